@@ -1,0 +1,1 @@
+"""A NAT-traversal testbed: measured NATs, real stacks, verdicts read off the wire."""

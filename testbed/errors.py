@@ -1,0 +1,91 @@
+"""The errors that a user can meet, and the exit code that each one means.
+
+Every error names the phase it happened in and, where there is one, the node and
+the remedy.  Exit codes: 0 all agreed, 1 a result differs from its prediction or
+claim, 2 the words of the command are wrong, 3 the harness is at fault
+(INCONCLUSIVE), 4 this machine lacks something, 130 interrupted.
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the process's exit code says."""
+
+    AGREED = 0
+    DIFFERS = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+    UNFIT = 4
+    INTERRUPTED = 130
+
+
+class TestbedError(Exception):
+    """Base of every error that is shown to a user without a traceback."""
+
+    __test__ = False  # pytest collects Test*
+    phase = "testbed"
+    exit_code = Exit.INCONCLUSIVE
+
+    def __init__(self, message: str, *, node: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.node = node
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        where = f"{self.phase} [{self.node}]" if self.node else self.phase
+        tail = f"\n  remedy: {self.remedy}" if self.remedy else ""
+        return f"{where}: {self.message}{tail}"
+
+
+class TopologyError(TestbedError):
+    """The topology contradicts itself: unknown network, duplicate name, ..."""
+
+    phase = "topology"
+    exit_code = Exit.USAGE
+
+
+class ProfileError(TestbedError):
+    """A NAT profile is malformed, unknown, or cannot be expressed."""
+
+    phase = "profile"
+    exit_code = Exit.USAGE
+
+
+class UsageError(TestbedError):
+    """The words of a command select nothing or contradict each other."""
+
+    phase = "usage"
+    exit_code = Exit.USAGE
+
+
+class UnfitError(TestbedError):
+    """This machine lacks a tool, a kernel feature or a permission."""
+
+    phase = "machine"
+    exit_code = Exit.UNFIT
+
+
+class BackendError(TestbedError):
+    """The lab could not be built or driven."""
+
+    phase = "lab"
+
+
+class CaptureError(TestbedError):
+    """The recording is incomplete: packets lost, disk full, writer gone."""
+
+    phase = "capture"
+
+
+class PeerError(TestbedError):
+    """A peer process broke its contract, died, or missed a deadline."""
+
+    phase = "peer"
+
+
+class ProbeError(TestbedError):
+    """The prober could not measure: its own control exchange failed."""
+
+    phase = "probe"

@@ -1,0 +1,141 @@
+"""The axes on which a NAT is described, in the words of RFC 4787, 5382 and 7857.
+
+A `Behaviour` is at once what a profile declares, what the oracle executes and
+what the prober's measurement is held against.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mapping(StrEnum):
+    """RFC 4787 section 4.1: when an internal endpoint keeps its external endpoint."""
+
+    NONE = "none"  # no translation: a firewall or a plain router
+    ENDPOINT_INDEPENDENT = "endpoint_independent"
+    ADDRESS_DEPENDENT = "address_dependent"
+    ADDRESS_AND_PORT_DEPENDENT = "address_and_port_dependent"
+
+
+class Filtering(StrEnum):
+    """RFC 4787 section 5: from whom packets to a mapping are let in."""
+
+    ENDPOINT_INDEPENDENT = "endpoint_independent"
+    ADDRESS_DEPENDENT = "address_dependent"
+    ADDRESS_AND_PORT_DEPENDENT = "address_and_port_dependent"
+
+
+class Allocation(StrEnum):
+    """RFC 4787 section 4.2: how the external port of a new mapping is chosen."""
+
+    PRESERVING = "preserving"  # the internal port, another one if that is taken
+    HASHED = "hashed"  # a function of the mapping's key: the same again after expiry
+    SEQUENTIAL = "sequential"  # the next port of the range
+    RANDOM = "random"  # fresh for each mapping, unrelated to the last
+
+
+class Unsolicited(StrEnum):
+    """Answer to a packet from outside that no mapping or filter lets in."""
+
+    DROP = "drop"
+    RESET = "reset"  # TCP only
+    ICMP = "icmp"  # destination unreachable, port unreachable
+
+
+class WanInput(StrEnum):
+    """What the router's own INPUT does with new packets from outside."""
+
+    DROP = "drop"  # not accepted; `Unsolicited` says whether it is silent
+    ACCEPT = "accept"  # taken by the router itself: its kernel answers, conntrack remembers
+
+
+class Hairpin(StrEnum):
+    """RFC 4787 section 6: a LAN host that sends to a mapping of its own NAT."""
+
+    NONE = "none"
+    EXTERNAL_SOURCE = "external_source"  # REQ-9a: seen from the sender's external endpoint
+    INTERNAL_SOURCE = "internal_source"  # seen from the sender's LAN endpoint
+
+
+class Refresh(StrEnum):
+    """RFC 4787 REQ-6: which packets keep a mapping alive."""
+
+    OUTBOUND = "outbound"
+    BOTH = "both"
+
+
+class Protocol(StrEnum):
+    UDP = "udp"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True)
+class PortRange:
+    """External ports a NAT allocates from, both ends included."""
+
+    first: int = 1024
+    last: int = 65535
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True)
+class Transport:
+    """Behaviour for one transport protocol (UDP: RFC 4787, TCP: RFC 5382)."""
+
+    mapping: Mapping = Mapping.ENDPOINT_INDEPENDENT
+    filtering: Filtering = Filtering.ADDRESS_AND_PORT_DEPENDENT
+    allocation: Allocation = Allocation.PRESERVING
+    ports: PortRange = PortRange()  # for every allocation but a preserved port
+    seed: int = 0  # replayable choice for hashed and random
+    overloading: bool = False  # one external port for two internal endpoints (REQ-3 forbids it)
+    unsolicited: Unsolicited = Unsolicited.DROP
+    blocked: bool = False  # outbound is not forwarded at all
+    allowed_ports: tuple[int, ...] = ()  # destination ports let out; empty: all
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Idle lifetimes in seconds."""
+
+    udp: float = 120.0  # until a reply has been seen for two seconds (Linux: unreplied)
+    udp_stream: float = 120.0  # afterwards; equal to ``udp`` where the NAT has one timer
+    tcp_transitory: float = 240.0  # handshake not complete
+    tcp_established: float = 7440.0
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A static port forward: ``external_port`` of the WAN to the LAN's n-th host."""
+
+    protocol: Protocol
+    external_port: int
+    host: int  # index of the LAN host, 0 the first
+    internal_port: int
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Everything that a router between a LAN and a WAN declares."""
+
+    udp: Transport = Transport()
+    tcp: Transport = Transport()
+    hairpin: Hairpin = Hairpin.NONE
+    refresh: Refresh = Refresh.BOTH
+    timeouts: Timeouts = Timeouts()
+    wan_input: WanInput = WanInput.DROP
+    quota: int | None = None  # mappings per subscriber and protocol
+    forwards: tuple[Forward, ...] = ()
+
+    def transport(self, protocol: Protocol) -> Transport:
+        return self.udp if protocol is Protocol.UDP else self.tcp
+
+    @property
+    def translates(self) -> bool:
+        """False for a router that only filters."""
+        return self.udp.mapping is not Mapping.NONE

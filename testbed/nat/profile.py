@@ -1,0 +1,20 @@
+"""A NAT profile: a name, a claimed behaviour, and where it is met."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.nat.behaviour import Behaviour
+from testbed.plan.model import Engine
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One file of ``nat-profiles/``, read and checked."""
+
+    name: str  # the file's stem
+    title: str
+    met: str  # where such a NAT is met
+    source: str  # a citation, or "none" and why
+    engine: Engine
+    behaviour: Behaviour
+    path: Path | None = None

@@ -1,0 +1,1 @@
+"""Labs as values: models and presets."""

@@ -1,0 +1,172 @@
+"""What a lab consists of, as frozen values.  Nothing here touches the machine."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from testbed.errors import TopologyError
+
+
+class Scope(StrEnum):
+    """Which kind of addresses a network carries."""
+
+    PUBLIC = "public"  # addresses that stacks take for globally reachable
+    PRIVATE = "private"  # RFC 1918
+    SHARED = "shared"  # RFC 6598, between a carrier NAT and its subscribers
+
+
+@dataclass(frozen=True)
+class Impairment:
+    """What a link does to frames in one direction."""
+
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0  # each frame is delayed by delay +- uniform(jitter), order kept
+    loss: float = 0.0  # probability, 0..1
+    rate_mbit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.delay_ms < 0 or self.jitter_ms < 0 or self.jitter_ms > self.delay_ms:
+            raise TopologyError(
+                f"delay {self.delay_ms} ms +- {self.jitter_ms} ms: need 0 <= jitter <= delay"
+            )
+        if not 0 <= self.loss <= 1:
+            raise TopologyError(f"loss {self.loss}: a probability between 0 and 1 is needed")
+        if self.rate_mbit is not None and self.rate_mbit <= 0:
+            raise TopologyError(f"rate {self.rate_mbit} Mbit/s: a positive number is needed")
+
+    @property
+    def transparent(self) -> bool:
+        """True when frames pass as on a bare wire."""
+        return self == Impairment()
+
+
+@dataclass(frozen=True)
+class Link:
+    """A node's attachment: ``up`` leaves the node, ``down`` comes towards it."""
+
+    up: Impairment = Impairment()
+    down: Impairment = Impairment()
+
+    @classmethod
+    def both(cls, **impairment: float) -> "Link":
+        """The same impairment in both directions; keywords as in `Impairment`."""
+        one = Impairment(**impairment)
+        return cls(one, one)
+
+    @property
+    def transparent(self) -> bool:
+        return self.up.transparent and self.down.transparent
+
+
+@dataclass(frozen=True)
+class Network:
+    """One segment.  Exactly one PUBLIC network, ``internet``, is the lab's core."""
+
+    name: str
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Host:
+    """An end system with one interface, ``eth0``, and one or more addresses."""
+
+    name: str
+    network: str
+    addresses: int = 1
+    link: Link = Link()
+
+
+@dataclass(frozen=True)
+class Router:
+    """A NAT (or firewall) between ``lan`` (inside) and ``wan`` (outside)."""
+
+    name: str
+    wan: str
+    lan: str
+    profile: str
+    external_addresses: int = 1
+    link: Link = Link()  # of the WAN interface
+
+
+INTERNET = "internet"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A closed internet.  ``name`` is the preset's; nodes are in order of declaration."""
+
+    name: str
+    networks: tuple[Network, ...]
+    routers: tuple[Router, ...]
+    hosts: tuple[Host, ...]
+    _by_name: dict[str, Host | Router] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        nodes = [*self.routers, *self.hosts]
+        _refuse_duplicates("node", [node.name for node in nodes])
+        _refuse_duplicates("network", [network.name for network in self.networks])
+        if [n.name for n in self.networks if n.scope is Scope.PUBLIC] != [INTERNET]:
+            raise TopologyError(f"exactly one public network, named {INTERNET!r}, is needed")
+        known = {network.name for network in self.networks}
+        for node in nodes:
+            wanted = (node.network,) if isinstance(node, Host) else (node.wan, node.lan)
+            for name in wanted:
+                if name not in known:
+                    raise TopologyError(f"unknown network {name!r}", node=node.name)
+        for network in self.networks:
+            serving = [r.name for r in self.routers if r.lan == network.name]
+            if network.scope is not Scope.PUBLIC and len(serving) != 1:
+                raise TopologyError(
+                    f"network {network.name!r} needs exactly one router that serves it, "
+                    f"not {serving or 'none'}"
+                )
+        for router in self.routers:
+            if router.lan == INTERNET:
+                raise TopologyError("a router cannot serve the internet as its LAN", node=router.name)
+            self._refuse_loop(router)
+        object.__setattr__(self, "_by_name", {node.name: node for node in nodes})
+
+    def _refuse_loop(self, router: Router) -> None:
+        seen = {router.lan}
+        while router.wan != INTERNET:
+            if router.wan in seen:
+                raise TopologyError("routers serve one another in a circle", node=router.name)
+            seen.add(router.wan)
+            router = next(r for r in self.routers if r.lan == router.wan)
+
+    def node(self, name: str) -> Host | Router:
+        """The node called ``name``; TopologyError with the known names if there is none."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            known = ", ".join(self._by_name)
+            raise TopologyError(f"unknown node {name!r}", remedy=f"one of: {known}") from None
+
+    def host(self, name: str) -> Host:
+        node = self.node(name)
+        if not isinstance(node, Host):
+            raise TopologyError(f"{name!r} is a router, a host is needed")
+        return node
+
+    def router_serving(self, network: str) -> Router | None:
+        """The router whose inside ``network`` is; None for the internet."""
+        return next((r for r in self.routers if r.lan == network), None)
+
+    def path_out(self, host: str) -> tuple[Router, ...]:
+        """The routers between ``host`` and the internet, nearest first."""
+        path: list[Router] = []
+        network = self.host(host).network
+        while (router := self.router_serving(network)) is not None:
+            path.append(router)
+            network = router.wan
+        return tuple(path)
+
+
+def _refuse_duplicates(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if not name or len(name) > 32 or not all(c.isalnum() or c in "-_" for c in name):
+            raise TopologyError(f"{what} name {name!r}: 1 to 32 letters, digits, '-' or '_'")
+        if name in seen:
+            raise TopologyError(f"two {what}s are called {name!r}")
+        seen.add(name)
