@@ -1,0 +1,54 @@
+"""Where impaired links run: netem on their ends, or a delay line between two pairs.
+
+Without netem a link becomes node - wire bench - node: the bench is one more
+namespace, no node of the lab, in which the delay line forwards frames.
+"""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from testbed.links.delay_line import DelayLine, Wire, delay_line, wire_socket
+from testbed.plan.model import AddLink, End, Plan
+
+
+class WireBench:
+    """The impaired links of one lab, on a kernel without netem."""
+
+    NODE = "-wires"  # no host or router can be called so
+
+    def __init__(self) -> None:
+        self._links: list[AddLink] = []
+        self.line: DelayLine | None = None
+
+    @staticmethod
+    def needed(plan: Plan) -> bool:
+        return any(not step.transparent for step in plan.of(AddLink))
+
+    def place(self, link: AddLink) -> tuple[End, End]:
+        """The bench's two ends for ``link``: facing its a and its b."""
+        number = len(self._links)
+        self._links.append(link)
+        return (
+            End(self.NODE, f"a{number}", f"0a:00:00:00:{number >> 8:02x}:{number & 255:02x}"),
+            End(self.NODE, f"b{number}", f"0e:00:00:00:{number >> 8:02x}:{number & 255:02x}"),
+        )
+
+    @contextmanager
+    def running(self, open_socket: Callable[[], socket.socket], seed: int) -> Iterator[None]:
+        """The delay line forwards within the context."""
+        if not self._links:
+            yield
+            return
+        wires = [
+            Wire(
+                wire_socket(open_socket(), f"a{number}"),
+                wire_socket(open_socket(), f"b{number}"),
+                link.a_to_b,
+                link.b_to_a,
+                f"{link.a.node}-{link.b.node}",
+            )
+            for number, link in enumerate(self._links)
+        ]
+        with delay_line(wires, seed=seed) as self.line:
+            yield
