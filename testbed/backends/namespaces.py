@@ -16,8 +16,20 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from testbed.backends import kernel, netlink, process, sandbox
+from testbed.backends import kernel, process, sandbox
 from testbed.backends.base import Route
+from testbed.backends.netlink import (
+    Netlink,
+    Request,
+    VethEnd,
+    address,
+    bridge,
+    enslave,
+    neighbour,
+    route,
+    up,
+    veth,
+)
 from testbed.backends.wires import WireBench
 from testbed.errors import BackendError, UnfitError
 from testbed.links.offload import disable_offloads
@@ -50,9 +62,9 @@ class _Node:
     """A namespace, its netlink socket, and the indices of its interfaces."""
 
     netns: int
-    netlink: netlink.Netlink
+    netlink: Netlink
     indices: dict[str, int] = field(default_factory=dict)
-    requests: list[netlink.Request] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     files: Path | None = None
 
 
@@ -123,9 +135,9 @@ class NamespaceLab:
                         kernel.write_sysctl(key, value)
                 netns = kernel.current_netns()
                 self._stack.callback(os.close, netns)
-                node = _Node(netns, netlink.Netlink(step.node))
+                node = _Node(netns, Netlink(step.node))
                 self._stack.callback(node.netlink.close)
-                node.requests.append(netlink.up(_LOOPBACK))
+                node.requests.append(up(_LOOPBACK))
                 self._nodes[step.node] = node
         finally:
             kernel.setns(self._home, kernel.CLONE_NEWNET)
@@ -135,18 +147,18 @@ class NamespaceLab:
         match step:
             case AddBridge(node, ifname, mac, addresses):
                 target, index = self._nodes[node], self._number(node, ifname)
-                target.requests.append(netlink.bridge(ifname, index, mac))
-                target.requests += [netlink.address(index, one) for one in addresses]
+                target.requests.append(bridge(ifname, index, mac))
+                target.requests += [address(index, one) for one in addresses]
             case AddLink():
                 self._link(step)
             case AddNeighbour(node, ifname, ip, mac):
                 index = self._nodes[node].indices[ifname]
-                self._nodes[node].requests.append(netlink.neighbour(index, ip, mac))
+                self._nodes[node].requests.append(neighbour(index, ip, mac))
             case AddRoute(node, destination, gateway, ifname):
                 index = self._nodes[node].indices[ifname]
-                self._nodes[node].requests.append(netlink.route(destination, gateway, index))
+                self._nodes[node].requests.append(route(destination, gateway, index))
             case Blackhole(node, destination):
-                self._nodes[node].requests.append(netlink.route(destination, None, None))
+                self._nodes[node].requests.append(route(destination, None, None))
             case _:
                 pass
 
@@ -163,19 +175,19 @@ class NamespaceLab:
             self._pair(step.b, middle[1])
         for end in (step.a, step.b):
             node, index = self._nodes[end.node], self._nodes[end.node].indices[end.ifname]
-            node.requests += [netlink.address(index, one) for one in end.addresses]
+            node.requests += [address(index, one) for one in end.addresses]
             if end.bridge is not None:
-                node.requests.append(netlink.enslave(index, node.indices[end.bridge]))
+                node.requests.append(enslave(index, node.indices[end.bridge]))
 
     def _pair(self, a: End, b: End) -> None:
         ends = [
-            netlink.VethEnd(
+            VethEnd(
                 self._nodes[end.node].netns, end.ifname, self._number(end.node, end.ifname), end.mac
             )
             for end in (a, b)
         ]
-        self._nodes[a.node].netlink.send([netlink.veth(*ends)])
-        self._nodes[b.node].requests.append(netlink.up(ends[1].index))
+        self._nodes[a.node].netlink.send([veth(*ends)])
+        self._nodes[b.node].requests.append(up(ends[1].index))
         for end in (a, b):
             disable_offloads(self._nodes[end.node].netlink.socket, end.ifname)
 

@@ -73,12 +73,8 @@ def spawn(
         _child(command, netns, files, (in_read, out_write, err_write))
     for fd in (in_read, out_write, err_write):
         os.close(fd)
-    return NodeProcess(
-        pid,
-        os.fdopen(in_write, "wb", 0),
-        os.fdopen(out_read, "rb", 0),
-        os.fdopen(err_read, "rb", 0),
-    )
+    stdin = os.fdopen(in_write, "wb", 0)
+    return NodeProcess(pid, stdin, os.fdopen(out_read, "rb", 0), os.fdopen(err_read, "rb", 0))
 
 
 def _child(
@@ -97,9 +93,7 @@ def _child(
             os.dup2(fd, target)
         enter_node(netns, files)
         if callable(command):
-            os.closerange(
-                3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 4096 else 4096
-            )
+            _close_inherited()
             sys.stdin = os.fdopen(0, "r", closefd=False)
             sys.stdout = os.fdopen(1, "w", 1, closefd=False)
             sys.stderr = os.fdopen(2, "w", 1, closefd=False)
@@ -117,6 +111,14 @@ def _child(
         code = 1
     finally:
         os._exit(code)
+
+
+def _close_inherited() -> None:
+    """A function in a fork must not hold the parent's sockets, rings and namespaces."""
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if fd > 2:
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone
+                os.close(fd)
 
 
 def enter_node(netns: int, files: Path | None) -> None:

@@ -7,6 +7,7 @@ that nothing can outlive a run, not even one that was ended by SIGKILL.  The
 sandbox's own network has no interface but loopback: there is no way out of it.
 """
 
+import contextlib
 import os
 import resource
 import select
@@ -36,7 +37,11 @@ _SCRATCH = ("/mnt", "/media", "/srv", "/opt", "/usr/local/games")
 
 def inside() -> bool:
     """True in the sandbox and in every process it has started."""
-    return os.environ.get(_MARK) == os.readlink("/proc/self/ns/ipc")
+    return os.environ.get(_MARK) == _identity()
+
+
+def _identity() -> str:
+    return str(Path("/proc/self/ns/ipc").readlink())
 
 
 def scratch() -> Path:
@@ -118,13 +123,11 @@ def _furnish() -> None:
     except OSError as error:
         raise UnfitError(f"no private mounts: {error}", remedy=diagnose()) from error
     flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
-    try:
+    # Refused where parts of /proc are masked (in containers).  The outer /proc
+    # serves then: /proc/self is right in it, only `ps` would show more.
+    with contextlib.suppress(OSError):
         kernel.mount("proc", "/proc", "proc", flags)
-    except OSError:
-        # Refused where parts of /proc are masked (in containers).  The outer /proc
-        # serves: /proc/self is right in it, only `ps` would show more.
-        pass
-    os.environ[_MARK] = os.readlink("/proc/self/ns/ipc")
+    os.environ[_MARK] = _identity()
     os.environ["TESTBED_SCRATCH"] = place
 
 

@@ -47,9 +47,9 @@ def plan(topology: Topology, profiles: Mapping[str, Profile], number: int = 0) -
     for router in topology.routers:
         if router.profile not in profiles:
             raise ProfileError(f"unknown profile {router.profile!r}", node=router.name)
-    for node in (*topology.routers, *topology.hosts):
-        if node.name == CORE:
-            raise TopologyError(f"{CORE!r} is the internet's own router, choose another name")
+    names = [r.name for r in topology.routers] + [h.name for h in topology.hosts]
+    if CORE in names:
+        raise TopologyError(f"{CORE!r} is the internet's own router, choose another name")
     return _Planner(topology, profiles, number).plan()
 
 
@@ -165,11 +165,8 @@ class _Planner:
         return subnet
 
     def _core_interface(self, node: str) -> str:
-        return next(
-            wire.b.ifname
-            for wire in self.wires
-            if isinstance(wire, AddLink) and wire.a.node == node
-        )
+        links = (step for step in self.wires if isinstance(step, AddLink))
+        return next(link.b.ifname for link in links if link.a.node == node)
 
     def _attach(self, node: Router | Host, subnet: IPv4Network, first: int) -> _Attachment:
         is_host = isinstance(node, Host)
