@@ -157,7 +157,7 @@ class TcpPuncher:
                         raise ConnectionError("closed by the server")
                     answer += data
         except OSError as error:
-            why = f"STUN server {server} over TCP: {error or 'no answer'}"
+            why = f"STUN server {server} over TCP: {str(error) or 'no answer'}"
             raise PeerFailure(FailureClass.GATHERING, why) from None
         mapped = stun.mapped_address(answer, stun.transaction_of(request))
         if mapped is None:

@@ -36,8 +36,8 @@ def transaction_of(message: bytes) -> bytes:
 
 
 def message_length(header: bytes) -> int:
-    """The whole length of a message on a stream, from its first 20 octets."""
-    length: int = _HEADER.unpack(header)[1]
+    """The whole length of a message on a stream, from its first 20 octets (or more)."""
+    length: int = _HEADER.unpack_from(header)[1]
     return HEADER_LENGTH + length
 
 
