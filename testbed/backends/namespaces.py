@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from testbed.backends.netlink import (
 )
 from testbed.backends.wires import WireBench
 from testbed.errors import BackendError, UnfitError
-from testbed.links.offload import disable_offloads
+from testbed.links.interfaces import disable_offloads
 from testbed.plan.model import (
     AddBridge,
     AddLink,
@@ -115,13 +115,15 @@ class NamespaceLab:
         self._write_files()
         self._load_rules()
         self._set_sysctls()
-        self._stack.enter_context(self._wires.running(self._packet_socket, self.plan.number))
+        if WireBench.NODE in self._nodes:
+            bench = kernel.inside_netns(self._nodes[WireBench.NODE].netns, self._home)
+            self._stack.enter_context(self._wires.running(bench, self.plan.number))
 
     # Building
 
     def _create_nodes(self) -> None:
         steps = self.plan.of(AddNode)
-        extra = [AddNode(WireBench.NODE, steps[0].kind)] if self._wires.needed(self.plan) else []
+        extra = [replace(steps[0], node=WireBench.NODE)] if self._wires.needed(self.plan) else []
         try:
             for step in (*steps, *extra):
                 try:
@@ -193,9 +195,6 @@ class NamespaceLab:
 
     def _number(self, node: str, ifname: str) -> int:
         return self._nodes[node].indices.setdefault(ifname, next(self._index))
-
-    def _packet_socket(self) -> socket.socket:
-        return self.socket(WireBench.NODE, socket.AF_PACKET, socket.SOCK_RAW)
 
     def _write_files(self) -> None:
         steps = self.plan.of(WriteFiles)

@@ -4,11 +4,11 @@ Without netem a link becomes node - wire bench - node: the bench is one more
 namespace, no node of the lab, in which the delay line forwards frames.
 """
 
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-from testbed.links.delay_line import DelayLine, Wire, delay_line, wire_socket
+from testbed.links.delay_line import DelayLine, Wire, delay_line
+from testbed.links.interfaces import wire_socket
 from testbed.plan.model import AddLink, End, Plan
 
 
@@ -35,20 +35,21 @@ class WireBench:
         )
 
     @contextmanager
-    def running(self, open_socket: Callable[[], socket.socket], seed: int) -> Iterator[None]:
-        """The delay line forwards within the context."""
+    def running(self, inside: AbstractContextManager[None], seed: int) -> Iterator[None]:
+        """The delay line forwards within the context; ``inside`` enters the bench."""
         if not self._links:
             yield
             return
-        wires = [
-            Wire(
-                wire_socket(open_socket(), f"a{number}"),
-                wire_socket(open_socket(), f"b{number}"),
-                link.a_to_b,
-                link.b_to_a,
-                f"{link.a.node}-{link.b.node}",
-            )
-            for number, link in enumerate(self._links)
-        ]
+        with inside:
+            wires = [
+                Wire(
+                    wire_socket(f"a{number}"),
+                    wire_socket(f"b{number}"),
+                    link.a_to_b,
+                    link.b_to_a,
+                    f"{link.a.node}-{link.b.node}",
+                )
+                for number, link in enumerate(self._links)
+            ]
         with delay_line(wires, seed=seed) as self.line:
             yield
