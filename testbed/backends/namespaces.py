@@ -260,6 +260,11 @@ class NamespaceLab:
             raise BackendError(f"{' '.join(command)}: {text}", node=node)
         return out
 
+    def entrance(self, node: str) -> tuple[int, Path | None]:
+        """What `testbed.backends.process.enter_node` needs to enter ``node``."""
+        target = self._node(node)
+        return target.netns, target.files
+
     def interfaces(self, node: str) -> set[str]:
         return self._node(node).netlink.interfaces()
 
