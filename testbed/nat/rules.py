@@ -38,6 +38,7 @@ from testbed.nat.profile import Profile
 from testbed.plan.model import Engine
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "nat-profiles" / "rules"
+_TRIES = 16  # candidates for an external port before a new mapping is refused
 _CLOSING = 0xFFFFFFFF  # conntrack mark of a TCP flow that has seen FIN or RST
 
 
@@ -235,6 +236,7 @@ def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
             if t.blocked or t.allowed_ports
         ],
         "closing": _CLOSING,
+        "tries": _TRIES,
     }
 
 
@@ -255,6 +257,15 @@ def _translation(
     transport, timeouts = behaviour.transport(protocol), behaviour.timeouts
     udp = protocol is Protocol.UDP
     mapping = transport.mapping
+    forwards: list[dict[str, Any]] = [
+        {
+            "external_port": forward.external_port,
+            "address": context.lan_hosts[forward.host],
+            "internal_port": forward.internal_port,
+        }
+        for forward in behaviour.forwards
+        if forward.protocol is protocol
+    ]
     return {
         "p": protocol,
         "allocation": transport.allocation,
@@ -265,20 +276,20 @@ def _translation(
         "size": transport.ports.size,
         "seed": transport.seed,
         "key_type": _key(mapping, "ipv4_addr . inet_service", "ipv4_addr", "inet_service"),
-        "fresh": _key(mapping, f"ip saddr . {protocol} sport", "ip daddr", f"{protocol} dport"),
+        "free": _free(protocol, [forward["external_port"] for forward in forwards]),
         "ways": list(_ways(protocol, mapping)),
         "passing": int(timeouts.udp if udp else timeouts.tcp_transitory),
         "lasting": int(timeouts.udp if udp else timeouts.tcp_established),
-        "forwards": [
-            {
-                "external_port": forward.external_port,
-                "address": context.lan_hosts[forward.host],
-                "internal_port": forward.internal_port,
-            }
-            for forward in behaviour.forwards
-            if forward.protocol is protocol
-        ],
+        "forwards": forwards,
     }
+
+
+def _free(protocol: Protocol, forwarded: list[int]) -> str:
+    """The match for a source port that no mapping and no static forward holds."""
+    free = f"{protocol} sport != @owned_{protocol}"
+    if forwarded:
+        free += f" {protocol} sport != {{ {', '.join(map(str, forwarded))} }}"
+    return free
 
 
 def _key(mapping: Mapping, endpoint: str, address: str, port: str) -> str:
