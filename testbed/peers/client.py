@@ -80,7 +80,7 @@ class PeerClient:
         """The next event of one of ``kinds``; others before it are passed over.
 
         PeerError at the deadline, at the end of the peer, when it breaks the contract,
-        and when it reports a failure that is not waited for.
+        and when it reports a failure that is not waited for (except on the way to `Closed`).
         """
         return wait_any([self], kinds, deadline)[1]
 
@@ -97,12 +97,13 @@ class PeerClient:
 
     def take(self, kinds: Kinds) -> Event | None:
         """The next event of ``kinds`` that has arrived; PeerError at another failure."""
-        while self._taken < len(self.arrivals):
-            event = self.arrivals[self._taken].event
-            self._taken += 1
+        for number in range(self._taken, len(self.arrivals)):
+            event = self.arrivals[number].event
             if isinstance(event, kinds):
+                self._taken = number + 1
                 return event
-            if isinstance(event, Failed):
+            if isinstance(event, Failed) and Closed not in kinds:
+                self._taken = number + 1  # it is told once
                 raise self._error(f"failed ({event.failure}: {event.reason}){_waiting(kinds)}")
         return None
 

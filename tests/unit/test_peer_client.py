@@ -291,6 +291,12 @@ def test_close_interrupts_a_dial(start: Start) -> None:
     assert client.close(soon()) == 0
 
 
+def test_a_failure_that_crosses_the_close_does_not_disturb_it(start: Start) -> None:
+    client = start(lambda: serve(Failing))
+    client.send(CONFIGURE)
+    assert client.close(soon()) == 0
+
+
 def test_several_peers_are_waited_for_at_once(start: Start) -> None:
     clients = [start(lambda: serve(Honest)), start(lambda: serve(Failing))]
     for client in clients:
