@@ -9,11 +9,13 @@ takes the first (paired pooling, RFC 4787 REQ-2).  Hairpinned packets are not
 filtered.  With ``internal_source`` hairpinning the receiver's answer goes
 straight over the LAN, as behind every NAT of that kind: a datagram gets
 there, a TCP handshake does not complete.  A static forward holds its external
-port for its host alone.
+port for its host alone.  A mapping on which a LAN host closes a TCP connection
+has the transitory timer until another connection on it sends.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,14 @@ def render(profile: Profile, context: RouterContext) -> RuleSet:
                 f"{profile.name}: forward of {forward.protocol} port {forward.external_port} "
                 f"to LAN host {forward.host}, but the LAN has {len(context.lan_hosts)}"
             )
-    templates = Environment(
+    words = _words(profile, context)
+    text = _templates().get_template(f"{profile.engine}.j2").render(words)
+    return RuleSet(((profile.engine, text),), tuple(_sysctls(profile.behaviour.timeouts)))
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -90,9 +99,6 @@ def render(profile: Profile, context: RouterContext) -> RuleSet:
         keep_trailing_newline=True,
         autoescape=False,  # rule text, not markup
     )
-    words = _words(profile, context)
-    text = templates.get_template(f"{profile.engine}.j2").render(words)
-    return RuleSet(((profile.engine, text),), tuple(_sysctls(profile.behaviour.timeouts)))
 
 
 # -- what cannot be had ------------------------------------------------------
@@ -277,7 +283,11 @@ def _translation(
         "seed": transport.seed,
         "key_type": _key(mapping, "ipv4_addr . inet_service", "ipv4_addr", "inet_service"),
         "free": _free(protocol, [forward["external_port"] for forward in forwards]),
-        "ways": list(_ways(protocol, mapping)),
+        "ways": [
+            way
+            for way in _ways(protocol, mapping)
+            if way["outbound"] or behaviour.refresh is Refresh.BOTH
+        ],
         "passing": int(timeouts.udp if udp else timeouts.tcp_transitory),
         "lasting": int(timeouts.udp if udp else timeouts.tcp_established),
         "forwards": forwards,
@@ -302,7 +312,7 @@ def _key(mapping: Mapping, endpoint: str, address: str, port: str) -> str:
     return " . ".join(parts)
 
 
-def _ways(protocol: Protocol, mapping: Mapping) -> Iterator[dict[str, str]]:
+def _ways(protocol: Protocol, mapping: Mapping) -> Iterator[dict[str, Any]]:
     """How to read a flow off a packet: who began it, and which way the packet goes.
 
     Outbound ones are seen behind srcnat, so the packet's source port is the
@@ -313,6 +323,8 @@ def _ways(protocol: Protocol, mapping: Mapping) -> Iterator[dict[str, str]]:
         endpoint = f"ct {direction} ip saddr . ct {direction} proto-src"
         yield {
             "name": name,
+            "own": direction == "original",  # begun by the LAN host, not let in
+            "outbound": True,
             "direction": direction,
             "port": f"{protocol} sport",
             "endpoint": endpoint,
@@ -324,6 +336,8 @@ def _ways(protocol: Protocol, mapping: Mapping) -> Iterator[dict[str, str]]:
         endpoint = f"ip daddr . {protocol} dport"
         yield {
             "name": name,
+            "own": direction == "reply",
+            "outbound": False,
             "direction": direction,
             "port": f"ct {direction} proto-dst",
             "endpoint": endpoint,

@@ -330,6 +330,18 @@ def test_a_closed_tcp_mapping_falls_back_to_the_transitory_timer() -> None:
         assert connects(b.tcp("server", 5001, 1), mapped)
 
 
+def test_refusing_a_stranger_does_not_shorten_an_established_mapping() -> None:
+    with bench(with_timeouts(find("eim-eif"), _SHORT)) as b:
+        listener = b.listen("server", 1111, 0)
+        assert connects(b.tcp("a"), listener.getsockname())
+        mapped = listener.accept()[1]
+        with pytest.raises(ConnectionRefusedError):
+            b.tcp("server", 5001, 1).connect(mapped)
+        time.sleep(3.0)
+        with pytest.raises(ConnectionRefusedError):  # let in, and refused by the host again
+            b.tcp("server", 5002, 1).connect(mapped)
+
+
 def test_the_quota_is_exact_per_subscriber_and_protocol() -> None:
     profile = with_behaviour(find("carrier-grade"), quota=5)
     with bench(with_timeouts(profile, _SHORT)) as b:
