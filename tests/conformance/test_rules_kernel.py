@@ -334,7 +334,7 @@ def test_refusing_a_stranger_does_not_shorten_an_established_mapping() -> None:
     with bench(with_timeouts(find("eim-eif"), _SHORT)) as b:
         listener = b.listen("server", 1111, 0)
         assert connects(b.tcp("a"), listener.getsockname())
-        mapped = listener.accept()[1]
+        _kept_open, mapped = listener.accept()
         with pytest.raises(ConnectionRefusedError):
             b.tcp("server", 5001, 1).connect(mapped)
         time.sleep(3.0)
