@@ -38,10 +38,6 @@ GATHER_DEADLINE = 2  # seconds: STUN requests at 0, 0.5 and 1.5 s
 CHECK_RETRANSMISSIONS = 3  # requests at 0, 0.5, 1.5 and 3.5 s: beyond that the deadline rules
 
 
-def is_relayed(pair: CandidatePair) -> bool:
-    return "relay" in (pair.local_candidate.type, pair.remote_candidate.type)
-
-
 class PatientConnection(Connection):
     """An aioice Connection that gives direct pairs a head start over relayed ones.
 
@@ -74,10 +70,19 @@ class PatientConnection(Connection):
         return await super().get_component_candidates(component, hosts, timeout)
 
     async def check_start(self, pair: CandidatePair) -> None:
-        if is_relayed(pair):
+        if self.is_relayed(pair):
             self.check_state(pair, CandidatePair.State.IN_PROGRESS)
             await sleep_until(self.relays_from)
         await super().check_start(pair)
+
+    def is_relayed(self, pair: CandidatePair) -> bool:
+        """Whether ``pair`` goes through a relay, ours or theirs.
+
+        A NAT may rewrite the source port of what their relay sends (Linux does, where
+        two flows would clash): a peer-reflexive candidate then, at the relay's address.
+        """
+        relays = {c.host for c in self.remote_candidates if c.type == "relay"}
+        return pair.local_candidate.type == "relay" or pair.remote_candidate.host in relays
 
     @property
     def selected(self) -> CandidatePair:
@@ -154,7 +159,7 @@ class IcePeer:
             at=now(),
             local=Endpoint.of(pair.local_addr),
             remote=Endpoint.of(pair.remote_addr),
-            path=Path.RELAYED if is_relayed(pair) else Path.DIRECT,
+            path=Path.RELAYED if self._connection.is_relayed(pair) else Path.DIRECT,
         )
 
     async def _receive(self) -> None:
