@@ -43,7 +43,9 @@ class Packet:
 
     ``origin`` is the host whose program caused it; ``notes`` say what the NATs
     so far did that decides its fate (a port remapped, a filter passed); ``target``
-    is the destination that it was first sent to.
+    is the destination that it was first sent to.  ``isn`` names the TCP sender's
+    initial sequence number and ``acknowledged`` the other's, so that segments of
+    two attempts between the same endpoints are told apart.
     """
 
     protocol: Protocol
@@ -54,6 +56,8 @@ class Packet:
     message: Message | None = None
     notes: tuple[str, ...] = ()
     target: Endpoint | None = None
+    isn: str = ""
+    acknowledged: str = ""
 
     @property
     def what(self) -> str:

@@ -36,6 +36,8 @@ class Connection:
     state: State
     active: bool  # opened by connect()
     program: Program
+    isn: str  # stands for the initial sequence number
+    peer_isn: str = ""
 
 
 class Tcp:
@@ -46,6 +48,7 @@ class Tcp:
         self._host = host
         self._connections: dict[tuple[Endpoint, Endpoint], Connection] = {}
         self._listeners: dict[int, Program] = {}
+        self._attempts = 0
         network.bind(host, Protocol.TCP, None, self._receive)
 
     def listen(self, port: int, program: Program) -> None:
@@ -56,7 +59,8 @@ class Tcp:
         local = Endpoint(self._host, port)
         if (local, remote) in self._connections:
             return
-        self._begin(Connection(local, remote, State.SYN_SENT, True, program))
+        isn = self._next_isn()
+        self._begin(Connection(local, remote, State.SYN_SENT, True, program, isn))
 
     def send(self, connection: Connection, message: Message) -> None:
         self._emit(connection, Kind.DATA, message)
@@ -67,6 +71,10 @@ class Tcp:
         for delay in RETRANSMITS:
             self._network.at(self._network.now + delay, lambda: self._transmit(connection))
 
+    def _next_isn(self) -> str:
+        self._attempts += 1
+        return f"{self._host}/{self._attempts}"
+
     def _transmit(self, connection: Connection) -> None:
         alive = self._connections.get((connection.local, connection.remote)) is connection
         if alive and connection.state is not State.ESTABLISHED:
@@ -74,8 +82,18 @@ class Tcp:
             self._emit(connection, Kind.SYN if opening else Kind.SYN_ACK)
 
     def _emit(self, connection: Connection, kind: Kind, message: Message | None = None) -> None:
-        local, remote = connection.local, connection.remote
-        self._network.send(Packet(Protocol.TCP, local, remote, kind, self._host, message))
+        self._network.send(
+            Packet(
+                Protocol.TCP,
+                connection.local,
+                connection.remote,
+                kind,
+                self._host,
+                message,
+                isn=connection.isn,
+                acknowledged="" if kind is Kind.SYN else connection.peer_isn,
+            )
+        )
 
     def _receive(self, packet: Packet) -> None:
         connection = self._connections.get((packet.destination, packet.source))
@@ -83,6 +101,8 @@ class Tcp:
             self._receive_unknown(packet)
         elif packet.kind in ERRORS:
             self._receive_error(connection)
+        elif packet.kind is not Kind.SYN and packet.acknowledged != connection.isn:
+            self._reset(packet)  # it belongs to another attempt, RFC 9293 section 3.10.7
         elif connection.state is State.SYN_SENT:
             self._receive_opening(connection, packet)
         elif packet.kind is Kind.SYN:
@@ -94,9 +114,14 @@ class Tcp:
         local, remote = packet.destination, packet.source
         program = self._listeners.get(local.port)
         if packet.kind is Kind.SYN and program is not None:
-            self._begin(Connection(local, remote, State.SYN_RECEIVED, False, program))
+            isn, peer = self._next_isn(), packet.isn
+            self._begin(Connection(local, remote, State.SYN_RECEIVED, False, program, isn, peer))
         elif packet.kind not in ERRORS:
-            self._network.send(Packet(Protocol.TCP, local, remote, Kind.RESET, self._host))
+            self._reset(packet)
+
+    def _reset(self, packet: Packet) -> None:
+        local, remote = packet.destination, packet.source
+        self._network.send(Packet(Protocol.TCP, local, remote, Kind.RESET, self._host))
 
     def _receive_error(self, connection: Connection) -> None:
         """In SYN-SENT, Linux takes an ICMP port unreachable for as final as an RST."""
@@ -106,6 +131,7 @@ class Tcp:
                 connection.program.refused(connection)
 
     def _receive_opening(self, connection: Connection, packet: Packet) -> None:
+        connection.peer_isn = packet.isn
         if packet.kind is Kind.SYN:  # simultaneous open, RFC 9293 figure 7
             connection.state = State.SYN_RECEIVED
             self._transmit(connection)
