@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from testbed.nat.behaviour import Behaviour, Mapping, Protocol
+from testbed.nat.behaviour import Behaviour, Protocol
 from testbed.oracle.packet import Endpoint
 
 REPLIED_LONG_ENOUGH = 2.0  # seconds after which Linux believes in a UDP stream
@@ -74,16 +74,10 @@ class Conntrack:
         self.touch(now, session)
 
     def forget(self, session: Session) -> None:
-        """Close a session; a mapping that was its alone goes with it."""
+        """Close a session; its mapping is held until it expires (RFC 7857 section 2.2)."""
         if session.internal is not None:
             self._flows.pop((session.internal, session.seen), None)
         self._tuples.pop((session.external, session.remote), None)
-        axes = self._behaviour.transport(self._protocol)
-        if axes.mapping is Mapping.ENDPOINT_INDEPENDENT:
-            return
-        if all(other.binding is not session.binding for other in self._tuples.values()):
-            for key in [k for k, v in self.bindings.items() if v is session.binding]:
-                del self.bindings[key]
 
     def touch(self, now: float, session: Session) -> None:
         """Restart the idle timers of a session, its mapping and its pinhole."""

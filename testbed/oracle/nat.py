@@ -27,8 +27,9 @@ from testbed.oracle.translation import Answer, Dropped, Enters, Leaves
 class TransportNat:
     """The NAT called ``name`` for one protocol.
 
-    ``addresses`` are its external ones, each subscriber keeps one (paired pooling,
-    RFC 4787 REQ-2); ``lan`` lists the LAN's hosts, which static forwards point at.
+    ``addresses`` are its external ones, of which every mapping takes the first, as in
+    the lab (paired pooling, RFC 4787 REQ-2); ``lan`` lists the LAN's hosts, which
+    static forwards point at.
     """
 
     def __init__(
@@ -52,7 +53,6 @@ class TransportNat:
         self._track = Conntrack(protocol, behaviour)
         self._hashed: dict[tuple[Endpoint, object], Endpoint] = {}
         self._first: dict[Endpoint, Endpoint] = {}  # internal -> its first external
-        self._paired: dict[str, str] = {}
         ports = self.axes.ports
         sequential = self.axes.allocation is Allocation.SEQUENTIAL
         self._cursor = 0 if sequential else ports.size // 2
@@ -155,8 +155,7 @@ class TransportNat:
         self, now: float, key: tuple[Endpoint, object], remote: Endpoint
     ) -> Endpoint | None:
         internal = key[0]
-        index = len(self._paired) % len(self.addresses)
-        address = self._paired.setdefault(internal.address, self.addresses[index])
+        address = self.addresses[0]
         match self.axes.allocation:
             case Allocation.PRESERVING:
                 same = Endpoint(address, internal.port)
@@ -172,6 +171,9 @@ class TransportNat:
     def _preservable(
         self, now: float, internal: Endpoint, wanted: Endpoint, remote: Endpoint
     ) -> bool:
+        forwarded = self._forwards.get(wanted.port)
+        if forwarded is not None and forwarded.address != internal.address:
+            return False
         if self._track.tuple(now, wanted, remote) is not None:
             return False
         hole = self._track.pinhole(now, wanted)
@@ -189,7 +191,8 @@ class TransportNat:
             candidate = Endpoint(address, ports.first + self._cursor % ports.size)
             self._cursor += 1
             hole = self._track.pinhole(now, candidate)
-            if hole is None and candidate not in promised:
+            held = candidate.port in self._forwards or candidate in promised
+            if hole is None and not held:
                 return candidate
         return None
 

@@ -252,8 +252,13 @@ def test_blocked_transports_and_ports_do_not_leave() -> None:
     leave(corporate, 0, INSIDE, Endpoint("x", 443))
 
 
-def test_several_external_addresses_are_paired_with_subscribers() -> None:
+def test_a_forwarded_port_is_its_hosts_alone() -> None:
+    box = nat(overloading=True, forwards=(Forward(Protocol.UDP, 4001, 1, 4001),))
+    assert leave(box, 0, INSIDE, REMOTE) != EXTERNAL
+    assert leave(box, 0, NEIGHBOUR, REMOTE) == EXTERNAL
+
+
+def test_of_several_external_addresses_every_mapping_takes_the_first() -> None:
     box = TransportNat("nat", Protocol.UDP, Behaviour(), ["nat", "nat#1"])
     assert leave(box, 0, INSIDE, REMOTE).address == "nat"
-    assert leave(box, 0, NEIGHBOUR, REMOTE).address == "nat#1"
-    assert leave(box, 0, Endpoint("a", 7), STRANGER).address == "nat"
+    assert leave(box, 0, NEIGHBOUR, REMOTE).address == "nat"
