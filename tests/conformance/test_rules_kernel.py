@@ -262,6 +262,18 @@ def test_inbound_packets_refresh_where_refresh_is_both(name: str) -> None:
         assert not reaches(server, mapped, host)
 
 
+@pytest.mark.parametrize("name", ["eim-eif", "eim-adf", "eim-apdf"])
+def test_inbound_packets_refresh_the_mapping_and_not_only_their_session(name: str) -> None:
+    profile = with_transport(find(name), allocation=Allocation.RANDOM)
+    with bench(with_timeouts(profile, _SHORT)) as b:
+        server, host = b.udp("server", 1111, 0), b.udp("a")
+        mapped = seen(host, server)
+        for _ in range(2):
+            time.sleep(1.2)
+            assert reaches(server, mapped, host)
+        assert seen(host, b.udp("server", 2222, 1)) == mapped
+
+
 def test_inbound_packets_do_not_refresh_where_refresh_is_outbound() -> None:
     with bench(with_timeouts(find("outbound-refresh"), _SHORT)) as b:
         server, host = b.udp("server", 1111, 0), b.udp("a")
