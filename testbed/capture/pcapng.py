@@ -22,6 +22,7 @@ _END_OF_OPTIONS = b"\0\0\0\0"
 _BLOCK = struct.Struct("<II")
 _PACKET_HEAD = struct.Struct("<7I")
 _PACKET_TAIL = struct.Struct("<HHIII")  # epb_flags, end of options, block length
+_DIRECTION = struct.pack("<HH", 2, 4)  # how the option epb_flags begins
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")  # to four bytes, by length % 4
 
 
@@ -111,49 +112,73 @@ def survey(data: bytes) -> tuple[VantageCount, ...]:
     Raises ValueError, saying what is wrong, for a file that is damaged, cut
     short anywhere, not finished, or made by something else.
     """
+    survey = _Survey(data)
+    kinds = {_INTERFACE: survey.interface, _PACKET: survey.packet, _STATISTICS: survey.statistics}
     try:
-        return _survey(data)
+        for position, (kind, start, end) in enumerate(_blocks(data)):
+            if position > 0:
+                kinds[kind](start, end)
     except (struct.error, IndexError, UnicodeDecodeError):
         raise ValueError("a block does not hold what its type promises") from None
+    except KeyError as error:
+        raise ValueError(f"a block of type {error}, which a recording does not have") from None
+    return survey.counts()
 
 
-def _survey(data: bytes) -> tuple[VantageCount, ...]:
-    names: list[str] = []
-    packets: list[int] = []
-    dropped: dict[int, int] = {}
-    for position, (kind, start, end) in enumerate(_blocks(data)):
-        if (position == 0) != (kind == _SECTION):
-            raise ValueError("not one section that begins with its header")
-        if kind == _INTERFACE:
-            link, _reserved, _snap = struct.unpack_from("<HHI", data, start)
-            options = _options(data, start + 8, end)
-            if link != LINKTYPE_ETHERNET or options.get(9) != bytes([NANOSECONDS]):
-                raise ValueError("an interface that is not Ethernet in nanoseconds")
-            names.append(options[2].decode() if 2 in options else f"interface {len(names)}")
-            packets.append(0)
-        elif kind == _PACKET:
-            interface, _high, _low, kept = struct.unpack_from("<IIII", data, start)
-            if start + 20 + kept > end:
-                raise ValueError("a packet that is longer than its block")
-            packets[interface] += 1
-        elif kind == _STATISTICS:
-            interface, *_ = struct.unpack_from("<III", data, start)
-            packets[interface]  # IndexError for an interface that was not described
-            lost = _options(data, start + 12, end).get(5, bytes(8))
-            dropped[interface] = struct.unpack("<Q", lost)[0]
-    if not names or len(dropped) != len(names):
-        raise ValueError("the recording was not finished: statistics are missing at its end")
-    return tuple(
-        VantageCount(name, packets[index], dropped[index]) for index, name in enumerate(names)
-    )
+class _Survey:
+    """Collects what the blocks of a file say; methods take a block's bounds."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._names: list[str] = []
+        self._packets: list[int] = []
+        self._claims: dict[int, tuple[int, int]] = {}  # interface -> passed, dropped
+
+    def interface(self, start: int, end: int) -> None:
+        link, _reserved, _snap = struct.unpack_from("<HHI", self._data, start)
+        options = _options(self._data, start + 8, end)
+        if link != LINKTYPE_ETHERNET or options.get(9) != bytes([NANOSECONDS]):
+            raise ValueError("an interface that is not Ethernet in nanoseconds")
+        if 2 not in options:
+            raise ValueError("an interface without a name")
+        self._names.append(options[2].decode())
+        self._packets.append(0)
+
+    def packet(self, start: int, end: int) -> None:
+        interface, _high, _low, kept = struct.unpack_from("<IIII", self._data, start)
+        after = start + 20 + kept + (-kept & 3)
+        if after > end:
+            raise ValueError("a packet that is longer than its block")
+        if not self._data.startswith(_DIRECTION, after):
+            raise ValueError("a packet without its direction")
+        self._packets[interface] += 1
+
+    def statistics(self, start: int, end: int) -> None:
+        interface, _high, _low = struct.unpack_from("<III", self._data, start)
+        options = _options(self._data, start + 12, end)
+        passed, dropped = (struct.unpack("<Q", options.get(code, b""))[0] for code in (4, 5))
+        self._claims[interface] = passed, dropped
+
+    def counts(self) -> tuple[VantageCount, ...]:
+        if not self._names or set(self._claims) != set(range(len(self._names))):
+            raise ValueError("the recording was not finished: statistics are missing at its end")
+        counts = []
+        for index, name in enumerate(self._names):
+            passed, dropped = self._claims[index]
+            if self._packets[index] + dropped != passed:
+                raise ValueError(f"{name} has {self._packets[index]} packets, not what it counted")
+            counts.append(VantageCount(name, self._packets[index], dropped))
+        return tuple(counts)
 
 
 def _blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(type, start of the body, end of the body) of every block."""
     if data[:4] != struct.pack("<I", _SECTION):
         raise ValueError("not a pcapng file")
-    if data[8:12] != struct.pack("<I", _BYTE_ORDER):
-        raise ValueError("not a little-endian pcapng file" if len(data) > 12 else "cut short")
+    if len(data) < 28:
+        raise ValueError("cut short in its first block")
+    if data[8:14] != struct.pack("<IH", _BYTE_ORDER, 1):
+        raise ValueError("not a little-endian pcapng file of version 1")
     offset, size = 0, len(data)
     while offset < size:
         if offset + 12 > size:
