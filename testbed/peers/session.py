@@ -5,6 +5,7 @@ of its own, with the contract on file descriptors 0 and 1 and words for humans o
 """
 
 import asyncio
+import gc
 import os
 import time
 import traceback
@@ -160,6 +161,9 @@ def complain(words: str) -> None:
 
 def serve(stack: Callable[[], Stack]) -> int:
     """Speak the contract until ``close``; 0, or 1 if the harness or the stack broke it."""
+    # In a fork, what the parent left as garbage must not be collected here: it would
+    # close descriptors by numbers that are ours by now.
+    gc.freeze()
     try:
         asyncio.run(_Session(stack()).run())
     except PeerError as error:
