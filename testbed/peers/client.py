@@ -20,12 +20,10 @@ from testbed.peers.contract import (
     Command,
     Event,
     Failed,
-    State,
     decode_event,
     encode,
-    name_of,
-    step,
 )
+from testbed.peers.order import State, name_of, step
 
 LAST_WORDS = 2000  # bytes of stderr in an error
 STDERR_KEPT = 65536  # bytes

@@ -2,7 +2,7 @@
 
 A line is one JSON object.  The harness writes commands, the peer writes events;
 unknown, missing and ill-typed fields are refused, and so is a message in the
-wrong order (`TRANSITIONS`).  Times are nanoseconds of CLOCK_MONOTONIC, which all
+wrong order (`testbed.peers.order`).  Times are nanoseconds of CLOCK_MONOTONIC, which all
 processes of one machine share.  ``contract.schema.json`` is this module, written
 out: ``python -m testbed.peers.contract > testbed/peers/contract.schema.json``.
 """
@@ -277,68 +277,6 @@ def _decode(adapter: TypeAdapter[_T], line: bytes, what: str) -> _T:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "line"
         raise PeerError(f"not a valid {what}: {where}: {first['msg']}: {line[:200]!r}") from None
-
-
-class State(StrEnum):
-    START = "start"
-    GATHERING = "gathering"
-    OFFERED = "offered"
-    DIALING = "dialing"
-    CONNECTED = "connected"
-    ECHOING = "echoing"
-    FAILED = "failed"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-# (state, message) -> state; what is not here is refused.  The two directions are
-# not synchronous, so a command may cross an event that makes it pointless.
-TRANSITIONS: dict[tuple[State, str], State] = {
-    (State.START, "configure"): State.GATHERING,
-    (State.GATHERING, "listening"): State.GATHERING,
-    (State.GATHERING, "observed"): State.GATHERING,
-    (State.GATHERING, "reserved"): State.GATHERING,
-    (State.GATHERING, "reachability"): State.GATHERING,
-    (State.GATHERING, "offer"): State.OFFERED,
-    (State.OFFERED, "reachability"): State.OFFERED,
-    (State.OFFERED, "dial"): State.DIALING,
-    (State.DIALING, "reachability"): State.DIALING,
-    (State.DIALING, "connected"): State.CONNECTED,
-    (State.CONNECTED, "reachability"): State.CONNECTED,
-    (State.CONNECTED, "upgraded"): State.CONNECTED,
-    (State.CONNECTED, "echo"): State.ECHOING,
-    (State.ECHOING, "reachability"): State.ECHOING,
-    (State.ECHOING, "upgraded"): State.ECHOING,
-    (State.ECHOING, "echoed"): State.CONNECTED,
-    # after a failure: commands that were under way are without effect
-    (State.FAILED, "dial"): State.FAILED,
-    (State.FAILED, "echo"): State.FAILED,
-    (State.CLOSING, "closed"): State.CLOSED,
-}
-_UNDER_WAY = (State.GATHERING, State.OFFERED, State.DIALING, State.CONNECTED, State.ECHOING)
-TRANSITIONS |= {(state, "failed"): State.FAILED for state in _UNDER_WAY}
-TRANSITIONS |= {(state, "close"): State.CLOSING for state in (*_UNDER_WAY, State.FAILED)}
-# events that had left the peer before it read ``close``
-TRANSITIONS |= {
-    (State.CLOSING, name): State.CLOSING
-    for name in (
-        *("listening", "observed", "reserved", "reachability", "offer"),
-        *("connected", "upgraded", "echoed", "failed"),
-    )
-}
-
-
-def name_of(message: Command | Event) -> str:
-    """The word that tells a message from others: its ``command`` or ``event``."""
-    return message.command if isinstance(message, Command) else message.event
-
-
-def step(state: State, message: Command | Event) -> State:
-    """The state after ``message``; PeerError if it may not come in ``state``."""
-    try:
-        return TRANSITIONS[state, name_of(message)]
-    except KeyError:
-        raise PeerError(f"{name_of(message)!r} in state {state.value!r} is out of order") from None
 
 
 def schema() -> dict[str, Any]:

@@ -28,12 +28,11 @@ from testbed.peers.contract import (
     Mode,
     Offer,
     Offered,
-    State,
     Transport,
     decode_command,
     encode,
-    step,
 )
+from testbed.peers.order import State, step
 
 CLOSE_DEADLINE = 1.0  # seconds in which a stack has to let go
 Emit = Callable[[Event], None]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from testbed.errors import PeerError
 from testbed.peers import contract
 from testbed.peers.contract import (
-    TRANSITIONS,
     Close,
     Closed,
     Command,
@@ -37,16 +36,14 @@ from testbed.peers.contract import (
     Reachable,
     Reserved,
     Role,
-    State,
     Transport,
     TurnServer,
     Upgraded,
     decode_command,
     decode_event,
     encode,
-    name_of,
-    step,
 )
+from testbed.peers.order import TRANSITIONS, State, name_of, step
 
 endpoints = st.builds(
     Endpoint, address=st.ip_addresses(v=4), port=st.integers(min_value=1, max_value=65535)
