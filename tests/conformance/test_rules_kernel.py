@@ -68,6 +68,11 @@ class Bench:
         address = self.host(node) if server is None else self.servers[server]
         return self.bound(node, socket.SOCK_STREAM, address, port)
 
+    def accept(self, listener: socket.socket) -> tuple[socket.socket, Address]:
+        """The next connection, kept open to the end of the test, and its source."""
+        accepted, source = listener.accept()
+        return self._closing.enter_context(accepted), source
+
     def route_into_lan(self) -> None:
         """The leak that a lab must not have: the core knows a way to host a."""
         way = ["ip", "route", "replace", f"{self.host('a')}/32", "via", self.external]
@@ -191,11 +196,11 @@ def test_tcp_mapping_and_filtering_are_the_declared_pair(pair: str) -> None:
         ports = []
         for listener in listeners:
             assert connects(b.tcp("a"), listener.getsockname())
-            ports.append(listener.accept()[1][1])
+            ports.append(b.accept(listener)[1][1])
         assert classified(tuple(ports)) is profile.behaviour.tcp.mapping
         b.listen("a", 4002)
         assert connects(b.tcp("a", 4002), listeners[0].getsockname())
-        mapped = listeners[0].accept()[1]
+        mapped = b.accept(listeners[0])[1]
         same_address = connects(b.tcp("server", 3333, 0), mapped)
         other_address = connects(b.tcp("server", 3333, 1), mapped)
         assert filtered(same_address, other_address) is profile.behaviour.tcp.filtering
@@ -222,7 +227,7 @@ def test_a_host_on_a_taken_port_keeps_its_other_port_over_tcp() -> None:
         for name in "ab":
             for listener in listeners:
                 assert connects(b.tcp(name), listener.getsockname())
-                ports.setdefault(name, set()).add(listener.accept()[1][1])
+                ports.setdefault(name, set()).add(b.accept(listener)[1][1])
         assert ports["a"] == {4001}
         assert len(ports["b"]) == 1
         assert ports["b"] != ports["a"]
@@ -316,7 +321,7 @@ def test_an_established_tcp_mapping_outlives_the_transitory_timer() -> None:
         b.listen("a")
         client = b.tcp("a")
         assert connects(client, listener.getsockname())
-        accepted, mapped = listener.accept()
+        accepted, mapped = b.accept(listener)
         accepted.settimeout(_PATIENCE)
         time.sleep(3.0)
         assert connects(b.tcp("server", 5001, 1), mapped)
@@ -335,7 +340,7 @@ def test_a_closed_tcp_mapping_falls_back_to_the_transitory_timer() -> None:
         b.listen("a")
         client = b.tcp("a")
         assert connects(client, listener.getsockname())
-        accepted, mapped = listener.accept()
+        accepted, mapped = b.accept(listener)
         client.close()
         accepted.close()
         time.sleep(0.5)
@@ -346,7 +351,7 @@ def test_refusing_a_stranger_does_not_shorten_an_established_mapping() -> None:
     with bench(with_timeouts(find("eim-eif"), _SHORT)) as b:
         listener = b.listen("server", 1111, 0)
         assert connects(b.tcp("a"), listener.getsockname())
-        _kept_open, mapped = listener.accept()
+        mapped = b.accept(listener)[1]
         with pytest.raises(ConnectionRefusedError):
             b.tcp("server", 5001, 1).connect(mapped)
         time.sleep(3.0)
@@ -393,9 +398,9 @@ def test_tcp_hairpins_through_the_external_addresses() -> None:
     with bench(find("carrier-grade")) as b:
         listener, inside = b.listen("server", 1111, 0), b.listen("a")
         assert connects(b.tcp("a"), listener.getsockname())
-        mapped = listener.accept()[1]
+        mapped = b.accept(listener)[1]
         assert connects(b.tcp("b"), mapped)
-        assert inside.accept()[1][0] == b.external
+        assert b.accept(inside)[1][0] == b.external
 
 
 @pytest.mark.parametrize(
@@ -470,7 +475,7 @@ def test_ports_stay_in_their_range_and_collisions_cost_no_packet(allocation: All
         listener = b.listen("server", 1111, 0)
         for index in range(5):
             assert connects(b.tcp("a", 5000 + index), listener.getsockname())
-            assert listener.accept()[1][1] in profile.behaviour.tcp.ports
+            assert b.accept(listener)[1][1] in profile.behaviour.tcp.ports
 
 
 def test_blocked_udp_and_refused_ports_are_not_forwarded() -> None:
