@@ -21,6 +21,7 @@ TURN_PORT = 443
 FIRST_RELAY_PORT = 49152
 AGENT_PORTS = (40001, 40002)  # ephemeral, and never the same at both ends
 TURN_CLIENT_PORT = 41001
+RELAY_WAIT = 2.0  # seconds that direct pairs are ahead of relayed ones, as the lab's peer does
 PACE = 0.05  # seconds, Ta of section 14.2
 CHECK_TIMES = (0.0, 0.5, 1.5, 3.5)  # seconds, RFC 8489 section 6.2.1
 DEADLINE = 6.0
@@ -96,7 +97,7 @@ class Agent(Program):
         self.reflexive: Endpoint | None = None
         self.relay: Endpoint | None = None
         self.pairs: list[Pair] = []
-        self._started = False
+        self._began = float("inf")
         self._early: list[tuple[Base, Endpoint]] = []
         self._tunnel: Connection | None = None
         self._tcp = Tcp(network, host)
@@ -149,20 +150,21 @@ class Agent(Program):
     # -- connectivity checks ----------------------------------------------
 
     def start(self, remotes: list[Endpoint]) -> None:
-        """Check every pair, one new pair each Ta, those with a relay last."""
-        self._started = True
-        wanted = sorted(
-            ((base, remote) for remote in remotes for base in self._bases()),
-            key=lambda pair: (pair[0] is Base.RELAY) + (pair[1].address == self._server),
-        )
-        for index, (base, remote) in enumerate(wanted):
-            self._check(base, remote, self._network.now + index * PACE)
+        """Check every pair, one new pair each Ta; those with a relay wait."""
+        self._began = self._network.now
+        for index, (base, remote) in enumerate(
+            (base, remote) for remote in remotes for base in self._bases()
+        ):
+            self._check(base, remote, index * PACE)
         for base, remote in self._early:
             self._triggered(base, remote)
 
-    def _check(self, base: Base, remote: Endpoint, start: float) -> None:
+    def _check(self, base: Base, remote: Endpoint, pace: float = 0.0) -> None:
         pair = Pair(base, remote, len(self.pairs))
         self.pairs.append(pair)
+        start = self._network.now + pace
+        if self.is_relayed(pair) and not self._relay_only:
+            start = max(start, self._began + RELAY_WAIT)
         for delay in CHECK_TIMES:
             self._network.at(start + delay, lambda: self._request(pair))
 
@@ -173,7 +175,7 @@ class Agent(Program):
     def _triggered(self, base: Base, remote: Endpoint) -> None:
         """A check of a pair that only the peer's request revealed (section 7.3.1.4)."""
         if not any(pair.base is base and pair.remote == remote for pair in self.pairs):
-            self._check(base, remote, self._network.now)
+            self._check(base, remote)
 
     def _receive_udp(self, packet: Packet) -> None:
         if packet.message is not None and packet.message.name == stun.RESPONSE:
@@ -187,7 +189,7 @@ class Agent(Program):
             return
         if message.name == CHECK:
             self._send(base, source, Message(RESPONSE, transaction=message.transaction))
-            if self._started:
+            if self._began <= self._network.now:
                 self._triggered(base, source)
             else:
                 self._early.append((base, source))
@@ -196,11 +198,17 @@ class Agent(Program):
             if pair.base is base and pair.remote == source:
                 pair.response = packet
 
-    def succeeded(self, relays: set[Endpoint], *, direct: bool) -> Pair | None:
-        """The first pair that works, with or without one of ``relays`` on its way."""
+    def is_relayed(self, pair: Pair) -> bool:
+        """Whether a relay, ours or theirs, is on the way.
+
+        Theirs is known by its address: a NAT may have rewritten its port.
+        """
+        return pair.base is Base.RELAY or pair.remote.address == self._server
+
+    def valid(self, *, direct: bool) -> Pair | None:
+        """The first pair that works, without a relay or with one."""
         for pair in self.pairs:
-            relayed = pair.base is Base.RELAY or pair.remote in relays
-            if pair.succeeded and relayed is not direct:
+            if pair.succeeded and self.is_relayed(pair) is not direct:
                 return pair
         return None
 
@@ -225,17 +233,16 @@ def _run(setting: Setting, *, relay_only: bool) -> Result:
     for agent in agents:
         agent.gather()
     network.run(network.now + GATHERING, lambda: all(agent.gathered for agent in agents))
-    relays = {agent.relay for agent in agents if agent.relay is not None}
     starts = setting.starts()
     network.at(starts[0], lambda: dialer.start(listener.candidates()))
     network.at(starts[1], lambda: listener.start(dialer.candidates()))
 
     def works(*, direct: bool) -> bool:
-        return all(agent.succeeded(relays, direct=direct) is not None for agent in agents)
+        return all(agent.valid(direct=direct) is not None for agent in agents)
 
-    network.run(max(starts) + DEADLINE, lambda: works(direct=True))
+    network.run(min(starts) + DEADLINE, lambda: works(direct=True) or works(direct=False))
     if works(direct=True):
-        return Outcome.DIRECT, _why_direct(dialer, relays)
+        return Outcome.DIRECT, _why_direct(dialer)
     failure = "direct paths are switched off" if relay_only else _why_not(setting, agents)
     if works(direct=False):
         return Outcome.RELAYED, failure
@@ -247,8 +254,8 @@ def _run(setting: Setting, *, relay_only: bool) -> Result:
     return Outcome.NONE, failure
 
 
-def _why_direct(agent: Agent, relays: set[Endpoint]) -> str:
-    pair = agent.succeeded(relays, direct=True)
+def _why_direct(agent: Agent) -> str:
+    pair = agent.valid(direct=True)
     if pair is None or pair.response is None or not pair.response.notes:
         return "a host candidate is reachable: no NAT or filter stands between them"
     return f"the check of {pair.remote} is answered: {'; '.join(pair.response.notes)}"

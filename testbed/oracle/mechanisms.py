@@ -59,7 +59,11 @@ Mechanism = Callable[[Setting], Result]
 
 
 class UdpPeer:
-    """A UDP socket that probes its targets and answers the probes of others."""
+    """A UDP socket that learns its address, then probes and answers probes.
+
+    It is deaf to probes until it begins.  An ACK counts if it comes from where its
+    probe went.
+    """
 
     def __init__(self, network: Network, host: str, port: int) -> None:
         self._network = network
@@ -67,6 +71,8 @@ class UdpPeer:
         self.observed: Endpoint | None = None
         self.via: Packet | None = None  # the ACK that connected us
         self._targets: list[Endpoint] = []
+        self._probes: list[Endpoint] = []  # by transaction: where it went
+        self._begins = self._ends = float("inf")
         network.bind(host, Protocol.UDP, port, self._receive)
 
     @property
@@ -74,40 +80,45 @@ class UdpPeer:
         return self.via is not None
 
     def learn(self, server: str) -> None:
-        self._send(Endpoint(server, stun.PORT), stun.REQUEST)
+        server_port = Endpoint(server, stun.PORT)
+        send_udp(self._network, self.local, server_port, Message(stun.REQUEST))
 
-    def punch(self, target: Endpoint | None, start: float, end: float) -> None:
-        """Probe ``target``, and whoever probes us, every 50 ms from start to end."""
+    def punch(self, target: Endpoint | None, start: float) -> None:
+        """From ``start`` on, probe ``target``, and whoever probes us, every 50 ms."""
+        self._begins, self._ends = start, start + UDP_DEADLINE
         if target is not None:
             self._targets.append(target)
-        for count in range(round((end - start) / PROBE_EVERY)):
+        for count in range(round(UDP_DEADLINE / PROBE_EVERY)):
             self._network.at(start + count * PROBE_EVERY, self._probe)
 
     def _probe(self) -> None:
-        for target in tuple(self._targets):
-            self._send(target, PROBE)
-
-    def _send(self, target: Endpoint, name: str) -> None:
-        send_udp(self._network, self.local, target, Message(name))
+        for target in self._targets:
+            message = Message(PROBE, transaction=len(self._probes))
+            self._probes.append(target)
+            send_udp(self._network, self.local, target, message)
 
     def _receive(self, packet: Packet) -> None:
-        message = packet.message
+        message, source = packet.message, packet.source
         if message is None:
             return
         if message.name == stun.RESPONSE:
             self.observed = message.endpoint
-        elif message.name == PROBE:
-            if packet.source not in self._targets:
-                self._targets.append(packet.source)
-            self._send(packet.source, ACK)
-        elif message.name == ACK and self.via is None:
-            self.via = packet
+        elif message.name == PROBE and self._network.now >= self._begins:
+            if source not in self._targets:
+                self._targets.append(source)
+            ack = Message(ACK, transaction=message.transaction)
+            send_udp(self._network, self.local, source, ack)
+        elif message.name == ACK and self._expects(message.transaction, source):
+            self.via = self.via or packet
+
+    def _expects(self, transaction: int, source: Endpoint) -> bool:
+        return self._network.now <= self._ends and self._probes[transaction] == source
 
 
 class TcpPeer(Program):
     """Listens on a port, connects from it, and proves each connection by a nonce."""
 
-    def __init__(self, network: Network, host: str, port: int, *, listens: bool = True) -> None:
+    def __init__(self, network: Network, host: str, port: int) -> None:
         self._network = network
         self.tcp = Tcp(network, host)
         self._port = port
@@ -115,8 +126,7 @@ class TcpPeer(Program):
         self._refused: set[Endpoint] = set()
         self.via: Packet | None = None
         self.connected = False
-        if listens:
-            self.tcp.listen(port, self)
+        self.tcp.listen(port, self)
 
     @property
     def observed(self) -> Endpoint | None:
@@ -125,16 +135,16 @@ class TcpPeer(Program):
     def learn(self, server: str) -> None:
         self.tcp.connect(self._port, Endpoint(server, stun.PORT), self._query)
 
-    def dial(self, target: Endpoint, start: float, end: float) -> None:
+    def dial(self, port: int, target: Endpoint, start: float) -> None:
         """Connect at ``start``; after a refusal again at the next full round."""
-        self._network.at(start, lambda: self.tcp.connect(self._port, target, self))
-        for count in range(1, round((end - start) / TCP_ROUND)):
-            self._network.at(start + count * TCP_ROUND, lambda: self._redial(target))
+        self._network.at(start, lambda: self.tcp.connect(port, target, self))
+        for count in range(1, round(TCP_DEADLINE / TCP_ROUND)):
+            self._network.at(start + count * TCP_ROUND, lambda: self._redial(port, target))
 
-    def _redial(self, target: Endpoint) -> None:
+    def _redial(self, port: int, target: Endpoint) -> None:
         if target in self._refused and not self.connected:
             self._refused.discard(target)
-            self.tcp.connect(self._port, target, self)
+            self.tcp.connect(port, target, self)
 
     def opened(self, connection: Connection, packet: Packet, /) -> None:
         self.via = self.via or packet
@@ -148,67 +158,55 @@ class TcpPeer(Program):
 
 
 def plain_dial_udp(setting: Setting) -> Result:
-    """The dialer probes the listener's mapped address; the listener only answers."""
-    network = setting.network
-    serve_stun(setting)
-    listener = UdpPeer(network, setting.listener, PORT)
-    _learn(setting, listener)
-    if listener.observed is None:
-        return Outcome.NONE, unlearned(setting, setting.listener, Protocol.UDP)
-    dialer = UdpPeer(network, setting.dialer, FRESH_PORT)
-    end = network.now + UDP_DEADLINE
-    dialer.punch(listener.observed, network.now, end)
-    network.run(end, lambda: dialer.connected)
-    if dialer.via is not None:
-        return Outcome.DIRECT, _passed(dialer.via)
-    return Outcome.NONE, _blocked(setting, listener.observed, None)
+    """The dialer probes from a fresh port; the listener only answers."""
+    dialer, listener = (UdpPeer(setting.network, host, PORT) for host in setting.hosts)
+    if (failure := _learn(setting, Protocol.UDP, dialer, listener)) is not None:
+        return failure
+    fresh = UdpPeer(setting.network, setting.dialer, FRESH_PORT)
+    starts = setting.starts()
+    fresh.punch(listener.observed, starts[0])
+    listener.punch(None, starts[1])
+    # A listener that is asked nothing sends nothing, and has no ACK to wait for.
+    setting.network.run(starts[0] + UDP_DEADLINE, lambda: fresh.connected)
+    return _judge(setting, fresh.via if fresh.connected else None, listener.observed, None)
 
 
 def plain_dial_tcp(setting: Setting) -> Result:
-    """The dialer connects to the listener's mapped address from a fresh port."""
-    network = setting.network
-    serve_stun(setting)
-    listener = TcpPeer(network, setting.listener, PORT)
-    _learn(setting, listener)
-    if listener.observed is None:
-        return Outcome.NONE, unlearned(setting, setting.listener, Protocol.TCP)
-    dialer = TcpPeer(network, setting.dialer, FRESH_PORT, listens=False)
-    end = network.now + TCP_DEADLINE
-    dialer.dial(listener.observed, network.now, end)
-    network.run(end, lambda: dialer.connected and listener.connected)
-    if dialer.connected and listener.connected:
-        return Outcome.DIRECT, _passed(listener.via)
-    return Outcome.NONE, _blocked(setting, listener.observed, None)
+    """The dialer connects from a fresh port; the listener only accepts."""
+    return _tcp(setting, punching=False)
 
 
 def punch_udp(setting: Setting) -> Result:
     """Both probe each other's mapped address from the port that has it."""
-    network = setting.network
-    serve_stun(setting)
-    dialer, listener = (UdpPeer(network, host, PORT) for host in setting.hosts)
-    _learn(setting, dialer, listener)
+    dialer, listener = (UdpPeer(setting.network, host, PORT) for host in setting.hosts)
+    if (failure := _learn(setting, Protocol.UDP, dialer, listener)) is not None:
+        return failure
     starts = setting.starts()
-    end = max(starts) + UDP_DEADLINE
-    dialer.punch(listener.observed, starts[0], end)
-    listener.punch(dialer.observed, starts[1], end)
-    network.run(end, lambda: dialer.connected and listener.connected)
-    return _judge(setting, Protocol.UDP, dialer, listener)
+    dialer.punch(listener.observed, starts[0])
+    listener.punch(dialer.observed, starts[1])
+    setting.network.run(max(starts) + UDP_DEADLINE, lambda: dialer.connected and listener.connected)
+    via = dialer.via if listener.connected else None
+    return _judge(setting, via, listener.observed, dialer.observed)
 
 
 def punch_tcp(setting: Setting) -> Result:
     """Both connect to each other's mapped address from the port they listen on."""
+    return _tcp(setting, punching=True)
+
+
+def _tcp(setting: Setting, *, punching: bool) -> Result:
     network = setting.network
-    serve_stun(setting)
     dialer, listener = (TcpPeer(network, host, PORT) for host in setting.hosts)
-    _learn(setting, dialer, listener)
+    if (failure := _learn(setting, Protocol.TCP, dialer, listener)) is not None:
+        return failure
     starts = setting.starts()
-    end = max(starts) + TCP_DEADLINE
     if listener.observed is not None:
-        dialer.dial(listener.observed, starts[0], end)
-    if dialer.observed is not None:
-        listener.dial(dialer.observed, starts[1], end)
-    network.run(end, lambda: dialer.connected and listener.connected)
-    return _judge(setting, Protocol.TCP, dialer, listener)
+        dialer.dial(PORT if punching else FRESH_PORT, listener.observed, starts[0])
+    if punching and dialer.observed is not None:
+        listener.dial(PORT, dialer.observed, starts[1])
+    network.run(min(starts) + TCP_DEADLINE, lambda: dialer.connected and listener.connected)
+    via = dialer.via if dialer.connected and listener.connected else None
+    return _judge(setting, via, listener.observed, dialer.observed)
 
 
 def no_punch(setting: Setting) -> Result:
@@ -230,30 +228,32 @@ def unlearned(setting: Setting, host: str, protocol: Protocol) -> str:
     return f"{host} learns no mapped {protocol.value.upper()} address: {why}"
 
 
-def _learn(setting: Setting, *peers: UdpPeer | TcpPeer) -> None:
+def _learn(setting: Setting, protocol: Protocol, *peers: UdpPeer | TcpPeer) -> Result | None:
+    """Let both peers ask the STUN server; a result if one of them gets no answer."""
     network = setting.network
+    serve_stun(setting)
     for peer in peers:
         peer.learn(setting.server)
     network.run(
         network.now + stun.PATIENCE, lambda: all(peer.observed is not None for peer in peers)
     )
+    for host, peer in zip(setting.hosts, peers, strict=True):
+        if peer.observed is None:
+            return Outcome.NONE, unlearned(setting, host, protocol)
+    return None
 
 
 def _judge(
-    setting: Setting, protocol: Protocol, dialer: UdpPeer | TcpPeer, listener: UdpPeer | TcpPeer
+    setting: Setting, via: Packet | None, towards: Endpoint | None, back: Endpoint | None
 ) -> Result:
-    if dialer.connected and listener.connected:
-        first = min((dialer, listener), key=lambda peer: peer.via is None)
-        return Outcome.DIRECT, _passed(first.via)
-    for host, peer in zip(setting.hosts, (dialer, listener), strict=True):
-        if peer.observed is None:
-            return Outcome.NONE, unlearned(setting, host, protocol)
-    return Outcome.NONE, _blocked(setting, listener.observed, dialer.observed)
+    if via is not None:
+        return Outcome.DIRECT, _passed(via)
+    return Outcome.NONE, _blocked(setting, towards, back)
 
 
-def _passed(packet: Packet | None) -> str:
+def _passed(packet: Packet) -> str:
     """Why the packet that made the connection came through."""
-    if packet is None or not packet.notes:
+    if not packet.notes:
         return "no NAT or filter stands between them"
     return f"{packet.origin} gets through: {'; '.join(packet.notes)}"
 

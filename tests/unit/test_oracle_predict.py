@@ -228,6 +228,27 @@ def test_a_spent_quota_stops_a_second_mapping() -> None:
     assert "all in use" in homes(tight, tight, Mechanism.PUNCH_UDP).reason
 
 
+def test_a_peer_that_learns_no_address_is_never_dialled() -> None:
+    """The port that the peers use may be open: without STUN there is nothing to signal."""
+    only_peers = Behaviour(udp=Transport(allowed_ports=(4001,)), tcp=Transport())
+    got = homes(only_peers, box("EIM/EIF"), Mechanism.PUNCH_UDP)
+    assert got.outcome is Outcome.NONE
+    assert got.reason.startswith("a learns no mapped UDP address: nat-a lets UDP out to ports 4001")
+
+
+def test_a_quota_counts_the_stun_query_of_a_dialer_too() -> None:
+    for quota, expected in ((1, Outcome.NONE), (2, Outcome.DIRECT)):
+        got = homes(box(quota=quota), box("EIM/EIF"), Mechanism.PLAIN_DIAL_UDP)
+        assert got.outcome is expected
+
+
+def test_ice_prefers_a_direct_pair_that_needs_a_second_check() -> None:
+    """The first check of the early side is dropped, a relayed pair would answer sooner."""
+    assert homes(box(), box(), Mechanism.ICE, skew_ms=400).outcome is Outcome.DIRECT
+    late = homes(box(), box("APDM/APDF"), Mechanism.ICE, skew_ms=400)
+    assert late.outcome is Outcome.RELAYED
+
+
 # -- one NAT, two NATs -----------------------------------------------------
 
 
