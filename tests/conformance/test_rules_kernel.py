@@ -334,6 +334,19 @@ def test_an_established_tcp_mapping_outlives_the_transitory_timer() -> None:
             client.recv(1)
 
 
+def test_an_established_tcp_port_lets_in_the_next_address_it_turns_to() -> None:
+    with bench(find("eim-adf")) as b:
+        first = b.listen("server", 1111, 0)
+        b.listen("a")
+        assert connects(b.tcp("a"), first.getsockname())
+        _accepted, mapped = b.accept(first)
+        assert not connects(b.tcp("server", 5001, 1), mapped)
+        silent = ["iptables", "-A", "INPUT", "-p", "tcp", "--dport", "9", "-j", "DROP"]
+        b.lab.run("server", silent)
+        assert not connects(b.tcp("a"), (b.servers[1], 9))  # unanswered, and yet contacted
+        assert connects(b.tcp("server", 5002, 1), mapped)
+
+
 def test_a_closed_tcp_mapping_falls_back_to_the_transitory_timer() -> None:
     with bench(with_timeouts(find("eim-eif"), _SHORT)) as b:
         listener = b.listen("server", 1111, 0)
