@@ -61,6 +61,12 @@ class Lab(Protocol):
     ) -> bytes:
         """Run a program to its end and give its output; BackendError if it fails."""
 
+    def lost_frames(self) -> list[str]:
+        """Frames that the lab lost by itself, where no plan asked for it; as sentences."""
+
+    def lateness_ms(self) -> float:
+        """By how much the most delayed frame was late, beyond its link's delay."""
+
     def interfaces(self, node: str) -> set[str]:
         """The names of all interfaces that really are in ``node``."""
 

@@ -260,6 +260,12 @@ class NamespaceLab:
             raise BackendError(f"{' '.join(command)}: {text}", node=node)
         return out
 
+    def lost_frames(self) -> list[str]:
+        return self._wires.lost_frames()
+
+    def lateness_ms(self) -> float:
+        return self._wires.lateness_ms()
+
     def entrance(self, node: str) -> tuple[int, Path | None]:
         """What `testbed.backends.process.enter_node` needs to enter ``node``."""
         target = self._node(node)

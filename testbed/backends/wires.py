@@ -34,6 +34,20 @@ class WireBench:
             End(self.NODE, f"b{number}", f"0e:00:00:00:{number >> 8:02x}:{number & 255:02x}"),
         )
 
+    def lost_frames(self) -> list[str]:
+        """Frames that the bench itself lost."""
+        counters = self.line.counters() if self.line else ()
+        return [
+            f"link {c.wire} ({c.direction}) lost {c.missed + c.unfinished} frames by itself"
+            for c in counters
+            if not c.faithful
+        ]
+
+    def lateness_ms(self) -> float:
+        """By how much the most delayed frame was late."""
+        counters = self.line.counters() if self.line else ()
+        return max((counter.latest_us / 1000 for counter in counters), default=0.0)
+
     @contextmanager
     def running(self, inside: AbstractContextManager[None], seed: int) -> Iterator[None]:
         """The delay line forwards within the context; ``inside`` enters the bench."""

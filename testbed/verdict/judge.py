@@ -12,30 +12,34 @@ def judge(
     claims: Sequence[Claim],
     *,
     faults: Sequence[str] = (),
+    doubts: Sequence[str] = (),
 ) -> Verdict:
     """The verdict of one cell.
 
     ``faults`` are the harness's own troubles: any of them makes the cell
-    INCONCLUSIVE.  A peer's claim that the wire denies fails the cell: whoever
-    reports such a connection to its user reports something that is not there.
+    INCONCLUSIVE.  ``doubts`` are small ones (a frame that was some ms late): they
+    cannot make a wrong result look right, but may explain one that differs, so a
+    difference is then INCONCLUSIVE, too.  A peer's claim that the wire denies fails
+    the cell: whoever reports such a connection to its user reports what is not there.
     """
     findings = tuple(
         f"{claim.node} claims {claim.outcome}, the wire shows {reading.outcome} ({claim.words})"
         for claim in claims
         if claim.outcome is not reading.outcome
     )
-    if faults:
+    agrees = reading.outcome is prediction.outcome and not findings
+    troubles = [*faults, *(() if agrees else doubts)]
+    if troubles:
         return Verdict(
             Judgement.INCONCLUSIVE,
             reading.outcome,
             prediction.outcome,
-            "; ".join(faults),
+            "; ".join(troubles),
             findings,
             reading.packets,
         )
-    agrees = reading.outcome is prediction.outcome
     return Verdict(
-        Judgement.PASS if agrees and not findings else Judgement.FAIL,
+        Judgement.PASS if agrees else Judgement.FAIL,
         reading.outcome,
         prediction.outcome,
         prediction.reason if agrees else f"predicted: {prediction.reason}; {reading.evidence}",

@@ -65,12 +65,12 @@ def read_path(
 
 
 def _one_way(packets: Sequence[Packet], plan: Plan, source: str, target: str, size: int) -> _Way:
-    left = {p.payload for p in packets if p.outgoing and _node(p) == source}
-    arrived = [p for p in packets if not p.outgoing and _node(p) == target and p.payload in left]
+    left = {p.payload for p in packets if p.outgoing and p.node == source}
+    arrived = [p for p in packets if not p.outgoing and p.node == target and p.payload in left]
     if _volume(arrived) * 2 >= size:
         carried = {packet.payload for packet in arrived}
         hosts = _hosts(plan) - {source, target}
-        through = frozenset(_node(p) for p in packets if _node(p) in hosts and p.payload in carried)
+        through = frozenset(p.node for p in packets if p.node in hosts and p.payload in carried)
         outcome = Outcome.RELAYED if through else Outcome.DIRECT
         return _Way(outcome, tuple(p.number for p in arrived[:CITED]), through)
     return _by_volume(packets, plan, source, target, size)
@@ -83,12 +83,12 @@ def _by_volume(packets: Sequence[Packet], plan: Plan, source: str, target: str, 
         into = [
             p
             for p in packets
-            if p.outgoing and _node(p) == source and p.destination.address in addresses
+            if p.outgoing and p.node == source and p.destination.address in addresses
         ]
         out = [
             p
             for p in packets
-            if not p.outgoing and _node(p) == target and p.source.address in addresses
+            if not p.outgoing and p.node == target and p.source.address in addresses
         ]
         if _volume(into) * 2 >= size and _volume(out) * 2 >= size:
             cited = tuple(p.number for p in [*into[: CITED // 2], *out[: CITED // 2]])
@@ -113,10 +113,6 @@ def _both(ways: Sequence[_Way], dialer: str, listener: str) -> WireReading:
 
 def _hosts(plan: Plan) -> set[str]:
     return {step.node for step in plan.of(AddNode) if step.kind is NodeKind.HOST}
-
-
-def _node(packet: Packet) -> str:
-    return packet.vantage.rpartition(":")[0]
 
 
 def _volume(packets: Iterable[Packet]) -> int:
