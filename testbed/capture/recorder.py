@@ -138,7 +138,8 @@ def record(
     Raises CaptureError, on entry or on leaving: no such interface, a full disk,
     a recorder that died or said nothing for ``patience`` seconds.  When the
     body raises, its own error goes on and the capture's is added as a note.
-    Forks: call it while this process has a single thread.
+    Forks: call it while this process has a single thread, and from one that outlives
+    the capture (the recorder ends with the thread that started it).
     """
     recorder = _start(open_socket, vantages, path, ring_bytes, patience)
     try:

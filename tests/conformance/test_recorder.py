@@ -334,14 +334,20 @@ def test_ctrl_c_and_sigterm_do_not_end_the_recording(wire: Wire, path: Path) -> 
 @wired
 def test_the_recorder_ends_with_its_parent(wire: Wire, path: Path) -> None:
     out, into = os.pipe()
+    wait, end = os.pipe()
     pid = os.fork()
     if pid == 0:
         with record(wire.packet_socket, BOTH, path) as recorder:
+            if os.fork() == 0:  # keeps the parent's end of every pipe open
+                os.close(end)
+                os.read(wait, 1)
+                os._exit(0)
             os.write(into, str(recorder.pid).encode())
             os.kill(os.getpid(), signal.SIGKILL)
     recorder_pid = int(os.read(out, 20))
     os.waitpid(pid, 0)
     assert gone(recorder_pid)
+    os.close(end)
     assert list(path.parent.iterdir()) == []
 
 
