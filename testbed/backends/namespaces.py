@@ -133,7 +133,7 @@ class NamespaceLab:
                         f"no network namespace: {error}", node=step.node, remedy=sandbox.diagnose()
                     ) from error
                 for key, value in step.sysctls:
-                    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                    with contextlib.suppress(FileNotFoundError):  # no IPv6, no br_netfilter
                         kernel.write_sysctl(key, value)
                 netns = kernel.current_netns()
                 self._stack.callback(os.close, netns)
@@ -209,19 +209,20 @@ class NamespaceLab:
             self._nodes[step.node].files = files
 
     def _load_rules(self) -> None:
-        """All loaders run at once, each in its node."""
-        running = []
-        for step in self.plan.of(LoadRules):
-            loader = _LOADERS[step.engine]
-            with kernel.inside_netns(self._nodes[step.node].netns, self._home):
-                running.append((step, _popen(loader)))
-            stdin = running[-1][1].stdin
-            assert stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # its exit code says more
-                stdin.write(step.text.encode())
-            stdin.close()
-        for step, loader_process in running:
-            _finish(step, loader_process)
+        """All loaders run at once, each in its node; none outlives a failure."""
+        with ExitStack() as loaders:
+            running = []
+            for step in self.plan.of(LoadRules):
+                with kernel.inside_netns(self._nodes[step.node].netns, self._home):
+                    loader = loaders.enter_context(_popen(_LOADERS[step.engine]))
+                loaders.callback(loader.kill)
+                running.append((step, loader))
+                assert loader.stdin is not None
+                with contextlib.suppress(BrokenPipeError):  # its exit code says more
+                    loader.stdin.write(step.text.encode())
+                    loader.stdin.close()
+            for step, loader in running:
+                _finish(step, loader)
 
     def _set_sysctls(self) -> None:
         for step in self.plan.of(SetSysctls):

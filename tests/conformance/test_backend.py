@@ -158,7 +158,7 @@ def test_a_program_that_hangs_is_ended_at_its_deadline(lab: NamespaceLab) -> Non
 def test_rules_that_do_not_load_name_the_router_and_leave_nothing() -> None:
     steps = planned()
     broken = tuple(
-        LoadRules(step.node, Engine.NFTABLES, "table nonsense")
+        LoadRules(step.node, Engine.NFTABLES, "nonsense")
         if isinstance(step, LoadRules)
         else step
         for step in steps.steps
