@@ -1,0 +1,186 @@
+"""The doctor on machines that lack something, and on this one."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from testbed import doctor, trials
+from testbed.doctor import Check, Machine, checks, exit_code
+from testbed.errors import Exit
+
+VERSIONS = {"iptables-restore": "iptables-restore v1.8.9 (nf_tables)"}
+
+
+def good(_work):
+    return [Check("tried", True, "works", "", "every lab")]
+
+
+def machine(**other):
+    """A machine that has everything, but for what the keywords say."""
+    answers = {
+        "system": "Linux",
+        "release": "6.1",
+        "python": (3, 12, 1),
+        "root": False,
+        "files": 1 << 20,
+        "which": lambda program, **_: f"/usr/bin/{program}",
+        "say": lambda command: VERSIONS.get(command[0], f"{command[0]} 1.2.3"),
+        "room": lambda _folder: 10**10,
+        "fork": good,
+    }
+    return Machine(**answers | other)
+
+
+def lacking(*absent, hidden=()):
+    def which(program, path=None):
+        if program in absent or (program in hidden and path is None):
+            return None
+        return f"/usr/sbin/{program}"
+
+    return machine(which=which)
+
+
+def one(found, name):
+    (check,) = [check for check in found if check.name == name]
+    return check
+
+
+def test_a_machine_that_has_everything_is_fit():
+    found = checks(machine())
+    assert [check for check in found if not check.ok] == []
+    assert exit_code(found) is Exit.AGREED
+
+
+@pytest.mark.parametrize(
+    ("program", "package"),
+    [
+        ("nft", "nftables"),
+        ("iptables-restore", "iptables"),
+        ("turnserver", "coturn"),
+        ("ip", "iproute2"),
+    ],
+)
+def test_a_missing_tool_makes_the_machine_unfit_and_names_the_package(program, package):
+    found = checks(lacking(program))
+    check = one(found, program)
+    assert (check.ok, check.remedy) == (False, f"apt-get install {package}")
+    assert exit_code(found) is Exit.UNFIT
+
+
+def test_a_missing_extra_is_said_and_forgiven():
+    found = checks(lacking("tshark", "docker"))
+    assert one(found, "tshark").ok is None
+    assert one(found, "docker").ok is None
+    assert exit_code(found) is Exit.AGREED
+
+
+def test_a_tool_beyond_the_path_is_told_from_one_that_is_absent():
+    check = one(checks(lacking(hidden=("nft",))), "nft")
+    assert check.ok is False
+    assert "/usr/sbin/nft" in check.found
+    assert check.remedy == "PATH=$PATH:/usr/sbin"
+
+
+def test_the_legacy_iptables_is_refused():
+    say = {"iptables-restore": "iptables-restore v1.8.9 (legacy)"}
+    found = checks(machine(say=lambda command: say.get(command[0], "1.0")))
+    check = one(found, "iptables-restore")
+    assert check.ok is False
+    assert "iptables-nft" in check.remedy
+
+
+def test_a_tool_that_hangs_is_a_finding():
+    def say(command):
+        raise subprocess.TimeoutExpired(command, 5.0)
+
+    assert one(checks(machine(say=say)), "nft").ok is False
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("Python", {"python": (3, 10, 12)}),
+        ("open files", {"files": 256}),
+        ("disk", {"room": lambda _folder: 10**6}),
+        ("disk", {"room": lambda _folder: None}),
+    ],
+)
+def test_too_little_is_unfit_and_has_a_remedy(name, other):
+    found = checks(machine(**other))
+    assert one(found, name).ok is False
+    assert one(found, name).remedy
+    assert exit_code(found) is Exit.UNFIT
+
+
+def test_another_system_is_refused_before_anything_is_tried():
+    def never(_work):
+        raise AssertionError("tried")
+
+    (check,) = checks(machine(system="Darwin", fork=never))
+    assert check.ok is False
+
+
+@pytest.mark.parametrize(("root", "ok", "code"), [(True, None, 0), (False, False, 4)])
+def test_forbidden_user_namespaces_matter_only_to_ordinary_users(root, ok, code):
+    def fork(work):
+        refused = Check("user namespaces", False, "refused", "sudo sysctl ...", "")
+        return [refused] if work is trials.try_user_namespace else good(work)
+
+    found = checks(machine(root=root, fork=fork))
+    assert one(found, "user namespaces").ok is ok
+    assert one(found, "user namespaces").remedy == "sudo sysctl ..."
+    assert exit_code(found) == code
+
+
+def test_a_trial_that_crashes_is_unfit_and_shown(capfd):
+    (check,) = trials.in_a_fork(lambda: 1 / 0)
+    assert check.ok is False
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_what_was_tried_is_not_done_to_the_one_who_asks():
+    before = Path("/proc/self/ns/net").readlink()
+    found = trials.in_a_fork(trials.try_sandbox)
+    assert Path("/proc/self/ns/net").readlink() == before
+    assert one(found, "sandbox").ok is True
+
+
+def test_this_machine_is_fit(tmp_path):
+    unfit = [check for check in checks(Machine(), tmp_path / "out") if check.ok is False]
+    assert unfit == []
+
+
+def test_a_feature_that_nft_lacks_is_named():
+    broken = {"time travel": ("filter", "meta yesterday accept")}
+
+    def work():
+        try:
+            trials.load_nft(broken)
+        except OSError as error:
+            return [Check("nft", False, str(error), "", "")]
+        return [Check("nft", True, "", "", "")]
+
+    (check,) = trials.in_a_fork(work)
+    assert check.ok is False
+    assert "time travel" in check.found
+
+
+def test_a_tool_that_is_absent_is_not_blamed_twice():
+    def absent():
+        return str(subprocess.run(["no-such-nft"], check=False))
+
+    assert trials._attempt("nft rules", absent, "NAT", "").ok is None
+
+
+def test_the_table_shows_each_remedy():
+    console = Console(width=120, file=io.StringIO())
+    console.print(doctor.render(checks(lacking("nft"))))
+    assert "apt-get install nftables" in console.file.getvalue()
+
+
+def test_checks_are_json():
+    assert json.loads(json.dumps([check.to_json() for check in checks(machine())]))
