@@ -1,7 +1,6 @@
 """The matrix on a terminal: a grid for each stack, measured against predicted."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -119,20 +118,3 @@ def export_svg(renderable: RenderableType, title: str, width: int = 118) -> str:
         console = Console(record=True, width=width, file=nowhere, force_terminal=True)
         console.print(renderable)
         return console.export_svg(title=title)
-
-
-def certificate_table(certificates: Sequence[Any]) -> Table:
-    """Declared against measured, a line a profile."""
-    table = Table(title="NAT certification", title_justify="left", title_style="bold")
-    for column in ("profile", "axes", "verdict", "declared != measured"):
-        table.add_column(column)
-    for certificate in certificates:
-        wrong = [row for row in certificate.rows if not row.agrees]
-        style = {"PASS": "green", "FAIL": "bold red"}.get(certificate.verdict.upper(), "magenta")
-        table.add_row(
-            certificate.profile,
-            str(len(certificate.rows)),
-            Text(certificate.verdict.lower(), style=style),
-            "\n".join(f"{r.axis}: {r.declared} != {r.measured} ({r.evidence})" for r in wrong),
-        )
-    return table
