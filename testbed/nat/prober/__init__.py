@@ -88,7 +88,7 @@ def _quick(subject: axes.Subject) -> dict[str, Finding]:
     bench, protocol = subject.bench, subject.protocol
     found: dict[str, Finding] = {}
     passed = ", ".join(map(str, subject.ports)) or "none"
-    shown = f"to ports {', '.join(map(str, subject.tried))}: {passed} let out"
+    shown = f"of ports {', '.join(map(str, subject.tried))} contact was made with: {passed}"
     found["blocked"] = Finding(not subject.ports, shown)
     everything = subject.ports == subject.tried
     found["allowed_ports"] = Finding("all" if everything else tuple(map(str, subject.ports)), shown)
