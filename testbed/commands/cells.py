@@ -24,6 +24,8 @@ from testbed.report.files import document, write_json, write_junit
 from testbed.report.grid import export_svg, render
 from testbed.runner import run_cell
 
+SVG_WIDTH = 132  # columns of the exported picture
+
 
 def one(
     peer: str,
@@ -55,7 +57,6 @@ def one(
     if as_json:
         print(json.dumps(row, indent=2))
     else:
-        Console().print(render([row], summary, result.seconds))
         print(f"{row['judgement']}: measured {row['measured']}, predicted {row['predicted']}")
         print(f"  {row['reason']}\n  packets and everything else: {out}")
     return int(summary.exit_code)
@@ -111,13 +112,15 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
     write_json(request.out / "results.json", value)
     if junit is not None:
         write_junit(junit, rows, summary)
-    output = render(rows, summary, time.monotonic() - started)
+    seconds = time.monotonic() - started
     if svg is not None:
-        svg.write_text(export_svg(output, "testbed matrix"))
+        picture = render(rows, summary, seconds, SVG_WIDTH)
+        svg.write_text(export_svg(picture, "testbed matrix", SVG_WIDTH))
     if as_json:
         print(json.dumps(value, indent=2))
     else:
-        Console().print(output)
+        console = Console()
+        console.print(render(rows, summary, seconds, console.width))
         print(f"results: {request.out / 'results.json'}; packets: {request.out / 'cells'}")
     return int(summary.exit_code)
 
