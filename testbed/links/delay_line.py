@@ -52,11 +52,11 @@ class Counters:
 
 
 class DelayLine:
-    """The running process, as the lab holds it (`testbed.links.base.Links`)."""
+    """The running process ``pid``, as the lab holds it (`testbed.links.base.Links`)."""
 
     def __init__(self, names: Sequence[str], pid: int, control: socket.socket) -> None:
         self._names = names
-        self._pid = pid
+        self.pid = pid
         self._pidfd = os.pidfd_open(pid)
         self._control = control
         self._final: tuple[Counters, ...] | None = None
@@ -122,7 +122,7 @@ class DelayLine:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         os.close(self._pidfd)
         with suppress(ChildProcessError):  # the program may reap its children elsewhere
-            os.waitpid(self._pid, 0)
+            os.waitpid(self.pid, 0)
 
 
 @contextmanager
