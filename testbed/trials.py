@@ -23,6 +23,7 @@ from testbed.backends import kernel, sandbox
 from testbed.backends.netlink import Netlink, VethEnd, bridge, veth
 from testbed.capture.ring import Ring
 from testbed.errors import TestbedError
+from testbed.links.netem import netem_available
 
 _DEADLINE = 30.0  # seconds for one fork and all that it tries
 _TOOL_DEADLINE = 5.0  # seconds for a program that loads a few rules
@@ -217,14 +218,12 @@ def open_ring() -> str:
 
 def _netem() -> Check:
     """The one trial whose failure is no fault: the delay line does the same."""
-    from pyroute2 import IPRoute
-
-    from testbed.links.netem import netem_available
-
     ok, found = None, "absent: the userspace delay line is used"
-    with contextlib.suppress(TestbedError, OSError), IPRoute() as netlink:
-        if netem_available(netlink):
+    netlink = Netlink("doctor")
+    with contextlib.suppress(TestbedError, OSError):
+        if netem_available(netlink.socket):
             ok, found = True, "in the kernel"
+    netlink.close()
     return Check("netem", ok, found, "", "delays by the kernel")
 
 
