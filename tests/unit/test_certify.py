@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from testbed.errors import ProbeError
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -23,7 +25,8 @@ from testbed.nat.behaviour import (
 from testbed.nat.certify import Certificate, Verdict, default_cache
 from testbed.nat.claims import Row, claims, compare
 from testbed.nat.measured import Finding, Measured, MeasuredTransport, Value, unseen
-from testbed.nat.prober.timers import Sample, Watch, lifetime, refresh, scattered
+from testbed.nat.prober.timers import Watch, refresh, scattered
+from testbed.nat.prober.waiting import Sample, Waiting, lifetime, together
 from testbed.nat.workers import forked
 
 DAILY = Behaviour(timeouts=Timeouts(2, 2, 2, 3))
@@ -165,6 +168,29 @@ def test_a_lifetime_lies_between_the_last_alive_and_the_first_dead() -> None:
     assert lifetime(samples[1:3]).value == (1.5, None)
     assert lifetime([Sample(0.5, False), Sample(1.5, True)]).value == "inconsistent"
     assert lifetime([]).value is None
+
+
+def test_experiments_run_side_by_side_in_order_of_their_pauses() -> None:
+    seen: list[str] = []
+
+    def waits(name: str, pause: float) -> Waiting[None]:
+        yield pause
+        seen.append(name)
+
+    together([waits("late", 0.05), waits("early", 0.01)])
+    assert seen == ["early", "late"]
+
+
+def test_a_machine_that_cannot_keep_time_measures_nothing() -> None:
+    def hogs() -> Waiting[None]:
+        yield 0.0
+        threading.Event().wait(0.8)  # in the place of a busy machine
+
+    def waits() -> Waiting[None]:
+        yield 0.01
+
+    with pytest.raises(ProbeError, match="too busy"):
+        together([hogs(), waits()])
 
 
 def test_refreshing_shows_only_when_the_timer_is_shorter_than_the_watch() -> None:

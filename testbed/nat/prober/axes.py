@@ -52,7 +52,7 @@ class Subject:
         if contact is None:
             raise ProbeError(
                 f"{self.protocol} from {local.endpoint} to {(public or self.public()).endpoint} "
-                "was lost, though others were let out"
+                "was lost, though others were let out (a quota of fewer than 60 mappings?)"
             )
         return contact
 
