@@ -13,6 +13,7 @@ _ETH_P_ALL = 0x0003
 _SOL_PACKET = 263
 _PACKET_QDISC_BYPASS = 20
 _PACKET_IGNORE_OUTGOING = 23
+_SIOCGSKNS = 0x894C
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
 _ETHTOOL_GLINK = 0x0A
@@ -21,18 +22,47 @@ _IFF_RUNNING = 0x40
 
 
 def wire_socket(ifname: str) -> socket.socket:
-    """A raw socket that receives and sends whole frames on ``ifname`` of this namespace.
+    """A socket that stands for interface ``ifname`` of this namespace in a `Wire`.
 
-    It does not see what it sends.  The namespace should keep quiet on the interface
-    (no addresses, IPv6 disabled), or its own packets are forwarded with the rest.
-    Needs CAP_NET_RAW over the namespace; OSError if there is no such interface.
+    It carries no frame itself: every packet socket costs the kernel some 30 ms to
+    close, so that the delay line has one for all its interfaces.  OSError if there is
+    no such interface.
     """
-    # Protocol 0 receives nothing before bind: no frame of another interface slips in.
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, ifname.encode())
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def interface_name(sock: socket.socket) -> str:
+    """The name of the interface that a `wire_socket` stands for."""
+    name = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+    return name.rstrip(b"\0").decode()
+
+
+def namespace_of(sock: socket.socket) -> int:
+    """A new descriptor of the namespace that any socket was made in.
+
+    Needs CAP_NET_ADMIN over the namespace; OSError.
+    """
+    return fcntl.ioctl(sock, _SIOCGSKNS)
+
+
+def frame_socket() -> socket.socket:
+    """A raw socket that receives and sends whole frames on all of this namespace's interfaces.
+
+    It does not hear what it sends.  The namespace should keep quiet (no addresses, IPv6
+    disabled), or its own packets travel with the rest.  Needs CAP_NET_RAW over the
+    namespace; OSError.
+    """
+    everything = socket.htons(_ETH_P_ALL)
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, everything)
     try:
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         sock.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
-        sock.bind((ifname, _ETH_P_ALL))
     except OSError:
         sock.close()
         raise
