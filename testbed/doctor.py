@@ -23,7 +23,6 @@ OLDEST_PYTHON = (3, 11)
 FILES_NEEDED = 1024  # descriptors: a node takes some five, and cells run side by side
 ROOM_NEEDED = 200 * 10**6  # bytes: the captures of a default matrix, many times over
 _TOOL_DEADLINE = 5.0  # seconds for a program to say its version
-_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # Debian: not in ordinary users' PATH
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,12 @@ _TOOLS = (
     Tool("tshark", "tshark", ("--version",), "reading captures by hand", required=False),
     Tool("docker", "docker.io", ("--version",), "comparison in benchmarks", required=False),
 )
+
+
+def _which(program: str) -> str | None:
+    """Where the sandbox finds it: also where Debian's ordinary users do not look."""
+    path = os.environ.get("PATH", os.defpath)
+    return shutil.which(program, path=f"{path}:/usr/sbin:/sbin")
 
 
 def _say(command: Sequence[str]) -> str:
@@ -78,7 +83,7 @@ class Machine:
     python: tuple[int, ...] = tuple(sys.version_info[:3])
     root: bool = field(default_factory=lambda: os.geteuid() == 0)
     files: int = field(default_factory=lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    which: Callable[..., str | None] = shutil.which
+    which: Callable[[str], str | None] = _which
     say: Callable[[Sequence[str]], str] = _say
     room: Callable[[Path], int | None] = _room
     fork: Callable[[Callable[[], list[Check]]], list[Check]] = in_a_fork
@@ -129,15 +134,12 @@ def _python(machine: Machine) -> Check:
 
 def _tool(machine: Machine, tool: Tool) -> Check:
     absent = False if tool.required else None
-    if machine.which(tool.program) is None:
-        hidden = machine.which(tool.program, path=os.pathsep.join(_SBIN))
-        found = f"only as {hidden}, which is not in PATH" if hidden else "not installed"
-        remedy = (
-            f"PATH=$PATH:{Path(hidden).parent}" if hidden else f"apt-get install {tool.package}"
-        )
-        return Check(tool.program, absent, found, remedy, tool.needed_for)
+    path = machine.which(tool.program)
+    if path is None:
+        remedy = f"apt-get install {tool.package}"
+        return Check(tool.program, absent, "not installed", remedy, tool.needed_for)
     try:
-        said = machine.say((tool.program, *tool.arguments))
+        said = machine.say((path, *tool.arguments))
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check(tool.program, absent, str(error), "reinstall it", tool.needed_for)
     version = re.search(r"\d+(\.\d+)+", said)
