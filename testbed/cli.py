@@ -38,21 +38,19 @@ DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
 def main() -> NoReturn:
     """The console script: errors become one message and their exit code."""
     try:
-        app(standalone_mode=False)
-        code = 0
+        code = app(standalone_mode=False) or 0  # the code of a typer.Exit comes back
     except TestbedError as error:
         print(f"testbed: {error}", file=sys.stderr)
         code = int(error.exit_code)
-    except typer.Exit as stop:
-        code = stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("testbed: interrupted, everything was taken down", file=sys.stderr)
+    except typer.Abort:
         code = int(Exit.INTERRUPTED)
     except BrokenPipeError:  # `testbed plan | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
     except Exception as error:
         code = _usage(error)
+    if code == Exit.INTERRUPTED:
+        print("testbed: interrupted, everything was taken down", file=sys.stderr)
     sys.exit(code)
 
 
@@ -148,7 +146,8 @@ def execute(node: str, command: list[str], lab: LabPid = None) -> None:
     """Run a command in a node of the lab that is up: testbed exec a -- ip route."""
     from testbed import attach
 
-    raise typer.Exit(attach.run_in(attach.choose(lab), node, command))
+    words = command[1:] if command[0] == "--" else command
+    raise typer.Exit(attach.run_in(attach.choose(lab), node, words))
 
 
 @app.command()

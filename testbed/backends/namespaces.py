@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,14 +26,16 @@ from testbed.backends.netlink import (
     address,
     bridge,
     enslave,
+    is_running,
     neighbour,
     route,
     up,
     veth,
 )
-from testbed.backends.wires import WireBench
+from testbed.backends.wires import WireBench, netem
 from testbed.errors import BackendError, UnfitError
 from testbed.links.interfaces import disable_offloads
+from testbed.links.netem import Egress
 from testbed.plan.model import (
     AddBridge,
     AddLink,
@@ -55,6 +58,8 @@ _LOADERS = {
 _PACKAGES = {"nft": "nftables", "iptables-restore": "iptables"}
 _LOOPBACK = 1
 _RULES_DEADLINE = 20.0
+_CARRIER_DEADLINE = 10.0
+_POLL = 0.0002  # seconds; the kernel tells of it in no way that costs less
 
 
 @dataclass
@@ -115,6 +120,7 @@ class NamespaceLab:
         self._write_files()
         self._load_rules()
         self._set_sysctls()
+        self._await_carriers()
         if WireBench.NODE in self._nodes:
             bench = kernel.inside_netns(self._nodes[WireBench.NODE].netns, self._home)
             self._stack.enter_context(self._wires.running(bench, self.plan.number))
@@ -165,12 +171,15 @@ class NamespaceLab:
                 pass
 
     def _link(self, step: AddLink) -> None:
-        """One veth pair, or two by way of the wire bench where the link is impaired.
+        """One veth pair, or two by way of the wire bench where netem is missing.
 
         The pairs are made at once, the rest of the messages when all are there.
         """
         if step.transparent:
             self._pair(step.a, step.b)
+        elif netem(self._nodes[WireBench.NODE].netlink.socket):
+            self._pair(step.a, step.b)
+            self._wires.shape(step, self._egress(step.a), self._egress(step.b))
         else:
             middle = self._wires.place(step)
             self._pair(step.a, middle[0])
@@ -180,6 +189,10 @@ class NamespaceLab:
             node.requests += [address(index, one) for one in end.addresses]
             if end.bridge is not None:
                 node.requests.append(enslave(index, node.indices[end.bridge]))
+
+    def _egress(self, end: End) -> Egress:
+        node = self._nodes[end.node]
+        return Egress(node.netlink.socket, node.indices[end.ifname])
 
     def _pair(self, a: End, b: End) -> None:
         ends = [
@@ -232,6 +245,22 @@ class NamespaceLab:
                         kernel.write_sysctl(key, value)
                     except OSError as error:
                         raise BackendError(str(error), node=step.node) from error
+
+    def _await_carriers(self) -> None:
+        """Until every interface runs.
+
+        The kernel activates an interface some time after it is up, in a worker of
+        its own; what is sent before is lost without a trace.
+        """
+        deadline = time.monotonic() + _CARRIER_DEADLINE
+        for name, node in self._nodes.items():
+            for ifname in node.indices:
+                while not is_running(node.netlink.socket, ifname):
+                    if time.monotonic() > deadline:
+                        raise BackendError(f"{ifname} has no carrier", node=name)
+                    time.sleep(_POLL)
+        # The worker holds the kernel's lock until a bridge's port forwards: so this waits.
+        next(iter(self._nodes.values())).netlink.send([up(_LOOPBACK)])
 
     # Using
 

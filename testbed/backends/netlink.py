@@ -6,6 +6,7 @@ wait for another's answer.
 """
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -30,7 +31,8 @@ _NEWLINK, _GETLINK, _SETLINK = 16, 18, 19
 _NEWADDR, _NEWROUTE, _GETROUTE, _NEWNEIGH = 20, 24, 26, 28
 _NUD_PERMANENT = 0x80
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
-_IFF_UP = 1
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_SIOCGIFFLAGS = 0x8913
 _MAIN = 254  # the main routing table
 _RECEIVE = 1 << 18
 _AT_ONCE = 64  # messages a send: their answers must fit into the socket's buffer
@@ -171,6 +173,14 @@ def route(destination: IPv4Network, gateway: IPv4Address | None, index: int | No
         "attrs": attrs,
     }
     return _request(rtmsg, _NEWROUTE, _REPLACE, f"route {destination}", fields)
+
+
+def is_running(any_socket: socket.socket, ifname: str) -> bool:
+    """Whether an interface of the socket's namespace is up and carries packets."""
+    request = struct.pack("16sh14x", ifname.encode(), 0)
+    answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request)
+    flags: int = struct.unpack_from("16xh", answer)[0]
+    return bool(flags & _IFF_RUNNING)
 
 
 class Netlink:

@@ -59,6 +59,8 @@ def enter() -> None:
     """
     if inside():
         return
+    # Debian keeps nft and iptables where ordinary users do not look.
+    os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     _raise_file_limit()
     _unshare()
     lifeline, held = os.pipe()

@@ -21,12 +21,12 @@ from typing import Any
 from testbed.backends.base import Backend, Lab
 from testbed.backends.namespaces import Namespaces
 from testbed.errors import TestbedError
+from testbed.forked import forked
 from testbed.nat import prober
 from testbed.nat.behaviour import Timeouts
 from testbed.nat.claims import Row, compare
 from testbed.nat.load import with_timeouts
 from testbed.nat.profile import Profile
-from testbed.nat.workers import forked
 from testbed.plan.model import LoadRules, SetSysctls
 from testbed.plan.planner import plan
 from testbed.topology.presets import probe_bench

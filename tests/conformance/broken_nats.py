@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 
 from testbed.backends.base import Lab
+from testbed.forked import forked
 from testbed.nat.certify import Certificate, Verdict, certify
 from testbed.nat.load import find
-from testbed.nat.workers import forked
 
 Sabotage = Callable[[Lab], None]
 

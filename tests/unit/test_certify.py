@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ProbeError
+from testbed.forked import forked
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -27,7 +28,6 @@ from testbed.nat.claims import Row, claims, compare
 from testbed.nat.measured import Finding, Measured, MeasuredTransport, Value, unseen
 from testbed.nat.prober.timers import Watch, refresh, scattered
 from testbed.nat.prober.waiting import Sample, Waiting, lifetime, together
-from testbed.nat.workers import forked
 
 DAILY = Behaviour(timeouts=Timeouts(2, 2, 2, 3))
 
