@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _SOL_PACKET = 263
 _PACKET_RX_RING = 5
@@ -28,8 +28,7 @@ _HEADER = struct.Struct("=IIIH2xII8x4xi")  # struct tpacket2_hdr and the start o
 _STATISTICS = struct.Struct("=II")
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A received Ethernet frame."""
 
     arrival: int  # ns of CLOCK_MONOTONIC

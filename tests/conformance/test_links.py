@@ -323,23 +323,24 @@ def wakeups(pid: int) -> int:
     return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line)
 
 
+def wakeups_in(pid: int, seconds: float) -> int:
+    before = wakeups(pid)
+    select.select([], [], [], seconds)  # the claim is about time that passes
+    return wakeups(pid) - before
+
+
 def test_an_idle_delay_line_is_never_woken() -> None:
     with delay_line_rig(DELAY, DELAY) as rig:
         measure(rig.socket(0), rig.socket(1), probes=5, train=0)
-        pid = line_of(rig).pid
-        before = wakeups(pid)
-        select.select([], [], [], 0.3)  # the claim is about time that passes
-        assert wakeups(pid) == before
+        # The first window may hold its falling asleep after the last frame.
+        assert 0 in [wakeups_in(line_of(rig).pid, 0.3) for _ in range(2)]
 
 
 def test_a_node_whose_interface_goes_down_does_not_set_the_line_spinning() -> None:
     with delay_line_rig(DELAY, DELAY) as rig:
         pid = line_of(rig).pid
         rig.nodes[1].netlink.send([up(3, False)])
-        line_of(rig).counters()  # it has seen the event
-        before = wakeups(pid)
-        select.select([], [], [], 0.2)
-        assert wakeups(pid) <= before + 1
+        assert 0 in [wakeups_in(pid, 0.2) for _ in range(2)]
         rig.nodes[1].netlink.send([up(3), neighbour(3, IPv4Address(ADDRESSES[0]), MACS[0])])
         assert rig.disagreements((DELAY, DELAY)) == []
 
