@@ -2,10 +2,8 @@
 
 import ctypes
 import fcntl
-import select
 import socket
 import struct
-import time
 
 from testbed.errors import BackendError
 
@@ -16,9 +14,6 @@ _PACKET_IGNORE_OUTGOING = 23
 _SIOCGSKNS = 0x894C
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
-_ETHTOOL_GLINK = 0x0A
-_SIOCGIFFLAGS = 0x8913
-_IFF_RUNNING = 0x40
 
 
 def wire_socket(ifname: str) -> socket.socket:
@@ -77,38 +72,9 @@ def disable_offloads(sock: socket.socket, ifname: str) -> None:
     frames also keep to the MTU.  Needs CAP_NET_ADMIN over the namespace; raises
     BackendError if the kernel refuses.
     """
+    value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_STXCSUM, 0))
+    request = struct.pack("16sP16x", ifname.encode(), ctypes.addressof(value))
     try:
-        _ethtool(sock, ifname, _ETHTOOL_STXCSUM)
+        fcntl.ioctl(sock, _SIOCETHTOOL, request)
     except OSError as error:
         raise BackendError(f"cannot turn off checksum offload of {ifname}: {error}") from error
-
-
-def await_carrier(sock: socket.socket, ifname: str, timeout: float = 5.0) -> None:
-    """Return when ``ifname``, up on both sides, sends what it is given.
-
-    The kernel gives a veth its queue in the background, after the second side went
-    up; until then frames vanish uncounted (measured: the first frame of 1.5 % of
-    links on a busy machine).  Any socket of the namespace will do.  BackendError
-    after ``timeout`` seconds, or if there is no such interface.
-    """
-    deadline = time.monotonic() + timeout
-    try:
-        while True:
-            flags = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sH22x", ifname.encode(), 0))
-            # Waits for a change that is under way (and on new kernels makes it happen).
-            _ethtool(sock, ifname, _ETHTOOL_GLINK)
-            if struct.unpack_from("H", flags, 16)[0] & _IFF_RUNNING:
-                return
-            if time.monotonic() > deadline:
-                raise BackendError(f"{ifname} has no carrier after {timeout} s")
-            select.select([], [], [], 0.0002)
-    except OSError as error:
-        raise BackendError(f"carrier of {ifname}: {error}") from error
-
-
-def _ethtool(sock: socket.socket, ifname: str, command: int) -> None:
-    """One ethtool ioctl that takes or gives a single number, here 0."""
-    value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
-    fcntl.ioctl(
-        sock, _SIOCETHTOOL, struct.pack("16sP16x", ifname.encode(), ctypes.addressof(value))
-    )

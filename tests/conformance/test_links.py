@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,12 +19,12 @@ from pathlib import Path
 import pytest
 
 from testbed.backends import kernel
-from testbed.backends.netlink import Netlink, VethEnd, address, neighbour, up, veth
+from testbed.backends.netlink import Netlink, VethEnd, address, is_running, neighbour, up, veth
 from testbed.errors import BackendError, ProbeError
 from testbed.links import netem
 from testbed.links.base import Links
 from testbed.links.delay_line import Counters, DelayLine, Wire, delay_line
-from testbed.links.interfaces import await_carrier, disable_offloads, wire_socket
+from testbed.links.interfaces import disable_offloads, wire_socket
 from testbed.links.measure import disagreements, measure
 from testbed.topology.model import Impairment
 
@@ -107,8 +108,13 @@ def join(a: Space, b: Space, names: tuple[str, str], index: int) -> None:
     ]
     a.netlink.send([veth(*ends)])
     b.netlink.send([up(index)])
-    for side, name in zip((a, b), names, strict=True):
-        await_carrier(side.netlink.socket, name)
+    deadline = time.monotonic() + 5
+    while not all(
+        is_running(side.netlink.socket, name) for side, name in zip((a, b), names, strict=True)
+    ):
+        assert time.monotonic() < deadline, f"{names} got no carrier"
+        select.select([], [], [], 0.0002)
+    a.netlink.send([up(index)])  # waits for the lock under which the kernel is at it
 
 
 def number(node: int, of: Space, index: int) -> None:
