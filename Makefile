@@ -17,7 +17,7 @@ testbed: $(READY) ## set up what is missing, then run the default matrix
 	.venv/bin/testbed matrix
 
 test: $(READY) ## run the whole suite
-	.venv/bin/pytest -q -n auto -m "not alone" tests
+	.venv/bin/pytest -q -n auto --dist loadgroup -m "not alone" tests
 	.venv/bin/pytest -q -m alone tests
 
 lint: $(READY) ## check style and types

@@ -15,7 +15,7 @@ from testbed.capture.pcapng import Recording
 from testbed.capture.reader import read
 from testbed.capture.recorder import record
 from testbed.cell import DIALER, LISTENER, SERVER, Cell, save_cell
-from testbed.errors import Exit, TestbedError
+from testbed.errors import Exit, TestbedError, UsageError
 from testbed.nat.profile import Profile
 from testbed.oracle.predict import Mechanism, Prediction, predict
 from testbed.peers.adapter import Adapter, adapter
@@ -115,10 +115,13 @@ def run_cell(
     errors of usage (an unknown peer, say) are raised.
     """
     started = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
     expected = prediction(cell, profiles)
-    save_cell(cell, profiles, folder, facts)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}", remedy="choose another --out") from error
+    try:
+        save_cell(cell, profiles, folder, facts)
         run = _effects(cell, profiles, backend, folder, number)
         result = _judged(cell, run, expected, folder)
     except (TestbedError, OSError) as error:
@@ -126,7 +129,11 @@ def run_cell(
             raise
         result = Result(cell, inconclusive(expected, str(error)), folder)
     result = replace(result, seconds=time.monotonic() - started)
-    (folder / "result.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+    try:
+        (folder / "result.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+    except OSError as error:
+        verdict = inconclusive(expected, f"{folder}/result.json: {error.strerror}")
+        return replace(result, verdict=verdict)
     return result
 
 

@@ -15,7 +15,7 @@ from testbed.backends.namespaces import Namespaces
 from testbed.cell import MODES, Cell, load_cell
 from testbed.errors import UsageError
 from testbed.facts import facts
-from testbed.matrix import SETS, Row, Selection, run_matrix, summarize
+from testbed.matrix import SETS, TRIES, Row, Selection, run_matrix, summarize
 from testbed.nat.certify import Certificate, certified
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
@@ -51,7 +51,10 @@ def one(
     adapter(cell.peer).warm()
     versions = facts()
     sandbox.enter()
-    result = run_cell(cell, used, Namespaces(), out, facts=versions)
+    for _ in range(TRIES):
+        result = run_cell(cell, used, Namespaces(), out, facts=versions)
+        if not result.late:
+            break
     row = result.to_json()
     summary = summarize([row])
     if as_json:

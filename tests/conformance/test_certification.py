@@ -19,7 +19,8 @@ from broken_nats import (
 from testbed.backends.base import Lab
 from testbed.nat import certify as module
 from testbed.nat.certify import Certificate, Verdict, certified, certify_all
-from testbed.nat.load import catalogue, find
+from testbed.nat.load import DEFAULT, catalogue, find
+from testbed.report.certificates import markdown
 
 
 def _route_into_the_lan(lab: Lab) -> None:
@@ -159,6 +160,18 @@ def certificates() -> dict[str, Certificate]:
     return {certificate.profile: certificate for certificate in found}
 
 
+@pytest.mark.xdist_group("catalogue")
+def test_the_documented_catalogue_is_what_is_measured(
+    certificates: dict[str, Certificate],
+) -> None:
+    profiles = catalogue()
+    document = markdown([certificates[name] for name in profiles], profiles)
+    assert (DEFAULT / "CATALOGUE.md").read_text() == document, (
+        "write it anew: testbed nat certify --all --markdown nat-profiles/CATALOGUE.md"
+    )
+
+
+@pytest.mark.xdist_group("catalogue")
 @pytest.mark.parametrize("name", sorted(catalogue()))
 def test_a_profile_is_measured_as_it_is_declared(
     certificates: dict[str, Certificate], name: str
