@@ -10,7 +10,6 @@ import os
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,6 @@ from testbed.backends.netlink import (
     address,
     bridge,
     enslave,
-    is_running,
     neighbour,
     route,
     up,
@@ -58,8 +56,6 @@ _LOADERS = {
 _PACKAGES = {"nft": "nftables", "iptables-restore": "iptables"}
 _LOOPBACK = 1
 _RULES_DEADLINE = 20.0
-_CARRIER_DEADLINE = 10.0
-_POLL = 0.0002  # seconds; the kernel tells of it in no way that costs less
 
 
 @dataclass
@@ -247,20 +243,14 @@ class NamespaceLab:
                         raise BackendError(str(error), node=step.node) from error
 
     def _await_carriers(self) -> None:
-        """Until every interface runs.
+        """Until every interface carries packets.
 
         The kernel activates an interface some time after it is up, in a worker of
         its own; what is sent before is lost without a trace.
         """
-        deadline = time.monotonic() + _CARRIER_DEADLINE
-        for name, node in self._nodes.items():
-            for ifname in node.indices:
-                while not is_running(node.netlink.socket, ifname):
-                    if time.monotonic() > deadline:
-                        raise BackendError(f"{ifname} has no carrier", node=name)
-                    time.sleep(_POLL)
-        # The worker holds the kernel's lock until a bridge's port forwards: so this waits.
-        next(iter(self._nodes.values())).netlink.send([up(_LOOPBACK)])
+        for node in self._nodes.values():
+            for index in node.indices.values():
+                node.netlink.await_carrier(index)
 
     # Using
 

@@ -6,7 +6,6 @@ wait for another's answer.
 """
 
 import errno
-import fcntl
 import os
 import socket
 import struct
@@ -23,6 +22,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from testbed.backends.base import Route
 from testbed.errors import BackendError
+from testbed.links.interfaces import await_carrier
 
 _HEADER = struct.Struct("=IHHII")
 _ERROR, _DONE = 2, 3
@@ -31,10 +31,10 @@ _NEWLINK, _GETLINK, _SETLINK = 16, 18, 19
 _NEWADDR, _NEWROUTE, _GETROUTE, _NEWNEIGH = 20, 24, 26, 28
 _NUD_PERMANENT = 0x80
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40
-_SIOCGIFFLAGS = 0x8913
+_IFF_UP = 0x1
 _MAIN = 254  # the main routing table
 _RECEIVE = 1 << 18
+_DEADLINE = 5.0  # seconds
 _AT_ONCE = 64  # messages a send: their answers must fit into the socket's buffer
 
 
@@ -175,14 +175,6 @@ def route(destination: IPv4Network, gateway: IPv4Address | None, index: int | No
     return _request(rtmsg, _NEWROUTE, _REPLACE, f"route {destination}", fields)
 
 
-def is_running(any_socket: socket.socket, ifname: str) -> bool:
-    """Whether an interface of the socket's namespace is up and carries packets."""
-    request = struct.pack("16sh14x", ifname.encode(), 0)
-    answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request)
-    flags: int = struct.unpack_from("16xh", answer)[0]
-    return bool(flags & _IFF_RUNNING)
-
-
 class Netlink:
     """A route socket of one network namespace.  Made inside it, usable from anywhere."""
 
@@ -190,7 +182,7 @@ class Netlink:
         self.node = node
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self.socket.bind((0, 0))
-        self.socket.settimeout(5.0)
+        self.socket.settimeout(_DEADLINE)
 
     def close(self) -> None:
         self.socket.close()
@@ -218,9 +210,18 @@ class Netlink:
         try:
             return self.socket.recv(_RECEIVE)
         except TimeoutError:
-            raise BackendError("netlink gave no answer within 5 s", node=self.node) from None
+            raise BackendError(
+                f"netlink gave no answer within {_DEADLINE:g} s", node=self.node
+            ) from None
         except OSError as error:
             raise BackendError(f"netlink: {error.strerror}", node=self.node) from error
+
+    def await_carrier(self, index: int) -> None:
+        """Until the interface carries packets; BackendError at the deadline."""
+        try:
+            await_carrier(self.socket, index, _DEADLINE)
+        finally:
+            self.socket.settimeout(_DEADLINE)
 
     def interfaces(self) -> set[str]:
         """The names of all interfaces in the namespace."""

@@ -1,0 +1,180 @@
+"""The command line: bad input gives a message, a remedy and the right code, never a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
+
+
+def said(
+    *words: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TESTBED, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | (env or {}),
+        cwd=cwd,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("plan", "nowhere"), 2, "one of: two-homes"),
+        (("plan", "-a", "full-con"), 2, "one of: full-cone"),
+        (("plan", "--number", "256"), 2, "0 to 255"),
+        (("plan", "same-lan", "-a", "pf", "-b", "pf"), 2, "1 NAT(s), 2 were given"),
+        (("run", "--peer", "nobody"), 2, "one of: punch-udp"),
+        (("run", "--mode", "sideways"), 2, "one of: punch, plain_dial"),
+        (("run", "--replay", "/nonexistent"), 2, "cell.json"),
+        (("matrix", "--profiles", "nonesuch"), 2, "unknown profile"),
+        (("matrix", "--profiles", ","), 2, "no profile was named"),
+        (("matrix", "--select", "no/such/*"), 2, "no cell matches"),
+        (("nat", "certify"), 2, "name profiles, or say --all"),
+        (("nat", "show", "nonesuch"), 2, "unknown profile"),
+        (("nat", "probe", "--rules", "/nonexistent.nft"), 2, "No such file"),
+        (("nat", "probe", "--rules", "/etc/hosts"), 2, "name it *.nft or *.rules"),
+        (("exec", "--lab", "1", "a", "true"), 2, "testbed up"),
+        (("matrix", "--no-such-option"), 2, "No such option"),
+        (("sing",), 2, "No such command"),
+    ],
+)
+def test_wrong_words_are_answered_with_the_right_ones(
+    words: tuple[str, ...], code: int, message: str, tmp_path: Path
+) -> None:
+    done = said(*words, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_without_nft_the_remedy_is_its_package(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("env", "iptables-restore"):
+        (tools / name).symlink_to(f"/usr/{'bin' if name == 'env' else 'sbin'}/{name}")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            _WITHOUT_SBIN,
+            "run",
+            "-a",
+            "full-cone",
+            "-o",
+            str(tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": str(tools), "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "apt-get install nftables" in done.stdout + done.stderr
+
+
+# The sandbox adds /sbin to PATH, as Debian needs it: here the tool must be really absent.
+_WITHOUT_SBIN = """
+import os
+from testbed.backends import sandbox
+enter = sandbox.enter
+def entered():
+    path = os.environ["PATH"]
+    enter()
+    os.environ["PATH"] = path
+sandbox.enter = entered
+from testbed.cli import main
+main()
+"""
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    done = said("run", "-o", str(blocked))
+    assert done.returncode in (2, 3)
+    assert str(blocked) in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_matrix_writes_json_junit_and_a_picture_that_agree(tmp_path: Path) -> None:
+    done = said(
+        *("matrix", "--profiles", "full-cone,symmetric", "--peers", "punch-udp", "--json"),
+        *("--no-certify", "--junit", str(tmp_path / "junit.xml"), "--svg", str(tmp_path / "m.svg")),
+        *("-o", str(tmp_path / "out")),
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "out" / "results.json").read_text())
+    assert report["total"] == len(report["cells"]) == 4 + 4
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert int(suite.attrib["tests"]) == report["total"]
+    assert suite.attrib["failures"] == "0"
+    assert (tmp_path / "m.svg").read_text().startswith("<svg")
+    for cell in report["cells"]:
+        assert (Path(cell["folder"]) / "capture.pcapng").exists()
+
+
+def test_a_difference_from_the_prediction_exits_with_1(tmp_path: Path) -> None:
+    """A profile that claims more than its rules keep: the cell is red, not the message."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", _WRONG_ORACLE, "run", "--peer", "punch-udp"),
+            *("-a", "symmetric", "-b", "symmetric", "-o", str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={k: v for k, v in os.environ.items() if k != "TESTBED_SANDBOX"},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "measured none, predicted direct" in done.stdout
+
+
+_WRONG_ORACLE = """
+from testbed import runner
+from testbed.oracle.predict import Outcome, Prediction
+runner.predict = lambda *a, **k: Prediction(Outcome.DIRECT, "planted", ())
+from testbed.cli import main
+main()
+"""
+
+
+def test_the_doctor_lists_what_is_there_for_machines_and_people() -> None:
+    done = said("doctor", "--json")
+    assert done.returncode in (0, 4)
+    assert {"nft", "turnserver"} <= {check["name"] for check in json.loads(done.stdout)}
+
+
+def test_a_plan_touches_nothing_and_needs_no_privilege() -> None:
+    done = said("plan", "carrier", "-a", "pf", "-b", "openwrt")
+    assert done.returncode == 0
+    for word in ("node       cgn", "rules      nat-b", "blackhole  core: 0.0.0.0/0"):
+        assert word in done.stdout
+
+
+def test_an_unknown_nat_given_as_rules_is_measured(tmp_path: Path) -> None:
+    rules = tmp_path / "mine.nft"
+    rules.write_text(
+        "table ip mine {\n"
+        "  chain post { type nat hook postrouting priority srcnat;\n"
+        '    oifname "wan" masquerade random\n  }\n'
+        "  chain input { type filter hook input priority filter;\n"
+        '    iifname "wan" ct state new drop\n  }\n}\n'
+    )
+    done = said("nat", "probe", "--rules", str(rules), "--json")
+    assert done.returncode == 0, done.stderr
+    axes = json.loads(done.stdout)["axes"]
+    assert axes["udp.mapping"]["value"] == "address_and_port_dependent"
+    assert axes["tcp.filtering"]["value"] == "address_and_port_dependent"
