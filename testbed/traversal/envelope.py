@@ -64,7 +64,7 @@ class _AddressInfo(protobuf.Message):
 class _PeerRecord(protobuf.Message):
     peer_id: bytes | None = protobuf.blob(1)
     seq: int | None = protobuf.uint(2)
-    addresses: tuple[_AddressInfo, ...] = protobuf.messages(3, lambda: _AddressInfo)
+    addresses: tuple[_AddressInfo, ...] = protobuf.messages(3, _AddressInfo)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The errors of the traversal library: one base, one type for each thing a caller can do something about."""
+"""The errors of the traversal library: one type for each thing a caller can act on."""
 
 from enum import StrEnum
 

@@ -225,7 +225,7 @@ def _canonical(protocol: _Protocol, value: str) -> str:
 
 
 def decode_all(blobs: tuple[bytes, ...], limit: int = 64) -> tuple[Multiaddr, ...]:
-    """The addresses among `blobs` that parse, at most `limit`: a peer may list transports we lack."""
+    """The addresses among `blobs` that parse: a peer may list transports that we lack."""
     found: list[Multiaddr] = []
     for data in blobs[:limit]:
         try:

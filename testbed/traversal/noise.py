@@ -38,7 +38,7 @@ class _Extensions(protobuf.Message):
 class _Payload(protobuf.Message):
     identity_key: bytes | None = protobuf.blob(1)
     identity_sig: bytes | None = protobuf.blob(2)
-    extensions: _Extensions | None = protobuf.message(4, lambda: _Extensions)
+    extensions: _Extensions | None = protobuf.message(4, _Extensions)
 
 
 class CipherState:

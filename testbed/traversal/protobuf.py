@@ -1,4 +1,4 @@
-"""A small protobuf codec for the messages of libp2p: dataclasses that declare their own wire format.
+"""A small protobuf codec: dataclasses that declare their own wire format.
 
     @dataclass(frozen=True)
     class Peer(Message):
@@ -13,7 +13,6 @@ deep as the declared types and no deeper, and a repeated field holds at most
 
 import dataclasses
 import struct
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 from .errors import ProtocolError
@@ -24,7 +23,7 @@ _WIRE_TYPES = {"uint": _VARINT, "fixed64": _FIXED64, "blob": _LENGTH, "text": _L
 _SPEC = "protobuf"
 
 
-def _field(number: int, kind: str, repeated: bool, child: Callable[[], Any] | None = None) -> Any:
+def _field(number: int, kind: str, repeated: bool, child: "type[Message] | None" = None) -> Any:
     spec = (number, kind, repeated, child)
     default: Any = () if repeated else None
     return dataclasses.field(default=default, metadata={_SPEC: spec})
@@ -60,12 +59,12 @@ def texts(number: int) -> Any:
     return _field(number, "text", True)
 
 
-def message(number: int, child: Callable[[], type["Message"]]) -> Any:
-    """An optional nested message; `child` is called late, so that order does not matter."""
+def message(number: int, child: "type[Message]") -> Any:
+    """An optional nested message."""
     return _field(number, "message", False, child)
 
 
-def messages(number: int, child: Callable[[], type["Message"]]) -> Any:
+def messages(number: int, child: "type[Message]") -> Any:
     """Repeated nested messages."""
     return _field(number, "message", True, child)
 
@@ -126,9 +125,7 @@ def _write_uvarint(value: int) -> bytes:
 
 
 def _encode_field(number: int, kind: str, item: Any) -> bytes:
-    if kind == "message":
-        kind, item = "blob", item.encode()
-    elif kind == "text":
+    if kind == "message" or kind == "text":
         kind, item = "blob", item.encode()
     tag = _write_uvarint(number << 3 | _WIRE_TYPES[kind])
     if kind == "uint":
@@ -165,7 +162,7 @@ def _raw_value(data: bytes, offset: int, wire: int) -> tuple[int | bytes, int]:
     return data[offset : offset + length], offset + length
 
 
-def _decode_value(kind: str, wire: int, raw: int | bytes, child: Callable[[], Any] | None) -> Any:
+def _decode_value(kind: str, wire: int, raw: int | bytes, child: type[Message] | None) -> Any:
     if wire != _WIRE_TYPES.get(kind, _LENGTH):
         raise ProtocolError(_SPEC, f"wire type {wire} for a {kind}")
     if isinstance(raw, int):
@@ -173,7 +170,7 @@ def _decode_value(kind: str, wire: int, raw: int | bytes, child: Callable[[], An
     if kind == "fixed64":
         return struct.unpack("<Q", raw)[0]
     if child is not None:
-        return child().decode(raw)
+        return child.decode(raw)
     if kind == "text":
         try:
             return raw.decode()

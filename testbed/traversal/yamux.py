@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from .errors import ConnectionClosedError, LimitError, ProtocolError, StreamResetError
 
@@ -100,6 +101,14 @@ class Limits:
     keepalive_timeout: float = 15.0
 
 
+class _Frame(NamedTuple):
+    flags: int
+    stream_id: int
+    length: int
+    data: bytes
+    now: float
+
+
 @dataclass
 class _Stream:
     inbound: bool
@@ -131,7 +140,7 @@ class Session:
         self._out = bytearray()
         self._keepalive = _Keepalive(now + self.limits.keepalive)
         self.closed: str | None = None
-        self._handlers: dict[int, Callable[[int, int, int, bytes, float], list[Event]]] = {
+        self._handlers: dict[int, Callable[[_Frame], list[Event]]] = {
             _Type.DATA: self._on_data,
             _Type.WINDOW_UPDATE: self._on_window_update,
             _Type.PING: self._on_ping,
@@ -241,7 +250,7 @@ class Session:
                     break
                 payload = bytes(self._in[offset + _HEADER.size : end])
                 offset = end
-                events += self._handlers[kind](flags, stream_id, length, payload, now)
+                events += self._handlers[kind](_Frame(flags, stream_id, length, payload, now))
         except ProtocolError:
             self.go_away(GoAwayCode.PROTOCOL_ERROR)
             raise
@@ -260,31 +269,29 @@ class Session:
             if length > allowed:
                 raise ProtocolError("yamux", f"{length} bytes where the window is {allowed}")
 
-    def _on_data(self, flags: int, stream_id: int, n: int, data: bytes, now: float) -> list[Event]:
-        events = self._on_stream_flags(flags, stream_id)
-        stream = self._streams.get(stream_id)
+    def _on_data(self, frame: _Frame) -> list[Event]:
+        events = self._on_stream_flags(frame.flags, frame.stream_id)
+        stream = self._streams.get(frame.stream_id)
         if stream is None:
             return events
-        if data:
+        if frame.data:
             if stream.remote_closed:
-                raise ProtocolError("yamux", f"data after FIN on stream {stream_id}")
-            stream.receive_window -= n
-            events.append(DataReceived(stream_id, data))
-        return events + self._on_fin(flags, stream_id, stream)
+                raise ProtocolError("yamux", f"data after FIN on stream {frame.stream_id}")
+            stream.receive_window -= frame.length
+            events.append(DataReceived(frame.stream_id, frame.data))
+        return events + self._on_fin(frame.flags, frame.stream_id, stream)
 
-    def _on_window_update(
-        self, flags: int, stream_id: int, n: int, data: bytes, now: float
-    ) -> list[Event]:
-        events = self._on_stream_flags(flags, stream_id)
-        stream = self._streams.get(stream_id)
+    def _on_window_update(self, frame: _Frame) -> list[Event]:
+        events = self._on_stream_flags(frame.flags, frame.stream_id)
+        stream = self._streams.get(frame.stream_id)
         if stream is None:
             return events
-        if stream.send_window + n > _MAX_WINDOW:
+        if stream.send_window + frame.length > _MAX_WINDOW:
             raise ProtocolError("yamux", "window beyond 2**32")
-        stream.send_window += n
-        if n and not stream.local_closed:
-            events.append(WindowOpened(stream_id))
-        return events + self._on_fin(flags, stream_id, stream)
+        stream.send_window += frame.length
+        if frame.length and not stream.local_closed:
+            events.append(WindowOpened(frame.stream_id))
+        return events + self._on_fin(frame.flags, frame.stream_id, stream)
 
     def _on_stream_flags(self, flags: int, stream_id: int) -> list[Event]:
         if flags & _RST:
@@ -310,23 +317,21 @@ class Session:
         self._forget_if_done(stream_id)
         return [WriteClosed(stream_id)]
 
-    def _on_ping(self, flags: int, stream_id: int, n: int, data: bytes, now: float) -> list[Event]:
-        if flags & _SYN:
-            self._frame(_Type.PING, _ACK, 0, n)
+    def _on_ping(self, frame: _Frame) -> list[Event]:
+        if frame.flags & _SYN:
+            self._frame(_Type.PING, _ACK, 0, frame.length)
             return []
         keepalive = self._keepalive
-        if keepalive.sent_at is None or n != keepalive.opaque:
+        if keepalive.sent_at is None or frame.length != keepalive.opaque:
             return []
-        rtt = now - keepalive.sent_at
+        rtt = frame.now - keepalive.sent_at
         keepalive.sent_at = None
-        keepalive.next_at = now + self.limits.keepalive
+        keepalive.next_at = frame.now + self.limits.keepalive
         return [PingAnswered(rtt)]
 
-    def _on_go_away(
-        self, flags: int, stream_id: int, n: int, data: bytes, now: float
-    ) -> list[Event]:
-        self.closed = f"the remote went away (code {n})"
-        return [GoneAway(n)]
+    def _on_go_away(self, frame: _Frame) -> list[Event]:
+        self.closed = f"the remote went away (code {frame.length})"
+        return [GoneAway(frame.length)]
 
     # Helpers.
 
