@@ -1,5 +1,7 @@
 """AutoNAT v1: "dial me back and say whether it worked" (libp2p autonat-v1 spec)."""
 
+# ruff: noqa: RUF009 - protobuf.message is a field specifier, like dataclasses.field
+
 import ipaddress
 from collections import Counter, deque
 from dataclasses import dataclass

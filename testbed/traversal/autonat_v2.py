@@ -1,5 +1,7 @@
 """AutoNAT v2: one address, proved by a nonce that comes back on it (libp2p autonat-v2 spec)."""
 
+# ruff: noqa: RUF009 - protobuf.message is a field specifier, like dataclasses.field
+
 import random
 from dataclasses import dataclass
 from enum import IntEnum

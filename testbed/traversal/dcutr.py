@@ -45,7 +45,7 @@ class _Side:
     """One attempt: a table from (state, received type) to what to do."""
 
     def __init__(self, own: tuple[Multiaddr, ...], state: State) -> None:
-        self._own = own[:MAX_ADDRESSES]
+        self.own = own[:MAX_ADDRESSES]
         self.state = state
         self.remote: tuple[Multiaddr, ...] = ()
         self._table: dict[tuple[State, int], Callable[[float], bytes]] = {}
@@ -65,7 +65,7 @@ class _Side:
         return action(now)
 
     def _connect(self) -> bytes:
-        observed = tuple(a.encode() for a in self._own)
+        observed = tuple(a.encode() for a in self.own)
         return _HolePunch(_Type.CONNECT, observed).encode()
 
 

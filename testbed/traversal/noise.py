@@ -6,6 +6,8 @@ and one pattern with one cipher suite is small; the published vectors check it.
 Sections named below are of the Noise specification, revision 34.
 """
 
+# ruff: noqa: RUF009 - protobuf.message is a field specifier, like dataclasses.field
+
 import hmac
 import struct
 from dataclasses import dataclass

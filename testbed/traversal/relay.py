@@ -3,6 +3,8 @@
 `Ledger` decides who may reserve and connect; it is pure but for the time it is given.
 """
 
+# ruff: noqa: RUF009 - protobuf.message is a field specifier, like dataclasses.field
+
 from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
