@@ -276,7 +276,7 @@ class QuicPeer(Connection):
         """RFC 9000 section 3.5: answer STOP_SENDING with a reset of our part."""
         self._reset_ours(stream_id)
         if stream := self._streams.get(stream_id):
-            stream.feed_reset(StreamResetError("the remote stopped reading"))
+            stream.feed_stopped()
 
     def _reset_ours(self, stream_id: int) -> None:
         with contextlib.suppress(ValueError, RuntimeError):

@@ -121,7 +121,6 @@ class Stream:
                 await self._writable.wait()
             else:
                 await self._carrier.drained()
-        self._check_writable()
 
     def close_write(self) -> None:
         """Half-close: the remote reads b"" after what was written."""
@@ -172,6 +171,12 @@ class Stream:
         if self._error is None and not (self._eof and self._write_closed):
             self._fail(error)
             self._carrier.stream_gone(self.stream_id)
+
+    def feed_stopped(self) -> None:
+        """The remote reads no more (QUIC STOP_SENDING); what it wrote can still be read."""
+        self._write_closed = True
+        self._writable.set()
+        self._check_gone()
 
     def window_opened(self) -> None:
         """Writing may go on."""
