@@ -7,9 +7,20 @@ the testbed is killed: a backend ties processes and networks to its own life.
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import IO, Protocol
 
 from testbed.plan.model import Plan
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route as the kernel has it; a gateway of None is a link or a blackhole."""
+
+    destination: IPv4Network
+    gateway: IPv4Address | None
+    blackhole: bool = False
 
 
 class Process(Protocol):
@@ -49,6 +60,18 @@ class Lab(Protocol):
         self, node: str, command: Sequence[str], *, input: bytes = b"", timeout: float = 10.0
     ) -> bytes:
         """Run a program to its end and give its output; BackendError if it fails."""
+
+    def lost_frames(self) -> list[str]:
+        """Frames that the lab lost by itself, where no plan asked for it; as sentences."""
+
+    def lateness_ms(self) -> float:
+        """By how much the most delayed frame was late, beyond its link's delay."""
+
+    def interfaces(self, node: str) -> set[str]:
+        """The names of all interfaces that really are in ``node``."""
+
+    def routes(self, node: str) -> set[Route]:
+        """The routes that really are in ``node``'s main table."""
 
 
 class Backend(Protocol):

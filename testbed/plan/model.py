@@ -1,14 +1,17 @@
 """A lab as ordered steps: what a backend does, and what `testbed plan` prints.
 
-Steps are applied kind by kind in the order of `Step`'s union below; within a
-kind, in the order given.  Nothing here touches the machine.
+Steps are given in an order in which they can be applied one after another; a
+backend may batch them.  Nothing here touches the machine.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import TypeVar
 
 from testbed.topology.model import Impairment, Topology
+
+S = TypeVar("S")
 
 
 class NodeKind(StrEnum):
@@ -89,12 +92,28 @@ class AddRoute:
 
 
 @dataclass(frozen=True)
+class Blackhole:
+    """Packets to ``destination`` with no better route vanish without an answer."""
+
+    node: str
+    destination: IPv4Network
+
+
+@dataclass(frozen=True)
 class LoadRules:
     """A rule set, loaded before any peer starts."""
 
     node: str
     engine: Engine
     text: str
+
+
+@dataclass(frozen=True)
+class SetSysctls:
+    """Sysctls that exist only, or make sense only, once the rules are loaded."""
+
+    node: str
+    sysctls: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,17 @@ class WriteFiles:
     resolv: str
 
 
-Step = AddNode | AddBridge | AddLink | AddNeighbour | AddRoute | LoadRules | WriteFiles
+Step = (
+    AddNode
+    | AddBridge
+    | AddLink
+    | AddNeighbour
+    | AddRoute
+    | Blackhole
+    | LoadRules
+    | SetSysctls
+    | WriteFiles
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +163,7 @@ class Plan:
     owners: dict[IPv4Address, str]  # every address of the lab -> node
     vantages: tuple[Vantage, ...]
 
-    def of(self, kind: type) -> list[Step]:
+    def of(self, kind: type[S]) -> list[S]:
         """The steps of one kind, in order."""
         return [step for step in self.steps if isinstance(step, kind)]
 

@@ -102,7 +102,7 @@ class Topology:
     _by_name: dict[str, Host | Router] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        nodes = [*self.routers, *self.hosts]
+        nodes: list[Host | Router] = [*self.routers, *self.hosts]
         _refuse_duplicates("node", [node.name for node in nodes])
         _refuse_duplicates("network", [network.name for network in self.networks])
         if [n.name for n in self.networks if n.scope is Scope.PUBLIC] != [INTERNET]:
@@ -122,7 +122,7 @@ class Topology:
                 )
         for router in self.routers:
             if router.lan == INTERNET:
-                raise TopologyError("a router cannot serve the internet as its LAN", node=router.name)
+                raise TopologyError("the internet cannot be a router's LAN", node=router.name)
             self._refuse_loop(router)
         object.__setattr__(self, "_by_name", {node.name: node for node in nodes})
 

@@ -1,0 +1,47 @@
+# `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
+SHELL = /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup testbed test lint bench clean force
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Debian keeps nft and iptables where ordinary users do not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+# Paths stay relative: the folder's own may hold spaces.
+READY = .venv/.ready
+
+help: ## explain the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+testbed: $(READY) ## set up what is missing, then run the default matrix
+	.venv/bin/testbed matrix
+
+test: $(READY) ## run the whole suite
+	.venv/bin/pytest -q -n auto --timeout 300 tests
+
+lint: $(READY) ## check style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: $(READY) ## measure the testbed against its floors and rivals
+	.venv/bin/python -m testbed.bench
+
+setup: $(READY) ## only set up: system packages (as root or by sudo) and .venv
+
+clean: ## remove .venv and out/
+	rm -rf .venv out
+
+# The stamp holds this folder's path: the programs in .venv know it, and moving the
+# folder breaks them.
+ifneq "$(shell cat $(READY) 2>/dev/null)" "$(CURDIR)"
+$(READY): force
+ANEW = --clear
+endif
+$(READY): requirements.lock pyproject.toml
+	@.ci/system-packages
+	@python=$$(.ci/python) && echo "making .venv with $$python" && "$$python" -m venv $(ANEW) .venv
+	@echo "installing the locked packages"
+	@.venv/bin/python -m pip install -q --require-hashes -r requirements.lock
+	@.venv/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@pwd -P >$(READY)

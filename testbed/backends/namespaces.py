@@ -1,0 +1,308 @@
+"""Labs of network namespaces, for ordinary users and for root alike.
+
+Everything lives in the sandbox (`testbed.backends.sandbox`), which must have been
+entered.  A node is a file descriptor of its namespace: closing it, or the end of
+the process, takes the node away.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+from testbed.backends import kernel, process, sandbox
+from testbed.backends.base import Route
+from testbed.backends.netlink import (
+    Netlink,
+    Request,
+    VethEnd,
+    address,
+    bridge,
+    enslave,
+    neighbour,
+    route,
+    up,
+    veth,
+)
+from testbed.backends.wires import WireBench
+from testbed.errors import BackendError, UnfitError
+from testbed.links.interfaces import disable_offloads
+from testbed.plan.model import (
+    AddBridge,
+    AddLink,
+    AddNeighbour,
+    AddNode,
+    AddRoute,
+    Blackhole,
+    End,
+    Engine,
+    LoadRules,
+    Plan,
+    SetSysctls,
+    WriteFiles,
+)
+
+_LOADERS = {
+    Engine.NFTABLES: ("nft", "-f", "-"),
+    Engine.IPTABLES: ("iptables-restore", "-w", "5"),
+}
+_PACKAGES = {"nft": "nftables", "iptables-restore": "iptables"}
+_LOOPBACK = 1
+_RULES_DEADLINE = 20.0
+
+
+@dataclass
+class _Node:
+    """A namespace, its netlink socket, and the indices of its interfaces."""
+
+    netns: int
+    netlink: Netlink
+    indices: dict[str, int] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    files: Path | None = None
+
+
+class Namespaces:
+    """The default backend."""
+
+    name = "namespaces"
+
+    def start(self, plan: Plan) -> AbstractContextManager["NamespaceLab"]:
+        return _started(plan)
+
+
+@contextmanager
+def _started(plan: Plan) -> Iterator["NamespaceLab"]:
+    if not sandbox.inside():
+        raise BackendError("not in a sandbox", remedy="call testbed.backends.sandbox.enter() first")
+    with NamespaceLab(plan) as lab:
+        lab.build()
+        yield lab
+
+
+class NamespaceLab:
+    """A started lab; see `testbed.backends.base.Lab`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._nodes: dict[str, _Node] = {}
+        self._index = count(2)
+        self._stack = ExitStack()
+        self._home = kernel.current_netns()
+        self._stack.callback(os.close, self._home)
+        self._wires = WireBench()
+
+    def __enter__(self) -> "NamespaceLab":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def build(self) -> None:
+        """Apply the plan; BackendError names the step and node that failed."""
+        self._create_nodes()
+        for step in self.plan.steps:
+            self._collect(step)
+        for node in self._nodes.values():
+            node.netlink.send(node.requests)
+            node.requests.clear()
+        self._write_files()
+        self._load_rules()
+        self._set_sysctls()
+        if WireBench.NODE in self._nodes:
+            bench = kernel.inside_netns(self._nodes[WireBench.NODE].netns, self._home)
+            self._stack.enter_context(self._wires.running(bench, self.plan.number))
+
+    # Building
+
+    def _create_nodes(self) -> None:
+        steps = self.plan.of(AddNode)
+        extra = [replace(steps[0], node=WireBench.NODE)] if self._wires.needed(self.plan) else []
+        try:
+            for step in (*steps, *extra):
+                try:
+                    kernel.unshare(kernel.CLONE_NEWNET)
+                except OSError as error:
+                    raise UnfitError(
+                        f"no network namespace: {error}", node=step.node, remedy=sandbox.diagnose()
+                    ) from error
+                for key, value in step.sysctls:
+                    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                        kernel.write_sysctl(key, value)
+                netns = kernel.current_netns()
+                self._stack.callback(os.close, netns)
+                node = _Node(netns, Netlink(step.node))
+                self._stack.callback(node.netlink.close)
+                node.requests.append(up(_LOOPBACK))
+                self._nodes[step.node] = node
+        finally:
+            kernel.setns(self._home, kernel.CLONE_NEWNET)
+
+    def _collect(self, step: object) -> None:
+        """Sort a step's netlink messages to the node that sends them."""
+        match step:
+            case AddBridge(node, ifname, mac, addresses):
+                target, index = self._nodes[node], self._number(node, ifname)
+                target.requests.append(bridge(ifname, index, mac))
+                target.requests += [address(index, one) for one in addresses]
+            case AddLink():
+                self._link(step)
+            case AddNeighbour(node, ifname, ip, mac):
+                index = self._nodes[node].indices[ifname]
+                self._nodes[node].requests.append(neighbour(index, ip, mac))
+            case AddRoute(node, destination, gateway, ifname):
+                index = self._nodes[node].indices[ifname]
+                self._nodes[node].requests.append(route(destination, gateway, index))
+            case Blackhole(node, destination):
+                self._nodes[node].requests.append(route(destination, None, None))
+            case _:
+                pass
+
+    def _link(self, step: AddLink) -> None:
+        """One veth pair, or two by way of the wire bench where the link is impaired.
+
+        The pairs are made at once, the rest of the messages when all are there.
+        """
+        if step.transparent:
+            self._pair(step.a, step.b)
+        else:
+            middle = self._wires.place(step)
+            self._pair(step.a, middle[0])
+            self._pair(step.b, middle[1])
+        for end in (step.a, step.b):
+            node, index = self._nodes[end.node], self._nodes[end.node].indices[end.ifname]
+            node.requests += [address(index, one) for one in end.addresses]
+            if end.bridge is not None:
+                node.requests.append(enslave(index, node.indices[end.bridge]))
+
+    def _pair(self, a: End, b: End) -> None:
+        ends = [
+            VethEnd(
+                self._nodes[end.node].netns, end.ifname, self._number(end.node, end.ifname), end.mac
+            )
+            for end in (a, b)
+        ]
+        self._nodes[a.node].netlink.send([veth(*ends)])
+        self._nodes[b.node].requests.append(up(ends[1].index))
+        for end in (a, b):
+            disable_offloads(self._nodes[end.node].netlink.socket, end.ifname)
+
+    def _number(self, node: str, ifname: str) -> int:
+        return self._nodes[node].indices.setdefault(ifname, next(self._index))
+
+    def _write_files(self) -> None:
+        steps = self.plan.of(WriteFiles)
+        if not steps:
+            return
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(dir=sandbox.scratch())))
+        for step in steps:
+            files = folder / step.node
+            files.mkdir()
+            (files / "hosts").write_text(step.hosts)
+            (files / "resolv.conf").write_text(step.resolv)
+            self._nodes[step.node].files = files
+
+    def _load_rules(self) -> None:
+        """All loaders run at once, each in its node."""
+        running = []
+        for step in self.plan.of(LoadRules):
+            loader = _LOADERS[step.engine]
+            with kernel.inside_netns(self._nodes[step.node].netns, self._home):
+                running.append((step, _popen(loader)))
+            stdin = running[-1][1].stdin
+            assert stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # its exit code says more
+                stdin.write(step.text.encode())
+            stdin.close()
+        for step, loader_process in running:
+            _finish(step, loader_process)
+
+    def _set_sysctls(self) -> None:
+        for step in self.plan.of(SetSysctls):
+            with kernel.inside_netns(self._nodes[step.node].netns, self._home):
+                for key, value in step.sysctls:
+                    try:
+                        kernel.write_sysctl(key, value)
+                    except OSError as error:
+                        raise BackendError(str(error), node=step.node) from error
+
+    # Using
+
+    def socket(self, node: str, family: int, kind: int, proto: int = 0) -> socket.socket:
+        with kernel.inside_netns(self._node(node).netns, self._home):
+            return socket.socket(family, kind, proto)
+
+    def spawn(self, node: str, command: Sequence[str] | Callable[[], int]) -> process.NodeProcess:
+        target = self._node(node)
+        child = process.spawn(command, target.netns, target.files)
+        self._stack.callback(child.close)
+        return child
+
+    def run(
+        self, node: str, command: Sequence[str], *, input: bytes = b"", timeout: float = 10.0
+    ) -> bytes:
+        with kernel.inside_netns(self._node(node).netns, self._home):
+            child = _popen(command)
+        try:
+            out, err = child.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            raise BackendError(f"{command[0]} did not end within {timeout} s", node=node) from None
+        if child.returncode:
+            text = err.decode(errors="replace").strip()
+            raise BackendError(f"{' '.join(command)}: {text}", node=node)
+        return out
+
+    def lost_frames(self) -> list[str]:
+        return self._wires.lost_frames()
+
+    def lateness_ms(self) -> float:
+        return self._wires.lateness_ms()
+
+    def entrance(self, node: str) -> tuple[int, Path | None]:
+        """What `testbed.backends.process.enter_node` needs to enter ``node``."""
+        target = self._node(node)
+        return target.netns, target.files
+
+    def interfaces(self, node: str) -> set[str]:
+        return self._node(node).netlink.interfaces()
+
+    def routes(self, node: str) -> set[Route]:
+        return self._node(node).netlink.routes()
+
+    def _node(self, name: str) -> _Node:
+        try:
+            return self._nodes[name]
+        except KeyError:
+            known = ", ".join(node for node in self._nodes if node != WireBench.NODE)
+            raise BackendError(f"unknown node {name!r}", remedy=f"one of: {known}") from None
+
+
+def _popen(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen(list(command), stdin=pipe, stdout=pipe, stderr=pipe)
+    except FileNotFoundError:
+        package = _PACKAGES.get(command[0])
+        remedy = f"apt-get install {package}" if package else "install it, or name another program"
+        raise UnfitError(f"{command[0]!r} is not installed", remedy=remedy) from None
+
+
+def _finish(step: LoadRules, loader: subprocess.Popen[bytes]) -> None:
+    loader.stdin = None
+    try:
+        out, err = loader.communicate(timeout=_RULES_DEADLINE)
+    except subprocess.TimeoutExpired:
+        loader.kill()
+        raise BackendError(
+            f"{step.engine} rules were not loaded within {_RULES_DEADLINE} s", node=step.node
+        ) from None
+    if loader.returncode:
+        raise BackendError(f"{step.engine}: {(err or out).decode().strip()}", node=step.node)

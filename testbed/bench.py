@@ -1,0 +1,286 @@
+"""`make bench`: what the lab costs, beside references, in one run, as ratios.
+
+Timings of a shared machine mean little alone; a ratio to something that everybody
+knows, measured in the same minute, means something.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from socket import AF_INET, AF_PACKET, SOCK_DGRAM, SOCK_RAW
+
+from testbed.backends import kernel, sandbox
+from testbed.backends.namespaces import NamespaceLab, Namespaces
+from testbed.capture.recorder import record
+from testbed.errors import TestbedError
+from testbed.matrix import NINE, Selection, run_matrix, summarize
+from testbed.nat.load import catalogue, named
+from testbed.plan.model import LoadRules, Plan, SetSysctls
+from testbed.plan.planner import FORWARDING, plan
+from testbed.topology.model import INTERNET, Host, Network, Router, Scope, Topology
+from testbed.topology.presets import BARE, two_homes
+
+ROUNDS = 15
+FLOOD_SECONDS = 1.5
+_SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's mininet is a package of the system's Python
+
+
+def main() -> int:
+    """Run every benchmark; 0 when the lab is within its two promised ratios."""
+    sandbox.enter()
+    print(f"{'what':58} {'figure':>14}  note")
+    results: dict[str, float] = {}
+    kept = _up_and_down(results)
+    _cost_per_node(results)
+    _forwarding(results)
+    _matrix(results)
+    Path("out").mkdir(exist_ok=True)
+    Path("out/bench.json").write_text(json.dumps(results, indent=2) + "\n")
+    return 0 if kept else 1
+
+
+def _say(results: dict[str, float], what: str, figure: float, unit: str, note: str = "") -> None:
+    results[what] = figure
+    print(f"{what:58} {figure:>9.2f} {unit:4}  {note}", flush=True)
+
+
+def _median_ms(action: Callable[[], None], rounds: int = ROUNDS) -> float:
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        action()
+        times.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times)
+
+
+# The five-node lab with two NATs
+
+
+def _five_nodes() -> Plan:
+    """a, nat-a, core, nat-b, b; bare links."""
+    whole = two_homes("port-restricted", "symmetric", link=BARE)
+    without_server = tuple(host for host in whole.hosts if host.name != "server")
+    return plan(replace(whole, hosts=without_server), catalogue())
+
+
+def _up_and_down(results: dict[str, float]) -> bool:
+    steps = _five_nodes()
+
+    def ours() -> None:
+        with Namespaces().start(steps):
+            pass
+
+    mine = _median_ms(ours)
+    _say(results, "lab of 5 nodes and 2 NATs, up and down", mine, "ms", "this testbed")
+    batch = _median_ms(lambda: _ip_batch(steps))
+    _say(results, "same, `ip -batch` and the same rule loads", batch, "ms")
+    kept = mine <= 2 * batch
+    _say(results, "  testbed / ip -batch", mine / batch, "x", "promised: at most 2")
+    net = _mininet(steps)
+    if net is None:
+        print("  mininet is not installed: apt-get install mininet")
+    else:
+        _say(results, "same, Debian's mininet and the same rule loads", net, "ms")
+        _say(results, "  mininet / testbed", net / mine, "x", "promised: at least 5")
+        kept = kept and net >= 5 * mine
+    if shutil.which("docker") is None or _quiet(["docker", "info"]):
+        print("  no Docker engine runs here: not compared")
+    return kept
+
+
+def _quiet(command: list[str]) -> int:
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def _ip_batch(steps: Plan) -> None:
+    """Namespaces and veths by one process, no addresses, then one process a rule set."""
+    nodes = ["a", "nat-a", "core", "nat-b", "b"]
+    lines = [f"netns add {node}" for node in nodes]
+    for one, other in pairwise(nodes):
+        lines.append(f"link add to-{other} netns {one} type veth peer name to-{one} netns {other}")
+    _feed(["ip", "-batch", "-"], "\n".join(lines))
+    for rules in steps.of(LoadRules):
+        _feed(["ip", "netns", "exec", rules.node, "nft", "-f", "-"], rules.text)
+    _feed(["ip", "-batch", "-"], "\n".join(f"netns del {node}" for node in nodes))
+
+
+def _feed(command: list[str], text: str) -> None:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TestbedError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+_MININET = """
+import sys, time, subprocess, statistics
+from mininet.net import Mininet
+from mininet.link import Link
+from mininet.log import setLogLevel
+setLogLevel('error')
+rules = dict(zip(('nat-a', 'nat-b'), sys.argv[2:]))
+times = []
+for _ in range(int(sys.argv[1])):
+    start = time.perf_counter()
+    net = Mininet(controller=None, link=Link, build=False)
+    names = ['a', 'nat-a', 'core', 'nat-b', 'b']
+    hosts = [net.addHost(name, ip=None) for name in names]
+    for one, other in zip(hosts, hosts[1:]):
+        net.addLink(one, other)
+    net.build()
+    for name, path in rules.items():
+        net.get(name).cmd('nft -f ' + path)
+    net.stop()
+    times.append((time.perf_counter() - start) * 1e3)
+print(statistics.median(times))
+"""
+
+
+def _mininet(steps: Plan) -> float | None:
+    if _quiet([_SYSTEM_PYTHON, "-c", "import mininet"]):
+        return None
+    with tempfile.TemporaryDirectory(dir=sandbox.scratch()) as folder:
+        paths = []
+        for rules in steps.of(LoadRules):
+            path = Path(folder, rules.node)
+            path.write_text(rules.text)
+            paths.append(str(path))
+        command = [_SYSTEM_PYTHON, "-c", _MININET, "5", *paths]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"  mininet failed: {done.stderr.strip().splitlines()[-1:]}")
+        return None
+    return float(done.stdout)
+
+
+# Growth
+
+
+def _cost_per_node(results: dict[str, float]) -> None:
+    for count in (10, 100, 500):
+        steps = plan(_many(count), catalogue())
+
+        def once(steps: Plan = steps) -> None:
+            with Namespaces().start(steps):
+                pass
+
+        once()  # encodes the messages: a matrix makes the same labs again and again
+        total = _median_ms(once, 3)
+        _say(results, f"lab of {count} nodes, per node", total / count, "ms", f"{total:.0f} ms")
+
+
+def _many(count: int) -> Topology:
+    """A tenth of the nodes are NATs with eight LAN hosts each; the core is one."""
+    homes = count // 10
+    networks = [Network(INTERNET, Scope.PUBLIC)]
+    routers, hosts = [], []
+    for home in range(homes):
+        networks.append(Network(f"lan{home}", Scope.PRIVATE))
+        routers.append(Router(f"nat{home}", INTERNET, f"lan{home}", "port-restricted", link=BARE))
+        hosts += [Host(f"h{home}-{n}", f"lan{home}") for n in range(8)]
+    while len(routers) + len(hosts) + 1 < count:
+        hosts.append(Host(f"p{len(hosts)}", INTERNET))
+    return Topology("many", tuple(networks), tuple(routers), tuple(hosts))
+
+
+# Forwarding
+
+
+def _forwarding(results: dict[str, float]) -> None:
+    steps = plan(two_homes("port-restricted", "symmetric", link=BARE), catalogue())
+    plain = replace(
+        steps,
+        steps=tuple(
+            SetSysctls(step.node, (FORWARDING,)) if isinstance(step, SetSysctls) else step
+            for step in steps.steps
+            if not isinstance(step, LoadRules)
+        ),
+    )
+    with Namespaces().start(plain) as lab:
+        routed = _flood(lab)
+    with Namespaces().start(steps) as lab:
+        natted = _flood(lab)
+    with tempfile.TemporaryDirectory() as folder, Namespaces().start(steps) as lab:
+        with record(
+            lambda v: lab.socket(v.node, AF_PACKET, SOCK_RAW),
+            steps.vantages,
+            Path(folder, "flood.pcapng"),
+            ring_bytes=2**22,
+        ) as recorder:
+            captured = _flood(lab)
+        dropped = sum(count.dropped for count in recorder.recording.counts)
+    _say(results, "datagrams a second, plain routing", routed / 1e3, "k")
+    _say(results, "datagrams a second, NAT", natted / 1e3, "k", f"{natted / routed:.2f} of routing")
+    note = f"{captured / routed:.2f} of routing, {dropped} lost by the capture"
+    _say(results, "datagrams a second, NAT and capture", captured / 1e3, "k", note)
+
+
+def _flood(lab: NamespaceLab) -> float:
+    """Datagrams of 1000 bytes from a to the server, one sender: delivered per second."""
+    server = str(lab.plan.address("server"))
+    with (
+        lab.socket("server", AF_INET, SOCK_DGRAM) as sink,
+        lab.socket("a", AF_INET, SOCK_DGRAM) as source,
+    ):
+        sink.bind((server, 9000))
+        sink.setblocking(False)
+        source.connect((server, 9000))
+        payload, sent, received = bytes(1000), 0, 0
+        start = time.perf_counter()
+        while time.perf_counter() - start < FLOOD_SECONDS:
+            for _ in range(32):
+                source.send(payload)
+            sent += 32
+            received += _drain(sink)
+        return received / (time.perf_counter() - start)
+
+
+def _drain(sink: object) -> int:
+    count = 0
+    try:
+        while True:
+            sink.recv(2000)  # type: ignore[attr-defined]
+            count += 1
+    except BlockingIOError:
+        return count
+
+
+# The matrix
+
+
+def _matrix(results: dict[str, float]) -> None:
+    profiles = {profile.name: profile for profile in named(NINE)}
+    for peer in ("punch-udp", "ice"):
+        cells = Selection(NINE, NINE, [peer], controls=False).cells()
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.monotonic()
+            rows = run_matrix(
+                cells,
+                profiles,
+                Namespaces(),
+                Path(folder),
+                jobs=8,
+                facts=None,
+                progress=lambda *_: None,
+            )
+            seconds = time.monotonic() - start
+        summary = summarize(rows)
+        note = f"{summary.passed} of {summary.total} as predicted"
+        _say(results, f"matrix of 81 cells, {peer}", seconds, "s", note)
+
+
+def _prepare_run() -> None:
+    """`ip netns` keeps names under /run: give it a /run of its own."""
+    kernel.mount("testbed", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
+
+
+if __name__ == "__main__":
+    sandbox.enter()
+    _prepare_run()
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A cell of the matrix: everything that says what is run, and its folder.
+
+A cell's folder is enough to run it again: ``cell.json`` (what), ``profiles/``
+(the claims, as files), ``plan.txt`` (every step with the rules), ``result.json``,
+``events.jsonl`` and ``capture.pcapng``.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import UsageError
+from testbed.nat.load import load
+from testbed.nat.profile import Profile
+from testbed.topology.model import Topology
+from testbed.topology.presets import preset
+
+DIALER, LISTENER, SERVER = "a", "b", "server"
+MODES = ("punch", "plain_dial", "silent", "relay_only")
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pair of NATs, one stack, one try.  ``mode`` other than punch: a control."""
+
+    peer: str
+    profiles: tuple[str, ...]
+    topology: str = "two-homes"
+    mode: str = "punch"
+    repeat: int = 0  # which of the repetitions this is
+    seed: int = 0
+    skew_ms: float = 0.0
+
+    @property
+    def pair(self) -> str:
+        """What is the same for all repetitions: ``ice/full-cone--symmetric``."""
+        suffix = "" if self.mode == "punch" else f".{self.mode}"
+        place = "" if self.topology == "two-homes" else f"{self.topology}/"
+        late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
+        return f"{place}{self.peer}/{'--'.join(self.profiles)}{suffix}{late}"
+
+    @property
+    def name(self) -> str:
+        """Unique in a matrix, and the path of its folder."""
+        return f"{self.pair}/{self.repeat}"
+
+    @property
+    def control(self) -> bool:
+        return self.mode != "punch"
+
+    def to_json(self) -> dict[str, Any]:
+        """What identifies the cell in a report."""
+        return {
+            "name": self.name,
+            "pair": self.pair,
+            "peer": self.peer,
+            "profiles": list(self.profiles),
+            "topology": self.topology,
+            "mode": self.mode,
+            "repeat": self.repeat,
+        }
+
+    def build(self) -> Topology:
+        return preset(self.topology, *self.profiles)
+
+
+def save_cell(cell: Cell, profiles: Mapping[str, Profile], folder: Path, facts: Any) -> None:
+    """Write what is needed to run ``cell`` again; ``facts``: versions and the like."""
+    kept = folder / "profiles"
+    kept.mkdir(parents=True, exist_ok=True)
+    for router in cell.build().routers:
+        path = profiles[router.profile].path
+        if path is not None:
+            shutil.copy(path, kept / path.name)
+    text = json.dumps({"format": FORMAT, "cell": asdict(cell), "facts": facts}, indent=2)
+    (folder / "cell.json").write_text(text + "\n")
+
+
+def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile]]:
+    """The cell of a folder and the profiles it was run with; UsageError naming the file."""
+    file = folder / "cell.json"
+    try:
+        data = json.loads(file.read_text())
+        if data["format"] != FORMAT:
+            raise UsageError(f"{file}: format {data['format']}, this version reads {FORMAT}")
+        fields = data["cell"]
+        cell = Cell(**(fields | {"profiles": tuple(fields["profiles"])}))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file}: not a cell that can be run again ({error})",
+            remedy="name a folder that `testbed run` or `testbed matrix` has written",
+        ) from error
+    loaded = [load(path) for path in sorted((folder / "profiles").glob("*.toml"))]
+    return cell, {profile.name: profile for profile in loaded}

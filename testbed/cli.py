@@ -1,0 +1,276 @@
+"""Words in, exit code out."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from testbed.errors import Exit, TestbedError, UsageError
+
+app = typer.Typer(
+    help="A NAT-traversal testbed: measured NATs, real stacks, verdicts read off the wire.",
+    epilog="Exit codes: 0 all as predicted, 1 something differs, 2 wrong usage, "
+    "3 inconclusive (the harness is at fault), 4 this machine lacks something.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+nat = typer.Typer(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
+app.add_typer(nat, name="nat")
+
+TopologyName = Annotated[str, typer.Argument(help="A preset: two-homes, carrier, same-lan, ...")]
+ProfileA = Annotated[str, typer.Option("-a", help="Profile of the first NAT.")]
+ProfileB = Annotated[str | None, typer.Option("-b", help="Profile of the second NAT, if any.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for captures and results.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=200, help="Cells at a time.")]
+Seed = Annotated[int, typer.Option(help="Makes a run repeatable.")]
+LabPid = Annotated[int | None, typer.Option("--lab", help="Process of `testbed up`, if several.")]
+DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
+
+
+def main() -> NoReturn:
+    """The console script: errors become one message and their exit code."""
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except TestbedError as error:
+        print(f"testbed: {error}", file=sys.stderr)
+        code = int(error.exit_code)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("testbed: interrupted, everything was taken down", file=sys.stderr)
+        code = int(Exit.INTERRUPTED)
+    except BrokenPipeError:  # `testbed plan | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
+    except Exception as error:
+        code = _usage(error)
+    sys.exit(code)
+
+
+def _usage(error: Exception) -> int:
+    """typer reports wrong words by its own exceptions, with a message and a code."""
+    show = getattr(error, "show", None)
+    if show is None:
+        raise error
+    show()
+    return int(getattr(error, "exit_code", Exit.USAGE))
+
+
+def _build(topology: str, a: str, b: str | None, number: int = 0) -> Any:
+    from testbed.nat.load import find
+    from testbed.plan.planner import plan
+    from testbed.topology.presets import preset
+
+    built = preset(topology, *([a, b] if b else [a]))
+    profiles = {router.profile: find(router.profile) for router in built.routers}
+    return plan(built, profiles, number)
+
+
+def _emit(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Is this machine fit?  What is missing, and the line that remedies it."""
+    from testbed.doctor import checks, exit_code, render
+
+    found = checks()
+    if as_json:
+        _emit([check.to_json() for check in found])
+    else:
+        Console().print(render(found))
+    raise typer.Exit(int(exit_code(found)))
+
+
+@app.command()
+def plan(
+    topology: TopologyName = "two-homes",
+    a: ProfileA = "linux-home",
+    b: ProfileB = None,
+    number: Annotated[int, typer.Option(help="The lab's number, 0 to 255.")] = 0,
+) -> None:
+    """Print every step of a lab, rules and all, without doing any."""
+    from testbed.plan.describe import describe
+
+    sys.stdout.write(describe(_build(topology, a, b, number)))
+
+
+@app.command()
+def up(
+    topology: TopologyName = "two-homes",
+    a: ProfileA = "linux-home",
+    b: ProfileB = None,
+    number: Annotated[int, typer.Option(help="The lab's number, 0 to 255.")] = 0,
+) -> None:
+    """Bring a lab up and keep it until Ctrl-C; enter it with `testbed shell NODE`."""
+    from testbed import attach
+    from testbed.backends import sandbox
+    from testbed.backends.audit import require_closed
+    from testbed.backends.namespaces import Namespaces
+
+    steps = _build(topology, a, b, number)
+    outside = os.getpid()
+    server = attach.listen()
+    sandbox.enter()
+    before = time.perf_counter()
+    with Namespaces().start(steps) as lab:
+        ready = time.perf_counter() - before
+        require_closed(lab)
+        print(f"up in {ready * 1e3:.0f} ms, closed to the outside; lab {outside}", flush=True)
+        for node, addresses in steps.addresses.items():
+            inside = f"  (inside {steps.internal[node]})" if node in steps.internal else ""
+            print(f"  {node:14} {', '.join(map(str, addresses))}{inside}", flush=True)
+        print("enter with: testbed shell NODE; end with Ctrl-C", flush=True)
+        attach.serve(server, lab)
+
+
+@app.command()
+def shell(node: str, lab: LabPid = None) -> None:
+    """Open a shell in a node of the lab that is up."""
+    from testbed import attach
+
+    program = os.environ.get("SHELL", "/bin/sh")
+    raise typer.Exit(attach.run_in(attach.choose(lab), node, [program]))
+
+
+@app.command("exec", context_settings={"allow_interspersed_args": False})
+def execute(node: str, command: list[str], lab: LabPid = None) -> None:
+    """Run a command in a node of the lab that is up: testbed exec a -- ip route."""
+    from testbed import attach
+
+    raise typer.Exit(attach.run_in(attach.choose(lab), node, command))
+
+
+@app.command()
+def wipe() -> None:
+    """End your labs that are still up.  Nothing else can be left behind."""
+    from testbed import attach
+
+    labs = attach.running()
+    for lab in labs:
+        attach.stop(lab)
+    print(f"{len(labs)} lab(s) taken down" if labs else "nothing to wipe")
+
+
+@nat.command("list")
+def nat_list(as_json: AsJson = False) -> None:
+    """All profiles: what they are and where they are met."""
+    from testbed.nat.load import catalogue
+
+    profiles = catalogue()
+    if as_json:
+        _emit(
+            {n: {"title": p.title, "met": p.met, "source": p.source} for n, p in profiles.items()}
+        )
+        return
+    console = Console()
+    for name, profile in profiles.items():
+        console.print(f"[bold]{name:18}[/] {profile.title}", highlight=False)
+        console.print(f"{'':18} [dim]met: {profile.met}[/]", highlight=False)
+
+
+@nat.command("show")
+def nat_show(profile: str) -> None:
+    """A profile's claim and the rules that it becomes."""
+    from testbed.nat.load import find
+    from testbed.plan.model import LoadRules, SetSysctls
+
+    found = find(profile)
+    if found.path is not None:
+        print(found.path.read_text())
+    steps = _build("two-homes", profile, profile)
+    for step in steps.of(LoadRules)[: len(steps.of(LoadRules)) // 2]:
+        print(f"# {step.engine}\n{step.text}")
+    for key, value in steps.of(SetSysctls)[0].sysctls:
+        print(f"# {key} = {value}")
+
+
+@nat.command("probe")
+def nat_probe(
+    profile: Annotated[str, typer.Argument(help="The router's profile.")] = "linux-home",
+    rules: Annotated[
+        Path | None, typer.Option(help="Rules of your own instead: *.nft or *.rules (iptables).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a NAT from both sides, on every axis, believing nothing."""
+    from testbed.commands.nat import probe
+
+    raise typer.Exit(probe(profile, rules, as_json))
+
+
+@nat.command("certify")
+def nat_certify(
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    jobs: Jobs = 2 * DEFAULT_JOBS,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold declared against measured, for UDP and TCP; exit 0 only if all agree."""
+    from testbed.commands.nat import certify
+
+    if bool(profiles) == every:
+        raise UsageError("name profiles, or say --all")
+    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json))
+
+
+@app.command()
+def run(
+    peer: Annotated[str, typer.Option(help="The stack: punch-udp, punch-tcp, ice, ...")] = "ice",
+    a: ProfileA = "linux-home",
+    b: ProfileB = "linux-home",
+    topology: Annotated[str, typer.Option(help="A preset.")] = "two-homes",
+    mode: Annotated[str, typer.Option(help="punch, plain_dial, silent, relay_only.")] = "punch",
+    skew: Annotated[float, typer.Option(help="The listener starts later, ms.")] = 0.0,
+    seed: Seed = 0,
+    replay: Annotated[Path | None, typer.Option(help="Run a cell's folder again.")] = None,
+    out: Out = Path("out/run"),
+    as_json: AsJson = False,
+) -> None:
+    """Run one cell and judge it; or --replay one from its folder."""
+    from testbed.commands.cells import one
+
+    raise typer.Exit(one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json))
+
+
+@app.command()
+def matrix(
+    profiles: Annotated[
+        str, typer.Option(help="classic, nine, default, all, or names with commas.")
+    ] = "default",
+    peers: Annotated[str, typer.Option(help="Stacks with commas, or all.")] = "all",
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Times each cell is run.")] = 1,
+    controls: Annotated[bool, typer.Option(help="With the negative controls.")] = True,
+    certify: Annotated[bool, typer.Option(help="Measure the profiles first.")] = True,
+    jobs: Jobs = DEFAULT_JOBS,
+    seed: Seed = 0,
+    out: Out = Path("out/matrix"),
+    as_json: AsJson = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the output as a picture.")] = None,
+) -> None:
+    """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
+    from testbed.commands.cells import Request, many
+
+    request = Request(
+        profiles, peers, tuple(select or ()), repeat, controls, certify, jobs, seed, out
+    )
+    raise typer.Exit(many(request, as_json=as_json, junit=junit, svg=svg))
+
+
+if __name__ == "__main__":
+    main()

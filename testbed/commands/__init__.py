@@ -1,0 +1,1 @@
+"""What the larger commands do, behind the words of `testbed.cli`."""

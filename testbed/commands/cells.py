@@ -1,0 +1,188 @@
+"""`testbed run` and `testbed matrix`."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from testbed.backends import sandbox
+from testbed.backends.namespaces import Namespaces
+from testbed.cell import MODES, Cell, load_cell
+from testbed.errors import UsageError
+from testbed.facts import facts
+from testbed.matrix import SETS, Row, Selection, run_matrix, summarize
+from testbed.nat.certify import Certificate, certified
+from testbed.nat.load import catalogue, find, named
+from testbed.nat.profile import Profile
+from testbed.peers.adapter import ADAPTERS, adapter
+from testbed.report.files import document, write_json, write_junit
+from testbed.report.grid import export_svg, render
+from testbed.runner import run_cell
+
+
+def one(
+    peer: str,
+    profiles: tuple[str, str | None],
+    topology: str,
+    mode: str,
+    skew: float,
+    seed: int,
+    replay: Path | None,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Run one cell; the exit code."""
+    if mode not in MODES:
+        raise UsageError(f"unknown mode {mode!r}", remedy=f"one of: {', '.join(MODES)}")
+    if replay is not None:
+        cell, used = load_cell(replay)
+    else:
+        names = tuple(name for name in profiles if name)
+        names = names if topology in ("two-homes", "carrier") else names[:1]
+        cell = Cell(peer, names, topology, mode, seed=seed, skew_ms=skew)
+        used = {r.profile: find(r.profile) for r in cell.build().routers}
+    adapter(cell.peer).warm()
+    versions = facts()
+    sandbox.enter()
+    result = run_cell(cell, used, Namespaces(), out, facts=versions)
+    row = result.to_json()
+    summary = summarize([row])
+    if as_json:
+        print(json.dumps(row, indent=2))
+    else:
+        Console().print(render([row], summary, result.seconds))
+        print(f"{row['judgement']}: measured {row['measured']}, predicted {row['predicted']}")
+        print(f"  {row['reason']}\n  packets and everything else: {out}")
+    return int(summary.exit_code)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The words of `testbed matrix`."""
+
+    profiles: str
+    peers: str
+    patterns: tuple[str, ...]
+    repeat: int
+    controls: bool
+    certify: bool
+    jobs: int
+    seed: int
+    out: Path
+
+
+def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | None) -> int:
+    """Run a matrix; the exit code."""
+    used = _profiles(request.profiles)
+    peers = list(ADAPTERS) if request.peers == "all" else request.peers.split(",")
+    selection = Selection(
+        dialers=list(used),
+        listeners=list(used),
+        peers=[adapter(peer).name for peer in peers],
+        repeat=request.repeat,
+        seed=request.seed,
+        controls=request.controls,
+        patterns=request.patterns,
+    )
+    cells = selection.cells()
+    versions = facts()
+    sandbox.enter()
+    started = time.monotonic()
+    errors = Console(stderr=True)
+    refused = _refused(used, errors, request.jobs) if request.certify else {}
+    with _Reporter(errors, len(cells)) as reporter:
+        rows = run_matrix(
+            cells,
+            used,
+            Namespaces(),
+            request.out,
+            jobs=request.jobs,
+            facts=versions,
+            progress=reporter.report,
+        )
+    rows = [_distrust(row, refused) for row in rows]
+    summary = summarize(rows)
+    value = document(rows, summary, versions)
+    write_json(request.out / "results.json", value)
+    if junit is not None:
+        write_junit(junit, rows, summary)
+    output = render(rows, summary, time.monotonic() - started)
+    if svg is not None:
+        svg.write_text(export_svg(output, "testbed matrix"))
+    if as_json:
+        print(json.dumps(value, indent=2))
+    else:
+        Console().print(output)
+        print(f"results: {request.out / 'results.json'}; packets: {request.out / 'cells'}")
+    return int(summary.exit_code)
+
+
+def _profiles(words: str) -> dict[str, Profile]:
+    if words == "all":
+        return catalogue()
+    names = SETS.get(words) or [name for name in words.split(",") if name]
+    if not names:
+        raise UsageError("no profile was named", remedy="see `testbed nat list`")
+    return {profile.name: profile for profile in named(names)}
+
+
+def _refused(
+    profiles: Mapping[str, Profile], console: Console, jobs: int
+) -> dict[str, Certificate]:
+    """Certify what is used; gives those that are not what they declare."""
+    certificates = certified(list(profiles.values()), jobs=jobs)
+    bad = {name: c for name, c in certificates.items() if c.verdict.lower() != "pass"}
+    console.print(f"{len(certificates) - len(bad)} of {len(certificates)} NATs certified")
+    for name in bad:
+        console.print(f"{name} is not what it declares: see `testbed nat certify {name}`")
+    return bad
+
+
+def _distrust(row: Row, refused: Mapping[str, Certificate]) -> Row:
+    """A NAT that is not what it declares proves nothing about the stack behind it."""
+    bad = [name for name in row["profiles"] if name in refused]
+    if not bad:
+        return row
+    reason = f"{', '.join(bad)} failed certification; {row['reason']}"
+    return row | {"judgement": "inconclusive", "reason": reason}
+
+
+class _Reporter:
+    """Live progress on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            auto_refresh=False,  # its refreshing would be a thread, and this process forks
+            transient=True,
+        )
+        self._task = self._bar.add_task("cells", total=total)
+        self._said = time.monotonic()
+
+    def __enter__(self) -> "_Reporter":
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def report(self, row: Row, done: int, total: int) -> None:
+        if row["judgement"] != "pass":
+            self._console.print(f"{row['name']}: {row['judgement']}: {row['reason']}")
+        self._bar.update(self._task, completed=done, description=row["pair"])
+        if self._console.is_terminal:
+            self._bar.refresh()
+        elif time.monotonic() - self._said > 10 or done == total:
+            self._said = time.monotonic()
+            print(f"{done} of {total} cells", file=sys.stderr, flush=True)

@@ -1,0 +1,276 @@
+"""Certificates: every NAT that is used is first measured to be what its profile says.
+
+A certificate that says PASS is kept as long as the rules, the claim, the prober
+and the kernel stay the same.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from testbed.backends import kernel
+from testbed.backends.base import Backend
+from testbed.backends.namespaces import Namespaces
+from testbed.errors import TestbedError
+from testbed.nat import prober
+from testbed.nat.behaviour import Timeouts
+from testbed.nat.claims import Row, compare
+from testbed.nat.load import with_timeouts
+from testbed.nat.profile import Profile
+from testbed.plan.model import LoadRules, SetSysctls
+from testbed.plan.planner import plan
+from testbed.topology.presets import probe_bench
+
+JOBS = 12  # mostly waiting for timers: more than the cores
+DEADLINE = 60.0  # seconds for one profile
+
+Progress = Callable[["Certificate"], None]
+
+
+class Verdict(StrEnum):
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """``reason`` says why an INCONCLUSIVE certificate has no rows."""
+
+    profile: str
+    rows: tuple[Row, ...]
+    verdict: Verdict
+    seconds: float
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Certificate":
+        """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
+        rows = tuple(Row(**row) for row in data["rows"])
+        return cls(**{**data, "rows": rows, "verdict": Verdict(data["verdict"])})
+
+
+def certify(
+    profile: Profile,
+    *,
+    number: int = 0,
+    sabotage: Callable[[Any], None] | None = None,
+    backend: Backend | None = None,
+) -> Certificate:
+    """Start a bench with ``profile`` under short timers, measure, compare.
+
+    Inside a sandbox.  ``number`` is the lab's.  ``sabotage`` is called with the
+    started lab: the negative controls break it there.  Whatever keeps the prober
+    from measuring is INCONCLUSIVE, never a verdict on the profile.
+    """
+    start = time.monotonic()
+    try:
+        short = with_timeouts(profile, _short(profile.behaviour.timeouts))
+        lab_plan = plan(probe_bench(profile.name), {profile.name: short}, number)
+        with (backend or Namespaces()).start(lab_plan) as lab:
+            if sabotage is not None:
+                sabotage(lab)
+            measured = prober.probe(lab, _look_for(short))
+    except TestbedError as error:
+        return _inconclusive(profile.name, str(error), time.monotonic() - start)
+    rows = compare(short.behaviour, measured, mappings=prober.LookFor.mappings)
+    verdict = Verdict.PASS if all(row.agrees for row in rows) else Verdict.FAIL
+    return Certificate(profile.name, rows, verdict, round(time.monotonic() - start, 2))
+
+
+def _inconclusive(name: str, reason: str, seconds: float) -> Certificate:
+    return Certificate(name, (), Verdict.INCONCLUSIVE, round(seconds, 2), reason)
+
+
+def _short(timeouts: Timeouts) -> Timeouts:
+    """Timers that nobody minds waiting for; equal ones stay equal."""
+    same = timeouts.udp == timeouts.udp_stream
+    return Timeouts(udp=2, udp_stream=2 if same else 3, tcp_transitory=2, tcp_established=3)
+
+
+def _look_for(profile: Profile) -> prober.LookFor:
+    behaviour = profile.behaviour
+    ports = {*behaviour.udp.allowed_ports, *behaviour.tcp.allowed_ports}
+    return prober.LookFor(ports=tuple(sorted(ports)), forwards=behaviour.forwards)
+
+
+# Many at once
+
+
+@dataclass
+class _Worker:
+    profile: Profile
+    slot: int
+    pid: int
+    pipe: int
+    started: float
+    received: bytes = b""
+
+
+def certify_all(
+    profiles: Sequence[Profile], jobs: int = JOBS, progress: Progress | None = None
+) -> list[Certificate]:
+    """Certify each profile in a forked worker, ``jobs`` at once; results in the given order.
+
+    The calling process must have one thread.  A worker that dies or takes longer
+    than `DEADLINE` makes its profile INCONCLUSIVE.
+    """
+    results = {}
+    for certificate in _certificates(profiles, jobs):
+        results[certificate.profile] = certificate
+        if progress is not None:
+            progress(certificate)
+    return [results[profile.name] for profile in profiles]
+
+
+def _certificates(profiles: Sequence[Profile], jobs: int) -> Iterator[Certificate]:
+    waiting = list(reversed(profiles))
+    slots = list(range(jobs))
+    workers: dict[int, _Worker] = {}
+    try:
+        while waiting or workers:
+            while waiting and slots:
+                worker = _fork(waiting.pop(), slots.pop())
+                workers[worker.pipe] = worker
+            for worker in _ended(workers):
+                del workers[worker.pipe]
+                slots.append(worker.slot)
+                yield _result(worker)
+    finally:
+        for worker in workers.values():
+            _result(worker)
+
+
+def _fork(profile: Profile, slot: int) -> _Worker:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            kernel.die_with_parent(signal.SIGKILL)
+            os.close(reader)
+            try:
+                certificate = certify(profile, number=slot)
+            except Exception as error:  # a crash is a fault of the prober's, not of the NAT's
+                certificate = _inconclusive(profile.name, f"the prober crashed: {error!r}", 0.0)
+            with os.fdopen(writer, "w") as pipe:
+                json.dump(certificate.to_json(), pipe)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    return _Worker(profile, slot, pid, reader, time.monotonic())
+
+
+def _ended(workers: dict[int, _Worker]) -> list[_Worker]:
+    """Wait for output; the workers that have closed their pipe or are late."""
+    poll = select.poll()
+    for pipe in workers:
+        poll.register(pipe, select.POLLIN)
+    oldest = min(worker.started for worker in workers.values())
+    ready = poll.poll(max(0.0, oldest + DEADLINE - time.monotonic()) * 1000)
+    ended = []
+    for pipe, _ in ready:
+        data = os.read(pipe, 1 << 16)
+        workers[pipe].received += data
+        if not data:
+            ended.append(workers[pipe])
+    late = time.monotonic() - DEADLINE
+    return ended or [worker for worker in workers.values() if worker.started <= late]
+
+
+def _result(worker: _Worker) -> Certificate:
+    """Reap the worker, killing it if it still runs."""
+    with suppress(ProcessLookupError):
+        os.kill(worker.pid, signal.SIGKILL)
+    os.close(worker.pipe)
+    os.waitpid(worker.pid, 0)
+    seconds = time.monotonic() - worker.started
+    try:
+        return Certificate.from_json(json.loads(worker.received))
+    except (ValueError, KeyError, TypeError):
+        reason = f"the prober's process ended without a result after {seconds:.1f} s"
+        return _inconclusive(worker.profile.name, reason, seconds)
+
+
+# Keeping
+
+
+def default_cache() -> Path:
+    """``$XDG_CACHE_HOME/testbed/certificates``."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "testbed" / "certificates"
+
+
+def certified(
+    profiles: Sequence[Profile],
+    cache: Path | None = None,
+    jobs: int = JOBS,
+    progress: Progress | None = None,
+) -> dict[str, Certificate]:
+    """A certificate for each profile by name, measured only where none is kept.
+
+    Only PASS is kept, in the folder ``cache`` (default: `default_cache`); a folder
+    that cannot be written costs the next run time, and nothing else.
+    """
+    folder = cache or default_cache()
+    files = {profile.name: folder / f"{profile.name}-{key(profile)}.json" for profile in profiles}
+    found = {name: kept for name, file in files.items() if (kept := _read(file)) is not None}
+    for certificate in found.values():
+        if progress is not None:
+            progress(certificate)
+    missing = [profile for profile in profiles if profile.name not in found]
+    for certificate in certify_all(missing, jobs, progress):
+        found[certificate.profile] = certificate
+        if certificate.verdict is Verdict.PASS:
+            _write(files[certificate.profile], certificate)
+    return {profile.name: found[profile.name] for profile in profiles}
+
+
+def key(profile: Profile) -> str:
+    """What a certificate depends on, hashed: rules, claim, prober, kernel."""
+    made = plan(probe_bench(profile.name), {profile.name: profile})
+    parts = (
+        *map(repr, made.of(LoadRules)),
+        *map(repr, made.of(SetSysctls)),
+        repr(profile.behaviour),
+        *_sources(),
+        platform.release(),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+
+
+def _sources() -> list[str]:
+    """The prober's own text: an edited experiment asks for new certificates."""
+    folder = Path(prober.__file__).parent
+    files = [*sorted(folder.glob("*.py")), Path(__file__).with_name("claims.py"), Path(__file__)]
+    return [file.read_text(encoding="utf-8") for file in files]
+
+
+def _read(file: Path) -> Certificate | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return Certificate.from_json(json.loads(file.read_text(encoding="utf-8")))
+    return None
+
+
+def _write(file: Path, certificate: Certificate) -> None:
+    """All or nothing, also beside another run."""
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(certificate.to_json(), indent=1), encoding="utf-8")
+        draft.replace(file)

@@ -1,0 +1,136 @@
+"""Which profiles no rule set can hold, each refusal naming the combination."""
+
+from collections.abc import Iterator
+
+from testbed.nat.behaviour import (
+    Allocation,
+    Behaviour,
+    Filtering,
+    Hairpin,
+    Mapping,
+    Protocol,
+    Refresh,
+    Transport,
+    Unsolicited,
+    WanInput,
+)
+from testbed.nat.profile import Profile
+from testbed.plan.model import Engine
+
+Refusal = tuple[str, str | None]  # message, remedy
+
+
+def refusals(profile: Profile) -> Iterator[Refusal]:
+    """Every reason not to render ``profile``: contradictions first, then the engine's limits."""
+    yield from _contradictions(profile.behaviour)
+    yield from _limits(profile)
+
+
+def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
+    """Declarations that contradict each other, whatever the engine."""
+    firewalls = [behaviour.udp.mapping is Mapping.NONE, behaviour.tcp.mapping is Mapping.NONE]
+    if any(firewalls):
+        if not all(firewalls):
+            yield "mapping none for one protocol only", "translate both or neither"
+        if behaviour.hairpin is not Hairpin.NONE:
+            yield "hairpin with mapping none: there is no external endpoint to send to", None
+        if behaviour.quota is not None or behaviour.forwards:
+            yield "quota or forwards with mapping none: there are no mappings", None
+    if behaviour.udp.unsolicited is Unsolicited.RESET:
+        yield "udp.unsolicited = reset: UDP has no reset", "use icmp or drop"
+    answers = (behaviour.udp.unsolicited, behaviour.tcp.unsolicited)
+    if behaviour.wan_input is WanInput.ACCEPT and answers != (Unsolicited.ICMP, Unsolicited.RESET):
+        yield (
+            "wan_input = accept lets the router's kernel answer what nobody asked for",
+            "declare udp.unsolicited = icmp and tcp.unsolicited = reset",
+        )
+    for protocol in Protocol:
+        yield from _transport_contradictions(protocol, behaviour.transport(protocol))
+    ports = [(f.protocol, f.external_port) for f in behaviour.forwards]
+    if len(set(ports)) < len(ports):
+        yield "two forwards of one external port", None
+
+
+def _transport_contradictions(protocol: Protocol, transport: Transport) -> Iterator[Refusal]:
+    if transport.mapping is Mapping.NONE:
+        if transport.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
+            yield (
+                f"{protocol}: {transport.filtering} filtering with mapping none: a stateful "
+                "firewall lets in replies alone",
+                f"use {Filtering.ADDRESS_AND_PORT_DEPENDENT}",
+            )
+        if transport.allocation is not Allocation.PRESERVING or transport.overloading:
+            yield f"{protocol}: port allocation with mapping none: there are no mappings", None
+        return
+    if transport.overloading and transport.allocation is not Allocation.PRESERVING:
+        yield f"{protocol}: overloading with {transport.allocation} allocation", "use preserving"
+    if transport.overloading and transport.mapping is not Mapping.ENDPOINT_INDEPENDENT:
+        yield (
+            f"{protocol}: {transport.mapping} mapping with preserving allocation and overloading "
+            "is endpoint_independent from outside",
+            "declare overloading = false or endpoint_independent mapping",
+        )
+    if transport.blocked and transport.allowed_ports:
+        yield f"{protocol}: blocked and allowed_ports at once", None
+
+
+def _limits(profile: Profile) -> Iterator[Refusal]:
+    """What this engine cannot express."""
+    behaviour = profile.behaviour
+    for name, seconds in vars(behaviour.timeouts).items():
+        if seconds < 1 or seconds != int(seconds):
+            yield f"timeouts.{name} = {seconds}: conntrack counts in whole seconds from 1", None
+    if profile.engine is Engine.NFTABLES:
+        yield from _limits_nftables(behaviour)
+    else:
+        yield from _limits_iptables(behaviour)
+
+
+def _limits_nftables(behaviour: Behaviour) -> Iterator[Refusal]:
+    iptables = f'use engine = "{Engine.IPTABLES}"'
+    if behaviour.translates and behaviour.timeouts.udp != behaviour.timeouts.udp_stream:
+        yield (
+            "the nftables mapping table has one UDP timer: timeouts.udp and udp_stream differ",
+            f"declare them equal or {iptables}",
+        )
+    if behaviour.translates and behaviour.wan_input is WanInput.ACCEPT:
+        yield "nftables cannot express wan_input = accept: its ports never move away", iptables
+    for protocol in Protocol:
+        if behaviour.transport(protocol).overloading:
+            yield (
+                f"nftables cannot express {protocol} overloading: its ports have one owner",
+                iptables,
+            )
+    if not behaviour.translates and behaviour.refresh is Refresh.OUTBOUND:
+        yield "a firewall without mappings cannot express refresh = outbound", None
+
+
+def _limits_iptables(behaviour: Behaviour) -> Iterator[Refusal]:
+    remedy = f'use engine = "{Engine.NFTABLES}"'
+    for protocol in Protocol:
+        for what in _beyond_iptables(behaviour.transport(protocol)):
+            yield f"iptables cannot express {protocol} {what}", remedy
+    if behaviour.hairpin is not Hairpin.NONE:
+        yield f"iptables cannot express hairpin {behaviour.hairpin}", remedy
+    if behaviour.refresh is Refresh.OUTBOUND:
+        yield "iptables cannot express refresh = outbound", remedy
+    if behaviour.quota is not None:
+        yield "iptables cannot express a quota of mappings", remedy
+
+
+def _beyond_iptables(transport: Transport) -> Iterator[str]:
+    if transport.mapping is Mapping.NONE:
+        return
+    if transport.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
+        yield f"{transport.filtering} filtering"
+    if transport.mapping is Mapping.ENDPOINT_INDEPENDENT:
+        if transport.allocation is not Allocation.PRESERVING:
+            yield f"{transport.allocation} allocation with endpoint_independent mapping"
+        elif not transport.overloading:
+            yield "preserving allocation without overloading"
+    elif transport.mapping is Mapping.ADDRESS_DEPENDENT:
+        yield "address_dependent mapping"
+    elif transport.allocation is not Allocation.RANDOM:
+        yield f"{transport.allocation} allocation with address_and_port_dependent mapping"
+    if transport.seed:
+        yield f"seed {transport.seed}: its random ports cannot be replayed"

@@ -1,0 +1,131 @@
+"""Measures an unknown NAT from both sides, in a started lab of the preset ``probe_bench``.
+
+The prober knows nothing of how rules are made: it sends from one side and looks
+on the other.  It takes some seconds, most of them waiting for timers.
+"""
+
+from dataclasses import dataclass
+
+from testbed.backends.base import Lab
+from testbed.nat.behaviour import Forward, Protocol
+from testbed.nat.measured import Finding, Measured, MeasuredTransport, unseen
+from testbed.nat.prober import axes, outside, timers
+from testbed.nat.prober.bench import ROUTER, SERVER, Bench
+
+_BY_CONTACT = (  # the axes that begin with a contact from inside
+    "mapping",
+    "filtering",
+    "allocation",
+    "ports",
+    "overloading",
+    "collision",
+    "early_inbound",
+    "persistence",
+    "hairpin",
+)
+_PORTS = (3478, 3479)  # destination ports tried besides those looked for
+
+
+@dataclass(frozen=True)
+class LookFor:
+    """What cannot be found by trying everything; none of it says what to find there."""
+
+    ports: tuple[int, ...] = ()  # further destination ports that might be let out
+    forwards: tuple[Forward, ...] = ()  # external ports that might be forwarded, and whereto
+    mappings: int = 600  # how many mappings of one host to try
+
+
+def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
+    """Measure the NAT ``nat-a`` on every axis.
+
+    ProbeError when a control exchange fails or the machine is too busy: then
+    nothing is known about the NAT.
+    """
+    look_for = look_for or LookFor()
+    with Bench(lab) as bench:
+        bench.fence()
+        subjects = [_subject(bench, protocol, look_for.ports) for protocol in Protocol]
+        external = next((s.external for s in subjects if s.ports), bench.address(ROUTER))
+        quick = {}
+        for subject in subjects:
+            subject.external = external
+            quick[subject.protocol] = _quick(subject)
+        with bench.brisk("looking from outside"):
+            exposed = outside.lan_exposed(subjects)
+            forwards = outside.forwards(bench, external, look_for.forwards)
+        clocks = timers.measure(subjects)
+        bench.fence()
+        for subject in subjects:
+            _complete(quick[subject.protocol], subject, clocks)
+            quick[subject.protocol]["quota"] = _quota(subject, look_for.mappings)
+    stream = timers.lifetime(clocks.udp_stream)
+    return Measured(
+        udp=MeasuredTransport(**quick[Protocol.UDP]),
+        tcp=MeasuredTransport(**quick[Protocol.TCP]),
+        forwards=forwards,
+        lan_exposed=exposed,
+        refresh=timers.refresh(clocks.inbound, stream),
+        timeout_udp=timers.lifetime(clocks.udp),
+        timeout_udp_stream=stream,
+        timeout_tcp_transitory=timers.lifetime(clocks.tcp_transitory),
+        timeout_tcp_established=timers.lifetime(clocks.tcp_established),
+    )
+
+
+def _subject(bench: Bench, protocol: Protocol, ports: tuple[int, ...]) -> axes.Subject:
+    """The protocol, with the ports and the external address that a first contact shows."""
+    with bench.brisk(f"first contacts by {protocol}"):
+        tried = tuple(dict.fromkeys((*_PORTS, *ports)))
+        found = outside.let_out(bench, protocol, tried)
+        subject = axes.Subject(bench, protocol, found, tried=tried)
+        if found:
+            subject.external = subject.reach(subject.local()).source[0]
+    return subject
+
+
+def _quick(subject: axes.Subject) -> dict[str, Finding]:
+    """All that needs no waiting."""
+    bench, protocol = subject.bench, subject.protocol
+    found: dict[str, Finding] = {}
+    passed = ", ".join(map(str, subject.ports)) or "none"
+    shown = f"to ports {', '.join(map(str, subject.tried))}: {passed} let out"
+    found["blocked"] = Finding(not subject.ports, shown)
+    everything = subject.ports == subject.tried
+    found["allowed_ports"] = Finding("all" if everything else tuple(map(str, subject.ports)), shown)
+    with bench.brisk(f"{protocol} mapping"):
+        if subject.ports:
+            subject.mapping = axes.mapping(subject)
+        found["unsolicited"] = outside.unsolicited(subject)
+        found["wan_input"] = outside.wan_input(subject)
+    if not subject.ports:
+        return found | {name: unseen(f"{protocol} is not let out") for name in _BY_CONTACT}
+    found["mapping"] = subject.mapping
+    with bench.brisk(f"{protocol} filtering"):
+        found["filtering"] = subject.filtering = axes.filtering(subject)
+    with bench.brisk(f"{protocol} allocation"):
+        found["allocation"], found["ports"] = axes.allocation(subject)
+    with bench.brisk(f"{protocol} collision"):
+        found["overloading"], found["collision"] = axes.collision(subject)
+    with bench.brisk(f"{protocol} early packet"):
+        found["early_inbound"] = axes.early_inbound(subject)
+    with bench.brisk(f"{protocol} hairpin"):
+        found["hairpin"] = axes.hairpin(subject)
+    return found
+
+
+def _quota(subject: axes.Subject, mappings: int) -> Finding:
+    if not subject.ports:
+        return unseen(f"{subject.protocol} is not let out")
+    with subject.bench.brisk(f"{subject.protocol} quota"):
+        return outside.quota(subject, subject.public(SERVER, index=1), mappings)
+
+
+def _complete(found: dict[str, Finding], subject: axes.Subject, clocks: timers.Clocks) -> None:
+    """What the quick experiments left open."""
+    if not subject.ports:
+        return
+    udp = subject.protocol is Protocol.UDP
+    first = timers.lifetime(clocks.udp if udp else clocks.tcp_transitory)
+    again = clocks.reuse[subject.protocol]
+    found["allocation"] = timers.scattered(found["allocation"], again, first)
+    found["persistence"] = timers.persistence(clocks.outbound[subject.protocol])

@@ -1,0 +1,249 @@
+"""Profile and router in, rule texts out: the only place that writes rules.
+
+`check` refuses, by name, what no rule set can hold; `render` writes the text
+for ``iptables-restore`` or ``nft -f`` and the sysctls that belong to it.  Both
+are pure.
+
+Choices that the axes leave open.  Of several external addresses every mapping
+takes the first (paired pooling, RFC 4787 REQ-2).  Hairpinned packets are not
+filtered.  With ``internal_source`` hairpinning the receiver's answer goes
+straight over the LAN, as behind every NAT of that kind: a datagram gets
+there, a TCP handshake does not complete.  A static forward holds its external
+port for its host alone.  A mapping on which a LAN host closes a TCP connection
+has the transitory timer until another connection on it sends.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from testbed.errors import ProfileError
+from testbed.nat.behaviour import (
+    Behaviour,
+    Filtering,
+    Hairpin,
+    Mapping,
+    Protocol,
+    Refresh,
+    Timeouts,
+    Unsolicited,
+)
+from testbed.nat.limits import refusals
+from testbed.nat.profile import Profile
+from testbed.plan.model import Engine
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "nat-profiles" / "rules"
+_TRIES = 16  # candidates for an external port before a new mapping is refused
+_CLOSING = 0xFFFFFFFF  # conntrack mark of a TCP flow that has seen FIN or RST
+
+
+@dataclass(frozen=True)
+class RouterContext:
+    """Where the rules are for: interface names and addresses of one router."""
+
+    wan: str
+    lan: str
+    external: tuple[IPv4Address, ...]
+    inside: IPv4Network
+    lan_hosts: tuple[IPv4Address, ...]  # subscribers for the quota, targets of forwards
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """What a router loads: texts for the engines, sysctls as (dotted key, value)."""
+
+    texts: tuple[tuple[Engine, str], ...]
+    sysctls: tuple[tuple[str, str], ...]
+
+
+def check(profile: Profile) -> None:
+    """Raise `ProfileError`, naming the combination, if no rule set can hold it."""
+    for message, remedy in refusals(profile):
+        raise ProfileError(f"{profile.name}: {message}", remedy=remedy)
+
+
+def render(profile: Profile, context: RouterContext) -> RuleSet:
+    """The rules and sysctls of ``profile`` on the router ``context``.
+
+    ProfileError: `check` refuses the profile, or a forward names a LAN host
+    that the router has not got.
+    """
+    check(profile)
+    for forward in profile.behaviour.forwards:
+        if forward.host >= len(context.lan_hosts):
+            raise ProfileError(
+                f"{profile.name}: forward of {forward.protocol} port {forward.external_port} "
+                f"to LAN host {forward.host}, but the LAN has {len(context.lan_hosts)}"
+            )
+    words = _words(profile, context)
+    text = _templates().get_template(f"{profile.engine}.j2").render(words)
+    return RuleSet(((profile.engine, text),), tuple(_sysctls(profile.behaviour.timeouts)))
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # rule text, not markup
+    )
+
+
+# -- the words of the templates ----------------------------------------------
+
+
+def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
+    behaviour = profile.behaviour
+    nft = profile.engine is Engine.NFTABLES
+    return {
+        "wan": context.wan,
+        "lan": context.lan,
+        "external": context.external[0],
+        "inside": context.inside,
+        "translated": [_translation(behaviour, p, context) for p in Protocol]
+        if behaviour.translates
+        else [],
+        "subscribers": context.lan_hosts if behaviour.quota is not None else (),
+        "quota": behaviour.quota,
+        "hairpin": None if behaviour.hairpin is Hairpin.NONE else behaviour.hairpin,
+        "refreshed_inbound": behaviour.refresh is Refresh.BOTH,
+        "wan_input": behaviour.wan_input,
+        "answers": [(p, _answer(behaviour.transport(p).unsolicited, nft)) for p in Protocol],
+        "refused": [
+            (p, t.allowed_ports)
+            for p, t in ((p, behaviour.transport(p)) for p in Protocol)
+            if t.blocked or t.allowed_ports
+        ],
+        "closing": _CLOSING,
+        "tries": _TRIES,
+    }
+
+
+def _answer(unsolicited: Unsolicited, nft: bool) -> str:
+    if unsolicited is Unsolicited.DROP:
+        return "drop" if nft else "DROP"
+    how = {
+        Unsolicited.RESET: ("tcp reset", "tcp-reset"),
+        Unsolicited.ICMP: ("icmp port-unreachable", "icmp-port-unreachable"),
+    }[unsolicited]
+    return f"reject with {how[0]}" if nft else f"REJECT --reject-with {how[1]}"
+
+
+def _translation(
+    behaviour: Behaviour, protocol: Protocol, context: RouterContext
+) -> dict[str, Any]:
+    """One protocol's part of the rules, in nft's words."""
+    transport, timeouts = behaviour.transport(protocol), behaviour.timeouts
+    udp = protocol is Protocol.UDP
+    mapping = transport.mapping
+    forwards: list[dict[str, Any]] = [
+        {
+            "external_port": forward.external_port,
+            "address": context.lan_hosts[forward.host],
+            "internal_port": forward.internal_port,
+        }
+        for forward in behaviour.forwards
+        if forward.protocol is protocol
+    ]
+    return {
+        "p": protocol,
+        "allocation": transport.allocation,
+        "filtering": transport.filtering,
+        "contacted": transport.filtering is Filtering.ADDRESS_DEPENDENT,
+        "first": transport.ports.first,
+        "last": transport.ports.last,
+        "size": transport.ports.size,
+        "seed": transport.seed,
+        "key_type": _key(mapping, "ipv4_addr . inet_service", "ipv4_addr", "inet_service"),
+        "free": _free(protocol, [forward["external_port"] for forward in forwards]),
+        "ways": [
+            way
+            for way in _ways(protocol, mapping)
+            if way["outbound"] or behaviour.refresh is Refresh.BOTH
+        ],
+        "passing": int(timeouts.udp if udp else timeouts.tcp_transitory),
+        "lasting": int(timeouts.udp if udp else timeouts.tcp_established),
+        "forwards": forwards,
+    }
+
+
+def _free(protocol: Protocol, forwarded: list[int]) -> str:
+    """The match for a source port that no mapping and no static forward holds."""
+    free = f"{protocol} sport != @owned_{protocol}"
+    if forwarded:
+        free += f" {protocol} sport != {{ {', '.join(map(str, forwarded))} }}"
+    return free
+
+
+def _key(mapping: Mapping, endpoint: str, address: str, port: str) -> str:
+    """What a mapping depends on: the LAN endpoint and, by RFC 4787 4.1, the remote."""
+    parts = {
+        Mapping.ENDPOINT_INDEPENDENT: (endpoint,),
+        Mapping.ADDRESS_DEPENDENT: (endpoint, address),
+        Mapping.ADDRESS_AND_PORT_DEPENDENT: (endpoint, address, port),
+    }[mapping]
+    return " . ".join(parts)
+
+
+def _ways(protocol: Protocol, mapping: Mapping) -> Iterator[dict[str, Any]]:
+    """How to read a flow off a packet: who began it, and which way the packet goes.
+
+    Outbound ones are seen behind srcnat, so the packet's source port is the
+    external one and conntrack knows the LAN endpoint; inbound ones are seen
+    behind dstnat, where it is the other way round.
+    """
+    for name, direction in (("out", "original"), ("back", "reply")):
+        endpoint = f"ct {direction} ip saddr . ct {direction} proto-src"
+        yield {
+            "name": name,
+            "own": direction == "original",  # begun by the LAN host, not let in
+            "outbound": True,
+            "direction": direction,
+            "port": f"{protocol} sport",
+            "endpoint": endpoint,
+            "address": f"ct {direction} ip saddr",
+            "remote": "ip daddr",
+            "key": _key(mapping, endpoint, "ip daddr", f"{protocol} dport"),
+        }
+    for name, direction in (("in", "reply"), ("let_in", "original")):
+        endpoint = f"ip daddr . {protocol} dport"
+        yield {
+            "name": name,
+            "own": direction == "reply",
+            "outbound": False,
+            "direction": direction,
+            "port": f"ct {direction} proto-dst",
+            "endpoint": endpoint,
+            "address": "ip daddr",
+            "remote": "ip saddr",
+            "key": _key(mapping, endpoint, "ip saddr", f"{protocol} sport"),
+        }
+
+
+def _sysctls(timeouts: Timeouts) -> Iterator[tuple[str, str]]:
+    yield "net.ipv4.ip_forward", "1"
+    # A hairpinned packet leaves where it came in: no redirect may teach a way round.
+    yield "net.ipv4.conf.all.send_redirects", "0"
+    yield "net.ipv4.conf.default.send_redirects", "0"
+    # Every unsolicited packet gets the declared answer, not one a second.
+    yield "net.ipv4.icmp_ratelimit", "0"
+    seconds = {
+        "udp_timeout": timeouts.udp,
+        "udp_timeout_stream": timeouts.udp_stream,
+        "tcp_timeout_established": timeouts.tcp_established,
+        **{
+            f"tcp_timeout_{state}": timeouts.tcp_transitory
+            for state in ("syn_sent", "syn_recv", "fin_wait", "close_wait", "last_ack", "time_wait")
+        },
+        "tcp_timeout_close": min(10.0, timeouts.tcp_transitory),
+    }
+    for name, value in seconds.items():
+        yield f"net.netfilter.nf_conntrack_{name}", str(int(value))

@@ -1,0 +1,105 @@
+"""What a NAT remembers: sessions, the mappings they share, pinholes; and for how long."""
+
+from dataclasses import dataclass, field
+
+from testbed.nat.behaviour import Behaviour, Protocol
+from testbed.oracle.packet import Endpoint
+
+REPLIED_LONG_ENOUGH = 2.0  # seconds after which Linux believes in a UDP stream
+
+
+@dataclass(slots=True)
+class Binding:
+    """RFC 4787's mapping: the external endpoint that an internal one was given."""
+
+    external: Endpoint
+    expires: float
+
+
+@dataclass(slots=True)
+class Pinhole:
+    """An external endpoint that its internal one has sent from, and to whom."""
+
+    internal: Endpoint
+    expires: float
+    contacted: dict[str, float] = field(default_factory=dict)  # remote address -> expiry
+
+
+@dataclass(slots=True)
+class Session:
+    """One conntrack entry.  ``binding`` is None when it was opened from outside."""
+
+    internal: Endpoint | None  # None: the router's own
+    external: Endpoint
+    remote: Endpoint
+    seen: Endpoint  # the remote as the inside knows it
+    created: float
+    binding: Binding | None
+    note_out: str | None = None
+    note_in: str = ""
+    replied: bool = False
+    expires: float = 0.0
+
+
+class Conntrack:
+    """The tables of one NAT and protocol; whatever has expired is not there."""
+
+    def __init__(self, protocol: Protocol, behaviour: Behaviour) -> None:
+        self._protocol = protocol
+        self._behaviour = behaviour
+        self._flows: dict[tuple[Endpoint, Endpoint], Session] = {}  # internal, seen
+        self._tuples: dict[tuple[Endpoint, Endpoint], Session] = {}  # external, remote
+        self._pinholes: dict[Endpoint, Pinhole] = {}
+        self.bindings: dict[tuple[Endpoint, object], Binding] = {}
+
+    def flow(self, now: float, internal: Endpoint, seen: Endpoint) -> Session | None:
+        """The session of a packet from inside."""
+        session = self._flows.get((internal, seen))
+        return session if session is not None and session.expires > now else None
+
+    def tuple(self, now: float, external: Endpoint, remote: Endpoint) -> Session | None:
+        """The session of a packet from outside, whoever inside owns it."""
+        session = self._tuples.get((external, remote))
+        return session if session is not None and session.expires > now else None
+
+    def pinhole(self, now: float, external: Endpoint) -> Pinhole | None:
+        hole = self._pinholes.get(external)
+        return hole if hole is not None and hole.expires > now else None
+
+    def keep(self, now: float, session: Session) -> None:
+        """Enter a session, alive from now on."""
+        if session.internal is not None:
+            self._flows[session.internal, session.seen] = session
+        self._tuples[session.external, session.remote] = session
+        self.touch(now, session)
+
+    def forget(self, session: Session) -> None:
+        """Close a session; its mapping is held until it expires (RFC 7857 section 2.2)."""
+        if session.internal is not None:
+            self._flows.pop((session.internal, session.seen), None)
+        self._tuples.pop((session.external, session.remote), None)
+
+    def touch(self, now: float, session: Session) -> None:
+        """Restart the idle timers of a session, its mapping and its pinhole."""
+        timeouts = self._behaviour.timeouts
+        if self._protocol is Protocol.TCP:
+            life = timeouts.tcp_established if session.replied else timeouts.tcp_transitory
+        else:
+            stream = session.replied and now - session.created > REPLIED_LONG_ENOUGH
+            life = timeouts.udp_stream if stream else timeouts.udp
+        session.expires = now + life
+        if session.binding is not None:
+            session.binding.expires = max(session.binding.expires, session.expires)
+        hole = self._pinholes.get(session.external)
+        if hole is not None and hole.internal == session.internal:
+            hole.expires = max(hole.expires, session.expires)
+
+    def learn(self, session: Session) -> None:
+        """Outbound traffic opens the pinhole at its external port (RFC 4787 section 5)."""
+        if session.internal is None:
+            return
+        hole = self._pinholes.get(session.external)
+        if hole is None or hole.internal != session.internal:
+            hole = self._pinholes[session.external] = Pinhole(session.internal, session.expires)
+        hole.expires = max(hole.expires, session.expires)
+        hole.contacted[session.remote.address] = session.expires

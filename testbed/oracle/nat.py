@@ -1,0 +1,301 @@
+"""One NAT as a state machine for one transport protocol, with time passed in.
+
+The model is Linux's: a *session* is a conntrack entry and owns its tuple; a
+*mapping* (RFC 4787 section 4.1) is the external endpoint that sessions of one
+internal endpoint share; a *pinhole* is what lets others than a session's own
+remote in (section 5).  Times are seconds.  A port that nobody can foretell is
+modelled as one that nobody was told.
+"""
+
+from collections.abc import Sequence
+
+from testbed.nat.behaviour import (
+    Allocation,
+    Behaviour,
+    Filtering,
+    Mapping,
+    Protocol,
+    Refresh,
+    Unsolicited,
+    WanInput,
+)
+from testbed.oracle.conntrack import Binding, Conntrack, Session
+from testbed.oracle.packet import Endpoint
+from testbed.oracle.translation import Answer, Dropped, Enters, Leaves
+
+
+class TransportNat:
+    """The NAT called ``name`` for one protocol.
+
+    ``addresses`` are its external ones, of which every mapping takes the first, as in
+    the lab (paired pooling, RFC 4787 REQ-2); ``lan`` lists the LAN's hosts, which
+    static forwards point at.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        protocol: Protocol,
+        behaviour: Behaviour,
+        addresses: Sequence[str],
+        lan: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.protocol = protocol
+        self.behaviour = behaviour
+        self.axes = behaviour.transport(protocol)
+        self.addresses = tuple(addresses)
+        self._forwards = {
+            forward.external_port: Endpoint(lan[forward.host], forward.internal_port)
+            for forward in behaviour.forwards
+            if forward.protocol is protocol and forward.host < len(lan)
+        }
+        self._track = Conntrack(protocol, behaviour)
+        self._hashed: dict[tuple[Endpoint, object], Endpoint] = {}
+        self._first: dict[Endpoint, Endpoint] = {}  # internal -> its first external
+        ports = self.axes.ports
+        sequential = self.axes.allocation is Allocation.SEQUENTIAL
+        self._cursor = 0 if sequential else ports.size // 2
+
+    # -- outgoing ---------------------------------------------------------
+
+    def outgoing(self, now: float, internal: Endpoint, remote: Endpoint) -> Leaves | Dropped:
+        """Choose the external endpoint of a packet from inside."""
+        session = self._track.flow(now, internal, remote)
+        if session is None:
+            refusal = self._refusal(remote)
+            opened = Dropped(refusal) if refusal else self._open(now, internal, remote)
+            if isinstance(opened, Dropped):
+                return opened
+            session = opened
+        elif session.binding is None:
+            session.replied = True  # it was opened from outside
+        self._track.touch(now, session)
+        if session.binding is not None:
+            self._track.learn(session)
+        return Leaves(session.external, session.remote, session.note_out)
+
+    def _refusal(self, remote: Endpoint) -> str | None:
+        allowed = self.axes.allowed_ports
+        protocol = self.protocol.value.upper()
+        if self.axes.blocked:
+            return f"{self.name} forwards no {protocol} out"
+        if allowed and remote.port not in allowed:
+            return f"{self.name} lets {protocol} out to ports {', '.join(map(str, allowed))} only"
+        return None
+
+    def _open(self, now: float, internal: Endpoint, remote: Endpoint) -> Session | Dropped:
+        binding = self._binding(now, internal, remote)
+        if isinstance(binding, Dropped):
+            return binding
+        external = binding.external
+        first = self._first.setdefault(internal, external)
+        note = None if external == first else self._dependence()
+        if (holder := self._track.tuple(now, external, remote)) is not None:
+            fresh = self._fresh(now, external.address)
+            if fresh is None:
+                return self._exhausted()
+            external = fresh
+            note = self._remapped(holder, internal)
+        session = Session(internal, external, remote, remote, now, binding, note)
+        session.note_in = f"{self.name} has a session that {internal} opened to {remote}"
+        self._track.keep(now, session)
+        return session
+
+    def _dependence(self) -> str:
+        return f"{self.name} maps a new port for the second destination, one never signalled"
+
+    def _remapped(self, holder: Session, internal: Endpoint) -> str:
+        if holder.internal is None:
+            how = f"took an early packet of {holder.remote} itself, which now owns that port"
+        else:
+            how = f"uses that port towards {holder.remote} for {holder.internal}"
+        return f"{self.name} {how}, so {internal} leaves from one never signalled"
+
+    def _binding(self, now: float, internal: Endpoint, remote: Endpoint) -> Binding | Dropped:
+        if self.axes.mapping is Mapping.NONE:
+            return Binding(internal, now)
+        key = (internal, self._dependent_part(remote))
+        binding = self._track.bindings.get(key)
+        if binding is not None and binding.expires > now:
+            return binding
+        if self._over_quota(now, internal.address):
+            return Dropped(
+                f"{self.name} allows a subscriber {self.behaviour.quota} "
+                f"{self.protocol.value.upper()} mappings, all in use"
+            )
+        external = self._allocate(now, key, remote)
+        if external is None:
+            return self._exhausted()
+        self._track.bindings[key] = binding = Binding(external, now)
+        return binding
+
+    def _dependent_part(self, remote: Endpoint) -> object:
+        match self.axes.mapping:
+            case Mapping.ADDRESS_DEPENDENT:
+                return remote.address
+            case Mapping.ADDRESS_AND_PORT_DEPENDENT:
+                return remote
+            case _:
+                return None
+
+    def _over_quota(self, now: float, subscriber: str) -> bool:
+        if self.behaviour.quota is None:
+            return False
+        used = sum(
+            1
+            for (internal, _), binding in self._track.bindings.items()
+            if internal.address == subscriber and binding.expires > now
+        )
+        return used >= self.behaviour.quota
+
+    # -- ports ------------------------------------------------------------
+
+    def _allocate(
+        self, now: float, key: tuple[Endpoint, object], remote: Endpoint
+    ) -> Endpoint | None:
+        internal = key[0]
+        address = self.addresses[0]
+        match self.axes.allocation:
+            case Allocation.PRESERVING:
+                same = Endpoint(address, internal.port)
+                free = self._preservable(now, internal, same, remote)
+                return same if free else self._fresh(now, address)
+            case Allocation.HASHED:
+                if key not in self._hashed and (fresh := self._fresh(now, address)) is not None:
+                    self._hashed[key] = fresh
+                return self._hashed.get(key)
+            case _:
+                return self._fresh(now, address)
+
+    def _preservable(
+        self, now: float, internal: Endpoint, wanted: Endpoint, remote: Endpoint
+    ) -> bool:
+        forwarded = self._forwards.get(wanted.port)
+        if forwarded is not None and forwarded.address != internal.address:
+            return False
+        if self._track.tuple(now, wanted, remote) is not None:
+            return False
+        hole = self._track.pinhole(now, wanted)
+        if hole is None:
+            return True
+        if hole.internal == internal:  # a second mapping of one endpoint: another port
+            return self.axes.mapping is Mapping.ENDPOINT_INDEPENDENT
+        return self.axes.overloading
+
+    def _fresh(self, now: float, address: str) -> Endpoint | None:
+        """The next port that no live or remembered mapping uses; None: exhausted."""
+        ports = self.axes.ports
+        promised = set(self._hashed.values())
+        for _ in range(ports.size):
+            candidate = Endpoint(address, ports.first + self._cursor % ports.size)
+            self._cursor += 1
+            hole = self._track.pinhole(now, candidate)
+            held = candidate.port in self._forwards or candidate in promised
+            if hole is None and not held:
+                return candidate
+        return None
+
+    def _exhausted(self) -> Dropped:
+        ports = self.axes.ports
+        return Dropped(f"{self.name} has no free port left in {ports.first}-{ports.last}")
+
+    # -- incoming ---------------------------------------------------------
+
+    def incoming(
+        self, now: float, remote: Endpoint, external: Endpoint, *, filtered: bool = True
+    ) -> Enters | Dropped:
+        """Choose the internal endpoint of a packet from outside.
+
+        ``filtered=False`` is the way back of a hairpin: whoever is inside may use
+        any mapping.
+        """
+        session = self._track.tuple(now, external, remote)
+        if session is None:
+            admitted = self._admits(now, remote, external, filtered)
+            if isinstance(admitted, str):
+                return self._refuse(now, remote, external, admitted)
+            session = self._open_from_outside(now, remote, external, *admitted)
+        if session.internal is None:
+            return self._refuse(now, remote, external, "")
+        if session.binding is not None:
+            session.replied = True
+        if self.behaviour.refresh is Refresh.BOTH:
+            self._track.touch(now, session)
+        return Enters(session.internal, session.seen, session.note_in)
+
+    def error(
+        self, now: float, remote: Endpoint, external: Endpoint, *, reset: bool
+    ) -> Enters | Dropped:
+        """An RST or ICMP error from outside: passes by a session only, never opens one.
+
+        An RST as the only reply makes conntrack forget the session at once; an
+        ICMP error leaves it (RFC 5382 REQ-10).
+        """
+        session = self._track.tuple(now, external, remote)
+        if session is None or session.internal is None:
+            return Dropped(f"{self.name} has no session that the error belongs to")
+        if reset and not session.replied:
+            self._track.forget(session)
+        return Enters(session.internal, session.seen, session.note_in)
+
+    def _admits(
+        self, now: float, remote: Endpoint, external: Endpoint, filtered: bool
+    ) -> tuple[Endpoint, str] | str:
+        """Whom a packet without a session is for, and why; or why it is for nobody."""
+        if external.address in self.addresses and external.port in self._forwards:
+            target = self._forwards[external.port]
+            return target, f"{self.name} forwards port {external.port} to {target}"
+        hole = self._track.pinhole(now, external)
+        if hole is None:
+            return f"{self.name} has no mapping at {external}"
+        if not filtered:
+            return hole.internal, f"{self.name} hairpins to {hole.internal}"
+        match self.axes.filtering:
+            case Filtering.ENDPOINT_INDEPENDENT:
+                return hole.internal, f"{self.name} lets anybody in to {external}"
+            case Filtering.ADDRESS_DEPENDENT if hole.contacted.get(remote.address, 0) > now:
+                return hole.internal, (
+                    f"{self.name} filters by address, and {external} has sent to {remote.address}"
+                )
+            case Filtering.ADDRESS_DEPENDENT:
+                return (
+                    f"{self.name} filters by address: nothing went from {external} "
+                    f"to {remote.address}"
+                )
+            case _:
+                return (
+                    f"{self.name} filters by address and port: nothing went from {external} "
+                    f"to {remote}"
+                )
+
+    def _open_from_outside(
+        self, now: float, remote: Endpoint, external: Endpoint, internal: Endpoint, why: str
+    ) -> Session:
+        seen = remote
+        if self._track.flow(now, internal, remote) is not None:
+            # The inside already has a session with this very remote on another
+            # external port; Linux keeps the two apart by remapping the source.
+            seen = self._fresh(now, remote.address) or remote
+        session = Session(internal, external, remote, seen, now, None, note_in=why)
+        self._track.keep(now, session)
+        return session
+
+    def _refuse(self, now: float, remote: Endpoint, external: Endpoint, why: str) -> Dropped:
+        tcp = self.protocol is Protocol.TCP
+        own = external.address in self.addresses and self.axes.mapping is not Mapping.NONE
+        if own and self.behaviour.wan_input is WanInput.ACCEPT:
+            if not tcp:  # for TCP, the kernel's RST takes the entry away again at once
+                self._track.keep(now, Session(None, external, remote, remote, now, None))
+            return Dropped(
+                f"{self.name} takes the packet itself, since its WAN input accepts",
+                Answer.RESET if tcp else Answer.UNREACHABLE,
+                taken=True,
+            )
+        match self.axes.unsolicited:
+            case Unsolicited.RESET if tcp:
+                return Dropped(f"{why}; it answers with RST", Answer.RESET)
+            case Unsolicited.ICMP:
+                return Dropped(f"{why}; it answers with ICMP", Answer.UNREACHABLE)
+            case _:
+                return Dropped(why)

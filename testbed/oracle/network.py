@@ -1,0 +1,202 @@
+"""A discrete-event simulation of the lab: virtual time, real paths, model NATs.
+
+Packets cross the topology hop by hop as in the lab: each NAT on the way
+translates or drops, a packet to the NAT's own external address hairpins there,
+a node on the same network is reached directly.  Time is in seconds; jitter,
+partial loss and rate are left out, since a prediction speaks of the sure case.
+"""
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from testbed.errors import ProfileError
+from testbed.nat.behaviour import Behaviour, Hairpin, Protocol
+from testbed.nat.behaviour import Mapping as Axis
+from testbed.oracle.nat import TransportNat
+from testbed.oracle.packet import Endpoint, Kind, Packet
+from testbed.oracle.translation import Answer, Dropped
+from testbed.topology.model import Host, Impairment, Router, Topology
+
+Handler = Callable[[Packet], None]
+
+
+def addresses_of(node: Host | Router) -> tuple[str, ...]:
+    """A node's model addresses: its name, then name#1, name#2 ..."""
+    count = node.addresses if isinstance(node, Host) else node.external_addresses
+    return (node.name, *(f"{node.name}#{index}" for index in range(1, count)))
+
+
+class Network:
+    """The running model of one lab.
+
+    ``lost`` keeps, for each (origin host, destination it aimed at), why the last
+    packet did not arrive; ``trace`` holds what happened, repetitions left out.
+    """
+
+    def __init__(self, topology: Topology, behaviours: Mapping[str, Behaviour]) -> None:
+        self.topology = topology
+        self.now = 0.0
+        self.lost: dict[tuple[str, Endpoint], str] = {}
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = 0
+        self._trace: dict[str, float] = {}
+        self._handlers: dict[tuple[str, Protocol, int | None], Handler] = {}
+        self._behaviours = {r.name: _behaviour_of(r, behaviours) for r in topology.routers}
+        self._nats = {
+            (router.name, protocol): TransportNat(
+                router.name,
+                protocol,
+                self._behaviours[router.name],
+                addresses_of(router),
+                [host.name for host in topology.hosts if host.network == router.lan],
+            )
+            for router in topology.routers
+            for protocol in Protocol
+        }
+        self._owners = {net.name: self._reachable_on(net.name) for net in topology.networks}
+        self._gateways = {net.name: topology.router_serving(net.name) for net in topology.networks}
+
+    def _reachable_on(self, network: str) -> dict[str, Host | Router]:
+        """Which node on ``network`` takes packets for which address."""
+        owners: dict[str, Host | Router] = {}
+        for host in self.topology.hosts:
+            if host.network == network:
+                owners.update(dict.fromkeys(addresses_of(host), host))
+        for router in self.topology.routers:
+            if router.wan == network:
+                owners.update(dict.fromkeys(addresses_of(router), router))
+                if not self._behaviours[router.name].translates:
+                    owners.update(dict.fromkeys(self._reachable_on(router.lan), router))
+        return owners
+
+    # -- time -------------------------------------------------------------
+
+    def at(self, time: float, action: Callable[[], None]) -> None:
+        """Do ``action`` at ``time``; equal times keep their order."""
+        self._number += 1
+        heapq.heappush(self._events, (time, self._number, action))
+
+    def run(self, until: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass to ``until``, or to the moment when ``done()``."""
+        while self._events and self._events[0][0] <= until:
+            self.now, _, action = heapq.heappop(self._events)
+            action()
+            if done():
+                return
+        self.now = max(self.now, until)
+
+    @property
+    def trace(self) -> tuple[str, ...]:
+        return tuple(f"{time * 1000:8.1f} ms  {text}" for text, time in self._trace.items())
+
+    def _note(self, packet: Packet, fate: str) -> None:
+        line = f"{packet.what} {packet.source} > {packet.destination}: {fate}"
+        self._trace.setdefault(line, self.now)
+
+    # -- ends -------------------------------------------------------------
+
+    def bind(self, host: str, protocol: Protocol, port: int | None, handler: Handler) -> None:
+        """Deliver what comes for the port, or for all unbound ports (None), to ``handler``."""
+        self._handlers[host, protocol, port] = handler
+
+    def send(self, packet: Packet) -> None:
+        """Send from the host that owns the packet's source address."""
+        host = self.topology.host(packet.source.address.partition("#")[0])
+        packet = replace(packet, target=packet.destination)
+        self._cross(host.link.up, packet, lambda: self._travel(host.network, packet))
+
+    def _deliver(self, host: Host, packet: Packet) -> None:
+        handlers, protocol = self._handlers, packet.protocol
+        handler = handlers.get((host.name, protocol, packet.destination.port))
+        handler = handler or handlers.get((host.name, protocol, None))
+        if handler is None:
+            self._lose(packet, f"nobody listens at {packet.destination}")
+            return
+        self._note(packet, "arrives")
+        handler(packet)
+
+    def _lose(self, packet: Packet, why: str) -> None:
+        self._note(packet, why)
+        if packet.target is not None:
+            self.lost[packet.origin, packet.target] = "; ".join((*packet.notes, why))
+
+    # -- the way ----------------------------------------------------------
+
+    def _cross(self, link: Impairment, packet: Packet, then: Callable[[], None]) -> None:
+        if link.loss >= 1:
+            self._lose(packet, "a link loses every packet")
+        else:
+            self.at(self.now + link.delay_ms / 1000, then)
+
+    def _travel(self, network: str, packet: Packet) -> None:
+        owner = self._owners[network].get(packet.destination.address)
+        if isinstance(owner, Host):
+            host = owner
+            self._cross(host.link.down, packet, lambda: self._deliver(host, packet))
+        elif isinstance(owner, Router):
+            router = owner
+            self._cross(router.link.down, packet, lambda: self._inbound(router, packet))
+        elif (gateway := self._gateways[network]) is not None:
+            self._outbound(gateway, packet)
+        else:
+            self._lose(packet, f"no route to the inside address {packet.destination.address}")
+
+    def _outbound(self, router: Router, packet: Packet) -> None:
+        nat = self._nats[router.name, packet.protocol]
+        hairpin = packet.destination.address in nat.addresses
+        if hairpin and nat.behaviour.hairpin is Hairpin.NONE:
+            self._lose(packet, f"{router.name} does not hairpin")
+            return
+        if not hairpin or nat.behaviour.hairpin is Hairpin.EXTERNAL_SOURCE:
+            left = nat.outgoing(self.now, packet.source, packet.destination)
+            if isinstance(left, Dropped):
+                self._lose(packet, left.why)
+                return
+            self._note(packet, f"leaves {router.name} as {left.external}")
+            notes = packet.notes if left.note is None else (*packet.notes, left.note)
+            packet = replace(packet, source=left.external, destination=left.remote, notes=notes)
+        if hairpin:
+            self._enter(router, nat, packet, filtered=False)
+        else:
+            self._cross(router.link.up, packet, lambda: self._travel(router.wan, packet))
+
+    def _inbound(self, router: Router, packet: Packet) -> None:
+        nat = self._nats[router.name, packet.protocol]
+        dropped = self._enter(router, nat, packet, filtered=True)
+        kind = {
+            Answer.RESET: Kind.RESET,
+            Answer.UNREACHABLE: Kind.UNREACHABLE,
+            Answer.SILENCE: None,
+        }[dropped.answer if dropped else Answer.SILENCE]
+        if kind is None or packet.protocol is Protocol.UDP or packet.kind in ERRORS:
+            return  # peers ignore ICMP errors for UDP, and an error is never answered
+        answer = Packet(packet.protocol, packet.destination, packet.source, kind, router.name)
+        self._cross(router.link.up, answer, lambda: self._travel(router.wan, answer))
+
+    def _enter(
+        self, router: Router, nat: TransportNat, packet: Packet, *, filtered: bool
+    ) -> Dropped | None:
+        remote, external = packet.source, packet.destination
+        if packet.kind in ERRORS:
+            came = nat.error(self.now, remote, external, reset=packet.kind is Kind.RESET)
+        else:
+            came = nat.incoming(self.now, remote, external, filtered=filtered)
+        if isinstance(came, Dropped):
+            self._lose(packet, came.why)
+            return came
+        self._note(packet, f"enters {router.name} for {came.internal}")
+        notes = (*packet.notes, came.note)
+        inside = replace(packet, source=came.remote, destination=came.internal, notes=notes)
+        self._travel(router.lan, inside)
+        return None
+
+
+ERRORS = (Kind.RESET, Kind.UNREACHABLE)
+
+
+def _behaviour_of(router: Router, behaviours: Mapping[str, Behaviour]) -> Behaviour:
+    behaviour = behaviours[router.name]
+    if (behaviour.udp.mapping is Axis.NONE) != (behaviour.tcp.mapping is Axis.NONE):
+        raise ProfileError("a router translates both UDP and TCP or neither", node=router.name)
+    return behaviour

@@ -1,0 +1,94 @@
+"""The prediction that stands beside every verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+
+from testbed.errors import ProfileError, UsageError
+from testbed.nat.behaviour import Behaviour
+from testbed.oracle import ice, mechanisms
+from testbed.oracle.mechanisms import Outcome, Setting
+from testbed.oracle.network import Network
+from testbed.topology.model import Topology
+
+__all__ = ["Mechanism", "Outcome", "Prediction", "predict"]
+
+
+class Mechanism(StrEnum):
+    """How two peers try to reach each other."""
+
+    PLAIN_DIAL_UDP = "plain_dial_udp"
+    PLAIN_DIAL_TCP = "plain_dial_tcp"
+    PUNCH_UDP = "punch_udp"
+    PUNCH_TCP = "punch_tcp"
+    ICE = "ice"
+    ICE_RELAY_ONLY = "ice_relay_only"
+    NO_PUNCH = "no_punch"
+
+
+PROGRAMS: dict[Mechanism, mechanisms.Mechanism] = {
+    Mechanism.PLAIN_DIAL_UDP: mechanisms.plain_dial_udp,
+    Mechanism.PLAIN_DIAL_TCP: mechanisms.plain_dial_tcp,
+    Mechanism.PUNCH_UDP: mechanisms.punch_udp,
+    Mechanism.PUNCH_TCP: mechanisms.punch_tcp,
+    Mechanism.ICE: ice.ice,
+    Mechanism.ICE_RELAY_ONLY: ice.ice_relay_only,
+    Mechanism.NO_PUNCH: mechanisms.no_punch,
+}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The outcome, the fact that decides it, and what happened on the way.
+
+    ``trace`` has one line for each different event, with the virtual time in ms.
+    """
+
+    outcome: Outcome
+    reason: str
+    trace: tuple[str, ...]
+
+
+def predict(
+    topology: Topology,
+    behaviours: Mapping[str, Behaviour],
+    mechanism: Mechanism,
+    dialer: str,
+    listener: str,
+    *,
+    server: str = "server",
+    skew_ms: float = 0.0,
+) -> Prediction:
+    """Run the mechanism's programs in a model of the lab.
+
+    ``behaviours`` maps each router's name to its `Behaviour`; the listener begins
+    ``skew_ms`` milliseconds after the dialer (before it, if negative).  Raises
+    TopologyError for an unknown host, ProfileError for a router without a
+    behaviour, UsageError if two roles fall to one host.  The same question is
+    answered from memory.
+    """
+    roles = [topology.host(name).name for name in (dialer, listener, server)]
+    if len(set(roles)) != len(roles):
+        raise UsageError(f"dialer, listener and server must be three hosts, not {roles}")
+    for router in topology.routers:
+        if router.name not in behaviours:
+            raise ProfileError("no behaviour was given for this router", node=router.name)
+    nameless = replace(topology, routers=tuple(replace(r, profile="") for r in topology.routers))
+    ordered = tuple((router.name, behaviours[router.name]) for router in topology.routers)
+    return _predict(nameless, ordered, mechanism, dialer, listener, server, skew_ms / 1000)
+
+
+@lru_cache(maxsize=8192)
+def _predict(
+    topology: Topology,
+    behaviours: tuple[tuple[str, Behaviour], ...],
+    mechanism: Mechanism,
+    dialer: str,
+    listener: str,
+    server: str,
+    skew: float,
+) -> Prediction:
+    network = Network(topology, dict(behaviours))
+    outcome, reason = PROGRAMS[mechanism](Setting(network, dialer, listener, server, skew))
+    return Prediction(outcome, reason, network.trace)

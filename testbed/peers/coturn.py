@@ -1,0 +1,141 @@
+"""coturn, the lab's public STUN and TURN server (RFC 8489, RFC 8656).
+
+With two addresses it also answers RFC 5780's questions, on its ports 3478 and 3479.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from testbed.backends.base import Lab, Process
+from testbed.errors import BackendError
+from testbed.peers import stun
+
+PORT = 3478  # UDP and TCP
+HTTPS_PORT = 443  # for clients that get out by nothing else; coturn opens its UDP side, too
+RELAY_PORTS = (49152, 50151)  # a short range: coturn initialises every port of it
+REALM = "testbed"
+NOT_RELAYED_TO = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+PIPE_SIZE = 1 << 20  # bytes; nobody reads coturn's log while it runs
+POLL_INTERVAL = 0.002  # seconds
+ANSWER_TIMEOUT = 0.1  # seconds, within one node
+LAST_WORDS = 2000  # bytes
+
+
+@dataclass(frozen=True)
+class Coturn:
+    """Where it listens (and relays from), and the one user it knows."""
+
+    addresses: tuple[IPv4Address, ...]
+    username: str = "lab"
+    password: str = "lab-password"
+    executable: str = "turnserver"
+
+
+def command(config: Coturn) -> tuple[str, ...]:
+    """The argument vector: all configuration, so that no file is read or left.
+
+    ``:memory:`` is SQLite's name for a database without a file.
+    """
+    each = [str(address) for address in config.addresses]
+    denied = [IPv4Network(text) for text in NOT_RELAYED_TO]
+    return (
+        config.executable,
+        "-n",
+        *(f"--listening-ip={address}" for address in each),
+        *(f"--relay-ip={address}" for address in each),
+        f"--listening-port={PORT}",
+        *(f"--aux-server={address}:{HTTPS_PORT}" for address in each),
+        f"--min-port={RELAY_PORTS[0]}",
+        f"--max-port={RELAY_PORTS[1]}",
+        "--relay-threads=1",
+        "--lt-cred-mech",
+        f"--user={config.username}:{config.password}",
+        f"--realm={REALM}",
+        *(f"--denied-peer-ip={net[0]}-{net[-1]}" for net in denied),
+        "--no-multicast-peers",
+        "--no-tls",
+        "--no-dtls",
+        "--no-tcp-relay",
+        "--no-cli",
+        "--userdb=:memory:",
+        "--pidfile=/dev/null",
+        "--log-file=stdout",
+        "--simple-log",
+    )
+
+
+@contextmanager
+def coturn(lab: Lab, node: str, config: Coturn, *, deadline: float = 5.0) -> Iterator[Process]:
+    """Run coturn in ``node`` while the context lasts; BackendError if it does not answer.
+
+    It is ready when each address answers a STUN Binding over UDP and TCP, asked from
+    ``node`` itself so that no capture of the lab's links sees it.  ``deadline`` in seconds.
+    """
+    process = lab.spawn(node, command(config))
+    try:
+        fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        end = time.monotonic() + deadline
+        for address in map(str, config.addresses):
+            for kind, port in _services():
+                _await_answer(lab, node, process, kind, (address, port), end)
+        yield process
+    finally:
+        process.kill()
+        process.wait(deadline)
+
+
+def _services() -> Sequence[tuple[socket.SocketKind, int]]:
+    return (
+        (socket.SOCK_DGRAM, PORT),
+        (socket.SOCK_STREAM, PORT),
+        (socket.SOCK_STREAM, HTTPS_PORT),
+    )
+
+
+def _await_answer(
+    lab: Lab,
+    node: str,
+    process: Process,
+    kind: socket.SocketKind,
+    server: tuple[str, int],
+    end: float,
+) -> None:
+    """Ask until answered.  Nothing announces a port that opens, so it is polled."""
+    while not _answers(lab, node, kind, server):
+        if process.poll() is not None or time.monotonic() >= end:
+            raise BackendError(
+                f"no STUN answer from {server[0]}:{server[1]} ({kind.name}); coturn said:\n"
+                + _last_words(process),
+                node=node,
+                remedy="install Debian's package coturn, or see what it complains about",
+            )
+        time.sleep(POLL_INTERVAL)
+
+
+def _answers(lab: Lab, node: str, kind: socket.SocketKind, server: tuple[str, int]) -> bool:
+    request = stun.binding_request()
+    with lab.socket(node, socket.AF_INET, kind) as sock:
+        sock.settimeout(ANSWER_TIMEOUT)
+        try:
+            sock.connect(server)
+            sock.sendall(request)
+            answer = sock.recv(2048)
+        except OSError:  # refused, or a timeout
+            return False
+    return stun.mapped_address(answer, stun.transaction_of(request)) is not None
+
+
+def _last_words(process: Process) -> str:
+    words = b""
+    for stream in (process.stdout, process.stderr):
+        os.set_blocking(stream.fileno(), False)
+        with contextlib.suppress(BlockingIOError):
+            words += os.read(stream.fileno(), PIPE_SIZE)
+    return words[-LAST_WORDS:].decode(errors="replace")

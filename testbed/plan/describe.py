@@ -1,0 +1,72 @@
+"""A plan in words: one line a step, rule texts indented below theirs."""
+
+from testbed.plan.model import (
+    AddBridge,
+    AddLink,
+    AddNeighbour,
+    AddNode,
+    AddRoute,
+    Blackhole,
+    End,
+    LoadRules,
+    Plan,
+    SetSysctls,
+    Step,
+    WriteFiles,
+)
+from testbed.topology.model import Impairment
+
+
+def describe(plan: Plan) -> str:
+    """Every step of ``plan`` in order, as `testbed plan` prints it."""
+    return "\n".join(_say(step) for step in plan.steps) + "\n"
+
+
+def _say(step: Step) -> str:
+    match step:
+        case AddNode(node, kind, sysctls):
+            return f"node       {node} ({kind}){_settings(sysctls)}"
+        case AddBridge(node, ifname, mac, addresses):
+            return f"bridge     {node}:{ifname} {mac} {' '.join(map(str, addresses))}"
+        case AddLink():
+            return _say_link(step)
+        case AddNeighbour(node, ifname, address, mac):
+            return f"neighbour  {node}:{ifname} {address} is at {mac}"
+        case AddRoute(node, destination, gateway, ifname):
+            return f"route      {node}: {destination} via {gateway or 'the link'} on {ifname}"
+        case Blackhole(node, destination):
+            return f"blackhole  {node}: {destination}"
+        case LoadRules(node, engine, text):
+            return f"rules      {node} ({engine})\n{_indented(text)}"
+        case SetSysctls(node, sysctls):
+            return f"sysctls    {node}{_settings(sysctls)}"
+        case WriteFiles(node, hosts, resolv):
+            return f"files      {node}\n{_indented(hosts)}\n{_indented(resolv)}"
+
+
+def _say_link(link: AddLink) -> str:
+    ways = ""
+    if not link.transparent:
+        ways = f"\n             -> {_ways(link.a_to_b)}\n             <- {_ways(link.b_to_a)}"
+    return f"link       {_say_end(link.a)} -- {_say_end(link.b)}{ways}"
+
+
+def _say_end(end: End) -> str:
+    addresses = " ".join(map(str, end.addresses)) or f"port of {end.bridge}"
+    return f"{end.node}:{end.ifname} {end.mac} {addresses}"
+
+
+def _ways(impairment: Impairment) -> str:
+    rate = f", {impairment.rate_mbit:g} Mbit/s" if impairment.rate_mbit else ""
+    return (
+        f"{impairment.delay_ms:g} ms +- {impairment.jitter_ms:g} ms, "
+        f"loss {impairment.loss:.2%}{rate}"
+    )
+
+
+def _settings(sysctls: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f"\n             {key} = {value}" for key, value in sysctls)
+
+
+def _indented(text: str) -> str:
+    return "\n".join("             " + line for line in text.rstrip().splitlines())

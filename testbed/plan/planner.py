@@ -1,0 +1,244 @@
+"""Topology and profiles in, ordered steps out.  Pure: nothing is touched or read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from testbed.errors import ProfileError, TopologyError
+from testbed.nat.profile import Profile
+from testbed.nat.rules import RouterContext, render
+from testbed.plan.addresses import AddressPool, mac, nth
+from testbed.plan.model import (
+    AddBridge,
+    AddLink,
+    AddNeighbour,
+    AddNode,
+    AddRoute,
+    Blackhole,
+    End,
+    LoadRules,
+    NodeKind,
+    Plan,
+    SetSysctls,
+    Step,
+    Vantage,
+    WriteFiles,
+)
+from testbed.topology.model import INTERNET, Host, Network, Router, Scope, Topology
+
+CORE = "core"
+QUIET = (
+    ("net.ipv6.conf.all.disable_ipv6", "1"),
+    ("net.ipv6.conf.default.disable_ipv6", "1"),
+    ("net.ipv4.conf.all.rp_filter", "0"),
+    ("net.ipv4.conf.default.rp_filter", "0"),
+)
+FORWARDING = ("net.ipv4.ip_forward", "1")
+ANYWHERE = IPv4Network("0.0.0.0/0")
+
+
+def plan(topology: Topology, profiles: Mapping[str, Profile], number: int = 0) -> Plan:
+    """All steps of a lab.
+
+    ``profiles`` holds at least those that the topology's routers name; ``number``
+    (0..255) separates the addresses of parallel labs.  Raises ProfileError for an
+    unknown profile and TopologyError when the lab's address space is too small.
+    """
+    for router in topology.routers:
+        if router.profile not in profiles:
+            raise ProfileError(f"unknown profile {router.profile!r}", node=router.name)
+    names = [r.name for r in topology.routers] + [h.name for h in topology.hosts]
+    if CORE in names:
+        raise TopologyError(f"{CORE!r} is the internet's own router, choose another name")
+    return _Planner(topology, profiles, number).plan()
+
+
+@dataclass
+class _Attachment:
+    """A node's interface on a network, with the addresses it was given."""
+
+    node: str
+    ifname: str
+    addresses: tuple[IPv4Interface, ...]
+
+    @property
+    def mac(self) -> str:
+        return mac(self.addresses[0].ip)
+
+
+@dataclass
+class _Planner:
+    topology: Topology
+    profiles: Mapping[str, Profile]
+    number: int
+    pool: AddressPool = field(init=False)
+    wires: list[Step] = field(default_factory=list)
+    neighbours: list[Step] = field(default_factory=list)
+    routes: list[Step] = field(default_factory=list)
+    vantages: list[Vantage] = field(default_factory=list)
+    addresses: dict[str, tuple[IPv4Address, ...]] = field(default_factory=dict)
+    internal: dict[str, IPv4Address] = field(default_factory=dict)
+    inside: dict[str, IPv4Network] = field(default_factory=dict)
+    owners: dict[IPv4Address, str] = field(default_factory=dict)
+
+    def plan(self) -> Plan:
+        self.pool = AddressPool(self.number)
+        for network in self.topology.networks:
+            if network.name == INTERNET:
+                self._internet()
+        for network in self.topology.networks:
+            if network.name != INTERNET:
+                self._lan(network)
+        self.routes.append(Blackhole(CORE, ANYWHERE))
+        steps = (*self._nodes(), *self.wires, *self.neighbours, *self.routes)
+        return Plan(
+            topology=self.topology,
+            number=self.number,
+            steps=(*steps, *self._rules(), *self._files()),
+            addresses=dict(self.addresses),
+            internal=dict(self.internal),
+            owners=dict(self.owners),
+            vantages=tuple(self.vantages),
+        )
+
+    def _nodes(self) -> list[Step]:
+        """Only the core forwards from the start; routers do once their rules are in."""
+        kinds = [(CORE, NodeKind.CORE)]
+        kinds += [(router.name, NodeKind.ROUTER) for router in self.topology.routers]
+        kinds += [(host.name, NodeKind.HOST) for host in self.topology.hosts]
+        return [
+            AddNode(name, kind, (*QUIET, FORWARDING) if kind is NodeKind.CORE else QUIET)
+            for name, kind in kinds
+        ]
+
+    def _attached(self, network: str) -> list[Router | Host]:
+        routers: list[Router | Host] = [r for r in self.topology.routers if r.wan == network]
+        return routers + [h for h in self.topology.hosts if h.network == network]
+
+    def _internet(self) -> None:
+        """A /28 and a wire to the core for each node that is on the internet."""
+        for index, node in enumerate(self._attached(INTERNET)):
+            subnet = self.pool.public()
+            gateway = nth(subnet, 1)
+            outside = self._attach(node, subnet, 2)
+            name = node.name if len(node.name) <= 15 else f"port{index}"
+            core = _Attachment(CORE, name, (gateway,))
+            self._wire(outside, core, node)
+            self._introduce(outside, core)
+            self._default_route(outside, gateway.ip)
+            self.owners[gateway.ip] = CORE
+
+    def _lan(self, network: Network) -> None:
+        """A LAN behind its router: one wire for one host, a bridge for several."""
+        router = self.topology.router_serving(network.name)
+        assert router is not None  # Topology has checked it
+        subnet = self._subnet(network, router)
+        gateway = _Attachment(router.name, "lan", (nth(subnet, 1),))
+        self.inside[router.name] = subnet
+        self.internal[router.name] = gateway.addresses[0].ip
+        self.owners[gateway.addresses[0].ip] = router.name
+        self.vantages.append(Vantage(router.name, "lan"))
+        nodes = self._attached(network.name)
+        members, index = [], 2
+        for node in nodes:
+            members.append(self._attach(node, subnet, index))
+            index += len(members[-1].addresses)
+        if len(nodes) == 1:
+            self._wire(members[0], gateway, nodes[0], vantage=False)
+        else:
+            self._bridge(gateway, members, nodes)
+        for position, member in enumerate(members):
+            self._introduce(member, gateway)
+            for other in members[position + 1 :]:
+                self._introduce(member, other)
+            self._default_route(member, gateway.addresses[0].ip)
+
+    def _subnet(self, network: Network, router: Router) -> IPv4Network:
+        """Inside a router that does not translate, hosts on the internet's own addresses."""
+        if network.scope is Scope.SHARED:
+            return self.pool.shared()
+        if self.profiles[router.profile].behaviour.translates or router.wan != INTERNET:
+            return self.pool.private()
+        subnet = self.pool.public()
+        upstream = self.addresses[router.name][0]
+        self.routes.append(AddRoute(CORE, subnet, upstream, self._core_interface(router.name)))
+        return subnet
+
+    def _core_interface(self, node: str) -> str:
+        links = (step for step in self.wires if isinstance(step, AddLink))
+        return next(link.b.ifname for link in links if link.a.node == node)
+
+    def _attach(self, node: Router | Host, subnet: IPv4Network, first: int) -> _Attachment:
+        is_host = isinstance(node, Host)
+        count = node.addresses if isinstance(node, Host) else node.external_addresses
+        if count < 1:
+            raise TopologyError(f"{count} addresses: at least one is needed", node=node.name)
+        addresses = tuple(nth(subnet, first + offset) for offset in range(count))
+        self.addresses[node.name] = tuple(address.ip for address in addresses)
+        self.owners.update((address.ip, node.name) for address in addresses)
+        attachment = _Attachment(node.name, "eth0" if is_host else "wan", addresses)
+        self.vantages.append(Vantage(node.name, attachment.ifname))
+        return attachment
+
+    def _wire(
+        self, outer: _Attachment, gateway: _Attachment, node: Router | Host, vantage: bool = True
+    ) -> None:
+        self.wires.append(
+            AddLink(
+                End(outer.node, outer.ifname, outer.mac, outer.addresses),
+                End(gateway.node, gateway.ifname, gateway.mac, gateway.addresses),
+                node.link.up,
+                node.link.down,
+            )
+        )
+        if vantage:
+            self.vantages.append(Vantage(gateway.node, gateway.ifname))
+
+    def _bridge(
+        self, gateway: _Attachment, members: list[_Attachment], nodes: list[Router | Host]
+    ) -> None:
+        self.wires.append(AddBridge(gateway.node, "lan", gateway.mac, gateway.addresses))
+        for index, (member, node) in enumerate(zip(members, nodes, strict=True)):
+            port_mac = "06" + member.mac[2:]
+            self.wires.append(
+                AddLink(
+                    End(member.node, member.ifname, member.mac, member.addresses),
+                    End(gateway.node, f"lan{index}", port_mac, bridge="lan"),
+                    node.link.up,
+                    node.link.down,
+                )
+            )
+
+    def _introduce(self, one: _Attachment, other: _Attachment) -> None:
+        """Each knows the other's MAC address for good."""
+        for here, there in ((one, other), (other, one)):
+            self.neighbours += [
+                AddNeighbour(here.node, here.ifname, address.ip, there.mac)
+                for address in there.addresses
+            ]
+
+    def _default_route(self, member: _Attachment, gateway: IPv4Address) -> None:
+        self.routes.append(AddRoute(member.node, ANYWHERE, gateway, member.ifname))
+
+    def _rules(self) -> list[Step]:
+        steps: list[Step] = []
+        for router in self.topology.routers:
+            context = RouterContext(
+                wan="wan",
+                lan="lan",
+                external=self.addresses[router.name],
+                inside=self.inside[router.name],
+                lan_hosts=tuple(self.addresses[n.name][0] for n in self._attached(router.lan)),
+            )
+            rules = render(self.profiles[router.profile], context)
+            steps += [LoadRules(router.name, engine, text) for engine, text in rules.texts]
+            # Forwarding is switched on last: no packet crosses an unfinished NAT.
+            sysctls = tuple(item for item in rules.sysctls if item != FORWARDING)
+            steps.append(SetSysctls(router.name, (*sysctls, FORWARDING)))
+        return steps
+
+    def _files(self) -> list[Step]:
+        lines = [f"{ip}\t{node}" for node, ips in self.addresses.items() for ip in ips[:1]]
+        table = "\n".join(["127.0.0.1\tlocalhost", *lines, ""])
+        resolv = "# The lab has no resolver: names are in the hosts file.\n"
+        return [WriteFiles(host.name, table, resolv) for host in self.topology.hosts]

@@ -1,0 +1,181 @@
+"""Two peers are told each other's offers, start together, and echo.
+
+The harness carries the offers, out of band, as a signalling server would; it
+believes nothing of what the peers say afterwards.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from testbed.backends.base import Lab
+from testbed.errors import PeerError
+from testbed.oracle.predict import Outcome
+from testbed.peers.adapter import Adapter
+from testbed.peers.client import PeerClient, wait_all
+from testbed.peers.contract import (
+    PUNCH_PORT,
+    Configure,
+    Connected,
+    Dial,
+    Echo,
+    Echoed,
+    Endpoint,
+    Event,
+    Failed,
+    FailureClass,
+    Mode,
+    Offered,
+    Options,
+    Role,
+    Transport,
+    TurnServer,
+)
+from testbed.peers.coturn import HTTPS_PORT, PORT, Coturn, coturn
+from testbed.verdict.model import Claim
+from testbed.verdict.wire import Window
+
+ECHO_BYTES = 16_384
+START_MARGIN_NS = 60_000_000  # from the command to the common start: both have read it by then
+SETTLE = 0.05  # seconds after the echo in which its last packets are still captured
+# Deadlines in seconds.  The peers have their own, shorter ones: these catch a hang.
+GATHERING = 20.0
+CONNECTING = 15.0
+ECHOING = 10.0
+CLOSING = 5.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What two peers are asked to do."""
+
+    adapter: Adapter
+    dialer: str
+    listener: str
+    server: str
+    mode: Mode
+    relay_only: bool
+    seed: int
+    skew_ms: float = 0.0  # how much later the listener starts
+
+
+@dataclass(frozen=True)
+class Account:
+    """What happened, as the harness and the peers tell it."""
+
+    claims: tuple[Claim, ...]
+    window: Window | None
+    start_ns: int | None  # capture time of the common start
+    events: tuple[tuple[str, Event], ...]  # peer, event; in order for each peer
+    connect_ms: float | None  # from the common start to the later peer's ``connected``
+
+
+def attempt(lab: Lab, task: Attempt) -> Account:
+    """Run one attempt in a started lab; PeerError when a peer breaks the contract."""
+    with _services(lab, task) as service, ExitStack() as stack:
+        clients = {}
+        for role, node in ((Role.DIALER, task.dialer), (Role.LISTENER, task.listener)):
+            process = lab.spawn(node, task.adapter.entry)
+            stack.callback(process.kill)
+            clients[node] = PeerClient(process, node)
+            clients[node].send(_configure(lab, task, role, node, service))
+        return _Attempting(task, clients).run()
+
+
+@contextmanager
+def _services(lab: Lab, task: Attempt) -> Iterator[Coturn]:
+    config = Coturn(lab.plan.addresses[task.server])
+    with coturn(lab, task.server, config):
+        yield config
+
+
+def _configure(lab: Lab, task: Attempt, role: Role, node: str, service: Coturn) -> Configure:
+    server = service.addresses[0]
+    turn = TurnServer(
+        server=Endpoint(address=server, port=HTTPS_PORT),
+        transport=Transport.TCP,
+        username=service.username,
+        password=service.password,
+    )
+    needs = task.adapter.needs
+    return Configure(
+        version=1,
+        role=role,
+        transport=Transport(task.adapter.transport),
+        local_address=lab.plan.address(node),
+        port=PUNCH_PORT,
+        stun=_stun(server) if "stun" in needs else None,
+        turn=turn if "turn" in needs else None,
+        session=f"{random.Random(task.seed).getrandbits(128):032x}",
+        seed=task.seed,
+        options=Options(mode=task.mode, relay_only=task.relay_only),
+    )
+
+
+def _stun(server: IPv4Address) -> Endpoint:
+    return Endpoint(address=server, port=PORT)
+
+
+class _Attempting:
+    """The conversation with both peers, from the offers to the echo."""
+
+    def __init__(self, task: Attempt, clients: dict[str, PeerClient]) -> None:
+        self.task = task
+        self.clients = clients
+        self.both = [clients[task.dialer], clients[task.listener]]
+        self.window: Window | None = None
+        self.start_ns: int | None = None
+        self.connect_ms: float | None = None
+
+    def run(self) -> Account:
+        offers = self._wait((Offered, Failed), GATHERING)
+        if all(isinstance(offer, Offered) for offer in offers):
+            self._dial([offer for offer in offers if isinstance(offer, Offered)])
+        for client in self.both:
+            client.close(time.monotonic() + CLOSING)
+        return Account(
+            claims=tuple(_claim(client) for client in self.both),
+            window=self.window,
+            start_ns=self.start_ns,
+            events=tuple((c.name, event) for c in self.both for event in c.events),
+            connect_ms=self.connect_ms,
+        )
+
+    def _dial(self, offers: list[Offered]) -> None:
+        start = time.monotonic_ns() + START_MARGIN_NS
+        self.start_ns = time.time_ns() + START_MARGIN_NS
+        late = int(self.task.skew_ms * 1e6)
+        dialer, listener = self.both
+        dialer.send(Dial(remote=offers[1].offer, start_at=start))
+        listener.send(Dial(remote=offers[0].offer, start_at=start + late))
+        ends = self._wait((Connected, Failed), CONNECTING)
+        if not all(isinstance(end, Connected) for end in ends):
+            return
+        self.connect_ms = max(end.at - start for end in ends) / 1e6
+        self._echo(dialer)
+
+    def _echo(self, dialer: PeerClient) -> None:
+        start = time.time_ns()
+        dialer.send(Echo(bytes=ECHO_BYTES))
+        dialer.wait((Echoed, Failed), time.monotonic() + ECHOING)
+        end = time.time_ns() + int(SETTLE * 1e9)
+        self.window = Window(start, end, ECHO_BYTES)
+
+    def _wait(self, kinds: tuple[type[Event], ...], seconds: float) -> list[Event]:
+        return wait_all(self.both, kinds, time.monotonic() + seconds)
+
+
+def _claim(client: PeerClient) -> Claim:
+    """The last word of a peer on its connection."""
+    for event in reversed(client.events):
+        if isinstance(event, Failed):
+            if event.failure is FailureClass.UNSUPPORTED:
+                raise PeerError(event.reason, node=client.name)
+            return Claim(client.name, Outcome.NONE, f"{event.failure}: {event.reason}")
+        if isinstance(event, Connected):
+            words = f"connected {event.local} to {event.remote}"
+            return Claim(client.name, Outcome(event.path.value), words)
+    return Claim(client.name, Outcome.NONE, "it said nothing of a connection")

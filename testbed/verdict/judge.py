@@ -1,0 +1,58 @@
+"""From observations to a verdict.  Pure: the wire decides, claims are only compared."""
+
+from collections.abc import Sequence
+
+from testbed.oracle.predict import Outcome, Prediction
+from testbed.verdict.model import Claim, Judgement, Verdict, WireReading
+
+
+def judge(
+    reading: WireReading,
+    prediction: Prediction,
+    claims: Sequence[Claim],
+    *,
+    faults: Sequence[str] = (),
+    doubts: Sequence[str] = (),
+) -> Verdict:
+    """The verdict of one cell.
+
+    ``faults`` are the harness's own troubles: any of them makes the cell
+    INCONCLUSIVE.  ``doubts`` are small ones (a frame that was some ms late): they
+    cannot make a wrong result look right, but may explain one that differs, so a
+    difference is then INCONCLUSIVE, too.  A peer's claim that the wire denies fails
+    the cell: whoever reports such a connection to its user reports what is not there.
+    """
+    findings = tuple(
+        f"{claim.node} claims {claim.outcome}, the wire shows {reading.outcome} ({claim.words})"
+        for claim in claims
+        if claim.outcome is not reading.outcome
+    )
+    agrees = reading.outcome is prediction.outcome and not findings
+    troubles = [*faults, *(() if agrees else doubts)]
+    if troubles:
+        return Verdict(
+            Judgement.INCONCLUSIVE,
+            reading.outcome,
+            prediction.outcome,
+            "; ".join(troubles),
+            findings,
+            reading.packets,
+        )
+    return Verdict(
+        Judgement.PASS if agrees else Judgement.FAIL,
+        reading.outcome,
+        prediction.outcome,
+        prediction.reason if agrees else f"predicted: {prediction.reason}; {reading.evidence}",
+        findings,
+        reading.packets,
+    )
+
+
+def inconclusive(prediction: Prediction, *faults: str) -> Verdict:
+    """The verdict where the harness broke before anything was measured."""
+    return Verdict(Judgement.INCONCLUSIVE, None, prediction.outcome, "; ".join(faults))
+
+
+def outcomes(verdicts: Sequence[Verdict]) -> set[Outcome | None]:
+    """The distinct measured outcomes of a cell's repetitions: more than one is mixed."""
+    return {verdict.measured for verdict in verdicts}

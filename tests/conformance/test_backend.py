@@ -1,0 +1,219 @@
+"""What every backend promises: labs that are as planned, closed, and gone afterwards."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from testbed.backends.audit import audit, require_closed
+from testbed.backends.namespaces import NamespaceLab, Namespaces
+from testbed.errors import BackendError, UnfitError
+from testbed.nat.load import catalogue
+from testbed.plan.model import Engine, LoadRules, Plan
+from testbed.plan.planner import plan
+from testbed.topology.presets import BARE, PRESETS, lan_party, preset, two_homes
+
+CATALOGUE = catalogue()
+
+
+def planned(a: str = "linux-home", b: str = "full-cone", number: int = 0) -> Plan:
+    return plan(two_homes(a, b, link=BARE), CATALOGUE, number)
+
+
+@pytest.fixture
+def lab() -> Iterator[NamespaceLab]:
+    with Namespaces().start(planned()) as started:
+        yield started
+
+
+def heard(lab: NamespaceLab, source: str, target: str, destination: str) -> str | None:
+    """The source address that ``target`` sees of a datagram, None if it hears nothing."""
+    with (
+        lab.socket(target, socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        lab.socket(source, socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("", 9000))
+        receiver.settimeout(0.2)
+        sender.sendto(b"hello", (destination, 9000))
+        try:
+            return str(receiver.recvfrom(100)[1][0])
+        except TimeoutError:
+            return None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_comes_up_as_planned(name: str) -> None:
+    with Namespaces().start(plan(preset(name), CATALOGUE)) as lab:
+        assert audit(lab) == []
+
+
+def test_a_lan_host_is_seen_from_its_routers_outside_address(lab: NamespaceLab) -> None:
+    server = str(lab.plan.address("server"))
+    assert heard(lab, "a", "server", server) == str(lab.plan.address("nat-a"))
+
+
+def test_a_host_behind_a_firewall_is_seen_from_its_own_address() -> None:
+    with Namespaces().start(planned("firewall")) as lab:
+        server = str(lab.plan.address("server"))
+        assert heard(lab, "a", "server", server) == str(lab.plan.address("a"))
+
+
+def test_hosts_of_one_lan_reach_each_other() -> None:
+    with Namespaces().start(plan(lan_party(), CATALOGUE)) as lab:
+        assert heard(lab, "a", "d", str(lab.plan.address("d"))) == str(lab.plan.address("a"))
+
+
+def test_no_wan_host_reaches_into_a_lan(lab: NamespaceLab) -> None:
+    assert heard(lab, "server", "a", str(lab.plan.address("a"))) is None
+
+
+def test_a_wan_neighbour_with_a_route_into_the_lan_is_still_refused(lab: NamespaceLab) -> None:
+    inside = str(lab.plan.address("a"))
+    lab.run("core", ["ip", "route", "add", f"{inside}/32", "via", str(lab.plan.address("nat-a"))])
+    assert heard(lab, "server", "a", inside) is None
+
+
+def test_what_the_lab_does_not_know_vanishes_at_the_core(lab: NamespaceLab) -> None:
+    """Nothing but loopback connects the sandbox, so this packet cannot leave either way."""
+    with lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"out", ("29.255.255.1", 9))
+    counters = lab.run("core", ["ip", "-s", "route", "show", "table", "main"]).decode()
+    assert "blackhole default" in counters
+    names = [name for _, name in socket.if_nameindex()]
+    assert names == ["lo"], "the sandbox itself must have no way out"
+
+
+def test_an_uplink_to_the_host_is_found(lab: NamespaceLab) -> None:
+    lab.run("core", ["ip", "link", "add", "uplink", "type", "veth", "peer", "name", "outside"])
+    with pytest.raises(BackendError, match="core has an unplanned interface uplink"):
+        require_closed(lab)
+
+
+def test_a_second_network_shared_by_both_peers_is_found(lab: NamespaceLab) -> None:
+    pid = os.getpid()
+    lab.run("a", ["ip", "link", "add", "side", "type", "veth", "peer", "name", "side-b"])
+    assert pid == os.getpid()
+    assert any("a has an unplanned interface side" in finding for finding in audit(lab))
+
+
+def test_a_route_from_the_internet_into_a_lan_is_found(lab: NamespaceLab) -> None:
+    via = str(lab.plan.address("nat-a"))
+    lab.run("core", ["ip", "route", "add", "10.0.0.0/24", "via", via])
+    assert audit(lab) == [f"core has an unplanned route to 10.0.0.0/24 via {via}"]
+
+
+def test_a_default_route_that_replaces_the_blackhole_is_found(lab: NamespaceLab) -> None:
+    via = str(lab.plan.address("nat-a"))
+    lab.run("core", ["ip", "route", "replace", "default", "via", via, "metric", "0"])
+    assert audit(lab)
+
+
+def test_an_interface_that_is_missing_is_found(lab: NamespaceLab) -> None:
+    lab.run("a", ["ip", "link", "del", "eth0"])
+    assert any("a lacks its interface eth0" in finding for finding in audit(lab))
+
+
+def test_a_process_sees_its_nodes_names_interfaces_and_exit_code(lab: NamespaceLab) -> None:
+    script = "cat /etc/hosts; cat /etc/resolv.conf; ls /sys/class/net; exit 7"
+    process = lab.spawn("a", ["sh", "-c", script])
+    text = process.stdout.read().decode()
+    assert process.wait(5) == 7
+    assert f"{lab.plan.address('server')}\tserver" in text
+    assert "no resolver" in text
+    assert text.split()[-2:] == ["eth0", "lo"]
+
+
+def test_a_function_can_be_run_inside_a_node(lab: NamespaceLab) -> None:
+    def names() -> int:
+        print([name for _, name in socket.if_nameindex()])
+        return 3
+
+    process = lab.spawn("b", names)
+    assert process.stdout.read() == b"['lo', 'eth0']\n"
+    assert process.wait(5) == 3
+
+
+def test_a_program_that_is_not_there_says_so(lab: NamespaceLab) -> None:
+    process = lab.spawn("a", ["no-such-program"])
+    assert process.wait(5) == 127
+    assert b"no-such-program" in process.stderr.read()
+    with pytest.raises(UnfitError, match="not installed"):
+        lab.run("a", ["no-such-program"])
+
+
+def test_an_unknown_node_is_refused_with_the_known_ones(lab: NamespaceLab) -> None:
+    with pytest.raises(BackendError, match="one of: core, nat-a, nat-b, a, b, server"):
+        lab.socket("nobody", socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def test_a_program_that_hangs_is_ended_at_its_deadline(lab: NamespaceLab) -> None:
+    with pytest.raises(BackendError, match=r"did not end within 0\.1 s"):
+        lab.run("a", ["sleep", "100"], timeout=0.1)
+
+
+def test_rules_that_do_not_load_name_the_router_and_leave_nothing() -> None:
+    steps = planned()
+    broken = tuple(
+        LoadRules(step.node, Engine.NFTABLES, "table nonsense")
+        if isinstance(step, LoadRules)
+        else step
+        for step in steps.steps
+    )
+    before = open_files()
+    with (
+        pytest.raises(BackendError, match=r"\[nat-a\].*syntax error"),
+        Namespaces().start(Plan(**(vars(steps) | {"steps": broken}))),
+    ):
+        pass
+    assert open_files() == before
+
+
+def test_leaving_the_lab_ends_its_processes_and_closes_everything() -> None:
+    before = open_files()
+    with Namespaces().start(planned()) as lab:
+        process = lab.spawn("a", ["sleep", "1000"])
+    assert not Path(f"/proc/{process.pid}").exists()
+    assert open_files() == before
+
+
+def test_an_exception_in_the_lab_takes_it_down_too() -> None:
+    before = open_files()
+    with pytest.raises(ZeroDivisionError), Namespaces().start(planned()) as lab:
+        lab.spawn("a", ["sleep", "1000"])
+        _ = 1 / 0
+    assert open_files() == before
+
+
+def test_labs_side_by_side_do_not_see_each_other() -> None:
+    with ExitStack() as stack:
+        labs = [stack.enter_context(Namespaces().start(planned(number=n))) for n in (1, 2)]
+        for lab, other in (labs, labs[::-1]):
+            server = str(lab.plan.address("server"))
+            assert heard(lab, "a", "server", server) == str(lab.plan.address("nat-a"))
+            foreign = str(other.plan.address("server"))
+            assert heard(lab, "a", "server", foreign) is None
+
+
+def test_the_internet_is_20_ms_wide() -> None:
+    with Namespaces().start(plan(two_homes(), CATALOGUE)) as lab:
+        with (
+            lab.socket("server", socket.AF_INET, socket.SOCK_DGRAM) as server,
+            lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as client,
+        ):
+            server.bind(("", 9000))
+            server.settimeout(2)
+            times = []
+            for _ in range(5):
+                start = time.perf_counter()
+                client.sendto(b"x", (str(lab.plan.address("server")), 9000))
+                server.recv(10)
+                times.append((time.perf_counter() - start) * 1e3)
+    assert 20 <= sorted(times)[0] < 25
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

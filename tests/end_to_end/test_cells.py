@@ -1,0 +1,190 @@
+"""Whole cells: real peers through real NATs, and what must not be believed."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testbed import runner
+from testbed.backends.base import Lab
+from testbed.backends.namespaces import Namespaces
+from testbed.capture import recorder
+from testbed.cell import Cell, load_cell
+from testbed.nat.load import catalogue
+from testbed.oracle.predict import Outcome
+from testbed.peers.adapter import ADAPTERS, Adapter
+from testbed.peers.contract import Connected, Event
+from testbed.peers.contract import Path as ClaimedPath
+from testbed.runner import Result, run_cell
+from testbed.verdict.model import Judgement
+
+CATALOGUE = catalogue()
+
+
+def ran(cell: Cell, folder: Path) -> Result:
+    return run_cell(cell, CATALOGUE, Namespaces(), folder)
+
+
+@pytest.mark.parametrize("peer", ADAPTERS)
+@pytest.mark.parametrize(
+    "pair", [("full-cone", "symmetric"), ("symmetric", "symmetric"), ("udp-blocked", "linux-home")]
+)
+def test_a_pair_goes_the_way_the_oracle_says(
+    peer: str, pair: tuple[str, str], tmp_path: Path
+) -> None:
+    result = ran(Cell(peer, pair), tmp_path)
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+
+
+def test_with_punching_off_nothing_goes_direct(tmp_path: Path) -> None:
+    silent = ran(Cell("punch-udp", ("full-cone", "full-cone"), mode="silent"), tmp_path / "1")
+    assert silent.verdict.measured is Outcome.NONE
+    relayed = ran(Cell("ice", ("full-cone", "full-cone"), mode="relay_only"), tmp_path / "2")
+    assert relayed.verdict.measured is Outcome.RELAYED
+    assert {silent.verdict.judgement, relayed.verdict.judgement} == {Judgement.PASS}
+
+
+@pytest.mark.parametrize(
+    ("profile", "outcome"), [("full-cone", Outcome.DIRECT), ("port-restricted", Outcome.NONE)]
+)
+def test_a_plain_dial_gets_in_only_where_the_filter_lets_strangers_in(
+    profile: str, outcome: Outcome, tmp_path: Path
+) -> None:
+    for peer in ("punch-udp", "punch-tcp"):
+        cell = Cell(peer, (profile, profile), mode="plain_dial")
+        verdict = ran(cell, tmp_path / peer).verdict
+        assert (verdict.measured, verdict.judgement) == (outcome, Judgement.PASS), peer
+
+
+def test_an_early_packet_spoils_the_mapping_of_a_naive_router_alone(tmp_path: Path) -> None:
+    """The later side's tuple is taken by the packet that its router's INPUT accepted."""
+    for profile, outcome in (("naive-linux", Outcome.NONE), ("linux-home", Outcome.DIRECT)):
+        cell = Cell("punch-udp", (profile, profile), skew_ms=120.0)
+        verdict = ran(cell, tmp_path / profile).verdict
+        assert (verdict.measured, verdict.judgement) == (outcome, Judgement.PASS), profile
+
+
+def test_a_cells_folder_is_enough_to_run_it_again(tmp_path: Path) -> None:
+    cell = Cell("punch-udp", ("restricted-cone", "symmetric"), seed=11)
+    first = ran(cell, tmp_path / "first")
+    again, profiles = load_cell(tmp_path / "first")
+    assert again == cell
+    second = run_cell(again, profiles, Namespaces(), tmp_path / "second")
+    assert second.verdict.measured is first.verdict.measured
+    names = {path.name for path in (tmp_path / "first").iterdir()}
+    assert names >= {"cell.json", "plan.txt", "result.json", "events.jsonl", "capture.pcapng"}
+    for line in (tmp_path / "first" / "events.jsonl").read_text().splitlines():
+        assert json.loads(line)["peer"] in ("a", "b")
+
+
+# Sabotage: each of these must be caught.
+
+
+def test_a_peer_that_says_direct_while_relayed_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    honest = ADAPTERS["ice"]
+    lying = Adapter(
+        honest.name, honest.mechanism, honest.transport, _liar(honest), honest.warm, honest.needs
+    )
+    monkeypatch.setattr(runner, "adapter", lambda _: lying)
+    cell = Cell("ice", ("full-cone", "full-cone"), mode="relay_only")
+    verdict = ran(cell, tmp_path).verdict
+    assert verdict.measured is Outcome.RELAYED
+    assert verdict.judgement is Judgement.FAIL
+    assert any("claims direct, the wire shows relayed" in finding for finding in verdict.findings)
+
+
+def _liar(honest: Adapter) -> Callable[[], int]:
+    def entry() -> int:
+        from testbed.peers import session
+
+        said = session._Session.emit
+
+        def emit(self: session._Session, event: Event) -> None:
+            if isinstance(event, Connected):
+                event = event.model_copy(update={"path": ClaimedPath.DIRECT})
+            said(self, event)
+
+        session._Session.emit = emit  # type: ignore[method-assign]
+        return honest.entry()
+
+    return entry
+
+
+def test_a_capture_that_loses_packets_makes_the_cell_inconclusive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = recorder.record
+
+    def tiny(open_socket: object, vantages: object, path: Path) -> object:
+        return real(open_socket, vantages, path, ring_bytes=4096)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "record", tiny)
+    monkeypatch.setattr(runner, "attempt", _flooded(runner.attempt))
+    verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path).verdict
+    assert verdict.judgement is Judgement.INCONCLUSIVE
+    assert "the capture lost" in verdict.reason
+
+
+def _flooded(attempt: Callable[..., object]) -> Callable[..., object]:
+    def run(lab: Lab, task: object) -> object:
+        account = attempt(lab, task)
+        target = (str(lab.plan.address("server")), 9)
+        with lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as source:
+            for _ in range(3000):
+                source.sendto(bytes(1200), target)
+        return account
+
+    return run
+
+
+def test_a_full_disk_under_the_capture_is_inconclusive_and_says_so(tmp_path: Path) -> None:
+    from testbed.backends import kernel
+
+    small = tmp_path / "small"
+    small.mkdir()
+    kernel.mount("testbed", str(small), "tmpfs", 0, "size=64k")
+    verdict = ran(Cell("ice", ("full-cone", "full-cone")), small).verdict
+    assert verdict.judgement is Judgement.INCONCLUSIVE
+    assert "space" in verdict.reason
+
+
+def test_a_second_network_added_during_the_run_makes_it_inconclusive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = runner.attempt
+
+    def shared(lab: Lab, task: object) -> object:
+        lab.run("a", ["ip", "link", "add", "side", "type", "veth", "peer", "name", "side-b"])
+        return real(lab, task)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "attempt", shared)
+    verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path).verdict
+    assert verdict.judgement is Judgement.INCONCLUSIVE
+    assert "unplanned interface side" in verdict.reason
+
+
+def test_a_peer_that_dies_or_says_nonsense_is_inconclusive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    honest = ADAPTERS["punch-udp"]
+
+    def nonsense() -> int:
+        os.write(1, b"hello\n")
+        time.sleep(0.5)
+        return 0
+
+    for name, entry in (("dies", lambda: 9), ("nonsense", nonsense)):
+        broken = Adapter(
+            honest.name, honest.mechanism, honest.transport, entry, honest.warm, honest.needs
+        )
+        monkeypatch.setattr(runner, "adapter", lambda _, broken=broken: broken)
+        verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path / name).verdict
+        assert verdict.judgement is Judgement.INCONCLUSIVE
+        assert threading.active_count() == 1

@@ -1,0 +1,191 @@
+"""Whatever ends a run, nothing of it is left: no process, namespace, mount, name or file."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.alone  # footprints of other tests would be taken for its own
+
+TESTBED = [sys.executable, "-m", "testbed"]
+KILLS = 50
+
+
+def footprint() -> dict[str, object]:
+    """What a run could leave on this machine, as far as it can be seen from here."""
+    processes = set()
+    namespaces = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes()
+            if b"testbed" in words and b"pytest" not in words and b"execnet" not in words:
+                processes.add(words)
+            namespaces.add(os.readlink(entry / "ns" / "net"))  # noqa: PTH115
+        except OSError:
+            continue  # it ended meanwhile
+    return {
+        "processes": processes,
+        "namespaces": namespaces,
+        "mounts": {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()},
+        "names": {
+            line.split()[-1]
+            for line in Path("/proc/net/unix").read_text().splitlines()
+            if "testbed" in line
+        },
+        "interfaces": set(os.listdir("/sys/class/net")),  # noqa: PTH208
+        "scratch": {
+            place: sorted(path.name for path in Path(place).iterdir())
+            for place in ("/run", "/tmp", "/mnt", "/media", "/srv")
+            if Path(place).is_dir()
+        },
+    }
+
+
+def settled(before: dict[str, object], seconds: float = 5.0) -> dict[str, object]:
+    """The footprint, as soon as it is the former one: the kernel ends a sandbox in a moment."""
+    deadline = time.monotonic() + seconds
+    while (now := footprint()) != before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return now
+
+
+def test_50_runs_killed_at_random_moments_leave_nothing(tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    os.chdir(tmp_path)
+    before = footprint()
+    for number in range(KILLS):
+        words = ["up"] if number % 5 == 0 else ["run", "--peer", "ice", "-o", str(tmp_path / "run")]
+        process = subprocess.Popen(
+            [*TESTBED, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(chance.uniform(0.1, 1.6))
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        assert settled(before) == before, f"kill {number}, seed {seed}"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
+def test_a_signal_ends_a_lab_in_order(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*TESTBED, "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    assert "closed to the outside" in process.stdout.readline()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+
+
+def test_two_runs_side_by_side_disturb_neither(tmp_path: Path) -> None:
+    runs = [
+        subprocess.Popen(
+            [*TESTBED, "run", "--peer", "punch-udp", "-a", "full-cone", "-o", str(tmp_path / name)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for name in ("one", "two")
+    ]
+    for run in runs:
+        output, _ = run.communicate(timeout=60)
+        assert run.returncode == 0, output
+
+
+def test_a_lab_that_is_up_is_entered_inspected_and_left() -> None:
+    up = subprocess.Popen([*TESTBED, "up", "-b", "symmetric"], stdout=subprocess.PIPE, text=True)
+    assert up.stdout is not None
+    first = up.stdout.readline()
+    pid = first.rsplit(" ", 1)[1].strip()
+    try:
+        shown = subprocess.run(
+            [*TESTBED, "exec", "--lab", pid, "a", "--", "ip", "-br", "address"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert "eth0" in shown
+        wrong = subprocess.run(
+            [*TESTBED, "exec", "--lab", pid, "nobody", "--", "true"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert wrong.returncode == 2
+        assert "one of: core, nat-a" in wrong.stderr
+        code = subprocess.run([*TESTBED, "exec", "--lab", pid, "b", "--", "sh", "-c", "exit 5"])
+        assert code.returncode == 5
+    finally:
+        up.terminate()
+        up.wait(10)
+
+
+def ordinary_user() -> dict[str, object]:
+    """Arguments for subprocess that make the child a user without any privilege."""
+    return {"user": 12345, "group": 12345, "extra_groups": []} if os.getuid() == 0 else {}
+
+
+def test_an_ordinary_user_runs_the_same_labs() -> None:
+    if Path("/proc/self/uid_map").read_text().split()[2] == "1":
+        return  # this whole suite is being run by an ordinary user: that is the proof
+    python = _readable_python()
+    place = Path("/tmp") / f"testbed-user-{os.getpid()}"
+    _copy_for_everybody(place)
+    try:
+        done = subprocess.run(
+            [python, "-m", "testbed", "run", "--peer", "ice", "-b", "symmetric", "-o", "out"],
+            cwd=place,
+            env={
+                "PYTHONPATH": f"{place}:{place / 'site'}",
+                "PATH": os.environ["PATH"],
+                "HOME": str(place),
+            },
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+            **ordinary_user(),  # type: ignore[call-overload]
+        )
+    finally:
+        subprocess.run(["rm", "-rf", str(place)], check=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pass: measured relayed" in done.stdout
+
+
+def _readable_python() -> str:
+    """An interpreter of this version that other users may execute."""
+    for candidate in (os.path.realpath(sys.executable), "/usr/bin/python3"):
+        probe = subprocess.run(
+            [candidate, "-c", "import sys; print(sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            check=False,
+            **ordinary_user(),  # type: ignore[call-overload]
+        )
+        if probe.returncode == 0 and probe.stdout.strip() == str(sys.version_info[:2]):
+            return candidate
+    pytest.fail("no Python here can be executed by an ordinary user: install python3")
+
+
+def _copy_for_everybody(place: Path) -> None:
+    """The checkout may lie where others cannot read: a copy, as an installation would be."""
+    import testbed
+
+    root = Path(testbed.__file__).parent.parent
+    site = Path(pytest.__file__).parent.parent
+    place.mkdir()
+    for name in ("testbed", "nat-profiles"):
+        subprocess.run(["cp", "-r", str(root / name), str(place / name)], check=True)
+    subprocess.run(["cp", "-r", str(site), str(place / "site")], check=True)
+    subprocess.run(["chown", "-R", "12345:12345", str(place)], check=True)

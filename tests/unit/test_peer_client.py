@@ -1,0 +1,312 @@
+"""The harness's side of the contract, against peers that keep it and peers that do not."""
+# ruff: noqa: ARG002 - stubs of `Stack` need not use what they are given
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from testbed.backends import kernel
+from testbed.backends.process import spawn
+from testbed.errors import PeerError
+from testbed.peers.client import PeerClient, wait_all, wait_any
+from testbed.peers.contract import (
+    Close,
+    Closed,
+    Command,
+    Configure,
+    Connected,
+    Dial,
+    Endpoint,
+    Event,
+    Failed,
+    FailureClass,
+    Listening,
+    Mode,
+    Observed,
+    Offer,
+    Offered,
+    Options,
+    Path,
+    Role,
+    Transport,
+    decode_command,
+    encode,
+)
+from testbed.peers.session import Emit, PeerFailure, now, serve
+
+HERE = Endpoint.of(("10.0.0.2", 4001))
+OFFER = Offer(addresses=(HERE,), ice=None)
+CONFIGURE = Configure(
+    version=1,
+    role=Role.DIALER,
+    transport=Transport.UDP,
+    local_address=HERE.address,
+    port=4001,
+    stun=None,
+    turn=None,
+    session="00" * 16,
+    seed=1,
+    options=Options(mode=Mode.PUNCH, relay_only=False),
+)
+Start = Callable[[Callable[[], int]], PeerClient]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a function as the peer ``stub`` in a fork."""
+    with ExitStack() as stack:
+
+        def started(entry: Callable[[], int]) -> PeerClient:
+            netns = kernel.current_netns()
+            stack.callback(os.close, netns)
+            process = spawn(entry, netns, None)
+            stack.callback(process.close)
+            return PeerClient(process, "stub")
+
+        yield started
+
+
+def soon(seconds: float = 2.0) -> float:
+    return time.monotonic() + seconds
+
+
+def hear() -> Command:
+    return decode_command(sys.stdin.buffer.readline())
+
+
+def say(event: Event) -> None:
+    os.write(1, encode(event))
+
+
+class Honest:
+    """A stack that does what it is asked for, without a network."""
+
+    async def gather(self, configure: Configure, emit: Emit) -> Offer:
+        emit(Listening(at=now(), local=HERE))
+        emit(Observed(at=now(), address=HERE, server=HERE))
+        return OFFER
+
+    async def dial(self, dial: Dial) -> Event:
+        return Connected(at=now(), local=HERE, remote=HERE, path=Path.DIRECT)
+
+    async def echo(self, count: int) -> int:
+        return count
+
+    async def close(self) -> None:
+        pass
+
+
+class Failing(Honest):
+    async def gather(self, configure: Configure, emit: Emit) -> Offer:
+        raise PeerFailure(FailureClass.GATHERING, "no answer")
+
+
+class Crashing(Honest):
+    async def dial(self, dial: Dial) -> Event:
+        raise ZeroDivisionError("a bug in the stack")
+
+
+def test_an_honest_peer_is_driven_from_configure_to_exit(start: Start) -> None:
+    client = start(lambda: serve(Honest))
+    client.send(CONFIGURE)
+    assert client.wait((Offered,), soon()) == client.events[2]
+    client.send(Dial(remote=OFFER, start_at=0))
+    assert isinstance(client.wait((Connected, Failed), soon()), Connected)
+    assert client.close(soon()) == 0
+    assert [type(event).__name__ for event in client.events] == [
+        *("Listening", "Observed", "Offered", "Connected", "Closed")
+    ]
+    for arrival in client.arrivals:
+        assert arrival.event.at <= arrival.arrived
+
+
+def test_events_before_the_one_waited_for_are_passed_over_and_kept(start: Start) -> None:
+    client = start(lambda: serve(Honest))
+    client.send(CONFIGURE)
+    client.wait((Observed,), soon())
+    with pytest.raises(PeerError, match="'listening' was waited for"):
+        client.wait((Listening,), soon(0.05))
+    assert isinstance(client.events[0], Listening)
+
+
+def test_a_failure_that_is_not_waited_for_is_an_error_with_its_reason(start: Start) -> None:
+    client = start(lambda: serve(Failing))
+    client.send(CONFIGURE)
+    with pytest.raises(PeerError, match=r"\[stub\].*gathering: no answer.*'offer' was waited for"):
+        client.wait((Offered,), soon())
+    assert client.close(soon()) == 0
+
+
+def test_a_command_that_crossed_a_failure_is_without_effect(start: Start) -> None:
+    client = start(lambda: serve(Failing))
+    client.send(CONFIGURE)
+    client.wait((Failed,), soon())
+    client.send(Dial(remote=OFFER, start_at=0))
+    assert client.close(soon()) == 0
+
+
+def test_a_crash_is_told_with_the_peers_last_words(start: Start) -> None:
+    client = start(lambda: serve(Crashing))
+    client.send(CONFIGURE)
+    client.wait((Offered,), soon())
+    client.send(Dial(remote=OFFER, start_at=0))
+    with pytest.raises(PeerError, match=r"(?s)ended with 1.*'connected'.*a bug in the stack"):
+        client.wait((Connected,), soon())
+
+
+def test_a_missed_deadline_names_what_was_waited_for(start: Start) -> None:
+    def silent() -> int:
+        os.write(2, b"thinking")
+        hear()
+        sys.stdin.read()
+        return 0
+
+    client = start(silent)
+    client.send(CONFIGURE)
+    began = time.monotonic()
+    with pytest.raises(PeerError, match=r"(?s)deadline.*'offer' or 'failed'.*thinking"):
+        client.wait((Offered, Failed), soon(0.2))
+    assert 0.2 <= time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b"hello\n", "not a valid event"),
+        (b'{"event": "listening", "at": 1}\n', r"listening\.local"),
+        (encode(Closed(at=1)), "out of order"),
+        (b"x" * 70000, "are allowed"),
+    ],
+)
+def test_a_peer_that_breaks_the_contract_is_found_out(
+    start: Start, line: bytes, complaint: str
+) -> None:
+    def liar() -> int:
+        hear()
+        os.write(2, b"as I please")
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+        sys.stdin.read()
+        return 0
+
+    client = start(liar)
+    client.send(CONFIGURE)
+    with pytest.raises(PeerError, match=rf"(?s)\[stub\].*{complaint}"):
+        client.wait((Offered,), soon())
+
+
+def test_a_line_in_pieces_is_one_event(start: Start) -> None:
+    def slow() -> int:
+        hear()
+        for byte in encode(Listening(at=1, local=HERE)):
+            os.write(1, bytes([byte]))
+        sys.stdin.read()
+        return 0
+
+    client = start(slow)
+    client.send(CONFIGURE)
+    assert client.wait((Listening,), soon()) == Listening(at=1, local=HERE)
+
+
+def test_a_claim_is_taken_as_it_is_said(start: Start) -> None:
+    """The client believes nothing and judges nothing: that is the verdict's task."""
+
+    def liar() -> int:
+        hear()
+        say(Offered(at=1, offer=OFFER))
+        hear()
+        say(Connected(at=2, local=HERE, remote=HERE, path=Path.DIRECT))
+        hear()
+        say(Closed(at=3))
+        return 0
+
+    client = start(liar)
+    client.send(CONFIGURE)
+    client.wait((Offered,), soon())
+    client.send(Dial(remote=OFFER, start_at=0))
+    event = client.wait((Connected,), soon())
+    assert isinstance(event, Connected)
+    assert event.path is Path.DIRECT
+    assert client.close(soon()) == 0
+
+
+def test_a_bad_exit_code_after_closed_is_an_error(start: Start) -> None:
+    def sloppy() -> int:
+        hear()
+        hear()
+        say(Closed(at=1))
+        return 7
+
+    client = start(sloppy)
+    client.send(CONFIGURE)
+    with pytest.raises(PeerError, match="ended with 7"):
+        client.close(soon())
+
+
+def test_a_command_out_of_order_is_not_even_sent(start: Start) -> None:
+    client = start(lambda: serve(Honest))
+    with pytest.raises(PeerError, match="'dial' in state 'start'"):
+        client.send(Dial(remote=OFFER, start_at=0))
+    client.send(CONFIGURE)
+    assert isinstance(client.wait((Offered,), soon()), Offered)
+
+
+def test_a_peer_refuses_commands_out_of_order(start: Start) -> None:
+    client = start(lambda: serve(Honest))
+    os.write(client.process.stdin.fileno(), encode(Dial(remote=OFFER, start_at=0)))
+    with pytest.raises(PeerError, match=r"(?s)ended with 1.*'dial' in state 'start'"):
+        client.wait((Offered,), soon())
+
+
+def test_a_peer_ends_when_the_harness_is_gone(start: Start) -> None:
+    client = start(lambda: serve(Honest))
+    client.send(CONFIGURE)
+    client.wait((Offered,), soon())
+    client.process.stdin.close()
+    assert client.process.wait(2.0) == 1
+
+
+def test_a_dead_peer_takes_no_commands(start: Start) -> None:
+    client = start(lambda: 3)
+    client.process.wait(2.0)
+    with pytest.raises(PeerError, match="does not take the command 'configure'"):
+        client.send(CONFIGURE)
+
+
+def test_close_interrupts_a_dial(start: Start) -> None:
+    class Endless(Honest):
+        async def dial(self, dial: Dial) -> Event:
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError
+
+    client = start(lambda: serve(Endless))
+    client.send(CONFIGURE)
+    client.wait((Offered,), soon())
+    client.send(Dial(remote=OFFER, start_at=0))
+    assert client.close(soon()) == 0
+
+
+def test_a_failure_that_crosses_the_close_does_not_disturb_it(start: Start) -> None:
+    client = start(lambda: serve(Failing))
+    client.send(CONFIGURE)
+    assert client.close(soon()) == 0
+
+
+def test_several_peers_are_waited_for_at_once(start: Start) -> None:
+    clients = [start(lambda: serve(Honest)), start(lambda: serve(Failing))]
+    for client in clients:
+        client.send(CONFIGURE)
+    failing, event = wait_any(clients, (Failed,), soon())
+    assert (failing, type(event)) == (clients[1], Failed)
+    clients.append(start(lambda: serve(Honest)))
+    clients[2].send(CONFIGURE)
+    offers = wait_all([clients[0], clients[2]], (Offered,), soon())
+    assert [type(event) for event in offers] == [Offered, Offered]
+    for client in clients:
+        client.send(Close())
+    wait_all(clients, (Closed,), soon())

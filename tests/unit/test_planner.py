@@ -1,0 +1,88 @@
+"""Planning is pure, deterministic, and gives parallel labs nothing in common."""
+
+from ipaddress import IPv4Network
+
+import pytest
+
+from testbed.errors import ProfileError, TopologyError
+from testbed.nat.load import catalogue
+from testbed.plan.describe import describe
+from testbed.plan.model import AddLink, AddNeighbour, AddRoute, Blackhole, LoadRules, Plan
+from testbed.plan.planner import plan
+from testbed.topology.model import INTERNET, Host, Topology
+from testbed.topology.presets import PRESETS, preset, two_homes
+
+CATALOGUE = catalogue()
+
+
+def planned(name: str = "two-homes", number: int = 0) -> Plan:
+    return plan(preset(name), CATALOGUE, number)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_be_planned_and_described(name: str) -> None:
+    steps = planned(name)
+    words = describe(steps)
+    for node in steps.addresses:
+        assert node in words
+
+
+def test_the_same_lab_is_planned_the_same() -> None:
+    assert describe(planned()) == describe(planned())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_labs_of_different_numbers_share_no_address(name: str) -> None:
+    labs = [planned(name, number) for number in (0, 1, 3, 4, 255)]
+    seen = [set(lab.owners) for lab in labs]
+    assert sum(map(len, seen)) == len(set().union(*seen))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_hosts_on_the_internet_have_addresses_that_stacks_take_for_public(name: str) -> None:
+    steps = planned(name)
+    for host in steps.topology.hosts:
+        assert steps.address(host.name).is_global == (host.network == INTERNET)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_core_has_no_route_but_to_public_addresses(name: str) -> None:
+    steps = planned(name)
+    public = IPv4Network("29.0.0.0/8")
+    routes = [step for step in steps.of(AddRoute) if step.node == "core"]
+    assert all(route.destination.subnet_of(public) for route in routes)
+    links = [link for link in steps.of(AddLink) if link.b.node == "core"]
+    assert all(a.network.subnet_of(public) for link in links for a in link.b.addresses)
+    assert [step.destination.prefixlen for step in steps.of(Blackhole)] == [0]
+
+
+def test_behind_a_firewall_without_nat_the_hosts_have_public_addresses() -> None:
+    steps = plan(two_homes("firewall", "symmetric"), CATALOGUE)
+    assert steps.address("a").is_global
+    assert not steps.address("b").is_global
+
+
+def test_every_wire_has_its_neighbours_set_for_good() -> None:
+    steps = planned("lan-party")
+    knows = {(step.node, step.address) for step in steps.of(AddNeighbour)}
+    assert ("a", steps.address("b")) in knows
+    assert ("a", steps.internal["nat-a"]) in knows
+    assert ("core", steps.address("nat-a")) in knows
+
+
+def test_rules_come_after_all_wiring() -> None:
+    kinds = [type(step) for step in planned().steps]
+    assert kinds.index(LoadRules) > max(i for i, kind in enumerate(kinds) if kind is AddLink)
+
+
+def test_an_unknown_profile_and_a_lab_number_out_of_range_are_refused() -> None:
+    with pytest.raises(ProfileError, match="unknown profile"):
+        plan(two_homes("linux-home", "nonesuch"), {"linux-home": CATALOGUE["linux-home"]})
+    with pytest.raises(TopologyError, match="0 to 255"):
+        planned(number=256)
+
+
+def test_a_lab_of_500_public_hosts_fits_into_its_addresses() -> None:
+    hosts = tuple(Host(f"h{n}", INTERNET) for n in range(500))
+    topology = Topology("big", two_homes().networks[:1], (), hosts)
+    assert len(plan(topology, {}).addresses) == 500

@@ -1,0 +1,167 @@
+"""Profiles as files: what is read, and what is refused with which words."""
+
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import Exit, ProfileError
+from testbed.nat.behaviour import (
+    Allocation,
+    Filtering,
+    Hairpin,
+    Mapping,
+    PortRange,
+    Refresh,
+    Timeouts,
+    Unsolicited,
+)
+from testbed.nat.load import DEFAULT, catalogue, find, load, named, with_timeouts
+
+HEAD = """\
+title = "A NAT"
+met = "in a test"
+source = "none: made up"
+engine = "nftables"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "odd.toml"
+    path.write_text(text)
+    return path
+
+
+def refusal(folder: Path, text: str) -> ProfileError:
+    with pytest.raises(ProfileError) as caught:
+        load(written(folder, text))
+    assert caught.value.exit_code is Exit.USAGE
+    return caught.value
+
+
+def test_the_catalogue_has_the_nine_pairs_for_udp_and_tcp_alike() -> None:
+    mappings = {
+        "eim": Mapping.ENDPOINT_INDEPENDENT,
+        "adm": Mapping.ADDRESS_DEPENDENT,
+        "apdm": Mapping.ADDRESS_AND_PORT_DEPENDENT,
+    }
+    filterings = {
+        "eif": Filtering.ENDPOINT_INDEPENDENT,
+        "adf": Filtering.ADDRESS_DEPENDENT,
+        "apdf": Filtering.ADDRESS_AND_PORT_DEPENDENT,
+    }
+    profiles = catalogue()
+    for mapping, mapping_word in mappings.items():
+        for filtering, filtering_word in filterings.items():
+            behaviour = profiles[f"{mapping}-{filtering}"].behaviour
+            for transport in (behaviour.udp, behaviour.tcp):
+                assert (transport.mapping, transport.filtering) == (mapping_word, filtering_word)
+                assert not transport.overloading
+
+
+def test_the_catalogue_is_sorted_and_every_profile_says_where_it_is_met_and_its_source() -> None:
+    profiles = catalogue()
+    assert list(profiles) == sorted(profiles)
+    for name, profile in profiles.items():
+        assert profile.name == name
+        assert profile.path == DEFAULT / f"{name}.toml"
+        assert profile.met
+        assert not profile.source.startswith("none") or profile.source.startswith("none: ")
+
+
+def test_the_catalogue_exercises_every_word_of_every_axis() -> None:
+    behaviours = [profile.behaviour for profile in catalogue().values()]
+    transports = [t for b in behaviours for t in (b.udp, b.tcp)]
+    assert {t.mapping for t in transports} == set(Mapping)
+    assert {t.filtering for t in transports} == set(Filtering)
+    assert {t.allocation for t in transports} == set(Allocation)
+    assert {t.unsolicited for t in transports} == set(Unsolicited)
+    assert {b.hairpin for b in behaviours} == set(Hairpin)
+    assert {b.refresh for b in behaviours} == set(Refresh)
+    assert any(b.quota for b in behaviours)
+    assert any(b.forwards for b in behaviours)
+
+
+def test_both_stands_for_what_udp_and_tcp_do_not_say(tmp_path: Path) -> None:
+    text = HEAD + (
+        '[both]\nmapping = "address_dependent"\nallocation = "hashed"\n'
+        "ports = { first = 2000, last = 3000 }\n[tcp]\nseed = 9\n"
+    )
+    behaviour = load(written(tmp_path, text)).behaviour
+    assert behaviour.udp.mapping is behaviour.tcp.mapping is Mapping.ADDRESS_DEPENDENT
+    assert behaviour.udp.ports == PortRange(2000, 3000)
+    assert (behaviour.udp.seed, behaviour.tcp.seed) == (0, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HEAD.replace("met", "seen"), ["missing key 'met'"]),
+        (HEAD + "harpin = 1\n", ["odd.toml:5", "harpin", "unknown key", "hairpin"]),
+        (HEAD + '[udp]\nmaping = "none"\n', ["odd.toml:6", "udp.maping", "mapping"]),
+        (HEAD + '[both]\nmapping = "cone"\n', ["odd.toml:6", "udp.mapping", "'cone'", "none, end"]),
+        (HEAD + '[tcp]\nseed = "x"\n', ["odd.toml:6", "tcp.seed", "type int", "'x'"]),
+        (HEAD + "[tcp]\nseed = true\n", ["odd.toml:6", "tcp.seed", "type int", "True"]),
+        (HEAD + "[tcp]\nseed = -1\n", ["odd.toml:6", "within 0 and 4294967295"]),
+        (HEAD + "[udp]\nallowed_ports = 80\n", ["odd.toml:6", "must be a list"]),
+        (HEAD + "[udp]\nallowed_ports = [70000]\n", ["odd.toml:6", "within 1 and 65535"]),
+        (
+            HEAD + "[udp]\nports = { first = 9, last = 8 }\n",
+            ["odd.toml:6", "udp.ports", "empty: 9 to 8"],
+        ),
+        (HEAD + "[timeouts]\nudp = 'long'\n", ["odd.toml:6", "timeouts.udp", "type float"]),
+        (HEAD + "[[forwards]]\nhost = 0\n", ["missing key 'protocol'"]),
+        (HEAD + "quota = 0\n", ["odd.toml:5", "quota", "within 1"]),
+        (HEAD + "udp = 3\n", ["odd.toml:5", "udp", "must be a table"]),
+        (HEAD.replace('"nftables"', '"ipfw"'), ["odd.toml:4", "engine", "iptables, nftables"]),
+        (HEAD.replace('"A NAT"', '" "'), ["odd.toml:1", "title", "empty"]),
+        ("title = \n", ["odd.toml", "line 1"]),
+        (HEAD + "[timeouts]\nudp = 1.5\nudp_stream = 1.5\n", ["odd.toml", "whole seconds"]),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line_its_key_and_what_was_expected(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    message = str(refusal(tmp_path, text))
+    for word in words:
+        assert word in message
+
+
+def test_a_file_that_is_not_there_or_not_text_is_a_profile_error(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="absent"):
+        load(tmp_path / "absent.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ProfileError, match="bytes"):
+        load(tmp_path / "bytes.toml")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="no profiles"):
+        catalogue(tmp_path)
+
+
+def test_an_unknown_name_is_refused_with_near_ones() -> None:
+    with pytest.raises(ProfileError) as caught:
+        find("full-cones")
+    assert caught.value.remedy is not None
+    assert "full-cone" in caught.value.remedy
+
+
+def test_a_name_cannot_leave_the_folder() -> None:
+    with pytest.raises(ProfileError, match="unknown profile"):
+        find("../nat-profiles/full-cone")
+
+
+def test_named_keeps_the_order() -> None:
+    assert [profile.name for profile in named(["symmetric", "full-cone"])] == [
+        "symmetric",
+        "full-cone",
+    ]
+
+
+def test_with_timeouts_changes_the_timers_alone_and_is_checked() -> None:
+    profile = find("full-cone")
+    short = with_timeouts(profile, Timeouts(2, 2, 3, 4))
+    assert short.behaviour.timeouts == Timeouts(2, 2, 3, 4)
+    assert short.behaviour.udp == profile.behaviour.udp
+    with pytest.raises(ProfileError, match="one UDP timer"):
+        with_timeouts(profile, Timeouts(2, 3, 3, 4))

@@ -1,0 +1,188 @@
+"""Rules as text: what is refused by name, and what a text must hold."""
+
+import dataclasses
+from ipaddress import IPv4Address, IPv4Network
+from itertools import product
+
+import pytest
+
+from testbed.errors import ProfileError
+from testbed.nat.behaviour import (
+    Allocation,
+    Behaviour,
+    Filtering,
+    Forward,
+    Hairpin,
+    Mapping,
+    Protocol,
+    Refresh,
+    Timeouts,
+    Transport,
+    Unsolicited,
+    WanInput,
+)
+from testbed.nat.load import catalogue, find
+from testbed.nat.profile import Profile
+from testbed.nat.rules import RouterContext, check, render
+from testbed.plan.model import Engine
+
+CONTEXT = RouterContext(
+    wan="outer0",
+    lan="inner0",
+    external=(IPv4Address("29.0.0.2"), IPv4Address("29.0.0.3")),
+    inside=IPv4Network("10.0.0.0/24"),
+    lan_hosts=(IPv4Address("10.0.0.2"), IPv4Address("10.0.0.3")),
+)
+NFT, IPT = Engine.NFTABLES, Engine.IPTABLES
+LINUX = Transport(overloading=True)
+NONE = Transport(mapping=Mapping.NONE)
+NONE_ADF = Transport(mapping=Mapping.NONE, filtering=Filtering.ADDRESS_DEPENDENT)
+APDM = Mapping.ADDRESS_AND_PORT_DEPENDENT
+
+
+def profile(engine: Engine, **fields: object) -> Profile:
+    if engine is IPT:
+        fields = {"udp": LINUX, "tcp": LINUX, **fields}
+    return Profile("odd", "", "", "", engine, Behaviour(**fields))  # type: ignore[arg-type]
+
+
+def text(made: Profile) -> str:
+    ((engine, rules),) = render(made, CONTEXT).texts
+    assert engine is made.engine
+    return rules
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_every_profile_of_the_catalogue_renders_for_its_router_alone(name: str) -> None:
+    made = find(name)
+    rules = text(made)
+    assert '"outer0"' in rules or "-i outer0" in rules
+    assert "29.0.0.3" not in rules
+    assert ("29.0.0.2" in rules) or not made.behaviour.translates or made.engine is IPT
+    assert rules.endswith("\n")
+    assert render(made, CONTEXT) == render(made, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (profile(NFT, udp=NONE), "mapping none for one protocol only"),
+        (profile(NFT, udp=NONE, tcp=NONE, hairpin=Hairpin.EXTERNAL_SOURCE), "hairpin with mapping"),
+        (profile(NFT, udp=NONE, tcp=NONE, quota=3), "quota or forwards with mapping none"),
+        (profile(NFT, udp=NONE, tcp=NONE, refresh=Refresh.OUTBOUND), "refresh = outbound"),
+        (
+            profile(NFT, udp=NONE_ADF, tcp=NONE),
+            "address_dependent filtering with mapping none",
+        ),
+        (profile(NFT, udp=Transport(unsolicited=Unsolicited.RESET)), "UDP has no reset"),
+        (profile(IPT, wan_input=WanInput.ACCEPT), "wan_input = accept"),
+        (
+            profile(IPT, udp=Transport(mapping=APDM, overloading=True)),
+            "address_and_port_dependent mapping with preserving allocation and overloading",
+        ),
+        (
+            profile(NFT, udp=Transport(allocation=Allocation.HASHED, overloading=True)),
+            "overloading with hashed",
+        ),
+        (profile(NFT, udp=Transport(overloading=True)), "nftables cannot express udp overloading"),
+        (
+            profile(NFT, udp=Transport(blocked=True, allowed_ports=(53,))),
+            "blocked and allowed_ports",
+        ),
+        (profile(NFT, timeouts=Timeouts(udp=30, udp_stream=60)), "one UDP timer"),
+        (profile(NFT, timeouts=Timeouts(tcp_transitory=0.5)), "timeouts.tcp_transitory = 0.5"),
+        (
+            profile(
+                NFT,
+                udp=Transport(unsolicited=Unsolicited.ICMP),
+                tcp=Transport(unsolicited=Unsolicited.RESET),
+                wan_input=WanInput.ACCEPT,
+            ),
+            "nftables cannot express wan_input = accept",
+        ),
+        (profile(NFT, forwards=(Forward(Protocol.UDP, 1, 0, 1),) * 2), "two forwards"),
+        (
+            profile(IPT, udp=dataclasses.replace(LINUX, filtering=Filtering.ADDRESS_DEPENDENT)),
+            "iptables cannot express udp address_dependent filtering",
+        ),
+        (
+            profile(IPT, tcp=Transport(mapping=Mapping.ADDRESS_DEPENDENT)),
+            "iptables cannot express tcp address_dependent mapping",
+        ),
+        (profile(IPT, udp=Transport()), "preserving allocation without overloading"),
+        (
+            profile(IPT, udp=Transport(allocation=Allocation.RANDOM)),
+            "random allocation with endpoint_independent mapping",
+        ),
+        (
+            profile(IPT, udp=Transport(mapping=APDM, allocation=Allocation.SEQUENTIAL)),
+            "sequential allocation",
+        ),
+        (
+            profile(IPT, udp=Transport(mapping=APDM, allocation=Allocation.RANDOM, seed=4)),
+            "seed 4",
+        ),
+        (profile(IPT, hairpin=Hairpin.INTERNAL_SOURCE), "iptables cannot express hairpin"),
+        (profile(IPT, refresh=Refresh.OUTBOUND), "iptables cannot express refresh"),
+        (profile(IPT, quota=1), "iptables cannot express a quota"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_by_name(made: Profile, words: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        check(made)
+    assert words in str(caught.value)
+    with pytest.raises(ProfileError):
+        render(made, CONTEXT)
+
+
+@pytest.mark.parametrize("engine", Engine)
+def test_every_combination_of_the_transport_axes_renders_or_is_refused(engine: Engine) -> None:
+    rendered = 0
+    for mapping, filtering, allocation, unsolicited, overloading in product(
+        Mapping, Filtering, Allocation, Unsolicited, (False, True)
+    ):
+        one = Transport(
+            mapping, filtering, allocation, overloading=overloading, unsolicited=unsolicited
+        )
+        made = profile(engine, udp=one, tcp=one)
+        try:
+            check(made)
+        except ProfileError:
+            continue
+        assert text(made)
+        rendered += 1
+    # nftables: 3 mappings x 3 filterings x 4 allocations and the firewall, each
+    # with drop and icmp; iptables: preserving, random and the firewall.
+    assert rendered == {NFT: 2 * (36 + 1), IPT: 2 * 3}[engine]
+
+
+def test_a_forward_to_a_host_that_the_lan_has_not_got_is_refused() -> None:
+    made = profile(NFT, forwards=(Forward(Protocol.TCP, 4001, 5, 4001),))
+    with pytest.raises(ProfileError, match="LAN host 5, but the LAN has 2"):
+        render(made, CONTEXT)
+
+
+def test_the_timers_are_conntracks_too_in_whole_seconds() -> None:
+    sysctls = dict(render(find("linux-home"), CONTEXT).sysctls)
+    assert sysctls["net.netfilter.nf_conntrack_udp_timeout"] == "30"
+    assert sysctls["net.netfilter.nf_conntrack_udp_timeout_stream"] == "120"
+    assert sysctls["net.netfilter.nf_conntrack_tcp_timeout_syn_sent"] == "120"
+    assert sysctls["net.netfilter.nf_conntrack_tcp_timeout_established"] == "432000"
+    assert sysctls["net.ipv4.ip_forward"] == "1"
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_every_packet_that_is_dropped_or_rejected_has_a_counted_reason(name: str) -> None:
+    for line in text(find(name)).splitlines():
+        if "policy" in line or line.startswith(":"):
+            continue
+        if any(word in line for word in ("drop comment", "reject with", "-j DROP", "-j REJECT")):
+            assert "comment" in line
+            assert "counter" in line or line.startswith("-A")
+
+
+def test_the_mapping_is_learned_behind_srcnat_in_a_filter_chain() -> None:
+    rules = text(find("eim-eif"))
+    assert "type filter hook postrouting priority 110" in rules
+    nat = rules[rules.index("chain srcnat") : rules.index("chain mappings")]
+    assert "update" not in nat

@@ -1,0 +1,173 @@
+"""The verdict comes from the wire: claims, relays and stray probes do not deceive it."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from testbed.capture.packet import Endpoint, Packet
+from testbed.nat.load import catalogue
+from testbed.oracle.predict import Outcome, Prediction
+from testbed.plan.planner import plan
+from testbed.topology.presets import two_homes
+from testbed.verdict.judge import inconclusive, judge, outcomes
+from testbed.verdict.model import Claim, Judgement, WireReading
+from testbed.verdict.wire import Window, read_path
+
+PLAN = plan(two_homes(), catalogue())
+A, B, SERVER = (PLAN.address(node) for node in ("a", "b", "server"))
+NAT_A, NAT_B = PLAN.address("nat-a"), PLAN.address("nat-b")
+WINDOW = Window(0, 10**9, 2000)
+ONE, TWO = b"1" * 1000, b"2" * 1000
+DIRECT = Prediction(Outcome.DIRECT, "both filters are opened in time", ())
+
+
+class Wire:
+    """Builds captures by hand."""
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+
+    def seen(
+        self, vantage: str, outgoing: bool, source: IPv4Address, target: IPv4Address, data: bytes
+    ) -> None:
+        self.packets.append(
+            Packet(
+                number=len(self.packets) + 1,
+                vantage=vantage,
+                time_ns=len(self.packets) + 1,
+                outgoing=outgoing,
+                ethertype=0x0800,
+                protocol="udp",
+                source=Endpoint(source, 4001),
+                destination=Endpoint(target, 4001),
+                ttl=64,
+                ip_id=0,
+                tcp_flags=0,
+                tcp_seq=0,
+                tcp_ack=0,
+                icmp_type=None,
+                icmp_code=None,
+                quoted=None,
+                payload=data,
+                original_length=len(data) + 42,
+                frame=data,
+            )
+        )
+
+    def direct(self, data: bytes) -> None:
+        """From a to b and back, across both NATs."""
+        self.seen("a:eth0", True, A, NAT_B, data)
+        self.seen("nat-a:wan", True, NAT_A, NAT_B, data)
+        self.seen("b:eth0", False, NAT_A, B, data)
+        self.seen("b:eth0", True, B, NAT_A, data)
+        self.seen("a:eth0", False, NAT_B, A, data)
+
+    def relayed(self, data: bytes, wrapping: bytes = b"") -> None:
+        """From a to the server, which passes it on, and back; wrapped on a's side."""
+        self.seen("a:eth0", True, A, SERVER, wrapping + data)
+        self.seen("server:eth0", False, NAT_A, SERVER, wrapping + data)
+        self.seen("server:eth0", True, SERVER, NAT_B, data)
+        self.seen("b:eth0", False, SERVER, B, data)
+        self.seen("b:eth0", True, B, SERVER, data)
+        self.seen("server:eth0", False, NAT_B, SERVER, data)
+        self.seen("server:eth0", True, SERVER, NAT_A, wrapping + data)
+        self.seen("a:eth0", False, SERVER, A, wrapping + data)
+
+    def read(self, window: Window | None = WINDOW) -> WireReading:
+        return read_path(self.packets, PLAN, "a", "b", window)
+
+
+def test_payloads_that_cross_both_nats_unchanged_are_a_direct_path() -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    wire.direct(TWO)
+    reading = wire.read()
+    assert reading.outcome is Outcome.DIRECT
+    assert {wire.packets[n - 1].vantage for n in reading.packets} == {"a:eth0", "b:eth0"}
+
+
+@pytest.mark.parametrize("wrapping", [b"", b"channel data"])
+def test_a_relay_is_seen_whether_it_wraps_the_payload_or_not(wrapping: bytes) -> None:
+    wire = Wire()
+    wire.relayed(ONE, wrapping)
+    wire.relayed(TWO, wrapping)
+    reading = wire.read()
+    assert reading.outcome is Outcome.RELAYED
+    assert "server" in reading.evidence
+
+
+def test_a_stray_probe_is_no_connection() -> None:
+    wire = Wire()
+    wire.direct(b"x" * 300)
+    assert wire.read().outcome is Outcome.NONE
+
+
+def test_one_direction_alone_is_no_connection() -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    wire.direct(TWO)
+    wire.packets = [p for p in wire.packets if not (p.vantage == "a:eth0" and not p.outgoing)]
+    assert wire.read().outcome is Outcome.NONE
+
+
+def test_packets_outside_the_echo_do_not_count() -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    wire.direct(TWO)
+    assert wire.read(Window(10**6, 10**9, 2000)).outcome is Outcome.NONE
+
+
+def test_a_retransmitted_payload_counts_once() -> None:
+    wire = Wire()
+    for _ in range(5):
+        wire.direct(b"y" * 500)
+    assert wire.read().outcome is Outcome.NONE
+
+
+def test_without_a_claimed_connection_the_wire_shows_none() -> None:
+    assert Wire().read(None).outcome is Outcome.NONE
+
+
+READING = WireReading(Outcome.DIRECT, "seen", (1, 2))
+CLAIM = Claim("a", Outcome.DIRECT, "connected")
+
+
+def test_agreement_of_wire_prediction_and_claims_is_a_pass() -> None:
+    assert judge(READING, DIRECT, [CLAIM]).judgement is Judgement.PASS
+
+
+def test_a_peer_that_says_direct_while_relayed_fails_the_cell() -> None:
+    reading = replace(READING, outcome=Outcome.RELAYED)
+    prediction = replace(DIRECT, outcome=Outcome.RELAYED)
+    verdict = judge(reading, prediction, [CLAIM])
+    assert verdict.judgement is Judgement.FAIL
+    assert "a claims direct, the wire shows relayed" in verdict.findings[0]
+
+
+def test_a_measurement_that_differs_from_the_prediction_fails_and_says_both() -> None:
+    verdict = judge(replace(READING, outcome=Outcome.NONE), DIRECT, [])
+    assert verdict.judgement is Judgement.FAIL
+    assert verdict.measured is Outcome.NONE
+    assert verdict.predicted is Outcome.DIRECT
+
+
+def test_any_fault_of_the_harness_is_inconclusive_even_when_all_else_agrees() -> None:
+    verdict = judge(READING, DIRECT, [CLAIM], faults=["the capture lost 3 packets"])
+    assert verdict.judgement is Judgement.INCONCLUSIVE
+    assert "lost 3 packets" in verdict.reason
+    assert inconclusive(DIRECT, "no lab").measured is None
+
+
+def test_a_small_doubt_excuses_no_agreement_and_explains_a_difference() -> None:
+    doubts = ["a link's frame was 12 ms late"]
+    assert judge(READING, DIRECT, [CLAIM], doubts=doubts).judgement is Judgement.PASS
+    differs = judge(replace(READING, outcome=Outcome.NONE), DIRECT, [], doubts=doubts)
+    assert differs.judgement is Judgement.INCONCLUSIVE
+    assert "12 ms late" in differs.reason
+
+
+def test_repetitions_of_different_outcome_are_told_apart() -> None:
+    one = judge(READING, DIRECT, [])
+    other = judge(replace(READING, outcome=Outcome.NONE), DIRECT, [])
+    assert len(outcomes([one, one, other])) == 2
