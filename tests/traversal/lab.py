@@ -116,8 +116,6 @@ class World:
 
 
 @contextlib.contextmanager
-def world(
-    a: str | None, b: str | None, transport: str, **config: Any
-) -> Iterator[World]:
+def world(a: str | None, b: str | None, transport: str, **config: Any) -> Iterator[World]:
     with Namespaces().start(plan(topology(a, b), CATALOGUE, 0)) as lab:
         yield World(lab, transport, config)
