@@ -219,7 +219,9 @@ class Node:
 
     def direct_addresses(self) -> tuple[Multiaddr, ...]:
         """Direct addresses that we advertise."""
+        verdicts = self.autonat.address_verdicts
         observed = [a for a in self.observed.advertised if not self._proven_private(a)]
+        observed += [a for a, verdict in verdicts.items() if verdict is Reachability.PUBLIC]
         found = [a for a in (*self.listening(), *observed) if not _loopback(a) or self._lonely]
         return tuple(dict.fromkeys(found))
 
@@ -264,10 +266,10 @@ class Node:
         failure: DialError | None = None
         try:
             for finished in asyncio.as_completed(work):
-                try:
-                    return await finished
-                except DialError as error:
-                    failure = error
+                outcome = await finished
+                if isinstance(outcome, Connection):
+                    return outcome
+                failure = outcome
         finally:
             for task in work:
                 task.cancel()
@@ -275,14 +277,14 @@ class Node:
 
     async def _dial_step(
         self, address: Multiaddr, peer: PeerId | None, timeout: float, delay: float
-    ) -> Connection:
+    ) -> Connection | DialError:
         await asyncio.sleep(delay)
         self.host.emit(DialStarted(address, "direct"))
         try:
             return await self.host.dial_direct(address.without_peer(), peer, timeout)
         except DialError as error:
             self.host.emit(DialFailed(address, "direct", error.failure, error.reason))
-            raise
+            return error
 
     async def _dial_relayed(
         self, address: Multiaddr, peer: PeerId | None, timeout: float

@@ -130,7 +130,7 @@ class MuxedConnection(Connection):
 
     def start(self) -> None:
         """Begin to read and write: call it once `on_stream` is set."""
-        for work in (self._read_loop(self.early), self._write_loop(), self._timer_loop()):
+        for work in (self._read_loop, self._write_loop, self._timer_loop):
             self._tasks.append(self._loop.create_task(self._guard(work)))
 
     async def open_raw_stream(self) -> Stream:
@@ -185,9 +185,9 @@ class MuxedConnection(Connection):
 
     # Tasks.
 
-    async def _guard(self, work: Awaitable[None]) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except (TraversalError, OSError) as error:
             if not self.closed:
                 with contextlib.suppress(Exception):
@@ -195,8 +195,8 @@ class MuxedConnection(Connection):
                         await self._flush_now()
             self.abort(str(error) or type(error).__name__)
 
-    async def _read_loop(self, early: bytes) -> None:
-        data = early
+    async def _read_loop(self) -> None:
+        data = self.early
         while True:
             for event in self._session.receive_data(data, self._loop.time()):
                 self._dispatch(event)

@@ -96,6 +96,15 @@ class Engine(QuicConnection):
             raise HandshakeError("tls", "the remote sent no certificate")
         return tls_certificate.verify(certificate)
 
+    @property
+    def ending(self) -> events.ConnectionTerminated | None:
+        """Set from the first CONNECTION_CLOSE on; aioquic's own event waits out three PTOs."""
+        return self._close_event
+
+    def may_open(self, stream_id: int) -> bool:
+        """Whether the remote's MAX_STREAMS allows one more (aioquic would queue it)."""
+        return stream_id // 4 < self._remote_max_streams_bidi
+
     def unsent(self, stream_id: int) -> int:
         """Bytes written to a stream and not yet acknowledged."""
         stream = self._streams.get(stream_id)
@@ -148,6 +157,8 @@ class QuicPeer(Connection):
         """Handle what happened, send what is due, arm the timer."""
         while (event := self.engine.next_event()) is not None:
             self._handle(event)
+        if (ending := self.engine.ending) is not None:
+            self._fail(_closed(ending))
         for stream_id in list(self._blocked):
             if self.engine.unsent(stream_id) < _SEND_BUFFER // 2:
                 self._blocked.discard(stream_id)
@@ -169,8 +180,8 @@ class QuicPeer(Connection):
         if self.closed:
             raise ConnectionClosedError(f"connection to {self.peer}: {self.close_reason}")
         stream_id = self.engine.get_next_available_stream_id()
-        if len(self._streams) >= 4 * MAX_STREAMS:
-            raise LimitError(f"{len(self._streams)} streams are open")
+        if not self.engine.may_open(stream_id):
+            raise LimitError(f"{self.peer} allows no more streams for now")
         self.engine.send_stream_data(stream_id, b"")
         stream = self._streams[stream_id] = Stream(self, stream_id)
         return stream
@@ -241,8 +252,7 @@ class QuicPeer(Connection):
         elif isinstance(event, events.ConnectionIdRetired):
             self.on_connection_id(event.connection_id, False)
         elif isinstance(event, events.ConnectionTerminated):
-            reason = event.reason_phrase or f"QUIC error {event.error_code:#x}"
-            self._fail(ConnectionClosedError(reason))
+            self._fail(_closed(event))
             self.on_terminated()
 
     def _on_handshake(self) -> None:
@@ -300,6 +310,12 @@ class QuicPeer(Connection):
         self.engine.send_ping(0)
         self._keepalive = self._loop.call_later(KEEPALIVE, self._on_keepalive)
         self.pump()
+
+
+def _closed(event: events.ConnectionTerminated) -> ConnectionClosedError:
+    by_peer = "closed by the remote" if event.error_code == 0 else None
+    reason = event.reason_phrase or by_peer or f"QUIC error {event.error_code:#x}"
+    return ConnectionClosedError(reason)
 
 
 def _ignore(connection_id: bytes, issued: bool) -> None:
