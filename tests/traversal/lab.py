@@ -4,7 +4,7 @@ import contextlib
 import json
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from testbed.backends.base import Lab, Process
@@ -81,10 +81,17 @@ class Remote:
 
     def wait_event(self, timeout: float = 15.0, **wanted: Any) -> dict[str, Any]:
         """The first event that has these fields, seen already or to come."""
+        return self._wait(timeout, lambda event: all(event.get(k) == v for k, v in wanted.items()))
+
+    def wait_any(self, timeout: float, *kinds: str) -> dict[str, Any]:
+        """The first event of one of these kinds."""
+        return self._wait(timeout, lambda event: event["event"] in kinds)
+
+    def _wait(self, timeout: float, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         deadline, seen = time.monotonic() + timeout, 0
         while True:
             for event in self.events[seen:]:
-                if wanted.items() <= event.items():
+                if fits(event):
                     return event
             seen = len(self.events)
             line = self._next(max(0.0, deadline - time.monotonic()))
