@@ -88,7 +88,7 @@ class Node:
             v1_threshold=options.v1_threshold, v2_threshold=options.v2_threshold,
         )  # fmt: skip
         if options.relay is not None:
-            RelayServer(self.host, options.relay, self.direct_addresses)
+            RelayServer(self.host, options.relay, self._relay_addresses)
         if options.autonat_server:
             autonat = replace(options.autonat, allow_private=options.allow_private)
             AutonatServer(self.host, autonat)
@@ -244,6 +244,11 @@ class Node:
         return self.autonat.node_verdict, dict(self.autonat.address_verdicts)
 
     # Private.
+
+    def _relay_addresses(self) -> tuple[Multiaddr, ...]:
+        """What a reservation lists: public addresses, or all where there is none."""
+        direct = self.direct_addresses()
+        return tuple(a for a in direct if self._presentable(a)) or direct
 
     @property
     def _lonely(self) -> bool:

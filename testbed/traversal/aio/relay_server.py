@@ -100,7 +100,11 @@ class RelayServer:
         answer = relay.HopMessage(
             relay.HopType.STATUS, limit=self._limits.message, status=relay.Status.OK
         )
-        await stream.write_frame(answer.encode())
+        try:
+            await stream.write_frame(answer.encode())
+        except BaseException:
+            other.abort()
+            raise
         await splice(stream, other, self._limits.data, self._limits.duration)
 
     async def _open_stop(self, source: PeerId, target: PeerId) -> Stream:

@@ -62,6 +62,7 @@ class UpgradeService:
         self._punching: dict[PeerId, int] = {}
         self._settling: set[PeerId] = set()
         host.connected_hooks.append(self._on_connected)
+        host.closed_hooks.append(self._on_closed)
         if options.enabled:
             host.set_handler(dcutr.PROTOCOL, self._respond)
 
@@ -72,6 +73,10 @@ class UpgradeService:
                 self._host.spawn(self._lead(connection))
         elif relayed := self._host.connections_to(peer, relayed=True):
             self._host.spawn(self._settle(relayed[0], connection))
+
+    def _on_closed(self, connection: Connection) -> None:
+        if connection.relayed and not self._host.connections_to(connection.peer, relayed=True):
+            self._punching.pop(connection.peer, None)
 
     # B's part.
 
@@ -218,14 +223,13 @@ class UpgradeService:
         if peer in self._settling:
             return
         self._settling.add(peer)
+        how = "punched" if peer in self._punching else "reversed"
         try:
             try:
                 rtt = await ping(self._host, direct)
             except TraversalError:
                 return
-            how = "punched" if peer in self._punching else "reversed"
             seconds = asyncio.get_running_loop().time() - relayed.opened_at
-            self._punching.pop(peer, None)
             self._host.emit(Upgraded(peer, how, direct.remote, seconds, rtt))
             await self._leave(peer)
         finally:
