@@ -1,0 +1,1 @@
+"""The edge: sockets, timers and tasks around the sans-io cores, on asyncio."""

@@ -1,0 +1,260 @@
+"""The switchboard: connections by peer, protocol handlers, streams, events.
+
+Knows nothing of traversal; the services are built on it.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from .. import multistream, yamux
+from ..errors import (
+    ConnectionClosedError,
+    DeadlineError,
+    DialError,
+    DialFailure,
+    TraversalError,
+)
+from ..events import ConnectionClosed, ConnectionOpened, Event, HandlerFailed, Listening
+from ..keys import PrivateKey
+from ..multiaddr import Multiaddr
+from ..peer_id import PeerId
+from .connection import Connection
+from .stream import Stream, run_machine
+from .transports import Transports
+
+NEGOTIATION_TIMEOUT = 10.0
+_EVENT_BACKLOG = 4096
+
+Handler = Callable[[Stream, Connection], Awaitable[None]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HostLimits:
+    """Counts and seconds."""
+
+    connections: int = 512
+    connections_per_peer: int = 8
+    connections_per_ip: int = 64
+    dial_timeout: float = 10.0
+    streams: yamux.Limits = field(default_factory=yamux.Limits)
+
+
+class Host:
+    """One identity, its sockets, connections and handlers."""
+
+    def __init__(self, identity: PrivateKey, limits: HostLimits) -> None:
+        self.identity = identity
+        self.peer = PeerId.from_public_key(identity.public)
+        self.limits = limits
+        self.transports = Transports(identity, limits.streams)
+        self.transports.on_connection = self.adopt
+        self.handlers: dict[str, Handler] = {}
+        self.connected_hooks: list[Callable[[Connection], None]] = []
+        self.closed_hooks: list[Callable[[Connection], None]] = []
+        self._connections: dict[PeerId, list[Connection]] = {}
+        self._waiters: list[tuple[PeerId, bool, asyncio.Future[Connection]]] = []
+        self._subscribers: set[asyncio.Queue[Event | None]] = set()
+        self._history: deque[Event] = deque(maxlen=_EVENT_BACKLOG)
+        self._tasks: set[asyncio.Task[object]] = set()
+        self.closing = False
+
+    # Events.
+
+    def emit(self, event: Event) -> None:
+        """Tell every subscriber; one that lags by thousands loses the oldest events."""
+        self._history.append(event)
+        for queue in self._subscribers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+    async def events(self, *, history: bool = True) -> AsyncIterator[Event]:
+        """Events from now on (and those before, with `history`) until the host closes."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(_EVENT_BACKLOG)
+        self._subscribers.add(queue)
+        try:
+            for event in tuple(self._history) if history else ():
+                yield event
+            while not self.closing and (fresh := await queue.get()) is not None:
+                yield fresh
+            while not queue.empty() and (fresh := queue.get_nowait()) is not None:
+                yield fresh
+        finally:
+            self._subscribers.discard(queue)
+
+    # Sockets and connections.
+
+    async def listen(self, address: Multiaddr) -> Multiaddr:
+        """Open a socket.  Raises OSError, AddressError."""
+        bound = await self.transports.listen(address)
+        self.emit(Listening(bound))
+        return bound
+
+    def adopt(self, connection: Connection) -> None:
+        """Take a secured connection in; over a limit, or to ourselves, it is dropped."""
+        if self.closing or self._over_limit(connection) or connection.peer == self.peer:
+            connection.abort("connection limit")
+            return
+        connection.on_stream = self._on_stream
+        connection.on_closed = self._on_closed
+        self._connections.setdefault(connection.peer, []).append(connection)
+        connection.start()
+        self.emit(
+            ConnectionOpened(
+                connection.peer, connection.remote, connection.direction, connection.relayed
+            )
+        )
+        for hook in self.connected_hooks:
+            hook(connection)
+        for peer, direct, waiter in self._waiters:
+            if peer == connection.peer and not (direct and connection.relayed):
+                _resolve(waiter, connection)
+
+    async def dial_direct(
+        self, address: Multiaddr, peer: PeerId | None, timeout: float, *, client: bool = True
+    ) -> Connection:
+        """Dial from the listening port and adopt.  Raises DialError."""
+        connection = await self.transports.dial(address, peer, timeout, client=client)
+        self.adopt(connection)
+        if connection.closed:
+            raise DialError(address, DialFailure.LIMIT, connection.close_reason or "refused")
+        return connection
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """All that are open."""
+        return tuple(c for group in self._connections.values() for c in group)
+
+    def connections_to(self, peer: PeerId, *, relayed: bool | None = None) -> list[Connection]:
+        """Open connections to a peer, direct ones first, then the oldest."""
+        found = [
+            c for c in self._connections.get(peer, []) if relayed is None or c.relayed == relayed
+        ]
+        return sorted(found, key=lambda c: (c.relayed, c.opened_at))
+
+    async def wait_connection(
+        self, peer: PeerId, timeout: float, *, direct: bool = False
+    ) -> Connection:
+        """The first (direct) connection to the peer.  Raises DeadlineError."""
+        existing = self.connections_to(peer, relayed=False if direct else None)
+        if existing:
+            return existing[0]
+        waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        entry = (peer, direct, waiter)
+        self._waiters.append(entry)
+        try:
+            async with asyncio.timeout(timeout):
+                return await waiter
+        except TimeoutError as error:
+            kind = "direct connection" if direct else "connection"
+            raise DeadlineError(f"no {kind} to {peer} in {timeout:g} s") from error
+        finally:
+            self._waiters.remove(entry)
+
+    # Streams.
+
+    def set_handler(self, protocol: str, handler: Handler) -> None:
+        """Serve a protocol; the stream is closed when the handler returns."""
+        self.handlers[protocol] = handler
+
+    async def open_stream(self, connection: Connection, protocols: Sequence[str]) -> Stream:
+        """A negotiated stream.  Raises NegotiationError, ConnectionClosedError, DeadlineError."""
+        stream = await connection.open_raw_stream()
+        try:
+            async with asyncio.timeout(NEGOTIATION_TIMEOUT):
+                machine = multistream.Dialer(protocols)
+                left = await run_machine(machine, stream, "multistream")
+        except TimeoutError as error:
+            stream.abort()
+            raise DeadlineError(f"{connection.peer} did not negotiate {protocols}") from error
+        except BaseException:
+            stream.abort()
+            raise
+        stream.unread(left)
+        stream.protocol = machine.selected or ""
+        return stream
+
+    def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Run in the background until done or the host closes."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    async def close(self) -> None:
+        """Close every connection, task and socket."""
+        self.closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(c.close("the node closes") for c in self.connections))
+        await self.transports.close()
+        for queue in self._subscribers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(None)
+
+    # Private.
+
+    def _task_done(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            context = {"message": "background task failed", "exception": error}
+            task.get_loop().call_exception_handler(context)
+
+    def _over_limit(self, connection: Connection) -> bool:
+        limits = self.limits
+        everyone = self.connections
+        per_ip = Counter(str(c.remote.ip) for c in everyone if not c.relayed)
+        return (
+            len(everyone) >= limits.connections
+            or len(self._connections.get(connection.peer, ())) >= limits.connections_per_peer
+            or per_ip[str(connection.remote.ip)] >= limits.connections_per_ip
+        )
+
+    def _on_closed(self, connection: Connection) -> None:
+        group = self._connections.get(connection.peer, [])
+        if connection in group:
+            group.remove(connection)
+        if not group:
+            self._connections.pop(connection.peer, None)
+        reason = connection.close_reason or ""
+        self.emit(ConnectionClosed(connection.peer, connection.remote, connection.relayed, reason))
+        for hook in self.closed_hooks:
+            hook(connection)
+
+    def _on_stream(self, connection: Connection, stream: Stream) -> None:
+        if self.closing:
+            stream.abort()
+        else:
+            self.spawn(self._serve(connection, stream))
+
+    async def _serve(self, connection: Connection, stream: Stream) -> None:
+        try:
+            async with asyncio.timeout(NEGOTIATION_TIMEOUT):
+                machine = multistream.Listener(self.handlers)
+                left = await run_machine(machine, stream, "multistream")
+            stream.unread(left)
+            stream.protocol = machine.selected or ""
+            await self.handlers[stream.protocol](stream, connection)
+            await stream.close()
+        except ConnectionClosedError:
+            return
+        except (TraversalError, OSError) as error:
+            stream.abort()
+            reason = str(error) or type(error).__name__
+            self.emit(HandlerFailed(connection.peer, stream.protocol or "multistream", reason))
+        except BaseException:
+            with contextlib.suppress(Exception):
+                stream.abort()
+            raise
+
+
+def _resolve(waiter: asyncio.Future[Connection], connection: Connection) -> None:
+    if not waiter.done():
+        waiter.set_result(connection)

@@ -1,0 +1,45 @@
+"""Ping: 32 random bytes there and back (libp2p ping spec)."""
+
+import asyncio
+import os
+
+from ..errors import DeadlineError, ProtocolError
+from .connection import Connection
+from .host import Host
+from .stream import Stream
+
+PROTOCOL = "/ipfs/ping/1.0.0"
+_SIZE = 32
+_IDLE = 60.0
+
+
+async def serve(stream: Stream, connection: Connection) -> None:
+    """Echo until the other side ends or is silent for a minute."""
+    while True:
+        try:
+            async with asyncio.timeout(_IDLE):
+                data = await stream.read(_SIZE)
+                if not data:
+                    return
+                await stream.write(data)
+        except TimeoutError as error:
+            raise DeadlineError(f"ping stream of {connection.peer} was idle") from error
+
+
+async def ping(host: Host, connection: Connection, timeout: float = 5.0) -> float:
+    """The round-trip time in seconds.  Raises DeadlineError, ProtocolError."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            stream = await host.open_stream(connection, [PROTOCOL])
+            try:
+                payload = os.urandom(_SIZE)
+                start = loop.time()
+                await stream.write(payload)
+                if await stream.read_exactly(_SIZE) != payload:
+                    raise ProtocolError("ping", "answer differs")
+                return loop.time() - start
+            finally:
+                await stream.close()
+    except TimeoutError as error:
+        raise DeadlineError(f"no ping answer from {connection.peer} in {timeout:g} s") from error

@@ -1,0 +1,169 @@
+"""Circuit relay v2, the relay: reservations and circuits with limits on both."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from .. import relay
+from ..errors import AddressError, ProtocolError, StreamResetError, TraversalError
+from ..multiaddr import Multiaddr
+from ..peer_id import PeerId
+from .connection import Connection
+from .host import Host
+from .stream import Stream
+
+_TIMEOUT = 15.0
+_CHUNK = 16384
+
+
+class RelayServer:
+    """`addresses` says where peers reach this relay directly."""
+
+    def __init__(
+        self,
+        host: Host,
+        limits: relay.RelayLimits,
+        addresses: Callable[[], tuple[Multiaddr, ...]],
+    ) -> None:
+        self.ledger = relay.Ledger(limits)
+        self._host, self._limits, self._addresses = host, limits, addresses
+        host.set_handler(relay.HOP_PROTOCOL, self._on_hop)
+        host.closed_hooks.append(self._on_closed)
+
+    def _on_closed(self, connection: Connection) -> None:
+        if not self._host.connections_to(connection.peer, relayed=False):
+            self.ledger.disconnected(connection.peer)
+
+    async def _on_hop(self, stream: Stream, connection: Connection) -> None:
+        async with asyncio.timeout(_TIMEOUT):
+            frame = await stream.read_frame(relay.MAX_MESSAGE)
+            try:
+                message = relay.HopMessage.decode(frame)
+            except ProtocolError:
+                await _answer(stream, relay.Status.MALFORMED_MESSAGE)
+                return
+            if connection.relayed:
+                await _answer(stream, relay.Status.PERMISSION_DENIED)
+                return
+        if message.type == relay.HopType.RESERVE:
+            await self._reserve(stream, connection)
+        elif message.type == relay.HopType.CONNECT:
+            await self._connect(stream, connection, message)
+        else:
+            await _answer(stream, relay.Status.UNEXPECTED_MESSAGE)
+
+    async def _reserve(self, stream: Stream, connection: Connection) -> None:
+        peer = connection.peer
+        status, expire = self.ledger.reserve(peer, str(connection.remote.ip), time.time())
+        if status is not relay.Status.OK:
+            await _answer(stream, status)
+            return
+        host = self._host
+        reservation = relay.Reservation(
+            expire,
+            tuple(a.with_peer(host.peer).encode() for a in self._addresses()),
+            relay.seal_voucher(host.identity, host.peer, peer, expire),
+        )
+        answer = relay.HopMessage(
+            relay.HopType.STATUS,
+            reservation=reservation,
+            limit=self._limits.message,
+            status=relay.Status.OK,
+        )
+        await stream.write_frame(answer.encode())
+
+    async def _connect(
+        self, stream: Stream, connection: Connection, message: relay.HopMessage
+    ) -> None:
+        try:
+            target = PeerId((message.peer and message.peer.id) or b"")
+        except AddressError:
+            await _answer(stream, relay.Status.MALFORMED_MESSAGE)
+            return
+        source = connection.peer
+        status = self.ledger.connect(source, target, time.time())
+        if status is not relay.Status.OK:
+            await _answer(stream, status)
+            return
+        try:
+            await self._bridge(stream, source, target)
+        finally:
+            self.ledger.close(source, target)
+
+    async def _bridge(self, stream: Stream, source: PeerId, target: PeerId) -> None:
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                other = await self._open_stop(source, target)
+        except (TraversalError, TimeoutError):
+            await _answer(stream, relay.Status.CONNECTION_FAILED)
+            return
+        answer = relay.HopMessage(
+            relay.HopType.STATUS, limit=self._limits.message, status=relay.Status.OK
+        )
+        try:
+            await stream.write_frame(answer.encode())
+        except BaseException:
+            other.abort()
+            raise
+        await splice(stream, other, self._limits.data, self._limits.duration)
+
+    async def _open_stop(self, source: PeerId, target: PeerId) -> Stream:
+        direct = self._host.connections_to(target, relayed=False)
+        if not direct:
+            raise StreamResetError("the target has left")
+        stream = await self._host.open_stream(direct[0], [relay.STOP_PROTOCOL])
+        request = relay.StopMessage(
+            relay.StopType.CONNECT, relay.Peer(source.multihash), self._limits.message
+        )
+        try:
+            await stream.write_frame(request.encode())
+            answer = relay.StopMessage.decode(await stream.read_frame(relay.MAX_MESSAGE))
+            if answer.type != relay.StopType.STATUS or answer.status != relay.Status.OK:
+                raise StreamResetError(f"the target answered {answer.status}")
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+
+async def splice(one: Stream, two: Stream, data: int, duration: float) -> None:
+    """Carry bytes both ways until both ends are closed.
+
+    After `data` bytes in one direction, or `duration` seconds, both streams are reset
+    (0 is no limit).  Raises StreamResetError saying which.
+    """
+    pair = (one, two)
+    try:
+        async with asyncio.timeout(duration or None):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_carry(one, two, relay.Allowance(data)))
+                group.create_task(_carry(two, one, relay.Allowance(data)))
+    except TimeoutError as error:
+        _reset(*pair)
+        raise StreamResetError(f"circuit is older than {duration:g} s") from error
+    except BaseExceptionGroup as group_error:
+        _reset(*pair)
+        raise StreamResetError(str(group_error.exceptions[0])) from group_error
+    except BaseException:
+        _reset(*pair)
+        raise
+
+
+async def _carry(source: Stream, sink: Stream, allowance: relay.Allowance) -> None:
+    while data := await source.read(_CHUNK):
+        passed = allowance.take(len(data))
+        if passed:
+            await sink.write(data[:passed])
+        if passed < len(data):
+            raise StreamResetError("circuit carried all the data it may")
+    sink.close_write()
+
+
+def _reset(*streams: Stream) -> None:
+    for stream in streams:
+        stream.abort()
+
+
+async def _answer(stream: Stream, status: relay.Status) -> None:
+    message = relay.HopMessage(relay.HopType.STATUS, status=status)
+    await stream.write_frame(message.encode())

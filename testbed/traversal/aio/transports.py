@@ -1,0 +1,209 @@
+"""The sockets of a node: listening, and dialing direct addresses from the listening ports."""
+
+import asyncio
+import contextlib
+import socket
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+
+from .. import yamux
+from ..errors import (
+    AddressError,
+    DialError,
+    DialFailure,
+    PeerIdMismatchError,
+    TraversalError,
+)
+from ..keys import PrivateKey
+from ..multiaddr import Multiaddr
+from ..peer_id import PeerId
+from . import tcp
+from .connection import Connection, Direction
+from .net import own_address
+from .quic import QuicEndpoint
+from .upgrade import upgrade
+
+MAX_PENDING_INBOUND = 64
+
+
+class Transports:
+    """`on_connection` gets every connection once it is secure."""
+
+    def __init__(self, identity: PrivateKey, limits: yamux.Limits) -> None:
+        self._identity, self._limits = identity, limits
+        self._tcp: list[socket.socket] = []
+        self._quic: list[QuicEndpoint] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pending = 0
+        self._client_towards: Counter[str] = Counter()
+        self.on_connection: Callable[[Connection], None] = _refuse
+
+    async def listen(self, address: Multiaddr) -> Multiaddr:
+        """Open a listening socket; port 0 takes a free one.  Raises OSError, AddressError."""
+        if address.transport == "tcp":
+            sock = tcp.listen(address)
+            self._tcp.append(sock)
+            self._spawn(self._accept_loop(sock))
+            name = sock.getsockname()
+            return Multiaddr.from_socket(name[0], name[1], "tcp")
+        if address.transport == "quic-v1":
+            endpoint = await QuicEndpoint.bind(self._identity, address)
+            endpoint.on_connection = self._on_quic
+            self._quic.append(endpoint)
+            return endpoint.local
+        raise AddressError(f"cannot listen on {address}")
+
+    @property
+    def listening(self) -> tuple[Multiaddr, ...]:
+        """Where we listen, with a concrete IP in a wildcard's place."""
+        found = [e.local for e in self._quic]
+        for name in (s.getsockname() for s in self._tcp):
+            found.append(Multiaddr.from_socket(name[0], name[1], "tcp"))
+        return tuple(_concrete(address) for address in found)
+
+    def supports(self, address: Multiaddr) -> bool:
+        """Whether we listen on its transport and family, and so can dial it with our port."""
+        return any(
+            a.transport == address.transport and a.ip and address.ip
+            and a.ip.version == address.ip.version
+            for a in self.listening
+        )  # fmt: skip
+
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, timeout: float, *, client: bool = True
+    ) -> Connection:
+        """Dial from the listening port.  `client` is the security role (TCP only).
+
+        Raises DialError.
+        """
+        if address.transport == "quic-v1":
+            endpoint = self._endpoint_for(address)
+            if endpoint is None:
+                reason = "no QUIC socket of that address family"
+                raise DialError(address, DialFailure.UNSUPPORTED, reason)
+            return await endpoint.dial(address, peer, timeout)
+        if address.transport != "tcp":
+            raise DialError(address, DialFailure.UNSUPPORTED, "transport is not spoken here")
+        sock = await tcp.dial(address, self._source_for(address), timeout)
+        return await secure(sock, self._identity, address, peer, client=client, limits=self._limits)
+
+    async def punch(self, address: Multiaddr, interval: tuple[float, float]) -> None:
+        """QUIC side B of a hole punch: random datagrams until cancelled."""
+        endpoint = self._endpoint_for(address)
+        if endpoint is not None:
+            await endpoint.punch(address, interval)
+
+    @contextlib.contextmanager
+    def client_towards(self, addresses: tuple[Multiaddr, ...]) -> Iterator[None]:
+        """Within this, a TCP connection *from* one of these IPs finds us in the client role.
+
+        DCUtR makes A the client even where B's SYN reached A's listening socket first.
+        """
+        ips = [str(a.ip) for a in addresses]
+        self._client_towards.update(ips)
+        try:
+            yield
+        finally:
+            self._client_towards -= Counter(ips)
+
+    async def close(self) -> None:
+        """Close every socket."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for sock in self._tcp:
+            sock.close()
+        for endpoint in self._quic:
+            endpoint.close()
+        self._tcp.clear()
+        self._quic.clear()
+
+    # Private.
+
+    async def _accept_loop(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError:
+                await asyncio.sleep(0.05)  # out of descriptors: give some time to come back
+                continue
+            if self._pending >= MAX_PENDING_INBOUND:
+                sock.close()
+                continue
+            sock.setblocking(False)
+            self._spawn(self._secure_inbound(sock))
+
+    async def _secure_inbound(self, sock: socket.socket) -> None:
+        self._pending += 1
+        try:
+            local, remote = tcp.addresses(sock)
+            client = self._client_towards[str(remote.ip)] > 0
+            pipe = await tcp.TcpPipe.wrap(sock)
+            connection = await upgrade(
+                pipe, self._identity, client=client, expected=None, local=local, remote=remote,
+                direction=Direction.INBOUND, limits=self._limits,
+            )  # fmt: skip
+        except (TraversalError, OSError):
+            sock.close()
+            return
+        finally:
+            self._pending -= 1
+        self.on_connection(connection)
+
+    def _on_quic(self, connection: Connection) -> None:
+        self.on_connection(connection)
+
+    def _source_for(self, address: Multiaddr) -> tuple[str, int] | None:
+        for sock in self._tcp:
+            host, port = sock.getsockname()[:2]
+            loopback = host.startswith("127.") or host == "::1"
+            reachable = not loopback or (address.ip is not None and address.ip.is_loopback)
+            if (":" in host) == (":" in address.socket_address[0]) and reachable:
+                return host, port
+        return None
+
+    def _endpoint_for(self, address: Multiaddr) -> QuicEndpoint | None:
+        version = address.ip.version if address.ip else None
+        matching = (e for e in self._quic if e.local.ip and e.local.ip.version == version)
+        return next(matching, None)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def secure(
+    sock: socket.socket,
+    identity: PrivateKey,
+    address: Multiaddr,
+    peer: PeerId | None,
+    *,
+    client: bool,
+    limits: yamux.Limits | None = None,
+) -> Connection:
+    """Upgrade a dialed socket.  Raises DialError."""
+    try:
+        local, remote = tcp.addresses(sock)
+        pipe = await tcp.TcpPipe.wrap(sock)
+        return await upgrade(
+            pipe, identity, client=client, expected=peer, local=local, remote=remote,
+            direction=Direction.OUTBOUND, limits=limits,
+        )  # fmt: skip
+    except PeerIdMismatchError as error:
+        raise DialError(address, DialFailure.WRONG_PEER, str(error)) from error
+    except (TraversalError, OSError) as error:  # TimeoutError is an OSError
+        reason = str(error) or type(error).__name__
+        raise DialError(address, DialFailure.HANDSHAKE, reason) from error
+
+
+def _refuse(connection: Connection) -> None:
+    connection.abort("not accepting")
+
+
+def _concrete(address: Multiaddr) -> Multiaddr:
+    if address.ip is None or not address.ip.is_unspecified:
+        return address
+    own = own_address(str(address.ip))
+    return Multiaddr.from_socket(own, address.port or 0, address.transport or "")

@@ -1,0 +1,267 @@
+"""From relayed to direct: connection reversal, then DCUtR, then leaving the relay.
+
+B, who received the relayed connection, leads: it dials A's public addresses, and when
+that fails runs up to three rounds of CONNECT / CONNECT / SYNC.  Both sides count a direct
+connection only once a ping has gone over it, and close the relayed one after that.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .. import dcutr
+from ..errors import DialError, ProtocolError, TraversalError
+from ..events import (
+    DialFailed,
+    DialStarted,
+    PunchStep,
+    RelayLeft,
+    Upgraded,
+    UpgradeFailed,
+)
+from ..multiaddr import Multiaddr
+from ..peer_id import PeerId
+from .connection import Connection, Direction
+from .host import Host
+from .identify_service import IdentifyService
+from .ping import ping
+from .stream import Stream
+
+_SIGNAL_TIMEOUT = 10.0
+_REDIAL = (0.1, 0.8)  # seconds between TCP dials of one round that were refused
+
+
+@dataclass(frozen=True)
+class UpgradeOptions:
+    """Seconds and counts.
+
+    `reversal_timeout` 0 skips the direct dial before the punch (as rust-libp2p does).
+    `relay_grace` is how long streams may finish on the relayed connection.
+    """
+
+    enabled: bool = True
+    attempts: int = dcutr.ATTEMPTS
+    punch_timeout: float = 5.0
+    reversal_timeout: float = 3.0
+    relay_grace: float = 10.0
+    allow_private: bool = False
+
+
+class UpgradeService:
+    """`own` gives the addresses that CONNECT carries."""
+
+    def __init__(
+        self,
+        host: Host,
+        identify: IdentifyService,
+        options: UpgradeOptions,
+        own: Callable[[], tuple[Multiaddr, ...]],
+    ) -> None:
+        self._host, self._identify, self._options, self._own = host, identify, options, own
+        self._punching: dict[PeerId, int] = {}
+        self._settling: set[PeerId] = set()
+        host.connected_hooks.append(self._on_connected)
+        host.closed_hooks.append(self._on_closed)
+        if options.enabled:
+            host.set_handler(dcutr.PROTOCOL, self._respond)
+
+    def _on_connected(self, connection: Connection) -> None:
+        peer = connection.peer
+        if connection.relayed:
+            if connection.direction is Direction.INBOUND and self._options.enabled:
+                self._host.spawn(self._lead(connection))
+        elif relayed := self._host.connections_to(peer, relayed=True):
+            self._host.spawn(self._settle(relayed[0], connection))
+
+    def _on_closed(self, connection: Connection) -> None:
+        if connection.relayed and not self._host.connections_to(connection.peer, relayed=True):
+            self._punching.pop(connection.peer, None)
+
+    # B's part.
+
+    async def _lead(self, relayed: Connection) -> None:
+        peer = relayed.peer
+        await self._identify.wait(relayed)
+        if self._has_direct(peer) or await self._reverse(peer):
+            return
+        if not self._identify.supports(peer, dcutr.PROTOCOL):
+            self._host.emit(UpgradeFailed(peer, "the peer does not speak DCUtR"))
+            return
+        reason = "no attempts allowed"
+        for attempt in range(1, self._options.attempts + 1):
+            if self._has_direct(peer) or relayed.closed:
+                return
+            try:
+                await self._initiate(relayed, attempt)
+                return
+            except (TraversalError, TimeoutError) as error:
+                reason = str(error) or type(error).__name__
+                self._step(peer, "initiator", attempt, "failed", reason=reason)
+        self._host.emit(UpgradeFailed(peer, reason))
+
+    async def _reverse(self, peer: PeerId) -> bool:
+        """Dial the addresses that A advertises as public, all at once."""
+        known = self._identify.peers.get(peer)
+        public = [a for a in known.addresses if self._usable(a)] if known else []
+        timeout = self._options.reversal_timeout
+        if not public or not timeout:
+            return False
+        dials = [self._host.spawn(self._reverse_dial(a, peer, timeout)) for a in public]
+        try:
+            for finished in asyncio.as_completed(dials):
+                if await finished:
+                    return True
+        finally:
+            for dial in dials:
+                dial.cancel()
+        return self._has_direct(peer)
+
+    async def _reverse_dial(self, address: Multiaddr, peer: PeerId, timeout: float) -> bool:
+        self._host.emit(DialStarted(address, "reversed"))
+        try:
+            await self._host.dial_direct(address.without_peer(), peer, timeout)
+        except DialError as error:
+            self._host.emit(DialFailed(address, "reversed", error.failure, error.reason))
+            return False
+        return True
+
+    async def _initiate(self, relayed: Connection, attempt: int) -> None:
+        """One round as B.  Returns when a direct connection is there."""
+        loop, peer = asyncio.get_running_loop(), relayed.peer
+        side = dcutr.Initiator(self._own())
+        if not side.own:
+            raise ProtocolError("dcutr", "no address of our own to offer")
+        async with asyncio.timeout(_SIGNAL_TIMEOUT):
+            stream = await self._host.open_stream(relayed, [dcutr.PROTOCOL])
+            try:
+                await stream.write_frame(side.start(loop.time()))
+                self._step(peer, "initiator", attempt, "connect_sent", addresses=side.own)
+                answer = await stream.read_frame(dcutr.MAX_MESSAGE)
+                sync = side.receive(answer, loop.time())
+                self._step(
+                    peer, "initiator", attempt, "connect_received",
+                    rtt=side.rtt, addresses=side.remote,
+                )  # fmt: skip
+                await stream.write_frame(sync)
+                self._step(peer, "initiator", attempt, "sync_sent")
+            finally:
+                await stream.close()
+        await asyncio.sleep(max(0.0, side.punch_at - loop.time()))
+        await self._punch(peer, "initiator", attempt, side.remote)
+
+    # A's part.
+
+    async def _respond(self, stream: Stream, connection: Connection) -> None:
+        """One round as A."""
+        loop, peer = asyncio.get_running_loop(), connection.peer
+        if not connection.relayed:
+            raise ProtocolError("dcutr", "only over a relayed connection")
+        if connection.direction is Direction.INBOUND:
+            raise ProtocolError("dcutr", "the side that dialed the relay does not lead")
+        attempt = self._punching.get(peer, 0) + 1
+        self._punching[peer] = attempt
+        side = dcutr.Responder(self._own())
+        async with asyncio.timeout(_SIGNAL_TIMEOUT):
+            answer = side.receive(await stream.read_frame(dcutr.MAX_MESSAGE), loop.time())
+            self._step(peer, "responder", attempt, "connect_received", addresses=side.remote)
+            await stream.write_frame(answer)
+            self._step(peer, "responder", attempt, "connect_sent", addresses=side.own)
+            side.receive(await stream.read_frame(dcutr.MAX_MESSAGE), loop.time())
+        self._step(peer, "responder", attempt, "sync_received")
+        self._host.spawn(self._follow(peer, attempt, side.remote))
+
+    async def _follow(self, peer: PeerId, attempt: int, remote: tuple[Multiaddr, ...]) -> None:
+        try:
+            await self._punch(peer, "responder", attempt, remote)
+        except TraversalError as error:
+            self._step(peer, "responder", attempt, "failed", reason=str(error))
+
+    # Both.
+
+    async def _punch(
+        self, peer: PeerId, role: str, attempt: int, remote: tuple[Multiaddr, ...]
+    ) -> None:
+        """Dial or send towards every usable address until one direct connection is there."""
+        targets = tuple(a for a in remote if self._usable(a))
+        if not targets:
+            raise ProtocolError("dcutr", "the peer offered no address that we can reach")
+        self._step(peer, role, attempt, "punching", addresses=targets)
+        client, timeout = role == "responder", self._options.punch_timeout
+        expecting = self._host.transports.client_towards(targets if client else ())
+        self._punching.setdefault(peer, 0)
+        work = [self._host.spawn(self._punch_one(a, peer, client, timeout)) for a in targets]
+        try:
+            with expecting:
+                await self._host.wait_connection(peer, timeout, direct=True)
+        finally:
+            for task in work:
+                task.cancel()
+
+    async def _punch_one(
+        self, address: Multiaddr, peer: PeerId, client: bool, timeout: float
+    ) -> None:
+        if address.transport == "quic-v1" and not client:
+            async with asyncio.timeout(timeout):
+                with contextlib.suppress(TimeoutError):
+                    await self._host.transports.punch(address, dcutr.PUNCH_INTERVAL)
+            return
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + timeout, _REDIAL[0]
+        while (left := deadline - loop.time()) > 0 and not self._has_direct(peer):
+            try:
+                await self._host.dial_direct(address, peer, left, client=client)
+                return
+            except DialError as error:
+                self._host.emit(DialFailed(address, "punched", error.failure, error.reason))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _REDIAL[1])
+
+    async def _settle(self, relayed: Connection, direct: Connection) -> None:
+        """Prove the direct connection, then leave the relayed one."""
+        peer = direct.peer
+        if peer in self._settling:
+            return
+        self._settling.add(peer)
+        how = "punched" if peer in self._punching else "reversed"
+        try:
+            try:
+                rtt = await ping(self._host, direct)
+            except TraversalError:
+                return
+            seconds = asyncio.get_running_loop().time() - relayed.opened_at
+            self._host.emit(Upgraded(peer, how, direct.remote, seconds, rtt))
+            await self._leave(peer)
+        finally:
+            self._settling.discard(peer)
+
+    async def _leave(self, peer: PeerId) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._options.relay_grace
+        for relayed in self._host.connections_to(peer, relayed=True):
+            while relayed.streams and not relayed.closed and loop.time() < deadline:
+                await asyncio.sleep(0.05)
+            forced = bool(relayed.streams)
+            await relayed.close("a direct connection took over")
+            self._host.emit(RelayLeft(peer, forced))
+
+    def _usable(self, address: Multiaddr) -> bool:
+        if address.is_relayed or not self._host.transports.supports(address):
+            return False
+        return self._options.allow_private or address.is_public
+
+    def _has_direct(self, peer: PeerId) -> bool:
+        return bool(self._host.connections_to(peer, relayed=False))
+
+    def _step(
+        self,
+        peer: PeerId,
+        role: str,
+        attempt: int,
+        step: str,
+        *,
+        rtt: float | None = None,
+        addresses: tuple[Multiaddr, ...] = (),
+        reason: str = "",
+    ) -> None:
+        self._host.emit(PunchStep(peer, role, attempt, step, rtt, addresses, reason))

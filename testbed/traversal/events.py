@@ -1,0 +1,197 @@
+"""What a node tells its user: one frozen type per thing that can happen.
+
+`at` is UNIX time in seconds, so that an event can be laid beside a packet capture.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .autonat_v1 import Reachability
+from .errors import DialFailure
+from .multiaddr import Multiaddr
+from .observed import Mapping
+from .peer_id import PeerId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    at: float = field(default_factory=time.time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: the type's name under `event`, addresses and ids as text."""
+        return {"event": type(self).__name__} | {k: _plain(v) for k, v in vars(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | frozenset):
+        return sorted(map(str, value)) if isinstance(value, frozenset) else [*map(_plain, value)]
+    if isinstance(value, Reachability):
+        return value.name.lower()
+    if isinstance(value, Multiaddr | PeerId):
+        return str(value)
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+@dataclass(frozen=True)
+class Listening(Event):
+    """A socket is open; the address has the real port."""
+
+    address: Multiaddr
+
+
+@dataclass(frozen=True)
+class ConnectionOpened(Event):
+    """A connection is secured; `relayed` says whether through a circuit."""
+
+    peer: PeerId
+    remote: Multiaddr
+    direction: str
+    relayed: bool
+
+
+@dataclass(frozen=True)
+class ConnectionClosed(Event):
+    """A connection is gone."""
+
+    peer: PeerId
+    remote: Multiaddr
+    relayed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Identified(Event):
+    """A peer told what it is and how it sees us."""
+
+    peer: PeerId
+    agent: str
+    protocols: frozenset[str]
+    addresses: tuple[Multiaddr, ...]
+    observed: Multiaddr | None
+
+
+@dataclass(frozen=True)
+class AddressObserved(Event):
+    """`observer` sees our `local` address as `observed`."""
+
+    observed: Multiaddr
+    local: Multiaddr
+    observer: Multiaddr
+
+
+@dataclass(frozen=True)
+class MappingInferred(Event):
+    """What our NAT does, as far as the observers show it."""
+
+    transport: str
+    mapping: Mapping
+
+
+@dataclass(frozen=True)
+class AddressesChanged(Event):
+    """What we advertise from now on."""
+
+    addresses: tuple[Multiaddr, ...]
+
+
+@dataclass(frozen=True)
+class DialStarted(Event):
+    """A dial of the ladder: `step` is `direct`, `reversed` or `relayed`."""
+
+    address: Multiaddr
+    step: str
+
+
+@dataclass(frozen=True)
+class DialFailed(Event):
+    """That dial did not work."""
+
+    address: Multiaddr
+    step: str
+    failure: DialFailure
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reserved(Event):
+    """A relay will take connections for us until `expire` (UNIX seconds)."""
+
+    relay: PeerId
+    expire: int
+    addresses: tuple[Multiaddr, ...]
+    refreshed: bool
+
+
+@dataclass(frozen=True)
+class ReservationLost(Event):
+    """It ended; a new one is being sought."""
+
+    relay: PeerId
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReachabilityChanged(Event):
+    """AutoNAT's verdict; `address` is None for version 1, which judges the whole node."""
+
+    verdict: Reachability
+    version: int
+    address: Multiaddr | None = None
+
+
+@dataclass(frozen=True)
+class PunchStep(Event):
+    """DCUtR: `step` is connect_sent, connect_received, sync_sent, sync_received, punching, failed.
+
+    `role` is `initiator` (B, who received the relayed connection) or `responder` (A).
+    """
+
+    peer: PeerId
+    role: str
+    attempt: int
+    step: str
+    rtt: float | None = None
+    addresses: tuple[Multiaddr, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Upgraded(Event):
+    """A direct connection replaces the relayed one; `how` is reversed, punched or direct.
+
+    `seconds` since the relayed connection was there; `rtt` of the direct one.
+    """
+
+    peer: PeerId
+    how: str
+    remote: Multiaddr
+    seconds: float
+    rtt: float
+
+
+@dataclass(frozen=True)
+class UpgradeFailed(Event):
+    """All attempts are spent: the connection stays relayed."""
+
+    peer: PeerId
+    reason: str
+
+
+@dataclass(frozen=True)
+class RelayLeft(Event):
+    """The relayed connection is closed; `forced` when streams were still open on it."""
+
+    peer: PeerId
+    forced: bool
+
+
+@dataclass(frozen=True)
+class HandlerFailed(Event):
+    """An inbound stream was reset because of an error."""
+
+    peer: PeerId
+    protocol: str
+    reason: str

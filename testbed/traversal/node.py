@@ -1,0 +1,341 @@
+"""One object that gets through NATs: direct, reversed, punched, relayed, in that order."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from .aio import identify_service, ping
+from .aio.autonat_client import AutonatClient
+from .aio.autonat_server import AutonatOptions, AutonatServer
+from .aio.connection import Connection
+from .aio.host import Handler, Host, HostLimits
+from .aio.relay_client import Held, RelayClient
+from .aio.relay_server import RelayServer
+from .aio.stream import Stream
+from .aio.upgrade_service import UpgradeOptions, UpgradeService
+from .autonat_v1 import Reachability
+from .errors import (
+    AddressError,
+    ConnectionClosedError,
+    DialError,
+    DialFailure,
+)
+from .events import AddressesChanged, DialFailed, DialStarted, Event
+from .keys import PrivateKey
+from .multiaddr import Multiaddr
+from .observed import Mapping, ObservedAddresses
+from .peer_id import PeerId
+from .relay import RelayLimits
+
+AGENT = "testbed-traversal/0.1"
+_STAGGER = 0.25  # RFC 8305: between the starts of parallel dials
+_PUSH_DELAY = 0.1
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """What a node does.  Times are seconds.
+
+    `allow_private` treats private and loopback addresses like public ones: for tests on
+    one machine.  `relay` makes the node a relay, `autonat_server` lets others ask it.
+    `autonat_interval` 0 leaves probing to `probe_reachability`.
+    """
+
+    identity: PrivateKey = field(default_factory=PrivateKey.generate)
+    agent: str = AGENT
+    limits: HostLimits = field(default_factory=HostLimits)
+    upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
+    relay: RelayLimits | None = None
+    autonat_server: bool = False
+    autonat: AutonatOptions = field(default_factory=AutonatOptions)
+    autonat_boot_delay: float = 15.0
+    autonat_interval: float = 90.0
+    v1_threshold: int = 4
+    v2_threshold: int = 3
+    activation_threshold: int = 4
+    punch_threshold: int = 1
+    allow_private: bool = False
+
+
+class Node:
+    """A libp2p node.
+
+    async with Node(NodeOptions()) as node:
+        await node.listen("/ip4/0.0.0.0/tcp/4001")
+        connection = await node.dial("/ip4/.../p2p/<relay>/p2p-circuit/p2p/<peer>")
+        stream = await node.open_stream(connection.peer, ["/echo/1"])
+    """
+
+    def __init__(self, options: NodeOptions | None = None) -> None:
+        self.options = options = options or NodeOptions()
+        self.host = Host(options.identity, options.limits)
+        self.observed = ObservedAddresses(options.activation_threshold, options.punch_threshold)
+        self.identify = identify_service.IdentifyService(
+            self.host, options.agent, self.observed, self.addresses
+        )
+        self.relays = RelayClient(self.host)
+        self.upgrades = UpgradeService(
+            self.host,
+            self.identify,
+            replace(options.upgrade, allow_private=options.allow_private),
+            self.punch_addresses,
+        )
+        self.autonat = AutonatClient(
+            self.host, self.identify, self.candidates,
+            v1_threshold=options.v1_threshold, v2_threshold=options.v2_threshold,
+        )  # fmt: skip
+        if options.relay is not None:
+            RelayServer(self.host, options.relay, self._relay_addresses)
+        if options.autonat_server:
+            autonat = replace(options.autonat, allow_private=options.allow_private)
+            AutonatServer(self.host, autonat)
+        self.host.set_handler(ping.PROTOCOL, ping.serve)
+        for hooks in (
+            self.identify.changed_hooks, self.relays.changed_hooks, self.autonat.changed_hooks
+        ):  # fmt: skip
+            hooks.append(self._reconsider)
+        self._advertised: tuple[Multiaddr, ...] = ()
+        self._push: asyncio.Task[None] | None = None
+        self._probing = False
+
+    @property
+    def peer(self) -> PeerId:
+        """Our own id."""
+        return self.host.peer
+
+    # Life.
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def listen(self, address: Multiaddr | str) -> Multiaddr:
+        """Open a TCP or QUIC socket; returns the address with its port.
+
+        Raises AddressError, OSError.
+        """
+        bound = await self.host.listen(_address(address))
+        self._reconsider()
+        if not self._probing and self.options.autonat_interval:
+            self._probing = True
+            delay, interval = self.options.autonat_boot_delay, self.options.autonat_interval
+            self.host.spawn(self.autonat.run(delay, interval))
+        return bound
+
+    async def close(self) -> None:
+        """Close everything; `events` ends."""
+        await self.host.close()
+
+    def events(self, *, history: bool = True) -> AsyncIterator[Event]:
+        """What happens, in order; with `history` also what happened before."""
+        return self.host.events(history=history)
+
+    # Connections.
+
+    async def dial(
+        self, *addresses: Multiaddr | str, peer: PeerId | None = None, timeout: float | None = None
+    ) -> Connection:
+        """The ladder: a connection that is there, then direct addresses, then relays.
+
+        The addresses must name one peer, or `peer` does.  The result may be relayed; the
+        other side then leads the upgrade, and `wait_direct` waits for it.
+        Raises DialError (of the last address tried), AddressError.
+        """
+        parsed = [_address(a) for a in addresses]
+        peer = _only_peer(parsed, peer)
+        if peer is not None and (existing := self.host.connections_to(peer)):
+            return existing[0]
+        limit = timeout or self.options.limits.dial_timeout
+        direct = [a for a in parsed if not a.is_relayed]
+        failure: DialError | None = None
+        if direct:
+            try:
+                return await self._race(direct, peer, limit)
+            except DialError as error:
+                failure = error
+        for address in (a for a in parsed if a.is_relayed):
+            try:
+                return await self._dial_relayed(address, peer, limit)
+            except DialError as error:
+                failure = error
+        raise failure or AddressError("nothing to dial")
+
+    async def wait_direct(self, peer: PeerId, timeout: float) -> Connection:
+        """A direct connection to the peer, by whatever way.  Raises DeadlineError."""
+        return await self.host.wait_connection(peer, timeout, direct=True)
+
+    async def open_stream(self, peer: PeerId, protocols: Sequence[str]) -> Stream:
+        """A stream on the best connection to a connected peer.
+
+        Raises ConnectionClosedError when there is none, NegotiationError.
+        """
+        connections = self.host.connections_to(peer)
+        if not connections:
+            raise ConnectionClosedError(f"not connected to {peer}")
+        return await self.host.open_stream(connections[0], protocols)
+
+    def set_handler(self, protocol: str, handler: Handler) -> None:
+        """Serve a protocol: `await handler(stream, connection)`."""
+        self.host.set_handler(protocol, handler)
+
+    async def ping(self, peer: PeerId) -> float:
+        """Round trip in seconds on the best connection.  Raises DeadlineError."""
+        connections = self.host.connections_to(peer)
+        if not connections:
+            raise ConnectionClosedError(f"not connected to {peer}")
+        return await ping.ping(self.host, connections[0])
+
+    async def reserve(self, relay: Multiaddr | str) -> Held:
+        """Hold a reservation with a relay, refreshed until `close`.
+
+        Raises DialError, RelayRefusedError, ProtocolError.
+        """
+        address = _address(relay)
+        connection = await self.dial(address)
+        await self.identify.wait(connection)
+        return await self.relays.reserve(connection, address)
+
+    # Addresses and reachability.
+
+    def listening(self) -> tuple[Multiaddr, ...]:
+        """Where our sockets are."""
+        return self.host.transports.listening
+
+    def candidates(self) -> tuple[Multiaddr, ...]:
+        """Direct addresses that may be reachable, good enough to be tested."""
+        found = (*self.listening(), *self.observed.addresses(self.options.activation_threshold))
+        found = (*found, *self.observed.punchable)
+        return tuple(dict.fromkeys(a for a in found if self._presentable(a)))
+
+    def direct_addresses(self) -> tuple[Multiaddr, ...]:
+        """Direct addresses that we advertise."""
+        verdicts = self.autonat.address_verdicts
+        observed = [a for a in self.observed.advertised if not self._proven_private(a)]
+        observed += [a for a, verdict in verdicts.items() if verdict is Reachability.PUBLIC]
+        found = [a for a in (*self.listening(), *observed) if not _loopback(a) or self._lonely]
+        return tuple(dict.fromkeys(found))
+
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """All that we advertise, circuits included."""
+        return (*self.direct_addresses(), *self.relays.addresses)
+
+    def punch_addresses(self) -> tuple[Multiaddr, ...]:
+        """What CONNECT of DCUtR carries: observed addresses, and public ones of our own."""
+        found = (*self.observed.punchable, *self.listening())
+        return tuple(dict.fromkeys(a for a in found if self._presentable(a)))
+
+    def mapping(self, transport: str) -> Mapping:
+        """Our NAT's mapping behaviour for `tcp` or `quic-v1`, as observed."""
+        return self.observed.mapping(transport)
+
+    async def probe_reachability(self) -> tuple[Reachability, dict[Multiaddr, Reachability]]:
+        """Ask all connected AutoNAT servers now: verdict on the node, and on each address."""
+        await self.autonat.probe()
+        return self.autonat.node_verdict, dict(self.autonat.address_verdicts)
+
+    # Private.
+
+    def _relay_addresses(self) -> tuple[Multiaddr, ...]:
+        """What a reservation lists: public addresses, or all where there is none."""
+        direct = self.direct_addresses()
+        return tuple(a for a in direct if self._presentable(a)) or direct
+
+    @property
+    def _lonely(self) -> bool:
+        return all(_loopback(a) for a in self.listening())
+
+    def _presentable(self, address: Multiaddr) -> bool:
+        return self.options.allow_private or address.is_public
+
+    def _proven_private(self, address: Multiaddr) -> bool:
+        return self.autonat.address_verdicts.get(address) is Reachability.PRIVATE
+
+    async def _race(
+        self, addresses: list[Multiaddr], peer: PeerId | None, timeout: float
+    ) -> Connection:
+        """Start one dial each quarter second; the first connection wins."""
+        work = [
+            self.host.spawn(self._dial_step(a, peer, timeout, index * _STAGGER))
+            for index, a in enumerate(addresses)
+        ]
+        failure: DialError | None = None
+        try:
+            for finished in asyncio.as_completed(work):
+                outcome = await finished
+                if isinstance(outcome, Connection):
+                    return outcome
+                failure = outcome
+        finally:
+            for task in work:
+                task.cancel()
+        raise failure or DialError(addresses, DialFailure.UNREACHABLE, "no address")
+
+    async def _dial_step(
+        self, address: Multiaddr, peer: PeerId | None, timeout: float, delay: float
+    ) -> Connection | DialError:
+        await asyncio.sleep(delay)
+        self.host.emit(DialStarted(address, "direct"))
+        try:
+            return await self.host.dial_direct(address.without_peer(), peer, timeout)
+        except DialError as error:
+            self.host.emit(DialFailed(address, "direct", error.failure, error.reason))
+            return error
+
+    async def _dial_relayed(
+        self, address: Multiaddr, peer: PeerId | None, timeout: float
+    ) -> Connection:
+        if peer is None:
+            raise AddressError(f"{address} does not say which peer is behind the relay")
+        self.host.emit(DialStarted(address, "relayed"))
+        try:
+            through = await self.dial(address.relay(), timeout=timeout)
+            if through.relayed:
+                raise DialError(address, DialFailure.UNSUPPORTED, "a relay behind a relay")
+            await self.identify.wait(through, timeout)
+            return await self.relays.dial(through, peer, timeout)
+        except DialError as error:
+            self.host.emit(DialFailed(address, "relayed", error.failure, error.reason))
+            raise
+
+    def _reconsider(self) -> None:
+        """Something about our addresses may have changed: tell the user and the peers."""
+        addresses = self.addresses()
+        if addresses == self._advertised or self.host.closing:
+            return
+        self._advertised = addresses
+        self.host.emit(AddressesChanged(addresses))
+        if self._push is None or self._push.done():
+            self._push = self.host.spawn(self._push_soon())
+
+    async def _push_soon(self) -> None:
+        told: tuple[Multiaddr, ...] | None = None
+        while told != self._advertised:
+            await asyncio.sleep(_PUSH_DELAY)  # several changes at once make one push
+            told = self._advertised
+            with contextlib.suppress(ConnectionClosedError):
+                await self.identify.push()
+
+
+def _address(value: Multiaddr | str) -> Multiaddr:
+    return Multiaddr.parse(value) if isinstance(value, str) else value
+
+
+def _only_peer(addresses: list[Multiaddr], peer: PeerId | None) -> PeerId | None:
+    named = {a.peer_id for a in addresses if a.peer_id is not None} | ({peer} if peer else set())
+    if len(named) > 1:
+        raise AddressError("the addresses name more than one peer")
+    return next(iter(named), None)
+
+
+def _loopback(address: Multiaddr) -> bool:
+    return address.ip is not None and address.ip.is_loopback

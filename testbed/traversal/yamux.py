@@ -1,0 +1,362 @@
+"""Yamux 1.0: many streams over one byte stream.  Sans-io: bytes and time in, bytes and events out.
+
+Limits: a stream's unread bytes never exceed `window`; inbound streams never exceed
+`max_inbound`; a peer that overruns a window is cut off with a typed error.
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from .errors import ConnectionClosedError, LimitError, ProtocolError, StreamResetError
+
+PROTOCOL = "/yamux/1.0.0"
+INITIAL_WINDOW = 256 * 1024
+MAX_DATA = 64 * 1024
+_HEADER = struct.Struct("!BBHII")
+_SYN, _ACK, _FIN, _RST = 1, 2, 4, 8
+_MAX_WINDOW = 2**32 - 1
+
+
+class _Type(IntEnum):
+    DATA = 0
+    WINDOW_UPDATE = 1
+    PING = 2
+    GO_AWAY = 3
+
+
+class GoAwayCode(IntEnum):
+    """Why a session ends."""
+
+    NORMAL = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+
+
+@dataclass(frozen=True)
+class StreamOpened:
+    """The remote opened a stream."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True)
+class DataReceived:
+    """Bytes arrived; call `consume` when the user took them."""
+
+    stream_id: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class WriteClosed:
+    """The remote will write no more on this stream."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True)
+class StreamReset:
+    """The remote reset the stream."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True)
+class WindowOpened:
+    """The stream can be written again."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True)
+class PingAnswered:
+    """Round trip in seconds."""
+
+    rtt: float
+
+
+@dataclass(frozen=True)
+class GoneAway:
+    """The remote accepts no more streams."""
+
+    code: int
+
+
+Event = (
+    StreamOpened | DataReceived | WriteClosed | StreamReset | WindowOpened | PingAnswered | GoneAway
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes, counts and seconds."""
+
+    window: int = INITIAL_WINDOW
+    max_inbound: int = 256
+    max_outbound: int = 1024
+    keepalive: float = 30.0
+    keepalive_timeout: float = 15.0
+
+
+class _Frame(NamedTuple):
+    flags: int
+    stream_id: int
+    length: int
+    data: bytes
+    now: float
+
+
+@dataclass
+class _Stream:
+    inbound: bool
+    send_window: int = INITIAL_WINDOW
+    receive_window: int = INITIAL_WINDOW  # what the remote may still send
+    consumed: int = 0  # taken by the user and not yet given back as window
+    pending_flags: int = 0
+    local_closed: bool = False
+    remote_closed: bool = False
+
+
+@dataclass
+class _Keepalive:
+    next_at: float
+    sent_at: float | None = None
+    opaque: int = field(default=0)
+
+
+class Session:
+    """One side of a Yamux session."""
+
+    def __init__(self, *, client: bool, now: float, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._streams: dict[int, _Stream] = {}
+        self._next_id = 1 if client else 2
+        self._remote_parity = 0 if client else 1
+        self._highest_remote = 0
+        self._in = bytearray()
+        self._out = bytearray()
+        self._keepalive = _Keepalive(now + self.limits.keepalive)
+        self.closed: str | None = None
+        self._handlers: dict[int, Callable[[_Frame], list[Event]]] = {
+            _Type.DATA: self._on_data,
+            _Type.WINDOW_UPDATE: self._on_window_update,
+            _Type.PING: self._on_ping,
+            _Type.GO_AWAY: self._on_go_away,
+        }
+
+    # What the user does.
+
+    def open_stream(self) -> int:
+        """A new stream's id; its SYN travels at once.  Raises LimitError, ConnectionClosedError."""
+        if self.closed is not None:
+            raise ConnectionClosedError(f"yamux session: {self.closed}")
+        if sum(not s.inbound for s in self._streams.values()) >= self.limits.max_outbound:
+            raise LimitError(f"{self.limits.max_outbound} outbound streams are open")
+        stream_id = self._next_id
+        self._next_id += 2
+        self._streams[stream_id] = _Stream(inbound=False, pending_flags=_SYN)
+        self._grow_window(stream_id)
+        return stream_id
+
+    def send(self, stream_id: int, data: bytes | memoryview) -> int:
+        """Queue as much as the window allows; returns how many bytes that was."""
+        stream = self._writable(stream_id)
+        accepted = min(len(data), stream.send_window, MAX_DATA)
+        if accepted:
+            stream.send_window -= accepted
+            self._frame(_Type.DATA, self._flags(stream), stream_id, accepted)
+            self._out += data[:accepted]
+        return accepted
+
+    def consume(self, stream_id: int, count: int) -> None:
+        """The user took `count` bytes: give window back once half of it is due."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.remote_closed:
+            return
+        stream.consumed += count
+        if stream.consumed >= self.limits.window // 2:
+            self._frame(_Type.WINDOW_UPDATE, self._flags(stream), stream_id, stream.consumed)
+            stream.receive_window += stream.consumed
+            stream.consumed = 0
+
+    def close_write(self, stream_id: int) -> None:
+        """Half-close; a second call does nothing."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.local_closed:
+            self._frame(_Type.DATA, self._flags(stream) | _FIN, stream_id, 0)
+            stream.local_closed = True
+            self._forget_if_done(stream_id)
+
+    def reset(self, stream_id: int) -> None:
+        """Drop the stream now; an unknown one is already gone."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            self._frame(_Type.WINDOW_UPDATE, self._flags(stream) | _RST, stream_id, 0)
+
+    def go_away(self, code: GoAwayCode = GoAwayCode.NORMAL) -> None:
+        """Say that the session ends."""
+        if self.closed is None:
+            self.closed = f"we went away ({code.name})"
+            self._frame(_Type.GO_AWAY, 0, 0, code)
+
+    def data_to_send(self) -> bytes:
+        """Bytes to write; each is returned once."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait in `data_to_send`."""
+        return len(self._out)
+
+    # Time.
+
+    @property
+    def next_timer(self) -> float:
+        """When `tick` wants to be called."""
+        keepalive = self._keepalive
+        if keepalive.sent_at is not None:
+            return keepalive.sent_at + self.limits.keepalive_timeout
+        return keepalive.next_at
+
+    def tick(self, now: float) -> None:
+        """Send a keepalive when due.  Raises ConnectionClosedError when one went unanswered."""
+        if now < self.next_timer:
+            return
+        keepalive = self._keepalive
+        if keepalive.sent_at is not None:
+            raise ConnectionClosedError("yamux: the remote did not answer a keepalive")
+        keepalive.opaque = (keepalive.opaque + 1) & 0xFFFF_FFFF
+        keepalive.sent_at = now
+        self._frame(_Type.PING, _SYN, 0, keepalive.opaque)
+
+    # What the remote does.
+
+    def receive_data(self, data: bytes, now: float) -> list[Event]:
+        """Feed received bytes.  After a ProtocolError the session must be dropped."""
+        self._in += data
+        events: list[Event] = []
+        offset = 0
+        try:
+            while len(self._in) - offset >= _HEADER.size:
+                version, kind, flags, stream_id, length = _HEADER.unpack_from(self._in, offset)
+                self._check_header(version, kind, stream_id, length)
+                end = offset + _HEADER.size + (length if kind == _Type.DATA else 0)
+                if len(self._in) < end:
+                    break
+                payload = bytes(self._in[offset + _HEADER.size : end])
+                offset = end
+                events += self._handlers[kind](_Frame(flags, stream_id, length, payload, now))
+        except ProtocolError:
+            self.go_away(GoAwayCode.PROTOCOL_ERROR)
+            raise
+        del self._in[:offset]
+        return events
+
+    def _check_header(self, version: int, kind: int, stream_id: int, length: int) -> None:
+        """Refuse at once what would only be noticed after buffering a payload."""
+        if version != 0 or kind not in self._handlers:
+            raise ProtocolError("yamux", f"frame of version {version}, type {kind}")
+        if (kind in (_Type.DATA, _Type.WINDOW_UPDATE)) != (stream_id != 0):
+            raise ProtocolError("yamux", f"frame of type {kind} on stream {stream_id}")
+        if kind == _Type.DATA:
+            stream = self._streams.get(stream_id)
+            allowed = stream.receive_window if stream else self.limits.window
+            if length > allowed:
+                raise ProtocolError("yamux", f"{length} bytes where the window is {allowed}")
+
+    def _on_data(self, frame: _Frame) -> list[Event]:
+        events = self._on_stream_flags(frame.flags, frame.stream_id)
+        stream = self._streams.get(frame.stream_id)
+        if stream is None:
+            return events
+        if frame.data:
+            if stream.remote_closed:
+                raise ProtocolError("yamux", f"data after FIN on stream {frame.stream_id}")
+            stream.receive_window -= frame.length
+            events.append(DataReceived(frame.stream_id, frame.data))
+        return events + self._on_fin(frame.flags, frame.stream_id, stream)
+
+    def _on_window_update(self, frame: _Frame) -> list[Event]:
+        events = self._on_stream_flags(frame.flags, frame.stream_id)
+        stream = self._streams.get(frame.stream_id)
+        if stream is None:
+            return events
+        if stream.send_window + frame.length > _MAX_WINDOW:
+            raise ProtocolError("yamux", "window beyond 2**32")
+        stream.send_window += frame.length
+        if frame.length and not stream.local_closed:
+            events.append(WindowOpened(frame.stream_id))
+        return events + self._on_fin(frame.flags, frame.stream_id, stream)
+
+    def _on_stream_flags(self, flags: int, stream_id: int) -> list[Event]:
+        if flags & _RST:
+            known = self._streams.pop(stream_id, None)
+            return [StreamReset(stream_id)] if known else []
+        if not flags & _SYN:
+            return []  # a stream we have reset may still be written to: ignored
+        if stream_id % 2 != self._remote_parity or stream_id <= self._highest_remote:
+            raise ProtocolError("yamux", f"SYN for stream {stream_id}")
+        self._highest_remote = stream_id
+        inbound = sum(s.inbound for s in self._streams.values())
+        if self.closed is not None or inbound >= self.limits.max_inbound:
+            self._frame(_Type.WINDOW_UPDATE, _RST, stream_id, 0)
+            return []
+        self._streams[stream_id] = _Stream(inbound=True, pending_flags=_ACK)
+        self._grow_window(stream_id)
+        return [StreamOpened(stream_id)]
+
+    def _on_fin(self, flags: int, stream_id: int, stream: _Stream) -> list[Event]:
+        if not flags & _FIN or stream.remote_closed:
+            return []
+        stream.remote_closed = True
+        self._forget_if_done(stream_id)
+        return [WriteClosed(stream_id)]
+
+    def _on_ping(self, frame: _Frame) -> list[Event]:
+        if frame.flags & _SYN:
+            self._frame(_Type.PING, _ACK, 0, frame.length)
+            return []
+        keepalive = self._keepalive
+        if keepalive.sent_at is None or frame.length != keepalive.opaque:
+            return []
+        rtt = frame.now - keepalive.sent_at
+        keepalive.sent_at = None
+        keepalive.next_at = frame.now + self.limits.keepalive
+        return [PingAnswered(rtt)]
+
+    def _on_go_away(self, frame: _Frame) -> list[Event]:
+        self.closed = f"the remote went away (code {frame.length})"
+        return [GoneAway(frame.length)]
+
+    # Helpers.
+
+    def _writable(self, stream_id: int) -> _Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise StreamResetError(f"yamux stream {stream_id} is gone")
+        if stream.local_closed:
+            raise StreamResetError(f"yamux stream {stream_id} is closed for writing")
+        return stream
+
+    def _grow_window(self, stream_id: int) -> None:
+        stream = self._streams[stream_id]
+        extra = max(0, self.limits.window - INITIAL_WINDOW)
+        stream.receive_window += extra
+        self._frame(_Type.WINDOW_UPDATE, self._flags(stream), stream_id, extra)
+
+    def _flags(self, stream: _Stream) -> int:
+        flags, stream.pending_flags = stream.pending_flags, 0
+        return flags
+
+    def _forget_if_done(self, stream_id: int) -> None:
+        stream = self._streams[stream_id]
+        if stream.local_closed and stream.remote_closed:
+            del self._streams[stream_id]
+
+    def _frame(self, kind: _Type, flags: int, stream_id: int, length: int) -> None:
+        self._out += _HEADER.pack(0, kind, flags, stream_id, length)

@@ -1,0 +1,76 @@
+"""DCUtR with go-libp2p on one side, each of the two roles, through two real NATs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.backends.base import Lab
+from testbed.backends.namespaces import Namespaces
+from testbed.plan.planner import plan
+
+from .lab import CATALOGUE, OBSERVERS, PORT, Remote, topology
+from .test_interop_go import binary
+
+__all__ = ["binary"]  # the fixture
+BOTH = pytest.mark.parametrize("transport", ["tcp", "udp"])
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(shutil.which("go") is None, reason="no Go toolchain: wire NOT checked"),
+]
+
+
+class Go:
+    """interop/go in a namespace, with hole punching on."""
+
+    def __init__(self, lab: Lab, name: str, transport: str, binary: Path) -> None:
+        ip = lab.plan.address(name)
+        kind = f"tcp/{PORT}" if transport == "tcp" else f"udp/{PORT}/quic-v1"
+        self._process = lab.spawn(name, [str(binary), "-listen", f"/ip4/{ip}/{kind}", "-punch"])
+        self._buffer = b""
+        self.peer: str = self._line()["id"]
+
+    def _line(self) -> dict[str, Any]:
+        while b"\n" not in self._buffer:
+            data = self._process.stdout.read(65536)
+            assert data, self._process.stderr.read()
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
+        self._process.stdin.write((json.dumps({"cmd": cmd, "addr": addr} | words) + "\n").encode())
+        self._process.stdin.flush()
+        answer = self._line()
+        assert "error" not in answer, f"{cmd}: {answer}"
+        return answer
+
+
+@BOTH
+@pytest.mark.parametrize("leader", ["go", "ours"])
+def test_a_punch_with_go_on_the_other_side_succeeds_at_the_first_attempt(
+    leader: str, transport: str, binary: Path
+) -> None:
+    """`leader` is B of the specification: who received the relayed connection."""
+    with Namespaces().start(plan(topology("eim-apdf", "eim-apdf"), CATALOGUE, 0)) as lab:
+        relay = Remote(lab, "relay", transport, {"relay": {}})
+        observers = [Remote(lab, o, transport, {}) for o in OBSERVERS]
+        upgrade = {"upgrade": {"reversal_timeout": 0}}
+        ours, go = Remote(lab, "a", transport, upgrade), Go(lab, "b", transport, binary)
+        for observer in observers:
+            ours.ask("connect", addrs=[observer.address])
+            go.ask("connect", observer.address)
+        if leader == "go":
+            go.ask("connect", relay.address)
+            go.ask("reserve", relay.address)
+            ours.ask("connect", addrs=[f"{relay.address}/p2p-circuit/p2p/{go.peer}"])
+        else:
+            go.ask("connect", ours.ask("reserve", addr=relay.address)[0])
+        ours.ask("wait_direct", peer=go.peer, timeout=25)
+        assert ours.wait_any(10, "Upgraded")["how"] == "punched"
+        assert {e["attempt"] for e in ours.events if e["event"] == "PunchStep"} == {1}
+        assert go.ask("echo", ours.address, bytes=100_000) == {"bytes": 100_000, "equal": True}
+        assert all("/p2p-circuit" not in c for c in go.ask("identify", ours.address)["connections"])
