@@ -24,7 +24,7 @@ from testbed.report.files import document, write_json, write_junit
 from testbed.report.grid import export_svg, render
 from testbed.runner import run_cell
 
-SVG_WIDTH = 132  # columns of the exported picture
+SVG_WIDTH = 84  # columns of the exported picture
 
 
 def one(
