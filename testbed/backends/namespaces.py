@@ -108,13 +108,13 @@ class NamespaceLab:
     def build(self) -> None:
         """Apply the plan; BackendError names the step and node that failed."""
         self._create_nodes()
-        for step in self.plan.steps:
-            self._collect(step)
-        for node in self._nodes.values():
-            node.netlink.send(node.requests)
-            node.requests.clear()
-        self._write_files()
-        self._load_rules()
+        with self._loading_rules():
+            for step in self.plan.steps:
+                self._collect(step)
+            for node in self._nodes.values():
+                node.netlink.send(node.requests)
+                node.requests.clear()
+            self._write_files()
         self._set_sysctls()
         self._await_carriers()
         if WireBench.NODE in self._nodes:
@@ -217,8 +217,13 @@ class NamespaceLab:
             (files / "resolv.conf").write_text(step.resolv)
             self._nodes[step.node].files = files
 
-    def _load_rules(self) -> None:
-        """All loaders run at once, each in its node; none outlives a failure."""
+    @contextmanager
+    def _loading_rules(self) -> Iterator[None]:
+        """All loaders run at once, each in its node, while the wires are laid.
+
+        The rules name interfaces, which need not be there yet: no packet ever meets
+        a router without its rules.  No loader outlives a failure.
+        """
         with ExitStack() as loaders:
             running = []
             for step in self.plan.of(LoadRules):
@@ -230,6 +235,7 @@ class NamespaceLab:
                 with contextlib.suppress(BrokenPipeError):  # its exit code says more
                     loader.stdin.write(step.text.encode())
                     loader.stdin.close()
+            yield
             for step, loader in running:
                 _finish(step, loader)
 
