@@ -15,6 +15,7 @@ from typing import Any
 from testbed.errors import UsageError
 from testbed.nat.load import load
 from testbed.nat.profile import Profile
+from testbed.peers.adapter import adapter
 from testbed.topology.model import Topology
 from testbed.topology.presets import preset
 
@@ -39,7 +40,7 @@ class Cell:
     def pair(self) -> str:
         """What is the same for all repetitions: ``ice/full-cone--symmetric``."""
         suffix = "" if self.mode == "punch" else f".{self.mode}"
-        place = "" if self.topology == "two-homes" else f"{self.topology}/"
+        place = "" if self.topology == adapter(self.peer).topology else f"{self.topology}/"
         late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
         return f"{place}{self.peer}/{'--'.join(self.profiles)}{suffix}{late}"
 

@@ -229,7 +229,9 @@ def run(
     peer: Annotated[str, typer.Option(help="The stack: punch-udp, punch-tcp, ice, ...")] = "ice",
     a: ProfileA = "linux-home",
     b: ProfileB = "linux-home",
-    topology: Annotated[str, typer.Option(help="A preset.")] = "two-homes",
+    topology: Annotated[
+        str | None, typer.Option(help="A preset; the peer's own if none is named.")
+    ] = None,
     mode: Annotated[str, typer.Option(help="punch, plain_dial, silent, relay_only.")] = "punch",
     skew: Annotated[float, typer.Option(help="The listener starts later, ms.")] = 0.0,
     seed: Seed = 0,
@@ -248,7 +250,7 @@ def matrix(
     profiles: Annotated[
         str, typer.Option(help="classic, nine, default, all, or names with commas.")
     ] = "default",
-    peers: Annotated[str, typer.Option(help="Stacks with commas, or all.")] = "all",
+    peers: Annotated[str, typer.Option(help="Stacks with commas, default, or all.")] = "default",
     select: Annotated[
         list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
     ] = None,

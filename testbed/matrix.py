@@ -21,6 +21,7 @@ CLASSIC = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 DEFAULT = (*CLASSIC, "linux-home", "naive-linux", "carrier-grade", "udp-blocked")
 NINE = tuple(f"{m}-{f}" for m in ("eim", "adm", "apdm") for f in ("eif", "adf", "apdf"))
 SETS: Mapping[str, tuple[str, ...]] = {"classic": CLASSIC, "default": DEFAULT, "nine": NINE}
+DEFAULT_PEERS = ("punch-udp", "punch-tcp", "ice")  # what a minute is enough for
 CELL_DEADLINE = 90.0  # seconds; every wait inside has its own, this ends what has none
 TRIES = 3  # of a cell that this machine was too busy for
 
@@ -60,15 +61,15 @@ class Selection:
         for peer in self.peers:
             for a in self.dialers:
                 for b in self.listeners:
-                    yield Cell(peer, (a, b))
+                    yield Cell(peer, (a, b), adapter(peer).topology)
 
     def _controls(self) -> Iterator[Cell]:
         """The plain dial to each NAT, and nobody punching: what must fail, fails."""
         for name in self.peers:
-            relays = adapter(name).mechanism == "ice"
-            for mode in ("relay_only",) if relays else ("plain_dial", "silent"):
+            stack = adapter(name)
+            for mode in ("relay_only",) if stack.relays else ("plain_dial", "silent"):
                 for profile in dict.fromkeys(self.listeners):
-                    yield Cell(name, (profile, profile), mode=mode)
+                    yield Cell(name, (profile, profile), stack.topology, mode)
 
     def _wanted(self, cell: Cell) -> bool:
         return not self.patterns or any(fnmatchcase(cell.pair, p) for p in self.patterns)

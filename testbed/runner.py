@@ -32,6 +32,11 @@ from testbed.verdict.wire import read_path
 # beyond the first figure may explain a difference; beyond the second it measures itself.
 LATE_MS = 10.0
 TOO_LATE_MS = 200.0
+RELAY_ONLY = {
+    "ice": "ice_relay_only",
+    "dcutr_tcp": "dcutr_off",
+    "dcutr_quic": "dcutr_quic_off",
+}
 _MODES = {"relay_only": Mode.PUNCH}
 
 
@@ -95,7 +100,7 @@ def _mechanism(stack: Adapter, mode: str) -> Mechanism:
         case "plain_dial":
             return Mechanism(f"plain_dial_{stack.transport}")
         case "relay_only":
-            return Mechanism.ICE_RELAY_ONLY
+            return Mechanism(RELAY_ONLY[stack.mechanism])
         case _:
             return Mechanism.NO_PUNCH
 

@@ -15,7 +15,7 @@ from testbed.backends.namespaces import Namespaces
 from testbed.cell import MODES, Cell, load_cell
 from testbed.errors import UsageError
 from testbed.facts import facts
-from testbed.matrix import SETS, TRIES, Row, Selection, run_matrix, summarize
+from testbed.matrix import DEFAULT_PEERS, SETS, TRIES, Row, Selection, run_matrix, summarize
 from testbed.nat.certify import Certificate, certified
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
@@ -23,6 +23,7 @@ from testbed.peers.adapter import ADAPTERS, adapter
 from testbed.report.files import document, write_json, write_junit
 from testbed.report.grid import export_svg, render
 from testbed.runner import run_cell
+from testbed.topology.presets import TWO_SIDED
 
 SVG_WIDTH = 84  # columns of the exported picture
 
@@ -30,7 +31,7 @@ SVG_WIDTH = 84  # columns of the exported picture
 def one(
     peer: str,
     profiles: tuple[str, str | None],
-    topology: str,
+    topology: str | None,
     mode: str,
     skew: float,
     seed: int,
@@ -44,9 +45,9 @@ def one(
     if replay is not None:
         cell, used = load_cell(replay)
     else:
-        names = tuple(name for name in profiles if name)
-        names = names if topology in ("two-homes", "carrier") else names[:1]
-        cell = Cell(peer, names, topology, mode, seed=seed, skew_ms=skew)
+        place = topology or adapter(peer).topology
+        names = tuple(name for name in profiles if name)[: 2 if place in TWO_SIDED else 1]
+        cell = Cell(peer, names, place, mode, seed=seed, skew_ms=skew)
         used = {r.profile: find(r.profile) for r in cell.build().routers}
     adapter(cell.peer).warm()
     versions = facts()
@@ -83,7 +84,8 @@ class Request:
 def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | None) -> int:
     """Run a matrix; the exit code."""
     used = _profiles(request.profiles)
-    peers = list(ADAPTERS) if request.peers == "all" else request.peers.split(",")
+    chosen = {"all": tuple(ADAPTERS), "default": DEFAULT_PEERS}
+    peers = chosen.get(request.peers) or request.peers.split(",")
     selection = Selection(
         dialers=list(used),
         listeners=list(used),

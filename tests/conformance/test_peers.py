@@ -106,13 +106,15 @@ def configure(lab: Lab, node: str, adapter: Adapter, role: Role, options: Option
         password=config.password,
     )
     return Configure(
-        version=1,
+        version=2,
         role=role,
         transport=Transport(adapter.transport),
         local_address=lab.plan.address(node),
         port=PUNCH_PORT,
         stun=Endpoint(address=server, port=PORT) if "stun" in adapter.needs else None,
         turn=turn if "turn" in adapter.needs else None,
+        relays=(),
+        observers=(),
         session=SESSION,
         seed=7,
         options=options,
