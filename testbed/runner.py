@@ -26,6 +26,7 @@ from testbed.plan.planner import plan
 from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
+from testbed.verdict.sanity import denied, never_sent, undelayed
 from testbed.verdict.wire import read_path
 
 # A punch is decided by who comes first, on a way of 20 ms.  Lateness of the harness
@@ -38,6 +39,13 @@ RELAY_ONLY = {
     "dcutr_quic": "dcutr_quic_off",
 }
 _MODES = {"relay_only": Mode.PUNCH}
+# Who must be seen to send, for an attempt to be one.
+_SENDERS = {
+    "punch": (DIALER, LISTENER),
+    "relay_only": (),
+    "plain_dial": (DIALER,),
+    "silent": (),
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ def run_cell(
         run = _effects(cell, profiles, backend, folder, number)
         result = _judged(cell, run, expected, folder)
     except (TestbedError, OSError) as error:
-        if isinstance(error, TestbedError) and error.exit_code is Exit.USAGE:
+        if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
         result = Result(cell, inconclusive(expected, str(error)), folder)
     result = replace(result, seconds=time.monotonic() - started)
@@ -189,14 +197,19 @@ def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result
     packets = read(run.recording.path)
     lateness = {"a link's frame": run.frames_late_ms}
     lateness |= _late_starts(cell, packets, run.account.start_ns)
-    reading = read_path(packets, run.plan, DIALER, LISTENER, run.account.window)
+    account, peers = run.account, (DIALER, LISTENER)
+    reading = read_path(packets, run.plan, *peers, account.window)
+    faults = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
+    faults += never_sent(packets, run.plan, _SENDERS[cell.mode], SERVER, account.start_ns)
+    crossed = denied(packets, run.plan, *peers, account.start_ns) if not account.window else None
     late = [
         f"{what} was {ms:.0f} ms late: this machine is too busy for so many cells"
         for what, ms in lateness.items()
         if ms > LATE_MS
     ]
-    lost = [*run.faults, *(late if max(lateness.values()) > TOO_LATE_MS else [])]
-    verdict = judge(reading, expected, run.account.claims, faults=lost, doubts=late)
+    if max(lateness.values()) > TOO_LATE_MS:
+        faults += late
+    verdict = judge(reading, expected, account.claims, faults=faults, doubts=late, denied=crossed)
     return Result(
         cell,
         verdict,
