@@ -273,5 +273,20 @@ def matrix(
     raise typer.Exit(many(request, as_json=as_json, junit=junit, svg=svg))
 
 
+@app.command()
+def autonat(
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    jobs: Jobs = DEFAULT_JOBS,
+    as_json: AsJson = False,
+) -> None:
+    """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
+    from testbed.commands.autonat import autonat as run_autonat
+
+    if bool(profiles) == every:
+        raise UsageError("name profiles, or say --all")
+    raise typer.Exit(run_autonat(profiles or [], jobs, as_json))
+
+
 if __name__ == "__main__":
     main()
