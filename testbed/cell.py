@@ -21,7 +21,8 @@ from testbed.topology.presets import preset
 
 DIALER, LISTENER, SERVER = "a", "b", "server"
 MODES = ("punch", "plain_dial", "silent", "relay_only")
-FORMAT = 1
+FORMAT = 2
+RESULTS = ("result.json", "events.jsonl", "capture.pcapng", "plan.txt")
 
 
 @dataclass(frozen=True)
@@ -69,26 +70,37 @@ class Cell:
         return preset(self.topology, *self.profiles)
 
 
-def save_cell(cell: Cell, profiles: Mapping[str, Profile], folder: Path, facts: Any) -> None:
-    """Write what is needed to run ``cell`` again; ``facts``: versions and the like."""
+def save_cell(
+    cell: Cell, profiles: Mapping[str, Profile], folder: Path, number: int, facts: Any
+) -> None:
+    """Write what is needed to run ``cell`` again, and take away what an earlier run left.
+
+    ``number`` is the lab's, from which its addresses follow; ``facts``: versions and
+    the like.
+    """
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
     kept = folder / "profiles"
     kept.mkdir(parents=True, exist_ok=True)
     for router in cell.build().routers:
         path = profiles[router.profile].path
         if path is not None:
             shutil.copy(path, kept / path.name)
-    text = json.dumps({"format": FORMAT, "cell": asdict(cell), "facts": facts}, indent=2)
-    (folder / "cell.json").write_text(text + "\n")
+    value = {"format": FORMAT, "cell": asdict(cell), "number": number, "facts": facts}
+    (folder / "cell.json").write_text(json.dumps(value, indent=2) + "\n")
 
 
-def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile]]:
-    """The cell of a folder and the profiles it was run with; UsageError naming the file."""
+def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
+    """The cell of a folder, the profiles it was run with, and the lab's number.
+
+    UsageError naming the file.
+    """
     file = folder / "cell.json"
     try:
         data = json.loads(file.read_text())
         if data["format"] != FORMAT:
             raise UsageError(f"{file}: format {data['format']}, this version reads {FORMAT}")
-        fields = data["cell"]
+        fields, number = data["cell"], int(data["number"])
         cell = Cell(**(fields | {"profiles": tuple(fields["profiles"])}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
@@ -96,4 +108,4 @@ def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile]]:
             remedy="name a folder that `testbed run` or `testbed matrix` has written",
         ) from error
     loaded = [load(path) for path in sorted((folder / "profiles").glob("*.toml"))]
-    return cell, {profile.name: profile for profile in loaded}
+    return cell, {profile.name: profile for profile in loaded}, number

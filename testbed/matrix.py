@@ -2,7 +2,7 @@
 
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 
 from testbed.backends.base import Backend
 from testbed.cell import Cell
-from testbed.errors import Exit, UsageError
+from testbed.errors import Exit, UnfitError, UsageError
 from testbed.forked import forked
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import adapter
@@ -97,17 +97,22 @@ def run_matrix(
     gc.freeze()  # what the forks share stays shared
     work = partial(_work, profiles=profiles, backend=backend, out=out, facts=facts)
     rows: dict[str, Row] = {}
+    earlier: dict[str, list[Row]] = {cell.name: [] for cell in cells}
     todo = list(cells)
     for tries in range(1, TRIES + 1):
         late = []
-        tasks = [partial(work, cell) for cell in todo]
+        tasks = [partial(work, cell, tries) for cell in todo]
         for index, output, seconds in forked(tasks, jobs, CELL_DEADLINE):
             cell = todo[index]
             row = _row(cell, output, seconds, out)
+            if "unfit" in row:  # no cell can do better on this machine
+                message, remedy = row["unfit"]
+                raise UnfitError(message, remedy=remedy)
             if row.pop("late", False) and tries < TRIES:
                 late.append(cell)
+                earlier[cell.name].append({k: row[k] for k in ("measured", "reason", "folder")})
                 continue
-            rows[cell.name] = row | {"tries": tries}
+            rows[cell.name] = row | {"earlier_tries": earlier[cell.name]}
             progress(rows[cell.name], len(rows), len(cells))
         todo, jobs = late, max(1, jobs // 2)
     return [rows[cell.name] for cell in cells]
@@ -115,6 +120,7 @@ def run_matrix(
 
 def _work(
     cell: Cell,
+    tries: int,
     slot: int,
     *,
     profiles: Mapping[str, Profile],
@@ -123,10 +129,12 @@ def _work(
     facts: Any,
 ) -> bytes:
     """One cell, in a fork: its row as JSON."""
-    folder = out / "cells" / cell.name
+    folder = out / "cells" / cell.name / (f"try-{tries}" if tries > 1 else "")
     try:
         result = run_cell(cell, profiles, backend, folder, number=slot, facts=facts)
         row = result.to_json() | {"late": result.late}
+    except UnfitError as error:
+        row = _broken(cell, str(error), out) | {"unfit": [error.message, error.remedy]}
     except Exception as error:  # a harness that crashes has measured nothing
         row = _broken(cell, f"{type(error).__name__}: {error}", out)
     return json.dumps(row).encode()
@@ -167,6 +175,8 @@ class Summary:
     failed: int
     inconclusive: int
     mixed: tuple[str, ...]  # pairs whose repetitions differ
+    retried: int = 0  # cells that this machine was at first too busy for
+    certified: bool = True  # every NAT was measured to be what it declares
 
     @property
     def exit_code(self) -> Exit:
@@ -177,7 +187,7 @@ class Summary:
         return Exit.AGREED
 
 
-def summarize(rows: Iterable[Row]) -> Summary:
+def summarize(rows: Sequence[Row], *, certified: bool = True) -> Summary:
     """Counts, and the pairs that are not of one mind."""
     outcomes: dict[str, set[str | None]] = {}
     counts = {"pass": 0, "fail": 0, "inconclusive": 0}
@@ -187,5 +197,11 @@ def summarize(rows: Iterable[Row]) -> Summary:
             outcomes.setdefault(row["pair"], set()).add(row["measured"])
     mixed = tuple(pair for pair, seen in outcomes.items() if len(seen) > 1)
     return Summary(
-        sum(counts.values()), counts["pass"], counts["fail"], counts["inconclusive"], mixed
+        sum(counts.values()),
+        counts["pass"],
+        counts["fail"],
+        counts["inconclusive"],
+        mixed,
+        sum(bool(row.get("earlier_tries")) for row in rows),
+        certified,
     )

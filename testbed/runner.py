@@ -134,7 +134,7 @@ def run_cell(
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}", remedy="choose another --out") from error
     try:
-        save_cell(cell, profiles, folder, facts)
+        save_cell(cell, profiles, folder, number, facts)
         run = _effects(cell, profiles, backend, folder, number)
         result = _judged(cell, run, expected, folder)
     except (TestbedError, OSError) as error:

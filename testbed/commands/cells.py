@@ -1,6 +1,8 @@
 """`testbed run` and `testbed matrix`."""
 
+import fcntl
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -42,22 +44,29 @@ def one(
     """Run one cell; the exit code."""
     if mode not in MODES:
         raise UsageError(f"unknown mode {mode!r}", remedy=f"one of: {', '.join(MODES)}")
+    number = 0
     if replay is not None:
-        cell, used = load_cell(replay)
+        cell, used, number = load_cell(replay)
+        recorded = (replay / "plan.txt").read_text() if (replay / "plan.txt").exists() else ""
     else:
         place = topology or adapter(peer).topology
         names = tuple(name for name in profiles if name)[: 2 if place in TWO_SIDED else 1]
         cell = Cell(peer, names, place, mode, seed=seed, skew_ms=skew)
         used = {r.profile: find(r.profile) for r in cell.build().routers}
+        recorded = ""
     adapter(cell.peer).warm()
     versions = facts()
-    sandbox.enter()
+    held = _hold(out)
+    sandbox.enter(out)
     for _ in range(TRIES):
-        result = run_cell(cell, used, Namespaces(), out, facts=versions)
+        result = run_cell(cell, used, Namespaces(), out, number=number, facts=versions)
         if not result.late:
             break
+    if recorded and recorded != (out / "plan.txt").read_text():
+        print("testbed: the lab differs from the recorded one, see plan.txt", file=sys.stderr)
+    os.close(held)
     row = result.to_json()
-    summary = summarize([row])
+    summary = summarize([row], certified=False)
     if as_json:
         print(json.dumps(row, indent=2))
     else:
@@ -84,23 +93,13 @@ class Request:
 def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | None) -> int:
     """Run a matrix; the exit code."""
     used = _profiles(request.profiles)
-    chosen = {"all": tuple(ADAPTERS), "default": DEFAULT_PEERS}
-    peers = chosen.get(request.peers) or request.peers.split(",")
-    selection = Selection(
-        dialers=list(used),
-        listeners=list(used),
-        peers=[adapter(peer).name for peer in peers],
-        repeat=request.repeat,
-        seed=request.seed,
-        controls=request.controls,
-        patterns=request.patterns,
-    )
-    cells = selection.cells()
+    cells = _selection(request, used).cells()
     versions = facts()
-    sandbox.enter()
+    held = _hold(request.out)
+    sandbox.enter(request.out, *(path for path in (junit, svg) if path))
     started = time.monotonic()
     errors = Console(stderr=True)
-    refused = _refused(used, errors, request.jobs) if request.certify else {}
+    refused = _refused(used, errors) if request.certify else {}
     with _Reporter(errors, len(cells)) as reporter:
         rows = run_matrix(
             cells,
@@ -112,7 +111,7 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
             progress=reporter.report,
         )
     rows = [_distrust(row, refused) for row in rows]
-    summary = summarize(rows)
+    summary = summarize(rows, certified=request.certify)
     value = document(rows, summary, versions)
     write_json(request.out / "results.json", value)
     if junit is not None:
@@ -121,6 +120,7 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
     if svg is not None:
         picture = render(rows, summary, seconds, SVG_WIDTH)
         svg.write_text(export_svg(picture, "testbed matrix", SVG_WIDTH))
+    os.close(held)
     if as_json:
         print(json.dumps(value, indent=2))
     else:
@@ -128,6 +128,38 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
         console.print(render(rows, summary, seconds, console.width))
         print(f"results: {request.out / 'results.json'}; packets: {request.out / 'cells'}")
     return int(summary.exit_code)
+
+
+def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
+    chosen = {"all": tuple(ADAPTERS), "default": DEFAULT_PEERS}
+    peers = chosen.get(request.peers) or request.peers.split(",")
+    return Selection(
+        dialers=list(used),
+        listeners=list(used),
+        peers=list(dict.fromkeys(adapter(peer).name for peer in peers)),
+        repeat=request.repeat,
+        seed=request.seed,
+        controls=request.controls,
+        patterns=request.patterns,
+    )
+
+
+def _hold(out: Path) -> int:
+    """Keep the folder for this run alone: two in one would mix their packets.
+
+    The lock is on the folder itself and gone with the process; gives its descriptor.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"{out}: another run writes there", remedy="choose another --out"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{out}: {error.strerror}", remedy="choose another --out") from error
+    return held
 
 
 def _profiles(words: str) -> dict[str, Profile]:
@@ -139,11 +171,10 @@ def _profiles(words: str) -> dict[str, Profile]:
     return {profile.name: profile for profile in named(names)}
 
 
-def _refused(
-    profiles: Mapping[str, Profile], console: Console, jobs: int
-) -> dict[str, Certificate]:
+def _refused(profiles: Mapping[str, Profile], console: Console) -> dict[str, Certificate]:
     """Certify what is used; gives those that are not what they declare."""
-    certificates = certified(list(profiles.values()), jobs=jobs)
+    console.print(f"certifying {len(profiles)} NATs")
+    certificates = certified(list(profiles.values()))
     bad = {name: c for name, c in certificates.items() if c.verdict.lower() != "pass"}
     console.print(f"{len(certificates) - len(bad)} of {len(certificates)} NATs certified")
     for name in bad:

@@ -21,6 +21,8 @@ def document(rows: Sequence[Row], summary: Summary, facts: Mapping[str, str]) ->
         "failed": summary.failed,
         "inconclusive": summary.inconclusive,
         "mixed": list(summary.mixed),
+        "retried": summary.retried,
+        "certified": summary.certified,
         "exit_code": int(summary.exit_code),
         "cells": list(rows),
     }

@@ -118,6 +118,10 @@ def _last_line(summary: Summary, seconds: float) -> Text:
         text.append(f", {summary.failed} differ", style="bold red")
     if summary.inconclusive:
         text.append(f", {summary.inconclusive} inconclusive", style="bold magenta")
+    if summary.retried:
+        text.append(f", {summary.retried} tried again (machine too busy)", style="magenta")
+    if not summary.certified:
+        text.append(", NATs not certified", style="magenta")
     text.append(f", {seconds:.0f} s", style="dim")
     return text
 

@@ -77,9 +77,9 @@ def test_an_early_packet_spoils_the_mapping_of_a_naive_router_alone(tmp_path: Pa
 def test_a_cells_folder_is_enough_to_run_it_again(tmp_path: Path) -> None:
     cell = Cell("punch-udp", ("restricted-cone", "symmetric"), seed=11)
     first = ran(cell, tmp_path / "first")
-    again, profiles = load_cell(tmp_path / "first")
+    again, profiles, number = load_cell(tmp_path / "first")
     assert again == cell
-    second = run_cell(again, profiles, Namespaces(), tmp_path / "second")
+    second = run_cell(again, profiles, Namespaces(), tmp_path / "second", number=number)
     assert second.verdict.measured is first.verdict.measured
     names = {path.name for path in (tmp_path / "first").iterdir()}
     assert names >= {"cell.json", "plan.txt", "result.json", "events.jsonl", "capture.pcapng"}

@@ -79,7 +79,7 @@ def test_without_nft_the_remedy_is_its_package(tmp_path: Path) -> None:
         check=False,
         env={"PATH": str(tools), "PYTHONPATH": ":".join(sys.path)},
     )
-    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.returncode == 4, done.stdout + done.stderr
     assert "apt-get install nftables" in done.stdout + done.stderr
 
 
