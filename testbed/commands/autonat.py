@@ -87,9 +87,10 @@ def table(measured: Sequence[Row]) -> Table:
         title="AutoNAT behind every NAT",
         caption="\n".join(f"{number} {note}" for note, number in notes.items()),
         title_justify="left", caption_justify="left", title_style="bold", box=SIMPLE,
+        padding=(0, 1, 0, 0),
     )  # fmt: skip
     for column in ("profile", "", "stranger", "v1", "v2", "", "notes"):
-        shown.add_column(column, no_wrap=column == "profile")
+        shown.add_column(column, no_wrap=True)
     for row in measured:
         marks = " ".join(notes[note] for note in _notes(row))
         shown.add_row(row.profile, row.protocol.value, *_cells(row), _mark(row), marks)

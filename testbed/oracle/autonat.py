@@ -142,7 +142,7 @@ class _Experiment:
     def _ask_v1(self, observed: dict[Endpoint, Endpoint], asked: Sequence[Endpoint]) -> NodeVerdict:
         """Each server dials what it is asked about and what it observes itself."""
         votes = [
-            any([self._dial(server.address, one) for one in dict.fromkeys([*asked, own])])
+            any(self._dial(server.address, one) for one in dict.fromkeys([*asked, own]))
             for server, own in observed.items()
         ]
         reached = _verdict(votes, self.rules.v1_votes)
@@ -171,9 +171,7 @@ class _Experiment:
                 "the server's own address had opened the filter; a stranger is kept out"
             )
         if outcome.v1 is NodeVerdict.PRIVATE and outcome.reachable:
-            notes.append(
-                "protocol error (v1): the servers do not dial the address where a stranger gets in"
-            )
+            notes.append("protocol error (v1): the servers do not get in where a stranger does")
         if (True, AddressVerdict.UNREACHABLE) in v2:
             notes.append("protocol error (v2): the servers do not get in where a stranger does")
         if outcome.v1 is NodeVerdict.UNKNOWN:
