@@ -17,7 +17,7 @@ from testbed.capture.recorder import record
 from testbed.cell import DIALER, LISTENER, SERVER, Cell, save_cell
 from testbed.errors import Exit, TestbedError, UsageError
 from testbed.nat.profile import Profile
-from testbed.oracle.predict import Mechanism, Prediction, predict
+from testbed.oracle.predict import Mechanism, Outcome, Prediction, predict
 from testbed.peers.adapter import Adapter, adapter
 from testbed.peers.contract import Mode, encode
 from testbed.plan.describe import describe
@@ -27,6 +27,7 @@ from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
 from testbed.verdict.sanity import denied, never_sent, undelayed
+from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
 
 # A punch is decided by who comes first, on a way of 20 ms.  Lateness of the harness
@@ -209,7 +210,15 @@ def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result
     ]
     if max(lateness.values()) > TOO_LATE_MS:
         faults += late
-    verdict = judge(reading, expected, account.claims, faults=faults, doubts=late, denied=crossed)
+    verdict = judge(
+        reading,
+        expected,
+        account.claims,
+        faults=faults,
+        doubts=late,
+        denied=crossed,
+        violations=_violations(cell, packets, run, reading.outcome),
+    )
     return Result(
         cell,
         verdict,
@@ -219,6 +228,17 @@ def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result
         packets=len(packets),
         late=bool(late) and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
     )
+
+
+def _violations(cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome) -> list[str]:
+    """How the upgrade of a relayed connection broke its protocol."""
+    if not adapter(cell.peer).mechanism.startswith("dcutr"):
+        return []
+    if cell.mode == "relay_only":
+        return check_relayed(packets, run.plan, DIALER, LISTENER)
+    if outcome is Outcome.DIRECT:
+        return check_upgrade(packets, run.plan, run.account.events, DIALER, LISTENER)
+    return []
 
 
 def _late_starts(cell: Cell, packets: list[Packet], start_ns: int | None) -> dict[str, float]:

@@ -181,8 +181,8 @@ class TraversalPeer:
         if isinstance(event, said.PunchStep):
             self._attempts = max(self._attempts, event.attempt)
             self._step(event, StepName(event.step), event.attempt)
-        elif isinstance(event, said.RelayLeft):
-            self._step(event, StepName.RELAY_LEFT, self._attempts)
+        elif isinstance(event, said.ConnectionClosed) and event.relayed:
+            self._step(event, StepName.RELAY_LEFT, self._attempts)  # by whichever side
         elif isinstance(event, said.UpgradeFailed):
             self._emit(Stayed(at=self._monotonic(event), reason=event.reason[:1000]))
         elif isinstance(event, said.Upgraded):

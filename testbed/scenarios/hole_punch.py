@@ -7,7 +7,7 @@ believes nothing of what the peers say afterwards.
 import random
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from testbed.backends.base import Lab
@@ -31,6 +31,8 @@ from testbed.peers.contract import (
     Options,
     Role,
     Stayed,
+    Step,
+    StepName,
     Transport,
     TurnServer,
     Upgraded,
@@ -47,6 +49,7 @@ SETTLE = 0.05  # seconds after the echo in which its last packets are still capt
 GATHERING = 20.0
 CONNECTING = 15.0
 UPGRADING = 12.0
+LEAVING = 3.0
 ECHOING = 10.0
 CLOSING = 5.0
 
@@ -185,6 +188,15 @@ class _Attempting:
         end = listener.wait(kinds, time.monotonic() + UPGRADING)
         if isinstance(end, Upgraded):
             dialer.wait(kinds, time.monotonic() + UPGRADING)
+            self._await_leaving()
+
+    def _await_leaving(self) -> None:
+        """Until both closed the relayed connection; who does not is found out by the verdict."""
+        deadline = time.monotonic() + LEAVING
+        with suppress(PeerError):
+            for client in self.both:
+                while not any(_left(event) for event in client.events):
+                    client.wait((Step,), deadline)
 
     def _echo(self, dialer: PeerClient) -> None:
         start = time.time_ns()
@@ -195,6 +207,10 @@ class _Attempting:
 
     def _wait(self, kinds: tuple[type[Event], ...], seconds: float) -> list[Event]:
         return wait_all(self.both, kinds, time.monotonic() + seconds)
+
+
+def _left(event: Event) -> bool:
+    return isinstance(event, Step) and event.name is StepName.RELAY_LEFT
 
 
 def _claim(client: PeerClient) -> Claim:

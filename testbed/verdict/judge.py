@@ -14,6 +14,7 @@ def judge(
     faults: Sequence[str] = (),
     doubts: Sequence[str] = (),
     denied: tuple[str, tuple[int, ...]] | None = None,
+    violations: Sequence[str] = (),
 ) -> Verdict:
     """The verdict of one cell.
 
@@ -22,7 +23,8 @@ def judge(
     cannot make a wrong result look right, but may explain one that differs, so a
     difference is then INCONCLUSIVE, too.  A peer's claim that the wire denies fails
     the cell: whoever reports such a connection to its user reports what is not there.
-    So does ``denied``, a connection on the wire that no peer admits.
+    So does ``denied``, a connection on the wire that no peer admits, and any of
+    ``violations``, the ways in which the stack broke its protocol.
     """
     findings = tuple(
         f"{claim.node} claims {claim.outcome}, the wire shows {reading.outcome} ({claim.words})"
@@ -31,6 +33,7 @@ def judge(
     )
     if denied is not None:
         findings = (*findings, f"{denied[0]} (packets {denied[1][0]} and {denied[1][1]})")
+    findings = (*findings, *violations)
     agrees = reading.outcome is prediction.outcome and not findings
     troubles = [*faults, *(() if agrees else doubts)]
     if troubles:
