@@ -180,7 +180,7 @@ def _relayed_first(wire: _Wire, a: _Side, b: _Side) -> list[str]:
         there = target.relayed_at()
         if there > first.time_ns:
             found.append(f"{first} came before {target.node}'s relayed connection")
-        if not wire.carried(source, target, there - 2 * SLACK_NS, there + SLACK_NS):
+        if not wire.carried(source, target, there - SLACK_NS, there):
             found.append(
                 f"no payload of {source.node} reached {target.node} through {wire.relay} "
                 "when the relayed connection was made"
