@@ -146,6 +146,12 @@ def test_a_peer_that_says_direct_while_relayed_fails_the_cell() -> None:
     assert "a claims direct, the wire shows relayed" in verdict.findings[0]
 
 
+def test_a_stack_that_broke_its_protocol_fails_the_cell_though_the_outcome_agrees() -> None:
+    verdict = judge(READING, DIRECT, [CLAIM], violations=["the relay was not left"])
+    assert verdict.judgement is Judgement.FAIL
+    assert verdict.findings == ("the relay was not left",)
+
+
 def test_a_measurement_that_differs_from_the_prediction_fails_and_says_both() -> None:
     verdict = judge(replace(READING, outcome=Outcome.NONE), DIRECT, [])
     assert verdict.judgement is Judgement.FAIL
