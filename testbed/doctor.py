@@ -1,6 +1,6 @@
 """Is this machine fit?  Each check tries the thing itself, in a throwaway sandbox.
 
-`checks` gives what was found as data, with the remedy; `render` makes it a table.
+`checks` gives what was found as data; `render` and `remedies` make it readable.
 """
 
 import os
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from testbed.errors import Exit
@@ -112,16 +113,19 @@ def exit_code(found: Sequence[Check]) -> Exit:
 
 
 def render(found: Sequence[Check]) -> Table:
-    """A table for a terminal, remedies beneath what they remedy."""
+    """A table for a terminal; what is too wide for it is folded."""
     table = Table(box=None, pad_edge=False)
     for title in ("", "what", "found", "needed for"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     marks = {True: "[green]ok[/]", False: "[red]MISSING[/]", None: "[yellow]-[/]"}
     for check in found:
-        table.add_row(marks[check.ok], check.name, check.found, check.needed_for)
-        if check.remedy and not check.ok:
-            table.add_row("", "", f"[bold]remedy:[/] {check.remedy}", "")
+        table.add_row(marks[check.ok], check.name, escape(check.found), check.needed_for)
     return table
+
+
+def remedies(found: Sequence[Check]) -> list[str]:
+    """Lines to print beneath the table, each whole: what to do about what is missing."""
+    return [f"{check.name}: {check.remedy}" for check in found if check.remedy and not check.ok]
 
 
 def _python(machine: Machine) -> Check:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from testbed.backends import sandbox
 from testbed.backends.namespaces import Namespaces
-from testbed.cell import MODES, Cell, load_cell
+from testbed.cell import MODES, Cell, load_cell, require_sane
 from testbed.errors import UsageError
 from testbed.facts import facts
 from testbed.matrix import DEFAULT_PEERS, SETS, TRIES, Row, Selection, run_matrix, summarize
@@ -22,7 +22,7 @@ from testbed.nat.certify import Certificate, certified
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import ADAPTERS, adapter
-from testbed.report.files import document, write_json, write_junit
+from testbed.report.files import document, require_writable, write_json, write_junit, write_text
 from testbed.report.grid import export_svg, render
 from testbed.runner import run_cell
 from testbed.topology.presets import TWO_SIDED
@@ -52,11 +52,13 @@ def one(
         place = topology or adapter(peer).topology
         names = tuple(name for name in profiles if name)[: 2 if place in TWO_SIDED else 1]
         cell = Cell(peer, names, place, mode, seed=seed, skew_ms=skew)
+        require_sane(cell)
         used = {r.profile: find(r.profile) for r in cell.build().routers}
         recorded = ""
     adapter(cell.peer).warm()
     versions = facts()
     held = _hold(out)
+    require_writable(out / "result.json")
     sandbox.enter(out)
     for _ in range(TRIES):
         result = run_cell(cell, used, Namespaces(), out, number=number, facts=versions)
@@ -96,6 +98,7 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
     cells = _selection(request, used).cells()
     versions = facts()
     held = _hold(request.out)
+    require_writable(request.out / "results.json", junit, svg)
     sandbox.enter(request.out, *(path for path in (junit, svg) if path))
     started = time.monotonic()
     errors = Console(stderr=True)
@@ -119,7 +122,7 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
     seconds = time.monotonic() - started
     if svg is not None:
         picture = render(rows, summary, seconds, SVG_WIDTH)
-        svg.write_text(export_svg(picture, "testbed matrix", SVG_WIDTH))
+        write_text(svg, export_svg(picture, "testbed matrix", SVG_WIDTH))
     os.close(held)
     if as_json:
         print(json.dumps(value, indent=2))

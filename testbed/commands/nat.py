@@ -21,6 +21,7 @@ from testbed.nat.prober import probe as measure
 from testbed.plan.model import Engine, LoadRules, Plan, SetSysctls, Step
 from testbed.plan.planner import FORWARDING, plan
 from testbed.report.certificates import markdown, table
+from testbed.report.files import require_writable, write_text
 from testbed.topology.presets import probe_bench
 
 _ENGINES = {".nft": Engine.NFTABLES, ".rules": Engine.IPTABLES}
@@ -83,6 +84,7 @@ def _say(value: object) -> str:
 def certify(names: Sequence[str], jobs: int, document: Path | None, as_json: bool) -> int:
     """Certify profiles (none named: all); the exit code."""
     profiles = named(names) if names else list(catalogue().values())
+    require_writable(document)
     sandbox.enter()
     errors = Console(stderr=True)
     done = 0
@@ -95,7 +97,7 @@ def certify(names: Sequence[str], jobs: int, document: Path | None, as_json: boo
 
     certificates = certify_all(profiles, jobs, progress)
     if document is not None:
-        document.write_text(markdown(certificates, {p.name: p for p in profiles}))
+        write_text(document, markdown(certificates, {p.name: p for p in profiles}))
     if as_json:
         print(json.dumps([certificate.to_json() for certificate in certificates], indent=2))
     else:

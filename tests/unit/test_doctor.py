@@ -170,10 +170,22 @@ def test_a_tool_that_is_absent_is_not_blamed_twice():
     assert trials._attempt("nft rules", absent, "NAT", "").ok is None
 
 
-def test_the_table_shows_each_remedy():
-    console = Console(width=120, file=io.StringIO())
-    console.print(doctor.render(checks(lacking("nft"))))
-    assert "apt-get install nftables" in console.file.getvalue()
+def test_the_table_folds_what_is_too_wide_and_cuts_nothing():
+    console = Console(width=40, file=io.StringIO())
+    long = Check("nft rules", False, f"refused: [red]{'x' * 50}", "", "NAT")
+    console.print(doctor.render([long]))
+    assert console.file.getvalue().count("x") == 50
+    assert "[red]" in "".join(console.file.getvalue().split())
+    assert "…" not in console.file.getvalue()
+
+
+def test_each_remedy_is_a_line_of_its_own():
+    absent = checks(lacking("nft", "tshark"))
+    assert doctor.remedies(absent) == [
+        "nft: apt-get install nftables",
+        "tshark: apt-get install tshark",
+    ]
+    assert doctor.remedies(checks(machine())) == []
 
 
 def test_checks_are_json():
