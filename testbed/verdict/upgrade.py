@@ -49,9 +49,14 @@ def check_upgrade(
     wire = _Wire(packets, relay, frozenset(plan.addresses[relay]))
     found = _relayed_first(wire, a, b)
     if upgraded.how is How.PUNCHED:
-        found += [*_signalled(wire, a, b), *_crossed(wire, a, b), *_client(wire, a, b)]
+        since = min(side.step(StepName.PUNCHING) or 0 for side in (a, b)) - SLACK_NS
+        found += [
+            *_signalled(wire, a, b),
+            *_crossed(wire, a, b, since),
+            *_client(wire, a, b, since),
+        ]
     else:
-        found += _client(wire, b, a)
+        found += _client(wire, b, a, 0)
     return [*found, *_left(wire, a, b)]
 
 
@@ -220,9 +225,8 @@ def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[str]:
     return found
 
 
-def _crossed(wire: _Wire, a: _Side, b: _Side) -> list[str]:
+def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[str]:
     """Each NAT had let its own peer's packet out before the other's came in."""
-    since = min(side.step(StepName.PUNCHING) or 0 for side in (a, b)) - SLACK_NS
     found = []
     for side, other in ((a, b), (b, a)):
         vantage = f"{side.router}:wan" if side.router else f"{side.node}:eth0"
@@ -235,8 +239,11 @@ def _crossed(wire: _Wire, a: _Side, b: _Side) -> list[str]:
     return found
 
 
-def _client(wire: _Wire, client: _Side, server: _Side) -> list[str]:
-    """The security handshake's first message is the client's."""
+def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[str]:
+    """The security handshake's first message is the client's.
+
+    What was before ``since`` belongs to dials that failed.
+    """
     upgraded = client.last(Upgraded)
     if upgraded is None:
         return [f"{client.node} does not say by which addresses it is connected"]
@@ -244,7 +251,8 @@ def _client(wire: _Wire, client: _Side, server: _Side) -> list[str]:
     here = [
         p
         for p in sorted((*wire.sent(client, server), *wire.got(client, server)), key=_time)
-        if {(str(e.address), e.port) for e in (p.source, p.destination)} == ends
+        if p.time_ns >= since
+        and {(str(e.address), e.port) for e in (p.source, p.destination)} == ends
     ]
     mine, theirs = ([p for p in here if p.outgoing is out] for out in (True, False))
     if here and here[0].protocol == "tcp":

@@ -280,6 +280,15 @@ def test_both_sides_as_quic_clients_are_found() -> None:
     assert any("b sent a QUIC Initial of its own" in s for s in story.check())
 
 
+@BOTH
+def test_the_first_bytes_of_an_earlier_dial_that_failed_say_nothing_of_the_client(
+    protocol: str,
+) -> None:
+    story = punched(protocol)
+    story.direct(150, "b", HEADER + NOISE[1] if protocol == "tcp" else initial(b"reversal", b"b"))
+    assert story.check() == []
+
+
 def test_a_direct_payload_before_the_relayed_connection_is_found() -> None:
     story = punched()
     story.direct(5, "b", b"too early")
