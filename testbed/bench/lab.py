@@ -1,19 +1,11 @@
-"""`make bench`: what the lab costs, beside references, in one run, as ratios.
+"""What the lab costs, beside references: up and down, growth, forwarding, the matrix."""
 
-Timings of a shared machine mean little alone; a ratio to something that everybody
-knows, measured in the same minute, means something.
-"""
-
-import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +13,7 @@ from socket import AF_INET, AF_PACKET, SOCK_DGRAM, SOCK_RAW
 
 from testbed.backends import kernel, sandbox
 from testbed.backends.namespaces import NamespaceLab, Namespaces
+from testbed.bench.table import Results, median_ms, say
 from testbed.capture.recorder import record
 from testbed.errors import TestbedError
 from testbed.matrix import NINE, Selection, run_matrix, summarize
@@ -30,37 +23,17 @@ from testbed.plan.planner import FORWARDING, plan
 from testbed.topology.model import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.topology.presets import BARE, two_homes
 
-ROUNDS = 15
 FLOOD_SECONDS = 1.5
 _SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's mininet is a package of the system's Python
 
 
-def main() -> int:
-    """Run every benchmark; 0 when the lab is within its two promised ratios."""
-    sandbox.enter()
-    print(f"{'what':58} {'figure':>14}  note")
-    results: dict[str, float] = {}
+def measure(results: Results) -> bool:
+    """Every benchmark of the lab; True when it is within its two promised ratios."""
     kept = _up_and_down(results)
     _cost_per_node(results)
     _forwarding(results)
     _matrix(results)
-    Path("out").mkdir(exist_ok=True)
-    Path("out/bench.json").write_text(json.dumps(results, indent=2) + "\n")
-    return 0 if kept else 1
-
-
-def _say(results: dict[str, float], what: str, figure: float, unit: str, note: str = "") -> None:
-    results[what] = figure
-    print(f"{what:58} {figure:>9.2f} {unit:4}  {note}", flush=True)
-
-
-def _median_ms(action: Callable[[], None], rounds: int = ROUNDS) -> float:
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        action()
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times)
+    return kept
 
 
 # The five-node lab with two NATs
@@ -73,38 +46,38 @@ def _five_nodes() -> Plan:
     return plan(replace(whole, hosts=without_server), catalogue())
 
 
-def _up_and_down(results: dict[str, float]) -> bool:
+def _up_and_down(results: Results) -> bool:
     steps = _five_nodes()
 
     def ours() -> None:
         with Namespaces().start(steps):
             pass
 
-    mine = _median_ms(ours)
-    _say(results, "lab of 5 nodes and 2 NATs, up and down", mine, "ms", "this testbed")
+    mine = median_ms(ours)
+    say(results, "lab of 5 nodes and 2 NATs, up and down", mine, "ms", "this testbed")
     _compare_with_docker(results, mine)  # before its socket is hidden
     _hide_run()
-    batch = _median_ms(lambda: _ip_batch(steps))
-    _say(results, "same, `ip -batch` and the same rule loads", batch, "ms")
+    batch = median_ms(lambda: _ip_batch(steps))
+    say(results, "same, `ip -batch` and the same rule loads", batch, "ms")
     kept = mine <= 2 * batch
-    _say(results, "  testbed / ip -batch", mine / batch, "x", "promised: at most 2")
+    say(results, "  testbed / ip -batch", mine / batch, "x", "promised: at most 2")
     net = _mininet(steps)
     if net is None:
         print("  mininet is not installed: apt-get install mininet")
     else:
-        _say(results, "same, Debian's mininet and the same rule loads", net, "ms")
-        _say(results, "  mininet / testbed", net / mine, "x", "promised: at least 5")
+        say(results, "same, Debian's mininet and the same rule loads", net, "ms")
+        say(results, "  mininet / testbed", net / mine, "x", "promised: at least 5")
         kept = kept and net >= 5 * mine
     return kept
 
 
-def _compare_with_docker(results: dict[str, float], mine: float) -> None:
+def _compare_with_docker(results: Results, mine: float) -> None:
     if shutil.which("docker") is None or _quiet(["docker", "info"]):
         print("  no Docker engine runs here: not compared")
         return
     engine = _docker()
-    _say(results, "same in Docker, 5 containers, 4 networks, no rules", engine, "ms")
-    _say(results, "  Docker / testbed", engine / mine, "x")
+    say(results, "same in Docker, 5 containers, 4 networks, no rules", engine, "ms")
+    say(results, "  Docker / testbed", engine / mine, "x")
 
 
 def _quiet(command: list[str]) -> int:
@@ -144,7 +117,7 @@ def _docker() -> float:
         _output(["docker", "network", "rm", *networks])
 
     try:
-        return _median_ms(once, 3)
+        return median_ms(once, 3)
     finally:
         _quiet(["docker", "rm", "-f", *names])
         _quiet(["docker", "network", "rm", *networks])
@@ -220,7 +193,7 @@ def _mininet(steps: Plan) -> float | None:
 # Growth
 
 
-def _cost_per_node(results: dict[str, float]) -> None:
+def _cost_per_node(results: Results) -> None:
     for count in (10, 100, 500):
         steps = plan(_many(count), catalogue())
 
@@ -229,8 +202,8 @@ def _cost_per_node(results: dict[str, float]) -> None:
                 pass
 
         once()  # encodes the messages: a matrix makes the same labs again and again
-        total = _median_ms(once, 3)
-        _say(results, f"lab of {count} nodes, per node", total / count, "ms", f"{total:.0f} ms")
+        total = median_ms(once, 3)
+        say(results, f"lab of {count} nodes, per node", total / count, "ms", f"{total:.0f} ms")
 
 
 def _many(count: int) -> Topology:
@@ -250,7 +223,7 @@ def _many(count: int) -> Topology:
 # Forwarding
 
 
-def _forwarding(results: dict[str, float]) -> None:
+def _forwarding(results: Results) -> None:
     steps = plan(two_homes("port-restricted", "symmetric", link=BARE), catalogue())
     plain = replace(
         steps,
@@ -273,10 +246,10 @@ def _forwarding(results: dict[str, float]) -> None:
         ) as recorder:
             captured = _flood(lab)
         dropped = sum(count.dropped for count in recorder.recording.counts)
-    _say(results, "datagrams a second, plain routing", routed / 1e3, "k")
-    _say(results, "datagrams a second, NAT", natted / 1e3, "k", f"{natted / routed:.2f} of routing")
+    say(results, "datagrams a second, plain routing", routed / 1e3, "k")
+    say(results, "datagrams a second, NAT", natted / 1e3, "k", f"{natted / routed:.2f} of routing")
     note = f"{captured / routed:.2f} of routing, {dropped} lost by the capture"
-    _say(results, "datagrams a second, NAT and capture", captured / 1e3, "k", note)
+    say(results, "datagrams a second, NAT and capture", captured / 1e3, "k", note)
 
 
 def _flood(lab: NamespaceLab) -> float:
@@ -312,7 +285,7 @@ def _drain(sink: object) -> int:
 # The matrix
 
 
-def _matrix(results: dict[str, float]) -> None:
+def _matrix(results: Results) -> None:
     profiles = {profile.name: profile for profile in named(NINE)}
     for peer in ("punch-udp", "ice"):
         cells = Selection(NINE, NINE, [peer], controls=False).cells()
@@ -330,13 +303,9 @@ def _matrix(results: dict[str, float]) -> None:
             seconds = time.monotonic() - start
         summary = summarize(rows)
         note = f"{summary.passed} of {summary.total} as predicted"
-        _say(results, f"matrix of 81 cells, {peer}", seconds, "s", note)
+        say(results, f"matrix of 81 cells, {peer}", seconds, "s", note)
 
 
 def _hide_run() -> None:
     """`ip netns` keeps names under /run: give it a /run of its own."""
     kernel.mount("testbed", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

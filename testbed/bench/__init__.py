@@ -1,0 +1,1 @@
+"""`python -m testbed.bench [lab|traversal ...]`: figures beside references, in one run."""
