@@ -17,12 +17,19 @@ from testbed.nat.load import catalogue, named
 from testbed.nat.profile import Profile
 from testbed.oracle.autonat import Prediction, Reachability, predict
 from testbed.scenarios.reachability import Measured, bench, measure
-from testbed.scenarios.sweep import sweep
+from testbed.scenarios.sweep import Outcome, sweep
+
+TOO_LATE = 0.5  # seconds
+TRIES = 3
 
 
 @dataclass(frozen=True)
 class Row:
-    """One transport behind one profile; ``measured`` is None when ``error`` kept it from being."""
+    """One transport behind one profile; ``measured`` is None when ``error`` kept it from being.
+
+    A machine too busy casts a doubt: it leaves an agreement alone, and makes a
+    difference inconclusive.
+    """
 
     profile: str
     protocol: Protocol
@@ -34,8 +41,17 @@ class Row:
     def exit_code(self) -> Exit:
         if self.measured is None:
             return Exit.INCONCLUSIVE
-        agrees = self.measured.outcome == self.predicted.outcome
-        return Exit.AGREED if agrees else Exit.DIFFERS
+        if self.measured.outcome == self.predicted.outcome:
+            return Exit.AGREED
+        return Exit.INCONCLUSIVE if self.measured.late > TOO_LATE else Exit.DIFFERS
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self.measured is None:
+            return (self.error,)
+        if self.exit_code is Exit.INCONCLUSIVE:
+            return (f"a node was {self.measured.late:.1f} s late: this machine is too busy",)
+        return self.predicted.notes
 
     def to_json(self) -> dict[str, Any]:
         found = self.measured
@@ -46,25 +62,41 @@ class Row:
             "measured": None if found is None else _plain(found.outcome),
             "predicted": _plain(self.predicted.outcome),
             "addresses": [] if found is None else [str(one.address) for one in found.addresses],
-            "notes": list(self.predicted.notes),
-            "error": self.error,
+            "notes": list(self.notes),
         }
 
 
 def rows(profiles: Sequence[Profile], jobs: int) -> list[Row]:
-    """Measure every profile, in the given order; inside a sandbox."""
-    found: dict[tuple[str, Protocol], Row] = {}
-    for profile, outcome in sweep(profiles, bench, measure, jobs):
-        by_protocol = {one.protocol: one for one in outcome.result or ()}
-        for protocol in Protocol:
-            found[profile.name, protocol] = Row(
-                profile.name,
-                protocol,
-                predict(profile.behaviour, protocol),
-                by_protocol.get(protocol),
-                outcome.error,
-            )
-    return [found[profile.name, protocol] for profile in profiles for protocol in Protocol]
+    """Measure every profile, in the given order; inside a sandbox.
+
+    Inconclusive ones are tried again at the end, with fewer at a time.
+    """
+    found: dict[str, list[Row]] = {}
+    todo = list(profiles)
+    for _ in range(TRIES):
+        for profile, outcome in sweep(todo, bench, measure, jobs):
+            found[profile.name] = _rows(profile, outcome)
+        todo = [p for p in todo if any(_inconclusive(row) for row in found[p.name])]
+        jobs = max(1, jobs // 4)
+    return [row for profile in profiles for row in found[profile.name]]
+
+
+def _rows(profile: Profile, outcome: Outcome[tuple[Measured, ...]]) -> list[Row]:
+    by_protocol = {one.protocol: one for one in outcome.result or ()}
+    return [
+        Row(
+            profile.name,
+            protocol,
+            predict(profile.behaviour, protocol),
+            by_protocol.get(protocol),
+            outcome.error,
+        )
+        for protocol in Protocol
+    ]
+
+
+def _inconclusive(row: Row) -> bool:
+    return row.exit_code is Exit.INCONCLUSIVE
 
 
 def autonat(names: Sequence[str], jobs: int, as_json: bool) -> int:
@@ -92,17 +124,13 @@ def table(measured: Sequence[Row]) -> Table:
     for column in ("profile", "", "stranger", "v1", "v2", "", "notes"):
         shown.add_column(column, no_wrap=True)
     for row in measured:
-        marks = " ".join(notes[note] for note in _notes(row))
+        marks = " ".join(notes[note] for note in row.notes)
         shown.add_row(row.profile, row.protocol.value, *_cells(row), _mark(row), marks)
     return shown
 
 
 def _all_notes(measured: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(note for row in measured for note in _notes(row)))
-
-
-def _notes(row: Row) -> tuple[str, ...]:
-    return (row.error,) if row.error else row.predicted.notes
+    return list(dict.fromkeys(note for row in measured for note in row.notes))
 
 
 def _cells(row: Row) -> list[str]:

@@ -25,10 +25,11 @@ from testbed.traversal import DialError, Multiaddr, Node, NodeOptions
 from testbed.traversal.aio.autonat_server import AutonatOptions
 from testbed.traversal.autonat_v1 import Reachability
 
-DIAL_BACK = 3.0  # seconds a server waits before it says that it could not reach us
-DIAL = 4.0  # seconds for the client's connection to a server
-PATIENCE = 30.0  # seconds for an answer of a node's process
+DIAL_BACK = 5.0  # seconds until a server says that it could not reach us
+DIAL = 10.0  # seconds for the client's connection to a server
+PATIENCE = 60.0  # seconds for an answer of a node's process
 CLIENT = "a"
+_BEAT = 0.1  # seconds between two looks at the clock
 
 Change = Callable[[Node], None]
 
@@ -64,8 +65,23 @@ async def _commands() -> AsyncIterator[dict[str, Any]]:
         yield json.loads(line)
 
 
+class _Watch:
+    """By how many seconds this process was late at worst: its machine is as busy as that."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._task = asyncio.get_running_loop().create_task(self._run())  # it ends with the loop
+
+    async def _run(self) -> None:
+        while True:
+            due = time.monotonic() + _BEAT
+            await asyncio.sleep(_BEAT)
+            self.worst = max(self.worst, time.monotonic() - due)
+
+
 async def _observe(ip: str, change: Change) -> int:
     """An AutoNAT server that listens on both transports."""
+    watch = _Watch()
     options = NodeOptions(
         autonat_server=True, autonat_interval=0, autonat=AutonatOptions(dial_timeout=DIAL_BACK)
     )
@@ -77,12 +93,13 @@ async def _observe(ip: str, change: Change) -> int:
             addresses[protocol.value] = str(bound.with_peer(node.peer))
         _say(addresses)
         async for _ in _commands():
-            pass
+            _say(watch.worst)
     return 0
 
 
 async def _ask(ip: str) -> int:
     """The node under test: one for each transport, since version 1 judges whole nodes."""
+    watch = _Watch()
     async with AsyncExitStack() as stack:
         nodes = {}
         for protocol in Protocol:
@@ -91,7 +108,10 @@ async def _ask(ip: str) -> int:
             nodes[protocol.value] = node
         _say(sorted(nodes))
         async for command in _commands():
-            work = _connect_all if command.pop("do") == "connect" else _probe
+            if (task := command.pop("do")) == "lateness":
+                _say(watch.worst)
+                continue
+            work = _connect_all if task == "connect" else _probe
             answers = await asyncio.gather(*(work(n, command.get(t)) for t, n in nodes.items()))
             _say(dict(zip(nodes, answers, strict=True)))
     return 0
@@ -161,16 +181,15 @@ class Remote:
 
 @dataclass(frozen=True)
 class World:
-    """The client, and where the observers listen: by protocol, then by observer."""
+    """All nodes by name, and where the observers listen: by protocol, then by observer."""
 
-    lab: Lab
-    client: Remote
+    remotes: dict[str, Remote]
     servers: dict[Protocol, dict[str, str]]
 
     def connect(self) -> dict[Protocol, dict[str, Endpoint | None]]:
         """Connect to all observers; what each one says that it sees of the client."""
         listening = {p.value: list(servers.values()) for p, servers in self.servers.items()}
-        told = self.client.ask(do="connect", **listening)
+        told = self.remotes[CLIENT].ask(do="connect", **listening)
         return {
             p: {
                 name: None if seen is None else endpoint(seen)
@@ -181,11 +200,15 @@ class World:
 
     def probe(self) -> dict[Protocol, tuple[str, dict[Endpoint, str]]]:
         """AutoNAT: the verdict on the node, and on each address that it asked about."""
-        answers = {Protocol(name): answer for name, answer in self.client.ask(do="probe").items()}
+        answers = self.remotes[CLIENT].ask(do="probe")
         return {
-            p: (verdict, {endpoint(address): word for address, word in addresses.items()})
-            for p, (verdict, addresses) in answers.items()
+            Protocol(name): (verdict, {endpoint(one): word for one, word in addresses.items()})
+            for name, (verdict, addresses) in answers.items()
         }
+
+    def lateness(self) -> float:
+        """By how many seconds a node's process was late at worst."""
+        return max(float(remote.ask(do="lateness")) for remote in self.remotes.values())
 
 
 @contextmanager
@@ -203,7 +226,7 @@ def world(lab: Lab, changes: Mapping[str, Change] | None = None) -> Iterator[Wor
             remotes[name] = Remote(name, process)
         said = {name: remotes[name].answer() for name in remotes}
         servers = {p: {name: said[name][p.value] for name in names} for p in Protocol}
-        yield World(lab, remotes[CLIENT], servers)
+        yield World(remotes, servers)
 
 
 def _program(lab: Lab, name: str, change: Change) -> Callable[[], int]:

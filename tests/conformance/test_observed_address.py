@@ -1,6 +1,7 @@
 """The observed address equals what the router's conntrack holds."""
 
 import pytest
+from shared import once
 
 from testbed.backends.namespaces import Namespaces
 from testbed.nat.behaviour import Protocol
@@ -16,15 +17,18 @@ from testbed.traversal.aio.stream import Stream
 
 pytestmark = pytest.mark.xdist_group("observed")
 
-JOBS = 8
+JOBS = 4
 CATALOGUE = catalogue()
 Found = dict[str, Outcome[tuple[Observation, ...]]]
 
 
 @pytest.fixture(scope="module")
-def measured() -> Found:
-    found = sweep(list(CATALOGUE.values()), bench, observed.measure, JOBS)
-    return {profile.name: outcome for profile, outcome in found}
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    def everywhere() -> Found:
+        found = sweep(list(CATALOGUE.values()), bench, observed.measure, JOBS)
+        return {profile.name: outcome for profile, outcome in found}
+
+    return once(tmp_path_factory, "observed", everywhere)
 
 
 @pytest.mark.parametrize("profile", CATALOGUE)

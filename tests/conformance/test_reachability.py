@@ -1,10 +1,10 @@
 """AutoNAT behind every profile: a stranger's dial, both verdicts, and their prediction.
 
-The whole catalogue is measured once, several labs at a time, by the worker that runs
-this module.
+The whole catalogue is measured once, several labs at a time.
 """
 
 import pytest
+from shared import once
 
 from testbed.backends.base import Lab
 from testbed.backends.namespaces import Namespaces
@@ -22,14 +22,15 @@ from testbed.traversal.aio.stream import Stream
 
 pytestmark = pytest.mark.xdist_group("reachability")
 
-JOBS = 12
+JOBS = 16
 CATALOGUE = catalogue()
 OBSERVERS = [f"observer-{n}" for n in range(1, 5)]
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict[tuple[str, Protocol], Row]:
-    return {(row.profile, row.protocol): row for row in rows(list(CATALOGUE.values()), JOBS)}
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Protocol], Row]:
+    found = once(tmp_path_factory, "reachability", lambda: rows(list(CATALOGUE.values()), JOBS))
+    return {(row.profile, row.protocol): row for row in found}
 
 
 @pytest.mark.parametrize("protocol", Protocol)
