@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from testbed.cell import Cell, load_cell, save_cell
-from testbed.errors import UsageError
-from testbed.nat.load import find
 from testbed.report.files import require_writable
 
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
@@ -139,187 +135,6 @@ def test_a_matrix_writes_json_junit_and_a_picture_that_agree(tmp_path: Path) -> 
     assert (tmp_path / "m.svg").read_text().startswith("<svg")
     for cell in report["cells"]:
         assert (Path(cell["folder"]) / "capture.pcapng").exists()
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a cell, written without running it."""
-    folder = tmp_path_factory.mktemp("cell")
-    cell = Cell("punch-udp", ("full-cone", "symmetric"))
-    profiles = {name: find(name) for name in cell.profiles}
-    save_cell(cell, profiles, folder, 0, {})
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("mode", "bogus"),
-        ("mode", None),
-        ("seed", "x"),
-        ("seed", -1),
-        ("seed", True),
-        ("skew_ms", "x"),
-        ("skew_ms", float("nan")),
-        ("peer", 3),
-        ("profiles", "full-cone"),
-        ("profiles", [1, 2]),
-        ("topology", {}),
-        ("repeat", 1.5),
-    ],
-)
-def test_a_cell_that_was_tampered_with_is_refused_by_file_and_field(
-    recorded: Path, tmp_path: Path, field: str, value: object
-) -> None:
-    shutil.copytree(recorded, tmp_path / "cell")
-    file = tmp_path / "cell" / "cell.json"
-    data = json.loads(file.read_text())
-    data["cell"][field] = value
-    file.write_text(json.dumps(data))
-    with pytest.raises(UsageError, match=rf"cell\.json: {field} must be"):
-        load_cell(tmp_path / "cell")
-
-
-@pytest.mark.parametrize("number", ["x", 256, -1, None, float("inf")])
-def test_a_labs_number_that_cannot_be_is_refused(
-    recorded: Path, tmp_path: Path, number: object
-) -> None:
-    shutil.copytree(recorded, tmp_path / "cell")
-    file = tmp_path / "cell" / "cell.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"number": number}))
-    with pytest.raises(UsageError, match=r"cell\.json: number must be"):
-        load_cell(tmp_path / "cell")
-
-
-def test_a_profile_that_was_taken_from_a_cells_folder_is_named(
-    recorded: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(recorded, tmp_path / "cell")
-    gone = tmp_path / "cell" / "profiles" / "symmetric.toml"
-    gone.unlink()
-    done = said("run", "--replay", str(tmp_path / "cell"), cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert str(gone) in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A line with redirections, in which ``testbed`` is the program."""
-    words = line.replace("testbed", " ".join(TESTBED), 1)
-    return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=cwd,
-    )
-
-
-CELL = "run --peer punch-udp -a full-cone -b full-cone -o out"
-
-
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ("testbed plan >&-", 0),
-        ("testbed plan <&- >&- 2>&-", 0),
-        ("testbed plan nowhere 2>&-", 2),
-        ("testbed plan nowhere 2>/dev/full", 2),
-        ("testbed plan | head -1", 0),
-        ("testbed plan >/dev/full", 3),
-        ("testbed --help | true", 0),
-        ("testbed nat list | true", 0),
-        ("testbed doctor --json | true", 0),
-        (f"testbed {CELL} >&-", 0),
-        (f"testbed {CELL} <&- >&- 2>&-", 0),
-        (f"testbed {CELL} --json | true", 0),
-        (f"testbed {CELL} >/dev/full", 3),
-        ("testbed matrix --profiles full-cone --peers punch-udp --no-certify | true", 0),
-    ],
-)
-def test_the_exit_code_is_that_of_the_work_whatever_becomes_of_the_words(
-    line: str, code: int, tmp_path: Path
-) -> None:
-    done = shell(line, tmp_path)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Error" not in done.stderr
-    if code == 3:
-        assert "the output was lost: No space left on device" in done.stderr
-
-
-def test_a_red_cell_stays_red_when_nobody_reads_it(tmp_path: Path) -> None:
-    (tmp_path / "red.py").write_text(_WRONG_ORACLE)
-    words = f"env -u TESTBED_SANDBOX {sys.executable} red.py run --peer punch-udp"
-    for redirection in (">&-", "| true", ">/dev/full"):
-        done = shell(f"{words} -a symmetric -b symmetric -o out {redirection}", tmp_path)
-        assert done.returncode == 1, done.stderr
-        assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("error", ["ZeroDivisionError('odd')", "BrokenPipeError(32, 'odd')"])
-@pytest.mark.parametrize("debug", ["", "1"])
-def test_what_nobody_foresaw_is_inconclusive_and_asks_to_be_reported(
-    error: str, debug: str
-) -> None:
-    program = f"""
-from testbed import cli
-def fail(*a, **k):
-    raise {error}
-cli._build = fail
-cli.main()
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program, "plan"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"TESTBED_DEBUG": debug},
-    )
-    assert done.returncode == 3
-    assert f"testbed: internal error: {error.split('(')[0]}: " in done.stderr
-    assert "open an issue" in done.stderr
-    assert ("Traceback" in done.stderr) == bool(debug)
-
-
-def test_a_full_disk_is_said_and_inconclusive(tmp_path: Path) -> None:
-    """Full by the time of the report: as small a disk as possible, and all of it taken."""
-    program = f"""
-import os
-from pathlib import Path
-from testbed.backends import kernel
-kernel.unshare(kernel.CLONE_NEWNS)
-kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-kernel.mount("small", {str(tmp_path)!r}, "tmpfs", 0, "size=16k")
-os.chdir({str(tmp_path)!r})
-from testbed.commands import cells
-whole = cells.run_matrix
-def run_matrix(*words, **more):
-    rows = whole(*words, **more)
-    with open("filler", "wb", 0) as filler:
-        while True:
-            try:
-                filler.write(bytes(512))
-            except OSError:
-                return rows
-cells.run_matrix = run_matrix
-from testbed.cli import main
-main()
-"""
-    words = "matrix --profiles full-cone --peers punch-udp --no-controls --no-certify -o out"
-    done = subprocess.run(
-        [*TESTBED[:4], "-c", program, *words.split()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 3, done.stderr
-    assert "was not written: No space left on device" in done.stderr
-    assert "remedy: make room" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_what_is_checked_before_a_run_is_left_as_it_was(tmp_path: Path) -> None:
