@@ -3,27 +3,22 @@
 Needs the Go toolchain and the modules of interop/go (`go mod download` there, once).
 """
 
-import asyncio
-import contextlib
-import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from testbed.traversal import RelayLimits
 from testbed.traversal.events import Upgraded
 
+from .interop.peer import foreign
 from .nodes import address, nodes, run, wait_event
 from .test_nodes import STAY_RELAYED, echoed
 
 SOURCE = Path(__file__).parent / "interop" / "go"
 BOTH = pytest.mark.parametrize("transport", ["tcp", "quic"])
-LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1"}
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("go") is None, reason="no Go toolchain: wire NOT checked"),
@@ -40,46 +35,10 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-class GoPeer:
-    """The program in interop/go, one command at a time."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self.addresses: list[str] = []
-
-    async def line(self) -> dict[str, Any]:
-        assert self._process.stdout
-        answer: dict[str, Any] = json.loads(await self._process.stdout.readline())
-        return answer
-
-    async def ask(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
-        assert self._process.stdin
-        self._process.stdin.write((json.dumps({"cmd": cmd, "addr": addr} | words) + "\n").encode())
-        answer = await self.line()
-        assert "error" not in answer, f"{cmd}: {answer}"
-        return answer
-
-
-@contextlib.asynccontextmanager
-async def go_peer(binary: Path, transport: str, *flags: str) -> AsyncIterator[GoPeer]:
-    process = await asyncio.create_subprocess_exec(
-        binary, "-listen", LISTEN[transport], *flags,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    peer = GoPeer(process)
-    try:
-        peer.addresses = (await peer.line())["addrs"]
-        yield peer
-    finally:
-        assert process.stdin
-        process.stdin.close()
-        await process.wait()
-
-
 @BOTH
 def test_we_dial_go_and_it_answers_identify_ping_and_echo(transport: str, binary: Path) -> None:
     async def work() -> None:
-        async with go_peer(binary, transport) as go, nodes(transport, {}) as (ours,):
+        async with foreign(binary, transport) as go, nodes(transport, {}) as (ours,):
             connection = await ours.dial(go.addresses[0])
             await ours.identify.wait(connection)
             known = ours.identify.peers[connection.peer]
@@ -98,7 +57,7 @@ def test_go_dials_us_and_gets_identify_ping_echo_and_a_reservation(
 ) -> None:
     async def work() -> None:
         options = {"relay": RelayLimits(duration=77, data=8888)}
-        async with go_peer(binary, transport) as go, nodes(transport, options) as (ours,):
+        async with foreign(binary, transport) as go, nodes(transport, options) as (ours,):
             here = str(address(ours))
             told = await go.ask("connect", here)
             assert told["agent"] == "testbed-traversal/0.1"
@@ -118,7 +77,7 @@ def test_we_reserve_with_a_go_relay_and_its_voucher_checks_out(
     transport: str, binary: Path
 ) -> None:
     async def work() -> None:
-        async with go_peer(binary, transport, "-relay") as go, nodes(transport, {}) as (ours,):
+        async with foreign(binary, transport, "-relay") as go, nodes(transport, {}) as (ours,):
             held = await ours.reserve(go.addresses[0])
             assert [str(a) for a in held.addresses] == [
                 f"{go.addresses[0]}/p2p-circuit/p2p/{ours.peer}"
@@ -132,7 +91,7 @@ def test_two_of_us_meet_through_a_go_relay(transport: str, binary: Path) -> None
     async def work() -> None:
         stay = {"upgrade": STAY_RELAYED}
         async with (
-            go_peer(binary, transport, "-relay") as go,
+            foreign(binary, transport, "-relay") as go,
             nodes(transport, stay, stay) as (a, b),
         ):
             held = await b.reserve(go.addresses[0])
@@ -147,7 +106,7 @@ def test_two_of_us_upgrade_from_a_go_relay_to_a_direct_connection(
     transport: str, binary: Path
 ) -> None:
     async def work() -> None:
-        async with go_peer(binary, transport, "-relay") as go, nodes(transport, {}, {}) as (a, b):
+        async with foreign(binary, transport, "-relay") as go, nodes(transport, {}, {}) as (a, b):
             await a.dial((await b.reserve(go.addresses[0])).addresses[0])
             await a.wait_direct(b.peer, 10)
             await wait_event(a, Upgraded)
@@ -160,7 +119,7 @@ def test_go_reaches_us_through_our_relay(transport: str, binary: Path) -> None:
     async def work() -> None:
         stay = {"upgrade": STAY_RELAYED}
         async with (
-            go_peer(binary, transport) as go,
+            foreign(binary, transport) as go,
             nodes(transport, stay | {"relay": RelayLimits()}, stay) as (hub, ours),
         ):
             held = await ours.reserve(address(hub))

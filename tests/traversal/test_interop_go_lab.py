@@ -1,17 +1,15 @@
 """DCUtR with go-libp2p on one side, each of the two roles, through two real NATs."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from testbed.backends.base import Lab
 from testbed.backends.namespaces import Namespaces
 from testbed.plan.planner import plan
 
-from .lab import CATALOGUE, OBSERVERS, PORT, Remote, topology
+from .interop.peer import LabForeign
+from .lab import CATALOGUE, OBSERVERS, Remote, topology
 from .test_interop_go import binary
 
 __all__ = ["binary"]  # the fixture
@@ -20,33 +18,6 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("go") is None, reason="no Go toolchain: wire NOT checked"),
 ]
-
-
-class Go:
-    """interop/go in a namespace, with hole punching on."""
-
-    def __init__(self, lab: Lab, name: str, transport: str, binary: Path) -> None:
-        ip = lab.plan.address(name)
-        kind = f"tcp/{PORT}" if transport == "tcp" else f"udp/{PORT}/quic-v1"
-        self._process = lab.spawn(name, [str(binary), "-listen", f"/ip4/{ip}/{kind}", "-punch"])
-        self._buffer = b""
-        self.peer: str = self._line()["id"]
-
-    def _line(self) -> dict[str, Any]:
-        while b"\n" not in self._buffer:
-            data = self._process.stdout.read(65536)
-            assert data, self._process.stderr.read()
-            self._buffer += data
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
-        self._process.stdin.write((json.dumps({"cmd": cmd, "addr": addr} | words) + "\n").encode())
-        self._process.stdin.flush()
-        answer = self._line()
-        assert "error" not in answer, f"{cmd}: {answer}"
-        return answer
 
 
 @BOTH
@@ -59,7 +30,7 @@ def test_a_punch_with_go_on_the_other_side_succeeds_at_the_first_attempt(
         relay = Remote(lab, "relay", transport, {"relay": {}})
         observers = [Remote(lab, o, transport, {}) for o in OBSERVERS]
         upgrade = {"upgrade": {"reversal_timeout": 0}}
-        ours, go = Remote(lab, "a", transport, upgrade), Go(lab, "b", transport, binary)
+        ours, go = Remote(lab, "a", transport, upgrade), LabForeign(lab, "b", transport, binary)
         for observer in observers:
             ours.ask("connect", addrs=[observer.address])
             go.ask("connect", observer.address)

@@ -1,0 +1,1 @@
+"""Programs of other libp2p stacks, and how the tests drive them: JSON lines."""

@@ -1,0 +1,81 @@
+"""One program of another stack: a process on loopback, or one in a namespace of the lab."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from testbed.backends.base import Lab
+
+from ..lab import PORT
+from ..nodes import LISTEN
+
+
+class Foreign:
+    """The program, one command at a time."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.addresses: list[str] = []
+
+    async def line(self) -> dict[str, Any]:
+        assert self._process.stdout
+        answer: dict[str, Any] = json.loads(await self._process.stdout.readline())
+        return answer
+
+    async def ask(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
+        assert self._process.stdin
+        self._process.stdin.write(_command(cmd, addr, words))
+        answer = await self.line()
+        assert "error" not in answer, f"{cmd}: {answer}"
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def foreign(binary: Path, transport: str, *flags: str) -> AsyncIterator[Foreign]:
+    """Start the program on loopback; its standard input's end ends it."""
+    process = await asyncio.create_subprocess_exec(
+        binary, "-listen", LISTEN[transport], *flags,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    peer = Foreign(process)
+    try:
+        peer.addresses = (await peer.line())["addrs"]
+        yield peer
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        await process.wait()
+
+
+class LabForeign:
+    """The program in a namespace, with hole punching on."""
+
+    def __init__(self, lab: Lab, name: str, transport: str, binary: Path) -> None:
+        ip = lab.plan.address(name)
+        kind = f"tcp/{PORT}" if transport == "tcp" else f"udp/{PORT}/quic-v1"
+        self._process = lab.spawn(name, [str(binary), "-listen", f"/ip4/{ip}/{kind}", "-punch"])
+        self._buffer = b""
+        self.peer: str = self._line()["id"]
+
+    def _line(self) -> dict[str, Any]:
+        while b"\n" not in self._buffer:
+            data = self._process.stdout.read(65536)
+            assert data, self._process.stderr.read()
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
+        self._process.stdin.write(_command(cmd, addr, words))
+        self._process.stdin.flush()
+        answer = self._line()
+        assert "error" not in answer, f"{cmd}: {answer}"
+        return answer
+
+
+def _command(cmd: str, addr: str, words: dict[str, Any]) -> bytes:
+    return (json.dumps({"cmd": cmd, "addr": addr} | words) + "\n").encode()
