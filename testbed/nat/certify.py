@@ -14,20 +14,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from testbed.backends.audit import require_closed
 from testbed.backends.base import Backend, Lab
 from testbed.backends.namespaces import Namespaces
-from testbed.errors import TestbedError
+from testbed.errors import TestbedError, UnfitError
+from testbed.facts import facts
 from testbed.forked import forked
 from testbed.nat import prober
 from testbed.nat.behaviour import Timeouts
-from testbed.nat.claims import Row, compare
+from testbed.nat.claims import Row, claims, compare
 from testbed.nat.load import with_timeouts
 from testbed.nat.profile import Profile
-from testbed.plan.model import LoadRules, SetSysctls
 from testbed.plan.planner import plan
 from testbed.topology.presets import probe_bench
 
@@ -74,16 +75,20 @@ def certify(
 
     Inside a sandbox.  ``number`` is the lab's.  ``sabotage`` is called with the
     started lab: the negative controls break it there.  Whatever keeps the prober
-    from measuring is INCONCLUSIVE, never a verdict on the profile.
+    from measuring is INCONCLUSIVE, never a verdict on the profile; but a machine that
+    lacks a tool or a permission is an UnfitError.
     """
     start = time.monotonic()
     try:
-        short = with_timeouts(profile, _short(profile.behaviour.timeouts))
+        short = _shortened(profile)
         lab_plan = plan(probe_bench(profile.name), {profile.name: short}, number)
         with (backend or Namespaces()).start(lab_plan) as lab:
             if sabotage is not None:
                 sabotage(lab)
+            require_closed(lab)
             measured = prober.probe(lab, _look_for(short))
+    except UnfitError:
+        raise
     except TestbedError as error:
         return _inconclusive(profile.name, str(error), time.monotonic() - start)
     rows = compare(short.behaviour, measured, mappings=prober.LookFor.mappings)
@@ -95,10 +100,13 @@ def _inconclusive(name: str, reason: str, seconds: float) -> Certificate:
     return Certificate(name, (), Verdict.INCONCLUSIVE, round(seconds, 2), reason)
 
 
-def _short(timeouts: Timeouts) -> Timeouts:
-    """Timers that nobody minds waiting for; equal ones stay equal."""
-    same = timeouts.udp == timeouts.udp_stream
-    return Timeouts(udp=2, udp_stream=2 if same else 3, tcp_transitory=2, tcp_established=3)
+def _shortened(profile: Profile) -> Profile:
+    """With timers that nobody minds waiting for; equal ones stay equal."""
+    timeouts = profile.behaviour.timeouts
+    stream = 2 if timeouts.udp == timeouts.udp_stream else 3
+    return with_timeouts(
+        profile, Timeouts(udp=2, udp_stream=stream, tcp_transitory=2, tcp_established=3)
+    )
 
 
 def _look_for(profile: Profile) -> prober.LookFor:
@@ -116,7 +124,8 @@ def certify_all(
     """Certify each profile in a forked worker, ``jobs`` at once; results in the given order.
 
     The calling process must have one thread.  A worker that dies or takes longer
-    than `DEADLINE` makes its profile INCONCLUSIVE.
+    than `DEADLINE` makes its profile INCONCLUSIVE.  UnfitError if the machine lacks
+    something: then no profile can be measured.
     """
     tasks = [partial(_certify_to_bytes, profile) for profile in profiles]
     results: dict[int, Certificate] = {}
@@ -131,6 +140,9 @@ def certify_all(
 def _certify_to_bytes(profile: Profile, slot: int) -> bytes:
     try:
         certificate = certify(profile, number=slot)
+    except UnfitError as error:  # for the caller, who is another process
+        unfit = {"message": error.message, "node": error.node, "remedy": error.remedy}
+        return json.dumps({"unfit": unfit}).encode()
     except Exception as error:  # a crash is a fault of the prober's, not of the NAT's
         certificate = _inconclusive(profile.name, f"the prober crashed: {error!r}", 0.0)
     return json.dumps(certificate.to_json()).encode()
@@ -138,7 +150,10 @@ def _certify_to_bytes(profile: Profile, slot: int) -> bytes:
 
 def _from_bytes(name: str, output: bytes, seconds: float) -> Certificate:
     try:
-        return Certificate.from_json(json.loads(output))
+        data = json.loads(output)
+        if "unfit" in data:
+            raise UnfitError(**data["unfit"])
+        return Certificate.from_json(data)
     except (ValueError, KeyError, TypeError):
         reason = f"the prober's process ended without a result after {seconds:.1f} s"
         return _inconclusive(name, reason, seconds)
@@ -166,7 +181,8 @@ def certified(
     """
     folder = cache or default_cache()
     files = {profile.name: folder / f"{profile.name}-{key(profile)}.json" for profile in profiles}
-    found = {name: kept for name, file in files.items() if (kept := _read(file)) is not None}
+    kept = {profile.name: _read(files[profile.name], profile) for profile in profiles}
+    found = {name: certificate for name, certificate in kept.items() if certificate is not None}
     for certificate in found.values():
         if progress is not None:
             progress(certificate)
@@ -179,29 +195,46 @@ def certified(
 
 
 def key(profile: Profile) -> str:
-    """What a certificate depends on, hashed: rules, claim, prober, kernel."""
+    """What a certificate depends on, hashed: the bench's plan, claim, prober, tools, kernel."""
     made = plan(probe_bench(profile.name), {profile.name: profile})
     parts = (
-        *map(repr, made.of(LoadRules)),
-        *map(repr, made.of(SetSysctls)),
+        *map(repr, made.steps),
         repr(profile.behaviour),
         *_sources(),
+        *_tools(),
         platform.release(),
+        platform.version(),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
+@cache
+def _tools() -> tuple[str, str]:
+    found = facts()
+    return found["nft"], found["iptables"]
+
+
+@cache
 def _sources() -> list[str]:
-    """The prober's own text: an edited experiment asks for new certificates."""
-    folder = Path(prober.__file__).parent
-    files = [*sorted(folder.glob("*.py")), Path(__file__).with_name("claims.py"), Path(__file__)]
-    return [file.read_text(encoding="utf-8") for file in files]
+    """The text of prober and backend: an edited experiment asks for new certificates."""
+    package = Path(__file__).parents[1]
+    files = [file for part in ("nat", "backends") for file in (package / part).rglob("*.py")]
+    return [file.read_text(encoding="utf-8") for file in sorted(files)]
 
 
-def _read(file: Path) -> Certificate | None:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return Certificate.from_json(json.loads(file.read_text(encoding="utf-8")))
-    return None
+def _read(file: Path, profile: Profile) -> Certificate | None:
+    """What is kept, if it is a PASS of this profile on exactly the axes of its claim."""
+    try:
+        kept = Certificate.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    behaviour = _shortened(profile).behaviour
+    claimed = claims(behaviour, mappings=prober.LookFor.mappings)
+    whole = [(row.axis, row.declared, row.agrees) for row in kept.rows] == [
+        (axis, claim.declared, True) for axis, claim in claimed.items()
+    ]
+    passed = kept.profile == profile.name and kept.verdict is Verdict.PASS
+    return kept if passed and whole else None
 
 
 def _write(file: Path, certificate: Certificate) -> None:

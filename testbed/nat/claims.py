@@ -77,6 +77,7 @@ def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> di
     found["allowed_ports"] = _lets_out(transport)
     found["mapping"] = _is(transport.mapping)
     found["filtering"] = _is(transport.filtering)
+    found["large"] = _is("passed")
     found["persistence"] = _is("kept")
     if transport.mapping is Mapping.NONE:
         return found

@@ -43,6 +43,7 @@ class MeasuredTransport:
     blocked: Finding  # bool
     allowed_ports: Finding  # "all", or of the destination ports tried those let out
     mapping: Finding
+    large: Finding  # passed, lost: packets of 1200 bytes, both ways
     filtering: Finding
     allocation: Finding
     ports: Finding  # lowest and highest external port seen
@@ -67,8 +68,8 @@ class Measured:
     timeout_udp_stream: Finding
     timeout_tcp_transitory: Finding
     timeout_tcp_established: Finding
-    forwards: Finding  # those of the forwards looked for that work
-    lan_exposed: Finding  # bool: a LAN address answers to the internet
+    forwards: Finding  # those looked for that work, and others that showed themselves
+    lan_exposed: Finding  # bool: a LAN address is called from, or seen on, the internet
 
     def axes(self) -> Iterator[tuple[str, Finding]]:
         """Every axis by name, for example ``udp.mapping`` or ``refresh``."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from testbed.backends.base import Lab
 from testbed.forked import forked
-from testbed.nat.certify import Certificate, Verdict, certify
+from testbed.nat.certify import JOBS, Certificate, Verdict, certify
 from testbed.nat.load import find
 
 Sabotage = Callable[[Lab], None]
@@ -17,6 +17,7 @@ chain input { type filter hook input priority 0; policy accept
 """
 FORWARD_DROP = """
 chain forwarding { type filter hook forward priority 0; policy drop
+  ct state invalid drop
   iifname "lan" accept
   ct state established,related accept
   ct status dnat accept
@@ -78,12 +79,12 @@ def learning(priority: int, condition: str = "ct direction original") -> str:
 
 
 def measured(cases: Mapping[str, tuple[str, Sabotage]]) -> dict[str, Certificate]:
-    """name -> (profile, sabotage): what certification says of each, all at once."""
+    """name -> (profile, sabotage): what certification says of each, many at once."""
     names = list(cases)
     tasks = [_task(*cases[name]) for name in names]
     return {
         names[index]: Certificate.from_json(json.loads(output))
-        for index, output, _ in forked(tasks, len(tasks), 60.0)
+        for index, output, _ in forked(tasks, JOBS, 60.0)
     }
 
 

@@ -121,7 +121,7 @@ def test_a_nat_is_measured_as_what_it_is(
         ("rejecting", "udp.early_inbound", "kept"),
         ("no UDP", "udp.blocked", "yes"),
         ("no UDP", "tcp.blocked", "no"),
-        ("web only", "tcp.allowed_ports", "80, 443"),
+        ("web only", "tcp.allowed_ports", "443, 80"),
     ],
 )
 def test_an_axis_is_measured_as_what_it_is(

@@ -1,15 +1,20 @@
 """Holding claims against findings, without any lab."""
 
+import collections.abc
 import dataclasses
 import json
 import os
+import platform
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from testbed.errors import ProbeError
+from testbed.errors import ProbeError, UnfitError
 from testbed.forked import forked
+from testbed.nat import certify as module
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -23,11 +28,16 @@ from testbed.nat.behaviour import (
     Transport,
     WanInput,
 )
-from testbed.nat.certify import Certificate, Verdict, default_cache
+from testbed.nat.certify import Certificate, Verdict, certified, certify_all, default_cache
 from testbed.nat.claims import Row, claims, compare
+from testbed.nat.load import find, with_timeouts
 from testbed.nat.measured import Finding, Measured, MeasuredTransport, Value, unseen
 from testbed.nat.prober.timers import Watch, refresh, scattered
 from testbed.nat.prober.waiting import Sample, Waiting, lifetime, together
+from testbed.nat.profile import Profile
+from testbed.plan.model import AddNode, Plan
+from testbed.plan.planner import plan
+from testbed.topology.model import Topology
 
 DAILY = Behaviour(timeouts=Timeouts(2, 2, 2, 3))
 
@@ -38,6 +48,7 @@ def transport(**changes: Value | None) -> MeasuredTransport:
         "blocked": False,
         "allowed_ports": "all",
         "mapping": "endpoint_independent",
+        "large": "passed",
         "filtering": "address_and_port_dependent",
         "allocation": "preserving",
         "ports": (20001, 20400),
@@ -79,6 +90,7 @@ def test_a_nat_that_is_what_it_claims_agrees_on_every_axis() -> None:
     ("axis", "value"),
     [
         ("mapping", "address_dependent"),
+        ("large", "lost"),
         ("filtering", "inconsistent"),
         ("allocation", "random"),
         ("collision", "crossed"),
@@ -233,6 +245,123 @@ def test_a_certificate_survives_json() -> None:
 def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert default_cache() == Path("/somewhere/testbed/certificates")
+
+
+def passing(name: str) -> Certificate:
+    """A certificate as certification itself would give it."""
+    behaviour = with_timeouts(find(name), Timeouts(2, 3, 2, 3)).behaviour
+    found = claims(behaviour, mappings=600)
+    rows = tuple(Row(axis, claim.declared, "", True, "") for axis, claim in found.items())
+    return Certificate(name, rows, Verdict.PASS, 1.0)
+
+
+def test_only_a_pass_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = passing("linux-home")
+    failed = Certificate("eim-eif", (), Verdict.FAIL, 1.0)
+    asked: list[list[str]] = []
+
+    def fake(profiles: list[object], *_: object) -> list[Certificate]:
+        names = [profile.name for profile in profiles]  # type: ignore[attr-defined]
+        asked.append(names)
+        return [one for one in (passed, failed) if one.profile in names]
+
+    monkeypatch.setattr(module, "certify_all", fake)
+    profiles = [find("linux-home"), find("eim-eif")]
+    for _ in range(2):
+        assert certified(profiles, tmp_path) == {"linux-home": passed, "eim-eif": failed}
+    assert asked == [["linux-home", "eim-eif"], ["eim-eif"]]
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text())["verdict"] == "PASS"
+
+
+GOOD = passing("linux-home")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        dataclasses.replace(GOOD, profile="somebody-else"),
+        dataclasses.replace(GOOD, verdict=Verdict.FAIL),
+        dataclasses.replace(GOOD, rows=()),
+        dataclasses.replace(GOOD, rows=GOOD.rows[1:]),
+        dataclasses.replace(GOOD, rows=(*GOOD.rows, Row("more", "", "", True, ""))),
+        dataclasses.replace(GOOD, rows=(Row("udp.blocked", "yes", "", True, ""), *GOOD.rows[1:])),
+        dataclasses.replace(
+            GOOD, rows=(dataclasses.replace(GOOD.rows[0], agrees=False), *GOOD.rows[1:])
+        ),
+    ],
+    ids=["name", "verdict", "no rows", "row missing", "row too many", "claim", "disagreement"],
+)
+def test_a_kept_certificate_is_believed_only_if_it_is_whole(
+    kept: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "certify_all", lambda profiles, *_: [GOOD for _ in profiles])
+    profile = find("linux-home")
+    file = tmp_path / f"linux-home-{module.key(profile)}.json"
+    for written, asked in ((GOOD, False), (kept, True)):
+        file.write_text(json.dumps(written.to_json() | {"seconds": 99.0}))
+        assert (certified([profile], tmp_path)["linux-home"].seconds != 99.0) is asked
+
+
+def test_a_certificate_is_for_one_claim_and_one_rule_set() -> None:
+    keys = {module.key(find(name)) for name in ("eim-eif", "full-cone", "eim-adf")}
+    assert len(keys) == 2  # full-cone is eim-eif by another name
+
+
+def _other_sysctls(patch: pytest.MonkeyPatch) -> None:
+    def other(topology: Topology, profiles: collections.abc.Mapping[str, Profile]) -> Plan:
+        made = plan(topology, profiles)
+        steps = [
+            dataclasses.replace(step, sysctls=(*step.sysctls, ("net.ipv4.ip_no_pmtu_disc", "1")))
+            if isinstance(step, AddNode)
+            else step
+            for step in made.steps
+        ]
+        return dataclasses.replace(made, steps=tuple(steps))
+
+    patch.setattr("testbed.nat.certify.plan", other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _other_sysctls,
+        lambda patch: patch.setattr(module, "_tools", lambda: ("nftables v9", "iptables v9")),
+        lambda patch: patch.setattr(module, "_sources", lambda: ["another prober"]),
+        lambda patch: patch.setattr(platform, "release", lambda: "9.9"),
+        lambda patch: patch.setattr(platform, "version", lambda: "#2 built otherwise"),
+    ],
+    ids=["sysctls of a node", "tools", "sources", "kernel", "kernel build"],
+)
+def test_a_certificate_ends_with_what_it_was_measured_with(
+    change: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = module.key(find("linux-home"))
+    change(monkeypatch)
+    assert module.key(find("linux-home")) != before
+
+
+def test_the_sources_are_those_of_nats_and_backends() -> None:
+    text = "\n".join(module._sources())
+    for name in ("class Subject", "def compare", "class Measured", "class NamespaceLab"):
+        assert name in text
+
+
+def test_a_machine_without_a_tool_is_unfit_not_inconclusive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Toolless:
+        name = "toolless"
+
+        def start(self, _: Plan) -> NoReturn:
+            raise UnfitError("'nft' is not installed", node="nat-a", remedy="apt-get install it")
+
+    monkeypatch.setattr(module, "Namespaces", Toolless)
+    with pytest.raises(UnfitError) as caught:
+        certify_all([find("linux-home"), find("eim-eif")], jobs=2)
+    error = caught.value
+    assert (error.message, error.node) == ("'nft' is not installed", "nat-a")
+    assert error.remedy == "apt-get install it"
 
 
 def test_forked_gives_each_output_and_no_slot_twice() -> None:

@@ -10,11 +10,14 @@ from testbed.backends.base import Lab
 from testbed.nat.behaviour import Forward, Protocol
 from testbed.nat.measured import Finding, Measured, MeasuredTransport, unseen
 from testbed.nat.prober import axes, outside, timers
-from testbed.nat.prober.bench import ROUTER, SERVER, Bench
+from testbed.nat.prober.bench import REAL, ROUTER, SERVER, Bench
+from testbed.nat.prober.collision import collision
+from testbed.nat.prober.sweep import lan_exposed, sweep
 from testbed.nat.prober.waiting import lifetime
 
 _BY_CONTACT = (  # the axes that begin with a contact from inside
     "mapping",
+    "large",
     "filtering",
     "allocation",
     "ports",
@@ -24,7 +27,8 @@ _BY_CONTACT = (  # the axes that begin with a contact from inside
     "persistence",
     "hairpin",
 )
-_PORTS = (3478, 3479)  # destination ports tried besides those looked for
+
+_QUOTA_TIME = 1.8  # seconds: the first mappings must still count when the last is refused
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,15 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
     look_for = look_for or LookFor()
     with Bench(lab) as bench:
         bench.ready()
-        subjects = [_subject(bench, protocol, look_for.ports) for protocol in Protocol]
+        subjects = [_subject(bench, protocol, look_for) for protocol in Protocol]
         external = next((s.external for s in subjects if s.ports), bench.address(ROUTER))
-        quick = {}
+        quick, stray = {}, list[str]()
         for subject in subjects:
             subject.external = external
-            quick[subject.protocol] = _quick(subject)
+            quick[subject.protocol] = _quick(subject, stray)
         with bench.brisk("looking from outside"):
-            exposed = outside.lan_exposed(subjects)
-            forwards = outside.forwards(bench, external, look_for.forwards)
+            exposed = lan_exposed(bench, subjects)
+            forwards = outside.forwards(subjects, stray)
         clocks = timers.measure(subjects)
         bench.fence()
         for subject in subjects:
@@ -73,19 +77,21 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
     )
 
 
-def _subject(bench: Bench, protocol: Protocol, ports: tuple[int, ...]) -> axes.Subject:
-    """The protocol, with the ports and the external address that a first contact shows."""
+def _subject(bench: Bench, protocol: Protocol, look_for: LookFor) -> axes.Subject:
+    """The protocol, with the ports and the external address that first contacts show."""
+    tried = tuple(dict.fromkeys((*REAL, *look_for.ports)))
+    forwarded = tuple(each for each in look_for.forwards if each.protocol is protocol)
     with bench.brisk(f"first contacts by {protocol}"):
-        tried = tuple(dict.fromkeys((*_PORTS, *ports)))
         found = outside.let_out(bench, protocol, tried)
-        subject = axes.Subject(bench, protocol, found, tried=tried)
-        if found:
-            subject.external = subject.reach(subject.local()).source[0]
+    subject = axes.Subject(bench, protocol, tuple(found), tried=tried, forwarded=forwarded)
+    for contact in found.values():
+        subject.external, port = contact.source
+        subject.used.add(port)
     return subject
 
 
-def _quick(subject: axes.Subject) -> dict[str, Finding]:
-    """All that needs no waiting."""
+def _quick(subject: axes.Subject, stray: list[str]) -> dict[str, Finding]:
+    """All that needs no waiting; calls that came in unasked are added to ``stray``."""
     bench, protocol = subject.bench, subject.protocol
     found: dict[str, Finding] = {}
     passed = ", ".join(map(str, subject.ports)) or "none"
@@ -93,20 +99,20 @@ def _quick(subject: axes.Subject) -> dict[str, Finding]:
     found["blocked"] = Finding(not subject.ports, shown)
     everything = subject.ports == subject.tried
     found["allowed_ports"] = Finding("all" if everything else tuple(map(str, subject.ports)), shown)
-    with bench.brisk(f"{protocol} mapping"):
-        if subject.ports:
-            subject.mapping = axes.mapping(subject)
-        found["unsolicited"] = outside.unsolicited(subject)
-        found["wan_input"] = outside.wan_input(subject)
+    with bench.brisk(f"{protocol} calls from outside"):
+        swept, found["wan_input"] = sweep(subject)
+    found["unsolicited"] = swept.unsolicited()
+    stray += swept.stray(protocol)
     if not subject.ports:
         return found | {name: unseen(f"{protocol} is not let out") for name in _BY_CONTACT}
-    found["mapping"] = subject.mapping
-    with bench.brisk(f"{protocol} filtering"):
+    with bench.brisk(f"{protocol} mapping and filtering"):
+        found["mapping"] = subject.mapping = axes.mapping(subject)
+        found["large"] = axes.large(subject)
         found["filtering"] = subject.filtering = axes.filtering(subject)
     with bench.brisk(f"{protocol} allocation"):
         found["allocation"], found["ports"] = axes.allocation(subject)
     with bench.brisk(f"{protocol} collision"):
-        found["overloading"], found["collision"] = axes.collision(subject)
+        found["overloading"], found["collision"] = collision(subject)
     with bench.brisk(f"{protocol} early packet"):
         found["early_inbound"] = axes.early_inbound(subject)
     with bench.brisk(f"{protocol} hairpin"):
@@ -117,7 +123,7 @@ def _quick(subject: axes.Subject) -> dict[str, Finding]:
 def _quota(subject: axes.Subject, mappings: int) -> Finding:
     if not subject.ports:
         return unseen(f"{subject.protocol} is not let out")
-    with subject.bench.brisk(f"{subject.protocol} quota"):
+    with subject.bench.brisk(f"{subject.protocol} quota", _QUOTA_TIME):
         return outside.quota(subject, subject.public(SERVER, index=1), mappings)
 
 

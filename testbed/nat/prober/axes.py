@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from testbed.errors import ProbeError
-from testbed.nat.behaviour import Allocation, Filtering, Hairpin, Mapping, Protocol
+from testbed.nat.behaviour import Allocation, Filtering, Forward, Hairpin, Mapping, Protocol
 from testbed.nat.measured import Finding, unseen
-from testbed.nat.prober.bench import LAN, SERVER, STRANGER, Bench, Contact, End
+from testbed.nat.prober.bench import LAN, PUNCH, SERVER, STRANGER, Bench, Contact, End
 from testbed.nat.prober.packets import Endpoint, segments
 
-_SOCKETS = 3  # each answer must hold for all of them
-_SAMPLES = 12  # mappings whose ports are compared
 A, B = LAN
+# Each answer must hold for all of these sockets: a rule may know a host or a port.
+_SOCKETS: tuple[tuple[str, int | None], ...] = ((A, None), (A, PUNCH), (B, 443), (B, None))
+_STRANGERS = (None, PUNCH, 443, None)  # from where those are called
+_NEIGHBOURS = (None, 53, None, 1023)  # the same on the contacted address
+_SAMPLES = (*(None,) * 10, 3478, 1022)  # source ports whose mappings are compared
+_LARGE = 1200  # bytes: RFC 9000 section 14.1 asks that much of a path
 
 
 @dataclass
@@ -27,34 +31,65 @@ class Subject:
     protocol: Protocol
     ports: tuple[int, ...]  # destination ports that are let out; empty: blocked
     tried: tuple[int, ...] = ()  # destination ports of which those are
+    forwarded: tuple[Forward, ...] = ()  # looked for: these ports answer to rules of their own
+    used: set[int] = field(default_factory=set)  # external ports seen
     external: str = ""
     mapping: Finding = field(default_factory=lambda: unseen("not measured"))
     filtering: Finding = field(default_factory=lambda: unseen("not measured"))
+    living: list[Contact] = field(default_factory=list)  # one of each socket of `mapping`
     _public: dict[tuple[str, int, int], End] = field(default_factory=dict)
+    _local: dict[tuple[str, int], End] = field(default_factory=dict)
 
     def public(self, node: str = SERVER, index: int = 0, port: int = 0) -> End:
         """The public end at the node's ``index``-th address and ``port``-th usable port."""
-        key = (node, index, port)
+        return self.at(node, self.ports[port], index)
+
+    def at(self, node: str, number: int, index: int = 0) -> End:
+        """The public end at port ``number``."""
+        key = (node, index, number)
         if key not in self._public:
-            self._public[key] = self.bench.end(self.protocol, node, self.ports[port], index)
+            self._public[key] = self.bench.end(self.protocol, node, number, index)
         return self._public[key]
 
+    def free(self, node: str, port: int | None) -> int | None:
+        """``port``, or None where a forward that is not this host's own may hold it."""
+        for forward in self.forwarded:
+            here = (forward.external_port, forward.internal_port)
+            if port in here and (*here, LAN[forward.host]) != (port, port, node):
+                return None
+        return port
+
     def local(self, node: str = A, port: int | None = None) -> End:
-        return self.bench.end(self.protocol, node, port)
+        """A LAN host's end: at ``port`` always the same one, else on a fresh port."""
+        if port is None:
+            return self.bench.end(self.protocol, node)
+        key = (node, port)
+        if key not in self._local:
+            self._local[key] = self.bench.end(self.protocol, node, port)
+        return self._local[key]
 
     def somebody(self, node: str = STRANGER) -> End:
         """A public end that nobody has ever contacted."""
         return self.bench.end(self.protocol, node)
 
-    def reach(self, local: End, public: End | None = None) -> Contact:
+    def reach(self, local: End, public: End | None = None, *, answer: bool = True) -> Contact:
         """A contact outwards that the control has shown to be possible."""
-        contact = self.bench.contact(local, public or self.public())
+        contact = self.bench.contact(local, public or self.public(), answer=answer)
         if contact is None:
             raise ProbeError(
                 f"{self.protocol} from {local.endpoint} to {(public or self.public()).endpoint} "
                 "was lost, though others were let out (a quota of fewer than 60 mappings?)"
             )
+        self.used.add(contact.source[1])
         return contact
+
+    def unused(self) -> int:
+        """A fresh port that was seen on neither side of the NAT.
+
+        Linux refuses to reuse an expired port towards the same remote until conntrack
+        has collected the old entry, which may take a minute.
+        """
+        return next(port for port in iter(self.bench.port, None) if port not in self.used)
 
     def admitted(self) -> End | None:
         """A new public end that the filtering lets in to a mapping made towards `public`."""
@@ -66,18 +101,15 @@ class Subject:
 
 
 def mapping(subject: Subject) -> Finding:
-    """RFC 5780 section 4.3: one local socket towards two addresses and two ports."""
-    results = [_mapping_of(subject, subject.local()) for _ in range(_SOCKETS)]
-    return _unanimous(results)
+    """RFC 5780 section 4.3: one local socket towards two addresses and all usable ports."""
+    return _unanimous(
+        [_mapping_of(subject, subject.local(n, subject.free(n, p))) for n, p in _SOCKETS]
+    )
 
 
 def _mapping_of(subject: Subject, local: End) -> tuple[str | None, str]:
-    ports = range(min(2, len(subject.ports)))
-    seen = {
-        (index, port): subject.reach(local, subject.public(index=index, port=port)).source
-        for index in range(2)
-        for port in ports
-    }
+    ports = range(len(subject.ports))
+    seen, mute = _everywhere(subject, local)
     shown = f"{local.endpoint[1]} seen as " + ", ".join(
         f"{ip}:{port}" for ip, port in seen.values()
     )
@@ -85,34 +117,63 @@ def _mapping_of(subject: Subject, local: End) -> tuple[str | None, str]:
     everything = set(seen.values())
     if everything == {local.endpoint}:
         return Mapping.NONE, shown
+    if mute:
+        return "closed", f"{shown}; {mute[0]}"
     if len(everything) == 1:
         return Mapping.ENDPOINT_INDEPENDENT, shown
     if len(ports) == 1:
         return None, f"{shown}; one destination port is let out, so ports cannot be compared"
     if all(len(group) == 1 for group in by_address):
         return Mapping.ADDRESS_DEPENDENT, shown
-    if len(everything) == len(seen):
+    # Random ports towards different remotes may coincide, once.
+    if len(everything) >= len(seen) - (len(seen) > 4):
         return Mapping.ADDRESS_AND_PORT_DEPENDENT, shown
     return "inconsistent", shown
 
 
+def _everywhere(subject: Subject, local: End) -> tuple[dict[tuple[int, int], Endpoint], list[str]]:
+    """How each public end (address, port) sees ``local``, and which answer was missed first."""
+    seen: dict[tuple[int, int], Endpoint] = {}
+    mute: list[str] = []  # one is enough: each costs the time of a silence
+    for index in range(2):
+        for port in range(len(subject.ports)):
+            public = subject.public(index=index, port=port)
+            contact = subject.reach(local, public, answer=not mute)
+            if not seen:
+                subject.living.append(contact)
+            seen[index, port] = contact.source
+            if not contact.answered and not mute:
+                mute.append(f"the answer of {public.endpoint} does not come in")
+    return seen, mute
+
+
 def filtering(subject: Subject) -> Finding:
-    """RFC 5780 section 4.4: who may answer to a mapping made towards one endpoint.
+    """RFC 5780 section 4.4: who may answer to the living mappings.
 
     The stranger comes first, then another port of the contacted address.  Neither
     caller has had any contact before.
     """
-    return _unanimous([_filtering_of(subject) for _ in range(_SOCKETS)])
+    forwarded = {forward.external_port for forward in subject.forwarded}
+    callers = zip(subject.living, _STRANGERS, _NEIGHBOURS, strict=True)
+    return _unanimous(
+        [
+            _filtering_of(subject, made, stranger, neighbour)
+            for made, stranger, neighbour in callers
+            if made.source[1] not in forwarded
+        ]
+    )
 
 
-def _filtering_of(subject: Subject) -> tuple[str, str]:
-    local = subject.local()
-    made = subject.reach(local)
+def _filtering_of(
+    subject: Subject, made: Contact, stranger_port: int | None, neighbour_port: int | None
+) -> tuple[str, str]:
     if not made.answered:
         return "closed", "not even the contacted endpoint's answer came in"
     calls = [
-        subject.bench.contact(subject.somebody(node), local, made.source)
-        for node in (STRANGER, SERVER)
+        subject.bench.contact(
+            subject.at(node, port) if port else subject.somebody(node), made.caller, made.source
+        )
+        for node, port in ((STRANGER, stranger_port), (SERVER, neighbour_port))
     ]
     stranger, same_address = (call is not None for call in calls)
     shown = (
@@ -133,6 +194,14 @@ def _let_in(arrived: bool) -> str:
     return "let in" if arrived else "not let in"
 
 
+def large(subject: Subject) -> Finding:
+    """Do packets of a useful size pass both ways through the living mappings?"""
+    for contact in subject.living:
+        if not subject.bench.echoes(contact, _LARGE):
+            return Finding("lost", f"{_LARGE} bytes of {contact.caller.endpoint} or back")
+    return Finding("passed", f"{_LARGE} bytes in one packet, both ways")
+
+
 SCATTERED = "scattered"  # hashed or random: only a second mapping after expiry tells
 
 
@@ -141,12 +210,14 @@ def allocation(subject: Subject) -> tuple[Finding, Finding]:
     if subject.mapping.value == Mapping.NONE:
         return unseen("no translation"), unseen("no translation")
     pairs = []
-    for _ in range(_SAMPLES):
-        local = subject.local()
+    for port in _SAMPLES:
+        local = subject.local(A, subject.free(A, port))
         pairs.append((local.endpoint[1], subject.reach(local).source[1]))
     chosen = [external for _, external in pairs]
+    pairs += [(contact.caller.endpoint[1], contact.source[1]) for contact in subject.living]
     shown = "ports " + ", ".join(f"{inside}->{outside}" for inside, outside in pairs[:6])
-    seen = Finding((min(chosen), max(chosen)), f"{len(chosen)} mappings")
+    every = [external for _, external in pairs]
+    seen = Finding((min(every), max(every)), f"{len(every)} mappings")
     steps = [after - before for before, after in pairwise(chosen)]
     if all(inside == outside for inside, outside in pairs):
         return Finding(Allocation.PRESERVING, shown), seen
@@ -155,49 +226,6 @@ def allocation(subject: Subject) -> tuple[Finding, Finding]:
     if sum(step == 1 for step in steps) >= len(steps) - 1:  # one wrap of the range
         return Finding(Allocation.SEQUENTIAL, shown), seen
     return Finding(SCATTERED, shown), seen
-
-
-def collision(subject: Subject) -> tuple[Finding, Finding]:
-    """Two LAN hosts on one source port (RFC 4787 REQ-3): overloading, and what becomes of both.
-
-    The first pair of contacts goes to different destinations, the second to one.
-    """
-    if subject.mapping.value == Mapping.NONE:
-        return unseen("no translation"), unseen("no translation")
-    port = subject.bench.port()
-    one, other = subject.local(A, port), subject.local(B, port)
-    first = subject.reach(one, subject.public(index=0))
-    second = subject.reach(other, subject.public(index=1))
-    overloaded = first.source == second.source
-    shown = f"{port} of both hosts seen as {first.source[1]} and {second.source[1]}"
-    third = subject.reach(other, subject.public(index=0))
-    return Finding(overloaded, shown), _aftermath(subject, (first, second, third), overloaded)
-
-
-def _aftermath(subject: Subject, contacts: Sequence[Contact], overloaded: bool) -> Finding:
-    first, second, third = contacts
-    if first.source == third.source:
-        return Finding("crossed", f"both are {first.source} towards one destination")
-    for contact in contacts:
-        host = contact.caller.node
-        if not contact.answered or not subject.bench.replies(contact):
-            return Finding("lost", f"answers to {contact.source} do not come to {host}")
-    if subject.admitted() is not None:
-        # An overloaded port is one host's as much as the other's.
-        mine = [] if overloaded else [(first, second.caller)]
-        for contact, wrong in (*mine, (third, first.caller)):
-            call = subject.admitted()
-            assert call is not None
-            if subject.bench.contact(call, contact.caller, contact.source) is None:
-                stray = subject.admitted()
-                assert stray is not None
-                crossed = subject.bench.contact(stray, wrong, contact.source) is not None
-                return Finding(
-                    "crossed" if crossed else "lost",
-                    f"a caller let in to {contact.source} does not come to {contact.caller.node}"
-                    + (f" but to {wrong.node}" if crossed else ""),
-                )
-    return Finding("separate", "both hosts got what was sent to their own mapping")
 
 
 def early_inbound(subject: Subject) -> Finding:

@@ -25,6 +25,8 @@ _STALL = 1.2  # seconds within which an experiment on a fresh mapping must end
 
 ROUTER, SERVER, STRANGER = "nat-a", "server", "stranger"
 LAN = ("a", "b")
+PUNCH = 4001  # where peers listen and dial from
+REAL = (3478, 3479, PUNCH, 443)  # ports that the labs' servers and peers use
 
 
 @dataclass
@@ -82,8 +84,9 @@ class Bench:
         """
         return 20001 + next(self._ports) * 37 % 40000
 
-    def token(self) -> bytes:
-        return next(self._tokens).to_bytes(8, "big")
+    def token(self, size: int = 8) -> bytes:
+        """Unique content of ``size`` bytes."""
+        return next(self._tokens).to_bytes(8, "big").ljust(size, b"\0")
 
     def raw(self, node: str, protocol: int) -> socket.socket:
         """A non-blocking raw socket; IPPROTO_RAW sends, others show what comes in."""
@@ -115,6 +118,17 @@ class Bench:
         answered = answer and self.got(caller, self.send(called, source)) == target
         return Contact(caller, called, target, source, answered)
 
+    def echoes(self, contact: Contact, size: int) -> bool:
+        """Do ``size`` bytes come to the called end in one packet, and as many back?"""
+        if contact.near is not None and contact.far is not None:
+            there = _carries(contact.near, contact.far, self.token(size))
+            return there and _carries(contact.far, contact.near, self.token(size))
+        source = self.got(contact.called, self.send(contact.caller, contact.target, size))
+        if source is None:
+            return False
+        back = self.send(contact.called, source, size)
+        return self.got(contact.caller, back) == contact.target
+
     def replies(self, contact: Contact) -> bool:
         """Does the called end's packet still come back to the caller?"""
         if contact.near is None or contact.far is None:
@@ -123,9 +137,9 @@ class Bench:
             )
         return _carries(contact.far, contact.near, self.token())
 
-    def send(self, end: End, target: Endpoint) -> bytes:
+    def send(self, end: End, target: Endpoint, size: int = 8) -> bytes:
         """Send a datagram; its unique content.  ProbeError if the node has no way to."""
-        token = self.token()
+        token = self.token(size)
         try:
             end.socket.sendto(token, target)
         except OSError as error:
@@ -137,7 +151,7 @@ class Bench:
         deadline = time.monotonic() + within
         while token not in end.inbox:
             try:
-                data, source = end.socket.recvfrom(64)
+                data, source = end.socket.recvfrom(2048)
                 end.inbox[data] = source
             except BlockingIOError:
                 if not wait(end.socket, select.POLLIN, deadline):
@@ -173,7 +187,7 @@ class Bench:
         self.fence()
 
     @contextmanager
-    def brisk(self, what: str) -> Iterator[None]:
+    def brisk(self, what: str, within: float = _STALL) -> Iterator[None]:
         """An experiment that presumes living mappings, fenced at its end.
 
         ProbeError where the machine took so long that a mapping may have expired.
@@ -182,7 +196,7 @@ class Bench:
         yield
         took = time.monotonic() - start
         self.fence()
-        if took > _STALL:
+        if took > within:
             raise ProbeError(f"{what} took {took:.1f} s: the machine is too busy to measure")
 
     def _connect(self, caller: End, called: End, target: Endpoint) -> Contact | None:

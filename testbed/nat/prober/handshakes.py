@@ -60,6 +60,21 @@ class Handshakes:
         yield SILENCE
         return Sample(at - since, self.came(own))
 
+    def half_open(self, idle: float) -> Waiting[Sample]:
+        """The SYN is answered, the answer never; the server's second SYN-ACK is the test."""
+        caller = self._subject.local()
+        swallow(caller.socket)  # else the caller's kernel would complete the handshake
+        sequence = int.from_bytes(self._subject.bench.token(), "big")
+        mapped = self.syn(caller.endpoint, sequence)
+        since = time.monotonic()
+        if mapped is None or not self.came(self.answer(mapped, sequence)):
+            return Sample(0.0, False)
+        yield idle
+        at = time.monotonic()
+        own = self.answer(mapped, sequence)
+        yield SILENCE
+        return Sample(at - since, self.came(own))
+
     def reuse(self) -> Waiting[bool | None]:
         """The same port again after expiry, and is it mapped to the same as before?"""
         source = (self._subject.bench.address(A), self._subject.bench.port())

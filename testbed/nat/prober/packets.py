@@ -14,6 +14,7 @@ ACK = 0x10
 _SO_ATTACH_FILTER = 26
 _IP_HEADER = 20
 _ICMP_UNREACHABLE = 3
+_ICMP_ECHO = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ def udp_packet(source: Endpoint, destination: Endpoint, data: bytes) -> bytes:
     )
 
 
+def echo_request(source: str, destination: str, token: bytes) -> bytes:
+    """An IPv4 packet with an ICMP echo request (RFC 792)."""
+    header = struct.pack("!BBHHH", _ICMP_ECHO, 0, 0, 1, 1)
+    total = _checksum(header + token)
+    body = header[:2] + struct.pack("!H", total) + header[4:] + token
+    return _ipv4((source, 0), (destination, 0), socket.IPPROTO_ICMP, body)
+
+
 def send_raw(raw: socket.socket, packet: bytes) -> None:
     """``raw`` is of type SOCK_RAW and IPPROTO_RAW; the packet says where it goes."""
     raw.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
@@ -73,7 +82,7 @@ def drain(raw: socket.socket) -> list[bytes]:
 
 def segments(raw: socket.socket) -> list[Segment]:
     """The TCP segments that have come to a raw socket of IPPROTO_TCP."""
-    return [_segment(packet) for packet in drain(raw)]
+    return [segment_of(packet) for packet in drain(raw)]
 
 
 def unreachables(raw: socket.socket) -> list[Unreachable]:
@@ -87,6 +96,21 @@ def unreachables(raw: socket.socket) -> list[Unreachable]:
     return found
 
 
+def marks(packets: list[bytes]) -> dict[int, tuple[Endpoint, Endpoint]]:
+    """Token -> source and destination, of packets as this module makes them.
+
+    The token is a TCP segment's sequence number, or what a datagram or an echo
+    begins with; other packets have meaningless ones.  An echo has no ports.
+    """
+    found = {}
+    for packet in packets:
+        offset = (packet[0] & 15) * 4
+        tcp = packet[9] == socket.IPPROTO_TCP
+        mark = packet[offset + 4 : offset + 8] if tcp else packet[offset + 8 : offset + 16]
+        found[int.from_bytes(mark, "big")] = _endpoints(packet)
+    return found
+
+
 def swallow(listener: socket.socket) -> None:
     """From now on the kernel answers nothing that comes to ``listener``.
 
@@ -97,7 +121,7 @@ def swallow(listener: socket.socket) -> None:
     listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-def _segment(packet: bytes) -> Segment:
+def segment_of(packet: bytes) -> Segment:
     offset = (packet[0] & 15) * 4
     source, destination = _endpoints(packet)
     (sequence,) = struct.unpack_from("!I", packet, offset + 4)
@@ -113,10 +137,10 @@ def _endpoints(packet: bytes) -> tuple[Endpoint, Endpoint]:
 
 
 def _ipv4(source: Endpoint, destination: Endpoint, protocol: int, body: bytes) -> bytes:
-    """The kernel fills in the header checksum and the identification."""
     addresses = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
     length = _IP_HEADER + len(body)
-    return struct.pack("!BBHHHBBH", 0x45, 0, length, 0, 0x4000, 64, protocol, 0) + addresses + body
+    header = struct.pack("!BBHHHBBH", 0x45, 0, length, 0, 0x4000, 64, protocol, 0) + addresses
+    return header[:10] + struct.pack("!H", _checksum(header)) + header[12:] + body
 
 
 def _pseudo_header(source: Endpoint, destination: Endpoint, protocol: int, body: bytes) -> bytes:

@@ -64,6 +64,7 @@ def _of_tcp(subject: Subject, clocks: Clocks) -> Iterator[Waiting[None]]:
     handshakes = Handshakes(subject)
     for idle in IDLE:
         yield into(clocks.tcp_transitory, handshakes.sample(idle))
+        yield into(clocks.tcp_transitory, handshakes.half_open(idle))
         yield into(clocks.tcp_established, tcp_sample(subject, idle))
     for _ in range(_REUSES):
         yield into(clocks.reuse[Protocol.TCP], handshakes.reuse())
