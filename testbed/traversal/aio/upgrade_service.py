@@ -133,7 +133,7 @@ class UpgradeService:
         if not side.own:
             raise ProtocolError("dcutr", "no address of our own to offer")
         async with asyncio.timeout(_SIGNAL_TIMEOUT):
-            stream = await self._host.open_stream(relayed, [dcutr.PROTOCOL])
+            stream = await self._host.open_known(relayed, dcutr.PROTOCOL)
             try:
                 await stream.write_frame(side.start(loop.time()))
                 self._step(peer, "initiator", attempt, "connect_sent", addresses=side.own)
