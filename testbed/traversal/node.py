@@ -153,16 +153,19 @@ class Node:
         """
         parsed = [_address(a) for a in addresses]
         peer = _only_peer(parsed, peer)
-        if peer is not None and (existing := self.host.connections_to(peer)):
-            return existing[0]
         limit = timeout or self.options.limits.dial_timeout
         direct = [a for a in parsed if not a.is_relayed]
+        existing = self.host.connections_to(peer) if peer is not None else []
+        if existing and not (existing[0].relayed and direct):
+            return existing[0]
         failure: DialError | None = None
         if direct:
             try:
                 return await self._race(direct, peer, limit)
             except DialError as error:
                 failure = error
+        if existing and not existing[0].closed:
+            return existing[0]
         for address in (a for a in parsed if a.is_relayed):
             try:
                 return await self._dial_relayed(address, peer, limit)

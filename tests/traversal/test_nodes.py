@@ -579,3 +579,26 @@ def test_a_signature_for_identify_of_another_peer_is_not_believed() -> None:
             assert b.peer not in a.identify.peers
 
     run(work)
+
+
+@pytest.mark.parametrize("kind", ["tcp/0", "udp/0/quic-v1"])
+def test_ipv6_works_like_ipv4(kind: str) -> None:
+    async def work() -> None:
+        async with nodes("tcp", {}, {}) as (a, b):
+            await a.listen(f"/ip6/::1/{kind}")
+            bound = await b.listen(f"/ip6/::1/{kind}")
+            connection = await a.dial(bound.with_peer(b.peer))
+            assert connection.remote == bound
+            assert await echoed(a, b.peer, b"six") == b"six"
+
+    run(work)
+
+
+def test_a_dial_with_direct_addresses_does_not_settle_for_a_relayed_connection() -> None:
+    async def work() -> None:
+        async with nodes("tcp", *relayed_trio()) as trio:
+            _, a, b, relayed = await circuit(trio)
+            assert await a.dial(*b.relays.addresses) is relayed
+            assert not (await a.dial(address(b))).relayed
+
+    run(work)

@@ -160,6 +160,8 @@ class UpgradeService:
         if connection.direction is Direction.INBOUND:
             raise ProtocolError("dcutr", "the side that dialed the relay does not lead")
         attempt = self._punching.get(peer, 0) + 1
+        if attempt > 2 * dcutr.ATTEMPTS:
+            raise ProtocolError("dcutr", f"attempt {attempt}: we dial no more for this peer")
         self._punching[peer] = attempt
         side = dcutr.Responder(self._own())
         async with asyncio.timeout(_SIGNAL_TIMEOUT):
