@@ -18,13 +18,14 @@ from testbed.traversal import (
     relay,
 )
 from testbed.traversal.__main__ import ECHO
-from testbed.traversal.aio.autonat_server import AutonatOptions
+from testbed.traversal.aio.autonat_server import AutonatOptions, AutonatServer
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.host import HostLimits
 from testbed.traversal.aio.quic_connection import WINDOW
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.autonat_v1 import RateLimits, Reachability, Status
+from testbed.traversal.autonat_v2 import DialStatus
 from testbed.traversal.errors import (
     ConnectionClosedError,
     NegotiationError,
@@ -461,6 +462,23 @@ def test_autonat_v2_does_not_dial_when_the_price_is_not_paid() -> None:
                 await wait_event(server, HandlerFailed)
                 with pytest.raises(BlockingIOError):
                     victim.accept()
+
+    run(work)
+
+
+def test_autonat_v2_does_not_believe_a_server_that_never_dialed_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def lie(*_: object) -> DialStatus:
+        return DialStatus.OK
+
+    monkeypatch.setattr(AutonatServer, "_dial_back", lie)
+
+    async def work() -> None:
+        async with nodes("tcp", {"v2_threshold": 1}, {"autonat_server": True}) as (a, server):
+            connection = await a.dial(address(server))
+            assert await a.autonat.ask_v2(connection, (a.listening()[0],)) is None
+            assert not a.autonat.address_verdicts
 
     run(work)
 
