@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from .aio import identify_service, ping
 from .aio.autonat_client import AutonatClient
-from .aio.autonat_server import AutonatOptions, AutonatServer
+from .aio.autonat_server import AutonatServer
 from .aio.connection import Connection
-from .aio.host import Handler, Host, HostLimits
+from .aio.host import Handler, Host
 from .aio.relay_client import Held, RelayClient
 from .aio.relay_server import RelayServer
 from .aio.stream import Stream
-from .aio.upgrade_service import UpgradeOptions, UpgradeService
+from .aio.upgrade_service import UpgradeService
 from .autonat_v1 import Reachability
 from .errors import (
     AddressError,
@@ -24,40 +24,13 @@ from .errors import (
     DialFailure,
 )
 from .events import AddressesChanged, DialFailed, DialStarted, Event
-from .keys import PrivateKey
 from .multiaddr import Multiaddr
 from .observed import Mapping, ObservedAddresses
+from .options import NodeOptions
 from .peer_id import PeerId
-from .relay import RelayLimits
 
-AGENT = "testbed-traversal/0.1"
 _STAGGER = 0.25  # RFC 8305: between the starts of parallel dials
 _PUSH_DELAY = 0.1
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    """What a node does.  Times are seconds.
-
-    `allow_private` treats private and loopback addresses like public ones: for tests on
-    one machine.  `relay` makes the node a relay, `autonat_server` lets others ask it.
-    `autonat_interval` 0 leaves probing to `probe_reachability`.
-    """
-
-    identity: PrivateKey = field(default_factory=PrivateKey.generate)
-    agent: str = AGENT
-    limits: HostLimits = field(default_factory=HostLimits)
-    upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
-    relay: RelayLimits | None = None
-    autonat_server: bool = False
-    autonat: AutonatOptions = field(default_factory=AutonatOptions)
-    autonat_boot_delay: float = 15.0
-    autonat_interval: float = 90.0
-    v1_threshold: int = 4
-    v2_threshold: int = 3
-    activation_threshold: int = 4
-    punch_threshold: int = 1
-    allow_private: bool = False
 
 
 class Node:
