@@ -196,7 +196,9 @@ class Node:
     def direct_addresses(self) -> tuple[Multiaddr, ...]:
         """Direct addresses that we advertise."""
         verdicts = self.autonat.address_verdicts
-        observed = [a for a in self.observed.advertised if not self._proven_private(a)]
+        observed: list[Multiaddr] = []
+        if self.options.advertise_unproven:
+            observed += (a for a in self.observed.advertised if not self._proven_private(a))
         observed += [a for a, verdict in verdicts.items() if verdict is Reachability.PUBLIC]
         found = [a for a in (*self.listening(), *observed) if not _loopback(a) or self._lonely]
         return tuple(dict.fromkeys(found))

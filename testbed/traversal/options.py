@@ -20,6 +20,9 @@ class NodeOptions:
     `autonat_interval` 0 leaves probing to `probe_reachability`.  `v1_threshold` and
     `v2_threshold` are servers that must agree; `activation_threshold` and
     `punch_threshold` are observers that must, to advertise and to punch with an address.
+    Without `advertise_unproven` an observed address is advertised only once AutoNAT v2 has
+    proved it: others then do not dial it in vain before a punch, which costs them time and
+    makes a NAT that accepts such packets itself move the mapping.
     """
 
     identity: PrivateKey = field(default_factory=PrivateKey.generate)
@@ -36,3 +39,4 @@ class NodeOptions:
     activation_threshold: int = 4
     punch_threshold: int = 1
     allow_private: bool = False
+    advertise_unproven: bool = True
