@@ -132,6 +132,7 @@ class UpgradeService:
         side = dcutr.Initiator(self._own())
         if not side.own:
             raise ProtocolError("dcutr", "no address of our own to offer")
+        self._punching.setdefault(peer, 0)  # A may be through before our half round trip ends
         async with asyncio.timeout(_SIGNAL_TIMEOUT):
             stream = await self._host.open_known(relayed, dcutr.PROTOCOL)
             try:
@@ -191,7 +192,6 @@ class UpgradeService:
         self._step(peer, role, attempt, "punching", addresses=targets)
         client, timeout = role == "responder", self._options.punch_timeout
         expecting = self._host.transports.client_towards(targets if client else ())
-        self._punching.setdefault(peer, 0)
         work = [self._host.spawn(self._punch_one(a, peer, client, timeout)) for a in targets]
         try:
             with expecting:
