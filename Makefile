@@ -1,7 +1,7 @@
 # `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup testbed test lint bench clean force
+.PHONY: help setup testbed test lint bench fuzz clean force
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian keeps nft and iptables where ordinary users do not look.
@@ -17,7 +17,8 @@ testbed: $(READY) ## set up what is missing, then run the default matrix
 	.venv/bin/testbed matrix
 
 test: $(READY) ## run the whole suite
-	.venv/bin/pytest -q -n auto --timeout 300 tests
+	.venv/bin/pytest -q -n auto --dist loadgroup -m "not alone" tests
+	.venv/bin/pytest -q -m alone tests
 
 lint: $(READY) ## check style and types
 	.venv/bin/ruff check .
@@ -26,6 +27,13 @@ lint: $(READY) ## check style and types
 
 bench: $(READY) ## measure the testbed against its floors and rivals
 	.venv/bin/python -m testbed.bench
+
+# atheris (libFuzzer for Python) is no part of the lock: only this target needs its 35 MB.
+FUZZ_SECONDS ?= 20
+fuzz: $(READY) ## fuzz each parser of the traversal stack for FUZZ_SECONDS (20)
+	@test -d out/fuzz/.atheris/atheris || \
+	  .venv/bin/python -m pip install -q --no-deps --target out/fuzz/.atheris "atheris>=3,<4"
+	PYTHONPATH=out/fuzz/.atheris:tests .venv/bin/python -m traversal.fuzz --seconds $(FUZZ_SECONDS)
 
 setup: $(READY) ## only set up: system packages (as root or by sudo) and .venv
 

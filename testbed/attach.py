@@ -1,18 +1,28 @@
 """A running lab can be entered from another terminal.
 
 `testbed up` listens on an abstract socket named after the user and the process:
-no file, gone with the process.  Whoever asks (the same user or root) is given
-the namespaces of a node as file descriptors, and enters them on its own terminal.
+no file, gone with the process.  Whoever asks is given the namespaces of a node as
+file descriptors, and enters them on its own terminal.
+
+A name proves nothing, since anybody may bind any: both sides go by the credentials
+that the kernel vouches for (SO_PEERCRED).  A user enters his own labs.  Root enters
+another user's only if that lab is named, and as that user: what he has mounted over
+the programs there must not be run with root's rights.
 """
 
+import contextlib
 import json
 import os
+import re
 import select
+import signal
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from testbed.backends import kernel
 from testbed.backends.namespaces import NamespaceLab
@@ -20,6 +30,7 @@ from testbed.backends.process import enter_node
 from testbed.errors import BackendError, TestbedError, UsageError
 
 _PREFIX = "testbed-lab"
+_NAME = re.compile(rf"@{_PREFIX}-(0|[1-9]\d{{0,9}})-([1-9]\d{{0,9}})$".encode(), re.MULTILINE)
 _DEADLINE = 5.0
 _KINDS = ("user", "pid", "ipc", "mnt", "net")  # the order in which they are entered
 
@@ -36,32 +47,46 @@ class Running:
         return f"\0{_PREFIX}-{self.uid}-{self.pid}"
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a lab said: the words, the namespaces in the order of `_KINDS`, its user's group."""
+
+    words: dict[str, object]
+    fds: list[int]
+    gid: int
+
+
 def listen() -> socket.socket:
     """The socket of a lab to be.  Call it before the sandbox is entered: the name
-    belongs to the network namespace in which it is bound."""
+    belongs to the network namespace in which it is bound, and the credentials that
+    others will see are those of this moment."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.bind(Running(os.getuid(), os.getpid()).address)
     server.listen(8)
     return server
 
 
-def running() -> list[Running]:
-    """The labs of this machine (of this network namespace) that can be attached to."""
-    found = set()
-    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
-        name = line.split()[-1]
-        if name.startswith(f"@{_PREFIX}-"):
-            uid, pid = name.rsplit("-", 2)[-2:]
-            found.add(Running(int(uid), int(pid)))
-    mine = (lab for lab in found if os.getuid() in (0, lab.uid))
-    return sorted(mine, key=lambda lab: lab.pid)
+def running(*, everybody: bool = False) -> list[Running]:
+    """Your labs (``everybody``, for root: all labs) in this network namespace, by process."""
+    claimed = {Running(int(uid), int(pid)) for uid, pid in _NAME.findall(_unix_sockets())}
+    own = os.getuid()
+    found = (lab for lab in claimed if (everybody or lab.uid == own) and _is_up(lab))
+    return sorted(found, key=lambda lab: lab.pid)
+
+
+def _unix_sockets() -> bytes:
+    """The kernel's list; others choose the names in it, which may be any bytes."""
+    return Path("/proc/net/unix").read_bytes()
 
 
 def choose(pid: int | None) -> Running:
-    """The lab meant by ``pid``, or the only one; UsageError otherwise."""
-    labs = [lab for lab in running() if pid in (None, lab.pid)]
+    """The lab meant by ``pid``, or your only one; UsageError otherwise."""
+    labs = [lab for lab in running(everybody=pid is not None) if pid in (None, lab.pid)]
     if not labs:
-        raise UsageError("no such lab is up", remedy="start one with `testbed up` and leave it")
+        remedy = "start one with `testbed up` and leave it"
+        if others := [str(lab.pid) for lab in running(everybody=True)]:
+            remedy += f"; or say which: --lab, one of {', '.join(others)}"
+        raise UsageError("no such lab is up", remedy=remedy)
     if len(labs) > 1:
         known = ", ".join(str(lab.pid) for lab in labs)
         raise UsageError("several labs are up", remedy=f"say which: --lab, one of {known}")
@@ -75,14 +100,12 @@ def serve(server: socket.socket, lab: NamespaceLab) -> None:
         client, _ = server.accept()
         with client:
             client.settimeout(_DEADLINE)
-            uid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[
-                1
-            ]
+            _, uid, _ = _credentials(client)
+            if uid != os.getuid():  # inside, the owner is 0; strangers are not waited for
+                continue
             try:
                 request = json.loads(client.recv(4096))
             except (OSError, ValueError):
-                continue
-            if uid not in (0, os.getuid()):  # inside, the owner is 0 too
                 continue
             if request.get("stop"):
                 return
@@ -97,7 +120,8 @@ def _answer(client: socket.socket, lab: NamespaceLab, node: str) -> None:
         text = json.dumps({"files": str(files) if files else None}).encode()
         socket.send_fds(client, [text], [*fds, netns])
     except TestbedError as error:
-        client.send(json.dumps({"error": str(error)}).encode())
+        with contextlib.suppress(OSError):
+            client.send(json.dumps({"error": str(error)}).encode())
     except OSError:
         pass  # the client went away
     finally:
@@ -105,21 +129,65 @@ def _answer(client: socket.socket, lab: NamespaceLab, node: str) -> None:
             os.close(fd)
 
 
-def _ask(lab: Running, request: dict[str, object]) -> tuple[dict[str, object], list[int]]:
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group at the other end, as this user namespace sees them."""
+    pid, uid, gid = struct.unpack(
+        "iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    )
+    return pid, uid, gid
+
+
+@contextmanager
+def _connected(lab: Running) -> Iterator[tuple[socket.socket, int]]:
+    """A connection to ``lab`` and its user's group; OSError if it is not what it says."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.settimeout(_DEADLINE)
-        try:
+        with _acting_as(lab.uid):
             client.connect(lab.address)
+        pid, uid, gid = _credentials(client)
+        if (pid, uid) != (lab.pid, lab.uid):
+            raise PermissionError(f"its name was taken by process {pid} of user {uid}")
+        yield client, gid
+
+
+@contextmanager
+def _acting_as(uid: int) -> Iterator[None]:
+    """Be ``uid`` in the eyes of a lab: in its user namespace root is nobody."""
+    before = os.geteuid()
+    if uid == before:
+        yield
+        return
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def _is_up(lab: Running) -> bool:
+    try:
+        with _connected(lab):
+            return True
+    except OSError:
+        return False
+
+
+def _ask(lab: Running, request: dict[str, object]) -> _Answer:
+    try:
+        with _connected(lab) as (client, gid):
             client.send(json.dumps(request).encode())
             data, fds, _, _ = socket.recv_fds(client, 4096, len(_KINDS))
-        except OSError as error:
-            raise BackendError(f"the lab of process {lab.pid} does not answer: {error}") from error
-    return (json.loads(data) if data else {}), list(fds)
+        return _Answer(dict(json.loads(data or b"{}")), list(fds), gid)
+    except (OSError, ValueError, TypeError) as error:
+        raise BackendError(f"the lab of process {lab.pid} does not answer: {error}") from error
 
 
 def stop(lab: Running) -> None:
     """Ask a lab to go down, and wait until it has gone; BackendError if it does not."""
-    pidfd = os.pidfd_open(lab.pid)
+    try:
+        pidfd = os.pidfd_open(lab.pid)
+    except ProcessLookupError:
+        return  # it went by itself
     try:
         _ask(lab, {"stop": True})
         if not select.select([pidfd], [], [], _DEADLINE)[0]:
@@ -129,25 +197,55 @@ def stop(lab: Running) -> None:
 
 
 def run_in(lab: Running, node: str, command: Sequence[str]) -> int:
-    """Run ``command`` in ``node`` of a lab on this terminal; gives the exit code."""
-    answer, fds = _ask(lab, {"node": node})
-    if "error" in answer:
-        raise UsageError(str(answer["error"]))
-    for kind, fd in zip(_KINDS[:-1], fds, strict=False):
-        same = os.fstat(fd).st_ino == os.stat(f"/proc/self/ns/{kind}").st_ino  # noqa: PTH116
-        if not same:
-            kernel.setns(fd, 0)
-    files = answer.get("files")
+    """Run ``command`` in ``node`` of a lab on this terminal; gives the exit code.
+
+    A Ctrl-C is the command's: it stays in the lab or ends, this process waits.
+    """
+    answer = _ask(lab, {"node": node})
+    if "error" in answer.words:
+        raise UsageError(str(answer.words["error"]))
+    if len(answer.fds) != len(_KINDS):
+        raise BackendError(f"the lab of process {lab.pid} gave no way in")
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _enter(lab, answer)
+    except OSError as error:
+        raise BackendError(f"the lab of process {lab.pid} cannot be entered: {error}") from error
+    files = answer.words.get("files")
     pid = os.fork()  # a process enters a pid namespace only by being born into it
     if pid == 0:
-        try:
-            enter_node(fds[-1], Path(str(files)) if files else None)
-            os.environ["PS1"] = f"[{node}] \\w \\$ "
-            os.execvp(command[0], list(command))
-        except OSError as error:
-            os.write(2, f"testbed: {command[0]}: {error.strerror}\n".encode())
-        finally:
-            os._exit(127)
+        ignored = interrupt is signal.SIG_IGN
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        _execute(node, command, answer.fds[-1], Path(str(files)) if files else None)
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _enter(lab: Running, answer: _Answer) -> None:
+    """Into the lab's namespaces, as the lab's user for good; OSError."""
+    other = [
+        fd
+        for kind, fd in zip(_KINDS[:-1], answer.fds, strict=False)
+        if os.fstat(fd).st_ino != Path(f"/proc/self/ns/{kind}").stat().st_ino
+    ]
+    if lab.uid != os.getuid():
+        os.setgroups([])
+        os.setresgid(answer.gid, answer.gid, answer.gid)
+        os.setresuid(lab.uid, lab.uid, lab.uid)
+    for fd in other:
+        kernel.setns(fd, 0)
+
+
+def _execute(node: str, command: Sequence[str], netns: int, files: Path | None) -> NoReturn:
+    """In the fork."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, programs do not
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        enter_node(netns, files)
+        os.environ["PS1"] = f"[{node}] \\w \\$ "
+        os.execvp(command[0], list(command))
+    except OSError as error:
+        os.write(2, f"testbed: {command[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)

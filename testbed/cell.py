@@ -10,17 +10,20 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from testbed.errors import UsageError
 from testbed.nat.load import load
 from testbed.nat.profile import Profile
+from testbed.peers.adapter import adapter
 from testbed.topology.model import Topology
-from testbed.topology.presets import preset
+from testbed.topology.presets import PRESETS, preset
 
 DIALER, LISTENER, SERVER = "a", "b", "server"
 MODES = ("punch", "plain_dial", "silent", "relay_only")
-FORMAT = 1
+LATEST_MS = 10_000.0  # of a skew: peers wait for each other some seconds longer
+FORMAT = 2
+RESULTS = ("result.json", "events.jsonl", "capture.pcapng", "plan.txt")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Cell:
     def pair(self) -> str:
         """What is the same for all repetitions: ``ice/full-cone--symmetric``."""
         suffix = "" if self.mode == "punch" else f".{self.mode}"
-        place = "" if self.topology == "two-homes" else f"{self.topology}/"
+        place = "" if self.topology == adapter(self.peer).topology else f"{self.topology}/"
         late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
         return f"{place}{self.peer}/{'--'.join(self.profiles)}{suffix}{late}"
 
@@ -68,31 +71,73 @@ class Cell:
         return preset(self.topology, *self.profiles)
 
 
-def save_cell(cell: Cell, profiles: Mapping[str, Profile], folder: Path, facts: Any) -> None:
-    """Write what is needed to run ``cell`` again; ``facts``: versions and the like."""
+def save_cell(
+    cell: Cell, profiles: Mapping[str, Profile], folder: Path, number: int, facts: Any
+) -> None:
+    """Write what is needed to run ``cell`` again, and take away what an earlier run left.
+
+    ``number`` is the lab's, from which its addresses follow; ``facts``: versions and
+    the like.
+    """
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
     kept = folder / "profiles"
     kept.mkdir(parents=True, exist_ok=True)
     for router in cell.build().routers:
         path = profiles[router.profile].path
         if path is not None:
             shutil.copy(path, kept / path.name)
-    text = json.dumps({"format": FORMAT, "cell": asdict(cell), "facts": facts}, indent=2)
-    (folder / "cell.json").write_text(text + "\n")
+    value = {"format": FORMAT, "cell": asdict(cell), "number": number, "facts": facts}
+    (folder / "cell.json").write_text(json.dumps(value, indent=2) + "\n")
 
 
-def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile]]:
-    """The cell of a folder and the profiles it was run with; UsageError naming the file."""
+def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
+    """The cell of a folder, the profiles it was run with, and the lab's number.
+
+    UsageError naming the file.
+    """
     file = folder / "cell.json"
     try:
         data = json.loads(file.read_text())
         if data["format"] != FORMAT:
             raise UsageError(f"{file}: format {data['format']}, this version reads {FORMAT}")
-        fields = data["cell"]
-        cell = Cell(**(fields | {"profiles": tuple(fields["profiles"])}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        fields, number = data["cell"], data["number"]
+        names = fields["profiles"]
+        cell = Cell(**(fields | {"profiles": tuple(names) if isinstance(names, list) else names}))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{file}: not a cell that can be run again ({error})",
             remedy="name a folder that `testbed run` or `testbed matrix` has written",
         ) from error
-    loaded = [load(path) for path in sorted((folder / "profiles").glob("*.toml"))]
-    return cell, {profile.name: profile for profile in loaded}
+    require_sane(cell, f"{file}: ")
+    if not _whole(number) or number > 255:
+        raise UsageError(f"{file}: number must be whole, 0 to 255, not {number!r}")
+    kept = folder / "profiles"
+    used = {router.profile for router in cell.build().routers}
+    if missing := sorted(used - {path.stem for path in kept.glob("*.toml")}):
+        raise UsageError(f"{kept / missing[0]}.toml: missing", remedy="run the cell anew")
+    return cell, {name: load(kept / f"{name}.toml") for name in sorted(used)}, number
+
+
+def require_sane(cell: Cell, where: str = "") -> None:
+    """UsageError naming the field that no run can have; ``where`` it came from."""
+    names, skew = cell.profiles, cell.skew_ms
+    wanted = {
+        "peer": (isinstance(cell.peer, str), "a name"),
+        "profiles": (isinstance(names, tuple) and all(isinstance(n, str) for n in names), "names"),
+        "topology": (cell.topology in list(PRESETS), f"one of {', '.join(PRESETS)}"),
+        "mode": (cell.mode in MODES, f"one of {', '.join(MODES)}"),
+        "repeat": (_whole(cell.repeat), "whole, 0 or more"),
+        "seed": (_whole(cell.seed), "whole, 0 or more"),
+        "skew_ms": (
+            isinstance(skew, int | float) and 0 <= skew <= LATEST_MS,
+            f"a number from 0 to {LATEST_MS:g}",
+        ),
+    }
+    for field, (fits, words) in wanted.items():
+        if not fits:
+            raise UsageError(f"{where}{field} must be {words}, not {getattr(cell, field)!r}")
+
+
+def _whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -2,8 +2,9 @@
 
 import json
 import os
+import signal
 import sys
-import time
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from testbed.errors import Exit, TestbedError, UsageError
+from testbed.streams import Streams
 
 app = typer.Typer(
     help="A NAT-traversal testbed: measured NATs, real stacks, verdicts read off the wire.",
@@ -30,39 +32,49 @@ ProfileB = Annotated[str | None, typer.Option("-b", help="Profile of the second 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for captures and results.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=200, help="Cells at a time.")]
-Seed = Annotated[int, typer.Option(help="Makes a run repeatable.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Makes a run repeatable.")]
 LabPid = Annotated[int | None, typer.Option("--lab", help="Process of `testbed up`, if several.")]
 DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
+_REPORT = "  please open an issue with the command and what it prints with TESTBED_DEBUG=1 set"
 
 
 def main() -> NoReturn:
     """The console script: errors become one message and their exit code."""
+    streams = Streams()
     try:
-        app(standalone_mode=False)
-        code = 0
-    except TestbedError as error:
-        print(f"testbed: {error}", file=sys.stderr)
-        code = int(error.exit_code)
-    except typer.Exit as stop:
-        code = stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("testbed: interrupted, everything was taken down", file=sys.stderr)
-        code = int(Exit.INTERRUPTED)
-    except BrokenPipeError:  # `testbed plan | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 0
+        code = app(standalone_mode=False) or 0  # the code of a typer.Exit comes back
+        interrupted = code == Exit.INTERRUPTED  # typer's, of a KeyboardInterrupt
+    except (typer.Abort, KeyboardInterrupt):
+        code, interrupted = int(Exit.INTERRUPTED), True
+    except SystemExit as stop:  # a signal's, or a command's that was run in a lab
+        code, interrupted = _stopped(stop), False
     except Exception as error:
-        code = _usage(error)
-    sys.exit(code)
+        code, interrupted = _failed(error), False
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is to say so
+    if interrupted:
+        print("testbed: interrupted, all that was brought up was taken down", file=sys.stderr)
+    sys.exit(streams.finish(code))
 
 
-def _usage(error: Exception) -> int:
-    """typer reports wrong words by its own exceptions, with a message and a code."""
-    show = getattr(error, "show", None)
-    if show is None:
-        raise error
-    show()
-    return int(getattr(error, "exit_code", Exit.USAGE))
+def _stopped(stop: SystemExit) -> int:
+    """typer makes a SystemExit of 1 of a broken pipe, whoever's it was."""
+    if isinstance(stop.__context__, BrokenPipeError):
+        return _failed(stop.__context__)
+    return stop.code if isinstance(stop.code, int) else int(Exit.INCONCLUSIVE)
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong; the exit code.  What nobody foresaw has measured nothing: 3."""
+    if isinstance(error, TestbedError):
+        print(f"testbed: {str(error).removeprefix('testbed: ')}", file=sys.stderr)
+        return int(error.exit_code)
+    if show := getattr(error, "show", None):  # typer's own, for wrong words
+        show()
+        return int(getattr(error, "exit_code", Exit.USAGE))
+    if os.environ.get("TESTBED_DEBUG"):
+        traceback.print_exception(error)
+    print(f"testbed: internal error: {type(error).__name__}: {error}\n{_REPORT}", file=sys.stderr)
+    return int(Exit.INCONCLUSIVE)
 
 
 def _build(topology: str, a: str, b: str | None, number: int = 0) -> Any:
@@ -82,13 +94,16 @@ def _emit(value: Any) -> None:
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Is this machine fit?  What is missing, and the line that remedies it."""
-    from testbed.doctor import checks, exit_code, render
+    from testbed.doctor import checks, exit_code, remedies, render
 
     found = checks()
     if as_json:
         _emit([check.to_json() for check in found])
     else:
-        Console().print(render(found))
+        console = Console()
+        console.print(render(found))
+        for line in remedies(found):  # whole: they are there to be copied
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(int(exit_code(found)))
 
 
@@ -113,25 +128,9 @@ def up(
     number: Annotated[int, typer.Option(help="The lab's number, 0 to 255.")] = 0,
 ) -> None:
     """Bring a lab up and keep it until Ctrl-C; enter it with `testbed shell NODE`."""
-    from testbed import attach
-    from testbed.backends import sandbox
-    from testbed.backends.audit import require_closed
-    from testbed.backends.namespaces import Namespaces
+    from testbed.commands.lab import keep
 
-    steps = _build(topology, a, b, number)
-    outside = os.getpid()
-    server = attach.listen()
-    sandbox.enter()
-    before = time.perf_counter()
-    with Namespaces().start(steps) as lab:
-        ready = time.perf_counter() - before
-        require_closed(lab)
-        print(f"up in {ready * 1e3:.0f} ms, closed to the outside; lab {outside}", flush=True)
-        for node, addresses in steps.addresses.items():
-            inside = f"  (inside {steps.internal[node]})" if node in steps.internal else ""
-            print(f"  {node:14} {', '.join(map(str, addresses))}{inside}", flush=True)
-        print("enter with: testbed shell NODE; end with Ctrl-C", flush=True)
-        attach.serve(server, lab)
+    keep(_build(topology, a, b, number))
 
 
 @app.command()
@@ -140,7 +139,7 @@ def shell(node: str, lab: LabPid = None) -> None:
     from testbed import attach
 
     program = os.environ.get("SHELL", "/bin/sh")
-    raise typer.Exit(attach.run_in(attach.choose(lab), node, [program]))
+    sys.exit(attach.run_in(attach.choose(lab), node, [program]))
 
 
 @app.command("exec", context_settings={"allow_interspersed_args": False})
@@ -148,15 +147,22 @@ def execute(node: str, command: list[str], lab: LabPid = None) -> None:
     """Run a command in a node of the lab that is up: testbed exec a -- ip route."""
     from testbed import attach
 
-    raise typer.Exit(attach.run_in(attach.choose(lab), node, command))
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise UsageError("no command was given", remedy="testbed exec NODE -- ip route")
+    sys.exit(attach.run_in(attach.choose(lab), node, words))
 
 
 @app.command()
-def wipe() -> None:
+def wipe(
+    every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
+) -> None:
     """End your labs that are still up.  Nothing else can be left behind."""
     from testbed import attach
 
-    labs = attach.running()
+    if every and os.getuid() != 0:
+        raise UsageError("only root may end the labs of others", remedy="testbed wipe")
+    labs = attach.running(everybody=every)
     for lab in labs:
         attach.stop(lab)
     print(f"{len(labs)} lab(s) taken down" if labs else "nothing to wipe")
@@ -230,7 +236,9 @@ def run(
     peer: Annotated[str, typer.Option(help="The stack: punch-udp, punch-tcp, ice, ...")] = "ice",
     a: ProfileA = "linux-home",
     b: ProfileB = "linux-home",
-    topology: Annotated[str, typer.Option(help="A preset.")] = "two-homes",
+    topology: Annotated[
+        str | None, typer.Option(help="A preset; the peer's own if none is named.")
+    ] = None,
     mode: Annotated[str, typer.Option(help="punch, plain_dial, silent, relay_only.")] = "punch",
     skew: Annotated[float, typer.Option(help="The listener starts later, ms.")] = 0.0,
     seed: Seed = 0,
@@ -249,7 +257,7 @@ def matrix(
     profiles: Annotated[
         str, typer.Option(help="classic, nine, default, all, or names with commas.")
     ] = "default",
-    peers: Annotated[str, typer.Option(help="Stacks with commas, or all.")] = "all",
+    peers: Annotated[str, typer.Option(help="Stacks with commas, default, or all.")] = "default",
     select: Annotated[
         list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
     ] = None,
@@ -270,6 +278,21 @@ def matrix(
         profiles, peers, tuple(select or ()), repeat, controls, certify, jobs, seed, out
     )
     raise typer.Exit(many(request, as_json=as_json, junit=junit, svg=svg))
+
+
+@app.command()
+def autonat(
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    jobs: Jobs = DEFAULT_JOBS,
+    as_json: AsJson = False,
+) -> None:
+    """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
+    from testbed.commands.autonat import autonat as run_autonat
+
+    if bool(profiles) == every:
+        raise UsageError("name profiles, or say --all")
+    raise typer.Exit(run_autonat(profiles or [], jobs, as_json))
 
 
 if __name__ == "__main__":

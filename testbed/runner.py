@@ -15,9 +15,9 @@ from testbed.capture.pcapng import Recording
 from testbed.capture.reader import read
 from testbed.capture.recorder import record
 from testbed.cell import DIALER, LISTENER, SERVER, Cell, save_cell
-from testbed.errors import Exit, TestbedError
+from testbed.errors import Exit, TestbedError, UsageError
 from testbed.nat.profile import Profile
-from testbed.oracle.predict import Mechanism, Prediction, predict
+from testbed.oracle.predict import Mechanism, Outcome, Prediction, predict
 from testbed.peers.adapter import Adapter, adapter
 from testbed.peers.contract import Mode, encode
 from testbed.plan.describe import describe
@@ -26,13 +26,27 @@ from testbed.plan.planner import plan
 from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
+from testbed.verdict.sanity import denied, never_sent, undelayed
+from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
 
 # A punch is decided by who comes first, on a way of 20 ms.  Lateness of the harness
 # beyond the first figure may explain a difference; beyond the second it measures itself.
 LATE_MS = 10.0
 TOO_LATE_MS = 200.0
+RELAY_ONLY = {
+    "ice": "ice_relay_only",
+    "dcutr_tcp": "dcutr_off",
+    "dcutr_quic": "dcutr_quic_off",
+}
 _MODES = {"relay_only": Mode.PUNCH}
+# Who must be seen to send, for an attempt to be one.
+_SENDERS = {
+    "punch": (DIALER, LISTENER),
+    "relay_only": (),
+    "plain_dial": (DIALER,),
+    "silent": (),
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ def _mechanism(stack: Adapter, mode: str) -> Mechanism:
         case "plain_dial":
             return Mechanism(f"plain_dial_{stack.transport}")
         case "relay_only":
-            return Mechanism.ICE_RELAY_ONLY
+            return Mechanism(RELAY_ONLY[stack.mechanism])
         case _:
             return Mechanism.NO_PUNCH
 
@@ -115,18 +129,25 @@ def run_cell(
     errors of usage (an unknown peer, say) are raised.
     """
     started = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
     expected = prediction(cell, profiles)
-    save_cell(cell, profiles, folder, facts)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}", remedy="choose another --out") from error
+    try:
+        save_cell(cell, profiles, folder, number, facts)
         run = _effects(cell, profiles, backend, folder, number)
         result = _judged(cell, run, expected, folder)
     except (TestbedError, OSError) as error:
-        if isinstance(error, TestbedError) and error.exit_code is Exit.USAGE:
+        if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
         result = Result(cell, inconclusive(expected, str(error)), folder)
     result = replace(result, seconds=time.monotonic() - started)
-    (folder / "result.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+    try:
+        (folder / "result.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+    except OSError as error:
+        verdict = inconclusive(expected, f"{folder}/result.json: {error.strerror}")
+        return replace(result, verdict=verdict)
     return result
 
 
@@ -177,14 +198,27 @@ def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result
     packets = read(run.recording.path)
     lateness = {"a link's frame": run.frames_late_ms}
     lateness |= _late_starts(cell, packets, run.account.start_ns)
-    reading = read_path(packets, run.plan, DIALER, LISTENER, run.account.window)
+    account, peers = run.account, (DIALER, LISTENER)
+    reading = read_path(packets, run.plan, *peers, account.window)
+    faults = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
+    faults += never_sent(packets, run.plan, _SENDERS[cell.mode], SERVER, account.start_ns)
+    crossed = denied(packets, run.plan, *peers, account.start_ns) if not account.window else None
     late = [
         f"{what} was {ms:.0f} ms late: this machine is too busy for so many cells"
         for what, ms in lateness.items()
         if ms > LATE_MS
     ]
-    lost = [*run.faults, *(late if max(lateness.values()) > TOO_LATE_MS else [])]
-    verdict = judge(reading, expected, run.account.claims, faults=lost, doubts=late)
+    if max(lateness.values()) > TOO_LATE_MS:
+        faults += late
+    verdict = judge(
+        reading,
+        expected,
+        account.claims,
+        faults=faults,
+        doubts=late,
+        denied=crossed,
+        violations=_violations(cell, packets, run, reading.outcome),
+    )
     return Result(
         cell,
         verdict,
@@ -194,6 +228,17 @@ def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result
         packets=len(packets),
         late=bool(late) and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
     )
+
+
+def _violations(cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome) -> list[str]:
+    """How the upgrade of a relayed connection broke its protocol."""
+    if not adapter(cell.peer).mechanism.startswith("dcutr"):
+        return []
+    if cell.mode == "relay_only":
+        return check_relayed(packets, run.plan, DIALER, LISTENER)
+    if outcome is Outcome.DIRECT:
+        return check_upgrade(packets, run.plan, run.account.events, DIALER, LISTENER)
+    return []
 
 
 def _late_starts(cell: Cell, packets: list[Packet], start_ns: int | None) -> dict[str, float]:

@@ -30,9 +30,10 @@ from testbed.backends.netlink import (
     up,
     veth,
 )
-from testbed.backends.wires import WireBench
+from testbed.backends.wires import WireBench, netem
 from testbed.errors import BackendError, UnfitError
 from testbed.links.interfaces import disable_offloads
+from testbed.links.netem import Egress
 from testbed.plan.model import (
     AddBridge,
     AddLink,
@@ -107,14 +108,15 @@ class NamespaceLab:
     def build(self) -> None:
         """Apply the plan; BackendError names the step and node that failed."""
         self._create_nodes()
-        for step in self.plan.steps:
-            self._collect(step)
-        for node in self._nodes.values():
-            node.netlink.send(node.requests)
-            node.requests.clear()
-        self._write_files()
-        self._load_rules()
+        with self._loading_rules():
+            for step in self.plan.steps:
+                self._collect(step)
+            for node in self._nodes.values():
+                node.netlink.send(node.requests)
+                node.requests.clear()
+            self._write_files()
         self._set_sysctls()
+        self._await_carriers()
         if WireBench.NODE in self._nodes:
             bench = kernel.inside_netns(self._nodes[WireBench.NODE].netns, self._home)
             self._stack.enter_context(self._wires.running(bench, self.plan.number))
@@ -133,7 +135,7 @@ class NamespaceLab:
                         f"no network namespace: {error}", node=step.node, remedy=sandbox.diagnose()
                     ) from error
                 for key, value in step.sysctls:
-                    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                    with contextlib.suppress(FileNotFoundError):  # no IPv6, no br_netfilter
                         kernel.write_sysctl(key, value)
                 netns = kernel.current_netns()
                 self._stack.callback(os.close, netns)
@@ -165,12 +167,15 @@ class NamespaceLab:
                 pass
 
     def _link(self, step: AddLink) -> None:
-        """One veth pair, or two by way of the wire bench where the link is impaired.
+        """One veth pair, or two by way of the wire bench where netem is missing.
 
         The pairs are made at once, the rest of the messages when all are there.
         """
         if step.transparent:
             self._pair(step.a, step.b)
+        elif netem(self._nodes[WireBench.NODE].netlink.socket):
+            self._pair(step.a, step.b)
+            self._wires.shape(step, self._egress(step.a), self._egress(step.b))
         else:
             middle = self._wires.place(step)
             self._pair(step.a, middle[0])
@@ -180,6 +185,10 @@ class NamespaceLab:
             node.requests += [address(index, one) for one in end.addresses]
             if end.bridge is not None:
                 node.requests.append(enslave(index, node.indices[end.bridge]))
+
+    def _egress(self, end: End) -> Egress:
+        node = self._nodes[end.node]
+        return Egress(node.netlink.socket, node.indices[end.ifname])
 
     def _pair(self, a: End, b: End) -> None:
         ends = [
@@ -208,20 +217,27 @@ class NamespaceLab:
             (files / "resolv.conf").write_text(step.resolv)
             self._nodes[step.node].files = files
 
-    def _load_rules(self) -> None:
-        """All loaders run at once, each in its node."""
-        running = []
-        for step in self.plan.of(LoadRules):
-            loader = _LOADERS[step.engine]
-            with kernel.inside_netns(self._nodes[step.node].netns, self._home):
-                running.append((step, _popen(loader)))
-            stdin = running[-1][1].stdin
-            assert stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # its exit code says more
-                stdin.write(step.text.encode())
-            stdin.close()
-        for step, loader_process in running:
-            _finish(step, loader_process)
+    @contextmanager
+    def _loading_rules(self) -> Iterator[None]:
+        """All loaders run at once, each in its node, while the wires are laid.
+
+        The rules name interfaces, which need not be there yet: no packet ever meets
+        a router without its rules.  No loader outlives a failure.
+        """
+        with ExitStack() as loaders:
+            running = []
+            for step in self.plan.of(LoadRules):
+                with kernel.inside_netns(self._nodes[step.node].netns, self._home):
+                    loader = loaders.enter_context(_popen(_LOADERS[step.engine]))
+                loaders.callback(loader.kill)
+                running.append((step, loader))
+                assert loader.stdin is not None
+                with contextlib.suppress(BrokenPipeError):  # its exit code says more
+                    loader.stdin.write(step.text.encode())
+                    loader.stdin.close()
+            yield
+            for step, loader in running:
+                _finish(step, loader)
 
     def _set_sysctls(self) -> None:
         for step in self.plan.of(SetSysctls):
@@ -231,6 +247,16 @@ class NamespaceLab:
                         kernel.write_sysctl(key, value)
                     except OSError as error:
                         raise BackendError(str(error), node=step.node) from error
+
+    def _await_carriers(self) -> None:
+        """Until every interface carries packets.
+
+        The kernel activates an interface some time after it is up, in a worker of
+        its own; what is sent before is lost without a trace.
+        """
+        for node in self._nodes.values():
+            for index in node.indices.values():
+                node.netlink.await_carrier(index)
 
     # Using
 

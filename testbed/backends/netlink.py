@@ -22,6 +22,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from testbed.backends.base import Route
 from testbed.errors import BackendError
+from testbed.links.interfaces import await_carrier
 
 _HEADER = struct.Struct("=IHHII")
 _ERROR, _DONE = 2, 3
@@ -30,9 +31,10 @@ _NEWLINK, _GETLINK, _SETLINK = 16, 18, 19
 _NEWADDR, _NEWROUTE, _GETROUTE, _NEWNEIGH = 20, 24, 26, 28
 _NUD_PERMANENT = 0x80
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
-_IFF_UP = 1
+_IFF_UP = 0x1
 _MAIN = 254  # the main routing table
 _RECEIVE = 1 << 18
+_DEADLINE = 5.0  # seconds
 _AT_ONCE = 64  # messages a send: their answers must fit into the socket's buffer
 
 
@@ -180,7 +182,7 @@ class Netlink:
         self.node = node
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self.socket.bind((0, 0))
-        self.socket.settimeout(5.0)
+        self.socket.settimeout(_DEADLINE)
 
     def close(self) -> None:
         self.socket.close()
@@ -208,9 +210,18 @@ class Netlink:
         try:
             return self.socket.recv(_RECEIVE)
         except TimeoutError:
-            raise BackendError("netlink gave no answer within 5 s", node=self.node) from None
+            raise BackendError(
+                f"netlink gave no answer within {_DEADLINE:g} s", node=self.node
+            ) from None
         except OSError as error:
             raise BackendError(f"netlink: {error.strerror}", node=self.node) from error
+
+    def await_carrier(self, index: int) -> None:
+        """Until the interface carries packets; BackendError at the deadline."""
+        try:
+            await_carrier(self.socket, index, _DEADLINE)
+        finally:
+            self.socket.settimeout(_DEADLINE)
 
     def interfaces(self) -> set[str]:
         """The names of all interfaces in the namespace."""

@@ -1,6 +1,7 @@
 """Processes inside nodes: a fork that enters the node and runs a program or function."""
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -104,7 +105,8 @@ def _child(
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     except FileNotFoundError as error:
-        os.write(2, f"{error}\n".encode())
+        what = error.filename or command
+        os.write(2, f"{what}: {error.strerror}\n".encode())
         code = 127
     except BaseException:
         os.write(2, traceback.format_exc().encode())
@@ -114,7 +116,12 @@ def _child(
 
 
 def _close_inherited() -> None:
-    """A function in a fork must not hold the parent's sockets, rings and namespaces."""
+    """A function in a fork must not hold the parent's sockets, rings and namespaces.
+
+    The objects behind them are never collected here: they would close the numbers
+    again, which by then belong to others.
+    """
+    gc.freeze()
     for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         if fd > 2:
             with contextlib.suppress(OSError):  # the listing's own descriptor is gone

@@ -13,7 +13,7 @@ import resource
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -30,9 +30,9 @@ _NAMESPACES = (
     | kernel.CLONE_NEWIPC
     | kernel.CLONE_NEWUTS
 )
-# Directories of the file hierarchy that are empty on most machines: one of them
-# carries the sandbox's private tmpfs, invisible outside.
-_SCRATCH = ("/mnt", "/media", "/srv", "/opt", "/usr/local/games")
+# Directories that are empty on most machines: one of them carries the sandbox's
+# private tmpfs, invisible outside.  The first has no use in a new ipc namespace.
+_SCRATCH = ("/dev/mqueue", "/usr/local/games", "/srv", "/opt", "/media", "/mnt")
 
 
 def inside() -> bool:
@@ -49,8 +49,8 @@ def scratch() -> Path:
     return Path(os.environ["TESTBED_SCRATCH"])
 
 
-def enter() -> None:
-    """Return inside a sandbox.
+def enter(*results: Path) -> None:
+    """Return inside a sandbox, from which the folders ``results`` are still written to.
 
     The calling process (which must have one thread) stays outside, waits for the
     inner one, passes signals on and ends with its exit code; the call returns in
@@ -59,6 +59,8 @@ def enter() -> None:
     """
     if inside():
         return
+    # Debian keeps nft and iptables where ordinary users do not look.
+    os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     _raise_file_limit()
     _unshare()
     lifeline, held = os.pipe()
@@ -73,7 +75,7 @@ def enter() -> None:
     kernel.die_with_parent(signal.SIGKILL)
     if select.select([lifeline], [], [], 0)[0]:  # the parent died before prctl
         os._exit(1)
-    _furnish()
+    _furnish([path.absolute() for path in results])
     _catch_signals()
 
 
@@ -115,10 +117,10 @@ def diagnose() -> str:
     )
 
 
-def _furnish() -> None:
+def _furnish(results: Sequence[Path]) -> None:
     try:
         kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-        place = _empty_directory()
+        place = _empty_directory(results)
         kernel.mount("testbed", place, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=0755")
     except OSError as error:
         raise UnfitError(f"no private mounts: {error}", remedy=diagnose()) from error
@@ -131,9 +133,11 @@ def _furnish() -> None:
     os.environ["TESTBED_SCRATCH"] = place
 
 
-def _empty_directory() -> str:
+def _empty_directory(results: Sequence[Path]) -> str:
+    """One whose covering hides nothing, not even what is yet to be written."""
     for place in _SCRATCH:
-        if Path(place).is_dir() and not any(Path(place).iterdir()):
+        empty = Path(place).is_dir() and not any(Path(place).iterdir())
+        if empty and not any(path.is_relative_to(place) for path in results):
             return place
     raise UnfitError(
         f"none of {', '.join(_SCRATCH)} is an empty directory to mount a private tmpfs on",
@@ -169,9 +173,3 @@ def _attend(child: int) -> NoReturn:
         if done == child:
             code = os.waitstatus_to_exitcode(status)
             os._exit(code if code >= 0 else 128 - code)
-
-
-def run(main: Callable[[], int]) -> int:
-    """Enter a sandbox, call ``main`` and give its result."""
-    enter()
-    return main()

@@ -6,6 +6,9 @@ gives the full tree of the few that somebody looks into.  Scapy stays in here.
 """
 
 import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from testbed.errors import CaptureError
 if TYPE_CHECKING:
     from scapy.packet import Packet as ScapyPacket
 
+_HOMES = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
 _OUTBOUND = 2  # epb_flags, the two lowest bits
 
 
@@ -25,7 +29,8 @@ def read(path: Path) -> list[Packet]:
     CaptureError, naming the file, when it is missing, cut short, damaged, or not
     a recording of ours.
     """
-    from scapy.utils import RawPcapNgReader  # 50 ms: only who reads a capture pays them
+    with _homeless():
+        from scapy.utils import RawPcapNgReader  # 50 ms: only who reads a capture pays them
 
     data, _recording = _load(path)
     packets: list[Packet] = []
@@ -47,11 +52,26 @@ def inspect(path: Path) -> Recording:
 
 def dissect(packet: Packet) -> "ScapyPacket":
     """The packet as scapy sees it, all layers."""
-    from scapy.layers.inet import IP  # noqa: F401 - teaches Ether what it may carry
-    from scapy.layers.l2 import Ether
+    with _homeless():
+        from scapy.layers.inet import IP  # noqa: F401 - teaches Ether what it may carry
+        from scapy.layers.l2 import Ether
 
     dissected: ScapyPacket = Ether(packet.frame)
     return dissected
+
+
+@contextmanager
+def _homeless() -> Iterator[None]:
+    """While scapy is imported: it would make folders and caches in the user's home."""
+    kept = {name: os.environ.get(name) for name in _HOMES}
+    os.environ.update(dict.fromkeys(_HOMES, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _load(path: Path) -> tuple[bytes, Recording]:

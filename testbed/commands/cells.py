@@ -1,6 +1,8 @@
 """`testbed run` and `testbed matrix`."""
 
+import fcntl
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -12,23 +14,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from testbed.backends import sandbox
 from testbed.backends.namespaces import Namespaces
-from testbed.cell import MODES, Cell, load_cell
+from testbed.cell import MODES, Cell, load_cell, require_sane
 from testbed.errors import UsageError
 from testbed.facts import facts
-from testbed.matrix import SETS, Row, Selection, run_matrix, summarize
+from testbed.matrix import DEFAULT_PEERS, SETS, TRIES, Row, Selection, run_matrix, summarize
 from testbed.nat.certify import Certificate, certified
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import ADAPTERS, adapter
-from testbed.report.files import document, write_json, write_junit
+from testbed.report.files import document, require_writable, write_json, write_junit, write_text
 from testbed.report.grid import export_svg, render
 from testbed.runner import run_cell
+from testbed.topology.presets import TWO_SIDED
+
+SVG_WIDTH = 84  # columns of the exported picture
 
 
 def one(
     peer: str,
     profiles: tuple[str, str | None],
-    topology: str,
+    topology: str | None,
     mode: str,
     skew: float,
     seed: int,
@@ -39,23 +44,34 @@ def one(
     """Run one cell; the exit code."""
     if mode not in MODES:
         raise UsageError(f"unknown mode {mode!r}", remedy=f"one of: {', '.join(MODES)}")
+    number = 0
     if replay is not None:
-        cell, used = load_cell(replay)
+        cell, used, number = load_cell(replay)
+        recorded = (replay / "plan.txt").read_text() if (replay / "plan.txt").exists() else ""
     else:
-        names = tuple(name for name in profiles if name)
-        names = names if topology in ("two-homes", "carrier") else names[:1]
-        cell = Cell(peer, names, topology, mode, seed=seed, skew_ms=skew)
+        place = topology or adapter(peer).topology
+        names = tuple(name for name in profiles if name)[: 2 if place in TWO_SIDED else 1]
+        cell = Cell(peer, names, place, mode, seed=seed, skew_ms=skew)
+        require_sane(cell)
         used = {r.profile: find(r.profile) for r in cell.build().routers}
+        recorded = ""
     adapter(cell.peer).warm()
     versions = facts()
-    sandbox.enter()
-    result = run_cell(cell, used, Namespaces(), out, facts=versions)
+    held = _hold(out)
+    require_writable(out / "result.json")
+    sandbox.enter(out)
+    for _ in range(TRIES):
+        result = run_cell(cell, used, Namespaces(), out, number=number, facts=versions)
+        if not result.late:
+            break
+    if recorded and recorded != (out / "plan.txt").read_text():
+        print("testbed: the lab differs from the recorded one, see plan.txt", file=sys.stderr)
+    os.close(held)
     row = result.to_json()
-    summary = summarize([row])
+    summary = summarize([row], certified=False)
     if as_json:
         print(json.dumps(row, indent=2))
     else:
-        Console().print(render([row], summary, result.seconds))
         print(f"{row['judgement']}: measured {row['measured']}, predicted {row['predicted']}")
         print(f"  {row['reason']}\n  packets and everything else: {out}")
     return int(summary.exit_code)
@@ -79,22 +95,14 @@ class Request:
 def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | None) -> int:
     """Run a matrix; the exit code."""
     used = _profiles(request.profiles)
-    peers = list(ADAPTERS) if request.peers == "all" else request.peers.split(",")
-    selection = Selection(
-        dialers=list(used),
-        listeners=list(used),
-        peers=[adapter(peer).name for peer in peers],
-        repeat=request.repeat,
-        seed=request.seed,
-        controls=request.controls,
-        patterns=request.patterns,
-    )
-    cells = selection.cells()
+    cells = _selection(request, used).cells()
     versions = facts()
-    sandbox.enter()
+    held = _hold(request.out)
+    require_writable(request.out / "results.json", junit, svg)
+    sandbox.enter(request.out, *(path for path in (junit, svg) if path))
     started = time.monotonic()
     errors = Console(stderr=True)
-    refused = _refused(used, errors, request.jobs) if request.certify else {}
+    refused = _refused(used, errors) if request.certify else {}
     with _Reporter(errors, len(cells)) as reporter:
         rows = run_matrix(
             cells,
@@ -106,20 +114,55 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
             progress=reporter.report,
         )
     rows = [_distrust(row, refused) for row in rows]
-    summary = summarize(rows)
+    summary = summarize(rows, certified=request.certify)
     value = document(rows, summary, versions)
     write_json(request.out / "results.json", value)
     if junit is not None:
         write_junit(junit, rows, summary)
-    output = render(rows, summary, time.monotonic() - started)
+    seconds = time.monotonic() - started
     if svg is not None:
-        svg.write_text(export_svg(output, "testbed matrix"))
+        picture = render(rows, summary, seconds, SVG_WIDTH)
+        write_text(svg, export_svg(picture, "testbed matrix", SVG_WIDTH))
+    os.close(held)
     if as_json:
         print(json.dumps(value, indent=2))
     else:
-        Console().print(output)
+        console = Console()
+        console.print(render(rows, summary, seconds, console.width))
         print(f"results: {request.out / 'results.json'}; packets: {request.out / 'cells'}")
     return int(summary.exit_code)
+
+
+def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
+    chosen = {"all": tuple(ADAPTERS), "default": DEFAULT_PEERS}
+    peers = chosen.get(request.peers) or request.peers.split(",")
+    return Selection(
+        dialers=list(used),
+        listeners=list(used),
+        peers=list(dict.fromkeys(adapter(peer).name for peer in peers)),
+        repeat=request.repeat,
+        seed=request.seed,
+        controls=request.controls,
+        patterns=request.patterns,
+    )
+
+
+def _hold(out: Path) -> int:
+    """Keep the folder for this run alone: two in one would mix their packets.
+
+    The lock is on the folder itself and gone with the process; gives its descriptor.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"{out}: another run writes there", remedy="choose another --out"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{out}: {error.strerror}", remedy="choose another --out") from error
+    return held
 
 
 def _profiles(words: str) -> dict[str, Profile]:
@@ -131,11 +174,10 @@ def _profiles(words: str) -> dict[str, Profile]:
     return {profile.name: profile for profile in named(names)}
 
 
-def _refused(
-    profiles: Mapping[str, Profile], console: Console, jobs: int
-) -> dict[str, Certificate]:
+def _refused(profiles: Mapping[str, Profile], console: Console) -> dict[str, Certificate]:
     """Certify what is used; gives those that are not what they declare."""
-    certificates = certified(list(profiles.values()), jobs=jobs)
+    console.print(f"certifying {len(profiles)} NATs")
+    certificates = certified(list(profiles.values()))
     bad = {name: c for name, c in certificates.items() if c.verdict.lower() != "pass"}
     console.print(f"{len(certificates) - len(bad)} of {len(certificates)} NATs certified")
     for name in bad:

@@ -1,8 +1,8 @@
 """Impaired links without netem: one process per lab forwards frames between veths.
 
-A link is two veth pairs, node a - wire - node b.  The process owns packet sockets
-on all wire sides.  It needs no kernel module, no device file and, inside a user
-namespace, no privilege.  The nodes' ends must send finished frames
+A link is two veth pairs, node a - wire - node b, with all wires' ends in one
+namespace, where the process has a packet socket.  It needs no kernel module, no
+device file and, inside a user namespace, no privilege.  The nodes' ends must send finished frames
 (`disable_offloads`); a frame that is not is counted as ``unfinished`` and dropped.
 """
 
@@ -22,12 +22,16 @@ from typing import NoReturn
 
 from testbed.errors import BackendError
 from testbed.links.forwarder import Forwarder, Wire
+from testbed.links.interfaces import namespace_of
 from testbed.topology.model import Impairment
 
 __all__ = ["Counters", "DelayLine", "Wire", "delay_line"]
 
 _DEADLINE = 5.0  # seconds for the process to get ready, to answer, to end
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWNET = 0x4000_0000
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Counters:
     lost: int  # by the impairment's loss
     overflowed: int  # no room in the queue of the impairment's rate
     severed: int  # entered while the wire was down
-    missed: int  # no room in the receive ring: this machine was too slow
+    missed: int  # by all wires together, which share a ring: this machine was too slow
     unfinished: int  # cut, or without a checksum: the sender's offloads are on
     refused: int  # the far interface was down
     latest_us: int  # by how much the most delayed frame left after it was due
@@ -52,11 +56,11 @@ class Counters:
 
 
 class DelayLine:
-    """The running process, as the lab holds it (`testbed.links.base.Links`)."""
+    """The running process ``pid``, as the lab holds it (`testbed.links.base.Links`)."""
 
     def __init__(self, names: Sequence[str], pid: int, control: socket.socket) -> None:
         self._names = names
-        self._pid = pid
+        self.pid = pid
         self._pidfd = os.pidfd_open(pid)
         self._control = control
         self._final: tuple[Counters, ...] | None = None
@@ -122,14 +126,14 @@ class DelayLine:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         os.close(self._pidfd)
         with suppress(ChildProcessError):  # the program may reap its children elsewhere
-            os.waitpid(self._pid, 0)
+            os.waitpid(self.pid, 0)
 
 
 @contextmanager
 def delay_line(wires: Sequence[Wire], *, seed: int) -> Iterator[DelayLine]:
     """Forward frames on ``wires`` within the context, in a process of its own.
 
-    Takes the sockets over: they are closed here.  Frames flow from the moment it
+    Takes the wires' sockets over: they are closed here.  Frames flow from the moment it
     yields.  The same seed and traffic lose the same frames.  The process dies with
     the *thread* that called this, so that should be the main one, and the only one
     (it forks).  BackendError: it did not start, or had died before the end.
@@ -159,13 +163,15 @@ def _live(wires: Sequence[Wire], control: socket.socket, seed: int) -> NoReturn:
     status = 1
     try:
         # Even on SIGKILL of the parent; a parent dead before this shows as the control's end.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends us
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sockets = [sock for wire in wires for sock in (wire.a, wire.b)]
         _keep_only({2, control.fileno(), *(sock.fileno() for sock in sockets)})
         gc.disable()  # nothing here makes cycles, and a collection is a late frame
+        if wires:
+            _enter_namespace(sockets)
         forwarder = Forwarder(wires, control, seed)
         control.send(b"ready")
         forwarder.run()
@@ -175,6 +181,15 @@ def _live(wires: Sequence[Wire], control: socket.socket, seed: int) -> NoReturn:
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def _enter_namespace(sockets: Iterable[socket.socket]) -> None:
+    """Go where the interfaces are; OSError, or ValueError if that is not one namespace."""
+    found = {os.fstat(fd).st_ino: fd for fd in map(namespace_of, sockets)}
+    if len(found) != 1:
+        raise ValueError("the wires' interfaces are in different namespaces")
+    if _libc.setns(*found.values(), _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "cannot enter the wires' namespace")
 
 
 def _keep_only(descriptors: Iterable[int]) -> None:

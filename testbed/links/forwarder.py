@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from testbed.links.direction import Direction
-from testbed.links.ring import SLOT, Ring
+from testbed.links.interfaces import frame_socket, interface_name
+from testbed.links.ring import Ring
 from testbed.links.timer import Timer
 from testbed.topology.model import Impairment
 
-_BATCH = 64  # frames taken or delivered in a row, so that no wire starves another
-_RINGS = 32 << 20  # bytes of kernel memory that all rings of a lab share
-_SLOTS = (32, 1024)  # at least, at most, in one ring
+_BATCH = 64  # frames taken or delivered in a row, so that neither starves the other
+_SLOTS = 2048  # of the receive ring, 4 MiB: what comes while this process is kept waiting
 
 
 @dataclass(frozen=True)
 class Wire:
-    """Two bound packet sockets (see `wire_socket`) and what happens between them."""
+    """Two interfaces of one namespace and what happens between them.
+
+    ``a`` and ``b`` stand for the interfaces (see `wire_socket`).
+    """
 
     a: socket.socket
     b: socket.socket
@@ -33,93 +36,86 @@ class Wire:
 
 
 class _Lane:
-    """One direction at work: where its frames come from and go to."""
+    """One direction at work; ``sink`` is the name of the interface it leads to."""
 
-    def __init__(self, source: socket.socket, sink: socket.socket, slots: int) -> None:
-        self.source = source
-        self.ring = Ring(source, slots)
-        self.send = sink.send
-        self.refused = 0
+    def __init__(self, sink: str, impairment: Impairment, seed: str) -> None:
+        self.sink = (sink, 0)
+        self.direction = Direction(impairment, seed)
+        self.unfinished = self.refused = 0
         self.late = 0  # ns, the worst
 
-    def row(self, direction: Direction) -> list[int]:
-        """The fields of `delay_line.Counters` after the wire's name, in its order."""
-        return [
-            direction.forwarded,
-            direction.lost,
-            direction.overflowed,
-            direction.severed,
-            self.ring.missed(),
-            self.ring.unfinished,
-            self.refused,
-            self.late // 1000,
-        ]
+    def row(self, missed: int) -> list[int]:
+        """The fields of `delay_line.Counters` after the direction's name, in its order."""
+        way = self.direction
+        counts = [way.forwarded, way.lost, way.overflowed, way.severed]
+        return [*counts, missed, self.unfinished, self.refused, self.late // 1000]
 
 
 class Forwarder:
-    """Forwards until it is told to stop or ``control`` (SOCK_SEQPACKET) ends."""
+    """Forwards until it is told to stop or ``control`` (SOCK_SEQPACKET) ends.
+
+    Made in the namespace of the wires' interfaces.
+    """
 
     def __init__(self, wires: Sequence[Wire], control: socket.socket, seed: int) -> None:
         self._control = control
         self._timer = Timer()
         self._armed = 0
-        self._heap: list[tuple[int, int, int, bytes]] = []  # due, order, lane, frame
+        self._heap: list[tuple[int, int, _Lane, bytes]] = []  # due, order, lane, frame
         self._count = 0
-        self._lanes: list[_Lane] = []
-        self._directions: list[Direction] = []
-        self._wires = {wire.name: 2 * number for number, wire in enumerate(wires)}
-        self._by_fd: dict[int, int] = {}
-        self._epoll = select.epoll()
-        slots = min(max(_RINGS // SLOT // max(2 * len(wires), 1), _SLOTS[0]), _SLOTS[1])
+        self._lanes: dict[str, tuple[_Lane, _Lane]] = {}
+        self._by_source: dict[int, _Lane] = {}
         for wire in wires:
-            self._add(_Lane(wire.a, wire.b, slots), wire.a_to_b, f"{seed}/{wire.name}/ab")
-            self._add(_Lane(wire.b, wire.a, slots), wire.b_to_a, f"{seed}/{wire.name}/ba")
-        self._epoll.register(self._timer, select.EPOLLIN)
-        self._epoll.register(control, select.EPOLLIN)
-
-    def _add(self, lane: _Lane, impairment: Impairment, seed: str) -> None:
-        self._by_fd[lane.source.fileno()] = len(self._lanes)
-        self._lanes.append(lane)
-        self._directions.append(Direction(impairment, seed))
-        self._epoll.register(lane.source, select.EPOLLIN)
+            a, b = (interface_name(sock) for sock in (wire.a, wire.b))
+            forth = _Lane(b, wire.a_to_b, f"{seed}/{wire.name}/ab")
+            back = _Lane(a, wire.b_to_a, f"{seed}/{wire.name}/ba")
+            self._lanes[wire.name] = (forth, back)
+            self._by_source[socket.if_nametoindex(a)] = forth
+            self._by_source[socket.if_nametoindex(b)] = back
+        self._socket = frame_socket()
+        self._ring = Ring(self._socket, _SLOTS)
+        self._epoll = select.epoll()
+        for readable in (self._socket, self._timer, control):
+            self._epoll.register(readable, select.EPOLLIN)
 
     def run(self) -> None:
         """Forward frames; returns on the command ``stop`` or at the end of the control."""
-        control, timer = self._control.fileno(), self._timer.fileno()
+        control = self._control.fileno()
         while True:
-            for fd, events in self._epoll.poll():
-                if fd == control:
-                    if not self._obey():
-                        return
-                elif fd != timer:  # the timer is read by setting it
-                    number = self._by_fd[fd]
-                    if events & select.EPOLLERR:  # the interface went down: say so once
-                        self._lanes[number].source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    self._take(number)
+            for fd, _ in self._epoll.poll():
+                if fd == control and not self._obey():
+                    return
+            self._take()
             self._deliver()
 
-    def _take(self, number: int) -> None:
-        admit, heap = self._directions[number].admit, self._heap
-        for arrival, frame in self._lanes[number].ring.take(_BATCH):
-            due = admit(arrival, len(frame))
+    def _take(self) -> None:
+        lanes, heap = self._by_source, self._heap
+        for frame in self._ring.take(_BATCH):
+            lane = lanes.get(frame.ifindex)
+            if lane is None:  # the loopback's, or not an interface of ours
+                continue
+            if not frame.whole:
+                lane.unfinished += 1
+                continue
+            due = lane.direction.admit(frame.arrival, len(frame.data))
             if due is not None:
                 self._count += 1
-                heappush(heap, (due, self._count, number, frame))
+                heappush(heap, (due, self._count, lane, frame.data))
 
     def _deliver(self) -> None:
-        heap, now = self._heap, time.monotonic_ns()
+        heap, sendto, now = self._heap, self._socket.sendto, time.monotonic_ns()
         for _ in range(_BATCH):
             if not heap or heap[0][0] > now:
                 break
-            due, _, number, frame = heappop(heap)
-            lane = self._lanes[number]
+            due, _, lane, data = heappop(heap)
             lane.late = max(lane.late, now - due)
             try:
-                lane.send(frame)
+                sendto(data, lane.sink)
             except OSError:  # the far interface is down or full, as a real wire may be
                 lane.refused += 1
-            self._directions[number].delivered()
+            lane.direction.delivered()
             now = time.monotonic_ns()
+        # Setting the timer also takes back that it has fired.
         wanted = heap[0][0] if heap else 0
         if wanted != self._armed:
             self._timer.set(wanted)
@@ -132,13 +128,12 @@ class Forwarder:
             return False
         order = json.loads(message)
         if "wire" in order:
-            first = self._wires[order["wire"]]
-            for number, key in enumerate(("a_to_b", "b_to_a"), first):
+            for lane, key in zip(self._lanes[order["wire"]], ("a_to_b", "b_to_a"), strict=True):
                 if order.get(key) is not None:
-                    self._directions[number].set(Impairment(**order[key]))
+                    lane.direction.set(Impairment(**order[key]))
                 if "cut" in order:
-                    self._directions[number].cut = order["cut"]
-        pairs = zip(self._lanes, self._directions, strict=True)
-        rows = [lane.row(direction) for lane, direction in pairs]
+                    lane.direction.cut = order["cut"]
+        missed = self._ring.missed()
+        rows = [lane.row(missed) for pair in self._lanes.values() for lane in pair]
         self._control.send(json.dumps(rows).encode())
         return "stop" not in order

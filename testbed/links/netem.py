@@ -4,11 +4,15 @@ netem draws loss and jitter from its own generator, which is not seeded here.
 """
 
 import errno
+import os
+import socket
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
+from pyroute2.netlink.rtnl.tcmsg.sched_netem import get_parameters
 
 from testbed.errors import BackendError, UnfitError
 from testbed.links.base import frames_held
@@ -18,6 +22,12 @@ MISSING = (
     "this kernel has no netem (module sch_netem; Debian: in linux-image, Ubuntu: in "
     "linux-modules-extra-$(uname -r), Fedora: in kernel-modules-extra)"
 )
+_NEWQDISC, _ERROR = 36, 2
+_REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
+_ROOT = 0xFFFF_FFFF
+_ACKNOWLEDGEMENT = struct.Struct("=IHHIIi")  # length, type, flags, sequence, port, -errno
+_DEADLINE = 5.0
+
 _LOOPBACK = 1  # the interface index in every namespace
 _CUT = Impairment(loss=1.0)
 # A rate makes netem keep frames in order, which jitter alone does not: this one is
@@ -27,9 +37,9 @@ _UNLIMITED = 0xFFFF_FFFF
 
 @dataclass(frozen=True)
 class Egress:
-    """One end of a link: a pyroute2 IPRoute of its namespace, and the interface there."""
+    """One end of a link: a NETLINK_ROUTE socket of its namespace, the interface there."""
 
-    netlink: Any
+    netlink: socket.socket
     ifindex: int
 
 
@@ -96,25 +106,54 @@ def options(impairment: Impairment) -> dict[str, float]:
     }
 
 
-def apply(netlink: Any, ifindex: int, impairment: Impairment) -> None:
+@lru_cache(maxsize=256)
+def message(ifindex: int, impairment: Impairment) -> bytes:
+    """RTM_NEWQDISC that makes netem the root qdisc of ``ifindex``, or changes it in place."""
+    request = tcmsg()
+    request["index"] = ifindex
+    request["parent"] = _ROOT
+    request["header"] = {
+        "type": _NEWQDISC,
+        "flags": _REQUEST | _ACK | _CREATE | _REPLACE,
+        "sequence_number": 0,
+        "pid": 0,
+    }
+    request["attrs"] = [
+        ("TCA_KIND", "netem"),
+        ("TCA_OPTIONS", get_parameters(options(impairment))),
+    ]
+    request.encode()
+    return bytes(request.data)
+
+
+def apply(netlink: socket.socket, ifindex: int, impairment: Impairment) -> None:
     """Impair what leaves ``ifindex``, in place of what was set before.
 
-    ``netlink`` is a pyroute2 IPRoute of the interface's namespace.  UnfitError if the
-    kernel has no netem, BackendError for any other refusal.
+    ``netlink`` is a bound NETLINK_ROUTE socket made in the interface's namespace, with
+    no answer outstanding.  UnfitError if the kernel has no netem, BackendError for any
+    other refusal.
     """
+    netlink.settimeout(_DEADLINE)
     try:
-        netlink.tc("replace", "netem", ifindex, **options(impairment))
-    except NetlinkError as error:
-        if error.code == errno.ENOENT:
-            raise UnfitError(MISSING, remedy="install it, or use the delay line") from error
+        netlink.send(message(ifindex, impairment))
+        answer = netlink.recv(1 << 16)
+    except OSError as error:
         raise BackendError(f"netem on interface {ifindex}: {error}") from error
+    _, kind, _, _, _, code = _ACKNOWLEDGEMENT.unpack_from(answer)
+    if kind != _ERROR:
+        raise BackendError(f"netem on interface {ifindex}: unexpected answer of type {kind}")
+    if code == -errno.ENOENT:
+        raise UnfitError(MISSING, remedy="install it, or use the delay line")
+    if code:
+        raise BackendError(f"netem on interface {ifindex}: {os.strerror(-code)}")
 
 
-def netem_available(probe_netlink: Any) -> bool:
+def netem_available(probe_netlink: socket.socket) -> bool:
     """Whether this kernel has netem, found by using it.
 
-    ``probe_netlink`` is a pyroute2 IPRoute of a namespace made for this question: its
-    loopback interface carries the qdisc afterwards.  BackendError if it may not.
+    ``probe_netlink`` is a bound NETLINK_ROUTE socket of a namespace made for this
+    question: its loopback interface carries the qdisc afterwards.  BackendError if
+    the caller may not set one.
     """
     try:
         apply(probe_netlink, _LOOPBACK, Impairment(delay_ms=1.0, jitter_ms=1.0, rate_mbit=1.0))

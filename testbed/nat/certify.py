@@ -9,20 +9,19 @@ import hashlib
 import json
 import os
 import platform
-import select
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from testbed.backends import kernel
-from testbed.backends.base import Backend
+from testbed.backends.base import Backend, Lab
 from testbed.backends.namespaces import Namespaces
 from testbed.errors import TestbedError
+from testbed.forked import forked
 from testbed.nat import prober
 from testbed.nat.behaviour import Timeouts
 from testbed.nat.claims import Row, compare
@@ -32,7 +31,7 @@ from testbed.plan.model import LoadRules, SetSysctls
 from testbed.plan.planner import plan
 from testbed.topology.presets import probe_bench
 
-JOBS = 12  # mostly waiting for timers: more than the cores
+JOBS = 16  # mostly waiting for timers: more than the cores
 DEADLINE = 60.0  # seconds for one profile
 
 Progress = Callable[["Certificate"], None]
@@ -68,7 +67,7 @@ def certify(
     profile: Profile,
     *,
     number: int = 0,
-    sabotage: Callable[[Any], None] | None = None,
+    sabotage: Callable[[Lab], None] | None = None,
     backend: Backend | None = None,
 ) -> Certificate:
     """Start a bench with ``profile`` under short timers, measure, compare.
@@ -111,16 +110,6 @@ def _look_for(profile: Profile) -> prober.LookFor:
 # Many at once
 
 
-@dataclass
-class _Worker:
-    profile: Profile
-    slot: int
-    pid: int
-    pipe: int
-    started: float
-    received: bytes = b""
-
-
 def certify_all(
     profiles: Sequence[Profile], jobs: int = JOBS, progress: Progress | None = None
 ) -> list[Certificate]:
@@ -129,82 +118,30 @@ def certify_all(
     The calling process must have one thread.  A worker that dies or takes longer
     than `DEADLINE` makes its profile INCONCLUSIVE.
     """
-    results = {}
-    for certificate in _certificates(profiles, jobs):
-        results[certificate.profile] = certificate
+    tasks = [partial(_certify_to_bytes, profile) for profile in profiles]
+    results: dict[int, Certificate] = {}
+    for index, output, seconds in forked(tasks, jobs, DEADLINE):
+        certificate = _from_bytes(profiles[index].name, output, seconds)
+        results[index] = certificate
         if progress is not None:
             progress(certificate)
-    return [results[profile.name] for profile in profiles]
+    return [results[index] for index in range(len(profiles))]
 
 
-def _certificates(profiles: Sequence[Profile], jobs: int) -> Iterator[Certificate]:
-    waiting = list(reversed(profiles))
-    slots = list(range(jobs))
-    workers: dict[int, _Worker] = {}
+def _certify_to_bytes(profile: Profile, slot: int) -> bytes:
     try:
-        while waiting or workers:
-            while waiting and slots:
-                worker = _fork(waiting.pop(), slots.pop())
-                workers[worker.pipe] = worker
-            for worker in _ended(workers):
-                del workers[worker.pipe]
-                slots.append(worker.slot)
-                yield _result(worker)
-    finally:
-        for worker in workers.values():
-            _result(worker)
+        certificate = certify(profile, number=slot)
+    except Exception as error:  # a crash is a fault of the prober's, not of the NAT's
+        certificate = _inconclusive(profile.name, f"the prober crashed: {error!r}", 0.0)
+    return json.dumps(certificate.to_json()).encode()
 
 
-def _fork(profile: Profile, slot: int) -> _Worker:
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            kernel.die_with_parent(signal.SIGKILL)
-            os.close(reader)
-            try:
-                certificate = certify(profile, number=slot)
-            except Exception as error:  # a crash is a fault of the prober's, not of the NAT's
-                certificate = _inconclusive(profile.name, f"the prober crashed: {error!r}", 0.0)
-            with os.fdopen(writer, "w") as pipe:
-                json.dump(certificate.to_json(), pipe)
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(writer)
-    return _Worker(profile, slot, pid, reader, time.monotonic())
-
-
-def _ended(workers: dict[int, _Worker]) -> list[_Worker]:
-    """Wait for output; the workers that have closed their pipe or are late."""
-    poll = select.poll()
-    for pipe in workers:
-        poll.register(pipe, select.POLLIN)
-    oldest = min(worker.started for worker in workers.values())
-    ready = poll.poll(max(0.0, oldest + DEADLINE - time.monotonic()) * 1000)
-    ended = []
-    for pipe, _ in ready:
-        data = os.read(pipe, 1 << 16)
-        workers[pipe].received += data
-        if not data:
-            ended.append(workers[pipe])
-    late = time.monotonic() - DEADLINE
-    return ended or [worker for worker in workers.values() if worker.started <= late]
-
-
-def _result(worker: _Worker) -> Certificate:
-    """Reap the worker, killing it if it still runs."""
-    with suppress(ProcessLookupError):
-        os.kill(worker.pid, signal.SIGKILL)
-    os.close(worker.pipe)
-    os.waitpid(worker.pid, 0)
-    seconds = time.monotonic() - worker.started
+def _from_bytes(name: str, output: bytes, seconds: float) -> Certificate:
     try:
-        return Certificate.from_json(json.loads(worker.received))
+        return Certificate.from_json(json.loads(output))
     except (ValueError, KeyError, TypeError):
         reason = f"the prober's process ended without a result after {seconds:.1f} s"
-        return _inconclusive(worker.profile.name, reason, seconds)
+        return _inconclusive(name, reason, seconds)
 
 
 # Keeping

@@ -27,6 +27,7 @@ from testbed.plan.model import Engine
 DEFAULT = TEMPLATES.parent
 
 _TEXTS = ("title", "met", "source")
+_LONGEST = 2_000_000  # seconds: conntrack counts them as jiffies, in a signed 32 bit number
 _RANGES = {  # key -> lowest and highest value
     "first": (1, 65535),
     "last": (1, 65535),
@@ -36,6 +37,10 @@ _RANGES = {  # key -> lowest and highest value
     "seed": (0, 2**32 - 1),
     "quota": (1, 65535),
     "host": (0, 65535),
+    "udp": (1, _LONGEST),  # these four in [timeouts]
+    "udp_stream": (1, _LONGEST),
+    "tcp_transitory": (1, _LONGEST),
+    "tcp_established": (1, _LONGEST),
 }
 
 
@@ -79,7 +84,7 @@ def load(path: Path) -> Profile:
     reader = _Reader(path, text)
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers and nests beyond Python
         raise ProfileError(f"{path}: {error}") from error
     profile = reader.profile(tables)
     try:
@@ -125,7 +130,7 @@ class _Reader:
         if typing.get_origin(kind) is tuple:
             if not isinstance(value, list):
                 self._refuse(where, f"must be a list, not {value!r}")
-            return tuple(self._value(typing.get_args(kind)[0], item, where) for item in value)
+            return self._tuple(typing.get_args(kind)[0], value, where)
         if isinstance(kind, UnionType):
             (kind,) = (part for part in typing.get_args(kind) if part is not NoneType)
         if dataclasses.is_dataclass(kind):
@@ -142,6 +147,13 @@ class _Reader:
         if lowest is not None and highest is not None and not lowest <= value <= highest:
             self._refuse(where, f"must be within {lowest} and {highest}, not {value}")
         return kind(value)
+
+    def _tuple(self, kind: Any, items: list[Any], where: tuple[str, ...]) -> tuple[Any, ...]:
+        made = tuple(self._value(kind, item, where) for item in items)
+        for index, item in enumerate(made):
+            if item in made[:index]:
+                self._refuse(where, f"must be distinct, {items[index]} stands there twice")
+        return made
 
     def _table(self, kind: type, value: Any, where: tuple[str, ...]) -> Any:
         if not isinstance(value, dict):

@@ -38,7 +38,7 @@ class Network:
         self.topology = topology
         self.now = 0.0
         self.lost: dict[tuple[str, Endpoint], str] = {}
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
         self._trace: dict[str, float] = {}
         self._handlers: dict[tuple[str, Protocol, int | None], Handler] = {}
@@ -72,7 +72,7 @@ class Network:
 
     # -- time -------------------------------------------------------------
 
-    def at(self, time: float, action: Callable[[], None]) -> None:
+    def at(self, time: float, action: Callable[[], object]) -> None:
         """Do ``action`` at ``time``; equal times keep their order."""
         self._number += 1
         heapq.heappush(self._events, (time, self._number, action))

@@ -29,12 +29,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A program's payload: its name, an endpoint it speaks of, another message inside."""
+    """A program's payload: its name, endpoints it speaks of, another message inside."""
 
     name: str
     endpoint: Endpoint | None = None
     transaction: int = 0
     inner: "Message | None" = None
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Packet:
     so far did that decides its fate (a port remapped, a filter passed); ``target``
     is the destination that it was first sent to.  ``isn`` names the TCP sender's
     initial sequence number and ``acknowledged`` the other's, so that segments of
-    two attempts between the same endpoints are told apart.
+    two attempts between the same endpoints are told apart; in QUIC ``isn`` names the
+    connection, at both ends.
     """
 
     protocol: Protocol

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from testbed.errors import ProfileError, UsageError
 from testbed.nat.behaviour import Behaviour
-from testbed.oracle import ice, mechanisms
+from testbed.oracle import dcutr, ice, mechanisms
 from testbed.oracle.mechanisms import Outcome, Setting
 from testbed.oracle.network import Network
 from testbed.topology.model import Topology
@@ -25,6 +25,10 @@ class Mechanism(StrEnum):
     ICE = "ice"
     ICE_RELAY_ONLY = "ice_relay_only"
     NO_PUNCH = "no_punch"
+    DCUTR_TCP = "dcutr_tcp"
+    DCUTR_QUIC = "dcutr_quic"
+    DCUTR_OFF = "dcutr_off"  # over TCP, and the next over QUIC: upgrades switched off
+    DCUTR_QUIC_OFF = "dcutr_quic_off"
 
 
 PROGRAMS: dict[Mechanism, mechanisms.Mechanism] = {
@@ -35,6 +39,10 @@ PROGRAMS: dict[Mechanism, mechanisms.Mechanism] = {
     Mechanism.ICE: ice.ice,
     Mechanism.ICE_RELAY_ONLY: ice.ice_relay_only,
     Mechanism.NO_PUNCH: mechanisms.no_punch,
+    Mechanism.DCUTR_TCP: dcutr.dcutr_tcp,
+    Mechanism.DCUTR_QUIC: dcutr.dcutr_quic,
+    Mechanism.DCUTR_OFF: dcutr.dcutr_off,
+    Mechanism.DCUTR_QUIC_OFF: dcutr.dcutr_quic_off,
 }
 
 

@@ -54,13 +54,21 @@ class Tcp:
     def listen(self, port: int, program: Program) -> None:
         self._listeners[port] = program
 
-    def connect(self, port: int, remote: Endpoint, program: Program) -> None:
-        """Open from ``port``; nothing happens while that pair of endpoints is in use."""
+    def connect(self, port: int, remote: Endpoint, program: Program) -> bool:
+        """Open from ``port``; False, and nothing done, while that pair of endpoints is in use."""
         local = Endpoint(self._host, port)
         if (local, remote) in self._connections:
-            return
+            return False
         isn = self._next_isn()
         self._begin(Connection(local, remote, State.SYN_SENT, True, program, isn))
+        return True
+
+    def abandon(self, port: int, remote: Endpoint) -> None:
+        """Give up an attempt of ours that has not succeeded, silently."""
+        key = Endpoint(self._host, port), remote
+        connection = self._connections.get(key)
+        if connection and connection.active and connection.state is not State.ESTABLISHED:
+            del self._connections[key]
 
     def send(self, connection: Connection, message: Message) -> None:
         self._emit(connection, Kind.DATA, message)

@@ -12,7 +12,8 @@ from typing import Literal
 
 from testbed.errors import UsageError
 
-Mechanism = Literal["punch_udp", "punch_tcp", "ice"]
+Mechanism = Literal["punch_udp", "punch_tcp", "ice", "dcutr_tcp", "dcutr_quic"]
+Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,13 @@ class Adapter:
     transport: Literal["udp", "tcp"]  # of the connection between the peers
     entry: Callable[[], int]
     warm: Callable[[], None]
-    needs: frozenset[Literal["stun", "turn"]] = frozenset()
+    needs: frozenset[Need] = frozenset()
+    topology: str = "two-homes"  # the preset that it is tried in where none is named
+
+    @property
+    def relays(self) -> bool:
+        """Whether a connection through a relay is to be had where no direct one is."""
+        return bool(self.needs & {"turn", "relay"})
 
 
 def registry(adapters: Iterable[Adapter]) -> Mapping[str, Adapter]:
@@ -70,11 +77,22 @@ def _python(
     name: str,
     mechanism: Mechanism,
     transport: Literal["udp", "tcp"],
-    *needs: Literal["stun", "turn"],
+    *needs: Need,
 ) -> Adapter:
     """An adapter whose stack is the module of that mechanism in this package."""
     module = f"testbed.peers.{mechanism}"
     return Adapter(name, mechanism, transport, _entry(module), _warm(module), frozenset(needs))
+
+
+def _traversal(name: str, mechanism: Mechanism, transport: Literal["udp", "tcp"]) -> Adapter:
+    """Our own stack, `testbed.traversal`, with the lab's nodes on the same."""
+
+    def warm() -> None:
+        importlib.import_module("testbed.peers.infrastructure").warm()
+
+    needs: frozenset[Need] = frozenset({"relay", "observers"})
+    entry = _entry("testbed.peers.traversal")
+    return Adapter(name, mechanism, transport, entry, warm, needs, "libp2p")
 
 
 ADAPTERS: Mapping[str, Adapter] = registry(
@@ -82,5 +100,7 @@ ADAPTERS: Mapping[str, Adapter] = registry(
         _python("punch-udp", "punch_udp", "udp", "stun"),
         _python("punch-tcp", "punch_tcp", "tcp", "stun"),
         _python("ice", "ice", "udp", "stun", "turn"),
+        _traversal("traversal-tcp", "dcutr_tcp", "tcp"),
+        _traversal("traversal-quic", "dcutr_quic", "udp"),
     )
 )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from testbed.errors import PeerError
 
-VERSION = 1
+VERSION = 2
 PUNCH_PORT = 4001  # where punchers listen and dial from
 LINE_LIMIT = 65536  # bytes, newline included
 ECHO_LIMIT = 1 << 24  # bytes
@@ -65,6 +65,25 @@ class FailureClass(StrEnum):
     TIMEOUT = "timeout"  # the deadline of the dial passed
     CHECKS = "checks"  # every candidate pair failed before the deadline
     LOST = "lost"  # was connected, and is no longer
+
+
+class How(StrEnum):
+    """By which way a relayed connection went direct."""
+
+    REVERSED = "reversed"  # the side that was dialed dialed back
+    PUNCHED = "punched"  # both sides sent at once
+
+
+class StepName(StrEnum):
+    """What a peer sees of DCUtR (libp2p relay/DCUtR.md)."""
+
+    CONNECT_SENT = "connect_sent"
+    CONNECT_RECEIVED = "connect_received"
+    SYNC_SENT = "sync_sent"
+    SYNC_RECEIVED = "sync_received"
+    PUNCHING = "punching"  # dials, or sends, towards the other side
+    FAILED = "failed"  # this attempt
+    RELAY_LEFT = "relay_left"  # the relayed connection is closed
 
 
 class Message(BaseModel):
@@ -124,19 +143,26 @@ class Offer(Message):
 
     addresses: tuple[Endpoint, ...]  # server-reflexive
     ice: IceParameters | None
+    multiaddrs: tuple[str, ...] = ()  # by which a libp2p peer is dialed
 
 
 class Configure(Message):
-    """The first line.  ``port`` and ``stun`` are unused by a peer that has no need of them."""
+    """The first line.
+
+    A peer ignores what it has no need of.  ``relays`` and ``observers`` are multiaddrs
+    of public libp2p nodes, each with its /p2p/ part.
+    """
 
     command: Literal["configure"] = "configure"
-    version: Literal[1]
+    version: Literal[2]
     role: Role
     transport: Transport
     local_address: IPv4Address
     port: Port
     stun: Endpoint | None
     turn: TurnServer | None
+    relays: tuple[str, ...]
+    observers: tuple[str, ...]
     session: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]  # shared by the two peers of a cell
     seed: Annotated[int, Field(ge=0)]  # of the payload's bytes
     options: Options
@@ -173,7 +199,7 @@ class Listening(_Event):
 
 
 class Observed(_Event):
-    """The address that a STUN server saw."""
+    """The address that a STUN server, or an observer, saw."""
 
     event: Literal["observed"] = "observed"
     address: Endpoint
@@ -181,10 +207,11 @@ class Observed(_Event):
 
 
 class Reserved(_Event):
-    """A relay gives us this address."""
+    """A relay gives us this address: a TURN server's, or a circuit's multiaddr besides."""
 
     event: Literal["reserved"] = "reserved"
     relay: Endpoint
+    circuit: str | None
 
 
 class Reachability(_Event):
@@ -209,11 +236,29 @@ class Connected(_Event):
 
 
 class Upgraded(_Event):
-    """A relayed connection went direct."""
+    """A relayed connection went direct, in the ``attempts``-th punch (0 if reversed)."""
 
     event: Literal["upgraded"] = "upgraded"
     local: Endpoint
     remote: Endpoint
+    how: How
+    attempts: Annotated[int, Field(ge=0)]
+
+
+class Stayed(_Event):
+    """There will be no (further) attempt at upgrading a relayed connection."""
+
+    event: Literal["stayed"] = "stayed"
+    reason: Annotated[str, Field(max_length=1000)]
+
+
+class Step(_Event):
+    """One step of an upgrade; ``realtime``: the same instant as captures have it."""
+
+    event: Literal["step"] = "step"
+    name: StepName
+    attempt: Annotated[int, Field(ge=0)]
+    realtime: Nanoseconds
 
 
 class Echoed(_Event):
@@ -242,6 +287,8 @@ Event = (
     | Offered
     | Connected
     | Upgraded
+    | Stayed
+    | Step
     | Echoed
     | Failed
     | Closed

@@ -6,6 +6,7 @@ With two addresses it also answers RFC 5780's questions, on its ports 3478 and 3
 import contextlib
 import fcntl
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from testbed.backends.base import Lab, Process
-from testbed.errors import BackendError
+from testbed.errors import BackendError, UnfitError
 from testbed.peers import stun
 
 PORT = 3478  # UDP and TCP
@@ -78,6 +79,8 @@ def coturn(lab: Lab, node: str, config: Coturn, *, deadline: float = 5.0) -> Ite
     It is ready when each address answers a STUN Binding over UDP and TCP, asked from
     ``node`` itself so that no capture of the lab's links sees it.  ``deadline`` in seconds.
     """
+    if shutil.which(config.executable) is None:
+        raise UnfitError(f"{config.executable!r} is not installed", remedy="apt-get install coturn")
     process = lab.spawn(node, command(config))
     try:
         fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)

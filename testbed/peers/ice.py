@@ -123,7 +123,7 @@ class IcePeer:
         if candidate.type == "host":
             emit(Listening(at=now(), local=address))
         elif candidate.type == "relay":
-            emit(Reserved(at=now(), relay=address))
+            emit(Reserved(at=now(), relay=address, circuit=None))
         elif self._configure.stun is not None:
             emit(Observed(at=now(), address=address, server=self._configure.stun))
 

@@ -32,10 +32,14 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (State.DIALING, "reachability"): State.DIALING,
     (State.DIALING, "connected"): State.CONNECTED,
     (State.CONNECTED, "reachability"): State.CONNECTED,
+    (State.CONNECTED, "step"): State.CONNECTED,
     (State.CONNECTED, "upgraded"): State.CONNECTED,
+    (State.CONNECTED, "stayed"): State.CONNECTED,
     (State.CONNECTED, "echo"): State.ECHOING,
     (State.ECHOING, "reachability"): State.ECHOING,
+    (State.ECHOING, "step"): State.ECHOING,
     (State.ECHOING, "upgraded"): State.ECHOING,
+    (State.ECHOING, "stayed"): State.ECHOING,
     (State.ECHOING, "echoed"): State.CONNECTED,
     # after a failure: commands that were under way are without effect
     (State.FAILED, "dial"): State.FAILED,
@@ -50,7 +54,7 @@ TRANSITIONS |= {
     (State.CLOSING, name): State.CLOSING
     for name in (
         *("listening", "observed", "reserved", "reachability", "offer"),
-        *("connected", "upgraded", "echoed", "failed"),
+        *("connected", "step", "upgraded", "stayed", "echoed", "failed"),
     )
 }
 

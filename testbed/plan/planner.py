@@ -32,6 +32,9 @@ QUIET = (
     ("net.ipv6.conf.default.disable_ipv6", "1"),
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),
+    # Where br_netfilter is loaded (by Docker, say) a LAN's own frames would have to
+    # pass the router's FORWARD chain.
+    ("net.bridge.bridge-nf-call-iptables", "0"),
 )
 FORWARDING = ("net.ipv4.ip_forward", "1")
 ANYWHERE = IPv4Network("0.0.0.0/0")

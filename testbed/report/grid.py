@@ -1,8 +1,10 @@
 """The matrix on a terminal: a grid for each stack, measured against predicted."""
 
-from collections.abc import Sequence
-from typing import Any
+import io
+import re
+from collections.abc import Mapping, Sequence
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -10,17 +12,19 @@ from rich.text import Text
 
 from testbed.matrix import Row, Summary
 
-_LETTERS = {"direct": "direct", "relayed": "relay", "none": "none", None: "?"}
+_WORDS = {"direct": "direct", "relayed": "relay", "none": "none", None: "?"}
+_LETTERS = {"direct": "D", "relayed": "R", "none": "-", None: "?"}
 _STYLES = {"direct": "green", "relayed": "yellow", "none": "dim"}
+_LEGEND = "D direct, R relayed, - none; measured != predicted in red; ? inconclusive"
 
 
-def render(rows: Sequence[Row], summary: Summary, seconds: float) -> RenderableType:
-    """Grids, controls, what differs, and one line that sums up."""
+def render(rows: Sequence[Row], summary: Summary, seconds: float, width: int) -> RenderableType:
+    """Grids, controls, what differs, and one line that sums up, for ``width`` columns."""
     parts: list[RenderableType] = []
     for peer in dict.fromkeys(row["peer"] for row in rows):
         punched = [row for row in rows if row["peer"] == peer and row["mode"] == "punch"]
         if punched:
-            parts += [_grid(peer, punched), Text()]
+            parts += [_grid(peer, punched, width), Text()]
     controls = [row for row in rows if row["mode"] != "punch"]
     if controls:
         parts += [_controls(controls), Text()]
@@ -30,23 +34,28 @@ def render(rows: Sequence[Row], summary: Summary, seconds: float) -> RenderableT
     return Group(*parts)
 
 
-def _grid(peer: str, rows: Sequence[Row]) -> Table:
-    table = Table(title=f"{peer}: who got through", title_justify="left", title_style="bold")
+def _grid(peer: str, rows: Sequence[Row], width: int) -> RenderableType:
+    """Words where they fit, else letters under numbered columns."""
     dialers = list(dict.fromkeys(row["profiles"][0] for row in rows))
     listeners = list(dict.fromkeys(row["profiles"][-1] for row in rows))
+    label = max(map(len, [*dialers, "dialer \\ listener"])) + 4
+    roomy = label + sum(max(len(name), 6) + 3 for name in listeners) <= width
+    words = _WORDS if roomy else _LETTERS
+    table = Table(title=f"{peer}: who got through", title_justify="left", title_style="bold")
     table.add_column("dialer \\ listener", no_wrap=True)
-    for listener in listeners:
-        table.add_column(listener, justify="center")
+    for number, listener in enumerate(listeners, 1):
+        table.add_column(listener if roomy else str(number), justify="center", no_wrap=True)
     for dialer in dialers:
+        place = f"{listeners.index(dialer) + 1:>2} " if dialer in listeners else "   "
         cells = [
-            _cell([row for row in rows if row["profiles"] == [dialer, listener]])
+            _cell([row for row in rows if row["profiles"] == [dialer, listener]], words)
             for listener in listeners
         ]
-        table.add_row(dialer, *cells)
-    return table
+        table.add_row(dialer if roomy else place + dialer, *cells)
+    return table if roomy else Group(table, Text(_LEGEND, style="dim"))
 
 
-def _cell(rows: Sequence[Row]) -> Text:
+def _cell(rows: Sequence[Row], words: Mapping[str | None, str]) -> Text:
     """One pair, all its repetitions."""
     if not rows:
         return Text("")
@@ -54,12 +63,12 @@ def _cell(rows: Sequence[Row]) -> Text:
     unclear = [row for row in rows if row["judgement"] == "inconclusive"]
     if bad:
         row = bad[0]
-        words = f"{_LETTERS[row['measured']]} != {_LETTERS[row['predicted']]}"
-        return Text(_rate(words, len(bad), len(rows)), style="bold white on red")
+        said = f"{words[row['measured']]}!={words[row['predicted']]}"
+        return Text(_rate(said, len(bad), len(rows)), style="bold white on red")
     if unclear:
-        return Text(_rate("unclear", len(unclear), len(rows)), style="bold magenta")
+        return Text(_rate(words[None], len(unclear), len(rows)), style="bold magenta")
     measured = rows[0]["measured"]
-    return Text(_LETTERS[measured], style=_STYLES[measured])
+    return Text(words[measured], style=_STYLES[measured])
 
 
 def _rate(words: str, count: int, total: int) -> str:
@@ -109,30 +118,17 @@ def _last_line(summary: Summary, seconds: float) -> Text:
         text.append(f", {summary.failed} differ", style="bold red")
     if summary.inconclusive:
         text.append(f", {summary.inconclusive} inconclusive", style="bold magenta")
+    if summary.retried:
+        text.append(f", {summary.retried} tried again (machine too busy)", style="magenta")
+    if not summary.certified:
+        text.append(", NATs not certified", style="magenta")
     text.append(f", {seconds:.0f} s", style="dim")
     return text
 
 
-def export_svg(renderable: RenderableType, title: str, width: int = 118) -> str:
-    """The same output as an SVG picture, for a README."""
-    with open("/dev/null", "w") as nowhere:  # noqa: PTH123
-        console = Console(record=True, width=width, file=nowhere, force_terminal=True)
-        console.print(renderable)
-        return console.export_svg(title=title)
-
-
-def certificate_table(certificates: Sequence[Any]) -> Table:
-    """Declared against measured, a line a profile."""
-    table = Table(title="NAT certification", title_justify="left", title_style="bold")
-    for column in ("profile", "axes", "verdict", "declared != measured"):
-        table.add_column(column)
-    for certificate in certificates:
-        wrong = [row for row in certificate.rows if not row.agrees]
-        style = {"PASS": "green", "FAIL": "bold red"}.get(certificate.verdict.upper(), "magenta")
-        table.add_row(
-            certificate.profile,
-            str(len(certificate.rows)),
-            Text(certificate.verdict.lower(), style=style),
-            "\n".join(f"{r.axis}: {r.declared} != {r.measured} ({r.evidence})" for r in wrong),
-        )
-    return table
+def export_svg(renderable: RenderableType, title: str, width: int) -> str:
+    """The same output as an SVG picture that asks nobody for a font."""
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+    console.print(renderable)
+    alone = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    return console.export_svg(title=title, code_format=alone)

@@ -7,9 +7,8 @@ believes nothing of what the peers say afterwards.
 import random
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from testbed.backends.base import Lab
 from testbed.errors import PeerError
@@ -31,10 +30,15 @@ from testbed.peers.contract import (
     Offered,
     Options,
     Role,
+    Stayed,
+    Step,
+    StepName,
     Transport,
     TurnServer,
+    Upgraded,
 )
 from testbed.peers.coturn import HTTPS_PORT, PORT, Coturn, coturn
+from testbed.peers.infrastructure import NOTHING_PUBLIC, Infrastructure, infrastructure
 from testbed.verdict.model import Claim
 from testbed.verdict.wire import Window
 
@@ -44,6 +48,8 @@ SETTLE = 0.05  # seconds after the echo in which its last packets are still capt
 # Deadlines in seconds.  The peers have their own, shorter ones: these catch a hang.
 GATHERING = 20.0
 CONNECTING = 15.0
+UPGRADING = 12.0
+LEAVING = 3.0
 ECHOING = 10.0
 CLOSING = 5.0
 
@@ -75,48 +81,64 @@ class Account:
 
 def attempt(lab: Lab, task: Attempt) -> Account:
     """Run one attempt in a started lab; PeerError when a peer breaks the contract."""
-    with _services(lab, task) as service, ExitStack() as stack:
+    with ExitStack() as stack:
+        services = stack.enter_context(_services(lab, task))
         clients = {}
         for role, node in ((Role.DIALER, task.dialer), (Role.LISTENER, task.listener)):
             process = lab.spawn(node, task.adapter.entry)
             stack.callback(process.kill)
             clients[node] = PeerClient(process, node)
-            clients[node].send(_configure(lab, task, role, node, service))
+            clients[node].send(_configure(lab, task, role, node, services))
         return _Attempting(task, clients).run()
 
 
+@dataclass(frozen=True)
+class _Services:
+    """What the lab's public hosts have for the peers."""
+
+    stun: Endpoint | None = None
+    turn: TurnServer | None = None
+    public: Infrastructure = NOTHING_PUBLIC
+
+
 @contextmanager
-def _services(lab: Lab, task: Attempt) -> Iterator[Coturn]:
-    config = Coturn(lab.plan.addresses[task.server])
-    with coturn(lab, task.server, config):
-        yield config
-
-
-def _configure(lab: Lab, task: Attempt, role: Role, node: str, service: Coturn) -> Configure:
-    server = service.addresses[0]
-    turn = TurnServer(
-        server=Endpoint(address=server, port=HTTPS_PORT),
-        transport=Transport.TCP,
-        username=service.username,
-        password=service.password,
-    )
+def _services(lab: Lab, task: Attempt) -> Iterator[_Services]:
     needs = task.adapter.needs
+    if "relay" in needs:
+        transport = Transport(task.adapter.transport)
+        with infrastructure(lab, task.server, transport, task.seed) as public:
+            yield _Services(public=public)
+        return
+    config = Coturn(lab.plan.addresses[task.server])
+    address = config.addresses[0]
+    turn = TurnServer(
+        server=Endpoint(address=address, port=HTTPS_PORT),
+        transport=Transport.TCP,
+        username=config.username,
+        password=config.password,
+    )
+    stun = Endpoint(address=address, port=PORT)
+    with coturn(lab, task.server, config):
+        yield _Services(
+            stun=stun if "stun" in needs else None, turn=turn if "turn" in needs else None
+        )
+
+
+def _configure(lab: Lab, task: Attempt, role: Role, node: str, services: _Services) -> Configure:
     return Configure(
-        version=1,
+        version=2,
         role=role,
         transport=Transport(task.adapter.transport),
         local_address=lab.plan.address(node),
         port=PUNCH_PORT,
-        stun=_stun(server) if "stun" in needs else None,
-        turn=turn if "turn" in needs else None,
+        stun=services.stun,
+        turn=services.turn,
+        relays=services.public.relays,
+        observers=services.public.observers,
         session=f"{random.Random(task.seed).getrandbits(128):032x}",
         seed=task.seed,
         options=Options(mode=task.mode, relay_only=task.relay_only),
     )
-
-
-def _stun(server: IPv4Address) -> Endpoint:
-    return Endpoint(address=server, port=PORT)
 
 
 class _Attempting:
@@ -155,7 +177,26 @@ class _Attempting:
         if not all(isinstance(end, Connected) for end in ends):
             return
         self.connect_ms = max(end.at - start for end in ends) / 1e6
+        if "relay" in self.task.adapter.needs:
+            self._upgrade()
         self._echo(dialer)
+
+    def _upgrade(self) -> None:
+        """Until it is known what becomes of a relayed connection: the listener leads."""
+        dialer, listener = self.both
+        kinds = (Upgraded, Stayed, Failed)
+        end = listener.wait(kinds, time.monotonic() + UPGRADING)
+        if isinstance(end, Upgraded):
+            dialer.wait(kinds, time.monotonic() + UPGRADING)
+            self._await_leaving()
+
+    def _await_leaving(self) -> None:
+        """Until both closed the relayed connection; who does not is found out by the verdict."""
+        deadline = time.monotonic() + LEAVING
+        with suppress(PeerError):
+            for client in self.both:
+                while not any(_left(event) for event in client.events):
+                    client.wait((Step,), deadline)
 
     def _echo(self, dialer: PeerClient) -> None:
         start = time.time_ns()
@@ -168,6 +209,10 @@ class _Attempting:
         return wait_all(self.both, kinds, time.monotonic() + seconds)
 
 
+def _left(event: Event) -> bool:
+    return isinstance(event, Step) and event.name is StepName.RELAY_LEFT
+
+
 def _claim(client: PeerClient) -> Claim:
     """The last word of a peer on its connection."""
     for event in reversed(client.events):
@@ -175,6 +220,9 @@ def _claim(client: PeerClient) -> Claim:
             if event.failure is FailureClass.UNSUPPORTED:
                 raise PeerError(event.reason, node=client.name)
             return Claim(client.name, Outcome.NONE, f"{event.failure}: {event.reason}")
+        if isinstance(event, Upgraded):
+            words = f"{event.how} {event.local} to {event.remote}"
+            return Claim(client.name, Outcome.DIRECT, words)
         if isinstance(event, Connected):
             words = f"connected {event.local} to {event.remote}"
             return Claim(client.name, Outcome(event.path.value), words)

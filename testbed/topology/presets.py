@@ -6,6 +6,7 @@ loses the race, and a punching result means nothing.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from testbed.errors import UsageError
 from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
@@ -38,6 +39,13 @@ def two_homes(a: str = "linux-home", b: str = "linux-home", *, link: Link = ACCE
         ),
         hosts=(Host("a", "lan-a"), Host("b", "lan-b"), _server(link)),
     )
+
+
+def libp2p(a: str = "linux-home", b: str = "linux-home", *, link: Link = ACCESS) -> Topology:
+    """Two homes, a ``server`` that relays, and as many observers as libp2p's stacks ask for."""
+    homes = two_homes(a, b, link=link)
+    watching = (Host(f"observer-{n}", INTERNET, link=link) for n in range(1, 5))
+    return replace(homes, name="libp2p", hosts=(*homes.hosts, *watching))
 
 
 def home_and_public(a: str = "linux-home", *, link: Link = ACCESS) -> Topology:
@@ -123,8 +131,11 @@ def probe_bench(a: str = "linux-home", *, link: Link = BARE) -> Topology:
     )
 
 
+TWO_SIDED = ("two-homes", "libp2p", "carrier")  # those that take two profiles
+
 PRESETS: dict[str, Callable[..., Topology]] = {
     "two-homes": two_homes,
+    "libp2p": libp2p,
     "home-and-public": home_and_public,
     "same-lan": same_lan,
     "lan-party": lan_party,
@@ -141,7 +152,7 @@ def preset(name: str, *profiles: str) -> Topology:
     except KeyError:
         known = ", ".join(PRESETS)
         raise UsageError(f"unknown topology {name!r}", remedy=f"one of: {known}") from None
-    two_sided = name in ("two-homes", "carrier")
-    if len(profiles) > (2 if two_sided else 1):
-        raise UsageError(f"{name} has {2 if two_sided else 1} NAT(s), {len(profiles)} were given")
+    nats = 2 if name in TWO_SIDED else 1
+    if len(profiles) > nats:
+        raise UsageError(f"{name} has {nats} NAT(s), {len(profiles)} were given")
     return build(*profiles)

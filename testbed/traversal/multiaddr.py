@@ -118,6 +118,8 @@ class Multiaddr:
                 value = protocol.unpack(raw) if protocol.size else None
                 if value is not None and "/" in value:
                     raise AddressError("multiaddr value holds a slash")
+                if value is not None and protocol.pack(value) != raw:
+                    raise AddressError("multiaddr value has no text form of its own")
             except KeyError as error:
                 raise AddressError(f"unknown protocol code {error} in a multiaddr") from error
             except _VALUE_ERRORS as error:

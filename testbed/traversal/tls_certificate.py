@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-from .errors import AddressError, HandshakeError
+from .errors import HandshakeError
 from .keys import PrivateKey, PublicKey
 from .peer_id import PeerId
 
@@ -53,15 +53,20 @@ def make(identity: PrivateKey) -> Credentials:
 
 def verify(certificate: x509.Certificate) -> PeerId:
     """The peer id that the certificate proves.  Raises HandshakeError."""
+    try:
+        return _verify(certificate)
+    # A certificate is parsed no sooner than it is asked: each question may fail.
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise HandshakeError("tls", f"certificate: {error}") from error
+
+
+def _verify(certificate: x509.Certificate) -> PeerId:
     now = datetime.datetime.now(datetime.UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise HandshakeError("tls", "certificate is not valid at this time")
     _check_self_signed(certificate)
     key_bytes, signature = _signed_key(certificate)
-    try:
-        key = PublicKey.decode(key_bytes)
-    except AddressError as error:
-        raise HandshakeError("tls", str(error)) from error
+    key = PublicKey.decode(key_bytes)
     if not key.verify(signature, _PREFIX + _spki(certificate.public_key())):
         raise HandshakeError("tls", "identity signature does not verify")
     return PeerId.from_public_key(key)
@@ -71,7 +76,7 @@ def _signed_key(certificate: x509.Certificate) -> tuple[bytes, bytes]:
     try:
         extensions = certificate.extensions
         value = extensions.get_extension_for_oid(EXTENSION).value
-    except (ValueError, x509.ExtensionNotFound) as error:
+    except x509.ExtensionNotFound as error:
         raise HandshakeError("tls", f"libp2p extension: {error}") from error
     for extension in extensions:
         unknown = isinstance(extension.value, x509.UnrecognizedExtension)
@@ -102,7 +107,7 @@ def _check_self_signed(certificate: x509.Certificate) -> None:
             key.verify(signature, signed, scheme, algorithm)
         else:
             raise HandshakeError("tls", "certificate key of an unsupported kind")
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError) as error:
+    except InvalidSignature as error:
         raise HandshakeError("tls", "certificate is not signed by its own key") from error
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from testbed.oracle.predict import Outcome, Prediction
+from testbed.oracle.predict import Prediction
 from testbed.verdict.model import Claim, Judgement, Verdict, WireReading
 
 
@@ -13,6 +13,8 @@ def judge(
     *,
     faults: Sequence[str] = (),
     doubts: Sequence[str] = (),
+    denied: tuple[str, tuple[int, ...]] | None = None,
+    violations: Sequence[str] = (),
 ) -> Verdict:
     """The verdict of one cell.
 
@@ -21,12 +23,17 @@ def judge(
     cannot make a wrong result look right, but may explain one that differs, so a
     difference is then INCONCLUSIVE, too.  A peer's claim that the wire denies fails
     the cell: whoever reports such a connection to its user reports what is not there.
+    So does ``denied``, a connection on the wire that no peer admits, and any of
+    ``violations``, the ways in which the stack broke its protocol.
     """
     findings = tuple(
         f"{claim.node} claims {claim.outcome}, the wire shows {reading.outcome} ({claim.words})"
         for claim in claims
         if claim.outcome is not reading.outcome
     )
+    if denied is not None:
+        findings = (*findings, f"{denied[0]} (packets {denied[1][0]} and {denied[1][1]})")
+    findings = (*findings, *violations)
     agrees = reading.outcome is prediction.outcome and not findings
     troubles = [*faults, *(() if agrees else doubts)]
     if troubles:
@@ -51,8 +58,3 @@ def judge(
 def inconclusive(prediction: Prediction, *faults: str) -> Verdict:
     """The verdict where the harness broke before anything was measured."""
     return Verdict(Judgement.INCONCLUSIVE, None, prediction.outcome, "; ".join(faults))
-
-
-def outcomes(verdicts: Sequence[Verdict]) -> set[Outcome | None]:
-    """The distinct measured outcomes of a cell's repetitions: more than one is mixed."""
-    return {verdict.measured for verdict in verdicts}

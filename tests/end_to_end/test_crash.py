@@ -12,21 +12,22 @@ import pytest
 
 pytestmark = pytest.mark.alone  # footprints of other tests would be taken for its own
 
-TESTBED = [sys.executable, "-m", "testbed"]
+# Without the suite's own mark: each program makes its own sandbox, as a user's would.
+TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
 KILLS = 50
 
 
-def footprint() -> dict[str, object]:
+def footprint(home: Path) -> dict[str, set[str]]:
     """What a run could leave on this machine, as far as it can be seen from here."""
-    processes = set()
-    namespaces = set()
+    processes: set[str] = set()
+    namespaces: set[str] = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             words = (entry / "cmdline").read_bytes()
             if b"testbed" in words and b"pytest" not in words and b"execnet" not in words:
-                processes.add(words)
+                processes.add(words.decode())
             namespaces.add(os.readlink(entry / "ns" / "net"))  # noqa: PTH115
         except OSError:
             continue  # it ended meanwhile
@@ -41,35 +42,45 @@ def footprint() -> dict[str, object]:
         },
         "interfaces": set(os.listdir("/sys/class/net")),  # noqa: PTH208
         "scratch": {
-            place: sorted(path.name for path in Path(place).iterdir())
-            for place in ("/run", "/tmp", "/mnt", "/media", "/srv")
+            str(path)
+            for place in ("/run", "/mnt", "/media", "/srv", str(home))
             if Path(place).is_dir()
+            for path in Path(place).iterdir()
         },
     }
 
 
-def settled(before: dict[str, object], seconds: float = 5.0) -> dict[str, object]:
-    """The footprint, as soon as it is the former one: the kernel ends a sandbox in a moment."""
+def settled(home: Path, before: dict[str, set[str]], seconds: float = 5.0) -> dict[str, set[str]]:
+    """What differs from ``before``, once nothing does or the time is over.
+
+    The kernel needs a moment to end a sandbox.
+    """
     deadline = time.monotonic() + seconds
-    while (now := footprint()) != before and time.monotonic() < deadline:
+    while (now := footprint(home)) != before and time.monotonic() < deadline:
         time.sleep(0.01)
-    return now
+    return {what: now[what] ^ before[what] for what in now if now[what] != before[what]}
 
 
 def test_50_runs_killed_at_random_moments_leave_nothing(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     chance = random.Random(seed)
-    os.chdir(tmp_path)
-    before = footprint()
+    home = tmp_path / "home"  # where it would put temporary and cached files
+    home.mkdir()
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"), str(home))
+    before = footprint(home)
     for number in range(KILLS):
         words = ["up"] if number % 5 == 0 else ["run", "--peer", "ice", "-o", str(tmp_path / "run")]
         process = subprocess.Popen(
-            [*TESTBED, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*TESTBED, *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=home,
+            env=os.environ | places,
         )
         time.sleep(chance.uniform(0.1, 1.6))
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        assert settled(before) == before, f"kill {number}, seed {seed}"
+        assert not settled(home, before), f"kill {number}, seed {seed}"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from testbed.peers.contract import (
     Event,
     Failed,
     FailureClass,
+    How,
     IceParameters,
     Listening,
     Mode,
@@ -36,6 +37,9 @@ from testbed.peers.contract import (
     Reachable,
     Reserved,
     Role,
+    Stayed,
+    Step,
+    StepName,
     Transport,
     TurnServer,
     Upgraded,
@@ -57,6 +61,7 @@ offers = st.builds(
     Offer,
     addresses=st.lists(endpoints, max_size=3).map(tuple),
     ice=st.none() | ice_parameters,
+    multiaddrs=st.lists(texts, max_size=3).map(tuple),
 )
 turn_servers = st.builds(
     TurnServer,
@@ -67,13 +72,15 @@ turn_servers = st.builds(
 )
 configures = st.builds(
     Configure,
-    version=st.just(1),
+    version=st.just(2),
     role=st.sampled_from(Role),
     transport=st.sampled_from(Transport),
     local_address=st.ip_addresses(v=4),
     port=st.integers(min_value=1, max_value=65535),
     stun=st.none() | endpoints,
     turn=st.none() | turn_servers,
+    relays=st.lists(texts, max_size=2).map(tuple),
+    observers=st.lists(texts, max_size=3).map(tuple),
     session=st.text("0123456789abcdef", min_size=32, max_size=32),
     seed=st.integers(min_value=0, max_value=2**64),
     options=st.builds(Options, mode=st.sampled_from(Mode), relay_only=st.booleans()),
@@ -87,13 +94,28 @@ commands: st.SearchStrategy[Command] = st.one_of(
 events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Listening, at=instants, local=endpoints),
     st.builds(Observed, at=instants, address=endpoints, server=endpoints),
-    st.builds(Reserved, at=instants, relay=endpoints),
+    st.builds(Reserved, at=instants, relay=endpoints, circuit=st.none() | texts),
     st.builds(Reachability, at=instants, status=st.sampled_from(Reachable)),
     st.builds(Offered, at=instants, offer=offers),
     st.builds(
         Connected, at=instants, local=endpoints, remote=endpoints, path=st.sampled_from(Path)
     ),
-    st.builds(Upgraded, at=instants, local=endpoints, remote=endpoints),
+    st.builds(
+        Upgraded,
+        at=instants,
+        local=endpoints,
+        remote=endpoints,
+        how=st.sampled_from(How),
+        attempts=st.integers(min_value=0, max_value=9),
+    ),
+    st.builds(Stayed, at=instants, reason=texts),
+    st.builds(
+        Step,
+        at=instants,
+        name=st.sampled_from(StepName),
+        attempt=st.integers(min_value=0, max_value=9),
+        realtime=instants,
+    ),
     st.builds(Echoed, at=instants, bytes=st.integers(min_value=0, max_value=100)),
     st.builds(Failed, at=instants, failure=st.sampled_from(FailureClass), reason=texts),
     st.builds(Closed, at=instants),
@@ -177,15 +199,15 @@ def test_a_malformed_event_is_refused(line: bytes) -> None:
 
 
 def test_another_version_is_refused() -> None:
-    line = encode(example_configure()).replace(b'"version":1', b'"version":2')
+    line = encode(example_configure()).replace(b'"version":2', b'"version":1')
     with pytest.raises(PeerError, match="version"):
         decode_command(line)
 
 
 def example_configure() -> Configure:
     return decode_command(  # type: ignore[return-value]
-        b'{"command":"configure","version":1,"role":"dialer","transport":"udp",'
-        b'"local_address":"10.0.0.2","port":4001,"stun":null,"turn":null,'
+        b'{"command":"configure","version":2,"role":"dialer","transport":"udp",'
+        b'"local_address":"10.0.0.2","port":4001,"stun":null,"turn":null,"relays":[],"observers":[],'
         b'"session":"00112233445566778899aabbccddeeff","seed":1,'
         b'"options":{"mode":"punch","relay_only":false}}'
     )
@@ -210,11 +232,13 @@ MESSAGES: dict[str, Command | Event] = {
         Close(),
         Listening(at=0, local=HERE),
         Observed(at=0, address=HERE, server=HERE),
-        Reserved(at=0, relay=HERE),
+        Reserved(at=0, relay=HERE, circuit=None),
         Reachability(at=0, status=Reachable.PRIVATE),
         Offered(at=0, offer=OFFER),
         Connected(at=0, local=HERE, remote=HERE, path=Path.DIRECT),
-        Upgraded(at=0, local=HERE, remote=HERE),
+        Upgraded(at=0, local=HERE, remote=HERE, how=How.PUNCHED, attempts=1),
+        Stayed(at=0, reason=""),
+        Step(at=0, name=StepName.CONNECT_SENT, attempt=1, realtime=0),
         Echoed(at=0, bytes=1),
         Failed(at=0, failure=FailureClass.TIMEOUT, reason=""),
         Closed(at=0),

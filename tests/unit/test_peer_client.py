@@ -42,13 +42,15 @@ from testbed.peers.session import Emit, PeerFailure, now, serve
 HERE = Endpoint.of(("10.0.0.2", 4001))
 OFFER = Offer(addresses=(HERE,), ice=None)
 CONFIGURE = Configure(
-    version=1,
+    version=2,
     role=Role.DIALER,
     transport=Transport.UDP,
     local_address=HERE.address,
     port=4001,
     stun=None,
     turn=None,
+    relays=(),
+    observers=(),
     session="00" * 16,
     seed=1,
     options=Options(mode=Mode.PUNCH, relay_only=False),

@@ -26,13 +26,15 @@ REMOTE = {
 
 def configure() -> Configure:
     return Configure(
-        version=1,
+        version=2,
         role=Role.DIALER,
         transport=Transport.UDP,
         local_address=Endpoint.of(("10.0.0.2", 1)).address,
         port=4001,
         stun=None,
         turn=None,
+        relays=(),
+        observers=(),
         session="00" * 16,
         seed=1,
         options=Options(mode=Mode.PUNCH, relay_only=False),

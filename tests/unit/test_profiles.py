@@ -109,6 +109,18 @@ def test_both_stands_for_what_udp_and_tcp_do_not_say(tmp_path: Path) -> None:
             ["odd.toml:6", "udp.ports", "empty: 9 to 8"],
         ),
         (HEAD + "[timeouts]\nudp = 'long'\n", ["odd.toml:6", "timeouts.udp", "type float"]),
+        *(
+            (
+                HEAD + f"[timeouts]\nudp = 9\n{key} = {number}\n",
+                ["odd.toml:7", key, "1 and 2000000"],
+            )
+            for key in ("udp_stream", "tcp_transitory", "tcp_established")
+            for number in ("nan", "inf", "-inf", "1e12", "0", "9" * 400)
+        ),
+        (HEAD + "[timeouts]\nudp = nan\n", ["odd.toml:6", "timeouts.udp", "not nan"]),
+        (HEAD + "[tcp]\nallowed_ports = [80, 443, 80]\n", ["odd.toml:6", "distinct, 80", "twice"]),
+        (HEAD + f"quota = {'9' * 5000}\n", ["odd.toml"]),
+        (HEAD + f"quota = {'[' * 5000}\n", ["odd.toml"]),
         (HEAD + "[[forwards]]\nhost = 0\n", ["missing key 'protocol'"]),
         (HEAD + "quota = 0\n", ["odd.toml:5", "quota", "within 1"]),
         (HEAD + "udp = 3\n", ["odd.toml:5", "udp", "must be a table"]),

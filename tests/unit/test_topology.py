@@ -12,7 +12,7 @@ from testbed.topology.model import (
     Scope,
     Topology,
 )
-from testbed.topology.presets import PRESETS, carrier, preset, two_homes
+from testbed.topology.presets import ACCESS, PRESETS, carrier, preset, two_homes
 
 PUBLIC = Network(INTERNET, Scope.PUBLIC)
 LAN = Network("lan", Scope.PRIVATE)
@@ -34,6 +34,14 @@ def test_the_default_internet_has_20_ms_one_way() -> None:
     topology = two_homes()
     a, b = topology.routers
     assert a.link.up.delay_ms + b.link.down.delay_ms == 20
+
+
+def test_the_libp2p_lab_has_four_observers_besides_the_server() -> None:
+    topology = preset("libp2p", "full-cone", "symmetric")
+    public = [host.name for host in topology.hosts if host.network == INTERNET]
+    assert public == ["server", *(f"observer-{n}" for n in range(1, 5))]
+    assert {host.link for host in topology.hosts if host.network == INTERNET} == {ACCESS}
+    assert topology.routers == two_homes("full-cone", "symmetric").routers
 
 
 def test_two_nodes_of_one_name_are_refused() -> None:

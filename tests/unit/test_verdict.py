@@ -10,8 +10,9 @@ from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome, Prediction
 from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
-from testbed.verdict.judge import inconclusive, judge, outcomes
+from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Claim, Judgement, WireReading
+from testbed.verdict.sanity import denied, never_sent, undelayed
 from testbed.verdict.wire import Window, read_path
 
 PLAN = plan(two_homes(), catalogue())
@@ -145,6 +146,12 @@ def test_a_peer_that_says_direct_while_relayed_fails_the_cell() -> None:
     assert "a claims direct, the wire shows relayed" in verdict.findings[0]
 
 
+def test_a_stack_that_broke_its_protocol_fails_the_cell_though_the_outcome_agrees() -> None:
+    verdict = judge(READING, DIRECT, [CLAIM], violations=["the relay was not left"])
+    assert verdict.judgement is Judgement.FAIL
+    assert verdict.findings == ("the relay was not left",)
+
+
 def test_a_measurement_that_differs_from_the_prediction_fails_and_says_both() -> None:
     verdict = judge(replace(READING, outcome=Outcome.NONE), DIRECT, [])
     assert verdict.judgement is Judgement.FAIL
@@ -167,7 +174,49 @@ def test_a_small_doubt_excuses_no_agreement_and_explains_a_difference() -> None:
     assert "12 ms late" in differs.reason
 
 
-def test_repetitions_of_different_outcome_are_told_apart() -> None:
-    one = judge(READING, DIRECT, [])
-    other = judge(replace(READING, outcome=Outcome.NONE), DIRECT, [])
-    assert len(outcomes([one, one, other])) == 2
+def test_a_connection_that_no_peer_admits_fails_a_cell_predicted_as_none() -> None:
+    wire = Wire()
+    wire.direct(b"probe")
+    nothing = Prediction(Outcome.NONE, "the filter", ())
+    reading = wire.read(None)
+    claims = [Claim(node, Outcome.NONE, "timeout") for node in ("a", "b")]
+    assert judge(reading, nothing, claims).judgement is Judgement.PASS
+    crossed = denied(wire.packets, PLAN, "a", "b", 0)
+    verdict = judge(reading, nothing, claims, denied=crossed)
+    assert verdict.judgement is Judgement.FAIL
+    assert "no connection is claimed" in verdict.findings[0]
+
+
+def test_a_probe_that_got_in_one_way_only_is_what_a_filter_leaves() -> None:
+    wire = Wire()
+    wire.direct(b"probe")
+    wire.packets = [p for p in wire.packets if p.node != "a" or p.outgoing]
+    assert denied(wire.packets, PLAN, "a", "b", 0) is None
+
+
+def test_packets_from_before_the_attempt_are_no_connection() -> None:
+    wire = Wire()
+    wire.direct(b"probe")
+    assert denied(wire.packets, PLAN, "a", "b", 10**6) is None
+    assert denied(wire.packets, PLAN, "a", "b", None) is None
+
+
+def test_a_peer_that_talks_to_the_server_alone_made_no_attempt() -> None:
+    wire = Wire()
+    wire.seen("a:eth0", True, A, SERVER, ONE)
+    wire.seen("b:eth0", True, B, NAT_A, ONE)
+    assert never_sent(wire.packets, PLAN, ("a", "b"), "server", 0) == [
+        "a sent nothing: there was no attempt"
+    ]
+    assert never_sent(wire.packets, PLAN, ("a", "b"), "server", None) == []
+    assert never_sent([], PLAN, ("a",), "server", None)
+
+
+def test_a_delay_that_is_not_applied_is_seen_in_the_first_round_trip() -> None:
+    for milliseconds, found in ((40.3, 0), (1.2, 1)):
+        wire = Wire()
+        wire.seen("a:eth0", True, A, SERVER, ONE)
+        wire.seen("a:eth0", False, SERVER, A, ONE)
+        late = wire.packets[0].time_ns + int(milliseconds * 1e6)
+        wire.packets[1] = replace(wire.packets[1], time_ns=late)
+        assert len(undelayed(wire.packets, PLAN, ("a", "b"), "server")) == found

@@ -11,6 +11,7 @@ from testbed.nat.behaviour import Forward, Protocol
 from testbed.nat.measured import Finding, Measured, MeasuredTransport, unseen
 from testbed.nat.prober import axes, outside, timers
 from testbed.nat.prober.bench import ROUTER, SERVER, Bench
+from testbed.nat.prober.waiting import lifetime
 
 _BY_CONTACT = (  # the axes that begin with a contact from inside
     "mapping",
@@ -43,7 +44,7 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
     """
     look_for = look_for or LookFor()
     with Bench(lab) as bench:
-        bench.fence()
+        bench.ready()
         subjects = [_subject(bench, protocol, look_for.ports) for protocol in Protocol]
         external = next((s.external for s in subjects if s.ports), bench.address(ROUTER))
         quick = {}
@@ -58,17 +59,17 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
         for subject in subjects:
             _complete(quick[subject.protocol], subject, clocks)
             quick[subject.protocol]["quota"] = _quota(subject, look_for.mappings)
-    stream = timers.lifetime(clocks.udp_stream)
+    stream = lifetime(clocks.udp_stream)
     return Measured(
         udp=MeasuredTransport(**quick[Protocol.UDP]),
         tcp=MeasuredTransport(**quick[Protocol.TCP]),
         forwards=forwards,
         lan_exposed=exposed,
         refresh=timers.refresh(clocks.inbound, stream),
-        timeout_udp=timers.lifetime(clocks.udp),
+        timeout_udp=lifetime(clocks.udp),
         timeout_udp_stream=stream,
-        timeout_tcp_transitory=timers.lifetime(clocks.tcp_transitory),
-        timeout_tcp_established=timers.lifetime(clocks.tcp_established),
+        timeout_tcp_transitory=lifetime(clocks.tcp_transitory),
+        timeout_tcp_established=lifetime(clocks.tcp_established),
     )
 
 
@@ -88,7 +89,7 @@ def _quick(subject: axes.Subject) -> dict[str, Finding]:
     bench, protocol = subject.bench, subject.protocol
     found: dict[str, Finding] = {}
     passed = ", ".join(map(str, subject.ports)) or "none"
-    shown = f"to ports {', '.join(map(str, subject.tried))}: {passed} let out"
+    shown = f"of ports {', '.join(map(str, subject.tried))} contact was made with: {passed}"
     found["blocked"] = Finding(not subject.ports, shown)
     everything = subject.ports == subject.tried
     found["allowed_ports"] = Finding("all" if everything else tuple(map(str, subject.ports)), shown)
@@ -125,7 +126,7 @@ def _complete(found: dict[str, Finding], subject: axes.Subject, clocks: timers.C
     if not subject.ports:
         return
     udp = subject.protocol is Protocol.UDP
-    first = timers.lifetime(clocks.udp if udp else clocks.tcp_transitory)
+    first = lifetime(clocks.udp if udp else clocks.tcp_transitory)
     again = clocks.reuse[subject.protocol]
     found["allocation"] = timers.scattered(found["allocation"], again, first)
     found["persistence"] = timers.persistence(clocks.outbound[subject.protocol])

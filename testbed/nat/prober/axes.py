@@ -52,7 +52,7 @@ class Subject:
         if contact is None:
             raise ProbeError(
                 f"{self.protocol} from {local.endpoint} to {(public or self.public()).endpoint} "
-                "was lost, though others were let out"
+                "was lost, though others were let out (a quota of fewer than 60 mappings?)"
             )
         return contact
 
@@ -182,8 +182,10 @@ def _aftermath(subject: Subject, contacts: Sequence[Contact], overloaded: bool) 
         host = contact.caller.node
         if not contact.answered or not subject.bench.replies(contact):
             return Finding("lost", f"answers to {contact.source} do not come to {host}")
-    if not overloaded and (subject.admitted() is not None):
-        for contact, wrong in ((first, second.caller), (third, first.caller)):
+    if subject.admitted() is not None:
+        # An overloaded port is one host's as much as the other's.
+        mine = [] if overloaded else [(first, second.caller)]
+        for contact, wrong in (*mine, (third, first.caller)):
             call = subject.admitted()
             assert call is not None
             if subject.bench.contact(call, contact.caller, contact.source) is None:

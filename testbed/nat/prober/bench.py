@@ -124,9 +124,12 @@ class Bench:
         return _carries(contact.far, contact.near, self.token())
 
     def send(self, end: End, target: Endpoint) -> bytes:
-        """Send a datagram; its unique content."""
+        """Send a datagram; its unique content.  ProbeError if the node has no way to."""
         token = self.token()
-        end.socket.sendto(token, target)
+        try:
+            end.socket.sendto(token, target)
+        except OSError as error:
+            raise ProbeError(f"cannot send to {target}: {error}", node=end.node) from error
         return token
 
     def got(self, end: End, token: bytes, within: float = SILENCE) -> Endpoint | None:
@@ -150,10 +153,19 @@ class Bench:
             for sender, receiver in ((one, other), (other, one)):
                 token = self.send(sender, receiver.endpoint)
                 if self.got(receiver, token, _CONTROL) is None:
-                    raise ProbeError(
-                        f"the control datagram from {sender.node} did not come to "
-                        f"{receiver.node} within {_CONTROL} s"
-                    )
+                    raise _lost(sender, receiver)
+
+    def ready(self) -> None:
+        """Wait until control datagrams pass: new bridge ports take a moment to forward.
+
+        ProbeError if they still do not after some seconds.
+        """
+        deadline = time.monotonic() + _CONTROL
+        for one, other in self._fences:
+            for sender, receiver in ((one, other), (other, one)):
+                while self.got(receiver, self.send(sender, receiver.endpoint)) is None:
+                    if time.monotonic() > deadline:
+                        raise _lost(sender, receiver)
 
     def settle(self) -> None:
         """Let arrive what is under way, and prove that it would have arrived."""
@@ -184,7 +196,8 @@ class Bench:
             near.close()
             return None
         token = self.token()
-        near.send(token)
+        with suppress(OSError):  # reset at once
+            near.send(token)
         while wait(called.socket, select.POLLIN, time.monotonic() + SILENCE):
             far, source = called.socket.accept()
             self._keep(far)
@@ -206,6 +219,13 @@ class Bench:
         self._stack.callback(made.close)
         made.setblocking(False)
         return made
+
+
+def _lost(sender: End, receiver: End) -> ProbeError:
+    return ProbeError(
+        f"the control datagram from {sender.node} did not come to {receiver.node} "
+        f"within {_CONTROL} s"
+    )
 
 
 def wait(watched: socket.socket, events: int, deadline: float) -> bool:

@@ -1,58 +1,24 @@
-"""How long a mapping lives, and what keeps it: experiments that mostly wait, all at once.
+"""How long a mapping lives, what keeps it, and what comes after it."""
 
-Each experiment is a generator that yields the seconds it wants to sleep and
-returns its result; `together` runs them side by side.  A lifetime is bracketed
-by several mappings that are each tried once, after different idle times, since
-trying refreshes.
-"""
-
-import heapq
 import socket
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from testbed.nat.behaviour import Allocation, Protocol, Refresh
 from testbed.nat.measured import Finding, unseen
-from testbed.nat.prober.axes import SCATTERED, A, Subject
-from testbed.nat.prober.bench import SERVER, SILENCE, Contact
-from testbed.nat.prober.packets import ACK, SYN, Endpoint, segments, send_raw, swallow, tcp_packet
-
-T = TypeVar("T")
-Waiting = Generator[float, None, T]
+from testbed.nat.prober.axes import SCATTERED, Subject
+from testbed.nat.prober.bench import SILENCE, Contact
+from testbed.nat.prober.handshakes import REUSE, Handshakes
+from testbed.nat.prober.waiting import Sample, Waiting, into, together
 
 # Timers count whole seconds: each is told from its neighbours by half a second.
 IDLE = (0.5, 1.5, 2.5, 3.5)
 _PACE = 0.7  # seconds between two refreshing packets
 _STREAM = (1.1, 1.1)  # UDP traffic for more than two seconds makes a stream
-_REUSE = 5.0  # seconds after which an expired mapping is made anew
 _REUSES = 2
 _REFRESHING = 5  # refreshing lasts for so many seconds
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A mapping tried after ``idle`` seconds."""
-
-    idle: float
-    alive: bool
-
-
-def together(experiments: Sequence[Waiting[None]]) -> None:
-    """Run all to their ends."""
-    queue = [(time.monotonic(), number) for number in range(len(experiments))]
-    while queue:
-        due, number = heapq.heappop(queue)
-        time.sleep(max(0.0, due - time.monotonic()))
-        with suppress(StopIteration):
-            pause = next(experiments[number])
-            heapq.heappush(queue, (time.monotonic() + pause, number))
-
-
-def _into(results: list[T], experiment: Waiting[T]) -> Waiting[None]:
-    results.append((yield from experiment))
 
 
 @dataclass
@@ -80,43 +46,27 @@ def measure(subjects: Sequence[Subject]) -> Clocks:
             continue
         of_protocol = _of_udp if subject.protocol is Protocol.UDP else _of_tcp
         waiting += of_protocol(subject, clocks)
-        waiting.append(_into(clocks.outbound[subject.protocol], outbound_only(subject)))
+        waiting.append(into(clocks.outbound[subject.protocol], outbound_only(subject)))
     together(waiting)
     return clocks
 
 
 def _of_udp(subject: Subject, clocks: Clocks) -> Iterator[Waiting[None]]:
     for idle in IDLE:
-        yield _into(clocks.udp, udp_sample(subject, idle, stream=False))
-        yield _into(clocks.udp_stream, udp_sample(subject, idle, stream=True))
-    yield _into(clocks.inbound, inbound_only(subject))
+        yield into(clocks.udp, udp_sample(subject, idle, stream=False))
+        yield into(clocks.udp_stream, udp_sample(subject, idle, stream=True))
+    yield into(clocks.inbound, inbound_only(subject))
     for _ in range(_REUSES):
-        yield _into(clocks.reuse[Protocol.UDP], udp_reuse(subject))
+        yield into(clocks.reuse[Protocol.UDP], udp_reuse(subject))
 
 
 def _of_tcp(subject: Subject, clocks: Clocks) -> Iterator[Waiting[None]]:
     handshakes = Handshakes(subject)
     for idle in IDLE:
-        yield _into(clocks.tcp_transitory, handshakes.sample(idle))
-        yield _into(clocks.tcp_established, tcp_sample(subject, idle))
+        yield into(clocks.tcp_transitory, handshakes.sample(idle))
+        yield into(clocks.tcp_established, tcp_sample(subject, idle))
     for _ in range(_REUSES):
-        yield _into(clocks.reuse[Protocol.TCP], handshakes.reuse())
-
-
-def lifetime(samples: Sequence[Sample]) -> Finding:
-    """Bounds from samples: longest idle time survived, shortest not survived."""
-    if not samples:
-        return unseen("the protocol is not let out")
-    samples = sorted(samples, key=lambda sample: sample.idle)
-    alive = [sample.idle for sample in samples if sample.alive]
-    dead = [sample.idle for sample in samples if not sample.alive]
-    low, high = max(alive, default=0.0), min(dead, default=None)
-    shown = ", ".join(
-        f"{sample.idle:.2f} s {'alive' if sample.alive else 'dead'}" for sample in samples
-    )
-    if high is not None and low > high:
-        return Finding("inconsistent", shown)
-    return Finding((round(low, 3), None if high is None else round(high, 3)), shown)
+        yield into(clocks.reuse[Protocol.TCP], handshakes.reuse())
 
 
 def udp_sample(subject: Subject, idle: float, *, stream: bool) -> Waiting[Sample]:
@@ -145,7 +95,8 @@ def tcp_sample(subject: Subject, idle: float) -> Waiting[Sample]:
     assert contact.near is not None
     yield idle
     at = time.monotonic()
-    contact.far.send(b"?")
+    with suppress(OSError):  # reset meanwhile
+        contact.far.send(b"?")
     yield SILENCE
     return Sample(at - since, _readable(contact.near))
 
@@ -157,70 +108,11 @@ def _readable(sock: socket.socket) -> bool:
         return False
 
 
-class Handshakes:
-    """First SYNs to a server that answers nothing, made and watched as raw packets."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        self._server = subject.public(index=1)
-        swallow(self._server.socket)
-        bench = subject.bench
-        self._senders = {node: bench.raw(node, socket.IPPROTO_RAW) for node in (A, SERVER)}
-        self._sniffers = {node: bench.raw(node, socket.IPPROTO_TCP) for node in (A, SERVER)}
-        self._seen: dict[str, dict[int, Endpoint]] = {A: {}, SERVER: {}}
-
-    def syn(self, source: Endpoint, sequence: int) -> Endpoint | None:
-        """Send a SYN; from where the server saw it."""
-        target = self._server.endpoint
-        send_raw(self._senders[A], tcp_packet(source, target, SYN, sequence))
-        return self._arrived(SERVER, sequence)
-
-    def answer(self, target: Endpoint, sequence: int) -> int:
-        """Send the SYN-ACK to the SYN ``sequence``; its own sequence number."""
-        own = int.from_bytes(self._subject.bench.token(), "big") | 1 << 30
-        packet = tcp_packet(self._server.endpoint, target, SYN | ACK, own, sequence + 1)
-        send_raw(self._senders[SERVER], packet)
-        return own
-
-    def came(self, sequence: int) -> bool:
-        """Whether the segment ``sequence`` has come to the LAN host."""
-        return self._arrived(A, sequence) is not None
-
-    def _arrived(self, node: str, sequence: int) -> Endpoint | None:
-        deadline = time.monotonic() + SILENCE
-        seen = self._seen[node]
-        while sequence not in seen and time.monotonic() < deadline:
-            seen.update({s.sequence: s.source for s in segments(self._sniffers[node])})
-        return seen.get(sequence)
-
-    def sample(self, idle: float) -> Waiting[Sample]:
-        """One unanswered SYN, then idle; the server's late SYN-ACK is the test."""
-        sequence = int.from_bytes(self._subject.bench.token(), "big")
-        since = time.monotonic()
-        mapped = self.syn((self._subject.bench.address(A), self._subject.bench.port()), sequence)
-        if mapped is None:
-            return Sample(0.0, False)
-        yield idle
-        at = time.monotonic()
-        own = self.answer(mapped, sequence)
-        yield SILENCE
-        return Sample(at - since, self.came(own))
-
-    def reuse(self) -> Waiting[bool | None]:
-        """The same port again after expiry, and is it mapped to the same as before?"""
-        source = (self._subject.bench.address(A), self._subject.bench.port())
-        token = self._subject.bench.token
-        before = self.syn(source, int.from_bytes(token(), "big"))
-        yield _REUSE
-        after = self.syn(source, int.from_bytes(token(), "big"))
-        return before == after if before and after else None
-
-
 def udp_reuse(subject: Subject) -> Waiting[bool | None]:
     """The same internal port again after expiry: is its external endpoint the same?"""
     local = subject.local()
     before = subject.bench.contact(local, subject.public(), answer=False)
-    yield _REUSE
+    yield REUSE
     after = subject.bench.contact(local, subject.public(), answer=False)
     return before.source == after.source if before and after else None
 
@@ -262,8 +154,9 @@ def outbound_only(subject: Subject) -> Waiting[Watch]:
         else:
             assert contact.near is not None
             assert contact.far is not None
-            contact.near.send(b"!")
-            contact.far.recv(1)
+            with suppress(OSError):  # lost on the way: what comes last will tell
+                contact.near.send(b"!")
+                contact.far.recv(1)
     lasted = time.monotonic() - start
     replied = subject.bench.replies(contact)
     guest = _guest(subject, contact)

@@ -1,0 +1,113 @@
+"""`testbed nat probe` and `testbed nat certify`."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from testbed.backends import sandbox
+from testbed.backends.audit import require_closed
+from testbed.backends.namespaces import Namespaces
+from testbed.errors import Exit, UsageError
+from testbed.nat.certify import Certificate, Verdict, certify_all
+from testbed.nat.load import catalogue, find, named
+from testbed.nat.measured import Measured
+from testbed.nat.prober import probe as measure
+from testbed.plan.model import Engine, LoadRules, Plan, SetSysctls, Step
+from testbed.plan.planner import FORWARDING, plan
+from testbed.report.certificates import markdown, table
+from testbed.report.files import require_writable, write_text
+from testbed.topology.presets import probe_bench
+
+_ENGINES = {".nft": Engine.NFTABLES, ".rules": Engine.IPTABLES}
+
+
+def probe(profile: str, rules: Path | None, as_json: bool) -> int:
+    """Measure one NAT, a profile's or one given as a file of rules; the exit code."""
+    found = find(profile)
+    steps = plan(probe_bench(profile), {profile: found})
+    if rules is not None:
+        steps = _with_rules(steps, rules)
+    sandbox.enter()
+    started = time.monotonic()
+    with Namespaces().start(steps) as lab:
+        require_closed(lab)
+        measured = measure(lab)
+    subject = str(rules) if rules else profile
+    if as_json:
+        axes = {axis: {"value": f.value, "evidence": f.evidence} for axis, f in measured.axes()}
+        print(json.dumps({"subject": subject, "axes": axes}, indent=2))
+    else:
+        Console().print(_measured_table(subject, measured, time.monotonic() - started))
+    return int(Exit.AGREED)
+
+
+def _with_rules(steps: Plan, rules: Path) -> Plan:
+    """The bench with somebody's own rules in the router instead of the profile's."""
+    engine = _ENGINES.get(rules.suffix)
+    if engine is None:
+        raise UsageError(f"{rules}: is it nft or iptables?", remedy="name it *.nft or *.rules")
+    try:
+        text = rules.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{rules}: {error}") from error
+    router = steps.topology.routers[0].name
+    kept: list[Step] = [s for s in steps.steps if not isinstance(s, LoadRules | SetSysctls)]
+    own: list[Step] = [LoadRules(router, engine, text), SetSysctls(router, (FORWARDING,))]
+    return replace(steps, steps=(*kept, *own))
+
+
+def _measured_table(subject: str, measured: Measured, seconds: float) -> Table:
+    shown = Table(title=f"{subject}, measured in {seconds:.0f} s", title_justify="left")
+    shown.add_column("axis", no_wrap=True)
+    shown.add_column("measured")
+    shown.add_column("evidence", style="dim")
+    for axis, finding in measured.axes():
+        value = "-" if finding.value is None else _say(finding.value)
+        shown.add_row(axis, value, finding.evidence)
+    return shown
+
+
+def _say(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " to ".join("more" if part is None else str(part) for part in value)
+    return str(value)
+
+
+def certify(names: Sequence[str], jobs: int, document: Path | None, as_json: bool) -> int:
+    """Certify profiles (none named: all); the exit code."""
+    profiles = named(names) if names else list(catalogue().values())
+    require_writable(document)
+    sandbox.enter()
+    errors = Console(stderr=True)
+    done = 0
+
+    def progress(certificate: Certificate) -> None:
+        nonlocal done
+        done += 1
+        words = f"{certificate.verdict.lower()} in {certificate.seconds:.0f} s"
+        errors.print(f"{done:3} of {len(profiles)}  {certificate.profile}: {words}")
+
+    certificates = certify_all(profiles, jobs, progress)
+    if document is not None:
+        write_text(document, markdown(certificates, {p.name: p for p in profiles}))
+    if as_json:
+        print(json.dumps([certificate.to_json() for certificate in certificates], indent=2))
+    else:
+        sys.stderr.flush()
+        Console().print(table(certificates, detailed=bool(names)))
+    return int(_exit_code(certificates))
+
+
+def _exit_code(certificates: Sequence[Certificate]) -> Exit:
+    verdicts = {certificate.verdict for certificate in certificates}
+    if Verdict.FAIL in verdicts:
+        return Exit.DIFFERS
+    return Exit.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Exit.AGREED

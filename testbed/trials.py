@@ -1,0 +1,259 @@
+"""What a lab needs of the kernel, tried in a throwaway sandbox.
+
+A program that is installed may still not do its work here, and a container's kernel
+may refuse what its programs offer: so links are made, rules loaded and a capture ring
+laid out before anybody says that they can be.  Nothing of it is left.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+from testbed.backends import kernel, sandbox
+from testbed.backends.netlink import Netlink, VethEnd, bridge, veth
+from testbed.capture.ring import Ring
+from testbed.errors import TestbedError
+from testbed.links.netem import netem_available
+
+_DEADLINE = 30.0  # seconds for one fork and all that it tries
+_TOOL_DEADLINE = 5.0  # seconds for a program that loads a few rules
+
+# What the profiles' rules use of nft: feature -> the chain it stands in, and a rule.
+_NFT_FEATURES = {
+    "hashed ports": (
+        "srcnat",
+        "meta l4proto udp snat ip to 192.0.2.1 : "
+        "jhash ip saddr . udp sport mod 9 seed 1 offset 2000",
+    ),
+    "sequential ports": (
+        "srcnat",
+        "meta l4proto udp snat ip to 192.0.2.1 : numgen inc mod 9 offset 2000",
+    ),
+    "ports from a map": ("srcnat", "meta l4proto udp snat ip to 192.0.2.1 : udp sport map @ports"),
+    "endpoints from a map": ("dstnat", "meta l4proto udp dnat ip to udp dport map @endpoints"),
+    "maps that packets write": (
+        "filter",
+        "meta l4proto udp update @endpoints "
+        "{ udp sport timeout 9s : ct original ip saddr . ct original proto-src }",
+    ),
+    "resets": ("filter", "meta l4proto tcp reject with tcp reset"),
+    "conntrack marks": ("filter", "ct mark set numgen inc mod 9"),
+}
+_NFT_CHAINS = {
+    "srcnat": "type nat hook postrouting priority srcnat;",
+    "dstnat": "type nat hook prerouting priority dstnat;",
+    "filter": "type filter hook forward priority filter;",
+}
+_NFT_TABLE = """\
+table ip probe
+delete table ip probe
+table ip probe {{
+    map ports {{ type inet_service : inet_service; flags dynamic,timeout; size 9; }}
+    map endpoints {{
+        type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; size 9;
+    }}
+    chain {chain} {{
+        {hook}
+        {rule}
+    }}
+}}
+"""
+_IPTABLES = """\
+*nat
+-A POSTROUTING -o wan -p udp -j SNAT --to-source 192.0.2.1:2000-2009 --random-fully
+-A POSTROUTING -o wan -j MASQUERADE
+-A PREROUTING -i wan -p udp --dport 2000 -j DNAT --to-destination 10.0.0.2:2000
+COMMIT
+*filter
+-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -m comment --comment probe -j ACCEPT
+-A FORWARD -p udp -m multiport ! --dports 53,123 -j DROP
+-A FORWARD -p tcp -j REJECT --reject-with tcp-reset
+COMMIT
+"""
+_TIMERS = ("udp_timeout", "udp_timeout_stream", "tcp_timeout_established")
+_RING_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found.
+
+    ``ok`` is None where nothing hangs on the answer: an extra that is absent, or
+    something that could not be tried for a reason that another check refuses.
+    """
+
+    name: str
+    ok: bool | None
+    found: str
+    remedy: str  # empty where there is nothing to do
+    needed_for: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def in_a_fork(work: Callable[[], list[Check]]) -> list[Check]:
+    """``work`` done in a child, which enters namespaces without taking us along."""
+    answer, held = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _be_the_child(work, held)
+    os.close(held)
+    try:
+        text = _read_to_end(answer, time.monotonic() + _DEADLINE)
+    finally:
+        os.close(answer)
+        os.kill(child, signal.SIGKILL)  # not yet reaped, so the number is still its own
+        os.waitpid(child, 0)
+    if text:
+        return [Check(**one) for one in json.loads(text)]
+    found = f"the trial crashed, or took longer than {_DEADLINE:.0f} s"
+    return [Check("sandbox", False, found, "report it, with what was printed", "every lab")]
+
+
+def try_user_namespace() -> list[Check]:
+    """May an ordinary user have one?"""
+    try:
+        kernel.unshare(kernel.CLONE_NEWUSER)
+    except OSError as error:
+        remedy = sandbox.diagnose()
+        return [Check("user namespaces", False, str(error), remedy, "labs of ordinary users")]
+    return [Check("user namespaces", True, "allowed", "", "labs of ordinary users")]
+
+
+def try_sandbox() -> list[Check]:
+    """Enter a sandbox and try in it what labs need; the calling process is used up."""
+    try:
+        sandbox.enter()
+        kernel.unshare(kernel.CLONE_NEWNET)  # if we were inside already: leave no trace there
+    except (TestbedError, OSError) as error:
+        remedy = getattr(error, "remedy", None) or sandbox.diagnose()
+        return [Check("sandbox", False, _message(error), remedy, "every lab")]
+    return [
+        Check("sandbox", True, "comes up", "", "every lab"),
+        _attempt("links", make_links, "every lab", "modprobe veth bridge"),
+        _attempt("nft rules", load_nft, "NAT", "nftables 1.0 and a kernel with nf_tables NAT"),
+        _attempt("iptables rules", load_iptables, "NAT", "a kernel with xtables and nft_compat"),
+        _attempt("NAT timers", set_timers, "NAT", "modprobe nf_conntrack; a writable /proc/sys"),
+        _attempt("capture ring", open_ring, "captures", "a kernel with CONFIG_PACKET"),
+        _netem(),
+    ]
+
+
+def _attempt(name: str, work: Callable[[], str], needed_for: str, remedy: str) -> Check:
+    """``work`` says what it did, or raises; a tool that is absent has a check of its own."""
+    try:
+        return Check(name, True, work(), "", needed_for)
+    except FileNotFoundError as error:
+        return Check(name, None, f"not tried: {error}", "", needed_for)
+    except (TestbedError, OSError, subprocess.TimeoutExpired) as error:
+        return Check(name, False, _message(error), remedy, needed_for)
+
+
+def _message(error: Exception) -> str:
+    return error.message if isinstance(error, TestbedError) else str(error)
+
+
+def make_links() -> str:
+    """A veth pair and a bridge in this network namespace."""
+    home = kernel.current_netns()
+    netlink = Netlink("doctor")
+    try:
+        ends = [VethEnd(home, f"probe{n}", 2 + n, f"0a:00:00:00:00:0{n}") for n in (0, 1)]
+        netlink.send([veth(*ends), bridge("probe-bridge", 4, "0a:00:00:00:00:04")])
+    finally:
+        netlink.close()
+        os.close(home)
+    return "veths and bridges can be made"
+
+
+def load_nft(features: dict[str, tuple[str, str]] = _NFT_FEATURES) -> str:
+    """Each feature of nft by itself, so that the one that is refused is named."""
+    refused = []
+    for feature, (chain, rule) in features.items():
+        text = _NFT_TABLE.format(chain=chain, hook=_NFT_CHAINS[chain], rule=rule)
+        if complaint := _feed(("nft", "-f", "-"), text):
+            refused.append(f"{feature} ({complaint.splitlines()[0]})")
+    if refused:
+        raise OSError(f"refused: {', '.join(refused)}")
+    return f"all {len(features)} features load"
+
+
+def load_iptables() -> str:
+    """The modules that the profiles' rules name."""
+    if complaint := _feed(("iptables-restore", "-w", "5"), _IPTABLES):
+        raise OSError(complaint)
+    return "NAT and matches load"
+
+
+def set_timers() -> str:
+    """Conntrack's sysctls, which exist once its module is there."""
+    for timer in _TIMERS:
+        try:
+            kernel.write_sysctl(f"net.netfilter.nf_conntrack_{timer}", "7")
+        except FileNotFoundError as error:
+            raise OSError(str(error)) from error  # no tool that is absent, but a module
+    return "can be set"
+
+
+def open_ring() -> str:
+    """A capture ring on loopback."""
+    ring = Ring(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0), "lo", _RING_BYTES)
+    ring.open()
+    ring.close()
+    return "opens"
+
+
+def _netem() -> Check:
+    """The one trial whose failure is no fault: the delay line does the same."""
+    ok, found = None, "absent: the userspace delay line is used"
+    netlink = Netlink("doctor")
+    with contextlib.suppress(TestbedError, OSError):
+        if netem_available(netlink.socket):
+            ok, found = True, "in the kernel"
+    netlink.close()
+    return Check("netem", ok, found, "", "delays by the kernel")
+
+
+def _feed(command: Sequence[str], text: str) -> str:
+    """What the program complains of; empty if it took ``text``."""
+    done = subprocess.run(
+        command, input=text.encode(), capture_output=True, timeout=_TOOL_DEADLINE, check=False
+    )
+    if done.returncode == 0:
+        return ""
+    return done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+
+
+def _be_the_child(work: Callable[[], list[Check]], held: int) -> NoReturn:
+    code = 1
+    try:
+        found = json.dumps([check.to_json() for check in work()]).encode()
+        os.write(held, found)
+        code = 0
+    except BaseException:
+        traceback.print_exc()  # no fault of the machine's: show all of it
+    finally:
+        os._exit(code)
+
+
+def _read_to_end(fd: int, deadline: float) -> bytes:
+    text = b""
+    while select.select([fd], [], [], max(deadline - time.monotonic(), 0))[0]:
+        part = os.read(fd, 65536)
+        if not part:
+            return text
+        text += part
+    return b""

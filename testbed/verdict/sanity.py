@@ -1,0 +1,128 @@
+"""Did the experiment take place as it was meant to?  Asked of the wire, not of the harness.
+
+A peer that never sent, a link that did not delay, a connection that nobody admits:
+each would make a cell look as predicted for the wrong reason.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from testbed.capture.packet import ACK, RST, SYN, Packet
+from testbed.plan.model import Plan
+from testbed.topology.model import Topology
+
+# A capture's clock is exact; delays are made by timers that never fire early.
+SHORTEST = 0.9  # of the planned round trip
+
+
+def never_sent(
+    packets: Sequence[Packet], plan: Plan, senders: Sequence[str], server: str, start_ns: int | None
+) -> list[str]:
+    """Those of ``senders`` that made no attempt, as sentences.
+
+    After ``start_ns`` a packet to somebody else than the server is an attempt.  None:
+    the attempt ended while gathering, and then any packet is one.
+    """
+    served = set(plan.addresses[server])
+    found = []
+    for node in senders:
+        sent = (p for p in packets if p.outgoing and p.node == node)
+        if start_ns is not None:
+            sent = (
+                p for p in sent if p.time_ns >= start_ns and p.destination.address not in served
+            )
+        if next(sent, None) is None:
+            found.append(f"{node} sent nothing: there was no attempt")
+    return found
+
+
+def undelayed(
+    packets: Sequence[Packet], plan: Plan, hosts: Sequence[str], server: str
+) -> list[str]:
+    """Round trips to the server that were shorter than the links' planned delays."""
+    served = set(plan.addresses[server])
+    found = []
+    for host in hosts:
+        planned_ms = _round_trip_ms(plan.topology, host, server)
+        measured_ms = _first_round_trip_ms(packets, host, served)
+        if measured_ms is not None and measured_ms < SHORTEST * planned_ms:
+            found.append(
+                f"a round trip from {host} to {server} took {measured_ms:.1f} ms, "
+                f"the links were planned with {planned_ms:g} ms"
+            )
+    return found
+
+
+def _round_trip_ms(topology: Topology, host: str, server: str) -> float:
+    links = [topology.host(host).link, topology.host(server).link]
+    links += [router.link for node in (host, server) for router in topology.path_out(node)]
+    return sum(
+        impairment.delay_ms - impairment.jitter_ms
+        for link in links
+        for impairment in (link.up, link.down)
+    )
+
+
+def _first_round_trip_ms(
+    packets: Sequence[Packet], host: str, served: set[IPv4Address]
+) -> float | None:
+    asked = next(
+        (p for p in packets if p.outgoing and p.node == host and p.destination.address in served),
+        None,
+    )
+    if asked is None:
+        return None
+    answer = next(
+        (
+            p
+            for p in packets
+            if not p.outgoing
+            and p.node == host
+            and p.source.address in served
+            and p.time_ns > asked.time_ns
+        ),
+        None,
+    )
+    return (answer.time_ns - asked.time_ns) / 1e6 if answer else None
+
+
+def denied(
+    packets: Sequence[Packet], plan: Plan, one: str, other: str, start_ns: int | None
+) -> tuple[str, tuple[int, ...]] | None:
+    """Packets that crossed both ways between two peers who claim no connection.
+
+    None if there are none.  Whoever's probe arrives is answered, so one way alone is
+    what a filter leaves of a failed attempt; both ways are a connection.
+    """
+    if start_ns is None:
+        return None
+    there = _crossing(packets, plan, one, other, start_ns)
+    back = _crossing(packets, plan, other, one, start_ns)
+    if not there or not back:
+        return None
+    said = f"packets crossed from {one} to {other} and back, and no connection is claimed"
+    return said, (there[0], back[0])
+
+
+def _crossing(
+    packets: Sequence[Packet], plan: Plan, source: str, target: str, start_ns: int
+) -> list[int]:
+    """Numbers of packets that ``target`` got from where ``source`` is seen."""
+    nodes = {source, *(router.name for router in plan.topology.path_out(source))}
+    seen_as = {address for node in nodes for address in plan.addresses[node]}
+    return [
+        p.number
+        for p in packets
+        if not p.outgoing
+        and p.node == target
+        and p.time_ns >= start_ns
+        and p.source.address in seen_as
+        and _says_something(p)
+    ]
+
+
+def _says_something(packet: Packet) -> bool:
+    """A datagram, or a segment of an established connection."""
+    if packet.protocol == "udp":
+        return True
+    return packet.protocol == "tcp" and packet.tcp_flags & (SYN | RST | ACK) == ACK

@@ -1,0 +1,295 @@
+"""Did a relayed connection go direct as libp2p's DCUtR says?  Packets beside the peers' steps.
+
+What CONNECT and SYNC say is encrypted; what can be seen is that a payload went from one
+peer through the relay to the other at the time at which both say that a message did.
+The dialer is A of the specification (libp2p relay/DCUtR.md), the listener B.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from itertools import pairwise
+from typing import TypeVar
+
+from testbed.capture.packet import Packet
+from testbed.peers.contract import Connected, Event, How, Path, Step, StepName, Upgraded
+from testbed.plan.model import Plan
+from testbed.verdict import handshake
+
+# From a packet to the step that tells of it, and back: a process waits for a processor so
+# long.  Less than the way through the relay and back (80 ms) plus that of its answer.
+SLACK_NS = 100_000_000
+# What the relay may still carry each way once both have left it: last frames of Yamux and
+# QUIC's acknowledgements.  An identify push (some 700 bytes) ends at the relay.
+LEFTOVER = 600  # bytes
+CITED = 3
+
+E = TypeVar("E", bound=Event)
+
+
+def check_upgrade(
+    packets: Sequence[Packet],
+    plan: Plan,
+    events: Iterable[tuple[str, Event]],
+    dialer: str,
+    listener: str,
+) -> list[str]:
+    """How a direct cell broke the protocol, as sentences; none if it did not.
+
+    ``packets`` in order of time; ``events`` as the peers told them, with their names.
+    """
+    said = tuple(events)
+    a, b = (_side(plan, said, node) for node in (dialer, listener))
+    relay = a.relay(plan)
+    if relay is None or relay != b.relay(plan):
+        return ["no connection through one relay came first: the peers do not say so"]
+    upgraded = b.last(Upgraded)
+    if upgraded is None or a.last(Upgraded) is None:
+        return ["a peer does not say that the connection was upgraded"]
+    wire = _Wire(packets, relay, frozenset(plan.addresses[relay]))
+    found = _relayed_first(wire, a, b)
+    if upgraded.how is How.PUNCHED:
+        since = min(side.step(StepName.PUNCHING) or 0 for side in (a, b)) - SLACK_NS
+        found += [
+            *_signalled(wire, a, b),
+            *_crossed(wire, a, b, since),
+            *_client(wire, a, b, since),
+        ]
+    else:
+        found += _client(wire, b, a, 0)
+    return [*found, *_left(wire, a, b)]
+
+
+def check_relayed(packets: Sequence[Packet], plan: Plan, dialer: str, listener: str) -> list[str]:
+    """With upgrades off nothing may even be tried: a packet from peer to peer is a violation."""
+    wire = _Wire(packets, "", frozenset())
+    a, b = (_side(plan, (), node) for node in (dialer, listener))
+    tried = [*wire.sent(a, b), *wire.sent(b, a)]
+    return [f"upgrades are off, and yet: {packet}" for packet in tried[:CITED]]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One peer: where it is, by which addresses others know it, what it said."""
+
+    node: str
+    router: str | None  # the outermost before it
+    faces: frozenset[IPv4Address]
+    events: tuple[Event, ...]
+
+    def last(self, kind: type[E]) -> E | None:
+        return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
+
+    def step(self, name: StepName) -> int | None:
+        """When the last step of this name was, in capture time."""
+        steps = [e.realtime for e in self.events if isinstance(e, Step) and e.name is name]
+        return steps[-1] if steps else None
+
+    def relay(self, plan: Plan) -> str | None:
+        """Through whom it says that it was connected."""
+        connected = self.last(Connected)
+        if connected is None or connected.path is not Path.RELAYED:
+            return None
+        return plan.owners.get(connected.remote.address)
+
+    def relayed_at(self) -> int:
+        """When the relayed connection was there, in capture time."""
+        connected, step = self.last(Connected), self.last(Step)
+        return connected.at + step.realtime - step.at if connected and step else 0
+
+
+def _side(plan: Plan, events: Iterable[tuple[str, Event]], node: str) -> _Side:
+    routers = plan.topology.path_out(node)
+    faces = {ip for name in (node, *(r.name for r in routers)) for ip in plan.addresses[name]}
+    own = tuple(event for name, event in events if name == node)
+    return _Side(node, routers[-1].name if routers else None, frozenset(faces), own)
+
+
+@dataclass(frozen=True)
+class _Wire:
+    """The packets, asked by who sends to whom."""
+
+    packets: Sequence[Packet]
+    relay: str
+    relay_faces: frozenset[IPv4Address]
+
+    def sent(self, side: _Side, to: _Side, at: str | None = None) -> Iterator[Packet]:
+        """What left ``side`` (or the vantage ``at``) towards the other peer."""
+        for packet in self.packets:
+            here = packet.vantage == at if at else packet.node == side.node
+            if here and packet.outgoing and packet.destination.address in to.faces:
+                yield packet
+
+    def got(self, side: _Side, source: _Side) -> Iterator[Packet]:
+        """What reached ``side`` from the other peer."""
+        for packet in self.packets:
+            here = packet.node == side.node and not packet.outgoing
+            if here and packet.source.address in source.faces:
+                yield packet
+
+    def to_relay(self, side: _Side) -> tuple[list[Packet], list[Packet]]:
+        """Payloads from ``side`` to the relay: as they left, and as they arrived."""
+        left = [
+            p
+            for p in self.packets
+            if p.payload and p.outgoing and p.node == side.node
+            and p.destination.address in self.relay_faces
+        ]  # fmt: skip
+        arrived = [
+            p
+            for p in self.packets
+            if p.payload and not p.outgoing and p.node == self.relay
+            and p.source.address in side.faces
+        ]  # fmt: skip
+        return left, arrived
+
+    def from_relay(self, side: _Side) -> tuple[list[Packet], list[Packet]]:
+        """Payloads from the relay to ``side``: as they left, and as they arrived."""
+        left = [
+            p
+            for p in self.packets
+            if p.payload and p.outgoing and p.node == self.relay
+            and p.destination.address in side.faces
+        ]  # fmt: skip
+        arrived = [
+            p
+            for p in self.packets
+            if p.payload and not p.outgoing and p.node == side.node
+            and p.source.address in self.relay_faces
+        ]  # fmt: skip
+        return left, arrived
+
+    def carried(self, source: _Side, target: _Side, sent: int, received: int) -> bool:
+        """Did the relay take in a payload of ``source`` and then give one to ``target``,
+
+        the first sent at about ``sent``, the second there shortly before ``received``?
+        The relay encrypts anew, so the two are tied by time; each leg by its payload.
+        """
+        left, entered = self.to_relay(source)
+        given, arrived = self.from_relay(target)
+        began = {p.payload: p.time_ns for p in left if sent - SLACK_NS <= p.time_ns <= received}
+        taken = [p.time_ns for p in entered if p.payload in began]
+        ended = {p.payload for p in arrived if received - SLACK_NS <= p.time_ns <= received}
+        passed = [p.time_ns for p in given if p.payload in ended]
+        return any(0 <= out - into <= SLACK_NS for into in taken for out in passed)
+
+
+def _relayed_first(wire: _Wire, a: _Side, b: _Side) -> list[str]:
+    """Payload went both ways through the relay before any went from peer to peer."""
+    payloads = [p for p in (*wire.sent(a, b), *wire.sent(b, a)) if p.payload]
+    if not payloads:
+        return ["no payload went from peer to peer"]
+    first = min(payloads, key=lambda packet: packet.time_ns)
+    found = []
+    for source, target in ((a, b), (b, a)):
+        there = target.relayed_at()
+        if there > first.time_ns:
+            found.append(f"{first} came before {target.node}'s relayed connection")
+        if not wire.carried(source, target, there - SLACK_NS, there):
+            found.append(
+                f"no payload of {source.node} reached {target.node} through {wire.relay} "
+                "when the relayed connection was made"
+            )
+    return found
+
+
+def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[str]:
+    """CONNECT of B, CONNECT of A, SYNC of B, then the punch: in order, each on the wire."""
+    order = (
+        (b, StepName.CONNECT_SENT),
+        (a, StepName.CONNECT_RECEIVED),
+        (a, StepName.CONNECT_SENT),
+        (b, StepName.CONNECT_RECEIVED),
+        (b, StepName.SYNC_SENT),
+        (a, StepName.SYNC_RECEIVED),
+    )
+    words = [f"{side.node}'s {name.value}" for side, name in order]
+    times = [side.step(name) for side, name in order]
+    if None in times:
+        return [f"{word} is missing" for word, time in zip(words, times, strict=True) if not time]
+    steps = [(word, time or 0) for word, time in zip(words, times, strict=True)]
+    found = [
+        f"{second[0]} came before {first[0]}"
+        for first, second in pairwise(steps)
+        if second[1] < first[1]
+    ]
+    punching = [(side, side.step(StepName.PUNCHING), told) for side, told in ((a, 5), (b, 4))]
+    found += [
+        f"{side.node} punched before {words[told]}"
+        for side, time, told in punching
+        if time is None or time < steps[told][1]
+    ]
+    for source, target, at in ((b, a, 0), (a, b, 2), (b, a, 4)):
+        if not wire.carried(source, target, steps[at][1], steps[at + 1][1]):
+            found.append(f"no packets through {wire.relay} belong to {words[at]}")
+    return found
+
+
+def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[str]:
+    """Each NAT had let its own peer's packet out before the other's came in."""
+    found = []
+    for side, other in ((a, b), (b, a)):
+        vantage = f"{side.router}:wan" if side.router else f"{side.node}:eth0"
+        out = next((p for p in wire.sent(side, other, vantage) if p.time_ns >= since), None)
+        entered = next((p for p in wire.got(side, other) if p.time_ns >= since), None)
+        if out is None:
+            found.append(f"{side.node} sent nothing towards {other.node} that left {vantage}")
+        elif entered is not None and entered.time_ns < out.time_ns:
+            found.append(f"not crossed at {vantage}: {entered} came in before {out} went out")
+    return found
+
+
+def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[str]:
+    """The security handshake's first message is the client's.
+
+    What was before ``since`` belongs to dials that failed.
+    """
+    upgraded = client.last(Upgraded)
+    if upgraded is None:
+        return [f"{client.node} does not say by which addresses it is connected"]
+    ends = {upgraded.local.pair, upgraded.remote.pair}
+    here = [
+        p
+        for p in sorted((*wire.sent(client, server), *wire.got(client, server)), key=_time)
+        if p.time_ns >= since
+        and {(str(e.address), e.port) for e in (p.source, p.destination)} == ends
+    ]
+    mine, theirs = ([p for p in here if p.outgoing is out] for out in (True, False))
+    if here and here[0].protocol == "tcp":
+        first, second = handshake.first_noise_length(mine), handshake.first_noise_length(theirs)
+        if first != handshake.NOISE_FIRST or second is None or second <= handshake.NOISE_FIRST:
+            return [
+                f"{client.node} is not the client: its first Noise message has {first} bytes, "
+                f"{server.node}'s {second}"
+            ]
+        return []
+    initials = handshake.quic_initials(mine)
+    if not initials:
+        return [f"{client.node} is not the client: it sent no QUIC Initial"]
+    answers = handshake.quic_initials(theirs)
+    wrong = handshake.unsolicited(answers, initials)
+    return [f"{server.node} sent a QUIC Initial of its own: {one.packet}" for one in wrong[:CITED]]
+
+
+def _left(wire: _Wire, a: _Side, b: _Side) -> list[str]:
+    """Both closed the relayed connection, and nothing of weight was carried after that."""
+    times = [side.step(StepName.RELAY_LEFT) for side in (a, b)]
+    missing = [s.node for s, time in zip((a, b), times, strict=True) if time is None]
+    if missing:
+        return [f"{' and '.join(missing)} did not leave the relayed connection"]
+    since = max(time or 0 for time in times)
+    found = []
+    for source, target in ((a, b), (b, a)):
+        into, _ = wire.to_relay(source)
+        _, out = wire.from_relay(target)
+        volume = min(sum(len(p.payload) for p in ps if p.time_ns > since) for ps in (into, out))
+        if volume > LEFTOVER:
+            found.append(
+                f"{volume} bytes went from {source.node} to {target.node} through {wire.relay} "
+                "after both had left it"
+            )
+    return found
+
+
+def _time(packet: Packet) -> int:
+    return packet.time_ns

@@ -1,0 +1,72 @@
+"""The observed address equals what the router's conntrack holds."""
+
+import pytest
+
+from testbed.backends.namespaces import Namespaces
+from testbed.nat.behaviour import Protocol
+from testbed.nat.load import catalogue
+from testbed.plan.planner import plan
+from testbed.scenarios import observed
+from testbed.scenarios.observed import Observation
+from testbed.scenarios.reachability import bench
+from testbed.scenarios.sweep import Outcome, sweep
+from testbed.traversal import Multiaddr, Node, identify
+from testbed.traversal.aio.connection import Connection
+from testbed.traversal.aio.stream import Stream
+
+pytestmark = pytest.mark.xdist_group("observed")
+
+JOBS = 8
+CATALOGUE = catalogue()
+Found = dict[str, Outcome[tuple[Observation, ...]]]
+
+
+@pytest.fixture(scope="module")
+def measured() -> Found:
+    found = sweep(list(CATALOGUE.values()), bench, observed.measure, JOBS)
+    return {profile.name: outcome for profile, outcome in found}
+
+
+@pytest.mark.parametrize("profile", CATALOGUE)
+def test_over_tcp_every_observer_tells_what_conntrack_holds(profile: str, measured: Found) -> None:
+    _check(profile, Protocol.TCP, measured)
+
+
+@pytest.mark.parametrize("profile", CATALOGUE)
+def test_over_quic_every_observer_tells_what_conntrack_holds(profile: str, measured: Found) -> None:
+    _check(profile, Protocol.UDP, measured)
+
+
+def _check(profile: str, protocol: Protocol, measured: Found) -> None:
+    outcome = measured[profile]
+    assert outcome.result is not None, outcome.error
+    found = [one for one in outcome.result if one.protocol is protocol]
+    assert len(found) == 4
+    assert all(one.agrees for one in found), found
+    blocked = CATALOGUE[profile].behaviour.transport(protocol).blocked
+    assert [one.told is None for one in found] == 4 * [blocked]  # else it would prove nothing
+
+
+# Negative control
+
+
+async def _lie(stream: Stream, connection: Connection, node: Node) -> None:
+    """Identify, but with the port one too high."""
+    remote, key = connection.remote, node.options.identity.public
+    wrong = Multiaddr.from_socket(str(remote.ip), (remote.port or 0) + 1, remote.transport or "")
+    protocols = frozenset(node.host.handlers)
+    info = identify.PeerInfo(node.peer, node.addresses(), protocols, wrong)
+    await stream.write_frame(identify.encode(info, key))
+
+
+def _make_a_liar(node: Node) -> None:
+    node.set_handler(identify.PROTOCOL, lambda stream, peer: _lie(stream, peer, node))
+
+
+@pytest.mark.parametrize("profile", ["linux-home", "symmetric"])
+def test_an_observer_that_lies_about_the_address_is_detected(profile: str) -> None:
+    with Namespaces().start(plan(bench(profile), CATALOGUE)) as lab:
+        found = observed.measure(lab, {"observer-3": _make_a_liar})
+    suspects = {(one.observer, one.protocol) for one in found if not one.agrees}
+    assert suspects == {("observer-3", protocol) for protocol in Protocol}
+    assert all(one.told is not None and one.held is not None for one in found)

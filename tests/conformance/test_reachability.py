@@ -1,0 +1,115 @@
+"""AutoNAT behind every profile: a stranger's dial, both verdicts, and their prediction.
+
+The whole catalogue is measured once, several labs at a time, by the worker that runs
+this module.
+"""
+
+import pytest
+
+from testbed.backends.base import Lab
+from testbed.backends.namespaces import Namespaces
+from testbed.capture.packet import Endpoint
+from testbed.commands.autonat import Row, rows, table
+from testbed.errors import Exit
+from testbed.nat.behaviour import Protocol
+from testbed.nat.load import catalogue, find
+from testbed.oracle.autonat import NodeVerdict, predict
+from testbed.plan.planner import plan
+from testbed.scenarios import reachability
+from testbed.traversal import Node, autonat_v1, autonat_v2
+from testbed.traversal.aio.connection import Connection
+from testbed.traversal.aio.stream import Stream
+
+pytestmark = pytest.mark.xdist_group("reachability")
+
+JOBS = 12
+CATALOGUE = catalogue()
+OBSERVERS = [f"observer-{n}" for n in range(1, 5)]
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[tuple[str, Protocol], Row]:
+    return {(row.profile, row.protocol): row for row in rows(list(CATALOGUE.values()), JOBS)}
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize("profile", CATALOGUE)
+def test_verdicts_and_truth_are_as_predicted(
+    profile: str, protocol: Protocol, measured: dict[tuple[str, Protocol], Row]
+) -> None:
+    row = measured[profile, protocol]
+    assert row.exit_code is Exit.AGREED, row.to_json()
+
+
+def test_every_verdict_that_is_not_the_truth_is_named(
+    measured: dict[tuple[str, Protocol], Row],
+) -> None:
+    wrong = set()
+    for key, row in measured.items():
+        assert row.measured is not None
+        found = row.measured.outcome
+        truth = NodeVerdict.PUBLIC if found.reachable else NodeVerdict.PRIVATE
+        if found.v1 is not truth:
+            wrong.add(key)
+            assert any("(v1" in note for note in row.predicted.notes), row.to_json()
+    assert ("restricted-cone", Protocol.TCP) in wrong
+    assert ("restricted-cone", Protocol.UDP) in wrong
+
+
+def test_the_table_has_a_line_for_each_transport_of_each_profile(
+    measured: dict[tuple[str, Protocol], Row],
+) -> None:
+    shown = table(list(measured.values()))
+    assert shown.row_count == 2 * len(CATALOGUE)
+    assert "the server's own address had opened the filter" in str(shown.caption)
+
+
+# Negative controls
+
+
+def _judged(lab: Lab, claimed: str, **changes: object) -> dict[Protocol, bool]:
+    """Whether measured and predicted agree, if the NAT were the ``claimed`` one."""
+    claim = find(claimed).behaviour
+    found = reachability.measure(lab, **changes)  # type: ignore[arg-type]
+    return {one.protocol: one.outcome == predict(claim, one.protocol).outcome for one in found}
+
+
+def test_a_nat_that_is_not_what_it_claims_to_be_differs_from_its_prediction() -> None:
+    with Namespaces().start(plan(reachability.bench("full-cone"), CATALOGUE)) as lab:
+        judged = _judged(lab, "port-restricted")
+    assert judged == {Protocol.UDP: False, Protocol.TCP: False}
+
+
+async def _always_ok(stream: Stream, _connection: Connection) -> None:
+    """A v1 server that dials nobody and says that it has."""
+    await stream.read_frame(autonat_v1.MAX_MESSAGE)
+    await stream.write_frame(autonat_v1.encode_answer(autonat_v1.Answer(autonat_v1.Status.OK)))
+
+
+async def _always_ok_v2(stream: Stream, _connection: Connection) -> None:
+    """The same for v2, where it lacks the nonce."""
+    await stream.read_frame(autonat_v2.MAX_MESSAGE)
+    response = autonat_v2.DialResponse(autonat_v2.ResponseStatus.OK, 0, autonat_v2.DialStatus.OK)
+    await stream.write_frame(autonat_v2.Message(response=response).encode())
+
+
+def _lie(node: Node) -> None:
+    node.set_handler(autonat_v1.PROTOCOL, _always_ok)
+    node.set_handler(autonat_v2.REQUEST_PROTOCOL, _always_ok_v2)
+
+
+def test_servers_that_lie_are_found_out_by_the_strangers_dial() -> None:
+    with Namespaces().start(plan(reachability.bench("port-restricted"), CATALOGUE)) as lab:
+        found = reachability.measure(lab, dict.fromkeys(OBSERVERS, _lie))
+    claim = find("port-restricted").behaviour
+    for one in found:
+        assert one.outcome != predict(claim, one.protocol).outcome
+        assert (one.v1, one.outcome.reachable) == (NodeVerdict.PUBLIC, False)
+        assert {seen.v2.value for seen in one.addresses} == {"unknown"}  # no nonce, no vote
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_the_strangers_dial_gets_in_nowhere_when_nobody_is_there(protocol: Protocol) -> None:
+    with Namespaces().start(plan(reachability.bench("full-cone"), CATALOGUE)) as lab:
+        target = Endpoint(lab.plan.address("nat-a"), reachability.CLIENT_PORT)
+        assert reachability.stranger_dials(lab, protocol, [target]) == set()

@@ -1,0 +1,265 @@
+"""Who may enter a lab that is up, as whom, and what others can do about it."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from testbed import attach
+from testbed.backends import kernel, sandbox
+from testbed.backends.namespaces import Namespaces
+from testbed.nat.load import find
+from testbed.plan.planner import plan
+from testbed.topology.presets import preset
+
+TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
+SOMEBODY = 12345
+PR_SET_DUMPABLE = 4
+OTHERS = Path("/proc/self/uid_map").read_text().split()[2] != "1"
+
+needs_others = pytest.mark.skipif(not OTHERS, reason="there is but one user in here")
+
+
+@pytest.fixture(autouse=True)
+def apart() -> Iterator[None]:
+    """Names of labs belong to a network namespace: each test sees its own alone."""
+    home = kernel.current_netns()
+    kernel.unshare(kernel.CLONE_NEWNET)
+    yield
+    kernel.setns(home, kernel.CLONE_NEWNET)
+    os.close(home)
+
+
+def said(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TESTBED, *words], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@contextmanager
+def child(work: Callable[[int], None]) -> Iterator[tuple[int, int]]:
+    """``work``, given a pipe to write to, in a fork: its process and the pipe's other end."""
+    answer, held = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work(held)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(held)
+    try:
+        yield pid, answer
+    finally:
+        os.close(answer)
+        os.kill(pid, signal.SIGKILL)  # not reaped yet, so the number is its own
+        os.waitpid(pid, 0)
+
+
+def become_somebody() -> None:
+    os.setgroups([])
+    os.setresgid(SOMEBODY, SOMEBODY, SOMEBODY)
+    os.setresuid(SOMEBODY, SOMEBODY, SOMEBODY)
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # or /proc/self stays root's
+
+
+@contextmanager
+def lab_of_somebody() -> Iterator[int]:
+    """`testbed up` of an ordinary user, in a fork, since others may not read this checkout."""
+    steps = plan(preset("same-lan"), {"linux-home": find("linux-home")})
+
+    def up(ready: int) -> None:
+        become_somebody()
+        kernel.die_with_parent(signal.SIGKILL)
+        os.environ.pop("TESTBED_SANDBOX", None)
+        server = attach.listen()
+        sandbox.enter()
+        with Namespaces().start(steps) as lab:
+            os.write(ready, b"up")
+            attach.serve(server, lab)
+
+    with child(up) as (pid, answer):
+        assert os.read(answer, 2) == b"up"
+        yield pid
+
+
+@contextmanager
+def own_lab() -> Iterator[subprocess.Popen[str]]:
+    words = [*TESTBED, "up", "same-lan"]
+    up = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert up.stdout is not None
+        assert "closed to the outside" in up.stdout.readline()
+        yield up
+    finally:
+        up.terminate()
+        up.communicate(timeout=10)
+
+
+@needs_others
+@pytest.mark.parametrize("named", [False, True])
+def test_an_impostor_under_roots_name_is_never_asked(named: bool) -> None:
+    def impostor(requests: int) -> None:
+        become_somebody()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+            server.bind(f"\0testbed-lab-0-{os.getpid()}")
+            server.listen(8)
+            os.write(requests, b"ready")
+            while True:
+                client, _ = server.accept()
+                if data := client.recv(4096):
+                    os.write(requests, data)
+                    kinds = ("user", "pid", "ipc", "mnt", "net")
+                    fds = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in kinds]
+                    socket.send_fds(client, [b'{"files": null}'], fds)
+
+    with child(impostor) as (pid, requests):
+        assert os.read(requests, 5) == b"ready"
+        done = said("exec", *(("--lab", str(pid)) if named else ()), "a", "--", "echo", "entered")
+        assert said("wipe", "--all").stdout == "nothing to wipe\n"
+        os.set_blocking(requests, False)
+        with pytest.raises(BlockingIOError):
+            os.read(requests, 1)
+    assert done.returncode == 2, done.stderr
+    assert "no such lab is up" in done.stderr
+    assert "entered" not in done.stdout
+
+
+@needs_others
+def test_root_enters_anothers_lab_only_by_name_and_as_that_user(tmp_path: Path) -> None:
+    readable = tmp_path / "of-root"
+    readable.write_text("secret")
+    readable.chmod(0o600)
+    with lab_of_somebody() as pid:
+        silent = said("exec", "a", "--", "true")
+        assert silent.returncode == 2
+        assert f"--lab, one of {pid}" in silent.stderr
+        shown = said("exec", "--lab", str(pid), "a", "--", "sh", "-c", "ls /sys/class/net; exit 5")
+        assert shown.returncode == 5, shown.stderr
+        assert shown.stdout.split() == ["eth0", "lo"]
+        ours = said("exec", "--lab", str(pid), "a", "--", "cat", "/proc/self/uid_map")
+        assert ours.stdout.split() == ["0", str(SOMEBODY), "1"]
+        secret = said("exec", "--lab", str(pid), "a", "--", "cat", str(readable))
+        assert secret.returncode == 1
+        assert "secret" not in secret.stdout
+
+
+@needs_others
+def test_wipe_takes_your_own_labs_and_all_takes_everybodys() -> None:
+    with lab_of_somebody() as pid, own_lab() as own:
+        assert said("wipe").stdout == "1 lab(s) taken down\n"
+        assert own.wait(5) == 0
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+        assert said("wipe", "--all").stdout == "1 lab(s) taken down\n"
+
+
+@needs_others
+def test_a_stranger_can_neither_stop_nor_crash_nor_block_a_lab() -> None:
+    strangers = []
+
+    def connect() -> socket.socket:
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        client.connect(f"\0testbed-lab-0-{own.pid}")
+        return client
+
+    def stranger(result: int) -> None:
+        become_somebody()
+        strangers.append(connect())  # says nothing
+        for request in (b'{"stop": true}', b"[" * 4000):
+            client = connect()
+            strangers.append(client)
+            with contextlib.suppress(BrokenPipeError):  # it was hung up on
+                client.send(request)
+        os.write(result, b"done")
+        signal.pause()  # they stay connected
+
+    with own_lab() as own, child(stranger) as (_, result):
+        assert os.read(result, 4) == b"done"
+        assert said("exec", "a", "--", "true").returncode == 0
+        assert own.poll() is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"testbed-lab-foo",
+        b"testbed-lab-0-x",
+        b"testbed-lab-\xff",
+        b"testbed-lab-0-4000000",
+        b"testbed-lab-0-99999999999999999999",
+        b"testbed-lab-99999999999-1",
+        b"x\n\ny @testbed-lab-0-1",
+    ],
+)
+def test_names_that_are_no_labs_are_passed_over(name: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(b"\0" + name)
+        server.listen(8)
+        done = said("wipe")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "nothing to wipe\n", "")
+
+
+def test_a_lab_that_went_by_itself_is_stopped() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait(5)
+    attach.stop(attach.Running(os.getuid(), gone.pid))
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("trap 'exit 7' INT; echo ready; while :; do sleep 0.05; done", 7),
+        ("echo ready; exec sleep 20", 130),
+        ("trap '' INT; echo ready; sleep 0.3; exit 9", 9),
+    ],
+)
+def test_a_ctrl_c_is_the_commands_and_the_lab_stays(script: str, code: int) -> None:
+    with own_lab() as own:
+        done = subprocess.Popen(
+            [*TESTBED, "exec", "a", "--", "sh", "-c", script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert done.stdout is not None
+        assert done.stdout.readline() == "ready\n"
+        os.killpg(done.pid, signal.SIGINT)
+        _, errors = done.communicate(timeout=10)
+        assert done.returncode == code
+        assert errors == ""
+        assert own.poll() is None
+
+
+def test_a_command_in_a_lab_notices_that_its_reader_has_gone() -> None:
+    with own_lab():
+        words = " ".join([*TESTBED, "exec", "a", "--", "yes"])
+        done = subprocess.run(
+            ["sh", "-c", f"{words} | head -1"], capture_output=True, text=True, timeout=20
+        )
+    assert (done.stdout, done.stderr) == ("y\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("nobody", "--", "true"), 2, "one of: core, nat-a"),
+        (("a", "--"), 2, "no command was given"),
+        (("a", "--", "no-such-program"), 127, "no-such-program: No such file"),
+    ],
+)
+def test_wrong_words_to_a_lab_are_answered(words: tuple[str, ...], code: int, message: str) -> None:
+    with own_lab():
+        done = said("exec", *words)
+    assert done.returncode == code
+    assert message in done.stderr

@@ -1,0 +1,406 @@
+"""The command line: bad input gives a message, a remedy and the right code, never a traceback."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from testbed.cell import Cell, load_cell, save_cell
+from testbed.errors import UsageError
+from testbed.nat.load import find
+from testbed.report.files import require_writable
+
+TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
+
+
+def said(
+    *words: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TESTBED, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | (env or {}),
+        cwd=cwd,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("plan", "nowhere"), 2, "one of: two-homes"),
+        (("plan", "-a", "full-con"), 2, "one of: full-cone"),
+        (("plan", "--number", "256"), 2, "0 to 255"),
+        (("plan", "same-lan", "-a", "pf", "-b", "pf"), 2, "1 NAT(s), 2 were given"),
+        (("run", "--peer", "nobody"), 2, "one of: punch-udp"),
+        (("run", "--mode", "sideways"), 2, "one of: punch, plain_dial"),
+        (("run", "--replay", "/nonexistent"), 2, "cell.json"),
+        (("run", "--skew", "nan"), 2, "skew_ms must be a number from 0 to 10000"),
+        (("run", "--skew", "inf"), 2, "skew_ms must be a number from 0 to 10000"),
+        (("run", "--skew", "-500"), 2, "skew_ms must be a number from 0 to 10000"),
+        (("run", "--seed", "-1"), 2, "--seed"),
+        (("run", "-o", "/proc/version/x"), 2, "/proc/version/x"),
+        (("matrix", "--seed", "-1"), 2, "--seed"),
+        (("matrix", "-o", "/proc/version/x"), 2, "/proc/version/x"),
+        (("matrix", "--svg", "/proc/nowhere/x.svg"), 2, "/proc/nowhere/x.svg"),
+        (("matrix", "--junit", "/proc/version/x.xml"), 2, "/proc/version/x.xml"),
+        (("nat", "certify", "pf", "--markdown", "/proc/nowhere/x"), 2, "/proc/nowhere/x"),
+        (("matrix", "--profiles", "nonesuch"), 2, "unknown profile"),
+        (("matrix", "--profiles", ","), 2, "no profile was named"),
+        (("matrix", "--select", "no/such/*"), 2, "no cell matches"),
+        (("nat", "certify"), 2, "name profiles, or say --all"),
+        (("nat", "show", "nonesuch"), 2, "unknown profile"),
+        (("nat", "probe", "--rules", "/nonexistent.nft"), 2, "No such file"),
+        (("nat", "probe", "--rules", "/etc/hosts"), 2, "name it *.nft or *.rules"),
+        (("exec", "--lab", "1", "a", "true"), 2, "testbed up"),
+        (("matrix", "--no-such-option"), 2, "No such option"),
+        (("sing",), 2, "No such command"),
+    ],
+)
+def test_wrong_words_are_answered_with_the_right_ones(
+    words: tuple[str, ...], code: int, message: str, tmp_path: Path
+) -> None:
+    done = said(*words, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_without_nft_the_remedy_is_its_package(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("env", "iptables-restore"):
+        (tools / name).symlink_to(f"/usr/{'bin' if name == 'env' else 'sbin'}/{name}")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            _WITHOUT_SBIN,
+            "run",
+            "-a",
+            "full-cone",
+            "-o",
+            str(tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": str(tools), "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "apt-get install nftables" in done.stdout + done.stderr
+
+
+# The sandbox adds /sbin to PATH, as Debian needs it: here the tool must be really absent.
+_WITHOUT_SBIN = """
+import os
+from testbed.backends import sandbox
+enter = sandbox.enter
+def entered(*kept):
+    path = os.environ["PATH"]
+    enter(*kept)
+    os.environ["PATH"] = path
+sandbox.enter = entered
+from testbed.cli import main
+main()
+"""
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    done = said("run", "-o", str(blocked))
+    assert done.returncode in (2, 3)
+    assert str(blocked) in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_matrix_writes_json_junit_and_a_picture_that_agree(tmp_path: Path) -> None:
+    done = said(
+        *("matrix", "--profiles", "full-cone,symmetric", "--peers", "punch-udp", "--json"),
+        *("--no-certify", "--junit", str(tmp_path / "junit.xml"), "--svg", str(tmp_path / "m.svg")),
+        *("-o", str(tmp_path / "out")),
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "out" / "results.json").read_text())
+    assert report["total"] == len(report["cells"]) == 4 + 4
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert int(suite.attrib["tests"]) == report["total"]
+    assert suite.attrib["failures"] == "0"
+    assert (tmp_path / "m.svg").read_text().startswith("<svg")
+    for cell in report["cells"]:
+        assert (Path(cell["folder"]) / "capture.pcapng").exists()
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a cell, written without running it."""
+    folder = tmp_path_factory.mktemp("cell")
+    cell = Cell("punch-udp", ("full-cone", "symmetric"))
+    profiles = {name: find(name) for name in cell.profiles}
+    save_cell(cell, profiles, folder, 0, {})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mode", "bogus"),
+        ("mode", None),
+        ("seed", "x"),
+        ("seed", -1),
+        ("seed", True),
+        ("skew_ms", "x"),
+        ("skew_ms", float("nan")),
+        ("peer", 3),
+        ("profiles", "full-cone"),
+        ("profiles", [1, 2]),
+        ("topology", {}),
+        ("repeat", 1.5),
+    ],
+)
+def test_a_cell_that_was_tampered_with_is_refused_by_file_and_field(
+    recorded: Path, tmp_path: Path, field: str, value: object
+) -> None:
+    shutil.copytree(recorded, tmp_path / "cell")
+    file = tmp_path / "cell" / "cell.json"
+    data = json.loads(file.read_text())
+    data["cell"][field] = value
+    file.write_text(json.dumps(data))
+    with pytest.raises(UsageError, match=rf"cell\.json: {field} must be"):
+        load_cell(tmp_path / "cell")
+
+
+@pytest.mark.parametrize("number", ["x", 256, -1, None, float("inf")])
+def test_a_labs_number_that_cannot_be_is_refused(
+    recorded: Path, tmp_path: Path, number: object
+) -> None:
+    shutil.copytree(recorded, tmp_path / "cell")
+    file = tmp_path / "cell" / "cell.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"number": number}))
+    with pytest.raises(UsageError, match=r"cell\.json: number must be"):
+        load_cell(tmp_path / "cell")
+
+
+def test_a_profile_that_was_taken_from_a_cells_folder_is_named(
+    recorded: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(recorded, tmp_path / "cell")
+    gone = tmp_path / "cell" / "profiles" / "symmetric.toml"
+    gone.unlink()
+    done = said("run", "--replay", str(tmp_path / "cell"), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert str(gone) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A line with redirections, in which ``testbed`` is the program."""
+    words = line.replace("testbed", " ".join(TESTBED), 1)
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=cwd,
+    )
+
+
+CELL = "run --peer punch-udp -a full-cone -b full-cone -o out"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("testbed plan >&-", 0),
+        ("testbed plan <&- >&- 2>&-", 0),
+        ("testbed plan nowhere 2>&-", 2),
+        ("testbed plan nowhere 2>/dev/full", 2),
+        ("testbed plan | head -1", 0),
+        ("testbed plan >/dev/full", 3),
+        ("testbed --help | true", 0),
+        ("testbed nat list | true", 0),
+        ("testbed doctor --json | true", 0),
+        (f"testbed {CELL} >&-", 0),
+        (f"testbed {CELL} <&- >&- 2>&-", 0),
+        (f"testbed {CELL} --json | true", 0),
+        (f"testbed {CELL} >/dev/full", 3),
+        ("testbed matrix --profiles full-cone --peers punch-udp --no-certify | true", 0),
+    ],
+)
+def test_the_exit_code_is_that_of_the_work_whatever_becomes_of_the_words(
+    line: str, code: int, tmp_path: Path
+) -> None:
+    done = shell(line, tmp_path)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr
+    if code == 3:
+        assert "the output was lost: No space left on device" in done.stderr
+
+
+def test_a_red_cell_stays_red_when_nobody_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "red.py").write_text(_WRONG_ORACLE)
+    words = f"env -u TESTBED_SANDBOX {sys.executable} red.py run --peer punch-udp"
+    for redirection in (">&-", "| true", ">/dev/full"):
+        done = shell(f"{words} -a symmetric -b symmetric -o out {redirection}", tmp_path)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("error", ["ZeroDivisionError('odd')", "BrokenPipeError(32, 'odd')"])
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_what_nobody_foresaw_is_inconclusive_and_asks_to_be_reported(
+    error: str, debug: str
+) -> None:
+    program = f"""
+from testbed import cli
+def fail(*a, **k):
+    raise {error}
+cli._build = fail
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "plan"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"TESTBED_DEBUG": debug},
+    )
+    assert done.returncode == 3
+    assert f"testbed: internal error: {error.split('(')[0]}: " in done.stderr
+    assert "open an issue" in done.stderr
+    assert ("Traceback" in done.stderr) == bool(debug)
+
+
+def test_a_full_disk_is_said_and_inconclusive(tmp_path: Path) -> None:
+    """Full by the time of the report: as small a disk as possible, and all of it taken."""
+    program = f"""
+import os
+from pathlib import Path
+from testbed.backends import kernel
+kernel.unshare(kernel.CLONE_NEWNS)
+kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+kernel.mount("small", {str(tmp_path)!r}, "tmpfs", 0, "size=16k")
+os.chdir({str(tmp_path)!r})
+from testbed.commands import cells
+whole = cells.run_matrix
+def run_matrix(*words, **more):
+    rows = whole(*words, **more)
+    with open("filler", "wb", 0) as filler:
+        while True:
+            try:
+                filler.write(bytes(512))
+            except OSError:
+                return rows
+cells.run_matrix = run_matrix
+from testbed.cli import main
+main()
+"""
+    words = "matrix --profiles full-cone --peers punch-udp --no-controls --no-certify -o out"
+    done = subprocess.run(
+        [*TESTBED[:4], "-c", program, *words.split()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "was not written: No space left on device" in done.stderr
+    assert "remedy: make room" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_checked_before_a_run_is_left_as_it_was(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.xml"
+    kept.write_text("of last time")
+    require_writable(kept, tmp_path / "new" / "one.svg", None)
+    assert kept.read_text() == "of last time"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_remedies_are_printed_whole_on_a_narrow_terminal() -> None:
+    program = """
+from testbed import doctor
+from testbed.trials import Check
+doctor.checks = lambda: [Check("sandbox", False, "refused", "--cap-add SYS_ADMIN " * 9, "labs")]
+from testbed.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+    assert done.returncode == 4
+    assert "--cap-add SYS_ADMIN " * 9 in done.stdout
+
+
+def test_a_difference_from_the_prediction_exits_with_1(tmp_path: Path) -> None:
+    """A profile that claims more than its rules keep: the cell is red, not the message."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", _WRONG_ORACLE, "run", "--peer", "punch-udp"),
+            *("-a", "symmetric", "-b", "symmetric", "-o", str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={k: v for k, v in os.environ.items() if k != "TESTBED_SANDBOX"},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "measured none, predicted direct" in done.stdout
+
+
+_WRONG_ORACLE = """
+from testbed import runner
+from testbed.oracle.predict import Outcome, Prediction
+runner.LATE_MS = runner.TOO_LATE_MS = 1e9  # however busy this machine is
+runner.predict = lambda *a, **k: Prediction(Outcome.DIRECT, "planted", ())
+from testbed.cli import main
+main()
+"""
+
+
+def test_the_doctor_lists_what_is_there_for_machines_and_people() -> None:
+    done = said("doctor", "--json")
+    assert done.returncode in (0, 4)
+    assert {"nft", "turnserver"} <= {check["name"] for check in json.loads(done.stdout)}
+
+
+def test_a_plan_touches_nothing_and_needs_no_privilege() -> None:
+    done = said("plan", "carrier", "-a", "pf", "-b", "openwrt")
+    assert done.returncode == 0
+    for word in ("node       cgn", "rules      nat-b", "blackhole  core: 0.0.0.0/0"):
+        assert word in done.stdout
+
+
+def test_an_unknown_nat_given_as_rules_is_measured(tmp_path: Path) -> None:
+    rules = tmp_path / "mine.nft"
+    rules.write_text(
+        "table ip mine {\n"
+        "  chain post { type nat hook postrouting priority srcnat;\n"
+        '    oifname "wan" masquerade random\n  }\n'
+        "  chain input { type filter hook input priority filter;\n"
+        '    iifname "wan" ct state new drop\n  }\n}\n'
+    )
+    done = said("nat", "probe", "--rules", str(rules), "--json")
+    assert done.returncode == 0, done.stderr
+    axes = json.loads(done.stdout)["axes"]
+    assert axes["udp.mapping"]["value"] == "address_and_port_dependent"
+    assert axes["tcp.filtering"]["value"] == "address_and_port_dependent"

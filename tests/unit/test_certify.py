@@ -1,0 +1,256 @@
+"""Holding claims against findings, without any lab."""
+
+import dataclasses
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import ProbeError
+from testbed.forked import forked
+from testbed.nat.behaviour import (
+    Allocation,
+    Behaviour,
+    Filtering,
+    Forward,
+    Hairpin,
+    Mapping,
+    PortRange,
+    Protocol,
+    Timeouts,
+    Transport,
+    WanInput,
+)
+from testbed.nat.certify import Certificate, Verdict, default_cache
+from testbed.nat.claims import Row, claims, compare
+from testbed.nat.measured import Finding, Measured, MeasuredTransport, Value, unseen
+from testbed.nat.prober.timers import Watch, refresh, scattered
+from testbed.nat.prober.waiting import Sample, Waiting, lifetime, together
+
+DAILY = Behaviour(timeouts=Timeouts(2, 2, 2, 3))
+
+
+def transport(**changes: Value | None) -> MeasuredTransport:
+    """What a port-restricted NAT shows, but for ``changes``."""
+    values: dict[str, Value | None] = {
+        "blocked": False,
+        "allowed_ports": "all",
+        "mapping": "endpoint_independent",
+        "filtering": "address_and_port_dependent",
+        "allocation": "preserving",
+        "ports": (20001, 20400),
+        "overloading": False,
+        "collision": "separate",
+        "early_inbound": "kept",
+        "persistence": "kept",
+        "hairpin": "none",
+        "unsolicited": "drop",
+        "wan_input": "drop",
+        "quota": "none",
+    }
+    return MeasuredTransport(**{k: Finding(v, "") for k, v in (values | changes).items()})
+
+
+def measured(udp: MeasuredTransport | None = None, **changes: Value | None) -> Measured:
+    values: dict[str, Value | None] = {
+        "refresh": "both",
+        "timeout_udp": (1.5, 2.5),
+        "timeout_udp_stream": (1.5, 2.5),
+        "timeout_tcp_transitory": (1.5, 2.5),
+        "timeout_tcp_established": (2.5, 3.5),
+        "forwards": (),
+        "lan_exposed": False,
+    }
+    findings = {k: Finding(v, "") for k, v in (values | changes).items()}
+    return Measured(udp=udp or transport(), tcp=transport(hairpin=None), **findings)
+
+
+def wrong(behaviour: Behaviour, found: Measured) -> set[str]:
+    return {row.axis for row in compare(behaviour, found, mappings=600) if not row.agrees}
+
+
+def test_a_nat_that_is_what_it_claims_agrees_on_every_axis() -> None:
+    assert wrong(DAILY, measured()) == set()
+
+
+@pytest.mark.parametrize(
+    ("axis", "value"),
+    [
+        ("mapping", "address_dependent"),
+        ("filtering", "inconsistent"),
+        ("allocation", "random"),
+        ("collision", "crossed"),
+        ("early_inbound", "moved"),
+        ("persistence", "lost"),
+        ("hairpin", "external_source"),
+        ("unsolicited", "icmp"),
+        ("wan_input", "accept"),
+        ("overloading", True),
+        ("blocked", True),
+        ("quota", 64),
+    ],
+)
+def test_another_value_does_not_agree(axis: str, value: Value) -> None:
+    assert wrong(DAILY, measured(transport(**{axis: value}))) == {f"udp.{axis}"}
+
+
+def test_an_axis_that_was_not_observed_does_not_agree() -> None:
+    assert wrong(DAILY, measured(transport(mapping=None), refresh=None)) == {
+        "udp.mapping",
+        "refresh",
+    }
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 1.5), (2.5, 3.5), (3.5, None), (0.0, 0.5)])
+def test_a_timer_outside_its_bounds_does_not_agree(bounds: tuple[float, float | None]) -> None:
+    assert wrong(DAILY, measured(timeout_udp=bounds)) == {"timeout_udp"}
+
+
+def test_scattered_ports_must_lie_in_the_range_and_span_it() -> None:
+    ports = PortRange(30000, 39999)
+    one = Transport(allocation=Allocation.RANDOM, ports=ports)
+    claim = claims(Behaviour(udp=one), mappings=600)["udp.ports"]
+    assert claim.holds((30100, 39000))
+    assert not claim.holds((30100, 30900))
+    assert not claim.holds((1024, 39000))
+    assert not claim.holds(None)
+
+
+def test_a_blocked_protocol_claims_no_mapping() -> None:
+    found = claims(Behaviour(udp=Transport(blocked=True)), mappings=600)
+    assert "udp.mapping" not in found
+    assert "refresh" not in found
+    assert found["udp.blocked"].holds(True)
+
+
+def test_a_firewall_claims_no_ports_and_no_hidden_lan() -> None:
+    none = Transport(mapping=Mapping.NONE)
+    found = claims(Behaviour(udp=none, tcp=none), mappings=600)
+    assert not {"udp.allocation", "tcp.collision", "lan_exposed", "udp.hairpin"} & set(found)
+    assert "udp.filtering" in found
+
+
+def test_hairpinning_is_claimed_where_the_filter_would_let_it_in() -> None:
+    closed = claims(DAILY, mappings=600)
+    assert "udp.hairpin" in closed
+    assert "tcp.hairpin" not in closed
+    one = Transport(filtering=Filtering.ENDPOINT_INDEPENDENT)
+    found = claims(Behaviour(tcp=one, hairpin=Hairpin.EXTERNAL_SOURCE), mappings=600)
+    assert found["tcp.hairpin"].holds("external_source")
+
+
+def test_an_accepting_router_takes_early_datagrams_but_resets_early_connections() -> None:
+    found = claims(Behaviour(wan_input=WanInput.ACCEPT), mappings=600)
+    assert found["udp.early_inbound"].declared == "moved"
+    assert found["tcp.early_inbound"].declared == "kept"
+
+
+def test_allowed_ports_agree_in_any_order_and_no_other() -> None:
+    tcp = Transport(allowed_ports=(443, 80))
+    claim = claims(Behaviour(tcp=tcp), mappings=600)["tcp.allowed_ports"]
+    assert claim.holds(("80", "443"))
+    assert not claim.holds("all")
+    assert not claim.holds(("80", "443", "3478"))
+
+
+def test_a_forward_must_be_found() -> None:
+    forward = Forward(Protocol.UDP, 4001, 0, 4002)
+    behaviour = dataclasses.replace(DAILY, forwards=(forward,))
+    assert wrong(behaviour, measured()) == {"forwards"}
+    assert wrong(behaviour, measured(forwards=("udp 4001 -> host 0 port 4002",))) == set()
+
+
+def test_a_lifetime_lies_between_the_last_alive_and_the_first_dead() -> None:
+    samples = [Sample(2.5, False), Sample(0.5, True), Sample(1.5, True), Sample(3.5, False)]
+    assert lifetime(samples).value == (1.5, 2.5)
+    assert lifetime(samples[1:3]).value == (1.5, None)
+    assert lifetime([Sample(0.5, False), Sample(1.5, True)]).value == "inconsistent"
+    assert lifetime([]).value is None
+
+
+def test_experiments_run_side_by_side_in_order_of_their_pauses() -> None:
+    seen: list[str] = []
+
+    def waits(name: str, pause: float) -> Waiting[None]:
+        yield pause
+        seen.append(name)
+
+    together([waits("late", 0.05), waits("early", 0.01)])
+    assert seen == ["early", "late"]
+
+
+def test_a_machine_that_cannot_keep_time_measures_nothing() -> None:
+    def hogs() -> Waiting[None]:
+        yield 0.0
+        threading.Event().wait(0.8)  # in the place of a busy machine
+
+    def waits() -> Waiting[None]:
+        yield 0.01
+
+    with pytest.raises(ProbeError, match="too busy"):
+        together([hogs(), waits()])
+
+
+def test_refreshing_shows_only_when_the_timer_is_shorter_than_the_watch() -> None:
+    short, long = Finding((1.5, 2.5), ""), Finding((3.5, None), "")
+    lasted = [Watch(5.0, True, None, "")]
+    assert refresh(lasted, short).value == "both"
+    assert refresh(lasted, long).value is None
+    assert refresh([Watch(1.4, False, None, "")], short).value == "outbound"
+    assert refresh([Watch(5.0, True, False, "")], short).value == "inconsistent"
+
+
+def test_hashed_and_random_differ_by_what_comes_after_expiry() -> None:
+    chosen, short, long = (
+        Finding("scattered", "ports"),
+        Finding((1.5, 2.5), ""),
+        Finding((3.5, None), ""),
+    )
+    assert scattered(chosen, [True, True], short).value == "hashed"
+    assert scattered(chosen, [False, False], short).value == "random"
+    assert scattered(chosen, [True, False], short).value == "inconsistent"
+    assert scattered(chosen, [True, True], long).value is None
+    assert scattered(Finding("preserving", ""), [], long).value == "preserving"
+
+
+def test_measured_is_plain_json_with_every_axis() -> None:
+    data = json.loads(json.dumps(measured().to_json()))
+    assert data["udp.mapping"]["value"] == "endpoint_independent"
+    assert data["timeout_udp"]["value"] == [1.5, 2.5]
+    assert data["tcp.hairpin"]["value"] is None
+    assert set(claims(DAILY, mappings=600)) <= set(data)
+    assert unseen("why").evidence == "why"
+
+
+def test_a_certificate_survives_json() -> None:
+    rows = (Row("udp.mapping", "none", "none", True, "seen"),)
+    certificate = Certificate("x", rows, Verdict.FAIL, 1.5)
+    assert Certificate.from_json(json.loads(json.dumps(certificate.to_json()))) == certificate
+
+
+def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert default_cache() == Path("/somewhere/testbed/certificates")
+
+
+def test_forked_gives_each_output_and_no_slot_twice() -> None:
+    tasks = [lambda slot, n=n: b"%d %d" % (n, slot) for n in range(5)]
+    found = {index: output.split() for index, output, _ in forked(tasks, 2, 10.0)}
+    assert {index: int(words[0]) for index, words in found.items()} == {n: n for n in range(5)}
+    assert {int(words[1]) for words in found.values()} <= {0, 1}
+
+
+def test_a_worker_that_dies_gives_nothing() -> None:
+    assert [output for _, output, _ in forked([lambda _: os._exit(3)], 1, 10.0)] == [b""]
+
+
+def test_a_worker_past_its_deadline_is_ended() -> None:
+    def hang(_: int) -> bytes:
+        os.read(os.pipe()[0], 1)
+        return b"never"
+
+    ((_, output, seconds),) = forked([hang], 1, 0.2)
+    assert output == b""
+    assert 0.2 <= seconds < 5.0

@@ -1,0 +1,48 @@
+"""Both directions of dialing are in the ordered matrix: no option is needed for the second."""
+
+from itertools import product
+
+import pytest
+
+from testbed.cell import Cell
+from testbed.matrix import DEFAULT_PEERS, NINE, Selection
+from testbed.nat.load import catalogue
+from testbed.oracle.predict import Mechanism, predict
+from testbed.peers.adapter import ADAPTERS
+from testbed.topology.presets import libp2p
+
+CATALOGUE = catalogue()
+
+
+@pytest.mark.parametrize("mechanism", [Mechanism.DCUTR_TCP, Mechanism.DCUTR_QUIC])
+def test_b_dialing_is_a_dialing_with_the_profiles_exchanged(mechanism: Mechanism) -> None:
+    for x, y in product(NINE, NINE):
+        one = {"nat-a": CATALOGUE[x].behaviour, "nat-b": CATALOGUE[y].behaviour}
+        other = {"nat-a": CATALOGUE[y].behaviour, "nat-b": CATALOGUE[x].behaviour}
+        b_dials = predict(libp2p(x, y), one, mechanism, "b", "a")
+        a_dials = predict(libp2p(y, x), other, mechanism, "a", "b")
+        assert b_dials.outcome is a_dials.outcome, (x, y)
+
+
+def test_the_matrix_has_every_ordered_pair_once_in_the_peers_own_topology() -> None:
+    cells = Selection(NINE, NINE, ["traversal-tcp", "punch-udp"], controls=False).cells()
+    pairs = [(cell.peer, cell.profiles) for cell in cells]
+    assert len(pairs) == len(set(pairs)) == 2 * 81
+    assert all(cell.topology == ADAPTERS[cell.peer].topology for cell in cells)
+
+
+def test_a_cell_is_named_by_its_place_only_where_that_is_not_the_peers_own() -> None:
+    pair = ("full-cone", "symmetric")
+    assert Cell("traversal-tcp", pair, "libp2p").pair == "traversal-tcp/full-cone--symmetric"
+    assert Cell("ice", pair, "carrier").pair == "carrier/ice/full-cone--symmetric"
+
+
+def test_a_stack_that_relays_is_controlled_by_relay_only_the_others_by_plain_dials() -> None:
+    for name, adapter in ADAPTERS.items():
+        cells = Selection(["full-cone"], ["full-cone"], [name]).cells()
+        modes = {cell.mode for cell in cells if cell.control}
+        assert modes == ({"relay_only"} if adapter.relays else {"plain_dial", "silent"})
+
+
+def test_the_default_matrix_leaves_out_what_takes_longer_than_a_minute() -> None:
+    assert set(DEFAULT_PEERS) == {n for n in ADAPTERS if not n.startswith("traversal")}

@@ -1,0 +1,192 @@
+"""The doctor on machines that lack something, and on this one."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from testbed import doctor, trials
+from testbed.doctor import Check, Machine, checks, exit_code
+from testbed.errors import Exit
+
+VERSIONS = {"iptables-restore": "iptables-restore v1.8.9 (nf_tables)"}
+
+
+def good(_work):
+    return [Check("tried", True, "works", "", "every lab")]
+
+
+def machine(**other):
+    """A machine that has everything, but for what the keywords say."""
+    answers = {
+        "system": "Linux",
+        "release": "6.1",
+        "python": (3, 12, 1),
+        "root": False,
+        "files": 1 << 20,
+        "which": lambda program: f"/usr/bin/{program}",
+        "say": lambda command: VERSIONS.get(Path(command[0]).name, "1.2.3"),
+        "room": lambda _folder: 10**10,
+        "fork": good,
+    }
+    return Machine(**answers | other)
+
+
+def lacking(*absent):
+    return machine(which=lambda name: None if name in absent else f"/usr/bin/{name}")
+
+
+def one(found, name):
+    (check,) = [check for check in found if check.name == name]
+    return check
+
+
+def test_a_machine_that_has_everything_is_fit():
+    found = checks(machine())
+    assert [check for check in found if not check.ok] == []
+    assert exit_code(found) is Exit.AGREED
+
+
+@pytest.mark.parametrize(
+    ("program", "package"),
+    [
+        ("nft", "nftables"),
+        ("iptables-restore", "iptables"),
+        ("turnserver", "coturn"),
+        ("ip", "iproute2"),
+    ],
+)
+def test_a_missing_tool_makes_the_machine_unfit_and_names_the_package(program, package):
+    found = checks(lacking(program))
+    check = one(found, program)
+    assert (check.ok, check.remedy) == (False, f"apt-get install {package}")
+    assert exit_code(found) is Exit.UNFIT
+
+
+def test_a_missing_extra_is_said_and_forgiven():
+    found = checks(lacking("tshark", "docker"))
+    assert one(found, "tshark").ok is None
+    assert one(found, "docker").ok is None
+    assert exit_code(found) is Exit.AGREED
+
+
+def test_a_tool_is_found_where_ordinary_users_do_not_look(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Machine().which("nft") is not None
+    assert Machine().which("no-such-tool") is None
+
+
+def test_the_legacy_iptables_is_refused():
+    say = {"iptables-restore": "iptables-restore v1.8.9 (legacy)"}
+    found = checks(machine(say=lambda command: say.get(Path(command[0]).name, "1.0")))
+    check = one(found, "iptables-restore")
+    assert check.ok is False
+    assert "iptables-nft" in check.remedy
+
+
+def test_a_tool_that_hangs_is_a_finding():
+    def say(command):
+        raise subprocess.TimeoutExpired(command, 5.0)
+
+    assert one(checks(machine(say=say)), "nft").ok is False
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("Python", {"python": (3, 10, 12)}),
+        ("open files", {"files": 256}),
+        ("disk", {"room": lambda _folder: 10**6}),
+        ("disk", {"room": lambda _folder: None}),
+    ],
+)
+def test_too_little_is_unfit_and_has_a_remedy(name, other):
+    found = checks(machine(**other))
+    assert one(found, name).ok is False
+    assert one(found, name).remedy
+    assert exit_code(found) is Exit.UNFIT
+
+
+def test_another_system_is_refused_before_anything_is_tried():
+    def never(_work):
+        raise AssertionError("tried")
+
+    (check,) = checks(machine(system="Darwin", fork=never))
+    assert check.ok is False
+
+
+@pytest.mark.parametrize(("root", "ok", "code"), [(True, None, 0), (False, False, 4)])
+def test_forbidden_user_namespaces_matter_only_to_ordinary_users(root, ok, code):
+    def fork(work):
+        refused = Check("user namespaces", False, "refused", "sudo sysctl ...", "")
+        return [refused] if work is trials.try_user_namespace else good(work)
+
+    found = checks(machine(root=root, fork=fork))
+    assert one(found, "user namespaces").ok is ok
+    assert one(found, "user namespaces").remedy == "sudo sysctl ..."
+    assert exit_code(found) == code
+
+
+def test_a_trial_that_crashes_is_unfit_and_shown(capfd):
+    (check,) = trials.in_a_fork(lambda: 1 / 0)
+    assert check.ok is False
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_what_was_tried_is_not_done_to_the_one_who_asks():
+    before = Path("/proc/self/ns/net").readlink()
+    found = trials.in_a_fork(trials.try_sandbox)
+    assert Path("/proc/self/ns/net").readlink() == before
+    assert one(found, "sandbox").ok is True
+
+
+def test_this_machine_is_fit(tmp_path):
+    unfit = [check for check in checks(Machine(), tmp_path / "out") if check.ok is False]
+    assert unfit == []
+
+
+def test_a_feature_that_nft_lacks_is_named():
+    broken = {"time travel": ("filter", "meta yesterday accept")}
+
+    def work():
+        try:
+            trials.load_nft(broken)
+        except OSError as error:
+            return [Check("nft", False, str(error), "", "")]
+        return [Check("nft", True, "", "", "")]
+
+    (check,) = trials.in_a_fork(work)
+    assert check.ok is False
+    assert "time travel" in check.found
+
+
+def test_a_tool_that_is_absent_is_not_blamed_twice():
+    def absent():
+        return str(subprocess.run(["no-such-nft"], check=False))
+
+    assert trials._attempt("nft rules", absent, "NAT", "").ok is None
+
+
+def test_the_table_folds_what_is_too_wide_and_cuts_nothing():
+    console = Console(width=40, file=io.StringIO())
+    long = Check("nft rules", False, f"refused: [red]{'x' * 50}", "", "NAT")
+    console.print(doctor.render([long]))
+    assert console.file.getvalue().count("x") == 50
+    assert "[red]" in "".join(console.file.getvalue().split())
+    assert "…" not in console.file.getvalue()
+
+
+def test_each_remedy_is_a_line_of_its_own():
+    absent = checks(lacking("nft", "tshark"))
+    assert doctor.remedies(absent) == [
+        "nft: apt-get install nftables",
+        "tshark: apt-get install tshark",
+    ]
+    assert doctor.remedies(checks(machine())) == []
+
+
+def test_checks_are_json():
+    assert json.loads(json.dumps([check.to_json() for check in checks(machine())]))

@@ -1,0 +1,147 @@
+"""AutoNAT in the model: what it says, what is true, and why the two differ."""
+
+from dataclasses import replace
+
+import pytest
+
+from testbed.nat.behaviour import (
+    Allocation,
+    Behaviour,
+    Filtering,
+    Forward,
+    Mapping,
+    Protocol,
+    Transport,
+    WanInput,
+)
+from testbed.oracle.autonat import (
+    CLIENT_PORT,
+    Address,
+    AddressVerdict,
+    NodeVerdict,
+    Prediction,
+    Reachability,
+    Rules,
+    predict,
+)
+
+EIM, ADM, APDM = Mapping.ENDPOINT_INDEPENDENT, Mapping.ADDRESS_DEPENDENT, (
+    Mapping.ADDRESS_AND_PORT_DEPENDENT
+)  # fmt: skip
+EIF, ADF, APDF = (
+    Filtering.ENDPOINT_INDEPENDENT,
+    Filtering.ADDRESS_DEPENDENT,
+    Filtering.ADDRESS_AND_PORT_DEPENDENT,
+)
+IN, OUT, UNASKED = (
+    Address(True, AddressVerdict.REACHABLE),
+    Address(False, AddressVerdict.UNREACHABLE),
+    Address(False, AddressVerdict.UNKNOWN),
+)
+both = pytest.mark.parametrize("protocol", Protocol)
+
+
+def behind(
+    mapping: Mapping,
+    filtering: Filtering,
+    protocol: Protocol = Protocol.UDP,
+    rules: Rules | None = None,
+    **rest: object,
+) -> Prediction:
+    allocation = Allocation.PRESERVING if mapping is EIM else Allocation.RANDOM
+    axes = Transport(mapping, filtering, allocation)
+    behaviour = replace(Behaviour(udp=axes, tcp=axes), **rest)  # type: ignore[arg-type]
+    return predict(behaviour, protocol, rules)
+
+
+@both
+def test_endpoint_independent_filtering_is_public_and_both_versions_say_so(
+    protocol: Protocol,
+) -> None:
+    found = behind(EIM, EIF, protocol)
+    assert found == Prediction(Reachability(NodeVerdict.PUBLIC, (IN,)), ())
+
+
+@both
+def test_port_dependent_filtering_is_private_and_both_versions_say_so(protocol: Protocol) -> None:
+    found = behind(EIM, APDF, protocol)
+    assert found == Prediction(Reachability(NodeVerdict.PRIVATE, (OUT,)), ())
+
+
+@both
+def test_address_dependent_filtering_deceives_both_versions(protocol: Protocol) -> None:
+    found = behind(EIM, ADF, protocol)
+    deceived = Address(False, AddressVerdict.REACHABLE)
+    assert found.outcome == Reachability(NodeVerdict.PUBLIC, (deceived,))
+    (note,) = found.notes
+    assert note.startswith(
+        "protocol error (v1, v2): the server's own address had opened the filter"
+    )
+
+
+@pytest.mark.parametrize("mapping", [ADM, APDM])
+def test_a_mapping_for_each_server_lets_version_2_escape_the_deception(mapping: Mapping) -> None:
+    """Three servers in four have never been contacted from the address in question."""
+    found = behind(mapping, ADF)
+    assert found.outcome == Reachability(NodeVerdict.PUBLIC, tuple(sorted([UNASKED] + 3 * [OUT])))
+    assert found.notes[0].startswith("protocol error (v1): the server's own address")
+
+
+@pytest.mark.parametrize("mapping", [ADM, APDM])
+def test_a_symmetric_mapping_leaves_addresses_nobody_asks_about(mapping: Mapping) -> None:
+    found = behind(mapping, APDF)
+    assert found.outcome == Reachability(NodeVerdict.PRIVATE, tuple(sorted([UNASKED] + 3 * [OUT])))
+    assert found.notes == (
+        "no verdict (v2) on 1 of 4 addresses: "
+        "the NAT maps for each server anew, and 3 are asked about",
+    )
+
+
+def test_a_node_that_asks_only_about_what_all_observe_has_no_verdict_behind_symmetric() -> None:
+    """go-libp2p's activation threshold: with ``asked`` 0 nothing is presented."""
+    found = behind(APDM, APDF, rules=Rules(asked=0))
+    assert {address.v2 for address in found.outcome.addresses} == {AddressVerdict.UNKNOWN}
+
+
+def test_a_port_forward_is_reachable_whatever_the_filter() -> None:
+    forward = Forward(Protocol.UDP, CLIENT_PORT, 0, CLIENT_PORT)
+    found = behind(EIM, APDF, forwards=(forward,))
+    assert found == Prediction(Reachability(NodeVerdict.PUBLIC, (IN,)), ())
+
+
+def test_a_forward_to_another_transport_changes_nothing() -> None:
+    forward = Forward(Protocol.TCP, CLIENT_PORT, 0, CLIENT_PORT)
+    assert behind(EIM, APDF, forwards=(forward,)) == behind(EIM, APDF)
+
+
+def test_a_firewall_without_translation_is_judged_at_the_nodes_own_address() -> None:
+    found = behind(Mapping.NONE, APDF)
+    assert found.outcome == Reachability(NodeVerdict.PRIVATE, (OUT,))
+
+
+def test_who_reaches_no_server_gets_no_verdict() -> None:
+    axes = Transport(EIM, APDF, blocked=True)
+    found = predict(Behaviour(udp=axes), Protocol.UDP)
+    assert found.outcome == Reachability(NodeVerdict.UNKNOWN, (UNASKED,))
+    assert found.notes == ("no verdict (v1, v2): no packet reaches a server, so none can be asked",)
+
+
+def test_a_router_that_takes_packets_itself_is_not_a_node_that_is_reached() -> None:
+    assert behind(EIM, APDF, wan_input=WanInput.ACCEPT).outcome.v1 is NodeVerdict.PRIVATE
+
+
+def test_three_servers_are_too_few_for_version_1_and_enough_for_version_2() -> None:
+    found = behind(EIM, EIF, rules=Rules(servers=3))
+    assert found.outcome == Reachability(NodeVerdict.UNKNOWN, (IN,))
+    assert found.notes == ("no verdict (v1): too few servers agree",)
+
+
+def test_two_servers_are_too_few_for_either() -> None:
+    found = behind(EIM, EIF, rules=Rules(servers=2))
+    assert found.outcome == Reachability(
+        NodeVerdict.UNKNOWN, (Address(True, AddressVerdict.UNKNOWN),)
+    )
+    assert found.notes == (
+        "no verdict (v1): too few servers agree",
+        "no verdict (v2): too few servers agree",
+    )

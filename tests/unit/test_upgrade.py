@@ -1,0 +1,337 @@
+"""What the wire shows of an upgrade: one that is in order passes, each breach is found.
+
+The capture is made by hand, with the lab's own plan: a and b behind NATs, 20 ms apart.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from testbed.capture.packet import ACK, PSH, SYN, Endpoint, Packet
+from testbed.nat.load import catalogue
+from testbed.peers.contract import (
+    Connected,
+    Event,
+    How,
+    Path,
+    Step,
+    StepName,
+    Upgraded,
+)
+from testbed.peers.contract import Endpoint as Spoken
+from testbed.plan.planner import plan
+from testbed.topology.presets import libp2p
+from testbed.verdict import handshake
+from testbed.verdict.upgrade import LEFTOVER, check_relayed, check_upgrade
+
+PLAN = plan(libp2p(), catalogue())
+A, B, RELAY = (PLAN.address(node) for node in ("a", "b", "server"))
+NAT_A, NAT_B = PLAN.address("nat-a"), PLAN.address("nat-b")
+HERE = {"a": A, "b": B}
+NAT = {"a": NAT_A, "b": NAT_B}
+OTHER = {"a": "b", "b": "a"}
+MS = 1_000_000
+EPOCH = 10**15  # what the capture's clock is ahead of the events'
+WAY = 10  # ms from a host to the core, and from there to the next
+
+HEADER = b"\x13/multistream/1.0.0\n\x07/noise\n"
+NOISE = {1: b"\x00\x20" + b"e" * 32, 2: b"\x00\xd8" + b"s" * 216, 3: b"\x00\xb8" + b"c" * 184}
+
+
+class Story:
+    """Packets and events of one attempt, told in ms."""
+
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
+        self.packets: list[Packet] = []
+        self.events: list[tuple[str, Event]] = []
+        self._payloads = 0
+        self._seq = {"a": 1, "b": 1}
+
+    def seen(
+        self, at: float, vantage: str, out: bool, source: IPv4Address, target: IPv4Address,
+        payload: bytes, flags: int = 0, seq: int = 0,
+    ) -> None:  # fmt: skip
+        self.packets.append(
+            Packet(
+                number=len(self.packets) + 1, vantage=vantage, time_ns=EPOCH + int(at * MS),
+                outgoing=out, ethertype=0x0800, protocol=self.protocol,  # type: ignore[arg-type]
+                source=Endpoint(source, 4001), destination=Endpoint(target, 4001),
+                ttl=64, ip_id=0, tcp_flags=flags, tcp_seq=seq, tcp_ack=0, icmp_type=None,
+                icmp_code=None, quoted=None, payload=payload, original_length=60, frame=payload,
+            )
+        )  # fmt: skip
+
+    def relayed(self, at: float, source: str, size: int = 120) -> float:
+        """A payload through the relay, which encrypts it anew; gives when it is there."""
+        target = OTHER[source]
+        self._payloads += 1
+        into, out = (
+            self._payloads.to_bytes(4, "big") * (size // 4) + tail for tail in (b"i", b"o")
+        )
+        self.seen(at, f"{source}:eth0", True, HERE[source], RELAY, into)
+        self.seen(at + 2 * WAY, "server:eth0", False, NAT[source], RELAY, into)
+        self.seen(at + 2 * WAY + 1, "server:eth0", True, RELAY, NAT[target], out)
+        self.seen(at + 4 * WAY + 1, f"{target}:eth0", False, RELAY, HERE[target], out)
+        return at + 4 * WAY + 1
+
+    def direct(self, at: float, source: str, payload: bytes, flags: int = 0) -> None:
+        """From peer to peer."""
+        target, seq = OTHER[source], self._seq[source]
+        self._seq[source] += len(payload)
+        flags = flags or (ACK | PSH if self.protocol == "tcp" else 0)
+        self.seen(at, f"{source}:eth0", True, HERE[source], NAT[target], payload, flags, seq)
+        self.seen(at, f"nat-{source}:wan", True, NAT[source], NAT[target], payload, flags, seq)
+        self.seen(
+            at + 2 * WAY, f"{target}:eth0", False, NAT[source], HERE[target], payload, flags, seq
+        )
+
+    def says(self, at: float, node: str, event: Event) -> None:
+        self.events.append((node, event.model_copy(update={"at": int(at * MS)})))
+
+    def step(self, at: float, node: str, name: StepName) -> None:
+        self.says(at, node, Step(at=0, name=name, attempt=1, realtime=EPOCH + int(at * MS)))
+
+    def message(self, at: float, source: str, word: str) -> float:
+        """One message of DCUtR, with the steps that both sides tell of it."""
+        self.step(at, source, StepName(f"{word}_sent"))
+        there = self.relayed(at, source)
+        self.step(there + 1, OTHER[source], StepName(f"{word}_received"))
+        return there + 2
+
+    def check(self) -> list[str]:
+        ordered = sorted(self.packets, key=lambda packet: packet.time_ns)
+        return check_upgrade(ordered, PLAN, self.events, "a", "b")
+
+
+def connected(story: Story) -> None:
+    """The relayed connection: a's dial, b's answer."""
+    spoken = Spoken(address=RELAY, port=4001)
+    there = story.relayed(0, "a")
+    for node, at in (("b", there + 1), ("a", story.relayed(there, "b") + 1)):
+        local = Spoken(address=HERE[node], port=4001)
+        event = Connected(at=0, local=local, remote=spoken, path=Path.RELAYED)
+        story.says(at, node, event)
+
+
+def handshaken(story: Story, at: float, client: str) -> None:
+    """The first bytes of the direct connection."""
+    server = OTHER[client]
+    if story.protocol == "tcp":
+        for side in ("a", "b"):
+            story.direct(at, side, b"", SYN)
+        for side in (server, client):
+            story.direct(at + 50, side, HEADER)
+        for number, side in ((1, client), (2, server), (3, client)):
+            story.direct(at + 50 + number * 30, side, NOISE[number])
+    else:
+        story.direct(at, server, b"\xee" * 64)
+        story.direct(at, client, initial(b"random--", b"client--"))
+        story.direct(at + 50, server, initial(b"client--", b"server--"))
+
+
+def initial(destination: bytes, source: bytes) -> bytes:
+    head = b"\xc3\x00\x00\x00\x01\x08" + destination + b"\x08" + source
+    return head + bytes(1200 - len(head))
+
+
+def ended(story: Story, at: float, how: How) -> None:
+    for node in ("a", "b"):
+        local = Spoken(address=HERE[node], port=4001)
+        remote = Spoken(address=NAT[OTHER[node]], port=4001)
+        event = Upgraded(at=0, local=local, remote=remote, how=how, attempts=1)
+        story.says(at, node, event)
+        story.step(at + 20, node, StepName.RELAY_LEFT)
+        story.relayed(at + 21, node, size=80)  # the last frames
+        story.direct(at + 40, node, b"z" * 1200)
+
+
+def punched(protocol: str = "tcp", client: str = "a") -> Story:
+    story = Story(protocol)
+    connected(story)
+    at = story.message(300, "b", "connect")
+    at = story.message(at, "a", "connect")
+    at = story.message(at, "b", "sync")
+    for node in ("a", "b"):
+        story.step(at, node, StepName.PUNCHING)
+    handshaken(story, at + 1, client)
+    ended(story, at + 300, How.PUNCHED)
+    return story
+
+
+def reversed_(protocol: str = "tcp", client: str = "b") -> Story:
+    story = Story(protocol)
+    connected(story)
+    handshaken(story, 300, client)
+    ended(story, 600, How.REVERSED)
+    return story
+
+
+BOTH = pytest.mark.parametrize("protocol", ["tcp", "udp"])
+
+
+@BOTH
+@pytest.mark.parametrize("tell", [punched, reversed_])
+def test_an_upgrade_in_order_breaks_nothing(tell: Callable[[str], Story], protocol: str) -> None:
+    assert tell(protocol).check() == []
+
+
+# Each of these must be caught.
+
+
+def swapped(story: Story, one: tuple[str, StepName], other: tuple[str, StepName]) -> None:
+    """The two steps change places in time."""
+    found = {
+        (node, event.name): index
+        for index, (node, event) in enumerate(story.events)
+        if isinstance(event, Step)
+    }
+    first, second = found[one], found[other]
+    events = story.events
+    late = {"at": events[second][1].at, "realtime": events[second][1].realtime}  # type: ignore[union-attr]
+    early = {"at": events[first][1].at, "realtime": events[first][1].realtime}  # type: ignore[union-attr]
+    events[first] = (one[0], events[first][1].model_copy(update=late))
+    events[second] = (other[0], events[second][1].model_copy(update=early))
+
+
+@BOTH
+def test_steps_in_another_order_are_found(protocol: str) -> None:
+    story = punched(protocol)
+    swapped(story, ("b", StepName.CONNECT_RECEIVED), ("b", StepName.SYNC_SENT))
+    assert any("b's sync_sent came before b's connect_received" in s for s in story.check())
+
+
+def test_a_punch_before_the_sync_is_found() -> None:
+    story = punched()
+    swapped(story, ("a", StepName.SYNC_RECEIVED), ("a", StepName.PUNCHING))
+    story.step(100, "a", StepName.PUNCHING)
+    assert any("a punched before a's sync_received" in s for s in story.check())
+
+
+def test_a_missing_step_is_found() -> None:
+    story = punched()
+    story.events = [
+        (node, event)
+        for node, event in story.events
+        if not (isinstance(event, Step) and event.name is StepName.SYNC_RECEIVED)
+    ]
+    assert "a's sync_received is missing" in story.check()
+
+
+def test_a_step_that_no_packet_bears_out_is_found() -> None:
+    story = punched()
+    story.packets = [
+        p for p in story.packets if not (p.node == "server" and p.time_ns < EPOCH + 340 * MS
+                                         and p.time_ns > EPOCH + 300 * MS)
+    ]  # fmt: skip
+    assert "no packets through server belong to b's connect_sent" in story.check()
+
+
+@BOTH
+def test_bytes_that_go_on_through_the_relay_are_found(protocol: str) -> None:
+    story = punched(protocol)
+    last = max(p.time_ns for p in story.packets) - EPOCH
+    for _ in range(2):
+        story.relayed(last / MS, "b", size=LEFTOVER)
+    assert any("bytes went from b to a through server" in s for s in story.check())
+
+
+def test_a_relayed_connection_that_is_kept_is_found() -> None:
+    story = punched()
+    story.events = [
+        (node, event)
+        for node, event in story.events
+        if not (node == "b" and isinstance(event, Step) and event.name is StepName.RELAY_LEFT)
+    ]
+    assert story.check() == ["b did not leave the relayed connection"]
+
+
+@BOTH
+def test_a_punch_that_only_one_side_sends_is_found(protocol: str) -> None:
+    story = punched(protocol)
+    story.packets = [p for p in story.packets if p.vantage != "nat-b:wan"]
+    assert any("b sent nothing towards a that left nat-b:wan" in s for s in story.check())
+
+
+@BOTH
+def test_a_packet_that_came_in_before_the_own_one_went_out_is_found(protocol: str) -> None:
+    story = punched(protocol)
+    moved = [replace(p, time_ns=p.time_ns + 45 * MS) if p.node == "nat-b" else p
+             for p in story.packets]  # fmt: skip
+    story.packets = moved
+    assert any("not crossed at nat-b:wan" in s for s in story.check())
+
+
+@BOTH
+@pytest.mark.parametrize("tell", [punched, reversed_])
+def test_the_wrong_client_is_found(tell: Callable[..., Story], protocol: str) -> None:
+    right = "a" if tell is punched else "b"
+    found = tell(protocol, client=OTHER[right]).check()
+    assert any(f"{right} is not the client" in s or "Initial of its own" in s for s in found)
+
+
+def test_both_sides_as_quic_clients_are_found() -> None:
+    story = punched("udp")
+    start = next(e.realtime for _, e in story.events
+                 if isinstance(e, Step) and e.name is StepName.PUNCHING)  # fmt: skip
+    story.direct((start - EPOCH) / MS + 5, "b", initial(b"another-", b"server--"))
+    assert any("b sent a QUIC Initial of its own" in s for s in story.check())
+
+
+@BOTH
+def test_the_first_bytes_of_an_earlier_dial_that_failed_say_nothing_of_the_client(
+    protocol: str,
+) -> None:
+    story = punched(protocol)
+    story.direct(150, "b", HEADER + NOISE[1] if protocol == "tcp" else initial(b"reversal", b"b"))
+    assert story.check() == []
+
+
+def test_a_direct_payload_before_the_relayed_connection_is_found() -> None:
+    story = punched()
+    story.direct(5, "b", b"too early")
+    assert any("came before a's relayed connection" in s for s in story.check())
+
+
+def test_a_connection_that_was_never_relayed_is_found() -> None:
+    story = punched()
+    story.events = [
+        (node, e.model_copy(update={"path": Path.DIRECT}) if isinstance(e, Connected) else e)
+        for node, e in story.events
+    ]
+    assert story.check() == ["no connection through one relay came first: the peers do not say so"]
+
+
+def test_with_upgrades_off_a_single_packet_from_peer_to_peer_is_found() -> None:
+    story = Story("tcp")
+    connected(story)
+    assert check_relayed(story.packets, PLAN, "a", "b") == []
+    story.direct(200, "b", b"", SYN)
+    assert "upgrades are off" in check_relayed(story.packets, PLAN, "a", "b")[0]
+
+
+# The handshake's own reading.
+
+
+def packet(payload: bytes, seq: int = 1) -> Packet:
+    story = Story("tcp")
+    story.seen(0, "a:eth0", True, A, NAT_B, payload, seq=seq)
+    return story.packets[0]
+
+
+def test_the_first_noise_message_is_found_behind_the_negotiation_however_it_is_cut() -> None:
+    whole = HEADER + NOISE[1]
+    for cut in (1, 20, 27, 29):
+        pieces = [packet(whole[:cut], 1), packet(whole[:cut], 1), packet(whole[cut:], 1 + cut)]
+        assert handshake.first_noise_length(pieces) == handshake.NOISE_FIRST
+    assert handshake.first_noise_length([packet(HEADER)]) is None
+    assert handshake.first_noise_length([]) is None
+
+
+@pytest.mark.parametrize("length", range(24))
+def test_a_truncated_initial_is_none(length: int) -> None:
+    whole = initial(b"12345678", b"abcdefgh")
+    found = handshake.quic_initials([packet(whole[:length])])
+    assert found == [] if length < 23 else found[0].source == b"abcdefgh"
