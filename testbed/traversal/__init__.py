@@ -9,7 +9,8 @@ from .errors import DialError, DialFailure, TraversalError
 from .events import Event
 from .keys import PrivateKey, PublicKey
 from .multiaddr import Multiaddr
-from .node import Node, NodeOptions
+from .node import Node
+from .options import NodeOptions
 from .peer_id import PeerId
 from .relay import RelayLimits
 

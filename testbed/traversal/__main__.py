@@ -17,7 +17,8 @@ from .aio.connection import Connection
 from .aio.stream import Stream
 from .errors import TraversalError
 from .keys import PrivateKey
-from .node import Node, NodeOptions
+from .node import Node
+from .options import NodeOptions
 from .relay import RelayLimits
 
 ECHO = "/testbed/echo/1.0.0"

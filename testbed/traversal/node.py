@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from .aio import identify_service, ping
 from .aio.autonat_client import AutonatClient
-from .aio.autonat_server import AutonatOptions, AutonatServer
+from .aio.autonat_server import AutonatServer
 from .aio.connection import Connection
-from .aio.host import Handler, Host, HostLimits
+from .aio.host import Handler, Host
 from .aio.relay_client import Held, RelayClient
 from .aio.relay_server import RelayServer
 from .aio.stream import Stream
-from .aio.upgrade_service import UpgradeOptions, UpgradeService
+from .aio.upgrade_service import UpgradeService
 from .autonat_v1 import Reachability
 from .errors import (
     AddressError,
@@ -24,40 +24,13 @@ from .errors import (
     DialFailure,
 )
 from .events import AddressesChanged, DialFailed, DialStarted, Event
-from .keys import PrivateKey
 from .multiaddr import Multiaddr
 from .observed import Mapping, ObservedAddresses
+from .options import NodeOptions
 from .peer_id import PeerId
-from .relay import RelayLimits
 
-AGENT = "testbed-traversal/0.1"
 _STAGGER = 0.25  # RFC 8305: between the starts of parallel dials
 _PUSH_DELAY = 0.1
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    """What a node does.  Times are seconds.
-
-    `allow_private` treats private and loopback addresses like public ones: for tests on
-    one machine.  `relay` makes the node a relay, `autonat_server` lets others ask it.
-    `autonat_interval` 0 leaves probing to `probe_reachability`.
-    """
-
-    identity: PrivateKey = field(default_factory=PrivateKey.generate)
-    agent: str = AGENT
-    limits: HostLimits = field(default_factory=HostLimits)
-    upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
-    relay: RelayLimits | None = None
-    autonat_server: bool = False
-    autonat: AutonatOptions = field(default_factory=AutonatOptions)
-    autonat_boot_delay: float = 15.0
-    autonat_interval: float = 90.0
-    v1_threshold: int = 4
-    v2_threshold: int = 3
-    activation_threshold: int = 4
-    punch_threshold: int = 1
-    allow_private: bool = False
 
 
 class Node:
@@ -153,16 +126,19 @@ class Node:
         """
         parsed = [_address(a) for a in addresses]
         peer = _only_peer(parsed, peer)
-        if peer is not None and (existing := self.host.connections_to(peer)):
-            return existing[0]
         limit = timeout or self.options.limits.dial_timeout
         direct = [a for a in parsed if not a.is_relayed]
+        existing = self.host.connections_to(peer) if peer is not None else []
+        if existing and not (existing[0].relayed and direct):
+            return existing[0]
         failure: DialError | None = None
         if direct:
             try:
                 return await self._race(direct, peer, limit)
             except DialError as error:
                 failure = error
+        if existing and not existing[0].closed:
+            return existing[0]
         for address in (a for a in parsed if a.is_relayed):
             try:
                 return await self._dial_relayed(address, peer, limit)
@@ -220,7 +196,9 @@ class Node:
     def direct_addresses(self) -> tuple[Multiaddr, ...]:
         """Direct addresses that we advertise."""
         verdicts = self.autonat.address_verdicts
-        observed = [a for a in self.observed.advertised if not self._proven_private(a)]
+        observed: list[Multiaddr] = []
+        if self.options.advertise_unproven:
+            observed += (a for a in self.observed.advertised if not self._proven_private(a))
         observed += [a for a, verdict in verdicts.items() if verdict is Reachability.PUBLIC]
         found = [a for a in (*self.listening(), *observed) if not _loopback(a) or self._lonely]
         return tuple(dict.fromkeys(found))

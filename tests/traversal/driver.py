@@ -31,6 +31,7 @@ def options(config: dict[str, Any]) -> NodeOptions:
         upgrade=UpgradeOptions(**config.get("upgrade", {})),
         limits=HostLimits(dial_timeout=config.get("dial_timeout", 10.0)),
         allow_private=config.get("allow_private", False),
+        advertise_unproven=config.get("advertise_unproven", True),
     )
 
 

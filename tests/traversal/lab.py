@@ -64,6 +64,10 @@ class Remote:
         line, self._buffer = self._buffer.split(b"\n", 1)
         return json.loads(line)
 
+    def kill(self) -> None:
+        """End the node without a word, as a crash does."""
+        self._process.kill()
+
     def ask_raw(self, cmd: str, **words: Any) -> dict[str, Any]:
         self._process.stdin.write((json.dumps({"cmd": cmd} | words) + "\n").encode())
         self._process.stdin.flush()

@@ -162,3 +162,25 @@ def test_an_address_proven_private_is_not_advertised(transport: str) -> None:
         w.a.ask("probe", deadline=60)
         assert not set(observed) & set(w.a.ask("addresses")["advertised"])
         assert w.a.ask("addresses")["punch"] == observed
+
+
+@BOTH
+@pytest.mark.parametrize("profile", ["naive-linux", "linux-home"])
+def test_an_unproven_address_that_is_kept_back_is_not_dialed_before_the_punch(
+    profile: str, transport: str
+) -> None:
+    """Over UDP that dial would make the naive NAT move A's mapping, and the punch fail."""
+    quiet = {"advertise_unproven": False, "upgrade": QUICK}
+    with world(profile, "linux-home", transport, **quiet) as w:
+        w.observe(w.a, w.b)
+        w.relayed()
+        assert w.b.wait_any(30, "Upgraded", "UpgradeFailed").get("how") == "punched"
+        assert not [e for e in w.b.events if e.get("step") == "reversed"]
+
+
+def test_a_dial_in_vain_before_the_punch_spoils_it_behind_a_naive_nat() -> None:
+    """The same pair with the address advertised: why the option exists."""
+    with world("naive-linux", "linux-home", "udp", upgrade=QUICK) as w:
+        w.observe(w.a, w.b)
+        w.relayed()
+        assert w.b.wait_any(30, "Upgraded", "UpgradeFailed")["event"] == "UpgradeFailed"

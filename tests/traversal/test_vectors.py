@@ -4,7 +4,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from testbed.traversal import noise, tls_certificate, yamux
+from testbed.traversal import noise_xx, tls_certificate, yamux
 from testbed.traversal.errors import HandshakeError
 from testbed.traversal.keys import KeyType, PrivateKey, PublicKey
 from testbed.traversal.peer_id import PeerId
@@ -146,8 +146,8 @@ NOISE_TRANSPORT = [
 
 def test_noise_xx_writes_the_published_messages() -> None:
     key = {n: X25519PrivateKey.from_private_bytes(bytes.fromhex(v)) for n, v in NOISE.items()}
-    initiator = noise.XX(key["init_static"], key["init_ephemeral"])
-    responder = noise.XX(key["resp_static"], key["resp_ephemeral"])
+    initiator = noise_xx.XX(key["init_static"], key["init_ephemeral"])
+    responder = noise_xx.XX(key["resp_static"], key["resp_ephemeral"])
     steps = [
         (initiator.write_1, responder.read_1),
         (responder.write_2, initiator.read_2),

@@ -179,6 +179,16 @@ class Host:
         stream.protocol = machine.selected or ""
         return stream
 
+    async def open_known(self, connection: Connection, protocol: str) -> Stream:
+        """A stream for a protocol that the peer is known to serve, without waiting for its word.
+
+        If it does not after all, the first read raises NegotiationError.
+        """
+        stream = await connection.open_raw_stream()
+        stream.protocol = protocol
+        await stream.negotiate_lazily(multistream.Dialer([protocol]))
+        return stream
+
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run in the background until done or the host closes."""
         task = asyncio.get_running_loop().create_task(work)

@@ -95,7 +95,7 @@ class IdentifyService:
     async def _identify(self, connection: Connection) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT):
-                stream = await self._host.open_stream(connection, [identify.PROTOCOL])
+                stream = await self._host.open_known(connection, identify.PROTOCOL)
                 stream.close_write()
                 try:
                     self._take(connection, await stream.read_frame(identify.MAX_MESSAGE))

@@ -31,7 +31,7 @@ async def ping(host: Host, connection: Connection, timeout: float = 5.0) -> floa
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
-            stream = await host.open_stream(connection, [PROTOCOL])
+            stream = await host.open_known(connection, PROTOCOL)
             try:
                 payload = os.urandom(_SIZE)
                 start = loop.time()

@@ -240,8 +240,8 @@ class QuicPeer(Connection):
         if isinstance(event, events.StreamDataReceived):
             self._on_data(event)
         elif isinstance(event, events.StreamReset):
+            self._reset_ours(event.stream_id)  # also of one that ended before its first byte
             if stream := self._streams.get(event.stream_id):
-                self._reset_ours(event.stream_id)
                 stream.feed_reset(StreamResetError("reset by the remote"))
         elif isinstance(event, events.StopSendingReceived):
             self._on_stop_sending(event.stream_id)

@@ -61,14 +61,19 @@ class Stream:
         self._error: Exception | None = None
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
+        self._negotiation: Machine | None = None
 
     # For the user.
 
     async def read(self, limit: int = 65536) -> bytes:
         """At most `limit` bytes, as soon as there are any; b"" at the end.
 
-        Raises StreamResetError or ConnectionClosedError.
+        Raises StreamResetError or ConnectionClosedError; after `negotiate_lazily` also
+        NegotiationError.
         """
+        if self._negotiation is not None:
+            machine, self._negotiation = self._negotiation, None
+            self.unread(await run_machine(machine, self, "multistream"))
         while not self._buffer:
             if self._error is not None:
                 raise self._error
@@ -151,6 +156,11 @@ class Stream:
     def unread(self, data: bytes) -> None:
         """Put bytes back at the front: a negotiation read further than it needed."""
         self._buffer[:0] = data
+
+    async def negotiate_lazily(self, machine: "Machine") -> None:
+        """Send the proposal now and check the answer with the first read: saves a round trip."""
+        await self.write(machine.data_to_send())
+        self._negotiation = machine
 
     # For the connection.
 

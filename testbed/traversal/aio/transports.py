@@ -23,7 +23,8 @@ from .net import own_address
 from .quic import QuicEndpoint
 from .upgrade import upgrade
 
-MAX_PENDING_INBOUND = 64
+MAX_PENDING_INBOUND = 256
+MAX_PENDING_PER_IP = 32
 
 
 class Transports:
@@ -34,7 +35,7 @@ class Transports:
         self._tcp: list[socket.socket] = []
         self._quic: list[QuicEndpoint] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pending = 0
+        self._pending: Counter[str] = Counter()  # handshakes under way, by remote IP
         self._client_towards: Counter[str] = Counter()
         self.on_connection: Callable[[Connection], None] = _refuse
 
@@ -124,18 +125,18 @@ class Transports:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, _ = await loop.sock_accept(listener)
+                sock, name = await loop.sock_accept(listener)
             except OSError:
                 await asyncio.sleep(0.05)  # out of descriptors: give some time to come back
                 continue
-            if self._pending >= MAX_PENDING_INBOUND:
+            total, mine = self._pending.total(), self._pending[name[0]]
+            if total >= MAX_PENDING_INBOUND or mine >= MAX_PENDING_PER_IP:
                 sock.close()
                 continue
-            sock.setblocking(False)
-            self._spawn(self._secure_inbound(sock))
+            self._pending[name[0]] += 1
+            self._spawn(self._secure_inbound(sock, name[0]))
 
-    async def _secure_inbound(self, sock: socket.socket) -> None:
-        self._pending += 1
+    async def _secure_inbound(self, sock: socket.socket, ip: str) -> None:
         try:
             local, remote = tcp.addresses(sock)
             client = self._client_towards[str(remote.ip)] > 0
@@ -148,7 +149,7 @@ class Transports:
             sock.close()
             return
         finally:
-            self._pending -= 1
+            self._pending -= Counter((ip,))
         self.on_connection(connection)
 
     def _on_quic(self, connection: Connection) -> None:

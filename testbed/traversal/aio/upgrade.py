@@ -83,8 +83,12 @@ async def _upgrade(
     direction: Direction,
     limits: yamux.Limits | None,
 ) -> MuxedConnection:
-    left = await run_machine(_negotiator(client, noise.PROTOCOL), pipe, "multistream")
     handshake = noise.Handshake(identity, initiator=client, expected=expected, muxers=_MUXERS)
+    negotiation = _negotiator(client, noise.PROTOCOL)
+    if client:
+        # Noise is all we speak, so its first message need not wait for the answer.
+        await pipe.write(negotiation.data_to_send() + handshake.data_to_send())
+    left = await run_machine(negotiation, pipe, "multistream")
     await run_machine(handshake, pipe, "noise", left)
     channel, peer = handshake.channel, handshake.remote_peer
     if channel is None or peer is None:

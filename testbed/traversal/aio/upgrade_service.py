@@ -132,8 +132,9 @@ class UpgradeService:
         side = dcutr.Initiator(self._own())
         if not side.own:
             raise ProtocolError("dcutr", "no address of our own to offer")
+        self._punching.setdefault(peer, 0)  # A may be through before our half round trip ends
         async with asyncio.timeout(_SIGNAL_TIMEOUT):
-            stream = await self._host.open_stream(relayed, [dcutr.PROTOCOL])
+            stream = await self._host.open_known(relayed, dcutr.PROTOCOL)
             try:
                 await stream.write_frame(side.start(loop.time()))
                 self._step(peer, "initiator", attempt, "connect_sent", addresses=side.own)
@@ -160,6 +161,8 @@ class UpgradeService:
         if connection.direction is Direction.INBOUND:
             raise ProtocolError("dcutr", "the side that dialed the relay does not lead")
         attempt = self._punching.get(peer, 0) + 1
+        if attempt > 2 * dcutr.ATTEMPTS:
+            raise ProtocolError("dcutr", f"attempt {attempt}: we dial no more for this peer")
         self._punching[peer] = attempt
         side = dcutr.Responder(self._own())
         async with asyncio.timeout(_SIGNAL_TIMEOUT):
@@ -189,7 +192,6 @@ class UpgradeService:
         self._step(peer, role, attempt, "punching", addresses=targets)
         client, timeout = role == "responder", self._options.punch_timeout
         expecting = self._host.transports.client_towards(targets if client else ())
-        self._punching.setdefault(peer, 0)
         work = [self._host.spawn(self._punch_one(a, peer, client, timeout)) for a in targets]
         try:
             with expecting:

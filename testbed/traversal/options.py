@@ -1,0 +1,42 @@
+"""What a node can be told to do."""
+
+from dataclasses import dataclass, field
+
+from .aio.autonat_server import AutonatOptions
+from .aio.host import HostLimits
+from .aio.upgrade_service import UpgradeOptions
+from .keys import PrivateKey
+from .relay import RelayLimits
+
+AGENT = "testbed-traversal/0.1"
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """What a node does.  Times are seconds.
+
+    `allow_private` treats private and loopback addresses like public ones: for tests on
+    one machine.  `relay` makes the node a relay, `autonat_server` lets others ask it.
+    `autonat_interval` 0 leaves probing to `probe_reachability`.  `v1_threshold` and
+    `v2_threshold` are servers that must agree; `activation_threshold` and
+    `punch_threshold` are observers that must, to advertise and to punch with an address.
+    Without `advertise_unproven` an observed address is advertised only once AutoNAT v2 has
+    proved it: others then do not dial it in vain before a punch, which costs them time and
+    makes a NAT that accepts such packets itself move the mapping.
+    """
+
+    identity: PrivateKey = field(default_factory=PrivateKey.generate)
+    agent: str = AGENT
+    limits: HostLimits = field(default_factory=HostLimits)
+    upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
+    relay: RelayLimits | None = None
+    autonat_server: bool = False
+    autonat: AutonatOptions = field(default_factory=AutonatOptions)
+    autonat_boot_delay: float = 15.0
+    autonat_interval: float = 90.0
+    v1_threshold: int = 4
+    v2_threshold: int = 3
+    activation_threshold: int = 4
+    punch_threshold: int = 1
+    allow_private: bool = False
+    advertise_unproven: bool = True
