@@ -26,7 +26,7 @@ from testbed.traversal.aio.autonat_server import AutonatOptions
 from testbed.traversal.autonat_v1 import Reachability
 
 DIAL_BACK = 5.0  # seconds until a server says that it could not reach us
-DIAL = 10.0  # seconds for the client's connection to a server
+DIAL = 6.0  # seconds for the client's connection to a server
 PATIENCE = 60.0  # seconds for an answer of a node's process
 CLIENT = "a"
 _BEAT = 0.1  # seconds between two looks at the clock

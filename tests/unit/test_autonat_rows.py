@@ -1,0 +1,47 @@
+"""What a row of `testbed autonat` says when measured and predicted agree, differ, or neither."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from testbed.capture.packet import Endpoint
+from testbed.commands.autonat import TOO_LATE, Row, table
+from testbed.errors import Exit
+from testbed.nat.behaviour import Behaviour, Protocol
+from testbed.oracle.autonat import AddressVerdict, NodeVerdict, predict
+from testbed.scenarios.reachability import Measured, Seen
+
+SEEN = Seen(Endpoint(IPv4Address("29.0.0.2"), 4001), False, AddressVerdict.UNREACHABLE)
+RIGHT = Measured(Protocol.UDP, 0.0, NodeVerdict.PRIVATE, (SEEN,))
+WRONG = replace(RIGHT, v1=NodeVerdict.PUBLIC)
+
+
+def row(measured: Measured | None, error: str = "") -> Row:
+    predicted = predict(Behaviour(), Protocol.UDP)
+    return Row("port-restricted", Protocol.UDP, predicted, measured, error)
+
+
+def test_agreement_is_agreement_however_busy_the_machine() -> None:
+    assert row(RIGHT).exit_code is Exit.AGREED
+    assert row(replace(RIGHT, late=9.0)).exit_code is Exit.AGREED
+
+
+def test_a_difference_on_a_punctual_machine_is_one() -> None:
+    assert row(WRONG).exit_code is Exit.DIFFERS
+
+
+def test_a_difference_on_a_busy_machine_is_inconclusive_and_says_so() -> None:
+    late = row(replace(WRONG, late=2 * TOO_LATE))
+    assert late.exit_code is Exit.INCONCLUSIVE
+    assert late.notes == ("a node was 1.0 s late: this machine is too busy",)
+
+
+def test_what_could_not_be_measured_is_inconclusive_with_its_reason() -> None:
+    nothing = row(None, "peer [a]: it ended before its time")
+    assert nothing.exit_code is Exit.INCONCLUSIVE
+    assert nothing.to_json()["measured"] is None
+    assert table([nothing]).caption == "1 peer [a]: it ended before its time"
+
+
+def test_the_table_shows_both_sides_of_a_difference() -> None:
+    shown = table([row(WRONG)])
+    assert list(shown.columns[3].cells) == ["public, predicted private"]
