@@ -63,6 +63,7 @@ async fn run(node: &mut Node, line: &str) -> Result<Value, String> {
     match command["cmd"].as_str().unwrap_or_default() {
         "connect" => node.connect(addr, peer).await,
         "identify" => node.describe(peer),
+        "direct" => node.direct(peer).await,
         "ping" => node.ping(peer).await,
         "echo" => {
             node.echo(peer, command["bytes"].as_u64().unwrap_or(0))

@@ -149,6 +149,22 @@ impl Node {
         }))
     }
 
+    /// Until there are connections to the peer, and none of them relayed.
+    pub async fn direct(&mut self, peer: PeerId) -> Result<Value, String> {
+        self.until(|seen| {
+            let mut all = seen
+                .connections
+                .values()
+                .filter(|(other, _)| *other == peer)
+                .peekable();
+            all.peek()?;
+            all.all(|(_, addr)| !addr.contains("/p2p-circuit"))
+                .then_some(())
+        })
+        .await;
+        self.describe(peer)
+    }
+
     /// The next round trip; rust-libp2p pings by itself, once a second.
     pub async fn ping(&mut self, peer: PeerId) -> Result<Value, String> {
         self.seen.rtts.remove(&peer);
