@@ -212,8 +212,11 @@ def test_a_crashed_prober_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture(scope="module")
 def certificates() -> dict[str, Certificate]:
-    found = certify_all(list(catalogue().values()))
-    return {certificate.profile: certificate for certificate in found}
+    """Measured once more, in less company, where a busy machine measured nothing."""
+    profiles = catalogue()
+    found = {each.profile: each for each in certify_all(list(profiles.values()))}
+    again = [profiles[name] for name, c in found.items() if c.verdict is Verdict.INCONCLUSIVE]
+    return found | {each.profile: each for each in certify_all(again, jobs=4)}
 
 
 @pytest.mark.xdist_group("catalogue")
