@@ -84,7 +84,7 @@ def test_no_tracked_file_holds_a_path_of_somebodys_machine():
 def test_what_installs_names_no_host():
     guilty = []
     for name in tracked():
-        if name.startswith(INSTALLING):
+        if name.startswith(INSTALLING) and not name.endswith(".svg"):  # its URLs are names
             text = (ROOT / name).read_text()
             guilty += [f"{name}: {found[0]}" for found in HOST_OPTION.finditer(text)]
     assert guilty == []
