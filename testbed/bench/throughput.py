@@ -1,89 +1,103 @@
-"""One direct stream from process to process over loopback: ours beside what is below it.
+"""One direct stream between two public hosts of the lab: ours beside what is below it.
 
-`python -m testbed.bench.throughput serve|send <way> [<address>]` is one end, to be
-profiled by hand.  The clock runs at the sender, from the first byte of a stream that
-is open to the receiver's count of the last.
+First over bare wires, where the processor is the limit, then over a link with a round
+trip, where windows are.  The lab's wires carry single packets, as a router would see
+them: without segmentation offload plain TCP is slower here than over loopback.  The clock runs at the sender, from the first byte of a stream
+that is open to the receiver's count of the last.
 """
 
 import asyncio
-import json
 import ssl
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from aioquic.asyncio.client import connect
-from aioquic.asyncio.server import serve
+from aioquic.asyncio.server import serve as serve_quic
 from aioquic.quic.configuration import QuicConfiguration
 
+from testbed.backends.base import Lab
+from testbed.backends.namespaces import Namespaces
+from testbed.bench.process import DEADLINE, forever, hear, serve, tell
 from testbed.bench.table import Results, say
 from testbed.errors import TestbedError
+from testbed.nat.load import catalogue
+from testbed.plan.planner import plan
+from testbed.topology.model import INTERNET, Host, Link, Network, Scope, Topology
+from testbed.topology.presets import ACCESS, BARE
 from testbed.traversal import Multiaddr, Node, NodeOptions, PrivateKey, tls_certificate
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream
 
 ROUNDS = 5
-DEADLINE = 120.0  # seconds, of one transfer
+DELAYED_ROUNDS = 3
 CHUNK = 65536
 MIB = 2**20
-LOOPBACK = "127.0.0.1"
+MOST_DELAYED = 32  # MiB over the link with delay
+PORT = 4001
 SINK = "/testbed/sink/1.0.0"
 ALPN = "sink"
-
-Ready = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Way:
-    """Two ends and how much goes over them: about a second on an idle machine."""
+    """Two ends and how much goes over them: about a second on an idle machine.
+
+    ``receive(own IP)`` tells one line, the address, and goes on; ``send(own IP, that
+    line, bytes)`` gives the seconds.
+    """
 
     name: str
     mib: int
-    receive: Callable[[Ready], Awaitable[None]]
-    send: Callable[[str, int], Awaitable[float]]
+    receive: Callable[[str], Coroutine[None, None, None]]
+    send: Callable[[str, str, int], Coroutine[None, None, float]]
 
 
 def measure(results: Results) -> None:
     """Medians of rounds in which the ways take turns, so that all meet the same load."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)  # the sandbox's
+    _over(results, BARE, "bare wires", ROUNDS)
+    trip = 2 * (ACCESS.up.delay_ms + ACCESS.down.delay_ms)
+    _over(results, ACCESS, f"{trip:.0f} ms", DELAYED_ROUNDS, MOST_DELAYED)
+
+
+def _over(results: Results, link: Link, where: str, rounds: int, most: int | None = None) -> None:
     rates: dict[str, list[float]] = {key: [] for key in WAYS}
-    for _ in range(ROUNDS):
-        for key in WAYS:
-            rates[key].append(_transfer(key))
+    hosts = (Host("a", INTERNET, link=link), Host("b", INTERNET, link=link))
+    two = Topology("two-hosts", (Network(INTERNET, Scope.PUBLIC),), (), hosts)
+    with Namespaces().start(plan(two, catalogue())) as lab:
+        for _ in range(rounds):
+            for key, way in WAYS.items():
+                rates[key].append(_transfer(lab, way, min(way.mib, most or way.mib)))
     for key, way in WAYS.items():
-        note = f"{min(rates[key]):.0f} to {max(rates[key]):.0f}, {ROUNDS} x {way.mib} MiB"
-        say(results, f"one stream, {way.name}", statistics.median(rates[key]), "MB/s", note)
+        note = f"{min(rates[key]):.1f} to {max(rates[key]):.1f}"
+        what = f"one stream, {where}, {way.name}"
+        say(results, what, statistics.median(rates[key]), "MB/s", note)
     for one, other in (("ours-tcp", "tcp"), ("ours-quic", "aioquic"), ("ours-quic", "tcp")):
         ratio = statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
-        what = f"  {WAYS[one].name} / {WAYS[other].name}"
+        what = f"  {where}: {WAYS[one].name} / {WAYS[other].name}"
         say(results, what, ratio, "x", "median of the rounds' ratios")
 
 
-def _transfer(key: str) -> float:
+def _transfer(lab: Lab, way: Way, mib: int) -> float:
     """MB (10^6 bytes) a second, between two fresh processes."""
-    command = [sys.executable, "-m", "testbed.bench.throughput"]
-    receiver = subprocess.Popen([*command, "serve", key], stdout=subprocess.PIPE, text=True)
-    assert receiver.stdout is not None
-    try:
-        address = receiver.stdout.readline().strip()  # it ends by its own deadline
-        if not address:
-            raise TestbedError(f"{key}: the receiver did not start")
-        done = subprocess.run(
-            [*command, "send", key, address],
-            capture_output=True, text=True, timeout=DEADLINE, check=False,
-        )  # fmt: skip
-    finally:
-        receiver.kill()
-        receiver.wait()
-        receiver.stdout.close()
-    if done.returncode:
-        raise TestbedError(f"{key}: {done.stderr.strip().splitlines()[-1:]}")
-    return WAYS[key].mib * MIB / 1e6 / float(json.loads(done.stdout))
+    end = time.monotonic() + DEADLINE
+    a, b = str(lab.plan.address("a")), str(lab.plan.address("b"))
+    with ExitStack() as stack:
+        receiver = lab.spawn("b", partial(serve, partial(way.receive, b)))
+        stack.callback(receiver.wait, DEADLINE)  # its port is free again
+        stack.callback(receiver.kill)
+        send = partial(_send, way, a, hear(receiver, end), mib * MIB)
+        sender = lab.spawn("a", partial(serve, send))
+        stack.callback(sender.kill)
+        return mib * MIB / 1e6 / float(hear(sender, end))
+
+
+async def _send(way: Way, local: str, address: str, size: int) -> None:
+    tell(repr(await way.send(local, address, size)))
 
 
 class _Sink(Protocol):
@@ -131,17 +145,18 @@ async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.write_eof()
 
 
-async def _tcp_receive(ready: Ready) -> None:
-    server = await asyncio.start_server(_count, LOOPBACK, 0)
-    ready(str(server.sockets[0].getsockname()[1]))
+async def _tcp_receive(local: str) -> None:
+    server = await asyncio.start_server(_count, local, PORT)
+    tell(local)
     await server.serve_forever()
 
 
-async def _tcp_send(address: str, size: int) -> float:
-    return await _timed(_AsyncioSink(*await asyncio.open_connection(LOOPBACK, int(address))), size)
+async def _tcp_send(local: str, address: str, size: int) -> float:
+    opening = asyncio.open_connection(address, PORT, local_addr=(local, 0))
+    return await _timed(_AsyncioSink(*await opening), size)
 
 
-async def _aioquic_receive(ready: Ready) -> None:
+async def _aioquic_receive(local: str) -> None:
     credentials = tls_certificate.make(PrivateKey.generate())
     configuration = QuicConfiguration(
         is_client=False,
@@ -154,15 +169,14 @@ async def _aioquic_receive(ready: Ready) -> None:
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         running.add(asyncio.create_task(_count(reader, writer)))
 
-    server = await serve(LOOPBACK, 0, configuration=configuration, stream_handler=accept)
-    assert server._transport is not None
-    ready(str(server._transport.get_extra_info("sockname")[1]))
-    await asyncio.get_running_loop().create_future()
+    await serve_quic(local, PORT, configuration=configuration, stream_handler=accept)
+    tell(local)
+    await forever()
 
 
-async def _aioquic_send(address: str, size: int) -> float:
+async def _aioquic_send(_local: str, address: str, size: int) -> float:
     configuration = QuicConfiguration(alpn_protocols=[ALPN], verify_mode=ssl.CERT_NONE)
-    async with connect(LOOPBACK, int(address), configuration=configuration) as client:
+    async with connect(address, PORT, configuration=configuration) as client:
         return await _timed(_AsyncioSink(*await client.create_stream()), size)
 
 
@@ -196,47 +210,29 @@ async def _node() -> AsyncIterator[Node]:
         yield node
 
 
-async def _our_receive(listen: str, ready: Ready) -> None:
+async def _our_receive(kind: str, local: str) -> None:
     async with _node() as node:
         node.set_handler(SINK, _our_count)
-        ready(str((await node.listen(listen)).with_peer(node.peer)))
-        await asyncio.get_running_loop().create_future()
+        bound = await node.listen(f"/ip4/{local}/{kind}")
+        tell(str(bound.with_peer(node.peer)))
+        await forever()
 
 
-async def _our_send(listen: str, address: str, size: int) -> float:
+async def _our_send(kind: str, local: str, address: str, size: int) -> float:
     async with _node() as node:
-        await node.listen(listen)  # a node dials from the port that it listens on
+        await node.listen(f"/ip4/{local}/{kind}")  # and it dials from that port
         connection = await node.dial(Multiaddr.parse(address))
         stream = await node.open_stream(connection.peer, [SINK])
         return await _timed(_OurSink(stream), size)
 
 
 def _ours(name: str, mib: int, kind: str) -> Way:
-    listen = f"/ip4/{LOOPBACK}/{kind}"
-    return Way(
-        name,
-        mib,
-        lambda ready: _our_receive(listen, ready),
-        lambda address, size: _our_send(listen, address, size),
-    )
+    return Way(name, mib, partial(_our_receive, kind), partial(_our_send, kind))
 
 
 WAYS = {
-    "ours-tcp": _ours("our TCP, Noise and Yamux", 64, "tcp/0"),
-    "tcp": Way("asyncio's TCP", 512, _tcp_receive, _tcp_send),
-    "ours-quic": _ours("our QUIC", 8, "udp/0/quic-v1"),
+    "ours-tcp": _ours("our TCP, Noise and Yamux", 64, f"tcp/{PORT}"),
+    "tcp": Way("asyncio's TCP", 128, _tcp_receive, _tcp_send),
+    "ours-quic": _ours("our QUIC", 8, f"udp/{PORT}/quic-v1"),
     "aioquic": Way("aioquic alone", 8, _aioquic_receive, _aioquic_send),
 }
-
-
-async def _end(words: list[str]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        way = WAYS[words[1]]
-        if words[0] == "serve":
-            await way.receive(lambda address: print(address, flush=True))
-        else:
-            print(json.dumps(await way.send(words[2], way.mib * MIB)))
-
-
-if __name__ == "__main__":
-    asyncio.run(_end(sys.argv[1:]))

@@ -23,20 +23,16 @@ negotiation before going on, asking A with identify whether it can be dialed bef
 punching, and computation.
 """
 
-import asyncio
-import gc
 import json
-import os
-import select
 import statistics
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from testbed.backends.base import Process
 from testbed.backends.namespaces import Namespaces
+from testbed.bench.process import forever, hear, serve, tell
 from testbed.bench.table import Results, say
 from testbed.errors import TestbedError
 from testbed.nat.load import catalogue
@@ -127,62 +123,38 @@ def _run(transport: Transport) -> Phases | None:
     with Namespaces().start(steps) as lab, ExitStack() as stack:
         public = stack.enter_context(infrastructure(lab, "server", transport, 1))
         end = time.monotonic() + DEADLINE
-        listen = partial(_listen, transport, public.relays[0])
-        b = lab.spawn("b", partial(_serve, listen, str(lab.plan.address("b"))))
+        listen = partial(_listen, str(lab.plan.address("b")), transport, public.relays[0])
+        b = lab.spawn("b", partial(serve, listen))
         stack.callback(b.kill)
-        dial = partial(_dial, transport, _line(b, end))
-        a = lab.spawn("a", partial(_serve, dial, str(lab.plan.address("a"))))
+        dial = partial(_dial, str(lab.plan.address("a")), transport, hear(b, end))
+        a = lab.spawn("a", partial(serve, dial))
         stack.callback(a.kill)
-        found = json.loads(_line(b, end))
+        found = json.loads(hear(b, end))
     return Phases(**found) if found else None
 
 
-def _serve(work: Callable[[str], Coroutine[None, None, None]], local: str) -> int:
-    gc.freeze()  # as in `testbed.peers.session.serve`
-    asyncio.run(work(local))
-    return 0
-
-
-async def _listen(transport: Transport, relay: str, local: str) -> None:
+async def _listen(local: str, transport: Transport, relay: str) -> None:
     """B: reserves, says its circuit address, and after the upgrade how long it took."""
-    async with asyncio.timeout(DEADLINE), Node(_options("b")) as node:
+    async with Node(_options("b")) as node:
         await node.listen(listen_address(local, PUNCH_PORT, transport))
         held = await node.reserve(relay)
-        _tell(str(held.addresses[0]))
+        tell(str(held.addresses[0]))
         told = []
         async for event in node.events():
             told.append(event)
             if isinstance(event, events.Upgraded | events.UpgradeFailed):
                 break
         found = phases(told)
-        _tell(json.dumps(asdict(found) if found else None))
+        tell(json.dumps(asdict(found) if found else None))
 
 
-async def _dial(transport: Transport, circuit: str, local: str) -> None:
+async def _dial(local: str, transport: Transport, circuit: str) -> None:
     """A: dials through the relay, and stays until it is killed."""
     async with Node(_options("a")) as node:
         await node.listen(listen_address(local, PUNCH_PORT, transport))
         await node.dial(circuit)
-        await asyncio.get_running_loop().create_future()
+        await forever()
 
 
 def _options(name: str) -> NodeOptions:
     return NodeOptions(identity=identity("bench", name), autonat_interval=0)
-
-
-def _tell(line: str) -> None:
-    os.write(1, line.encode() + b"\n")
-
-
-def _line(process: Process, end: float) -> str:
-    """The next line; TestbedError with its last words when it ends, or is silent."""
-    line = b""
-    while not line.endswith(b"\n"):
-        left = max(0.0, end - time.monotonic())
-        if not select.select([process.stdout], [], [], left)[0]:
-            raise TestbedError(f"a peer is silent for {DEADLINE:g} s")
-        more = os.read(process.stdout.fileno(), 1)
-        if not more:
-            raise TestbedError(f"a peer ended: {process.stderr.read()[-2000:].decode()}")
-        line += more
-    return line.decode().strip()
