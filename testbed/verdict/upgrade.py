@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from itertools import pairwise
 from typing import TypeVar
 
-from testbed.capture.packet import Packet
+from testbed.capture.packet import RST, Packet
 from testbed.peers.contract import Connected, Event, How, Path, Step, StepName, Upgraded
 from testbed.plan.model import Plan
 from testbed.verdict import handshake
@@ -22,6 +22,7 @@ SLACK_NS = 100_000_000
 # What the relay may still carry each way once both have left it: last frames of Yamux and
 # QUIC's acknowledgements.  An identify push (some 700 bytes) ends at the relay.
 LEFTOVER = 600  # bytes
+STAMPED_NS = 1_000_000  # a step's time is a float of seconds, told before the packet is sent
 CITED = 3
 
 E = TypeVar("E", bound=Event)
@@ -49,7 +50,7 @@ def check_upgrade(
     wire = _Wire(packets, relay, frozenset(plan.addresses[relay]))
     found = _relayed_first(wire, a, b)
     if upgraded.how is How.PUNCHED:
-        since = min(side.step(StepName.PUNCHING) or 0 for side in (a, b)) - SLACK_NS
+        since = min(side.step(StepName.PUNCHING) or 0 for side in (a, b)) - STAMPED_NS
         found += [
             *_signalled(wire, a, b),
             *_crossed(wire, a, b, since),
@@ -226,12 +227,16 @@ def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[str]:
 
 
 def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[str]:
-    """Each NAT had let its own peer's packet out before the other's came in."""
+    """Each NAT had let its own peer's packet out before the other's came in.
+
+    Refusals (RST, ICMP) come in answer to packets of one's own, and cross nothing.
+    """
     found = []
     for side, other in ((a, b), (b, a)):
         vantage = f"{side.router}:wan" if side.router else f"{side.node}:eth0"
         out = next((p for p in wire.sent(side, other, vantage) if p.time_ns >= since), None)
-        entered = next((p for p in wire.got(side, other) if p.time_ns >= since), None)
+        came = (p for p in wire.got(side, other) if p.time_ns >= since and not _refuses(p))
+        entered = next(came, None)
         if out is None:
             found.append(f"{side.node} sent nothing towards {other.node} that left {vantage}")
         elif entered is not None and entered.time_ns < out.time_ns:
@@ -289,6 +294,10 @@ def _left(wire: _Wire, a: _Side, b: _Side) -> list[str]:
                 "after both had left it"
             )
     return found
+
+
+def _refuses(packet: Packet) -> bool:
+    return packet.protocol == "icmp" or bool(packet.tcp_flags & RST)
 
 
 def _time(packet: Packet) -> int:

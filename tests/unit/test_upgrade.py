@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from testbed.capture.packet import ACK, PSH, SYN, Endpoint, Packet
+from testbed.capture.packet import ACK, PSH, RST, SYN, Endpoint, Packet
 from testbed.nat.load import catalogue
 from testbed.peers.contract import (
     Connected,
@@ -262,6 +262,16 @@ def test_a_packet_that_came_in_before_the_own_one_went_out_is_found(protocol: st
              for p in story.packets]  # fmt: skip
     story.packets = moved
     assert any("not crossed at nat-b:wan" in s for s in story.check())
+
+
+def test_a_refusal_of_the_reversal_is_no_early_packet() -> None:
+    """A router that answers strangers itself (naive-linux) refuses b's dial; then they punch."""
+    story = punched()
+    start = next(e.realtime for _, e in story.events
+                 if isinstance(e, Step) and e.name is StepName.PUNCHING) - EPOCH  # fmt: skip
+    for after in (-0.05, 0.05):
+        story.seen(start / MS + after, "b:eth0", False, NAT_A, B, b"", flags=RST)
+    assert story.check() == []
 
 
 @BOTH
