@@ -2,8 +2,9 @@
 
 First over bare wires, where the processor is the limit, then over a link with a round
 trip, where windows are.  The lab's wires carry single packets, as a router would see
-them: without segmentation offload plain TCP is slower here than over loopback.  The clock runs at the sender, from the first byte of a stream
-that is open to the receiver's count of the last.
+them: without segmentation offload plain TCP is slower here than over loopback.  The
+clock runs at the sender, from the first byte of a stream that is open to the
+receiver's count of the last.
 """
 
 import asyncio
