@@ -35,7 +35,10 @@ def binary() -> Path:
     """The program, built where these sources were not built before."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     cache = Path(home) / "testbed" / "interop"
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        pytest.skip(f"no place to build in ({error}): wire NOT checked")
     program = cache / f"rust-{_digest()}"
     with _locked(cache / "rust.lock"):
         if not program.exists():
@@ -68,6 +71,7 @@ def _build(target: Path, program: Path) -> None:
     half = program.with_suffix(".new")
     shutil.copy2(target / "debug" / "peer", half)
     half.rename(program)
+    shutil.rmtree(target)  # hundreds of megabytes
 
 
 def _cargo(*words: str) -> subprocess.CompletedProcess[str]:
