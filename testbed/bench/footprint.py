@@ -65,7 +65,10 @@ class Probe:
 
 
 def fetch_rival(folder: Path) -> Path | None:
-    """A Python that has py-libp2p's current release; None, said loudly, if it cannot be had."""
+    """A Python that has py-libp2p's current release; None, said loudly, if it cannot be had.
+
+    Where the package index does not answer, an earlier run's serves.
+    """
     python = folder / "bin/python"
     try:
         if not python.exists():
@@ -73,7 +76,11 @@ def fetch_rival(folder: Path) -> Path | None:
         _quietly([str(python), "-m", "pip", "install", "-q", "--upgrade", RIVAL])
     except (OSError, subprocess.SubprocessError) as error:
         words = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        print(f"  NOT COMPARED with py-libp2p, it could not be installed: {words[-1:]}")
+        print(f"  py-libp2p could not be installed or updated: {words[-1:]}")
+    try:
+        _quietly([str(python), "-c", f"import {RIVAL}"])
+    except (OSError, subprocess.SubprocessError):
+        print("  NOT COMPARED with py-libp2p: there is none")
         return None
     return python
 
