@@ -136,7 +136,8 @@ class _Session:
             elif isinstance(command, Dial):
                 self.emit(await self._stack.dial(command))
             elif isinstance(command, Echo):
-                self.emit(Echoed(at=now(), bytes=await self._stack.echo(command.bytes)))
+                returned = await self._stack.echo(command.bytes)
+                self.emit(Echoed(at=now(), bytes=returned))
         except PeerFailure as failure:
             reason = failure.reason[:1000]
             self.emit(Failed(at=now(), failure=failure.failure, reason=reason))
