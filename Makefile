@@ -52,4 +52,5 @@ $(READY): requirements.lock pyproject.toml
 	@echo "installing the locked packages"
 	@.venv/bin/python -m pip install -q --require-hashes -r requirements.lock
 	@.venv/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@.ci/interop
 	@pwd -P >$(READY)

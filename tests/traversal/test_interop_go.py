@@ -31,7 +31,9 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["nice", "go", "build", "-p", "1", "-o", str(target), "."]
     environment = os.environ | {"GOPROXY": "off"}
     built = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True)
-    assert built.returncode == 0, f"{built.stderr}\nremedy: cd {SOURCE} && go mod download"
+    if "module lookup disabled" in built.stderr:
+        pytest.skip(f"go modules are missing: wire NOT checked; cd {SOURCE} && go mod download")
+    assert built.returncode == 0, built.stderr
     return target
 
 
