@@ -17,6 +17,7 @@ from testbed.traversal import PrivateKey, multistream, noise, tls_certificate, v
 from testbed.traversal.aio import connection as connections
 from testbed.traversal.aio import host, upgrade
 from testbed.traversal.aio.connection import Connection
+from testbed.traversal.aio.quic import RETRY_FROM
 from testbed.traversal.aio.quic_connection import configuration
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.errors import DialError, HandshakeError, TraversalError
@@ -411,6 +412,26 @@ def test_garbage_datagrams_are_dropped_and_answered_with_less_than_they_brought(
             assert received <= 3 * sent
 
     run(work, 60)
+
+
+def test_forged_initials_do_not_close_the_port_to_others() -> None:
+    """They would hold every place for a handshake, were an address not asked to answer first."""
+
+    async def work() -> None:
+        rng = random.Random(6)
+        async with siege("quic", 32) as (evil, target):
+            [endpoint] = target.host.transports._quic
+            for n in range(200):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                    sock.bind((f"127.0.1.{n % 50 + 1}", 0))
+                    forged = initial(b"\x01", rng)[:-1] + b"?"
+                    sock.sendto(forged, address(target).socket_address)
+                await asyncio.sleep(0.002)
+            assert len(endpoint._pending) <= RETRY_FROM
+            assert await evil.dial(address(target))
+            assert await evil.ping(target.peer) < 5
+
+    run(work, 40)
 
 
 @pytest.mark.parametrize("kind", ["of another key", "without the extension", "none"])

@@ -13,11 +13,14 @@ from typing import Any, cast
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.packet import (
+    QuicHeader,
     QuicPacketType,
     QuicProtocolVersion,
+    encode_quic_retry,
     encode_quic_version_negotiation,
     pull_quic_header,
 )
+from aioquic.quic.retry import QuicRetryTokenHandler
 
 from .. import tls_certificate
 from ..errors import (
@@ -37,6 +40,7 @@ from .quic_connection import CONNECTION_ID_LENGTH, Engine, QuicPeer, configurati
 
 HANDSHAKE_TIMEOUT = 10.0
 MAX_PENDING = 64
+RETRY_FROM = 16  # pending handshakes; then a new one must show that its address is its own
 _MIN_INITIAL = 1200
 _PUNCH_BYTES = 64
 
@@ -50,6 +54,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         self._client = configuration(credentials, client=True)
         self._connections: dict[bytes, QuicPeer] = {}
         self._pending: set[QuicPeer] = set()
+        self._retry = QuicRetryTokenHandler()
         self._transport: asyncio.DatagramTransport | None = None
         self.accepting = True
         self.on_connection: Callable[[QuicPeer], None] = _refuse
@@ -156,18 +161,48 @@ class QuicEndpoint(asyncio.DatagramProtocol):
                 addr,
             )
         elif header.packet_type is QuicPacketType.INITIAL and len(self._pending) < MAX_PENDING:
-            self._accept(header.destination_cid, data, addr)
+            self._admit(header, data, addr)
 
     # Private.
 
-    def _accept(self, destination_cid: bytes, data: bytes, addr: Any) -> None:
+    def _admit(self, header: QuicHeader, data: bytes, addr: Any) -> None:
+        """Under load only an address that answers a Retry (RFC 9000 section 8.1.2)."""
+        now = asyncio.get_running_loop().time()
+        try:
+            original = self._retry.validate_token(
+                address=addr, destination_cid=header.destination_cid, token=header.token, now=now
+            )
+        except ValueError:  # none, or not of ours
+            if len(self._pending) < RETRY_FROM:
+                self._accept(header, header.destination_cid, None, data, addr)
+                return
+            source = os.urandom(CONNECTION_ID_LENGTH)
+            token = self._retry.create_token(
+                address=addr, original_destination_connection_id=header.destination_cid,
+                retry_source_connection_id=source, now=now,
+            )  # fmt: skip
+            version = int(QuicProtocolVersion.VERSION_1)
+            self._send(
+                encode_quic_retry(
+                    version, source, header.source_cid, header.destination_cid, token
+                ),
+                addr,
+            )
+        else:
+            self._accept(header, original, header.destination_cid, data, addr)
+
+    def _accept(
+        self, header: QuicHeader, original: bytes, retried: bytes | None, data: bytes, addr: Any
+    ) -> None:
         engine = Engine(
-            configuration=self._server, original_destination_connection_id=destination_cid
+            configuration=self._server,
+            original_destination_connection_id=original,
+            retry_source_connection_id=retried,
         )
         remote = Multiaddr.from_socket(addr[0], addr[1], "quic-v1")
         local = self._facing(remote)
         connection = QuicPeer(engine, self._send, local, remote, Direction.INBOUND)
-        self._register(connection, destination_cid, engine.host_cid)
+        self._register(connection, header.destination_cid, engine.host_cid)
         self._pending.add(connection)
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(HANDSHAKE_TIMEOUT, self._give_up, connection)
