@@ -72,7 +72,7 @@ def decode(data: bytes, peer: PeerId) -> PeerInfo:
     """Parse what `peer` (as the secure channel proved it) sent.  Raises ProtocolError.
 
     A key or a signed record of someone else is an error; a signed record replaces the
-    bare address list.
+    bare address list.  One that does not open (rust-libp2p seals another type) is passed over.
     """
     message = _Identify.decode(data)
     try:
@@ -81,8 +81,8 @@ def decode(data: bytes, peer: PeerId) -> PeerInfo:
             if PeerId.from_public_key(key) != peer:
                 raise ProtocolError("identify", "public key of another peer")
         addresses = decode_all(message.listen_addrs)
-        if message.signed_peer_record is not None:
-            record = PeerRecord.open(message.signed_peer_record)
+        record = _open_record(message.signed_peer_record)
+        if record is not None:
             if record.peer != peer:
                 raise ProtocolError("identify", "signed record of another peer")
             addresses = record.addresses or addresses
@@ -96,3 +96,12 @@ def decode(data: bytes, peer: PeerId) -> PeerInfo:
         (message.agent_version or "")[:256],
         (message.protocol_version or "")[:256],
     )
+
+
+def _open_record(sealed: bytes | None) -> PeerRecord | None:
+    if sealed is None:
+        return None
+    try:
+        return PeerRecord.open(sealed)
+    except (ProtocolError, AddressError):
+        return None

@@ -205,6 +205,21 @@ def test_identify_is_read_back_and_refuses_another_peers_key() -> None:
         identify.decode(data, PeerId.from_public_key(OTHER.public))
 
 
+def test_a_signed_record_that_does_not_open_costs_only_itself() -> None:
+    info = identify.PeerInfo(PEER, (Multiaddr.parse("/ip4/1.2.3.4/tcp/1"),), frozenset({"/a"}))
+    payload = envelope.PeerRecord(PEER, 1, ()).seal(KEY)
+    legacy = envelope.seal(KEY, "libp2p-routing-state", b"/libp2p/routing-state-record", payload)
+    forged = envelope.PeerRecord(PEER, 1, ()).seal(OTHER)
+    for odd in (legacy, forged, payload[:-1] + b"x", b"", b"\xff", bytes(9000)):
+        assert identify.decode(identify.encode(info, KEY.public, odd), PEER) == info
+
+
+def test_a_sound_record_of_another_peer_is_an_error() -> None:
+    record = envelope.PeerRecord(PeerId.from_public_key(OTHER.public), 1, ()).seal(OTHER)
+    with pytest.raises(ProtocolError, match="another peer"):
+        identify.decode(identify.encode(identify.PeerInfo(PEER), KEY.public, record), PEER)
+
+
 def test_a_push_without_some_fields_keeps_the_older_ones() -> None:
     older = identify.PeerInfo(PEER, (Multiaddr.parse("/ip4/1.2.3.4/tcp/1"),), frozenset({"/a"}))
     push = identify.PeerInfo(PEER, protocols=frozenset({"/b"}))
