@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from testbed.traversal import PrivateKey, multistream, noise, tls_certificate, varint
 from testbed.traversal.aio import connection as connections
-from testbed.traversal.aio import host, upgrade
+from testbed.traversal.aio import host, quic, upgrade
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.quic import RETRY_FROM
 from testbed.traversal.aio.quic_connection import configuration
@@ -348,8 +348,7 @@ def test_different_pushes_one_after_the_other_are_held_to_bounded_memory() -> No
                 stream = await evil.open_stream(target.peer, [PUSH_PROTOCOL])
                 await stream.write_frame(identify_encode(info, evil.host.identity.public))
                 await stream.close()
-            while "/59/" not in str(target.identify.peers[evil.peer].protocols):
-                await asyncio.sleep(0.02)
+            assert (await wait_event(target, HandlerFailed)).reason == "too many pushes"
             assert len(target.identify.peers[evil.peer].protocols) <= 256
 
     run(work, 60)
@@ -432,6 +431,22 @@ def test_forged_initials_do_not_close_the_port_to_others() -> None:
             assert await evil.ping(target.peer) < 5
 
     run(work, 40)
+
+
+def test_initials_from_one_ip_leave_room_for_others() -> None:
+    async def work() -> None:
+        rng = random.Random(6)
+        async with siege("quic", 32) as (_, target):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.bind(("127.0.0.66", 0))
+                for _ in range(2 * quic.MAX_PENDING):
+                    forged = initial(b"\x01", rng)[:-1] + b"?"
+                    sock.sendto(forged, address(target).socket_address)
+                    await asyncio.sleep(0.001)
+            [endpoint] = target.host.transports._quic
+            assert len(endpoint._pending) == quic.MAX_PENDING_PER_IP
+
+    run(work, 60)
 
 
 @pytest.mark.parametrize("kind", ["of another key", "without the extension", "none"])

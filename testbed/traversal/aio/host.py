@@ -27,7 +27,8 @@ from .stream import Stream, run_machine
 from .transports import Transports
 
 NEGOTIATION_TIMEOUT = 10.0
-_EVENT_BACKLOG = 4096
+_EVENT_BACKLOG = 4096  # for a subscriber that lags
+_EVENT_HISTORY = 512
 
 Handler = Callable[[Stream, Connection], Awaitable[None]]
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Host:
         self._connections: dict[PeerId, list[Connection]] = {}
         self._waiters: list[tuple[PeerId, bool, asyncio.Future[Connection]]] = []
         self._subscribers: set[asyncio.Queue[Event | None]] = set()
-        self._history: deque[Event] = deque(maxlen=_EVENT_BACKLOG)
+        self._history: deque[Event] = deque(maxlen=_EVENT_HISTORY)
         self._tasks: set[asyncio.Task[object]] = set()
         self.closing = False
 

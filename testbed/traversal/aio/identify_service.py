@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 from .. import identify
+from ..autonat_v1 import RateLimiter, RateLimits
 from ..envelope import PeerRecord
-from ..errors import TraversalError
+from ..errors import LimitError, TraversalError
 from ..events import AddressObserved, Identified, MappingInferred
 from ..multiaddr import Multiaddr
 from ..observed import Mapping, Observation, ObservedAddresses
@@ -18,6 +19,8 @@ from .stream import Stream
 
 _TIMEOUT = 10.0
 _MAX_PEERS = 1024
+# Pushes that say something new: each may leave 172 KiB in the event history.
+_PUSHES = RateLimits(overall=1024, per_peer=32)
 PROTOCOL_VERSION = "ipfs/0.1.0"
 
 
@@ -35,6 +38,7 @@ class IdentifyService:
         self.changed_hooks: list[Callable[[], None]] = []
         self._host, self._agent = host, agent
         self._observed, self._addresses = observed, addresses
+        self._pushes = RateLimiter(_PUSHES)
         self._mappings: dict[str, Mapping] = {}
         self._done: dict[Connection, asyncio.Event] = {}
         host.set_handler(identify.PROTOCOL, self._answer)
@@ -90,7 +94,13 @@ class IdentifyService:
 
     async def _receive_push(self, stream: Stream, connection: Connection) -> None:
         async with asyncio.timeout(_TIMEOUT):
-            self._take(connection, await stream.read_frame(identify.MAX_MESSAGE))
+            data = await stream.read_frame(identify.MAX_MESSAGE)
+        info = self._parse(connection, data)
+        if info == self.peers.get(connection.peer):
+            return
+        if not self._pushes.admit(connection.peer, asyncio.get_running_loop().time()):
+            raise LimitError("too many pushes")
+        self._take(connection, info)
 
     async def _identify(self, connection: Connection) -> None:
         try:
@@ -98,7 +108,8 @@ class IdentifyService:
                 stream = await self._host.open_known(connection, identify.PROTOCOL)
                 stream.close_write()
                 try:
-                    self._take(connection, await stream.read_frame(identify.MAX_MESSAGE))
+                    data = await stream.read_frame(identify.MAX_MESSAGE)
+                    self._take(connection, self._parse(connection, data))
                 finally:
                     await stream.close()
         except (TraversalError, TimeoutError):
@@ -116,14 +127,18 @@ class IdentifyService:
         finally:
             await stream.close()
 
-    def _take(self, connection: Connection, data: bytes) -> None:
-        info = identify.decode(data, connection.peer).merged(self.peers.get(connection.peer))
-        if connection.peer not in self.peers and len(self.peers) >= _MAX_PEERS:
+    def _parse(self, connection: Connection, data: bytes) -> identify.PeerInfo:
+        return identify.decode(data, connection.peer).merged(self.peers.get(connection.peer))
+
+    def _take(self, connection: Connection, info: identify.PeerInfo) -> None:
+        older = self.peers.get(connection.peer)
+        if older is None and len(self.peers) >= _MAX_PEERS:
             del self.peers[next(iter(self.peers))]
         self.peers[connection.peer] = info
-        self._host.emit(
-            Identified(info.peer, info.agent, info.protocols, info.addresses, info.observed)
-        )
+        if info != older:
+            self._host.emit(
+                Identified(info.peer, info.agent, info.protocols, info.addresses, info.observed)
+            )
         if info.observed is not None and not connection.relayed:
             self._observe(connection, info.observed.without_peer())
         for hook in self.changed_hooks:

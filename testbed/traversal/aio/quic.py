@@ -40,6 +40,7 @@ from .quic_connection import CONNECTION_ID_LENGTH, Engine, QuicPeer, configurati
 
 HANDSHAKE_TIMEOUT = 10.0
 MAX_PENDING = 64
+MAX_PENDING_PER_IP = 16
 RETRY_FROM = 16  # pending handshakes; then a new one must show that its address is its own
 _MIN_INITIAL = 1200
 _PUNCH_BYTES = 64
@@ -160,7 +161,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
                 ),
                 addr,
             )
-        elif header.packet_type is QuicPacketType.INITIAL and len(self._pending) < MAX_PENDING:
+        elif header.packet_type is QuicPacketType.INITIAL:
             self._admit(header, data, addr)
 
     # Private.
@@ -194,12 +195,15 @@ class QuicEndpoint(asyncio.DatagramProtocol):
     def _accept(
         self, header: QuicHeader, original: bytes, retried: bytes | None, data: bytes, addr: Any
     ) -> None:
+        remote = Multiaddr.from_socket(addr[0], addr[1], "quic-v1")
+        mine = sum(c.remote.ip == remote.ip for c in self._pending)
+        if len(self._pending) >= MAX_PENDING or mine >= MAX_PENDING_PER_IP:
+            return  # an honest client repeats its Initial
         engine = Engine(
             configuration=self._server,
             original_destination_connection_id=original,
             retry_source_connection_id=retried,
         )
-        remote = Multiaddr.from_socket(addr[0], addr[1], "quic-v1")
         local = self._facing(remote)
         connection = QuicPeer(engine, self._send, local, remote, Direction.INBOUND)
         self._register(connection, header.destination_cid, engine.host_cid)
