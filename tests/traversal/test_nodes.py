@@ -1,9 +1,11 @@
 """Whole nodes on loopback: connections, streams, identify, relay, AutoNAT, hostile peers."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import tracemalloc
+from typing import cast
 
 import pytest
 
@@ -20,9 +22,11 @@ from testbed.traversal import (
 from testbed.traversal.__main__ import ECHO
 from testbed.traversal.aio.autonat_server import AutonatOptions, AutonatServer
 from testbed.traversal.aio.connection import Connection
+from testbed.traversal.aio.fresh_dial import fresh_dial
 from testbed.traversal.aio.host import HostLimits
+from testbed.traversal.aio.ping import PROTOCOL as PING
 from testbed.traversal.aio.quic_connection import WINDOW
-from testbed.traversal.aio.stream import Stream
+from testbed.traversal.aio.stream import Carrier, Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.autonat_v1 import RateLimits, Reachability, Status
 from testbed.traversal.autonat_v2 import DialStatus
@@ -35,14 +39,23 @@ from testbed.traversal.errors import (
     StreamResetError,
     TraversalError,
 )
-from testbed.traversal.events import HandlerFailed, RelayLeft, ReservationLost, Reserved, Upgraded
+from testbed.traversal.events import (
+    HandlerFailed,
+    Identified,
+    RelayLeft,
+    ReservationLost,
+    Reserved,
+    Upgraded,
+)
 from testbed.traversal.identify import PROTOCOL as IDENTIFY
+from testbed.traversal.identify import PUSH_PROTOCOL, PeerInfo, encode
 
 from .nodes import address, nodes, run, wait_event
 
 pytestmark = pytest.mark.timeout(60)
 BOTH = pytest.mark.parametrize("transport", ["tcp", "quic"])
 STAY_RELAYED = UpgradeOptions(enabled=False)
+STRANGER = PeerId.from_public_key(PrivateKey.generate().public)
 
 
 async def echoed(node: Node, peer: PeerId, data: bytes) -> bytes:
@@ -200,6 +213,36 @@ def test_identify_push_brings_new_addresses() -> None:
             await b.listen("/ip4/127.0.0.1/udp/0/quic-v1")
             while len(a.identify.peers[b.peer].addresses) < 2:
                 await asyncio.sleep(0.01)
+
+    run(work)
+
+
+async def pushed(a: Node, b: Node, info: PeerInfo) -> None:
+    """Push, and wait until it was dealt with."""
+    stream = await a.open_stream(b.peer, [PUSH_PROTOCOL])
+    await stream.write_frame(encode(info, a.host.identity.public))
+    await stream.close()
+    with contextlib.suppress(StreamResetError):
+        assert await stream.read() == b""
+
+
+def test_a_push_that_changes_nothing_is_no_event_and_too_many_changes_are_refused() -> None:
+    async def work() -> None:
+        async with nodes("tcp", {}, {}) as (a, b):
+            await a.dial(address(b))
+            await b.identify.wait(await b.host.wait_connection(a.peer, 5))
+            same = PeerInfo(a.peer, (), frozenset({"/same"}))
+            for _ in range(50):
+                await pushed(a, b, same)
+            for n in range(50):
+                await pushed(a, b, PeerInfo(a.peer, (), frozenset({f"/{n}"})))
+            refused = await wait_event(b, HandlerFailed)
+            assert (refused.protocol, refused.reason) == (PUSH_PROTOCOL, "too many pushes")
+            told = [e for e in b.host._history if isinstance(e, Identified) and e.peer == a.peer]
+            assert 2 < len(told) <= 34
+            said = frozenset[str]().union(*(e.protocols for e in told))
+            assert "/0" in said
+            assert "/49" not in said
 
     run(work)
 
@@ -387,6 +430,30 @@ def test_a_relayed_connection_is_upgraded_and_left(transport: str) -> None:
     run(work)
 
 
+def test_a_ping_stream_that_never_ends_does_not_keep_the_relayed_connection() -> None:
+    """rust-libp2p holds one for the life of every connection."""
+
+    async def work() -> None:
+        async with nodes("tcp", {"relay": RelayLimits()}, {}, {}) as (hub, a, b):
+
+            async def hold(connection: Connection) -> None:
+                stream = await a.host.open_known(connection, PING)
+                await stream.write(bytes(32))
+                assert await stream.read_exactly(32) == bytes(32)
+                held.append(stream)
+
+            held: list[Stream] = []
+            a.host.connected_hooks.append(lambda c: c.relayed and a.host.spawn(hold(c)))
+            start = asyncio.get_running_loop().time()
+            await a.dial((await b.reserve(address(hub))).addresses[0])
+            for node in (a, b):
+                assert not (await wait_event(node, RelayLeft)).forced
+            assert held
+            assert asyncio.get_running_loop().time() - start < UpgradeOptions().relay_grace / 2
+
+    run(work)
+
+
 @BOTH
 def test_without_reversal_the_punch_makes_the_direct_connection(transport: str) -> None:
     async def work() -> None:
@@ -559,6 +626,51 @@ def test_a_flood_of_streams_leaves_memory_bounded(transport: str) -> None:
                     await asyncio.sleep(0.05)
 
     run(work, 40)
+
+
+def test_a_dial_to_a_mute_listener_ends_at_its_timeout() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            goal = Multiaddr.from_socket(*mute.getsockname()[:2], "tcp")
+            async with nodes("tcp", {}) as (node,):
+                start = loop.time()
+                with pytest.raises(DialError):
+                    await node.dial(goal.with_peer(STRANGER), timeout=0.3)
+                with pytest.raises(DialError):
+                    async with fresh_dial(goal, STRANGER, 0.3):
+                        pass
+                assert 0.5 < loop.time() - start < 3
+
+    run(work, 30)
+
+
+class Ledger:
+    """A carrier that only counts what was credited."""
+
+    def __init__(self) -> None:
+        self.credited = 0
+
+    def stream_consumed(self, stream_id: int, count: int) -> None:
+        del stream_id
+        self.credited += count
+
+
+def test_bytes_put_back_are_credited_to_the_remote_once() -> None:
+    async def work() -> None:
+        ledger = Ledger()
+        stream = Stream(cast(Carrier, ledger), 1)
+        stream.feed(bytes(1000))
+        for size in (1000, 700, 300):
+            stream.unread((await stream.read(size))[10:])
+            stream.feed(bytes(10))
+        left = 0
+        while stream.buffered:
+            left += len(await stream.read(77))
+        assert left == 1000
+        assert ledger.credited == 1030
+
+    run(work)
 
 
 def test_a_peer_that_never_finishes_its_handshake_is_dropped(

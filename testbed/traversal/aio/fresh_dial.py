@@ -11,19 +11,20 @@ from ..errors import DialError, DialFailure
 from ..keys import PrivateKey
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
-from . import tcp
 from .connection import Connection
 from .quic import QuicEndpoint
-from .transports import secure
+from .transports import dial_tcp
 
 
 @contextlib.asynccontextmanager
 async def fresh_dial(address: Multiaddr, peer: PeerId, timeout: float) -> AsyncIterator[Connection]:
-    """A connection for the time of the block.  Raises DialError."""
+    """A connection for the time of the block, there within `timeout` seconds.
+
+    Raises DialError.
+    """
     identity = PrivateKey.generate()
     if address.transport == "tcp":
-        sock = await tcp.dial(address, None, timeout)
-        connection = await secure(sock, identity, address, peer, client=True)
+        connection = await dial_tcp(address, None, identity, peer, timeout)
         connection.start()
         try:
             yield connection

@@ -56,6 +56,7 @@ class Stream:
         self.protocol = ""
         self._carrier = carrier
         self._buffer = bytearray()
+        self._put_back = 0  # bytes at the buffer's front that the remote was credited for
         self._eof = False
         self._write_closed = False
         self._error: Exception | None = None
@@ -83,7 +84,9 @@ class Stream:
             await self._readable.wait()
         data = bytes(self._buffer[:limit])
         del self._buffer[:limit]
-        self._carrier.stream_consumed(self.stream_id, len(data))
+        credited = min(self._put_back, len(data))
+        self._put_back -= credited
+        self._carrier.stream_consumed(self.stream_id, len(data) - credited)
         return data
 
     async def read_exactly(self, count: int) -> bytes:
@@ -156,6 +159,7 @@ class Stream:
     def unread(self, data: bytes) -> None:
         """Put bytes back at the front: a negotiation read further than it needed."""
         self._buffer[:0] = data
+        self._put_back += len(data)
 
     async def negotiate_lazily(self, machine: "Machine") -> None:
         """Send the proposal now and check the answer with the first read: saves a round trip."""

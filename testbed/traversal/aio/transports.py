@@ -21,7 +21,7 @@ from . import tcp
 from .connection import Connection, Direction
 from .net import own_address
 from .quic import QuicEndpoint
-from .upgrade import upgrade
+from .upgrade import HANDSHAKE_TIMEOUT, upgrade
 
 MAX_PENDING_INBOUND = 256
 MAX_PENDING_PER_IP = 32
@@ -75,7 +75,7 @@ class Transports:
     ) -> Connection:
         """Dial from the listening port.  `client` is the security role (TCP only).
 
-        Raises DialError.
+        `timeout` (seconds) includes the handshakes.  Raises DialError.
         """
         if address.transport == "quic-v1":
             endpoint = self._endpoint_for(address)
@@ -85,8 +85,10 @@ class Transports:
             return await endpoint.dial(address, peer, timeout)
         if address.transport != "tcp":
             raise DialError(address, DialFailure.UNSUPPORTED, "transport is not spoken here")
-        sock = await tcp.dial(address, self._source_for(address), timeout)
-        return await secure(sock, self._identity, address, peer, client=client, limits=self._limits)
+        return await dial_tcp(
+            address, self._source_for(address), self._identity, peer, timeout,
+            client=client, limits=self._limits,
+        )  # fmt: skip
 
     async def punch(self, address: Multiaddr, interval: tuple[float, float]) -> None:
         """QUIC side B of a hole punch: random datagrams until cancelled."""
@@ -175,6 +177,24 @@ class Transports:
         task.add_done_callback(self._tasks.discard)
 
 
+async def dial_tcp(
+    address: Multiaddr,
+    source: tuple[str, int] | None,
+    identity: PrivateKey,
+    peer: PeerId | None,
+    timeout: float,
+    *,
+    client: bool = True,
+    limits: yamux.Limits | None = None,
+) -> Connection:
+    """Connect and secure, both within `timeout` seconds.  Raises DialError."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    sock = await tcp.dial(address, source, timeout)
+    left = deadline - loop.time()
+    return await secure(sock, identity, address, peer, client=client, limits=limits, timeout=left)
+
+
 async def secure(
     sock: socket.socket,
     identity: PrivateKey,
@@ -183,14 +203,15 @@ async def secure(
     *,
     client: bool,
     limits: yamux.Limits | None = None,
+    timeout: float = HANDSHAKE_TIMEOUT,
 ) -> Connection:
-    """Upgrade a dialed socket.  Raises DialError."""
+    """Upgrade a dialed socket within `timeout` seconds.  Raises DialError."""
     try:
         local, remote = tcp.addresses(sock)
         pipe = await tcp.TcpPipe.wrap(sock)
         return await upgrade(
             pipe, identity, client=client, expected=peer, local=local, remote=remote,
-            direction=Direction.OUTBOUND, limits=limits,
+            direction=Direction.OUTBOUND, limits=limits, timeout=timeout,
         )  # fmt: skip
     except PeerIdMismatchError as error:
         raise DialError(address, DialFailure.WRONG_PEER, str(error)) from error

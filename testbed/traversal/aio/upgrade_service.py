@@ -20,15 +20,19 @@ from ..events import (
     Upgraded,
     UpgradeFailed,
 )
+from ..identify import PUSH_PROTOCOL
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from .connection import Connection, Direction
 from .host import Host
 from .identify_service import IdentifyService
+from .ping import PROTOCOL as PING
 from .ping import ping
 from .stream import Stream
 
 _SIGNAL_TIMEOUT = 10.0
+# Streams of these may end with the relayed connection: rust-libp2p's ping never ends by itself.
+_EXPENDABLE = frozenset({PING, PUSH_PROTOCOL})
 _REDIAL = (0.1, 0.8)  # seconds between TCP dials of one round that were refused
 
 
@@ -37,7 +41,8 @@ class UpgradeOptions:
     """Seconds and counts.
 
     `reversal_timeout` 0 skips the direct dial before the punch (as rust-libp2p does).
-    `relay_grace` is how long streams may finish on the relayed connection.
+    `relay_grace` is how long streams may finish on the relayed connection; those
+    of ping and identify push are not waited for.
     """
 
     enabled: bool = True
@@ -241,9 +246,9 @@ class UpgradeService:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._options.relay_grace
         for relayed in self._host.connections_to(peer, relayed=True):
-            while relayed.streams and not relayed.closed and loop.time() < deadline:
+            while _in_use(relayed) and not relayed.closed and loop.time() < deadline:
                 await asyncio.sleep(0.05)
-            forced = bool(relayed.streams)
+            forced = _in_use(relayed)
             await relayed.close("a direct connection took over")
             self._host.emit(RelayLeft(peer, forced))
 
@@ -267,3 +272,7 @@ class UpgradeService:
         reason: str = "",
     ) -> None:
         self._host.emit(PunchStep(peer, role, attempt, step, rtt, addresses, reason))
+
+
+def _in_use(connection: Connection) -> bool:
+    return any(stream.protocol not in _EXPENDABLE for stream in connection.streams)
