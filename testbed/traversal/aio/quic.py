@@ -40,7 +40,7 @@ from .quic_connection import CONNECTION_ID_LENGTH, Engine, QuicPeer, configurati
 
 HANDSHAKE_TIMEOUT = 10.0
 MAX_PENDING = 64
-MAX_PENDING_PER_IP = 16
+MAX_PENDING_PER_IP = 32  # more than RETRY_FROM: forged Initials do not use up an IP's share
 RETRY_FROM = 16  # pending handshakes; then a new one must show that its address is its own
 _MIN_INITIAL = 1200
 _PUNCH_BYTES = 64
@@ -161,7 +161,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
                 ),
                 addr,
             )
-        elif header.packet_type is QuicPacketType.INITIAL:
+        elif header.packet_type is QuicPacketType.INITIAL and len(self._pending) < MAX_PENDING:
             self._admit(header, data, addr)
 
     # Private.
@@ -196,8 +196,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         self, header: QuicHeader, original: bytes, retried: bytes | None, data: bytes, addr: Any
     ) -> None:
         remote = Multiaddr.from_socket(addr[0], addr[1], "quic-v1")
-        mine = sum(c.remote.ip == remote.ip for c in self._pending)
-        if len(self._pending) >= MAX_PENDING or mine >= MAX_PENDING_PER_IP:
+        if sum(c.remote.ip == remote.ip for c in self._pending) >= MAX_PENDING_PER_IP:
             return  # an honest client repeats its Initial
         engine = Engine(
             configuration=self._server,
