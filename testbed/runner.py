@@ -26,7 +26,7 @@ from testbed.plan.planner import plan
 from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
-from testbed.verdict.sanity import denied, never_sent, undelayed
+from testbed.verdict.sanity import denied, late_punches, never_sent, undelayed
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
 
@@ -197,8 +197,9 @@ def _recorded(lab: Lab, task: Attempt, folder: Path) -> tuple[Account, Recording
 def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result:
     packets = read(run.recording.path)
     lateness = {"a link's frame": run.frames_late_ms}
-    lateness |= _late_starts(cell, packets, run.account.start_ns)
     account, peers = run.account, (DIALER, LISTENER)
+    lateness |= _late_starts(cell, packets, account.start_ns)
+    lateness |= late_punches(packets, run.plan, account.events, *peers)
     reading = read_path(packets, run.plan, *peers, account.window)
     faults = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
     faults += never_sent(packets, run.plan, _SENDERS[cell.mode], SERVER, account.start_ns)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from testbed.capture.packet import ACK, RST, SYN, Packet
+from testbed.peers.contract import Event, Step, StepName
 from testbed.plan.model import Plan
 from testbed.topology.model import Topology
 
@@ -126,3 +127,38 @@ def _says_something(packet: Packet) -> bool:
     if packet.protocol == "udp":
         return True
     return packet.protocol == "tcp" and packet.tcp_flags & (SYN | RST | ACK) == ACK
+
+
+def late_punches(
+    packets: Sequence[Packet],
+    plan: Plan,
+    events: Sequence[tuple[str, Event]],
+    one: str,
+    other: str,
+) -> dict[str, float]:
+    """By how many ms each peer's last punch left after the peer had decided on it.
+
+    A process that waits for a processor in between does not follow the protocol's
+    times, and is not to blame.  A peer that never punched is left out.
+    """
+    late = {}
+    for node, target in ((one, other), (other, one)):
+        decided = [
+            event.realtime
+            for name, event in events
+            if name == node and isinstance(event, Step) and event.name is StepName.PUNCHING
+        ]
+        nodes = {target, *(router.name for router in plan.topology.path_out(target))}
+        sent = (
+            p.time_ns
+            for p in packets
+            if decided
+            and p.outgoing
+            and p.node == node
+            and p.time_ns >= decided[-1]
+            and plan.owners.get(p.destination.address) in nodes
+        )
+        first = next(sent, None)
+        if first is not None:
+            late[f"{node}'s punch"] = (first - decided[-1]) / 1e6
+    return late

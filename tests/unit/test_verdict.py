@@ -8,11 +8,12 @@ import pytest
 from testbed.capture.packet import Endpoint, Packet
 from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome, Prediction
+from testbed.peers.contract import Step, StepName
 from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Claim, Judgement, WireReading
-from testbed.verdict.sanity import denied, never_sent, undelayed
+from testbed.verdict.sanity import denied, late_punches, never_sent, undelayed
 from testbed.verdict.wire import Window, read_path
 
 PLAN = plan(two_homes(), catalogue())
@@ -220,3 +221,13 @@ def test_a_delay_that_is_not_applied_is_seen_in_the_first_round_trip() -> None:
         late = wire.packets[0].time_ns + int(milliseconds * 1e6)
         wire.packets[1] = replace(wire.packets[1], time_ns=late)
         assert len(undelayed(wire.packets, PLAN, ("a", "b"), "server")) == found
+
+
+def test_a_punch_that_left_long_after_it_was_decided_on_is_the_machines_fault() -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    punching = Step(at=0, name=StepName.PUNCHING, attempt=1, realtime=1)
+    wire.packets[0] = replace(wire.packets[0], time_ns=23_000_001)
+    events = [("a", punching)]
+    assert late_punches(wire.packets, PLAN, events, "a", "b") == {"a's punch": 23.0}
+    assert late_punches(wire.packets, PLAN, [], "a", "b") == {}
