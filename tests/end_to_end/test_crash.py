@@ -140,6 +140,7 @@ def test_a_lab_that_is_up_is_entered_inspected_and_left() -> None:
     finally:
         up.terminate()
         up.wait(10)
+        up.stdout.close()
 
 
 def ordinary_user() -> dict[str, object]:
