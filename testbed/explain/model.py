@@ -152,6 +152,7 @@ class Cause(StrEnum):
     FILTER_ADMITS = "filter_admits"  # the filter lets in whom nobody invited
     LEARNED_ADDRESS = "learned_address"  # a packet's source was answered, not the signalled one
     REVERSED = "reversed"  # the reachable side was dialed instead
+    REACHABLE = "reachable"  # no NAT stands before the side that was dialed
     HAIRPINNED = "hairpinned"
     SAME_NETWORK = "same_network"
     PORT_MAPPED = "port_mapped"  # by UPnP, NAT-PMP, PCP or a static forward
