@@ -1,0 +1,251 @@
+"""The ladder of a run: which packets it shows, and between which nodes.
+
+Time goes down.  The dialer's side is on the left, the listener's on the right, and
+what is public between them.  A packet that says what an earlier one said is folded
+into its rung, usual traffic is left out, and however long the run was, the ladder
+stays short enough to be read.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from testbed.capture.packet import ACK, FIN, RST, SYN, Packet
+from testbed.explain.model import (
+    Evidence,
+    Fate,
+    Hop,
+    Journey,
+    Label,
+    Ladder,
+    Rung,
+    Segment,
+)
+from testbed.plan.planner import CORE
+from testbed.topology.model import Topology
+
+LIMIT = 60  # rungs, where fewer packets than that are decisive
+
+# How much a rung is worth where there is not room for all, best first.
+_TROUBLE, _SETUP, _EXCHANGE, _USUAL = range(4)
+_GONE = (Fate.DROPPED, Fate.REJECTED, Fate.LOST, Fate.TAKEN)
+_SAYS_LITTLE = re.compile(r"\b(refresh|keep-?alive)", re.IGNORECASE)
+_SIZE = re.compile(r"\b\d+ bytes")
+# What a packet told that a reader looks for, in the words of the ladder.
+_TOLD = {
+    "XOR-MAPPED-ADDRESS": "you are {}",
+    "MAPPED-ADDRESS": "you are {}",
+    "XOR-RELAYED-ADDRESS": "relay at {}",
+}
+
+
+def ladder(
+    evidence: Evidence,
+    journeys: Sequence[Journey],
+    labels: Mapping[int, Label],
+    decisive: Collection[int],
+) -> Ladder:
+    """The ladder of ``journeys``, which are in order of time.
+
+    ``labels`` are by the number of a journey's first packet.  Journeys with a packet
+    whose number is in ``decisive`` are shown each on a rung of its own, whatever they are.
+    """
+    involved = _involved(evidence)
+    wanted = frozenset(decisive)
+    folding = _Folding()
+    omitted = 0
+    zero = evidence.start_ns
+    for journey in journeys:
+        if zero is None:
+            zero = journey.first.time_ns
+        step = _step(journey, labels, wanted, zero)
+        if step.rung.decisive or (step.worth is not None and _ends(journey) <= involved):
+            folding.add(step)
+        else:
+            omitted += 1
+    steps, left_out = _shortened(folding.steps)
+    rungs = tuple(step.rung for step in steps)
+    seen = {node for rung in rungs for part in rung.segments for node in (part.start, part.to)}
+    order = columns(evidence.plan.topology, evidence.dialer, evidence.listener)
+    return Ladder(tuple(node for node in order if node in seen), rungs, omitted + left_out)
+
+
+def columns(topology: Topology, dialer: str, listener: str) -> tuple[str, ...]:
+    """All nodes, from the dialer's side by way of the public ones to the listener's."""
+    near = [dialer, *(router.name for router in topology.path_out(dialer))]
+    far = [listener, *(router.name for router in topology.path_out(listener))]
+    far = [node for node in far if node not in near]
+    middle: list[str] = []
+    for host in topology.hosts:
+        if host.name in (dialer, listener):
+            continue
+        path = [router.name for router in topology.path_out(host.name)]
+        side = next((side for side in (near, far) if path and path[0] in side), None)
+        if side is None:
+            middle += [host.name, *(node for node in path if node not in middle)]
+        else:  # a neighbour of the peer, behind the same router
+            side.insert(side.index(path[0]), host.name)
+    others = [r.name for r in topology.routers if r.name not in (*near, *middle, *far)]
+    return (*near, CORE, *middle, *others, *reversed(far))
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One journey on its way to a rung.  ``worth`` None: nobody wants to see it."""
+
+    rung: Rung
+    worth: int | None
+    key: tuple[object, ...]  # equal for packets that say the same and fare the same
+
+
+@dataclass
+class _Folding:
+    """Rungs so far.  A repeat joins its like, as long as nothing new has happened since."""
+
+    steps: list[_Step] = field(default_factory=list)
+    _open: dict[tuple[object, ...], int] = field(default_factory=dict)  # key -> position
+
+    def add(self, step: _Step) -> None:
+        position = self._open.get(step.key)
+        if position is not None and not step.rung.decisive:
+            like = self.steps[position]
+            count = like.rung.count + 1
+            self.steps[position] = replace(like, rung=replace(like.rung, count=count))
+            return
+        if step.worth != _USUAL:
+            self._open.clear()
+        if not step.rung.decisive:
+            self._open[step.key] = len(self.steps)
+        self.steps.append(step)
+
+
+def _shortened(steps: Sequence[_Step]) -> tuple[list[_Step], int]:
+    """At most `LIMIT`, and every decisive one; with how many packets that left out.
+
+    First goes what is worth least, and of that what came before in the same words.
+    """
+    told: Counter[tuple[object, ...]] = Counter()
+    ranked = []
+    for position, step in enumerate(steps):
+        repeats = told[step.key]
+        told[step.key] += 1
+        worth = _USUAL if step.worth is None else step.worth
+        ranked.append((not step.rung.decisive, worth, repeats, position))
+    certain = sum(step.rung.decisive for step in steps)
+    kept = {position for *_, position in sorted(ranked)[: max(LIMIT, certain)]}
+    left_out = sum(step.rung.count for i, step in enumerate(steps) if i not in kept)
+    return [step for i, step in enumerate(steps) if i in kept], left_out
+
+
+def _step(
+    journey: Journey, labels: Mapping[int, Label], decisive: frozenset[int], zero: int
+) -> _Step:
+    first = journey.first
+    label = labels.get(first.number) or Label(first.protocol, first.protocol.upper())
+    segments = _segments(journey, labels)
+    rung = Rung(
+        time_ms=(first.time_ns - zero) / 1e6,
+        label=_words(label),
+        segments=segments,
+        decisive=not decisive.isdisjoint(journey.packets),
+    )
+    way = tuple((s.start, s.to, s.source, s.destination, s.end, s.note) for s in segments)
+    key = (first.protocol, label.protocol, _SIZE.sub("", label.text), way)
+    return _Step(rung, _worth(journey, label), key)
+
+
+def _worth(journey: Journey, label: Label) -> int | None:
+    first = journey.first
+    if first.protocol == "other":
+        return None
+    if journey.end.fate in _GONE:
+        return _USUAL if _bare_ack(first) else _TROUBLE
+    if _bare_ack(first) or _SAYS_LITTLE.search(label.text):
+        return None
+    if first.protocol == "icmp" or first.tcp_flags & (SYN | RST):
+        return _SETUP
+    if label.protocol in ("tcp", "udp"):
+        return _USUAL  # payload that no reader knew
+    return _EXCHANGE
+
+
+def _bare_ack(packet: Packet) -> bool:
+    flags = packet.tcp_flags & (ACK | SYN | FIN | RST)
+    return packet.protocol == "tcp" and flags == ACK and not packet.payload
+
+
+def _words(label: Label) -> str:
+    told = (_TOLD[name].format(value) for name, value in label.fields if name in _TOLD)
+    return ", ".join(dict.fromkeys([label.text, *told]))
+
+
+def _involved(evidence: Evidence) -> frozenset[str]:
+    """The peers, the NATs before them, and the server; others are bystanders."""
+    topology = evidence.plan.topology
+    peers = (evidence.dialer, evidence.listener)
+    routers = [router.name for name in peers for router in topology.path_out(name)]
+    return frozenset([*peers, *routers, evidence.server, CORE])
+
+
+def _ends(journey: Journey) -> set[str]:
+    return {journey.sender, journey.end.node}
+
+
+def _segments(journey: Journey, labels: Mapping[int, Label]) -> tuple[Segment, ...]:
+    """Its arrows.  The core only forwards, so it is no stop, but where a way ends there.
+
+    Of a packet that was seen at one node only the arrow stays at that node.
+    """
+    hops = journey.hops
+    last = len(hops) - 1
+    stops = [i for i, hop in enumerate(hops) if hop.node != CORE or i == last]
+    if len(stops) == 1:
+        stops *= 2
+    parts = []
+    for start, to in pairwise(stops):
+        sights = _between(hops, start, to)
+        packet = sights[0] if sights else journey.last
+        part = Segment(
+            start=hops[start].node,
+            to=hops[to].node,
+            source=packet.source,
+            destination=packet.destination,
+            end=hops[to].fate,
+            packets=tuple(dict.fromkeys(sight.number for sight in sights)),
+            note=_note(hops[to], labels),
+        )
+        parts.append(part)
+    return tuple(parts)
+
+
+def _between(hops: Sequence[Hop], start: int, to: int) -> list[Packet]:
+    """What was seen of a packet from leaving one stop until it came in at the next."""
+    if start == to:
+        sights = [hops[to].inward, hops[to].outward]
+    else:
+        sights = [hops[start].outward]
+        for hop in hops[start + 1 : to]:
+            sights += [hop.inward, hop.outward]
+        sights.append(hops[to].inward)
+    return [sight for sight in sights if sight is not None]
+
+
+def _note(hop: Hop, labels: Mapping[int, Label]) -> str:
+    """What became of it, where that is worth a word."""
+    match hop.fate:
+        case Fate.DROPPED:
+            return "dropped" + (f": {' or '.join(hop.rules)}" if hop.rules else "")
+        case Fate.REJECTED if hop.answer is not None:
+            label = labels.get(hop.answer.number)
+            word = label.text if label else "RST" if hop.answer.protocol == "tcp" else "ICMP error"
+            return f"answered: {word}"
+        case Fate.REJECTED:
+            return "rejected"
+        case Fate.LOST:
+            return "lost on the way"
+        case Fate.TAKEN:
+            return "taken by the router itself"
+        case _:
+            return ""
