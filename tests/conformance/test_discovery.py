@@ -1,0 +1,86 @@
+"""RFC 5780 by our client, by coturn, and the prober's measurement say the same of each NAT."""
+
+import pytest
+from shared import once
+
+from testbed.nat.certify import Certificate, certify_all
+from testbed.nat.load import catalogue
+from testbed.nat.profile import Profile
+from testbed.scenarios import discovery
+from testbed.scenarios.discovery import Discovered
+from testbed.scenarios.sweep import Outcome, sweep
+from testbed.topology.model import Topology
+from testbed.topology.presets import home_and_public
+from testbed.traversal.nat_discovery import Behaviour
+
+JOBS = 16  # who waits for silence needs no processor
+CATALOGUE = catalogue()
+# RFC 5780 sends to itself from one host.  Where the NAT leaves the internal source in place, the
+# packet comes home from the host's own address, and Linux drops it as a martian: our prober,
+# which has two hosts, sees what RFC 5780 section 3.4 cannot.
+SEEN_BY_ONE_HOST = ("external_source",)
+Found = tuple[dict[str, Outcome[Discovered]], dict[str, Certificate]]
+
+
+def _bench(profile: str) -> Topology:
+    return home_and_public(profile)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    def everywhere() -> Found:
+        profiles = list(CATALOGUE.values())
+        asked = sweep(profiles, _bench, discovery.measure, JOBS)
+        return (
+            {profile.name: outcome for profile, outcome in asked},
+            {one.profile: one for one in certify_all(profiles)},
+        )
+
+    return once(tmp_path_factory, "discovery", everywhere)
+
+
+def _probed(certificate: Certificate, axis: str) -> str | None:
+    """None where the claim says that this axis is not to be seen from outside."""
+    return next((row.measured for row in certificate.rows if row.axis == axis), None)
+
+
+def _blocked(profile: Profile) -> bool:
+    """Nothing over UDP gets out, or not to a STUN server's ports."""
+    udp = profile.behaviour.udp
+    return udp.blocked or bool(udp.allowed_ports)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_our_discovery_says_what_the_prober_measured(name: str, found: Found) -> None:
+    outcomes, certificates = found
+    outcome = outcomes[name]
+    assert outcome.result is not None, outcome.error
+    for told in (outcome.result.ours, outcome.result.with_coturn):
+        if _blocked(CATALOGUE[name]):
+            assert told.mapping is None
+            assert "no answer" in told.why
+        else:
+            _agrees(told, certificates[name])
+
+
+def _agrees(told: Behaviour, certificate: Certificate) -> None:
+    if told.translated:
+        assert told.mapping == _probed(certificate, "udp.mapping")
+    else:
+        assert _probed(certificate, "udp.mapping") == "none"
+    assert told.filtering == _probed(certificate, "udp.filtering"), told.why
+    hairpin = _probed(certificate, "udp.hairpin")
+    if told.translated and hairpin is not None:
+        assert told.hairpin == (hairpin in SEEN_BY_ONE_HOST)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_coturns_client_says_the_same(name: str, found: Found) -> None:
+    outcome = found[0][name]
+    assert outcome.result is not None, outcome.error
+    second, ours = outcome.result.coturns, outcome.result.with_coturn
+    if ours.translated is False:
+        assert second.mapping in ("no_nat", "endpoint_independent")
+    else:
+        assert second.mapping == ours.mapping
+    assert second.filtering == ours.filtering
