@@ -281,6 +281,23 @@ def matrix(
 
 
 @app.command()
+def explain(
+    cell: Annotated[str, typer.Argument(help="A cell's folder, or its name in the matrix.")],
+    packets: Annotated[
+        bool, typer.Option("--packets", help="Every packet, at each node of its way.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The matrix: its folder or its results.json.")
+    ] = Path("out/matrix"),
+    as_json: AsJson = False,
+) -> None:
+    """Why a cell ended as it did: the cause, the story, a ladder of its packets."""
+    from testbed.commands.explain import explain_cell
+
+    raise typer.Exit(explain_cell(cell, out, packets=packets, as_json=as_json))
+
+
+@app.command()
 def autonat(
     profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
     every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,

@@ -1,0 +1,129 @@
+"""`testbed explain`: why one cell ended as it did."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from testbed.errors import Exit, UsageError
+from testbed.explain.explainer import explain
+from testbed.explain.labels import labels
+from testbed.explain.load import load_evidence
+from testbed.explain.model import Cause, Evidence
+from testbed.explain.stitch import stitch
+from testbed.plan.model import Plan
+from testbed.report.glyphs import Glyphs, glyphs_for
+from testbed.report.story import hops, pointers, render
+
+CELL = "cell.json"  # what makes a folder a cell's
+RESULTS = "results.json"
+
+
+def explain_cell(name: str, out: Path, *, packets: bool, as_json: bool) -> int:
+    """Explain the cell that ``name`` stands for; the exit code.
+
+    UsageError where there is no such cell, or its folder is damaged.
+    """
+    folder = find(name, out)
+    evidence = load_evidence(folder)
+    explanation = explain(evidence)
+    if as_json:
+        print(json.dumps(explanation.to_json(), indent=2))
+    else:
+        console = Console()
+        glyphs = glyphs_for(sys.stdout.encoding)
+        story = render(explanation, console.width, glyphs, _addresses(evidence.plan))
+        console.print(story, crop=False)
+        if packets:
+            for line in _packets(evidence, glyphs):
+                console.print(line, crop=False, soft_wrap=True)
+        console.print()
+        for words in pointers(explanation, folder / "capture.pcapng"):  # whole, to be copied
+            console.print(words, soft_wrap=True, markup=False, highlight=False)
+    return int(Exit.INCONCLUSIVE if explanation.cause is Cause.UNKNOWN else Exit.AGREED)
+
+
+def _packets(evidence: Evidence, glyphs: Glyphs) -> Iterator[Text]:
+    if not evidence.packets:
+        return
+    journeys = stitch(evidence.packets, evidence.plan, evidence.drops)
+    said = labels(journeys, evidence.events or (), evidence.clock_ns)
+    zero = evidence.start_ns
+    if zero is None:
+        zero = evidence.packets[0].time_ns
+    yield Text()
+    yield from hops(journeys, said, zero, glyphs)
+
+
+def _addresses(plan: Plan) -> Mapping[str, str]:
+    """What stands below the nodes of a ladder: the first address, for NATs the outer one."""
+    return {node: str(own[0]) for node, own in plan.addresses.items() if own}
+
+
+def find(name: str, out: Path) -> Path:
+    """The folder that ``name`` stands for.
+
+    It is one itself, or names a cell of the matrix in ``out`` (its folder, or its
+    results.json): a pair, then the newest repeat and try count, or a pair and a
+    repeat.  UsageError, with the names that are nearest, where there is none.
+    """
+    if (Path(name) / CELL).is_file():
+        return Path(name)
+    known = _folders(out)
+    wanted = name.strip("/")
+    found = [folder for cell, folder in known.items() if wanted in (cell, cell.rpartition("/")[0])]
+    if found:
+        return min(found, key=_age)
+    if not known:
+        raise UsageError(
+            f"{name}: not the folder of a cell, and there is no matrix in {out}",
+            remedy="run `testbed matrix` first, or name a folder that has a cell.json",
+        )
+    raise UsageError(f"there is no cell {name!r} in {out}", remedy=_nearest(wanted, known))
+
+
+def _nearest(name: str, known: Mapping[str, Path]) -> str:
+    pairs = list(dict.fromkeys(cell.rpartition("/")[0] for cell in known))
+    near = [pair for pair in pairs if name in pair][:4]
+    near += [pair for pair in get_close_matches(name, pairs, n=4, cutoff=0.4) if pair not in near]
+    return f"one of: {', '.join(near or pairs[:4])}"
+
+
+def _folders(out: Path) -> dict[str, Path]:
+    """Name of each cell of a matrix to its folder, of the try that counted.
+
+    Those of an earlier or an interrupted run below the same folder have no row.
+    """
+    results = out if out.suffix == ".json" else out / RESULTS
+    cells = results.parent / "cells"
+    known = {}
+    for row in _rows(results):
+        # A results file may have moved with its folder, or the user elsewhere.
+        moved = cells / row["name"]
+        folder = Path(row["folder"])
+        known[row["name"]] = folder if (folder / CELL).is_file() else moved
+    known = {name: folder for name, folder in known.items() if (folder / CELL).is_file()}
+    for folder in sorted((file.parent for file in cells.rglob(CELL)), key=_age):
+        own = folder.parent if folder.name.startswith("try-") else folder
+        known.setdefault(str(own.relative_to(cells)), folder)
+    return known
+
+
+def _age(folder: Path) -> int:
+    """Least for what was run last."""
+    return -(folder / CELL).stat().st_mtime_ns
+
+
+def _rows(results: Path) -> list[dict[str, Any]]:
+    if not results.exists():
+        return []
+    try:
+        document = json.loads(results.read_text())
+        return [{"name": str(c["name"]), "folder": str(c["folder"])} for c in document["cells"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{results}: not the results of a matrix ({error})") from error

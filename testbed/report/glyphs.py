@@ -1,0 +1,38 @@
+"""The characters that drawings on a terminal are made of, and what stands for them in ASCII."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """One character each, so that a drawing has the same shape in both."""
+
+    lifeline: str
+    across: str  # an arrow that passes a node's line
+    line: str
+    right: str
+    left: str
+    stopped: str
+    here: str
+    decisive: str
+    times: str
+    to: str
+
+    def words(self, text: str) -> str:
+        """``text`` with nothing in it that the stream cannot print."""
+        if self is not ASCII:
+            return text
+        return text.translate(_PLAIN).encode("ascii", "replace").decode()
+
+
+UNICODE = Glyphs("│", "┼", "─", "▶", "◀", "✗", "●", "◆", "×", "→")
+ASCII = Glyphs("|", "+", "-", ">", "<", "X", "o", "*", "x", ">")
+
+_PLAIN = str.maketrans(
+    {"→": "->", "←": "<-", "↔": "<->", "…": "...", "–": "-", "—": "-", "×": "x", "≠": "!="}
+)
+
+
+def glyphs_for(encoding: str | None) -> Glyphs:
+    """Those that a stream of this encoding can print."""
+    return UNICODE if (encoding or "").lower().replace("-", "") == "utf8" else ASCII

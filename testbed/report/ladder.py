@@ -1,0 +1,209 @@
+"""A ladder drawn with characters: two lines a packet, what it is and the way it went.
+
+    +104.7  │  punch  #28  10.0.0.2:4001 → 29.0.0.18:4001           │
+            │──────────────▶│─ from 29.0.0.2:35968 ──┼─────────────▶✗
+
+An arrow says only what a NAT changed; the line above it has the addresses as the
+sender wrote them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.text import Text
+
+from testbed.capture.packet import Endpoint
+from testbed.explain.model import Fate, Ladder, Rung, Segment
+from testbed.report.glyphs import Glyphs
+
+_MARGIN = 11  # columns, for the mark of a decisive rung and the time
+_NARROWEST, _WIDEST = 12, 36  # columns from one line to the next
+_STOPPED = (Fate.DROPPED, Fate.REJECTED, Fate.LOST)
+_FAINT, _BAD, _GOOD, _DECISIVE = "dim", "bold red", "green", "bold yellow"
+
+
+def draw(
+    ladder: Ladder, width: int, glyphs: Glyphs, addresses: Mapping[str, str]
+) -> Iterator[Text]:
+    """The lines of ``ladder`` for ``width`` columns; more where it has too many nodes for them.
+
+    ``addresses`` has what is written below a node's name.
+    """
+    if not ladder.columns:
+        return
+    sheet = _Sheet(_places(ladder.columns, width, addresses), width, glyphs)
+    yield from _head(ladder.columns, sheet, addresses)
+    for rung in ladder.rungs:
+        yield from _rung(rung, sheet)
+
+
+def legend(ladder: Ladder, glyphs: Glyphs) -> Text:
+    """What the signs mean, of those that are there, and what is not shown."""
+    words = []
+    if any(rung.decisive for rung in ladder.rungs):
+        words.append(f"{glyphs.decisive} decisive")
+    if any(part.end in _STOPPED for rung in ladder.rungs for part in rung.segments):
+        words.append(f"{glyphs.stopped} came no further")
+    if any(rung.count > 1 for rung in ladder.rungs):
+        words.append(f"{glyphs.times}N so many alike")
+    words.append("ms since both were to start")
+    if ladder.omitted:
+        words.append(f"{ladder.omitted} usual packets left out")
+    return Text("; ".join(words), style=_FAINT)
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """Where the lines of the nodes are."""
+
+    places: Mapping[str, int]
+    width: int
+    glyphs: Glyphs
+
+    def line(self) -> "_Line":
+        line = _Line()
+        for place in self.places.values():
+            line.put(place, self.glyphs.lifeline, _FAINT)
+        return line
+
+
+@dataclass
+class _Line:
+    """Characters at columns, later ones over earlier ones."""
+
+    cells: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def put(self, column: int, text: str, style: str = "") -> None:
+        for offset, character in enumerate(text):
+            self.cells[max(0, column) + offset] = character, style
+
+    def text(self) -> Text:
+        text = Text(no_wrap=True, overflow="ignore", end="\n")
+        for column in range(max(self.cells, default=-1) + 1):
+            text.append(*self.cells.get(column, (" ", "")))
+        text.rstrip()
+        return text
+
+
+def _places(columns: Sequence[str], width: int, addresses: Mapping[str, str]) -> dict[str, int]:
+    def half(node: str) -> int:
+        return (max(len(node), len(addresses.get(node, ""))) + 1) // 2
+
+    first = _MARGIN + half(columns[0])
+    if len(columns) == 1:
+        return {columns[0]: first}
+    room = width - half(columns[-1]) - first
+    gap = min(max(room // (len(columns) - 1), _NARROWEST), _WIDEST)
+    return {node: first + index * gap for index, node in enumerate(columns)}
+
+
+def _head(columns: Sequence[str], sheet: _Sheet, addresses: Mapping[str, str]) -> Iterator[Text]:
+    names, below = _Line(), _Line()
+    names.put(_MARGIN - 3, "ms", _FAINT)
+    for node in columns:
+        name, address = sheet.glyphs.words(node), addresses.get(node, "")
+        names.put(sheet.places[node] - len(name) // 2, name, "bold")
+        below.put(sheet.places[node] - len(address) // 2, address, _FAINT)
+    yield names.text()
+    yield below.text()
+
+
+def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
+    """Its words, its arrows, and below them what would not fit beside them."""
+    if not rung.segments:
+        return
+    first, last = rung.segments[0], rung.segments[-1]
+    words, arrows = sheet.line(), sheet.line()
+    if rung.decisive:
+        words.put(0, sheet.glyphs.decisive, _DECISIVE)
+    words.put(2, f"{rung.time_ms:+8.1f}")
+    rightwards = sheet.places[first.to] >= sheet.places[first.start]
+    _describe(rung, sheet, words, rightwards)
+    before: Segment | None = None
+    for part in rung.segments:
+        _arrow(part, before, sheet, arrows)
+        before = part
+    yield words.text()
+    note = _note(last, sheet.glyphs)
+    beside = _beside(last, len(note), sheet)
+    if note and beside is not None:
+        arrows.put(beside, note, _BAD)
+    yield arrows.text()
+    if note and beside is None:
+        under = sheet.line()
+        under.put(min(sheet.places[last.to], sheet.width - len(note)), note, _BAD)
+        yield under.text()
+
+
+def _describe(rung: Rung, sheet: _Sheet, line: _Line, rightwards: bool) -> None:
+    """The words above the arrows, from the sender's side on."""
+    first, glyphs = rung.segments[0], sheet.glyphs
+    count = f" {glyphs.times}{rung.count}" if rung.count > 1 else ""
+    number = f"#{first.packets[0]}" if first.packets else ""
+    style = _DECISIVE if rung.decisive else "bold"
+    pieces = [
+        (glyphs.words(rung.label) + count, style),
+        (number, "cyan"),
+        (f"{first.source} {glyphs.to} {first.destination}", _FAINT),
+    ]
+    length = sum(len(text) + 2 for text, _ in pieces if text)
+    start = sheet.places[first.start]
+    column = start + 2 if rightwards else max(_MARGIN, start - length)
+    column = max(_MARGIN, min(column, sheet.width - length))
+    line.put(column - 1, " ")
+    for text, style in pieces:
+        if text:
+            line.put(column, text + "  ", style)
+            column += len(text) + 2
+
+
+def _arrow(part: Segment, before: Segment | None, sheet: _Sheet, line: _Line) -> None:
+    glyphs = sheet.glyphs
+    start, end = sheet.places[part.start], sheet.places[part.to]
+    stopped = part.end in _STOPPED
+    style = _BAD if stopped else _GOOD
+    if start == end:
+        line.put(start, glyphs.stopped if stopped else glyphs.here, style)
+        return
+    low, high = sorted((start, end))
+    line.put(low + 1, glyphs.line * (high - low - 1), style)
+    for place in sheet.places.values():
+        if low < place < high:
+            line.put(place, glyphs.across, style)
+    head = high - 1 if end > start else low + 1
+    line.put(head, glyphs.right if end > start else glyphs.left, style)
+    if stopped:
+        line.put(end, glyphs.stopped, style)
+    change = _change(part, before, high - low - 5)
+    if change:
+        words = f" {change} "
+        line.put(low + 2 if end > start else high - 1 - len(words), words)
+
+
+def _change(part: Segment, before: Segment | None, room: int) -> str:
+    """What a NAT made of the addresses, as long as there is room for."""
+    if before is None:
+        return ""
+    changed: list[tuple[str, Endpoint]] = []
+    if part.source != before.source:
+        changed.append(("from", part.source))
+    if part.destination != before.destination:
+        changed.append(("to", part.destination))
+    whole = " ".join(f"{word} {end}" for word, end in changed)
+    ports = " ".join(f"{word} :{end.port}" for word, end in changed)
+    return whole if len(whole) + 2 <= room else ports
+
+
+def _note(part: Segment, glyphs: Glyphs) -> str:
+    if not part.note:
+        return ""
+    seen = f"#{part.packets[-1]} " if part.packets else ""
+    return f"{seen}{glyphs.words(part.note)}"
+
+
+def _beside(part: Segment, length: int, sheet: _Sheet) -> int | None:
+    """Where a note goes on the far side of an arrow's head; None where it would not fit."""
+    end = sheet.places[part.to]
+    if sheet.places[part.start] <= end:
+        return end + 2 if end + 2 + length <= sheet.width else None
+    return end - 1 - length if end - 1 - length >= _MARGIN else None
