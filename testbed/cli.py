@@ -312,5 +312,34 @@ def autonat(
     raise typer.Exit(run_autonat(profiles or [], jobs, as_json))
 
 
+@app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(help="results.json, its folder, or a golden file.")],
+    new: Annotated[Path, typer.Argument(help="The same; what is held against OLD.")],
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
+    ] = None,
+    times: Annotated[
+        float | None, typer.Option(metavar="FACTOR", help="Slower by this counts as differing.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What changed between two matrices; exit 0 nothing, 1 something, 3 inconclusive."""
+    from testbed.commands.compare import compared
+
+    raise typer.Exit(compared(old, new, select or (), times, as_json))
+
+
+@app.command()
+def golden(
+    results: Annotated[Path, typer.Argument(help="results.json of a matrix, or its folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The golden file to write.")],
+) -> None:
+    """Keep what a matrix gave as a golden file, one line a pair, to compare with later."""
+    from testbed.commands.compare import keep
+
+    raise typer.Exit(keep(results, out))
+
+
 if __name__ == "__main__":
     main()

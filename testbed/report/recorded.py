@@ -1,0 +1,217 @@
+"""What was recorded of a matrix: read back from ``results.json``, or from a golden file."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
+
+from testbed.errors import UsageError
+from testbed.oracle.predict import Outcome
+from testbed.verdict.model import Judgement
+
+RESULTS = "results.json"
+CONTROLS = ("plain_dial", "silent", "relay_only")  # how `testbed.cell.Cell.pair` marks them
+_REMEDY = "name what `testbed matrix` or `testbed golden` has written, or its folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One repetition of a pair."""
+
+    judgement: Judgement
+    measured: Outcome | None
+    predicted: Outcome | None
+    cause: str | None = None  # None: not explained
+    node: str | None = None  # that the cause is at
+    explained: bool = True  # False: explanations were not recorded at all
+    connect_ms: float | None = None
+    reason: str = ""
+    folder: str | None = None
+
+    @property
+    def why(self) -> str:
+        """The cause with its place: ``filter_closed at nat-b``."""
+        if self.cause is None:
+            return "not explained"
+        return f"{self.cause} at {self.node}" if self.node else self.cause
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A pair of NATs and a stack, with all its repetitions."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def conclusive(self) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.judgement is not Judgement.INCONCLUSIVE)
+
+    @property
+    def stack(self) -> str:
+        return self.name.split("/")[-2]
+
+    @property
+    def control(self) -> bool:
+        """Is it one of those where getting through is the bad news?"""
+        return not set(self.name.split(".")).isdisjoint(CONTROLS)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """How long it took to connect, in ms, where it did."""
+        return tuple(run.connect_ms for run in self.conclusive if run.connect_ms is not None)
+
+    def judgements(self) -> Counter[str]:
+        return Counter(run.judgement.value for run in self.conclusive)
+
+    def measured(self) -> Counter[str]:
+        return Counter(run.measured.value for run in self.conclusive if run.measured)
+
+    def predicted(self) -> Counter[str]:
+        return Counter(run.predicted.value for run in self.conclusive if run.predicted)
+
+    def causes(self) -> Counter[str] | None:
+        """None where explanations were not recorded, which is not "none was found"."""
+        if not all(run.explained for run in self.conclusive):
+            return None
+        return Counter(run.why for run in self.conclusive)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One side of a comparison.  ``facts`` are the versions that it ran with, if recorded."""
+
+    path: Path
+    pairs: Mapping[str, Pair]
+    facts: Mapping[str, str]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Explanation(_Strict):
+    cause: Annotated[str, Field(min_length=1)]
+    node: str | None
+
+
+Name = Annotated[str, Field(pattern=r"^[^/]+/.+")]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Row(_Strict):
+    """What a comparison needs of a row of ``results.json``; the rest may be anything."""
+
+    name: Name
+    pair: Name
+    judgement: Judgement
+    measured: Outcome | None
+    predicted: Outcome | None
+    reason: str
+    folder: str
+    connect_ms: Milliseconds | None
+    explanation: _Explanation | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.judgement is not Judgement.INCONCLUSIVE and not (self.measured and self.predicted):
+            raise ValueError(f"{self.judgement} without a measured and a predicted outcome")
+        return self
+
+    def run(self) -> Run:
+        found = self.explanation
+        return Run(
+            self.judgement,
+            self.measured,
+            self.predicted,
+            found.cause if found else None,
+            found.node if found else None,
+            "explanation" in self.model_fields_set,
+            self.connect_ms,
+            self.reason,
+            self.folder,
+        )
+
+
+class _Results(_Strict):
+    format: Literal[1]
+    facts: dict[str, str]
+    cells: list[_Row]
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        names = Counter(row.name for row in self.cells)
+        if twice := next((name for name, count in names.items() if count > 1), None):
+            raise ValueError(f"{twice} is there twice")
+        return self
+
+
+class _GoldenPair(_Strict):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    measured: Outcome
+    predicted: Outcome | None = None  # as measured
+    judgement: Literal[Judgement.PASS, Judgement.FAIL] = Judgement.PASS
+    cause: Annotated[str, Field(min_length=1)] | None = None
+    node: str | None = None
+
+    def run(self) -> Run:
+        return Run(
+            Judgement(self.judgement),
+            self.measured,
+            self.predicted or self.measured,
+            self.cause,
+            self.node,
+            self.cause is not None,
+        )
+
+
+class _Golden(_Strict):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: Literal[1]
+    pairs: dict[Name, _GoldenPair]
+
+
+def read(path: Path) -> Recorded:
+    """A ``results.json``, a golden file, or a folder with the former.
+
+    UsageError naming the file, and the field that is damaged.
+    """
+    file = path / RESULTS if path.is_dir() else path
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}", remedy=_REMEDY) from error
+    try:
+        value = from_json(text)
+        if isinstance(value, dict) and "pairs" in value:
+            golden = _Golden.model_validate_json(text)
+            pairs = {name: Pair(name, (pair.run(),)) for name, pair in golden.pairs.items()}
+            return Recorded(file, pairs, {})
+        results = _Results.model_validate_json(text)
+    except ValidationError as error:
+        raise UsageError(f"{file}: {_complaint(error)}", remedy=_REMEDY) from None
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON: {error}", remedy=_REMEDY) from None
+    runs: dict[str, list[Run]] = {}
+    for row in results.cells:
+        runs.setdefault(row.pair, []).append(row.run())
+    found = {name: Pair(name, tuple(some)) for name, some in runs.items()}
+    return Recorded(file, found, results.facts)
+
+
+def _complaint(error: ValidationError) -> str:
+    """The first field that does not fit: ``cells[3].judgement: ...``."""
+    first, count = error.errors(include_url=False)[0], error.error_count()
+    place = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
+    words = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    found = f", not {given!r:.60}" if given is None or isinstance(given, str | int | float) else ""
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{place.lstrip('.') or 'the whole'}: {words}{found}{more}"
