@@ -1,0 +1,202 @@
+"""A matrix as one HTML file that opens from disk and asks no network for anything.
+
+The rows are in the page as JSON.  What their folders hold (explanation, ladder, events)
+is packed beside them in chunks, deflated, of which a reader opens the one it needs.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from testbed.matrix import Row
+from testbed.peers.adapter import ADAPTERS
+from testbed.report.files import write_text
+
+CHUNK = 24  # cells whose details are packed together: alike, so they pack well
+BUDGET = 6_000_000  # bytes of packed details; what differs comes first
+EVENTS = 80  # of a cell, at most; what a long run says more is in its folder
+EVENT_TEXT = 400  # characters of one
+RUNGS = 400  # of a ladder
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("data.js", "ladder.js", "panel.js", "grid.js", "filters.js", "main.js")
+_CITED = ("number", "vantage", "outgoing", "protocol", "source", "destination")
+_COUNTS = ("total", "passed", "failed", "inconclusive", "mixed", "retried", "certified")
+_SAID = ("reason", "findings", "packets", "seconds", "up_ms", "connect_ms", "folder")
+
+
+def write_html(path: Path, document: Mapping[str, Any]) -> None:
+    """Write ``document`` (as in results.json) and its cells' folders as a page at ``path``.
+
+    A folder without ``explanation.json`` gives a row without one.  Links to captures are
+    relative to the page, so both can be moved together.  TestbedError where the disk
+    does not take it.
+    """
+    write_text(path, page(document, path.parent))
+
+
+def page(document: Mapping[str, Any], beside: Path) -> str:
+    """The text of the page, for a file in the folder ``beside``."""
+    rows: Sequence[Row] = document["cells"]
+    chunks, places = _packed(rows, beside)
+    data = {
+        "counts": {key: document.get(key) for key in _COUNTS},
+        "facts": document.get("facts", {}),
+        "chunk": CHUNK,
+        "rows": [_entry(row, places.get(row["name"])) for row in rows],
+    }
+    script = "\n".join((_TEMPLATES / name).read_text() for name in _SCRIPTS)
+    script = f"(() => {{\n'use strict';\n{script}\n}})();\n"
+    style = (_TEMPLATES / "style.css").read_text()
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=True
+    )
+    return environment.get_template("report.html.j2").render(
+        script=script,
+        style=style,
+        script_hash=_hash(script),
+        style_hash=_hash(style),
+        data=_embedded(data),
+        chunks=chunks,
+    )
+
+
+def _embedded(value: Any) -> str:
+    """JSON that no text in it can end the element or open a comment of: no ``<`` is left."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _hash(text: str) -> str:
+    """As Content-Security-Policy names the one script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _entry(row: Row, place: int | None) -> dict[str, Any]:
+    """What the grid and the filters need of a row."""
+    known = ADAPTERS.get(row["peer"])
+    explanation = row.get("explanation") or {}
+    return {
+        "name": row["name"],
+        "peer": row["peer"],
+        "transport": known.transport if known else None,
+        "profiles": row["profiles"],
+        "topology": row["topology"],
+        "mode": row["mode"],
+        "repeat": row["repeat"],
+        "judgement": row["judgement"],
+        "measured": row["measured"],
+        "predicted": row["predicted"],
+        "cause": explanation.get("cause"),
+        "node": explanation.get("node"),
+        "headline": explanation.get("headline") or row["reason"],
+        "place": place,
+    }
+
+
+def _packed(rows: Sequence[Row], beside: Path) -> tuple[list[str], dict[str, int]]:
+    """The chunks as Base64, and where in them each row is, by name."""
+    ordered = sorted(rows, key=lambda row: (row["judgement"] == "pass", row["repeat"]))
+    chunks: list[str] = []
+    places: dict[str, int] = {}
+    size = 0
+    for start in range(0, len(ordered), CHUNK):
+        some = ordered[start : start + CHUNK]
+        text = json.dumps([_details(row, beside) for row in some], separators=(",", ":"))
+        packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+        size += len(packed)
+        if size > BUDGET:
+            break
+        chunks.append(packed)
+        places |= {row["name"]: start + n for n, row in enumerate(some)}
+    return chunks, places
+
+
+def _details(row: Row, beside: Path) -> dict[str, Any]:
+    """What the panel shows of a row beyond its entry."""
+    folder = Path(row["folder"])
+    run = _read(folder / "run.json") or {}
+    events, more = _events(folder / "events.jsonl", run)
+    capture = folder / "capture.pcapng"
+    return {
+        **{key: row.get(key) for key in _SAID},
+        "earlier": [tried["reason"] for tried in row.get("earlier_tries", [])],
+        "explanation": _explanation(folder / "explanation.json"),
+        "events": events,
+        "more_events": more,
+        "capture": _link(capture, beside) if capture.exists() else None,
+    }
+
+
+def _link(path: Path, beside: Path) -> str:
+    """``path`` as a URL relative to the folder of the page."""
+    return quote(Path(os.path.relpath(path.absolute(), beside.absolute())).as_posix())
+
+
+def _read(path: Path) -> Any:
+    """A JSON file; None where there is none or it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _explanation(path: Path) -> dict[str, Any] | None:
+    """``explanation.json`` without what the page has no use for; None as in `_read`."""
+    value = _read(path)
+    try:
+        lines = [value["wrong_why"]] if value["wrong_why"] else []
+        for line in [*value["story"], *lines]:
+            line["cites"] = [_citation(cite) for cite in line["cites"]]
+        value["decisive"] = [_citation(cite) for cite in value["decisive"]]
+        ladder = value["ladder"]
+        ladder["omitted"] += len(ladder["rungs"][RUNGS:])
+        del ladder["rungs"][RUNGS:]
+    except (KeyError, TypeError, AttributeError):
+        return None  # of another version, or damaged
+    return dict(value)
+
+
+def _citation(cite: Mapping[str, Any]) -> list[Any]:
+    return [cite[key] for key in _CITED]
+
+
+def _events(path: Path, run: Mapping[str, Any]) -> tuple[list[list[Any]], int]:
+    """Peer, milliseconds since the common start (or the first event), event, the rest.
+
+    The second value is how many more there are.
+    """
+    said = sorted(_said(path), key=lambda event: event["at"])
+    if not said:
+        return [], 0
+    start, clock = run.get("start_ns"), run.get("clock_ns")
+    zero = said[0]["at"] if start is None or clock is None else start - clock
+    events = []
+    for event in said[:EVENTS]:
+        rest = {k: v for k, v in event.items() if k not in ("peer", "at", "event")}
+        text = json.dumps(rest, separators=(",", ":")) if rest else ""
+        if len(text) > EVENT_TEXT:
+            text = text[:EVENT_TEXT] + "..."
+        events.append([event["peer"], round((event["at"] - zero) / 1e6, 1), event["event"], text])
+    return events, len(said) - len(events)
+
+
+def _said(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = path.read_text()
+    except (OSError, ValueError):
+        return
+    for line in text.splitlines():
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict) and isinstance(event.get("at"), int):
+            yield {"peer": "", "event": ""} | event

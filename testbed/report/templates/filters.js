@@ -1,0 +1,116 @@
+// Filters: cells that do not match fade, and names, grids and list follow.
+
+const NOTHING = 'not explained';
+const field = (name) => document.getElementById(`f-${name}`);
+const LISTED = 8; // cells named under the filters, before somebody asks for all
+
+// What each select chooses by.  A row has one value, or one for each side.
+const CHOICES = {
+  profile: { all: 'any', of: (row) => row.profiles, say: (value) => value },
+  stack: { all: 'any', of: (row) => [row.peer], say: (value) => value },
+  transport: { all: 'any', of: (row) => [row.transport ?? 'unknown'], say: (v) => v.toUpperCase() },
+  path: { all: 'any', of: (row) => [row.measured ?? 'unknown'], say: (value) => value },
+  verdict: { all: 'any', of: (row) => [row.judgement], say: (value) => VERDICTS[value] ?? value },
+  cause: { all: 'any', of: (row) => [row.cause ?? NOTHING], say: words },
+};
+
+let matching = cells; // as filtered
+let listAll = false;
+
+function drawFilters() {
+  for (const [name, choice] of Object.entries(CHOICES)) {
+    const values = [...new Set(data.rows.flatMap(choice.of))].sort();
+    field(name).append(make('option', { value: '' }, choice.all),
+      values.map((value) => make('option', { value }, choice.say(value))));
+  }
+  const form = document.getElementById('filters');
+  form.addEventListener('input', filter);
+  form.addEventListener('submit', (event) => event.preventDefault());
+  form.addEventListener('reset', () => setTimeout(filter)); // after it is done
+}
+
+function filter() {
+  const sought = field('text').value.toLowerCase().split(/\s+/).filter(Boolean);
+  const chosen = Object.entries(CHOICES)
+    .map(([name, { of }]) => [of, field(name).value]).filter(([, value]) => value);
+  const active = sought.length > 0 || chosen.length > 0;
+  const fits = (row) => chosen.every(([of, value]) => of(row).includes(value))
+    && sought.every((word) => row.text.includes(word));
+  matching = active ? cells.filter((cell) => cell.rows.some(fits)) : cells;
+  listAll = false;
+  const chosenCells = new Set(matching);
+  for (const grid of grids) show(grid, chosenCells);
+  field('clear').disabled = !active;
+  document.getElementById('shown').textContent = active
+    ? `${matching.length} of ${cells.length} cells match` : '';
+  drawCauses();
+  drawList(active);
+}
+
+function show(grid, chosen) {
+  for (const cell of grid.some) tdOf.get(cell).classList.toggle('out', !chosen.has(cell));
+  grid.section.hidden = !grid.lines.flat().some(reachable);
+  grid.lines.forEach((line, y) => {
+    grid.sides[y].parentElement.hidden = !line.some(reachable);
+  });
+  grid.heads.forEach((th, x) => {
+    const empty = !grid.lines.some((line) => reachable(line[x]) || false);
+    th.hidden = empty;
+    for (const line of grid.lines) line[x].classList.toggle('gone', empty);
+  });
+  if (!reachable(grid.current)) enter(grid, grid.lines.flat().find(reachable));
+}
+
+// How often each cause is met among what is shown; a click asks for it alone.
+function drawCauses() {
+  const counts = new Map();
+  for (const { shown } of matching) {
+    if (shown.cause) counts.set(shown.cause, (counts.get(shown.cause) ?? 0) + 1);
+  }
+  const chosen = field('cause').value;
+  const chips = [...counts].sort(([, a], [, b]) => b - a).map(([cause, count]) => {
+    const chip = make('button', { type: 'button', class: 'chip', 'aria-pressed': cause === chosen },
+      words(cause), ' ', make('b', {}, count));
+    chip.addEventListener('click', () => {
+      field('cause').value = cause === chosen ? '' : cause;
+      filter();
+      document.querySelector(`#causes button[data-cause="${cause}"]`)?.focus();
+    });
+    chip.dataset.cause = cause;
+    return chip;
+  });
+  document.getElementById('causes').replaceChildren(...chips);
+}
+
+// What one looks for first: what differs; or, filtered, what matches.
+function drawList(active) {
+  const wanted = active ? matching
+    : cells.filter((cell) => ['differs', 'unclear'].includes(cell.state));
+  const section = document.getElementById('list');
+  section.hidden = wanted.length === 0;
+  const shown = listAll ? wanted : wanted.slice(0, LISTED);
+  const items = shown.map((cell) => make('li', {},
+    make('a', { href: link(first(cell).name) },
+      make('i', { class: `mark ${cell.state}` }, cell.letters),
+      make('span', { class: 'who' },
+        cell.shown.peer, ' ', make('b', {}, cell.shown.profiles.join(' → ')),
+        cell.shown.mode === 'punch' ? '' : ` (${MODES[cell.shown.mode] ?? cell.shown.mode})`,
+        cell.rate ? ` ${cell.rate}` : ''),
+      cell.shown.cause ? make('span', { class: 'cause' }, words(cell.shown.cause)) : null,
+      make('span', { class: 'why' }, cell.shown.headline))));
+  section.replaceChildren(
+    make('h2', {}, active ? 'What matches' : 'What to look at first'),
+    make('ul', {}, items));
+  if (shown.length < wanted.length) section.append(moreButton(active, wanted.length));
+}
+
+function moreButton(active, count) {
+  const button = make('button', { type: 'button' }, `All ${count}`);
+  button.addEventListener('click', () => {
+    const { length } = document.querySelectorAll('#list li');
+    listAll = true;
+    drawList(active);
+    document.querySelectorAll('#list a')[length]?.focus();
+  });
+  return button;
+}

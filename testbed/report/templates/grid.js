@@ -1,0 +1,149 @@
+// A grid for each stack, dialer by listener, and one of the controls; keys move in them.
+
+const grids = []; // { section, table, lines: [[td or null]], heads, sides }
+const tdOf = new Map(); // cell -> td
+
+function drawGrids() {
+  const place = document.getElementById('matrix');
+  const punched = cells.filter((cell) => cell.shown.mode === 'punch');
+  const several = new Set(punched.map((cell) => cell.shown.topology)).size > 1;
+  for (const [title, some] of grouped(punched, ({ shown, pair }) => {
+    const late = pair.match(/\.skew-[^/]+$/)?.[0].replace('.skew-', ', later by ms: ') ?? '';
+    return shown.peer + (several ? ` in ${shown.topology}` : '') + late;
+  })) {
+    place.append(drawGrid(title, 'dialer', 'listener', some,
+      (cell) => cell.shown.profiles[0], (cell) => cell.shown.profiles.at(-1)));
+  }
+  const controls = cells.filter((cell) => cell.shown.mode !== 'punch');
+  if (controls.length) {
+    const control = ({ shown }) => `${shown.peer}: ${MODES[shown.mode] ?? shown.mode}`;
+    place.append(drawGrid('negative controls', 'control', 'behind', controls,
+      control, (cell) => cell.shown.profiles.at(-1)));
+  }
+}
+
+function grouped(items, key) {
+  const groups = new Map();
+  for (const item of items) {
+    if (!groups.has(key(item))) groups.set(key(item), []);
+    groups.get(key(item)).push(item);
+  }
+  return groups;
+}
+
+function drawGrid(title, sideWord, headWord, some, sideOf, headOf) {
+  const headNames = [...new Set(some.map(headOf))];
+  const bySide = grouped(some, sideOf);
+  const number = grids.length;
+  const head = make('tr', {},
+    make('td', { class: 'corner' },
+      make('span', { class: 'down' }, `${sideWord} ↓`), make('span', {}, `${headWord} →`)),
+    headNames.map((name) => make('th', { scope: 'col' }, make('span', {}, name))));
+  const lines = [];
+  const body = make('tbody');
+  for (const [side, members] of bySide) {
+    const byHead = new Map(members.map((cell) => [headOf(cell), cell]));
+    const line = headNames.map((name) => drawCell(byHead.get(name)));
+    lines.push(line);
+    body.append(make('tr', {}, make('th', { scope: 'row' }, side), line));
+  }
+  const table = make('table', { role: 'grid', 'aria-labelledby': `grid-${number}` },
+    make('thead', {}, head), body);
+  const rated = some.some((cell) => cell.rate);
+  const size = headNames.length > 12 ? 'dense' : '';
+  const section = make('section', { class: `grid ${size} ${rated ? 'rated' : ''}` },
+    make('h2', { id: `grid-${number}` }, title, ' ', make('small', {}, tally(some))),
+    make('div', { class: 'scroll' }, table));
+  const grid = {
+    section, table, lines, some,
+    heads: [...head.querySelectorAll('th')],
+    sides: [...body.querySelectorAll('th')],
+  };
+  grids.push(grid);
+  listen(grid);
+  enter(grid, lines.flat().find(Boolean));
+  return section;
+}
+
+function tally(some) {
+  const good = some.filter((cell) => cell.agreed === cell.rows.length).length;
+  return `${good} of ${some.length} as predicted`;
+}
+
+function drawCell(cell) {
+  if (!cell) return make('td', { class: 'void' });
+  const td = make('td', {
+    class: cell.state, tabindex: -1, 'aria-label': spoken(cell), title: hint(cell),
+    'data-cell': cell.pair,
+  }, make('b', {}, cell.letters), cell.rate ? make('small', {}, cell.rate) : null);
+  td.cell = cell;
+  tdOf.set(cell, td);
+  return td;
+}
+
+function hint(cell) {
+  return `${cell.shown.profiles.join(' → ')}\n${spoken(cell)}\n${cell.shown.headline}`;
+}
+
+// One cell of each grid is reached by Tab; arrows go on from there.
+function enter(grid, td) {
+  if (grid.current) grid.current.tabIndex = -1;
+  grid.current = td;
+  if (td) td.tabIndex = 0;
+}
+
+function listen(grid) {
+  const { table } = grid;
+  const cellOf = (event) => event.target.closest('td[data-cell]');
+  table.addEventListener('click', (event) => cellOf(event) && openCell(cellOf(event).cell));
+  table.addEventListener('focusin', (event) => {
+    if (!cellOf(event)) return;
+    enter(grid, cellOf(event));
+    cross(grid, cellOf(event));
+  });
+  table.addEventListener('mouseover', (event) => cross(grid, cellOf(event)));
+  table.addEventListener('mouseleave', () => cross(grid, null));
+  table.addEventListener('focusout', () => cross(grid, null));
+  table.addEventListener('keydown', (event) => {
+    const td = cellOf(event);
+    if (!td || event.altKey || event.metaKey) return;
+    if (event.key === 'Enter' || event.key === ' ') openCell(td.cell);
+    else if (!step(grid, td, event.key, event.ctrlKey)) return;
+    event.preventDefault();
+  });
+}
+
+// The names that a cell belongs to stand out.
+function cross(grid, td) {
+  for (const th of grid.table.querySelectorAll('th.here')) th.classList.remove('here');
+  if (!td) return;
+  const [y, x] = position(grid, td);
+  grid.sides[y].classList.add('here');
+  grid.heads[x].classList.add('here');
+}
+
+function position(grid, td) {
+  const y = grid.lines.findIndex((line) => line.includes(td));
+  return [y, grid.lines[y].indexOf(td)];
+}
+
+const reachable = (td) => td?.cell && !td.classList.contains('out') && !td.hidden;
+
+function step(grid, td, key, far) {
+  const [y, x] = position(grid, td);
+  const line = grid.lines[y];
+  const column = grid.lines.map((each) => each[x]);
+  const along = {
+    ArrowRight: () => line.slice(x + 1).find(reachable),
+    ArrowLeft: () => line.slice(0, x).findLast(reachable),
+    ArrowDown: () => column.slice(y + 1).find(reachable),
+    ArrowUp: () => column.slice(0, y).findLast(reachable),
+    Home: () => (far ? grid.lines.flat() : line).find(reachable),
+    End: () => (far ? grid.lines.flat() : line).findLast(reachable),
+    PageDown: () => column.findLast(reachable),
+    PageUp: () => column.find(reachable),
+  }[key];
+  if (!along) return false;
+  along()?.focus();
+  return true;
+}

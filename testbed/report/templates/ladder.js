@@ -1,0 +1,233 @@
+// The ladder of one cell as SVG: time downwards, a column a node, an arrow a packet.
+
+const GUTTER = 78; // left of the first column: time and number
+const MARGIN = 62; // right of the last: half a name
+const COLUMN = 158;
+const HEAD = 30;
+const PAUSE_MS = 40; // from which on a gap in time is said
+
+const BAD_ENDS = { dropped: 'dropped', rejected: 'rejected', lost: 'lost' };
+
+function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+const text = (x, y, words_, kind, anchor = 'start') =>
+  svg('text', { x, y, class: kind, 'text-anchor': anchor }, words_);
+
+// Gives { head, body, width, height, rungs }: two SVGs of one width, and the g of each rung.
+function drawLadder(ladder) {
+  const x = new Map(ladder.columns.map((name, n) => [name, GUTTER + MARGIN + n * COLUMN]));
+  const width = GUTTER + 2 * MARGIN + Math.max(0, ladder.columns.length - 1) * COLUMN;
+  const rungs = [];
+  let y = 6;
+  let before = null;
+  for (const rung of ladder.rungs) {
+    const gap = before === null ? 0 : rung.time_ms - before;
+    const g = svg('g', { class: rung.decisive ? 'rung decisive' : 'rung' });
+    if (gap >= PAUSE_MS) {
+      g.append(svg('path', { class: 'pause', d: `M${GUTTER} ${y + 8}H${width - 6}` }),
+        text(GUTTER - 8, y + 12, `+${Math.round(gap)} ms`, 'gap', 'end'));
+      y += 20;
+    }
+    y += drawRung(g, rung, x, y, width);
+    rungs.push({ g, rung });
+    before = rung.time_ms;
+  }
+  const height = y + 6;
+  const lines = [...x.values()].map((at) => svg('path', { class: 'life', d: `M${at} 0V${height}` }));
+  return {
+    width,
+    height,
+    rungs,
+    head: svg('svg', { viewBox: `0 0 ${width} ${HEAD}`, class: 'heads', 'aria-hidden': 'true' },
+      ...ladder.columns.map((name) => drawHeadOf(name, x.get(name)))),
+    body: svg('svg', {
+      viewBox: `0 0 ${width} ${height}`, role: 'img',
+      'aria-label': `Ladder of ${ladder.rungs.length} packets; as a table below`,
+    }, ...lines, ...rungs.map(({ g }) => g)),
+  };
+}
+
+function drawHeadOf(name, x) {
+  const wide = Math.max(48, name.length * 7.4 + 18);
+  return svg('g', {},
+    svg('rect', { x: x - wide / 2, y: 3, width: wide, height: 22, rx: 5, class: 'node' }),
+    text(x, 18, name, 'node-name', 'middle'));
+}
+
+// Draws at y and gives the height that it took.
+function drawRung(g, rung, x, y, width) {
+  const parts = rung.segments.filter((part) => x.has(part.start) && x.has(part.to));
+  const addressed = shownAddresses(parts);
+  const deep = addressed.some(Boolean) || parts.some((part) => part.note);
+  const height = deep ? 62 : 36;
+  const line = y + 25;
+  g.append(svg('rect', { x: 2, y: y + 1, width: width - 4, height: height - 2, rx: 5, class: 'band' }));
+  const number = parts[0]?.packets[0];
+  g.append(text(GUTTER - 8, y + 20, rung.time_ms.toFixed(1), 'time', 'end'));
+  if (number !== undefined) g.append(text(GUTTER - 8, y + 33, `#${number}`, 'number', 'end'));
+  if (rung.decisive) g.append(text(9, y + 21, '◆', 'star'));
+  parts.forEach((part, n) => drawSegment(g, part, addressed[n], x, line));
+  if (parts.length) {
+    const right = x.get(parts[0].to) >= x.get(parts[0].start);
+    const said = rung.count > 1 ? `${rung.label} ×${rung.count}` : rung.label;
+    g.append(text(x.get(parts[0].start) + (right ? 7 : -7), line - 7, said, 'label',
+      right ? 'start' : 'end'));
+  }
+  g.append(svg('title', {}, spokenRung(rung)));
+  return height;
+}
+
+// The addresses of a part of the way where they are new; `new` marks what a NAT has changed.
+function shownAddresses(parts) {
+  return parts.map((part, n) => {
+    const last = parts[n - 1];
+    const source = last && last.source !== part.source;
+    const destination = last && last.destination !== part.destination;
+    if (last && !source && !destination) return null;
+    return { source, destination };
+  });
+}
+
+function drawSegment(g, part, addressed, x, line) {
+  const from = x.get(part.start);
+  const to = x.get(part.to);
+  const way = Math.sign(to - from) || 1;
+  const bad = part.end in BAD_ENDS;
+  const stop = part.end === 'lost' ? (from + to) / 2 : to - way * 2;
+  g.append(svg('path', { class: bad ? 'way bad' : 'way', d: `M${from} ${line}H${stop}` }));
+  if (bad) {
+    g.append(drawEnd(part.end, stop, line));
+  } else {
+    g.append(svg('path', { class: 'tip', d: `M${stop} ${line}l${-way * 9} -4.5v9z` }));
+  }
+  const middle = (from + to) / 2;
+  if (addressed) {
+    g.append(
+      text(middle, line + 14, part.source, addressed.source ? 'address new' : 'address', 'middle'),
+      text(middle, line + 27, `→ ${part.destination}`,
+        addressed.destination ? 'address new' : 'address', 'middle'));
+  }
+  const said = part.note || (bad ? BAD_ENDS[part.end] : '');
+  if (said) {
+    g.append(text(stop + way * 11, line + (bad ? 4 : -7), said, bad ? 'note bad' : 'note',
+      way > 0 ? 'start' : 'end'));
+  }
+}
+
+// A cross where it was dropped or lost, a barred circle where it was answered with an error.
+function drawEnd(end, x, y) {
+  if (end === 'rejected') {
+    return svg('g', { class: 'end' }, svg('circle', { cx: x, cy: y, r: 6.5 }),
+      svg('path', { d: `M${x - 4.6} ${y + 4.6}L${x + 4.6} ${y - 4.6}` }));
+  }
+  return svg('g', { class: 'end' },
+    svg('path', { d: `M${x - 6} ${y - 6}l12 12M${x + 6} ${y - 6}l-12 12` }));
+}
+
+function spokenRung(rung) {
+  const way = rung.segments.map((part) =>
+    `${part.start} → ${part.to}: ${part.source} → ${part.destination}, ${part.end}`
+    + `${part.note ? ` (${part.note})` : ''}, packets ${part.packets.join(', ')}`);
+  return [`${rung.time_ms.toFixed(3)} ms: ${rung.label}${rung.count > 1 ? ` ×${rung.count}` : ''}`,
+    ...way].join('\n');
+}
+
+// The same for those who do not see it, and for searching.
+function ladderTable(ladder) {
+  return make('table', { class: 'plain' },
+    make('thead', {}, make('tr', {}, ['ms', 'packet', 'way', 'addresses', 'end', 'packets']
+      .map((name) => make('th', { scope: 'col' }, name)))),
+    make('tbody', {}, ladder.rungs.flatMap((rung) => rung.segments.map((part, n) =>
+      make('tr', { class: rung.decisive ? 'decisive' : null },
+        make('td', {}, n ? '' : rung.time_ms.toFixed(1)),
+        make('td', {}, n ? '' : rung.label + (rung.count > 1 ? ` ×${rung.count}` : '')
+          + (rung.decisive ? ' ◆' : '')),
+        make('td', {}, `${part.start} → ${part.to}`),
+        make('td', {}, `${part.source} → ${part.destination}`),
+        make('td', {}, part.note ? `${part.end}: ${part.note}` : part.end),
+        make('td', {}, part.packets.map((number) => `#${number}`).join(' ')))))));
+}
+
+// The ladder in a box that scrolls, with buttons, keys and Ctrl+wheel for its size.
+function ladderView(ladder) {
+  const drawn = drawLadder(ladder);
+  const box = make('div', {
+    class: 'ladder', tabindex: 0, role: 'region',
+    'aria-label': 'Ladder; arrows scroll, plus and minus zoom, 0 fits',
+  }, drawn.head, drawn.body);
+  let scale = 1;
+  const zoom = (wanted, x = 0, y = 0) => { // the point x, y of the box stays where it is
+    const next = Math.min(3, Math.max(0.3, wanted));
+    const [left, top] = [(box.scrollLeft + x) / scale, (box.scrollTop + y) / scale];
+    scale = next;
+    for (const [part, height] of [[drawn.head, HEAD], [drawn.body, drawn.height]]) {
+      part.setAttribute('width', drawn.width * scale);
+      part.setAttribute('height', height * scale);
+    }
+    box.scrollTo(left * scale - x, top * scale - y);
+  };
+  const fit = () => zoom((box.clientWidth - 2) / drawn.width);
+  const start = () => zoom(Math.min(1.25, Math.max(0.72, (box.clientWidth - 2) / drawn.width)));
+  const acts = {
+    '-': () => zoom(scale / 1.25), '+': () => zoom(scale * 1.25), '=': () => zoom(scale * 1.25),
+    0: fit,
+  };
+  box.addEventListener('keydown', (event) => {
+    if (!acts[event.key] || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    acts[event.key]();
+  });
+  box.addEventListener('wheel', (event) => {
+    if (!event.ctrlKey) return; // plain wheels scroll
+    event.preventDefault();
+    const { left, top } = box.getBoundingClientRect();
+    zoom(scale * Math.exp(-event.deltaY / 300), event.clientX - left, event.clientY - top);
+  }, { passive: false });
+  dragging(box);
+  const button = (name, words_, act) => {
+    const made = make('button', { type: 'button', 'aria-label': words_, title: words_ }, name);
+    made.addEventListener('click', act);
+    return made;
+  };
+  const tools = make('div', { class: 'tools' },
+    button('−', 'Smaller (-)', acts['-']), button('+', 'Larger (+)', acts['+']),
+    button('Fit', 'Fit to the width (0)', fit));
+  const find = (number) => point(box, drawn, number, () => scale);
+  return { box, tools, start, find };
+}
+
+function dragging(box) {
+  let from = null;
+  box.addEventListener('pointerdown', (event) => {
+    if (event.pointerType !== 'mouse' || event.button !== 0) return; // fingers scroll anyway
+    from = { x: event.clientX + box.scrollLeft, y: event.clientY + box.scrollTop };
+    box.setPointerCapture(event.pointerId);
+    box.classList.add('held');
+  });
+  box.addEventListener('pointermove', (event) => {
+    if (from) box.scrollTo(from.x - event.clientX, from.y - event.clientY);
+  });
+  const release = () => {
+    from = null;
+    box.classList.remove('held');
+  };
+  box.addEventListener('pointerup', release);
+  box.addEventListener('pointercancel', release);
+}
+
+// Show the rung of a packet; false if it is not on the ladder.
+function point(box, drawn, number, scale) {
+  for (const { g } of drawn.rungs) g.classList.remove('found');
+  const hit = drawn.rungs.find(({ rung }) =>
+    rung.segments.some((part) => part.packets.includes(number)));
+  if (!hit) return false;
+  hit.g.classList.add('found');
+  const top = Number(hit.g.querySelector('.band').getAttribute('y')) * scale();
+  box.scrollTo({ top: Math.max(0, top - box.clientHeight / 3), left: box.scrollLeft });
+  return true;
+}
