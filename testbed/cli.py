@@ -313,6 +313,19 @@ def autonat(
 
 
 @app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="results.json of a matrix, or its folder.")],
+    html: Annotated[
+        Path | None, typer.Option(help="The page to write; report.html beside it if none.")
+    ] = None,
+) -> None:
+    """Write the reports of a matrix again, from its results.json."""
+    from testbed.commands.report import report as write_report
+
+    raise typer.Exit(write_report(results, html))
+
+
+@app.command()
 def compare(
     old: Annotated[Path, typer.Argument(help="results.json, its folder, or a golden file.")],
     new: Annotated[Path, typer.Argument(help="The same; what is held against OLD.")],

@@ -24,6 +24,7 @@ from testbed.nat.profile import Profile
 from testbed.peers.adapter import ADAPTERS, adapter
 from testbed.report.files import document, require_writable, write_json, write_junit, write_text
 from testbed.report.grid import export_svg, render
+from testbed.report.html import write_html
 from testbed.runner import run_cell
 from testbed.topology.presets import TWO_SIDED
 
@@ -98,7 +99,7 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
     cells = _selection(request, used).cells()
     versions = facts()
     held = _hold(request.out)
-    require_writable(request.out / "results.json", junit, svg)
+    require_writable(request.out / "results.json", request.out / "report.html", junit, svg)
     sandbox.enter(request.out, *(path for path in (junit, svg) if path))
     started = time.monotonic()
     errors = Console(stderr=True)
@@ -117,6 +118,7 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
     summary = summarize(rows, certified=request.certify)
     value = document(rows, summary, versions)
     write_json(request.out / "results.json", value)
+    write_html(request.out / "report.html", value)
     if junit is not None:
         write_junit(junit, rows, summary)
     seconds = time.monotonic() - started
@@ -129,7 +131,7 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
     else:
         console = Console()
         console.print(render(rows, summary, seconds, console.width))
-        print(f"results: {request.out / 'results.json'}; packets: {request.out / 'cells'}")
+        print(f"report: {request.out / 'report.html'}; packets: {request.out / 'cells'}")
     return int(summary.exit_code)
 
 
