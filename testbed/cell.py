@@ -1,8 +1,8 @@
 """A cell of the matrix: everything that says what is run, and its folder.
 
 A cell's folder is enough to run it again: ``cell.json`` (what), ``profiles/``
-(the claims, as files), ``plan.txt`` (every step with the rules), ``result.json``,
-``events.jsonl`` and ``capture.pcapng``.
+(the claims, as files) and ``plan.txt`` (every step with the rules).  Beside them is
+what came of it, which README lists.
 """
 
 import json
@@ -23,7 +23,16 @@ DIALER, LISTENER, SERVER = "a", "b", "server"
 MODES = ("punch", "plain_dial", "silent", "relay_only")
 LATEST_MS = 10_000.0  # of a skew: peers wait for each other some seconds longer
 FORMAT = 2
-RESULTS = ("result.json", "events.jsonl", "capture.pcapng", "plan.txt")
+RESULTS = (
+    "result.json",
+    "explanation.json",
+    "run.json",
+    "events.jsonl",
+    "conntrack.jsonl",
+    "drops.json",
+    "capture.pcapng",
+    "plan.txt",
+)
 
 
 @dataclass(frozen=True)

@@ -3,26 +3,27 @@
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from socket import AF_PACKET, SOCK_RAW
 from typing import Any
 
 from testbed.backends.audit import audit, require_closed
-from testbed.backends.base import Backend, Lab
+from testbed.backends.base import Backend
 from testbed.capture.packet import Packet
-from testbed.capture.pcapng import Recording
 from testbed.capture.reader import read
-from testbed.capture.recorder import record
 from testbed.cell import DIALER, LISTENER, SERVER, Cell, save_cell
 from testbed.errors import Exit, TestbedError, UsageError
+from testbed.expectation import prediction
+from testbed.explain.load import Notes
 from testbed.nat.profile import Profile
-from testbed.oracle.predict import Mechanism, Outcome, Prediction, predict
-from testbed.peers.adapter import Adapter, adapter
-from testbed.peers.contract import Mode, encode
+from testbed.oracle.predict import Outcome, Prediction
+from testbed.peers.adapter import adapter
+from testbed.peers.contract import Mode
 from testbed.plan.describe import describe
 from testbed.plan.model import Plan
 from testbed.plan.planner import plan
+from testbed.recording import Records, record_run
 from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
@@ -34,11 +35,6 @@ from testbed.verdict.wire import read_path
 # beyond the first figure may explain a difference; beyond the second it measures itself.
 LATE_MS = 10.0
 TOO_LATE_MS = 200.0
-RELAY_ONLY = {
-    "ice": "ice_relay_only",
-    "dcutr_tcp": "dcutr_off",
-    "dcutr_quic": "dcutr_quic_off",
-}
 _MODES = {"relay_only": Mode.PUNCH}
 # Who must be seen to send, for an attempt to be one.
 _SENDERS = {
@@ -86,32 +82,10 @@ class _Run:
 
     plan: Plan
     account: Account
-    recording: Recording
+    records: Records
     faults: tuple[str, ...]
     frames_late_ms: float  # by which a link held the most delayed frame too long
     up_ms: float
-
-
-def prediction(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
-    """What the oracle says of ``cell``."""
-    topology = cell.build()
-    behaviours = {r.name: profiles[r.profile].behaviour for r in topology.routers}
-    mechanism = _mechanism(adapter(cell.peer), cell.mode)
-    return predict(
-        topology, behaviours, mechanism, DIALER, LISTENER, server=SERVER, skew_ms=cell.skew_ms
-    )
-
-
-def _mechanism(stack: Adapter, mode: str) -> Mechanism:
-    match mode:
-        case "punch":
-            return Mechanism(stack.mechanism)
-        case "plain_dial":
-            return Mechanism(f"plain_dial_{stack.transport}")
-        case "relay_only":
-            return Mechanism(RELAY_ONLY[stack.mechanism])
-        case _:
-            return Mechanism.NO_PUNCH
 
 
 def run_cell(
@@ -142,9 +116,11 @@ def run_cell(
         if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
         result = Result(cell, inconclusive(expected, str(error)), folder)
+        with suppress(OSError):  # a full disk is what broke it, perhaps
+            _write(folder / "run.json", Notes(faults=(str(error),)).to_json())
     result = replace(result, seconds=time.monotonic() - started)
     try:
-        (folder / "result.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+        _write(folder / "result.json", result.to_json())
     except OSError as error:
         verdict = inconclusive(expected, f"{folder}/result.json: {error.strerror}")
         return replace(result, verdict=verdict)
@@ -170,32 +146,20 @@ def _effects(
     with backend.start(steps) as lab:
         up_ms = (time.perf_counter() - before) * 1e3
         require_closed(lab)
-        account, recording = _recorded(lab, task, folder)
+        account, records = record_run(lab, folder, lambda: attempt(lab, task))
         faults = [f"after the run: {finding}" for finding in audit(lab)]
         faults += lab.lost_frames()
         frames_late_ms = lab.lateness_ms()
     faults += [
         f"the capture lost {count.dropped} packets at {count.name}"
-        for count in recording.counts
+        for count in records.capture.counts
         if count.dropped
     ]
-    return _Run(steps, account, recording, tuple(faults), frames_late_ms, up_ms)
-
-
-def _recorded(lab: Lab, task: Attempt, folder: Path) -> tuple[Account, Recording]:
-    with record(
-        lambda vantage: lab.socket(vantage.node, AF_PACKET, SOCK_RAW),
-        lab.plan.vantages,
-        folder / "capture.pcapng",
-    ) as recorder:
-        account = attempt(lab, task)
-    lines = (b'{"peer":"%s",' % name.encode() + encode(e)[1:] for name, e in account.events)
-    (folder / "events.jsonl").write_bytes(b"".join(lines))
-    return account, recorder.recording
+    return _Run(steps, account, records, tuple(faults), frames_late_ms, up_ms)
 
 
 def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result:
-    packets = read(run.recording.path)
+    packets = read(run.records.capture.path)
     lateness = {"a link's frame": run.frames_late_ms}
     account, peers = run.account, (DIALER, LISTENER)
     lateness |= _late_starts(cell, packets, account.start_ns)
@@ -220,6 +184,11 @@ def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result
         denied=crossed,
         violations=_violations(cell, packets, run, reading.outcome),
     )
+    if verdict.judgement is Judgement.INCONCLUSIVE:
+        faults = list(dict.fromkeys((*faults, *late)))
+    records = run.records
+    notes = Notes(account.start_ns, records.clock_ns, account.window, tuple(faults), records.lost)
+    _write(folder / "run.json", notes.to_json())
     return Result(
         cell,
         verdict,
@@ -229,6 +198,10 @@ def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result
         packets=len(packets),
         late=bool(late) and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
     )
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def _violations(cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import Protocol
 
 from testbed.capture.pcapng import VantageCount, Writer
 from testbed.capture.ring import Frame, Ring, close_all, frames, open_all, quiesce
@@ -67,12 +68,33 @@ def _tagged(index: int, stream: Iterable[Frame]) -> Iterator[tuple[int, int, Fra
         yield frame.time_ns, index, frame
 
 
+class Witness(Protocol):
+    """What else the child listens to while it records."""
+
+    @property
+    def fds(self) -> Sequence[int]:
+        """What becomes readable when there is something to take."""
+
+    def take(self, fd: int) -> None:
+        """Keep what is there to be read, without waiting."""
+
+    def finish(self) -> list[str]:
+        """Take the rest and write it; gives sentences on what was missed.  OSError."""
+
+
 class Drain:
     """Runs in the child.  Talks JSON Lines: ready, alive, then done or error."""
 
     def __init__(
-        self, rings: Sequence[Ring], names: Sequence[str], path: Path, control: int, report: int
+        self,
+        rings: Sequence[Ring],
+        names: Sequence[str],
+        path: Path,
+        control: int,
+        report: int,
+        witness: Witness | None = None,
     ) -> None:
+        self._witness = witness
         self._rings = rings
         self._names = names
         self._path = path
@@ -94,8 +116,11 @@ class Drain:
             closing.start()  # takes some 30 ms in the kernel, while we write
             step = f"cannot write {self._path}"
             self._write(counts)
+            step = "cannot write what else was recorded"
+            missed = self._witness.finish() if self._witness else []
             closing.join()
-            self._say(done=[(count.name, count.packets, count.dropped) for count in counts])
+            counted = [(count.name, count.packets, count.dropped) for count in counts]
+            self._say(done=counted, missed=missed)
         except OSError as error:
             self._say(error=f"{step}: {error.strerror}", errno=error.errno)
         except Exception as error:  # the process has no other way to say what broke it
@@ -109,12 +134,15 @@ class Drain:
         poll = select.epoll()
         poll.register(self._control, select.EPOLLIN)
         by_fd = {ring.fd: index for index, ring in enumerate(self._rings)}
-        for fd in by_fd:
+        for fd in (*by_fd, *(self._witness.fds if self._witness else ())):
             poll.register(fd, select.EPOLLIN)
         while True:
             for fd, event in poll.poll():
                 if fd == self._control:
                     return os.read(fd, 1) != b""
+                if self._witness and fd in self._witness.fds:
+                    self._witness.take(fd)
+                    continue
                 if event & select.EPOLLERR:
                     self._rings[by_fd[fd]].clear_error()
                 self._empty(by_fd[fd])

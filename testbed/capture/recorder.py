@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from testbed.capture.drain import Drain
+from testbed.capture.drain import Drain, Witness
 from testbed.capture.pcapng import Recording, VantageCount
 from testbed.capture.ring import Ring
 from testbed.errors import CaptureError
@@ -39,9 +39,14 @@ _REMEDIES = {
 
 
 class Recorder:
-    """A running capture.  ``recording`` is there once its context was left without error."""
+    """A running capture.
+
+    ``recording``, and what the witness ``missed``, are there once its context was left
+    without error.
+    """
 
     recording: Recording
+    missed: tuple[str, ...]
 
     def __init__(self, pid: int, path: Path, control: int, report: int, patience: float) -> None:
         self.pid = pid
@@ -60,8 +65,9 @@ class Recorder:
         """Stop, and wait for the file; CaptureError when it could not be made."""
         with contextlib.suppress(BrokenPipeError):  # `_expect` says what became of it
             os.write(self._control, b"s")
-        counts = self._expect("done", "the file to be written")
-        counted = tuple(VantageCount(*count) for count in counts)
+        end = self._expect("done", "the file to be written")
+        counted = tuple(VantageCount(*count) for count in end["done"])
+        self.missed = tuple(end["missed"])
         self.recording = Recording(self.path, counted)
 
     def end(self) -> None:
@@ -79,12 +85,12 @@ class Recorder:
         poll.register(self._report, 0)  # hang-up alone
         poll.poll(self._patience * 1000)
 
-    def _expect(self, wanted: str, purpose: str) -> Any:
-        """The value of the message ``wanted``; signs of life before it renew the deadline."""
+    def _expect(self, wanted: str, purpose: str) -> dict[str, Any]:
+        """The message with ``wanted``; signs of life before it renew the deadline."""
         while True:
             message = self._message(purpose)
             if wanted in message:
-                return message[wanted]
+                return message
             if "error" in message:
                 raise CaptureError(message["error"], remedy=_REMEDIES.get(message["errno"]))
 
@@ -127,6 +133,7 @@ def record(
     *,
     ring_bytes: int = 2**20,
     patience: float = 20.0,
+    witness: Witness | None = None,
 ) -> Iterator[Recorder]:
     """Record all ``vantages`` into ``path`` while the context lasts.
 
@@ -134,6 +141,7 @@ def record(
     the vantage's node; it is closed here.  On entry every interface is bound;
     what passes from then until the context is left is in the file, or counted in
     ``recorder.recording.dropped``.  ``ring_bytes`` is kernel memory per vantage.
+    ``witness`` is listened to in the same process, and writes what it heard at the end.
 
     Raises CaptureError, on entry or on leaving: no such interface, a full disk,
     a recorder that died or said nothing for ``patience`` seconds.  When the
@@ -141,7 +149,7 @@ def record(
     Forks: call it while this process has a single thread, and from one that outlives
     the capture (the recorder ends with the thread that started it).
     """
-    recorder = _start(open_socket, vantages, path, ring_bytes, patience)
+    recorder = _start(open_socket, vantages, path, ring_bytes, patience, witness)
     try:
         recorder.await_ready()
         try:
@@ -163,6 +171,7 @@ def _start(
     path: Path,
     ring_bytes: int,
     patience: float,
+    witness: Witness | None,
 ) -> Recorder:
     if not vantages:
         raise CaptureError("there is no vantage point to record")
@@ -173,14 +182,16 @@ def _start(
         ]
         control_out, control_in = os.pipe()
         report_out, report_in = os.pipe()
-        drain = Drain(rings, [v.name for v in vantages], path, control_out, report_in)
+        names = [vantage.name for vantage in vantages]
+        drain = Drain(rings, names, path, control_out, report_in, witness)
         parent = os.getpid()
         # Until the child has put the parent's signal handlers away, none may run in it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
             if pid == 0:
-                keep = [ring.fd for ring in rings] + [control_out, report_in]
+                heard = witness.fds if witness else ()
+                keep = [*(ring.fd for ring in rings), *heard, control_out, report_in]
                 _be_the_child(drain, keep, parent)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

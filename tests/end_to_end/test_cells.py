@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from testbed import runner
+from testbed import recording, runner
 from testbed.backends.base import Lab
 from testbed.backends.namespaces import Namespaces
 from testbed.capture import recorder
@@ -127,10 +128,10 @@ def test_a_capture_that_loses_packets_makes_the_cell_inconclusive(
 ) -> None:
     real = recorder.record
 
-    def tiny(open_socket: object, vantages: object, path: Path) -> object:
-        return real(open_socket, vantages, path, ring_bytes=4096)  # type: ignore[arg-type]
+    def tiny(*args: Any, **options: Any) -> object:
+        return real(*args, ring_bytes=4096, **options)
 
-    monkeypatch.setattr(runner, "record", tiny)
+    monkeypatch.setattr(recording, "record", tiny)
     monkeypatch.setattr(runner, "attempt", _flooded(runner.attempt))
     verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
