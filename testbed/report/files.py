@@ -1,18 +1,23 @@
 """Results for machines: JSON and JUnit XML."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from testbed.errors import TestbedError, UsageError
-from testbed.matrix import Row, Summary
+
+if TYPE_CHECKING:  # who only compares results need not load what makes them
+    from testbed.matrix import Row, Summary
 
 FORMAT = 1
+# What XML 1.0, section 2.2, does not take for a character.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def document(rows: Sequence[Row], summary: Summary, facts: Mapping[str, str]) -> dict[str, Any]:
+def document(rows: Sequence["Row"], summary: "Summary", facts: Mapping[str, str]) -> dict[str, Any]:
     """The whole run as one JSON value."""
     return {
         "format": FORMAT,
@@ -52,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text``; TestbedError, with the remedy, where the disk does not take it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         reason = f"{path} was not written: {error.strerror}"
         remedy = "make room there or choose another folder, and run again"
@@ -69,8 +74,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         draft.unlink(missing_ok=True)
 
 
-def write_junit(path: Path, rows: Sequence[Row], summary: Summary) -> None:
-    """One test case a cell; a failure's text says why and where the packets are."""
+def printable(text: str) -> str:
+    """``text`` without control characters and lone surrogates, which XML 1.0 forbids."""
+    return _UNPRINTABLE.sub("", text)
+
+
+def write_junit(path: Path, rows: Sequence["Row"], summary: "Summary") -> None:
+    """One test case a cell; a failure's text is its explanation, and where the packets are."""
     suite = ElementTree.Element(
         "testsuite",
         name="testbed matrix",
@@ -81,12 +91,52 @@ def write_junit(path: Path, rows: Sequence[Row], summary: Summary) -> None:
     )
     for row in rows:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=row["peer"], name=row["name"], time=f"{row['seconds']:.3f}"
+            suite,
+            "testcase",
+            classname=printable(row["peer"]),
+            name=printable(row["name"]),
+            time=f"{row['seconds']:.3f}",
         )
         if row["judgement"] != "pass":
             tag = "failure" if row["judgement"] == "fail" else "error"
-            message = f"measured {row['measured']}, predicted {row['predicted']}"
-            child = ElementTree.SubElement(case, tag, message=message)
-            child.text = "\n".join([row["reason"], *row["findings"], row["folder"]])
-    text = ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
-    write_text(path, text)
+            found = row.get("explanation") or {"cause": "unknown", "headline": row["reason"]}
+            child = ElementTree.SubElement(
+                case, tag, type=printable(found["cause"]), message=printable(_message(row, found))
+            )
+            child.text = printable("\n".join(_told(row)))
+    text = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+    write_text(path, text.decode())
+
+
+def _message(row: "Row", found: Mapping[str, Any]) -> str:
+    return f"measured {row['measured']}, predicted {row['predicted']}: {found['headline']}"
+
+
+def _told(row: "Row") -> Iterator[str]:
+    """The explanation in lines, as far as there is one, and the command that shows more."""
+    if found := row.get("explanation"):
+        place = f" at {found['node']}" if found["node"] else ""
+        yield found["headline"]
+        yield f"cause: {found['cause']}{place}; wrong: {found['wrong']}"
+    yield row["reason"]
+    yield from (f"finding: {finding}" for finding in row["findings"])
+    if found:
+        yield from _story(Path(row["folder"]) / "explanation.json")
+    yield f"testbed explain {row['folder']}"
+
+
+def _story(path: Path) -> Iterator[str]:
+    """What a cell's explanation says besides its headline, with the numbers of the packets."""
+    try:
+        value = json.loads(path.read_bytes())
+        told = [_line(line) for line in value["story"]]
+        if value["wrong_why"]:
+            told.append(f"wrong is {value['wrong']}: {_line(value['wrong_why'])}")
+        yield from told + [f"missing: {what}" for what in value["missing"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        yield f"{path} could not be read: {error}"
+
+
+def _line(line: Mapping[str, Any]) -> str:
+    numbers = ", ".join(str(cite["number"]) for cite in line["cites"])
+    return f"{line['text']} [packets {numbers}]" if numbers else str(line["text"])
