@@ -79,16 +79,22 @@ def columns(topology: Topology, dialer: str, listener: str) -> tuple[str, ...]:
     far = [node for node in far if node not in near]
     middle: list[str] = []
     for host in topology.hosts:
-        if host.name in (dialer, listener):
-            continue
-        path = [router.name for router in topology.path_out(host.name)]
-        side = next((side for side in (near, far) if path and path[0] in side), None)
-        if side is None:
-            middle += [host.name, *(node for node in path if node not in middle)]
-        else:  # a neighbour of the peer, behind the same router
-            side.insert(side.index(path[0]), host.name)
+        if host.name not in (dialer, listener):
+            path = [router.name for router in topology.path_out(host.name)]
+            _settle([host.name, *path], (near, far, middle))
     others = [r.name for r in topology.routers if r.name not in (*near, *middle, *far)]
     return (*near, CORE, *middle, *others, *reversed(far))
+
+
+def _settle(way: list[str], sides: Sequence[list[str]]) -> None:
+    """Put a host and its routers in before the first router that has a place already."""
+    for index, node in enumerate(way):
+        for side in sides:
+            if node in side:
+                place = side.index(node)
+                side[place:place] = way[:index]
+                return
+    sides[-1].extend(way)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ class _Step:
 
 @dataclass
 class _Folding:
-    """Rungs so far.  A repeat joins its like, as long as nothing new has happened since."""
+    """Rungs so far.  A repeat joins its like, until something new ends what was repeating."""
 
     steps: list[_Step] = field(default_factory=list)
     _open: dict[tuple[object, ...], int] = field(default_factory=dict)  # key -> position
@@ -114,8 +120,11 @@ class _Folding:
             count = like.rung.count + 1
             self.steps[position] = replace(like, rung=replace(like.rung, count=count))
             return
-        if step.worth != _USUAL:
+        if step.rung.decisive:
             self._open.clear()
+        elif step.worth != _USUAL:
+            once = {k: at for k, at in self._open.items() if self.steps[at].rung.count == 1}
+            self._open = once
         if not step.rung.decisive:
             self._open[step.key] = len(self.steps)
         self.steps.append(step)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Glyphs:
-    """One character each, so that a drawing has the same shape in both."""
+    """One character each, but for ``to``, so that a drawing has the same shape in both."""
 
     lifeline: str
     across: str  # an arrow that passes a node's line
@@ -26,7 +26,7 @@ class Glyphs:
 
 
 UNICODE = Glyphs("│", "┼", "─", "▶", "◀", "✗", "●", "◆", "×", "→")
-ASCII = Glyphs("|", "+", "-", ">", "<", "X", "o", "*", "x", ">")
+ASCII = Glyphs("|", "+", "-", ">", "<", "X", "o", "*", "x", "->")
 
 _PLAIN = str.maketrans(
     {"→": "->", "←": "<-", "↔": "<->", "…": "...", "–": "-", "—": "-", "×": "x", "≠": "!="}

@@ -16,7 +16,7 @@ from testbed.capture.packet import Endpoint
 from testbed.explain.model import Fate, Ladder, Rung, Segment
 from testbed.report.glyphs import Glyphs
 
-_MARGIN = 11  # columns, for the mark of a decisive rung and the time
+_MARGIN = 11  # where the first line is; left of it a decisive rung's mark, and the time
 _NARROWEST, _WIDEST = 12, 36  # columns from one line to the next
 _STOPPED = (Fate.DROPPED, Fate.REJECTED, Fate.LOST)
 _FAINT, _BAD, _GOOD, _DECISIVE = "dim", "bold red", "green", "bold yellow"
@@ -31,7 +31,7 @@ def draw(
     """
     if not ladder.columns:
         return
-    sheet = _Sheet(_places(ladder.columns, width, addresses), width, glyphs)
+    sheet = _Sheet(_places(ladder.columns, width), width, glyphs)
     yield from _head(ladder.columns, sheet, addresses)
     for rung in ladder.rungs:
         yield from _rung(rung, sheet)
@@ -85,16 +85,11 @@ class _Line:
         return text
 
 
-def _places(columns: Sequence[str], width: int, addresses: Mapping[str, str]) -> dict[str, int]:
-    def half(node: str) -> int:
-        return (max(len(node), len(addresses.get(node, ""))) + 1) // 2
-
-    first = _MARGIN + half(columns[0])
-    if len(columns) == 1:
-        return {columns[0]: first}
-    room = width - half(columns[-1]) - first
-    gap = min(max(room // (len(columns) - 1), _NARROWEST), _WIDEST)
-    return {node: first + index * gap for index, node in enumerate(columns)}
+def _places(columns: Sequence[str], width: int) -> dict[str, int]:
+    gaps = len(columns) - 1
+    room = width - 2 - _MARGIN
+    gap = min(max(room // gaps, _NARROWEST), _WIDEST) if gaps else 0
+    return {node: _MARGIN + index * gap for index, node in enumerate(columns)}
 
 
 def _head(columns: Sequence[str], sheet: _Sheet, addresses: Mapping[str, str]) -> Iterator[Text]:
@@ -102,10 +97,18 @@ def _head(columns: Sequence[str], sheet: _Sheet, addresses: Mapping[str, str]) -
     names.put(_MARGIN - 3, "ms", _FAINT)
     for node in columns:
         name, address = sheet.glyphs.words(node), addresses.get(node, "")
-        names.put(sheet.places[node] - len(name) // 2, name, "bold")
-        below.put(sheet.places[node] - len(address) // 2, address, _FAINT)
+        names.put(_under(node, name, sheet), name, "bold")
+        below.put(_under(node, address, sheet), address, _FAINT)
     yield names.text()
     yield below.text()
+
+
+def _under(node: str, text: str, sheet: _Sheet) -> int:
+    """Where ``text`` begins: about the node's line, and within the sheet."""
+    place = sheet.places[node]
+    if place == _MARGIN:
+        return place - 1 if len(text) > 1 else place
+    return max(_MARGIN, min(place - len(text) // 2, sheet.width - len(text)))
 
 
 def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
@@ -116,7 +119,7 @@ def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
     words, arrows = sheet.line(), sheet.line()
     if rung.decisive:
         words.put(0, sheet.glyphs.decisive, _DECISIVE)
-    words.put(2, f"{rung.time_ms:+8.1f}")
+    words.put(1, f"{rung.time_ms:+8.1f}")
     rightwards = sheet.places[first.to] >= sheet.places[first.start]
     _describe(rung, sheet, words, rightwards)
     before: Segment | None = None
@@ -149,7 +152,7 @@ def _describe(rung: Rung, sheet: _Sheet, line: _Line, rightwards: bool) -> None:
     length = sum(len(text) + 2 for text, _ in pieces if text)
     start = sheet.places[first.start]
     column = start + 2 if rightwards else max(_MARGIN, start - length)
-    column = max(_MARGIN, min(column, sheet.width - length))
+    column = max(_MARGIN + 1, min(column, sheet.width - length + 2))
     line.put(column - 1, " ")
     for text, style in pieces:
         if text:

@@ -1,0 +1,200 @@
+"""The ladder shows what mattered, once, between the right nodes, however long the run was."""
+
+import pytest
+from ways import Wire, evidence, lab, labelled
+
+from testbed.capture.packet import ACK, SYN
+from testbed.explain.ladder import LIMIT, columns, ladder
+from testbed.explain.model import Fate, Hop, Journey, Label
+
+
+def test_the_dialers_side_is_left_and_the_listeners_right():
+    assert columns(lab().topology, "a", "b") == ("a", "nat-a", "core", "server", "nat-b", "b")
+    assert columns(lab().topology, "b", "a") == ("b", "nat-b", "core", "server", "nat-a", "a")
+
+
+def test_a_nat_that_both_are_behind_is_there_once():
+    assert columns(lab("carrier").topology, "a", "b") == (
+        *("a", "nat-a", "cgn", "core", "server", "nat-b", "b"),
+    )
+    assert columns(lab("same-lan").topology, "a", "b") == ("a", "nat-a", "core", "server", "b")
+
+
+def test_a_neighbour_stands_between_a_peer_and_its_nat():
+    party = lab("lan-party").topology
+    assert columns(party, "a", "server")[:5] == ("a", "b", "c", "d", "nat-a")
+
+
+def test_every_node_of_every_preset_has_one_column():
+    for name in ("two-homes", "libp2p", "carrier", "same-lan", "lan-party", "observers"):
+        topology = lab(name).topology
+        nodes = {node.name for node in (*topology.routers, *topology.hosts)}
+        found = columns(topology, "a", "server")
+        assert sorted(found) == sorted({*nodes, "core"}), name
+
+
+def test_arrows_have_the_addresses_of_their_part_of_the_way_and_pass_the_core():
+    journey = Wire().punch(1.5)
+    [rung] = ladder(evidence(), [journey], labelled([journey]), ()).rungs
+    inside, outside = rung.segments
+    assert (inside.start, inside.to, inside.end) == ("a", "nat-a", Fate.TRANSLATED)
+    assert str(inside.source) == "10.0.0.2:4001"
+    assert (outside.start, outside.to, outside.end) == ("nat-a", "nat-b", Fate.DROPPED)
+    assert str(outside.source) == "29.0.0.2:35968"
+    assert outside.note == "dropped: unsolicited"
+    assert {*inside.packets, *outside.packets} == set(journey.packets)
+    assert rung.time_ms == 1.5
+
+
+def test_the_core_is_shown_only_where_a_packet_ended_there():
+    wire = Wire()
+    ended = wire.way(
+        0,
+        ("a", "10.0.0.2:4001", "10.0.1.2:4001"),
+        ("nat-a", "29.0.0.2:4001", "10.0.1.2:4001"),
+        ("core", "29.0.0.2:4001", "10.0.1.2:4001"),
+        fate=Fate.DROPPED,
+    )
+    passed = wire.punch(1)
+    both = ladder(evidence(), [ended, passed], labelled([ended, passed]), ())
+    assert both.columns == ("a", "nat-a", "core", "nat-b")
+    assert ladder(evidence(), [passed], labelled([passed]), ()).columns == ("a", "nat-a", "nat-b")
+
+
+def test_a_packet_that_was_seen_at_one_node_stays_there():
+    packet = Wire().packet("nat-b", 0, "9.9.9.9:1", "29.0.0.18:1")
+    journey = Journey((Hop("nat-b", Fate.DROPPED, inward=packet),))
+    [rung] = ladder(evidence(), [journey], {}, ()).rungs
+    assert [(part.start, part.to) for part in rung.segments] == [("nat-b", "nat-b")]
+    assert rung.segments[0].packets == (packet.number,)
+
+
+def test_repeats_in_turn_are_counted_and_not_repeated():
+    wire = Wire()
+    journeys = [j for ms in range(40) for j in (wire.punch(ms), wire.counter_punch(ms))]
+    found = ladder(evidence(), journeys, labelled(journeys), ())
+    assert [rung.count for rung in found.rungs] == [40, 40]
+    assert found.omitted == 0
+
+
+def test_what_fares_differently_is_no_repeat():
+    wire = Wire()
+    journeys = [wire.punch(0), wire.punch(1, fate=Fate.LOST, rules=())]
+    found = ladder(evidence(), journeys, labelled(journeys), ())
+    assert [rung.segments[-1].end for rung in found.rungs] == [Fate.DROPPED, Fate.LOST]
+
+
+def test_repeats_after_something_new_are_told_after_it():
+    wire = Wire()
+    journeys = [wire.punch(0), wire.punch(1), wire.asked(2), wire.punch(3)]
+    found = ladder(evidence(), journeys, labelled(journeys), ())
+    assert [(rung.count, len(rung.segments)) for rung in found.rungs] == [(2, 2), (1, 2), (1, 2)]
+    assert [rung.time_ms for rung in found.rungs] == [0, 2, 3]
+
+
+def test_a_decisive_packet_has_a_rung_of_its_own_among_its_like():
+    wire = Wire()
+    journeys = [wire.punch(ms) for ms in range(5)]
+    decisive = journeys[2].packets[-1:]
+    found = ladder(evidence(), journeys, labelled(journeys), decisive)
+    assert [(rung.count, rung.decisive) for rung in found.rungs] == [
+        *((2, False), (1, True), (2, False)),
+    ]
+
+
+def bare_ack(wire: Wire, ms: float, **more):
+    return wire.asked(ms, protocol="tcp", tcp_flags=ACK, payload=b"", **more)
+
+
+def test_usual_traffic_is_left_out_and_counted():
+    wire = Wire()
+    usual = [
+        bare_ack(wire, 0),
+        wire.asked(1),
+        wire.asked(2, protocol="other"),
+        wire.asked(3, server="observer-1"),
+    ]
+    told = labelled(usual) | {usual[1].first.number: Label("turn", "Refresh request")}
+    opening = wire.asked(4, protocol="tcp", tcp_flags=SYN, payload=b"")
+    found = ladder(evidence(lab("libp2p")), [*usual, opening], told, ())
+    assert len(found.rungs) == 1
+    assert found.omitted == 4
+
+
+def test_usual_traffic_that_decided_is_shown():
+    ack = bare_ack(Wire(), 0)
+    found = ladder(evidence(), [ack], {}, ack.packets)
+    assert [rung.decisive for rung in found.rungs] == [True]
+
+
+@pytest.mark.parametrize("length", [LIMIT, 5000])
+def test_a_ladder_is_short_however_long_the_run(length: int):
+    wire = Wire()
+    journeys = [
+        wire.way(
+            ms,
+            ("a", "10.0.0.2:4001", f"29.0.0.34:{ms + 1}"),
+            ("nat-a", "29.0.0.2:4001", f"29.0.0.34:{ms + 1}"),
+            ("server", "29.0.0.2:4001", f"29.0.0.34:{ms + 1}"),
+        )
+        for ms in range(length)
+    ]
+    last = journeys[-1]
+    found = ladder(evidence(), journeys, labelled(journeys), last.packets)
+    assert len(found.rungs) == LIMIT
+    assert found.rungs[-1].decisive
+    assert found.omitted + sum(rung.count for rung in found.rungs) == length
+
+
+def test_where_there_is_not_room_for_all_trouble_goes_before_payload():
+    wire = Wire()
+    payload = [wire.asked(ms, server="server", payload=b"x") for ms in range(1)]
+    many = []
+    for port in range(1, 100):
+        ends = (f"10.0.0.2:{port}", "29.0.0.34:9"), (f"29.0.0.2:{port}", "29.0.0.34:9")
+        many.append(wire.way(port, ("a", *ends[0]), ("nat-a", *ends[1]), ("server", *ends[1])))
+    trouble = wire.punch(200)
+    journeys = [*payload, *many, trouble]
+    told = labelled([*payload, *many], "udp", "100 bytes") | labelled([trouble])
+    found = ladder(evidence(), journeys, told, ())
+    assert len(found.rungs) == LIMIT
+    assert found.rungs[-1].segments[-1].end is Fate.DROPPED
+
+
+def test_sizes_alone_make_no_difference():
+    wire = Wire()
+    journeys = [wire.asked(0), wire.asked(1)]
+    told = {j.first.number: Label("tcp", f"{n} bytes") for n, j in enumerate(journeys)}
+    assert [rung.count for rung in ladder(evidence(), journeys, told, ()).rungs] == [2]
+
+
+def test_an_answer_tells_what_it_learned():
+    journey = Wire().asked(0)
+    fields = (("XOR-MAPPED-ADDRESS", "29.0.0.2:31939"), ("SOFTWARE", "coturn"))
+    told = {journey.first.number: Label("stun", "Binding success", fields)}
+    [rung] = ladder(evidence(), [journey], told, ()).rungs
+    assert rung.label == "Binding success, you are 29.0.0.2:31939"
+
+
+def test_a_reset_says_what_the_router_answered():
+    wire = Wire()
+    journey = wire.punch(0, fate=Fate.REJECTED, rules=())
+    answer = wire.packet("nat-b", 1, "29.0.0.18:4001", "29.0.0.2:35968", protocol="tcp")
+    journey = Journey((*journey.hops[:-1], Hop("nat-b", Fate.REJECTED, None, None, (), answer)))
+    told = labelled([journey])
+    [rung] = ladder(evidence(), [journey], told, ()).rungs
+    assert rung.segments[-1].note == "answered: RST"
+    told[answer.number] = Label("icmp", "port unreachable")
+    [rung] = ladder(evidence(), [journey], told, ()).rungs
+    assert rung.segments[-1].note == "answered: port unreachable"
+
+
+def test_time_counts_from_the_common_start_else_from_the_first_packet():
+    journeys = [Wire().punch(100)]
+    started = ladder(evidence(start_ns=40_000_000), journeys, {}, ())
+    never = ladder(evidence(start_ns=None), journeys, {}, ())
+    assert [ladder.rungs[0].time_ms for ladder in (started, never)] == [60, 0]
+
+
+def test_nothing_seen_is_an_empty_ladder():
+    assert ladder(evidence(), [], {}, ()).columns == ()
