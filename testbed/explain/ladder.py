@@ -112,20 +112,24 @@ class _Folding:
 
     steps: list[_Step] = field(default_factory=list)
     _open: dict[tuple[object, ...], int] = field(default_factory=dict)  # key -> position
+    _repeating: set[tuple[object, ...]] = field(default_factory=set)
 
     def add(self, step: _Step) -> None:
+        decisive = step.rung.decisive
         position = self._open.get(step.key)
-        if position is not None and not step.rung.decisive:
+        if position is not None and not decisive:
             like = self.steps[position]
             count = like.rung.count + 1
             self.steps[position] = replace(like, rung=replace(like.rung, count=count))
+            self._repeating.add(step.key)
             return
-        if step.rung.decisive:
+        if decisive:
             self._open.clear()
         elif step.worth != _USUAL:
-            once = {k: at for k, at in self._open.items() if self.steps[at].rung.count == 1}
-            self._open = once
-        if not step.rung.decisive:
+            for key in self._repeating:
+                self._open.pop(key, None)
+            self._repeating.clear()
+        if not decisive:
             self._open[step.key] = len(self.steps)
         self.steps.append(step)
 
