@@ -270,14 +270,17 @@ def matrix(
     as_json: AsJson = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the output as a picture.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write a summary, for CI job pages.")
+    ] = None,
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
-    from testbed.commands.cells import Request, many
+    from testbed.commands.cells import Reports, Request, many
 
     request = Request(
         profiles, peers, tuple(select or ()), repeat, controls, certify, jobs, seed, out
     )
-    raise typer.Exit(many(request, as_json=as_json, junit=junit, svg=svg))
+    raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
 
 
 @app.command()

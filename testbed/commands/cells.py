@@ -5,9 +5,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -17,11 +18,21 @@ from testbed.backends.namespaces import Namespaces
 from testbed.cell import MODES, Cell, load_cell, require_sane
 from testbed.errors import UsageError
 from testbed.facts import facts
-from testbed.matrix import DEFAULT_PEERS, SETS, TRIES, Row, Selection, run_matrix, summarize
+from testbed.matrix import (
+    DEFAULT_PEERS,
+    SETS,
+    TRIES,
+    Row,
+    Selection,
+    Summary,
+    run_matrix,
+    summarize,
+)
 from testbed.nat.certify import Certificate, certified
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import ADAPTERS, adapter
+from testbed.report import markdown
 from testbed.report.files import document, require_writable, write_json, write_junit, write_text
 from testbed.report.grid import export_svg, render
 from testbed.report.html import write_html
@@ -93,14 +104,38 @@ class Request:
     out: Path
 
 
-def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | None) -> int:
+@dataclass(frozen=True)
+class Reports:
+    """The files that a matrix writes besides its own, where they were asked for."""
+
+    junit: Path | None = None
+    svg: Path | None = None
+    markdown: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.junit, self.svg, self.markdown) if path)
+
+    def write(
+        self, rows: Sequence[Row], summary: Summary, value: Mapping[str, Any], seconds: float
+    ) -> None:
+        if self.junit is not None:
+            write_junit(self.junit, rows, summary)
+        if self.markdown is not None:
+            write_text(self.markdown, markdown.summary(value))
+        if self.svg is not None:
+            picture = render(rows, summary, seconds, SVG_WIDTH)
+            write_text(self.svg, export_svg(picture, "testbed matrix", SVG_WIDTH))
+
+
+def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     """Run a matrix; the exit code."""
     used = _profiles(request.profiles)
     cells = _selection(request, used).cells()
     versions = facts()
     held = _hold(request.out)
-    require_writable(request.out / "results.json", request.out / "report.html", junit, svg)
-    sandbox.enter(request.out, *(path for path in (junit, svg) if path))
+    require_writable(request.out / "results.json", request.out / "report.html", *reports.paths)
+    sandbox.enter(request.out, *reports.paths)
     started = time.monotonic()
     errors = Console(stderr=True)
     refused = _refused(used, errors) if request.certify else {}
@@ -119,12 +154,8 @@ def many(request: Request, *, as_json: bool, junit: Path | None, svg: Path | Non
     value = document(rows, summary, versions)
     write_json(request.out / "results.json", value)
     write_html(request.out / "report.html", value)
-    if junit is not None:
-        write_junit(junit, rows, summary)
     seconds = time.monotonic() - started
-    if svg is not None:
-        picture = render(rows, summary, seconds, SVG_WIDTH)
-        write_text(svg, export_svg(picture, "testbed matrix", SVG_WIDTH))
+    reports.write(rows, summary, value, seconds)
     os.close(held)
     if as_json:
         print(json.dumps(value, indent=2))

@@ -104,7 +104,10 @@ def _time(delay: Delay) -> str:
 def _last_line(found: Comparison) -> Text:
     differ = sum(kind is not Kind.CHANCE for kind in (d.kind for d in found.differences))
     text = Text(f"{found.compared} pairs compared", "bold")
-    text.append(f", {differ} differ" if differ else ", no difference", "red" if differ else "green")
+    if differ:
+        text.append(f", {differ} differ", "red")
+    elif found.compared:
+        text.append(", no difference", "green")
     if found.delays and found.times_count:
         slower = sum(delay.factor > 1 for delay in found.delays)
         text.append(f", {slower} slower", "red" if slower else "green")

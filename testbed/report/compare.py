@@ -91,7 +91,7 @@ class Comparison:
 
     old: Path
     new: Path
-    compared: int  # pairs in both
+    compared: int  # pairs of which both sides have a conclusive repetition
     differences: tuple[Difference, ...]
     delays: tuple[Delay, ...]
     unclear: Mapping[str, str]
@@ -150,7 +150,7 @@ def compare(
     return Comparison(
         old.path,
         new.path,
-        len(both),
+        sum(bool(one.conclusive and other.conclusive) for one, other in pairs),
         tuple(differences),
         tuple(delays(pairs, factor or FACTOR)),
         {name: why for name in both if (why := _unclear(before[name], after[name]))},
