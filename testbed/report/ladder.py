@@ -139,25 +139,30 @@ def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
 
 
 def _describe(rung: Rung, sheet: _Sheet, line: _Line, rightwards: bool) -> None:
-    """The words above the arrows, from the sender's side on."""
+    """The words above the arrows, from the sender's side on; without addresses if too long."""
     first, glyphs = rung.segments[0], sheet.glyphs
     count = f" {glyphs.times}{rung.count}" if rung.count > 1 else ""
-    number = f"#{first.packets[0]}" if first.packets else ""
-    style = _DECISIVE if rung.decisive else "bold"
     pieces = [
-        (glyphs.words(rung.label) + count, style),
-        (number, "cyan"),
+        (glyphs.words(rung.label) + count, _DECISIVE if rung.decisive else "bold"),
+        (f"#{first.packets[0]}" if first.packets else "", "cyan"),
         (f"{first.source} {glyphs.to} {first.destination}", _FAINT),
     ]
-    length = sum(len(text) + 2 for text, _ in pieces if text)
+    pieces = [piece for piece in pieces if piece[0]]
+    room = sheet.width - _MARGIN - 1
+    if _length(pieces) > room and len(pieces) > 1:
+        pieces.pop()
+    length = _length(pieces)
     start = sheet.places[first.start]
-    column = start + 2 if rightwards else max(_MARGIN, start - length)
-    column = max(_MARGIN + 1, min(column, sheet.width - length + 2))
+    column = start + 2 if rightwards else start - 1 - length
+    column = max(_MARGIN + 1, min(column, sheet.width - length))
     line.put(column - 1, " ")
     for text, style in pieces:
-        if text:
-            line.put(column, text + "  ", style)
-            column += len(text) + 2
+        line.put(column, text + "  ", style)
+        column += len(text) + 2
+
+
+def _length(pieces: Sequence[tuple[str, str]]) -> int:
+    return sum(len(text) + 2 for text, _ in pieces) - 2
 
 
 def _arrow(part: Segment, before: Segment | None, sheet: _Sheet, line: _Line) -> None:

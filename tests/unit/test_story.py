@@ -1,0 +1,183 @@
+"""An explanation on a terminal: what a newcomer must find is there, at every width."""
+
+import io
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from ways import Wire, evidence, explained, labelled
+
+from testbed.explain.ladder import ladder
+from testbed.explain.model import Cause, Fate, Hop, Journey, Label, Line, Wrong
+from testbed.oracle.predict import Outcome
+from testbed.report.glyphs import ASCII, UNICODE, glyphs_for
+from testbed.report.story import hops, pointers, render
+from testbed.verdict.model import Judgement
+
+ADDRESSES = {"a": "10.0.0.2", "nat-a": "29.0.0.2", "nat-b": "29.0.0.18", "b": "10.0.1.2"}
+
+
+def a_cell(text: str = "punch", **changes):
+    """A cell with two punches, the second of which decided, and one from the other side."""
+    wire = Wire()
+    journeys = [wire.asked(0), wire.punch(104.7), wire.punch(105.2), wire.counter_punch(106)]
+    decisive = journeys[2]
+    steps = ladder(evidence(), journeys, labelled(journeys, text=text), decisive.packets[-1:])
+    return replace(explained(steps, [decisive.last]), **changes)
+
+
+def shown(explanation, width: int = 80, glyphs=UNICODE, colour: bool = False) -> str:
+    system = "standard" if colour else None
+    console = Console(width=width, file=io.StringIO(), force_terminal=colour, color_system=system)
+    console.print(render(explanation, width, glyphs, ADDRESSES), crop=False)
+    return console.file.getvalue()
+
+
+def rungs(text: str) -> list[str]:
+    lines = text.splitlines()
+    return lines[next(n for n, line in enumerate(lines) if " ms a " in line) :]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+def test_no_line_is_wider_than_the_terminal(width: int):
+    assert max(map(len, shown(a_cell(), width).splitlines())) <= width
+    long = "Binding request with a very long list of attributes that somebody put in " * 2
+    assert max(map(len, shown(a_cell(long[: width - 40]), width).splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_verdict_cause_story_and_ladder_are_all_there(width: int):
+    text = shown(a_cell(measured=Outcome.RELAYED), width)
+    for words in (
+        "measured relayed, predicted none: pass",
+        "mapping_changed at nat-a",
+        "nat-a used another port for the second destination",
+        "1. a's punch left nat-a from 29.0.0.2:35968 #12",
+        "10.0.0.2:4001 → 29.0.0.18:4001",
+        "#12 dropped: unsolicited",
+        "◆ decisive; ✗ came no further",
+    ):
+        assert words in text, words
+
+
+def test_columns_are_headed_by_names_and_addresses():
+    names, addresses, *_ = rungs(shown(a_cell()))
+    assert names.split() == ["ms", "a", "nat-a", "server", "nat-b", "b"]
+    assert addresses.split() == ["10.0.0.2", "29.0.0.2", "29.0.0.18", "10.0.1.2"]
+
+
+def test_the_lines_of_the_nodes_are_straight():
+    lines = [line for line in rungs(shown(a_cell()))[2:] if "→" not in line and "│" in line]
+    first = {line.index("│") for line in lines}
+    assert first == {11}
+
+
+def test_an_arrow_begins_at_the_sender_and_stops_at_who_dropped_it():
+    text = rungs(shown(a_cell(), 120))
+    at = text[0].index("nat-b") + 2
+    [arrow] = [line for line in text if "✗" in line and "from 29.0.0.2:35968" in line][:1]
+    assert arrow.index("✗") == at
+    assert arrow.index("▶") < arrow.index("from") < arrow.index("✗")
+
+
+def test_an_arrow_to_the_left_points_to_the_left():
+    [line] = [line for line in rungs(shown(a_cell())) if "from 29.0.0.18:4001" in line]
+    assert line.index("✗") < line.index("◀") < line.index("from") < line.rindex("◀")
+    assert "▶" not in line
+
+
+def test_only_the_decisive_rung_is_marked():
+    marked = [line for line in rungs(shown(a_cell())) if line.startswith("◆ ")]
+    assert [line.split()[1] for line in marked[:-1]] == ["+105.2"]
+
+
+def test_what_is_dropped_is_red_and_what_arrived_is_not():
+    text = shown(a_cell(), 120, colour=True)
+    assert re.search(r"\x1b\[1;31m[^\x1b]*✗", text)
+    arrived = next(line for line in text.splitlines() if "from 29.0.0.2:31939" in line)
+    assert "\x1b[1;31m" not in arrived
+
+
+def test_without_a_terminal_there_are_no_colours():
+    assert "\x1b" not in shown(a_cell())
+
+
+def test_a_stream_without_unicode_gets_the_same_drawing_in_ascii():
+    strange = a_cell(headline="mapped → elsewhere — twice…", story=(Line("naïve ≠ wrong"),))
+    plain = shown(strange, 100, ASCII)
+    assert plain.isascii()
+    assert "mapped -> elsewhere - twice..." in plain
+    fine = shown(strange, 100)
+    for line, same in zip(rungs(fine)[:-1], rungs(plain)[:-1], strict=True):
+        assert [line.count(sign) for sign in "│✗◆"] == [same.count(sign) for sign in "|X*"]
+
+
+def test_streams_are_asked_for_their_encoding():
+    assert glyphs_for("UTF-8") is glyphs_for("utf8") is UNICODE
+    assert glyphs_for("latin-1") is glyphs_for("ANSI_X3.4-1968") is glyphs_for(None) is ASCII
+
+
+def test_the_wrong_side_is_named_where_the_two_differ():
+    why = Line("its filter let in a stranger", a_cell().decisive)
+    differs = a_cell(judgement=Judgement.FAIL, wrong=Wrong.NAT, wrong_why=why)
+    text = shown(differs)
+    assert "a NAT does not do as it declares" in text
+    assert "its filter let in a stranger #12" in text
+    assert "wrong" not in shown(a_cell())
+
+
+def test_what_is_missing_is_said():
+    unknown = a_cell(cause=Cause.UNKNOWN, node=None, missing=("the capture is not there",))
+    text = shown(unknown)
+    assert "missing" in text
+    assert "the capture is not there" in text
+
+
+def test_a_number_that_the_sentence_has_is_not_said_twice():
+    cite = a_cell().decisive[0]
+    text = shown(a_cell(story=(Line(f"dropped as #{cite.number} shows", (cite,)),)))
+    assert text.count("#12 ") - text.count("#12 dropped") == 1
+
+
+def test_the_filter_picks_the_decisive_packets_and_survives_a_shell():
+    lines = list(pointers(a_cell(), Path("out/my matrix/capture.pcapng")))
+    assert lines[1] == "filter   frame.number in {12}"
+    words = shlex.split(lines[2])
+    assert words == ["tshark", "-r", "out/my matrix/capture.pcapng", "-Y", lines[1][9:]]
+
+
+def test_without_decisive_packets_the_cited_ones_are_picked_and_without_any_none():
+    cited = a_cell(decisive=())
+    assert list(pointers(cited, Path("x")))[1] == "filter   frame.number in {12}"
+    assert list(pointers(replace(cited, story=()), Path("x"))) == ["packets  x"]
+
+
+def test_an_explanation_without_evidence_is_short():
+    text = shown(a_cell(story=(), ladder=ladder(evidence(), [], {}, ())))
+    assert "what happened" not in text
+    assert "decisive" not in text
+
+
+def test_a_packet_seen_at_one_node_is_marked_there():
+    packet = Wire().packet("server", 0, "29.0.0.34:1", "29.0.0.18:1")
+    lost = Wire().punch(1)
+    journeys = [Journey((Hop("server", Fate.SENT, outward=packet),)), lost]
+    found = ladder(evidence(), journeys, {}, ())
+    [line] = [line for line in rungs(shown(a_cell(ladder=found))) if "●" in line]
+    assert "─" not in line
+
+
+def test_packets_lists_every_hop_with_number_fate_and_rule():
+    journey = Wire().punch(104.7)
+    labels = {journey.first.number: Label("udp", "punch", (("nonce", "17"),))}
+    lines = [line.plain for line in hops([journey], labels, 0, UNICODE)]
+    assert lines[0].split() == ["+104.7", "udp:", "punch", "nonce", "17"]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        *(["a", "sent"], ["nat-a", "translated"], ["core", "forwarded"], ["nat-b", "dropped"]),
+    ]
+    assert "#1 #2" in lines[2]
+    assert "10.0.0.2:4001 → 29.0.0.18:4001; then 29.0.0.2:35968 → 29.0.0.18:4001" in lines[2]
+    assert lines[4].endswith("by unsolicited")
