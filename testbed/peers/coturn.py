@@ -37,6 +37,8 @@ class Coturn:
     username: str = "lab"
     password: str = "lab-password"
     executable: str = "turnserver"
+    ports: tuple[int, int] = RELAY_PORTS
+    options: tuple[str, ...] = ()  # more of its own: quotas, timers
 
 
 def command(config: Coturn) -> tuple[str, ...]:
@@ -53,8 +55,8 @@ def command(config: Coturn) -> tuple[str, ...]:
         *(f"--relay-ip={address}" for address in each),
         f"--listening-port={PORT}",
         *(f"--aux-server={address}:{HTTPS_PORT}" for address in each),
-        f"--min-port={RELAY_PORTS[0]}",
-        f"--max-port={RELAY_PORTS[1]}",
+        f"--min-port={config.ports[0]}",
+        f"--max-port={config.ports[1]}",
         "--relay-threads=1",
         "--lt-cred-mech",
         f"--user={config.username}:{config.password}",
@@ -69,6 +71,7 @@ def command(config: Coturn) -> tuple[str, ...]:
         "--pidfile=/dev/null",
         "--log-file=stdout",
         "--simple-log",
+        *config.options,
     )
 
 
