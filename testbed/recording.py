@@ -8,7 +8,7 @@ from pathlib import Path
 from socket import AF_PACKET, SOCK_RAW
 
 from testbed.backends.base import Lab
-from testbed.capture.conntrack import Entry, conntrack
+from testbed.capture.conntrack import flow_count
 from testbed.capture.flows import FlowRecorder, read_flows, unheard
 from testbed.capture.pcapng import Recording
 from testbed.capture.recorder import record
@@ -34,7 +34,7 @@ class Records:
 class _Asked:
     """What the routers hold at the end of a run, while they are still recorded."""
 
-    held: Mapping[str, Sequence[Entry]]
+    held: Mapping[str, int]  # router -> flows
     drops: Mapping[str, Mapping[str, int]] | None
     lost: tuple[str, ...]
 
@@ -71,14 +71,14 @@ def record_run(lab: Lab, folder: Path, run: Callable[[], Account]) -> tuple[Acco
 def _ask(lab: Lab, routers: Sequence[str]) -> _Asked:
     """Now, and not after the capture: every packet that is counted is in it, too."""
     try:
-        held = {name: conntrack(lab, name) for name in routers}
+        held = {name: flow_count(lab, name) for name in routers}
         return _Asked(held, {name: drops(lab, name) for name in routers}, ())
     except (TestbedError, OSError) as error:
         return _Asked({}, None, (f"the routers' counters: {error}",))
 
 
 def _flows(
-    told: Path, missed: Sequence[str], held: Mapping[str, Sequence[Entry]]
+    told: Path, missed: Sequence[str], held: Mapping[str, int]
 ) -> tuple[tuple[FlowEvent, ...] | None, Sequence[str]]:
     """The events, if they are all there; else why not, and no file that looks whole."""
     if missed:

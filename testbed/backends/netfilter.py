@@ -17,7 +17,7 @@ FAMILY = struct.Struct("=BBH")  # nfgenmsg: family, version, resource
 CONNTRACK, NFTABLES = 1 << 8, 10 << 8  # NFNL_SUBSYS_*: what a type's upper byte says
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _TYPE = 0x3FFF  # without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER
-_REQUEST, _DUMP = 0x1, 0x300
+_REQUEST, _ACKNOWLEDGE, _DUMP = 0x1, 0x4, 0x300
 _ERROR, _DONE = 2, 3
 _RECEIVE = 1 << 18
 _DEADLINE = 5.0  # seconds
@@ -28,10 +28,19 @@ def dump(lab: Lab, node: str, kind: int) -> list[bytes]:
 
     BackendError when the kernel refuses to tell.
     """
+    return _asked(lab, node, kind, _DUMP)
+
+
+def ask(lab: Lab, node: str, kind: int) -> list[bytes]:
+    """As `dump`, for a request that is not for a list of objects."""
+    return _asked(lab, node, kind, _ACKNOWLEDGE)
+
+
+def _asked(lab: Lab, node: str, kind: int, flags: int) -> list[bytes]:
     with lab.socket(node, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as asking:
         asking.settimeout(_DEADLINE)
         family = FAMILY.pack(socket.AF_INET, 0, 0)
-        asking.send(HEADER.pack(HEADER.size + len(family), kind, _REQUEST | _DUMP, 1, 0) + family)
+        asking.send(HEADER.pack(HEADER.size + len(family), kind, _REQUEST | flags, 1, 0) + family)
         try:
             return [body[FAMILY.size :] for body in _answers(asking)]
         except OSError as error:
@@ -45,7 +54,9 @@ def _answers(asking: socket.socket) -> Iterator[bytes]:
                 return
             if kind == _ERROR:
                 code = -struct.unpack_from("=i", body)[0]
-                raise OSError(code, os.strerror(code))
+                if code:
+                    raise OSError(code, os.strerror(code))
+                return  # the acknowledgement, which is an error of 0
             yield body
 
 

@@ -37,6 +37,8 @@ QUIET = (
     ("net.bridge.bridge-nf-call-iptables", "0"),
 )
 FORWARDING = ("net.ipv4.ip_forward", "1")
+# The events of its flows bear the time at which they happened, not that of their receipt.
+STAMPED = ("net.netfilter.nf_conntrack_timestamp", "1")
 ANYWHERE = IPv4Network("0.0.0.0/0")
 
 
@@ -106,13 +108,11 @@ class _Planner:
 
     def _nodes(self) -> list[Step]:
         """Only the core forwards from the start; routers do once their rules are in."""
+        sysctls = {NodeKind.CORE: (*QUIET, FORWARDING), NodeKind.ROUTER: (*QUIET, STAMPED)}
         kinds = [(CORE, NodeKind.CORE)]
         kinds += [(router.name, NodeKind.ROUTER) for router in self.topology.routers]
         kinds += [(host.name, NodeKind.HOST) for host in self.topology.hosts]
-        return [
-            AddNode(name, kind, (*QUIET, FORWARDING) if kind is NodeKind.CORE else QUIET)
-            for name, kind in kinds
-        ]
+        return [AddNode(name, kind, sysctls.get(kind, QUIET)) for name, kind in kinds]
 
     def _attached(self, network: str) -> list[Router | Host]:
         routers: list[Router | Host] = [r for r in self.topology.routers if r.wan == network]
