@@ -60,14 +60,16 @@ def pair(
         if (sent := early.get(key)) is None:
             continue
         couples = list(zip(sent, arrived, strict=False))
-        if len(sent) == len(arrived) and all(_fits(b, a, window_ns) for b, a in couples):
+        if len(sent) == len(arrived) and all(_fits(b, a, 0, window_ns) for b, a in couples):
             pairs += couples
         else:
             doubtful.append((sent, arrived))
+    least_ns = 0
     if doubtful and pairs:
-        usual_ns = int(statistics.median(a.time_ns - b.time_ns for b, a in pairs))
+        delays = [after.time_ns - before.time_ns for before, after in pairs]
+        least_ns, usual_ns = min(usual_ns, *delays), int(statistics.median(delays))
     for sent, arrived in doubtful:
-        pairs += _by_time(sent, arrived, usual_ns, window_ns)
+        pairs += _by_time(sent, arrived, least_ns, usual_ns, window_ns)
     return pairs
 
 
@@ -78,27 +80,42 @@ def _grouped(packets: Iterable[Packet], key: Key) -> dict[Hashable, list[Packet]
     return groups
 
 
-def _fits(before: Packet, after: Packet, window_ns: int) -> bool:
-    return 0 <= after.time_ns - before.time_ns <= window_ns
+def _fits(before: Packet, after: Packet, least_ns: int, window_ns: int) -> bool:
+    return least_ns <= after.time_ns - before.time_ns <= window_ns
 
 
 def _by_time(
-    befores: Sequence[Packet], afters: Sequence[Packet], usual_ns: int, window_ns: int
+    befores: Sequence[Packet],
+    afters: Sequence[Packet],
+    least_ns: int,
+    usual_ns: int,
+    window_ns: int,
 ) -> list[Pair]:
     """Give each of ``afters`` the one of ``befores`` that fits the usual delay best.
 
-    Like packets do not overtake one another, so one pass forward suffices.
+    Like packets do not overtake one another, so one pass forward suffices; no more
+    are passed over than are too many.
     """
     pairs: list[Pair] = []
-    index = 0
+    index, spare = 0, len(befores) - len(afters)
     for after in afters:
-        expected = after.time_ns - usual_ns
-        while index + 1 < len(befores) and (
-            befores[index + 1].time_ns <= after.time_ns
-            and abs(befores[index + 1].time_ns - expected) <= abs(befores[index].time_ns - expected)
+        while index < len(befores) and after.time_ns - befores[index].time_ns > window_ns:
+            index, spare = index + 1, spare - 1
+        while (
+            spare > 0
+            and index + 1 < len(befores)
+            and _fits(befores[index + 1], after, least_ns, window_ns)
+            and _oddness(befores[index + 1], after, usual_ns)
+            <= _oddness(befores[index], after, usual_ns)
         ):
-            index += 1
-        if index < len(befores) and _fits(befores[index], after, window_ns):
+            index, spare = index + 1, spare - 1
+        if index < len(befores) and _fits(befores[index], after, least_ns, window_ns):
             pairs.append((befores[index], after))
             index += 1
+        else:
+            spare += 1
     return pairs
+
+
+def _oddness(before: Packet, after: Packet, usual_ns: int) -> int:
+    return abs(after.time_ns - before.time_ns - usual_ns)

@@ -5,18 +5,17 @@ loses one of its TTL and may change addresses and ports.  Both are found by hash
 what stays the same; time tells apart what is alike in that (`testbed.capture.pairing`).
 """
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
-from testbed.capture.packet import Packet
-from testbed.capture.pairing import WINDOW_NS, Key, Pair, identity, pair
+from testbed.capture.packet import NOWHERE, Packet
 from testbed.explain.model import Fate, Hop, Journey
 from testbed.explain.way import Lab
 from testbed.explain.way_end import Ends
+from testbed.explain.way_steps import gaps, transits, wires
 from testbed.plan.model import Plan
 
 _IPV4 = 0x0800
-_LATE_NS = 20_000_000  # by which a busy machine may hold a frame beyond its link's delay
+_LATE_NS = 20_000_000  # by which a busy machine may hold a packet beyond its link's delay
 _INITIAL_TTLS = frozenset({64, 128, 255})
 
 
@@ -26,121 +25,112 @@ def stitch(
     """The journeys of all IPv4 packets, in order of their first sight; total, whatever is missing.
 
     Every IPv4 packet is in exactly one journey.  ``drops``: router -> drop rule ->
-    packets, where it was recorded.  A journey whose begin or end is not in the capture
-    begins or ends where it was seen; so does one that was on a wire when the capture ended.
+    packets, where it was recorded.  What the capture does not hold is left open: a
+    journey begins and ends where it was seen, a sight missing between two others is
+    None in its hop, and a packet on its way when the capture ended has no last hop.
     """
     lab = Lab(plan)
-    seen = sorted(
-        (p for p in packets if p.ethertype == _IPV4 and p.ttl), key=lambda p: (p.time_ns, p.number)
-    )
-    steps = {id(a): b for a, b in (*_wires(lab, seen), *_transits(lab, seen))}
-    reached = {id(packet) for packet in steps.values()}
-    heads = [packet for packet in seen if id(packet) not in reached]
-    stuck = [p for p in seen if not p.outgoing and id(p) not in steps]
-    ends = Ends(lab, stuck, [p for p in heads if p.outgoing], drops)
-    until_ns = seen[-1].time_ns if seen else 0
-    return tuple(Journey(tuple(_hops(lab, head, steps, ends, until_ns))) for head in heads)
+    seen = [p for p in packets if p.ethertype == _IPV4 and p.destination != NOWHERE]
+    seen.sort(key=lambda packet: (packet.time_ns, packet.number))
+    return tuple(_Stitcher(lab, seen, drops).journeys())
 
 
-def _wires(lab: Lab, packets: Sequence[Packet]) -> Iterator[Pair]:
-    """Outgoing packets with how they came in at the other end."""
-    sent: dict[str, list[Packet]] = defaultdict(list)
-    came: dict[str, list[Packet]] = defaultdict(list)
-    for packet in packets:
-        if not packet.outgoing:
-            came[packet.vantage].append(packet)
-        elif target := lab.target(packet):
-            sent[target.name].append(packet)
-    for name, befores in sent.items():
-        target = lab.ports[name]
-        yield from pair(
-            befores,
-            came[name],
-            _as_it_is,
-            _as_it_is,
-            usual_ns=lab.delay_ns(befores[0], target),
-            window_ns=WINDOW_NS + lab.patience_ns(befores[0], target),
-        )
+class _Stitcher:
+    """The steps between the sights of packets, which are told apart by `id`."""
 
+    def __init__(
+        self,
+        lab: Lab,
+        seen: Sequence[Packet],
+        drops: Mapping[str, Mapping[str, int]] | None,
+    ) -> None:
+        self._lab = lab
+        self._until_ns = seen[-1].time_ns if seen else 0
+        self._steps = {id(a): b for a, b in (*wires(lab, seen), *transits(lab, seen))}
+        reached = {id(packet) for packet in self._steps.values()}
+        heads = [p for p in seen if id(p) not in reached]
+        stuck = [p for p in seen if id(p) not in self._steps]
+        self._ends = Ends(lab, [p for p in stuck if not p.outgoing], heads, drops)
+        astray = [p for p in heads if not (self._is_origin(p) or lab.overheard(p))]
+        unfinished = [p for p in stuck if p.outgoing or not lab.is_host(p.node)]
+        self._gaps = {id(a): b for a, b in gaps(unfinished, astray)} if astray else {}
+        resumed = {id(packet) for packet in self._gaps.values()}
+        self._heads = [packet for packet in heads if id(packet) not in resumed]
 
-def _transits(lab: Lab, packets: Sequence[Packet]) -> Iterator[Pair]:
-    """Packets that came into a router or the core with how they went out."""
-    came: dict[str, list[Packet]] = defaultdict(list)
-    left: dict[str, list[Packet]] = defaultdict(list)
-    for packet in packets:
-        if packet.outgoing:
-            left[packet.node].append(packet)
-        elif not lab.overheard(packet):
-            came[packet.node].append(packet)
-    for node, befores in came.items():
-        if lab.is_host(node):
-            continue
-        afters = left[node]
-        for key in (_both_ends,) if lab.is_core(node) else _CONSTANT_IN_TURN:
-            found = pair(befores, afters, key, key)
-            yield from found
-            taken = {id(packet) for couple in found for packet in couple}
-            befores = [packet for packet in befores if id(packet) not in taken]
-            afters = [packet for packet in afters if id(packet) not in taken]
+    def journeys(self) -> Iterator[Journey]:
+        for head in self._heads:
+            yield Journey(tuple(self._hops(head)))
 
+    def _hops(self, head: Packet) -> Iterator[Hop]:
+        here: Packet | None = head
+        if head.outgoing:
+            fate = Fate.SENT if self._is_origin(head) else Fate.FORWARDED
+            yield Hop(head.node, fate, outward=head)
+            here = yield from self._leave(head)
+        while here is not None:
+            if onward := self._steps.get(id(here)):
+                yield Hop(here.node, _passed(here, onward), here, onward)
+                here = yield from self._leave(onward)
+            elif later := self._gaps.get(id(here)):
+                yield Hop(here.node, _passed(here, later), here)
+                here = yield from self._resume(here, later)
+            else:
+                yield from self._end(here)
+                return
 
-def _as_it_is(packet: Packet) -> Hashable:
-    return packet.source, packet.destination, packet.ttl, identity(packet)
+    def _end(self, packet: Packet) -> Iterator[Hop]:
+        """The last hops of an incoming packet.
 
-
-def _as_it_leaves(packet: Packet) -> Hashable:
-    return packet.ttl if packet.outgoing else packet.ttl - 1, identity(packet)
-
-
-def _both_ends(packet: Packet) -> Hashable:
-    return packet.source, packet.destination, _as_it_leaves(packet)
-
-
-def _destination(packet: Packet) -> Hashable:
-    return packet.destination, _as_it_leaves(packet)
-
-
-def _source(packet: Packet) -> Hashable:
-    return packet.source, _as_it_leaves(packet)
-
-
-# Outbound a NAT rewrites the source, inbound the destination, of a hairpinned packet
-# both.  The most that can stay the same is tried first, so likes are not mixed up.
-_CONSTANT_IN_TURN: tuple[Key, ...] = (_both_ends, _destination, _source, _as_it_leaves)
-
-
-def _hops(
-    lab: Lab, head: Packet, steps: Mapping[int, Packet], ends: Ends, until_ns: int
-) -> Iterator[Hop]:
-    here: Packet | None = head
-    if head.outgoing:
-        yield Hop(head.node, _origin(lab, head), outward=head)
-        here = steps.get(id(head))
-        if here is None:
-            yield from _lost(lab, head, until_ns)
-    while here is not None:
-        onward = steps.get(id(here))
-        if onward is None:
-            yield ends.of(here)
+        Netem works before the packet is recorded as leaving: what it holds or loses is
+        seen going into the node, and never coming out.
+        """
+        last = self._ends.of(packet)
+        lab, port = self._lab, self._lab.egress(packet)
+        unexplained = last.fate in (Fate.DROPPED, Fate.TAKEN) and not (last.rules or last.answer)
+        if not unexplained or port is None or port.outward.transparent or packet.ttl <= 1:
+            yield last
             return
-        same = (here.source, here.destination) == (onward.source, onward.destination)
-        yield Hop(here.node, Fate.FORWARDED if same else Fate.TRANSLATED, here, onward)
-        here = steps.get(id(onward))
-        if here is None:
-            yield from _lost(lab, onward, until_ns)
-
-
-def _origin(lab: Lab, packet: Packet) -> Fate:
-    """SENT, unless a router passed on what the capture does not show it receive."""
-    own = lab.owns(packet.node, packet.source.address)
-    fresh = packet.ttl in _INITIAL_TTLS or packet.destination.address.is_multicast
-    return Fate.SENT if lab.is_host(packet.node) or (own and fresh) else Fate.FORWARDED
-
-
-def _lost(lab: Lab, packet: Packet, until_ns: int) -> Iterator[Hop]:
-    """The hop that ``packet`` never reached, unless the capture ended while it was on its way."""
-    target = lab.target(packet)
-    if target is not None:
-        due_ns = packet.time_ns + lab.patience_ns(packet, target) + _LATE_NS
-        if due_ns <= until_ns:
+        held_ms = port.outward.delay_ms + port.outward.jitter_ms
+        target = lab.beyond(port)
+        if packet.time_ns + held_ms * 1e6 + _LATE_NS > self._until_ns:
+            yield Hop(packet.node, Fate.FORWARDED, packet)
+        elif target and (port.outward.loss or lab.is_core(packet.node)):
+            yield Hop(packet.node, Fate.FORWARDED, packet)
             yield Hop(target.node, Fate.LOST)
+        else:
+            yield last
+
+    def _leave(self, packet: Packet) -> Generator[Hop, None, Packet | None]:
+        """Follow an outgoing packet; gives the next incoming sight of it, if any."""
+        if came := self._steps.get(id(packet)):
+            return came
+        if later := self._gaps.get(id(packet)):
+            return (yield from self._resume(packet, later))
+        target = self._lab.target(packet)
+        if target is not None:
+            due_ns = packet.time_ns + self._lab.patience_ns(packet, target) + _LATE_NS
+            if due_ns <= self._until_ns:
+                yield Hop(target.node, Fate.LOST)
+        return None
+
+    def _resume(self, before: Packet, later: Packet) -> Generator[Hop, None, Packet | None]:
+        """Go on where a packet is seen again; gives its next incoming sight, if any."""
+        if not later.outgoing:
+            return later
+        yield Hop(later.node, _passed(before, later), outward=later)
+        return (yield from self._leave(later))
+
+    def _is_origin(self, head: Packet) -> bool:
+        """False if ``head``, which is seen coming from nowhere, must have been somewhere before."""
+        lab = self._lab
+        if not head.outgoing or lab.is_host(head.node):
+            return head.outgoing
+        if id(head) in self._ends.answers:
+            return True
+        fresh = head.ttl in _INITIAL_TTLS or head.destination.address.is_multicast
+        return fresh and lab.owns(head.node, head.source.address)
+
+
+def _passed(before: Packet, after: Packet) -> Fate:
+    same = (before.source, before.destination) == (after.source, after.destination)
+    return Fate.FORWARDED if same else Fate.TRANSLATED

@@ -1,12 +1,13 @@
 """The lab as a packet meets it: nodes, segments, and where a frame goes from an interface."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from testbed.capture.packet import Packet
 from testbed.links.base import QUEUE_MS
-from testbed.plan.model import AddBridge, AddLink, AddNode, End, NodeKind, Plan
+from testbed.plan.model import AddBridge, AddLink, AddNode, AddRoute, End, NodeKind, Plan
 from testbed.topology.model import Impairment
 
 _MS = 1_000_000
@@ -81,22 +82,54 @@ class Lab:
     def owns(self, node: str, address: IPv4Address) -> bool:
         return self.plan.owners.get(address) == node
 
+    def inside(self, router: str, address: IPv4Address) -> bool:
+        """True of an address on the router's LAN."""
+        port = self.ports.get(f"{router}:lan")
+        return port is not None and any(address in subnet for subnet in port.subnets)
+
     def target(self, packet: Packet) -> Port | None:
         """Whom an outgoing frame is for: on a wire the other end, on a LAN who has the address.
 
         None where that is nobody, or more than one (multicast).
         """
-        neighbours = self._neighbours.get(packet.vantage, ())
-        if len(neighbours) == 1:
-            return neighbours[0]
+        sender = self.ports.get(packet.vantage)
+        if sender is None:
+            return None
+        if wired := self.beyond(sender):
+            return wired
+        neighbours = self._neighbours[sender.name]
         address = packet.destination.address
         for port in neighbours:
             if address in port.addresses:
                 return port
-        sender = self.ports.get(packet.vantage)
-        if sender is None or address.is_multicast or any(address in net for net in sender.subnets):
+        if address.is_multicast or any(address in net for net in sender.subnets):
             return None
         return next((port for port in neighbours if port.gateway), None)
+
+    def egress(self, packet: Packet) -> Port | None:
+        """Where a router that takes ``packet`` in would send it out; None if nowhere."""
+        node, address = packet.node, packet.destination.address
+        if self.owns(node, address):  # a NAT's own address: for somebody inside, or for nobody
+            return self.ports.get(f"{node}:lan") if packet.interface == "wan" else None
+        name = next((name for net, name in self._routes.get(node, ()) if address in net), None)
+        return self.ports.get(f"{node}:{name}")
+
+    @cached_property
+    def _routes(self) -> dict[str, list[tuple[IPv4Network, str]]]:
+        """Of each node, the most specific first."""
+        found: dict[str, list[tuple[IPv4Network, str]]] = defaultdict(list)
+        for port in self.ports.values():
+            found[port.node] += [(net, port.name.partition(":")[2]) for net in port.subnets]
+        for step in self.plan.of(AddRoute):
+            found[step.node].append((step.destination, step.ifname))
+        for routes in found.values():
+            routes.sort(key=lambda route: -route[0].prefixlen)
+        return found
+
+    def beyond(self, port: Port) -> Port | None:
+        """The other end of the wire at ``port``; None on a LAN of several."""
+        neighbours = self._neighbours[port.name]
+        return neighbours[0] if len(neighbours) == 1 else None
 
     def delay_ns(self, packet: Packet, target: Port) -> int:
         """What the plan's links hold ``packet`` on its way to ``target``."""
@@ -111,8 +144,7 @@ class Lab:
 
     def _between(self, packet: Packet, target: Port) -> tuple[Impairment, ...]:
         sender = self.ports[packet.vantage]
-        # A wire is one link, said twice; on a LAN each member has its own.
-        if len(self._neighbours[target.name]) == 1:
+        if self.beyond(sender):  # one link, said at both of its ends
             return (target.inward,)
         return (sender.outward, target.inward)
 

@@ -1,20 +1,21 @@
 """What became of a packet at the last node that saw it: arrived, taken, rejected or dropped."""
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from testbed.capture.packet import ACK, FIN, RST, SYN, Packet
+from testbed.capture.pairing import Pair, pair
 from testbed.explain.model import Fate, Hop
 from testbed.explain.way import Lab
 from testbed.explain.way_rules import Rules
 
-_UNREACHABLE = 3  # ICMP, RFC 792
+_EXPIRED = 11  # ICMP time exceeded, RFC 792
 
 
 class Ends:
-    """The last hops of ``stuck``, incoming packets that went nowhere from there.
+    """The last hops of ``stuck``, incoming packets that nothing more is seen of.
 
-    ``made`` are the packets that begin at a node: among them are its answers.
+    ``made`` are the outgoing packets that were seen coming from nowhere: among them
+    are the routers' answers.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class Ends:
     ) -> None:
         self._lab = lab
         self._rules = Rules(lab, drops)
-        self._answers = _answers(
+        found = _answers(
             [p for p in stuck if not lab.is_host(p.node)],
             [p for p in made if not lab.is_host(p.node)],
         )
+        self._answers = {id(packet): answer for packet, answer in found}
+        self.answers = frozenset(id(answer) for _, answer in found)
 
     def of(self, packet: Packet) -> Hop:
         """The hop at which ``packet`` was seen last."""
@@ -40,55 +43,46 @@ class Ends:
         if lab.is_host(node):
             return Hop(node, Fate.ARRIVED if own else Fate.DROPPED, packet)
         answer = self._answers.get(id(packet))
-        rules = () if lab.is_core(node) else self._rules.candidates(packet)
+        if answer is not None and answer.icmp_type == _EXPIRED:
+            return Hop(node, Fate.DROPPED, packet, answer=answer)
+        rules = self._rules.candidates(packet)
         if answer is not None:
-            expired = answer.icmp_type not in (None, _UNREACHABLE)
-            fate = Fate.DROPPED if expired else Fate.REJECTED
-            return Hop(node, fate, packet, rules=() if expired else rules, answer=answer)
+            return Hop(node, Fate.REJECTED, packet, rules=rules, answer=answer)
         if own and not rules:
             return Hop(node, Fate.TAKEN, packet)
         return Hop(node, Fate.DROPPED, packet, rules=rules)
 
 
-def _answers(stuck: Iterable[Packet], made: Iterable[Packet]) -> dict[int, Packet]:
-    """The RST or ICMP error that a router made of each packet, by the packet's `id`."""
-    waiting: dict[Hashable, list[Packet]] = defaultdict(list)
-    for packet in made:
-        key = _about(packet)
-        if key is not None:
-            waiting[packet.node, key].append(packet)
-    found: dict[int, Packet] = {}
-    for answers in waiting.values():
-        answers.reverse()  # the earliest is popped first
-    for packet in stuck:
-        for key in _possible(packet):
-            answers = waiting.get((packet.node, key), [])
-            while answers and answers[-1].time_ns < packet.time_ns:
-                answers.pop()
-            if answers:
-                found[id(packet)] = answers.pop()
-                break
-    return found
+def _answers(stuck: Sequence[Packet], made: Sequence[Packet]) -> list[Pair]:
+    """Packets with the ICMP error or RST that their router made of them."""
+    errors = [packet for packet in made if packet.quoted]
+    found = pair(stuck, errors, _as_quoted, _quotation)
+    answered = {id(packet) for packet, _ in found}
+    segments = [p for p in stuck if p.protocol == "tcp" and id(p) not in answered]
+    resets = [packet for packet in made if packet.tcp_flags & RST]
+    return found + pair(segments, resets, _as_reset, _reset)
 
 
-def _about(answer: Packet) -> Hashable:
-    """What an answer says of the packet that it answers; None if it is no answer."""
-    if quoted := answer.quoted:
-        return quoted.protocol, quoted.source, quoted.destination, quoted.ip_id
-    if answer.tcp_flags & RST:
-        number = answer.tcp_ack if answer.tcp_flags & ACK else answer.tcp_seq
-        return "reset", answer.destination, answer.source, bool(answer.tcp_flags & ACK), number
-    return None
+def _as_quoted(packet: Packet) -> Hashable:
+    return packet.node, packet.protocol, packet.source, packet.destination, packet.ip_id
 
 
-def _possible(packet: Packet) -> Iterable[Hashable]:
-    """The same of a packet, for each kind of answer that it may get (RFC 9293 section 3.10.7.1)."""
-    yield packet.protocol, packet.source, packet.destination, packet.ip_id
-    if packet.protocol != "tcp":
-        return
-    ends = ("reset", packet.source, packet.destination)
+def _quotation(error: Packet) -> Hashable:
+    quoted = error.quoted
+    assert quoted is not None  # by the choice of the caller
+    return error.node, quoted.protocol, quoted.source, quoted.destination, quoted.ip_id
+
+
+def _as_reset(packet: Packet) -> Hashable:
+    """The reset that a segment gets where no connection is (RFC 9293 section 3.10.7.1)."""
+    ends = packet.node, packet.source, packet.destination
     if packet.tcp_flags & ACK:
-        yield *ends, False, packet.tcp_ack
-    else:
-        length = len(packet.payload) + bool(packet.tcp_flags & SYN) + bool(packet.tcp_flags & FIN)
-        yield *ends, True, (packet.tcp_seq + length) & 0xFFFFFFFF
+        return *ends, False, packet.tcp_ack
+    length = len(packet.payload) + bool(packet.tcp_flags & SYN) + bool(packet.tcp_flags & FIN)
+    return *ends, True, (packet.tcp_seq + length) & 0xFFFFFFFF
+
+
+def _reset(packet: Packet) -> Hashable:
+    acknowledges = bool(packet.tcp_flags & ACK)
+    number = packet.tcp_ack if acknowledges else packet.tcp_seq
+    return packet.node, packet.destination, packet.source, acknowledges, number
