@@ -133,11 +133,14 @@ def test_what_is_given_up_is_gone() -> None:
             assert await _heard(allocation)
             granted = await allocation.refresh(900)
             ended = await allocation.refresh(0)
-            await allocation.send(b"too late", peer)
-            return [granted, ended, await _heard(allocation)]
+            async with asyncio.timeout(10):  # coturn 4.6 goes on for a second or so
+                while True:
+                    await allocation.send(b"too late", peer)
+                    if await _heard(allocation) is None:
+                        return [granted, ended]
 
     with _lab() as lab:
-        assert _inside(lab, work) == [900, 0, None]
+        assert _inside(lab, work) == [900, 0]
 
 
 def test_a_stale_nonce_is_renewed_without_a_word() -> None:
