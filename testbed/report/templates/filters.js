@@ -21,7 +21,7 @@ function drawFilters() {
   for (const [name, choice] of Object.entries(CHOICES)) {
     const values = [...new Set(data.rows.flatMap(choice.of))].sort();
     field(name).append(make('option', { value: '' }, choice.all),
-      values.map((value) => make('option', { value }, choice.say(value))));
+      ...values.map((value) => make('option', { value }, choice.say(value))));
   }
   const form = document.getElementById('filters');
   form.addEventListener('input', filter);
@@ -84,8 +84,8 @@ function drawCauses() {
 
 // What one looks for first: what differs; or, filtered, what matches.
 function drawList(active) {
-  const wanted = active ? matching
-    : cells.filter((cell) => ['differs', 'unclear'].includes(cell.state));
+  const wanted = active ? matching : ['differs', 'unclear']
+    .flatMap((state) => cells.filter((cell) => cell.state === state && cell.agreed < cell.rows.length));
   const section = document.getElementById('list');
   section.hidden = wanted.length === 0;
   const shown = listAll ? wanted : wanted.slice(0, LISTED);

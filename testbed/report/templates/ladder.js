@@ -63,19 +63,21 @@ function drawHeadOf(name, x) {
 function drawRung(g, rung, x, y, width) {
   const parts = rung.segments.filter((part) => x.has(part.start) && x.has(part.to));
   const addressed = shownAddresses(parts);
-  const deep = addressed.some(Boolean) || parts.some((part) => part.note);
-  const height = deep ? 62 : 36;
+  const outer = (node) => [...x.keys()].indexOf(node) % (x.size - 1) === 0;
+  const below = (part) => Boolean(part.note) && outer(part.to); // no room for it beside
+  const height = parts.some(below) ? 80 : parts.length ? 66 : 36;
   const line = y + 25;
   g.append(svg('rect', { x: 2, y: y + 1, width: width - 4, height: height - 2, rx: 5, class: 'band' }));
   const number = parts[0]?.packets[0];
   g.append(text(GUTTER - 8, y + 20, rung.time_ms.toFixed(1), 'time', 'end'));
   if (number !== undefined) g.append(text(GUTTER - 8, y + 33, `#${number}`, 'number', 'end'));
   if (rung.decisive) g.append(text(9, y + 21, '◆', 'star'));
-  parts.forEach((part, n) => drawSegment(g, part, addressed[n], x, line));
+  parts.forEach((part, n) => drawSegment(g, part, addressed[n], x, line, below(part)));
   if (parts.length) {
-    const right = x.get(parts[0].to) >= x.get(parts[0].start);
+    const [from, to] = ends(parts[0], x);
+    const right = to > from;
     const said = rung.count > 1 ? `${rung.label} ×${rung.count}` : rung.label;
-    g.append(text(x.get(parts[0].start) + (right ? 7 : -7), line - 7, said, 'label',
+    g.append(text(from + (right ? 7 : -7), line - 7, said, 'label',
       right ? 'start' : 'end'));
   }
   g.append(svg('title', {}, spokenRung(rung)));
@@ -93,30 +95,34 @@ function shownAddresses(parts) {
   });
 }
 
-function drawSegment(g, part, addressed, x, line) {
-  const from = x.get(part.start);
-  const to = x.get(part.to);
-  const way = Math.sign(to - from) || 1;
+function drawSegment(g, part, addressed, x, line, below) {
+  const [from, to] = ends(part, x);
+  const way = Math.sign(to - from);
   const bad = part.end in BAD_ENDS;
-  const stop = part.end === 'lost' ? (from + to) / 2 : to - way * 2;
+  const stop = part.end === 'lost' ? from + (to - from) * 0.75 : to - way * 2;
   g.append(svg('path', { class: bad ? 'way bad' : 'way', d: `M${from} ${line}H${stop}` }));
-  if (bad) {
-    g.append(drawEnd(part.end, stop, line));
-  } else {
-    g.append(svg('path', { class: 'tip', d: `M${stop} ${line}l${-way * 9} -4.5v9z` }));
-  }
-  const middle = (from + to) / 2;
+  g.append(bad ? drawEnd(part.end, stop, line)
+    : svg('path', { class: 'tip', d: `M${stop} ${line}l${-way * 9} -4.5v9z` }));
   if (addressed) {
+    const kind = (changed) => (changed ? 'address new' : 'address');
+    const middle = (from + to) / 2;
     g.append(
-      text(middle, line + 14, part.source, addressed.source ? 'address new' : 'address', 'middle'),
-      text(middle, line + 27, `→ ${part.destination}`,
-        addressed.destination ? 'address new' : 'address', 'middle'));
+      text(middle, line + 17, part.source, kind(addressed.source), 'middle'),
+      text(middle, line + 30, `→ ${part.destination}`, kind(addressed.destination), 'middle'));
   }
   const said = part.note || (bad ? BAD_ENDS[part.end] : '');
   if (said) {
-    g.append(text(stop + way * 11, line + (bad ? 4 : -7), said, bad ? 'note bad' : 'note',
-      way > 0 ? 'start' : 'end'));
+    const [at, side] = below ? [stop - way * 4, -way] : [stop + way * 11, way];
+    g.append(text(at, line + (below ? 46 : bad ? 4 : -7), said, bad ? 'note bad' : 'note',
+      side > 0 ? 'start' : 'end'));
   }
+}
+
+// Where an arrow begins and ends.  Of what was seen at one node only, a stub is drawn.
+function ends({ start, to }, x) {
+  if (start !== to) return [x.get(start), x.get(to)];
+  const way = x.get(to) === Math.max(...x.values()) ? -1 : 1;
+  return [x.get(to) + way * 0.6 * COLUMN, x.get(to)];
 }
 
 // A cross where it was dropped or lost, a barred circle where it was answered with an error.

@@ -2,6 +2,9 @@
 
 const panel = () => document.getElementById('panel');
 let shownRow = null;
+const AT_FAULT = {
+  prediction: 'the prediction', nat: 'the NAT', peer: 'the peer', harness: 'the harness',
+};
 
 function listenPanel() {
   panel().addEventListener('cancel', (event) => { // Escape
@@ -96,7 +99,7 @@ function tale(row, more, trouble, view) {
   }
   if (told && told.wrong !== 'nobody') parts.push(make('div', { class: 'callout' },
     make('strong', {}, told.wrong === 'undecided'
-      ? 'Undecided who is wrong. ' : `At fault: the ${told.wrong}. `),
+      ? 'Undecided who is wrong. ' : `At fault: ${AT_FAULT[told.wrong] ?? told.wrong}. `),
     told.wrong_why ? sentence(told.wrong_why, view) : ''));
   if (told?.missing.length) parts.push(make('div', { class: 'callout' },
     make('strong', {}, 'Evidence that is missing'),
