@@ -1,1 +1,1 @@
-"""`python -m testbed.bench [lab|traversal ...]`: figures beside references, in one run."""
+"""`python -m testbed.bench [lab|traversal|explain ...]`: figures beside references, in one run."""

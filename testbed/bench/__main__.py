@@ -11,17 +11,17 @@ import sys
 from pathlib import Path
 
 from testbed.backends import sandbox
-from testbed.bench import footprint, lab, throughput, upgrade
+from testbed.bench import explain, footprint, lab, throughput, upgrade
 from testbed.bench.table import Results, head
 
 OUT = Path("out")
-PARTS = ("lab", "traversal")
+PARTS = ("lab", "traversal", "explain")
 
 
 def main() -> int:
     """Run the parts that are asked for; 0 when the lab is within its two promised ratios."""
     parser = argparse.ArgumentParser(prog="python -m testbed.bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="lab|traversal", help="both if none is named")
+    parser.add_argument("parts", nargs="*", metavar="|".join(PARTS), help="all if none is named")
     parts = parser.parse_args().parts or PARTS
     if unknown := set(parts).difference(PARTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
@@ -37,6 +37,8 @@ def main() -> int:
         footprint.measure(results, rival)
         throughput.measure(results)
         print(f"  load average of the last minute: {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs")
+    if "explain" in parts:
+        explain.measure(results)
     if "lab" in parts:
         kept = lab.measure(results)
     (OUT / "bench.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -95,20 +96,18 @@ def _controls(rows: Sequence[Row]) -> Table:
 
 
 def _trouble(row: Row) -> Panel:
-    """What differs from its prediction, and where to look."""
+    """What differs from its prediction, why, and the command that shows the packets."""
     style = "red" if row["judgement"] == "fail" else "magenta"
     lines = [Text(row["reason"])]
     lines += [Text(f"finding: {finding}") for finding in row["findings"]]
-    if row["packets_cited"]:
-        lines.append(Text(f"packets {_numbers(row['packets_cited'])} of capture.pcapng", "dim"))
-    lines.append(Text(row["folder"], style="dim"))
+    explained = row.get("explanation")
+    if explained is not None:
+        cause = Text(explained["cause"], style="bold yellow")
+        lines.append(cause.append(f": {explained['headline']}", style="default"))
+    # By folder: what runs as it stands, wherever the matrix was written to.
+    lines.append(Text(f"testbed explain {shlex.quote(row['folder'])}", style="bold cyan"))
     title = f"{row['name']}: {row['judgement']}"
     return Panel(Group(*lines), title=title, title_align="left", border_style=style)
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:8]))
-    return shown + (", ..." if len(numbers) > 8 else "")
 
 
 def _last_line(summary: Summary, seconds: float) -> Text:
