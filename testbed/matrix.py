@@ -163,6 +163,7 @@ def _broken(cell: Cell, reason: str, out: Path) -> Row:
         "up_ms": None,
         "connect_ms": None,
         "folder": str(out / "cells" / cell.name),
+        "explanation": None,
     }
 
 

@@ -1,6 +1,5 @@
 """One cell, from its plan to its verdict: the only place that wires the stages."""
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +14,9 @@ from testbed.capture.reader import read
 from testbed.cell import DIALER, LISTENER, SERVER, Cell, save_cell
 from testbed.errors import Exit, TestbedError, UsageError
 from testbed.expectation import prediction
-from testbed.explain.load import Notes
+from testbed.explain.load import Notes, Recorded, assemble, read_recorded
+from testbed.explain.model import Explanation
+from testbed.explaining import explained, write_json
 from testbed.nat.profile import Profile
 from testbed.oracle.predict import Outcome, Prediction
 from testbed.peers.adapter import adapter
@@ -57,6 +58,7 @@ class Result:
     connect_ms: float | None = None
     packets: int = 0
     late: bool = False  # inconclusive because the machine was too busy: worth another try
+    explanation: Explanation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As the JSON report and ``result.json`` have it."""
@@ -73,6 +75,19 @@ class Result:
             "up_ms": self.up_ms and round(self.up_ms, 1),
             "connect_ms": self.connect_ms and round(self.connect_ms, 1),
             "folder": str(self.folder),
+            "explanation": self._why(),
+        }
+
+    def _why(self) -> dict[str, Any] | None:
+        """The short form; all of it is in the folder."""
+        if self.explanation is None:
+            return None
+        why = self.explanation
+        return {
+            "cause": why.cause.value,
+            "node": why.node,
+            "headline": why.headline,
+            "wrong": why.wrong.value,
         }
 
 
@@ -111,16 +126,14 @@ def run_cell(
     try:
         save_cell(cell, profiles, folder, number, facts)
         run = _effects(cell, profiles, backend, folder, number)
-        result = _judged(cell, run, expected, folder)
+        result = _finished(cell, profiles, run, expected, folder)
     except (TestbedError, OSError) as error:
         if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
-        result = Result(cell, inconclusive(expected, str(error)), folder)
-        with suppress(OSError):  # a full disk is what broke it, perhaps
-            _write(folder / "run.json", Notes(faults=(str(error),)).to_json())
+        result = _broken(cell, profiles, number, expected, error, folder)
     result = replace(result, seconds=time.monotonic() - started)
     try:
-        _write(folder / "result.json", result.to_json())
+        write_json(folder / "result.json", result.to_json())
     except OSError as error:
         verdict = inconclusive(expected, f"{folder}/result.json: {error.strerror}")
         return replace(result, verdict=verdict)
@@ -158,8 +171,34 @@ def _effects(
     return _Run(steps, account, records, tuple(faults), frames_late_ms, up_ms)
 
 
-def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result:
+def _finished(
+    cell: Cell, profiles: Mapping[str, Profile], run: _Run, expected: Prediction, folder: Path
+) -> Result:
+    """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
+    verdict, faults, late = _judged(cell, run, expected, packets)
+    account, records = run.account, run.records
+    notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
+    write_json(folder / "run.json", notes.to_json())
+    recorded = Recorded(packets, account.events, records.flows, records.drops, notes)
+    return Result(
+        cell,
+        verdict,
+        folder,
+        up_ms=run.up_ms,
+        connect_ms=account.connect_ms,
+        packets=len(packets),
+        late=late and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
+        explanation=explained(
+            assemble(cell, profiles, run.plan, expected, recorded, verdict), folder
+        ),
+    )
+
+
+def _judged(
+    cell: Cell, run: _Run, expected: Prediction, packets: list[Packet]
+) -> tuple[Verdict, tuple[str, ...], bool]:
+    """The verdict, the faults of the harness, and whether it was late."""
     lateness = {"a link's frame": run.frames_late_ms}
     account, peers = run.account, (DIALER, LISTENER)
     lateness |= _late_starts(cell, packets, account.start_ns)
@@ -185,23 +224,31 @@ def _judged(cell: Cell, run: _Run, expected: Prediction, folder: Path) -> Result
         violations=_violations(cell, packets, run, reading.outcome),
     )
     if verdict.judgement is Judgement.INCONCLUSIVE:
-        faults = list(dict.fromkeys((*faults, *late)))
-    records = run.records
-    notes = Notes(account.start_ns, records.clock_ns, account.window, tuple(faults), records.lost)
-    _write(folder / "run.json", notes.to_json())
-    return Result(
-        cell,
-        verdict,
-        folder,
-        up_ms=run.up_ms,
-        connect_ms=run.account.connect_ms,
-        packets=len(packets),
-        late=bool(late) and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
-    )
+        faults += late  # then they weighed, too
+    return verdict, tuple(dict.fromkeys(faults)), bool(late)
 
 
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+def _broken(
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    number: int,
+    expected: Prediction,
+    error: Exception,
+    folder: Path,
+) -> Result:
+    """The result of a run that did not come to a verdict; explained from what it left."""
+    verdict = inconclusive(expected, str(error))
+    notes = Notes(faults=(str(error),))
+    recorded = Recorded(notes=notes)
+    with suppress(OSError, UsageError):  # a full disk is what broke it, perhaps
+        write_json(folder / "run.json", notes.to_json())
+        recorded = read_recorded(folder)
+    steps = plan(cell.build(), profiles, number)
+    evidence = assemble(cell, profiles, steps, expected, recorded, verdict)
+    explanation = None
+    with suppress(OSError):
+        explanation = explained(evidence, folder)
+    return Result(cell, verdict, folder, explanation=explanation)
 
 
 def _violations(cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome) -> list[str]:
