@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
 from testbed.errors import UsageError
@@ -143,12 +143,13 @@ class _Results(_Strict):
     facts: dict[str, str]
     cells: list[_Row]
 
-    @model_validator(mode="after")
-    def _once(self) -> Self:
-        names = Counter(row.name for row in self.cells)
+    @field_validator("cells")
+    @classmethod
+    def _once(cls, cells: list[_Row]) -> list[_Row]:
+        names = Counter(row.name for row in cells)
         if twice := next((name for name, count in names.items() if count > 1), None):
             raise ValueError(f"{twice} is there twice")
-        return self
+        return cells
 
 
 class _GoldenPair(_Strict):

@@ -1,0 +1,144 @@
+"""JUnit XML whose failure text is the explanation."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.explain.model import (
+    Cause,
+    Citation,
+    Endpoint,
+    Explanation,
+    Ladder,
+    Line,
+    Outcome,
+    Wrong,
+)
+from testbed.matrix import summarize
+from testbed.report.files import printable, write_junit
+from testbed.verdict.model import Judgement
+
+
+def cite(number: int) -> Citation:
+    ends = Endpoint("29.0.0.2", 4001), Endpoint("29.0.1.2", 4001)
+    return Citation(number, "nat-b:wan", False, "udp", *ends, 10**9)
+
+
+EXPLANATION = Explanation(
+    name="punch-udp/pf--pf/0",
+    mechanism="punch_udp",
+    measured=Outcome.NONE,
+    predicted=Outcome.DIRECT,
+    judgement=Judgement.FAIL,
+    cause=Cause.FILTER_CLOSED,
+    node="nat-b",
+    headline="nat-b let nobody in.",
+    story=(Line("a's punch left.", (cite(12), cite(15))), Line("Nothing came back.")),
+    decisive=(cite(15),),
+    wrong=Wrong.NAT,
+    wrong_why=Line("It declares endpoint_independent filtering.", (cite(15),)),
+    missing=("drops.json was not recorded",),
+    ladder=Ladder((), ()),
+)
+
+
+def row(folder: Path | str = "out/cell", **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "punch-udp/pf--pf/0",
+        "pair": "punch-udp/pf--pf",
+        "peer": "punch-udp",
+        "judgement": "fail",
+        "measured": "none",
+        "predicted": "direct",
+        "reason": "no payload arrived",
+        "findings": ["a claims a connection"],
+        "seconds": 1.25,
+        "folder": str(folder),
+        "explanation": {
+            key: EXPLANATION.to_json()[key] for key in ("cause", "node", "headline", "wrong")
+        },
+        **changes,
+    }
+
+
+def suite(path: Path, *rows: dict[str, Any]) -> ElementTree.Element:
+    write_junit(path, rows, summarize(rows))
+    return ElementTree.parse(path).getroot()
+
+
+def test_a_failures_text_is_its_explanation(tmp_path: Path) -> None:
+    (tmp_path / "explanation.json").write_text(json.dumps(EXPLANATION.to_json()))
+    (case,) = suite(tmp_path / "junit.xml", row(tmp_path))
+    (failure,) = case
+    assert (failure.tag, failure.get("type")) == ("failure", "filter_closed")
+    assert failure.get("message") == "measured none, predicted direct: nat-b let nobody in."
+    assert (failure.text or "").splitlines() == [
+        "nat-b let nobody in.",
+        "cause: filter_closed at nat-b; wrong: nat",
+        "no payload arrived",
+        "finding: a claims a connection",
+        "a's punch left. [packets 12, 15]",
+        "Nothing came back.",
+        "wrong is nat: It declares endpoint_independent filtering. [packets 15]",
+        "missing: drops.json was not recorded",
+        f"testbed explain {tmp_path}",
+    ]
+
+
+def test_what_passed_has_no_text_and_what_is_inconclusive_is_an_error(tmp_path: Path) -> None:
+    rows = row(judgement="pass"), row(judgement="inconclusive", explanation=None)
+    passed, broken = suite(tmp_path / "junit.xml", *rows)
+    assert (len(passed), passed.get("time")) == (0, "1.250")
+    assert [child.tag for child in broken] == ["error"]
+    assert "no payload arrived" in (broken[0].text or "")
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"story": [{}], "missing": 0}'])
+def test_an_explanation_that_cannot_be_read_costs_only_its_story(
+    text: str | None, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "explanation.json").write_text(text)
+    (case,) = suite(tmp_path / "junit.xml", row(tmp_path))
+    said = case[0].text or ""
+    assert "nat-b let nobody in." in said
+    assert "explanation.json could not be read" in said
+
+
+def test_a_control_character_that_is_left_in_breaks_the_file() -> None:
+    """The control of the test below: the parser does refuse what XML 1.0 forbids."""
+    with pytest.raises(ElementTree.ParseError):
+        ElementTree.fromstring("<a>\x1b[31mred</a>")
+
+
+anything = st.text(st.characters() | st.sampled_from("\x00\x08\x0b\x1b\x7f\ud800\udfff￾￿<&>]"))
+
+
+@given(anything, anything, anything)
+def test_any_words_give_xml_that_parses_and_says_the_same(
+    headline: str, reason: str, name: str
+) -> None:
+    found = {"cause": "unknown", "node": None, "headline": headline, "wrong": "undecided"}
+    with tempfile.TemporaryDirectory() as folder:
+        changed = row(folder, name=name, reason=reason, explanation=found)
+        (case,) = suite(Path(folder) / "junit.xml", changed)
+    said = case[0].text or ""
+    lines = printable(f"{headline}\ncause: unknown; wrong: undecided\n{reason}\n")
+    assert said.startswith(lines.replace("\r\n", "\n").replace("\r", "\n"))
+    assert case.get("name") == printable(name)
+
+
+@given(anything)
+def test_what_is_printable_stays_and_what_is_not_goes(text: str) -> None:
+    kept = printable(text)
+    assert printable(kept) == kept
+    kept.encode()  # no lone surrogate is left
+    assert [c for c in text if c.isalnum() and not "\ud800" <= c <= "\udfff"] == [
+        c for c in kept if c.isalnum()
+    ]
