@@ -86,7 +86,8 @@ class _Stitcher:
         """
         last = self._ends.of(packet)
         lab, port = self._lab, self._lab.egress(packet)
-        unexplained = last.fate in (Fate.DROPPED, Fate.TAKEN) and not (last.rules or last.answer)
+        explained = last.rules or last.answer or lab.overheard(packet)
+        unexplained = last.fate in (Fate.DROPPED, Fate.TAKEN) and not explained
         if not unexplained or port is None or port.outward.transparent or packet.ttl <= 1:
             yield last
             return
