@@ -44,16 +44,18 @@ class FlowRecorder:
     """
 
     def __init__(self, open_socket: OpenSocket, nodes: Sequence[str], path: Path) -> None:
-        """OSError when a socket cannot be had."""
         self._path = path
         self._heard: list[tuple[str, int, bytes]] = []  # node, time in ns, datagram
         self._missed: dict[str, str] = {}  # node -> why
         self._sockets: dict[int, tuple[str, socket.socket]] = {}
         with ExitStack() as stack:
             for node in nodes:
-                made = open_socket(node, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-                _listen(stack.enter_context(made))
-                self._sockets[made.fileno()] = node, made
+                try:
+                    made = open_socket(node, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+                    _listen(stack.enter_context(made))
+                    self._sockets[made.fileno()] = node, made
+                except OSError as error:
+                    self._missed[node] = f"could not be heard: {error.strerror}"
             self._stack = stack.pop_all()
         self.fds = tuple(self._sockets)
 
@@ -183,14 +185,14 @@ def read_flows(path: Path) -> tuple[FlowEvent, ...]:
             events.append(_from_json(json.loads(line)))
     except OSError as error:
         raise CaptureError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         where = f"{path}, line {len(events) + 1}"
         raise CaptureError(f"{where}: not a conntrack event ({error})") from None
     return tuple(events)
 
 
 def _from_json(line: Any) -> FlowEvent:
-    """ValueError, KeyError or TypeError when it is not what `to_json` gives."""
+    """ValueError, LookupError or TypeError when it is not what `to_json` gives."""
     original, reply = ([_endpoint(end) for end in line[way]] for way in ("original", "reply"))
     event = FlowEvent(
         line["node"],
@@ -202,7 +204,8 @@ def _from_json(line: Any) -> FlowEvent:
         line["replied"],
         line["assured"],
     )
-    if to_json(event) != line or type(event.time_ns) is not int:
+    types = [type(value) for value in (event.time_ns, event.replied, event.assured)]
+    if to_json(event) != line or types != [int, bool, bool]:
         raise ValueError("fields that no event has")
     return event
 

@@ -26,6 +26,7 @@ from testbed.verdict.model import Judgement, Verdict
 from testbed.verdict.wire import Window
 
 T = TypeVar("T")
+_ILL_FORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _read(path: Path, parse: Callable[[Path], T]) -> T | None:
         return parse(path)
     except CaptureError as error:  # which names the file
         raise UsageError(error.message, remedy="run the cell anew") from error
-    except (OSError, ValueError, KeyError, TypeError, PeerError, RecursionError) as error:
+    except (OSError, PeerError, *_ILL_FORMED) as error:
         raise UsageError(
             f"{path}: not what a run leaves there ({error})", remedy="run the cell anew"
         ) from error

@@ -1,0 +1,133 @@
+"""From a cell to its evidence and back: nothing is added, and nothing made up where it is gone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from testbed import explaining, runner
+from testbed.backends.namespaces import Namespaces
+from testbed.cell import RESULTS, Cell
+from testbed.errors import PeerError, UsageError
+from testbed.explain.load import load_evidence
+from testbed.explain.model import Cause, Evidence, Explanation, Wrong
+from testbed.matrix import TRIES
+from testbed.nat.load import catalogue
+from testbed.runner import Result, run_cell
+from testbed.verdict.model import Judgement
+
+CATALOGUE = catalogue()
+CELL = Cell("punch-udp", ("symmetric", "full-cone"), skew_ms=30.0)
+PARTS = {  # what is None in the evidence without the file
+    "capture.pcapng": ("packets",),
+    "events.jsonl": ("events",),
+    "conntrack.jsonl": ("flows",),
+    "drops.json": ("drops",),
+    "run.json": ("clock_ns", "start_ns"),
+}
+
+
+def ran(folder: Path) -> Result:
+    for _ in range(TRIES):
+        result = run_cell(CELL, CATALOGUE, Namespaces(), folder)
+        if not result.late:
+            break
+    return result
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evidence, Result]:
+    """A cell's folder, and the evidence as it was in memory."""
+    folder, seen = tmp_path_factory.mktemp("cell"), []
+    with pytest.MonkeyPatch.context() as patch:
+        real = explaining.explain
+
+        def spy(evidence: Evidence) -> Explanation:
+            seen.append(evidence)
+            return real(evidence)
+
+        patch.setattr(explaining, "explain", spy)
+        result = ran(folder)
+    return folder, seen[-1], result
+
+
+@pytest.fixture
+def folder(kept: tuple[Path, Evidence, Result], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(kept[0], tmp_path / "cell"))
+
+
+def test_the_evidence_on_disk_is_what_was_in_memory(kept: tuple[Path, Evidence, Result]) -> None:
+    folder, evidence, _ = kept
+    assert load_evidence(folder) == evidence
+    assert None not in vars(evidence).values()
+    assert evidence.packets
+
+
+def test_a_row_has_the_short_form_of_the_explanation(kept: tuple[Path, Evidence, Result]) -> None:
+    folder, _, result = kept
+    whole = json.loads((folder / "explanation.json").read_text())
+    short = {key: whole[key] for key in ("cause", "node", "headline", "wrong")}
+    assert result.to_json()["explanation"] == short
+    assert json.loads((folder / "result.json").read_text())["explanation"] == short
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_file_that_is_gone_is_not_recorded_and_nothing_else_is_lost(
+    name: str, kept: tuple[Path, Evidence, Result], folder: Path
+) -> None:
+    (folder / name).unlink()
+    known, left = vars(kept[1]), vars(load_evidence(folder))
+    changed = {key for key in known if known[key] != left[key]}
+    assert changed == set(PARTS[name])
+    assert all(left[key] is None for key in changed)
+
+
+def test_without_a_result_nothing_is_known_of_the_judgement(folder: Path) -> None:
+    (folder / "result.json").unlink()
+    evidence = load_evidence(folder)
+    assert (evidence.judgement, evidence.measured) == (Judgement.INCONCLUSIVE, None)
+    assert "no result.json" in evidence.reason
+
+
+@pytest.mark.parametrize("name", [*PARTS, "result.json"])
+@pytest.mark.parametrize("damage", [b"[1]\n", b"7\n", b"\xff\n", b'{"a": {"b": "c"}}\n'])
+def test_a_damaged_file_is_named(name: str, damage: bytes, folder: Path) -> None:
+    (folder / name).write_bytes(damage)
+    with pytest.raises(UsageError, match=name.replace(".", r"\.")):
+        load_evidence(folder)
+
+
+def test_an_explainer_that_fails_spoils_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(_: Evidence) -> Explanation:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(explaining, "explain", broken)
+    result = ran(tmp_path)
+    assert result.verdict.judgement is Judgement.PASS
+    whole = json.loads((tmp_path / "explanation.json").read_text())
+    assert whole["cause"] == "unknown"
+    assert whole["headline"] == "the explainer failed: ZeroDivisionError: on purpose"
+    assert result.to_json()["explanation"]["headline"] == whole["headline"]
+
+
+def test_a_run_that_broke_is_explained_from_what_it_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(*_: object) -> object:
+        raise PeerError("it spoke in riddles", node="a")
+
+    for name in RESULTS:
+        (tmp_path / name).write_text("an earlier run's")
+    monkeypatch.setattr(runner, "attempt", breaks)
+    result = ran(tmp_path)
+    assert result.verdict.judgement is Judgement.INCONCLUSIVE
+    assert result.explanation is not None
+    assert result.explanation.cause is Cause.HARNESS_FAULT
+    assert result.explanation.wrong is Wrong.HARNESS
+    evidence = load_evidence(tmp_path)
+    assert any("riddles" in fault for fault in evidence.faults)
+    assert evidence.packets == []  # recorded, and nobody sent any
+    assert (evidence.events, evidence.drops) == (None, None)
