@@ -30,6 +30,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("data.js", "ladder.js", "panel.js", "grid.js", "filters.js", "main.js")
 _CITED = ("number", "vantage", "outgoing", "protocol", "source", "destination")
 _COUNTS = ("total", "passed", "failed", "inconclusive", "mixed", "retried", "certified")
+_TOLD = ("headline", "story", "decisive", "wrong", "wrong_why", "missing", "ladder")
 _SAID = ("reason", "findings", "packets", "seconds", "up_ms", "connect_ms", "folder")
 
 
@@ -159,9 +160,9 @@ def _explanation(path: Path) -> dict[str, Any] | None:
         ladder = value["ladder"]
         ladder["omitted"] += len(ladder["rungs"][RUNGS:])
         del ladder["rungs"][RUNGS:]
+        return {key: value[key] for key in _TOLD}
     except (KeyError, TypeError, AttributeError):
         return None  # of another version, or damaged
-    return dict(value)
 
 
 def _citation(cite: Mapping[str, Any]) -> list[Any]:

@@ -36,7 +36,8 @@ function filter() {
   const active = sought.length > 0 || chosen.length > 0;
   const fits = (row) => chosen.every(([of, value]) => of(row).includes(value))
     && sought.every((word) => row.text.includes(word));
-  matching = active ? cells.filter((cell) => cell.rows.some(fits)) : cells;
+  for (const cell of cells) cell.hits = active ? cell.rows.filter(fits) : cell.rows;
+  matching = cells.filter((cell) => cell.hits.length > 0);
   listAll = false;
   const chosenCells = new Set(matching);
   for (const grid of grids) show(grid, chosenCells);
@@ -64,40 +65,45 @@ function show(grid, chosen) {
 // How often each cause is met among what is shown; a click asks for it alone.
 function drawCauses() {
   const counts = new Map();
-  for (const { shown } of matching) {
-    if (shown.cause) counts.set(shown.cause, (counts.get(shown.cause) ?? 0) + 1);
+  for (const { hits } of matching) {
+    for (const cause of new Set(hits.map((row) => row.cause ?? NOTHING))) {
+      counts.set(cause, (counts.get(cause) ?? 0) + 1);
+    }
   }
   const chosen = field('cause').value;
   const chips = [...counts].sort(([, a], [, b]) => b - a).map(([cause, count]) => {
-    const chip = make('button', { type: 'button', class: 'chip', 'aria-pressed': cause === chosen },
-      words(cause), ' ', make('b', {}, count));
+    const chip = make('button', {
+      type: 'button', class: 'chip', 'aria-pressed': String(cause === chosen), 'data-cause': cause,
+    }, words(cause), ' ', make('b', {}, count));
     chip.addEventListener('click', () => {
       field('cause').value = cause === chosen ? '' : cause;
       filter();
-      document.querySelector(`#causes button[data-cause="${cause}"]`)?.focus();
+      [...document.querySelectorAll('.chip')].find((b) => b.dataset.cause === cause)?.focus();
     });
-    chip.dataset.cause = cause;
     return chip;
   });
   document.getElementById('causes').replaceChildren(...chips);
 }
 
+const URGENCY = ['differs', 'unclear', 'none', 'relayed', 'direct'];
+
 // What one looks for first: what differs; or, filtered, what matches.
 function drawList(active) {
-  const wanted = active ? matching : ['differs', 'unclear']
-    .flatMap((state) => cells.filter((cell) => cell.state === state && cell.agreed < cell.rows.length));
+  const some = active ? matching : cells.filter((cell) => cell.agreed < cell.rows.length);
+  const wanted = [...some].sort((x, y) => URGENCY.indexOf(x.state) - URGENCY.indexOf(y.state));
   const section = document.getElementById('list');
   section.hidden = wanted.length === 0;
   const shown = listAll ? wanted : wanted.slice(0, LISTED);
-  const items = shown.map((cell) => make('li', {},
-    make('a', { href: link(first(cell).name) },
+  const items = shown.map((cell) => {
+    const row = cell.hits.includes(cell.shown) ? cell.shown : cell.hits[0];
+    return make('li', {}, make('a', { href: link(row.name) },
       make('i', { class: `mark ${cell.state}` }, cell.letters),
-      make('span', { class: 'who' },
-        cell.shown.peer, ' ', make('b', {}, cell.shown.profiles.join(' → ')),
-        cell.shown.mode === 'punch' ? '' : ` (${MODES[cell.shown.mode] ?? cell.shown.mode})`,
+      make('span', { class: 'who' }, row.peer, ' ', make('b', {}, row.profiles.join(' → ')),
+        row.mode === 'punch' ? '' : ` (${MODES[row.mode] ?? row.mode})`,
         cell.rate ? ` ${cell.rate}` : ''),
-      cell.shown.cause ? make('span', { class: 'cause' }, words(cell.shown.cause)) : null,
-      make('span', { class: 'why' }, cell.shown.headline))));
+      make('span', { class: 'cause' }, words(row.cause ?? NOTHING)),
+      make('span', { class: 'why' }, row.headline)));
+  });
   section.replaceChildren(
     make('h2', {}, active ? 'What matches' : 'What to look at first'),
     make('ul', {}, items));

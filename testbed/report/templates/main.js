@@ -2,11 +2,9 @@
 
 const link = (name) => `#${encodeURI(name).replaceAll('#', '%23')}`;
 
-// Of several repetitions the one that is shown in the grid.
-const first = (cell) => cell.shown;
-
+// Of several repetitions, the one whose letters are in the grid.
 function openCell(cell) {
-  location.hash = link(first(cell).name);
+  location.hash = link(cell.shown.name);
 }
 
 function drawHead() {

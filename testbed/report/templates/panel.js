@@ -41,13 +41,19 @@ async function showPanel(row) {
     trouble = `Its details could not be unpacked: ${error.message}`;
   }
   if (shownRow !== row) return; // somebody was faster
-  const ladder = more?.explanation?.ladder;
-  const view = ladder?.rungs.length ? ladderView(ladder) : null;
-  panel().replaceChildren(
-    heading(row),
-    make('div', { class: 'columns' },
-      make('div', { class: 'tale' }, ...tale(row, more, trouble, view)),
-      make('div', { class: 'picture' }, ...picture(ladder, view, more))));
+  let view = null;
+  let drawn;
+  try {
+    const ladder = more?.explanation?.ladder;
+    view = ladder?.rungs.length ? ladderView(ladder) : null;
+    drawn = [tale(row, more, trouble, view), picture(ladder, view, more)];
+  } catch (error) { // an explanation.json that another version has written, or nobody
+    view = null;
+    trouble = `Its explanation could not be drawn: ${error.message}`;
+    drawn = [tale(row, more && { ...more, explanation: null }, trouble, view), []];
+  }
+  panel().replaceChildren(heading(row), make('div', { class: 'columns' },
+    make('div', { class: 'tale' }, ...drawn[0]), make('div', { class: 'picture' }, ...drawn[1])));
   if (!panel().open) panel().showModal();
   panel().scrollTop = 0;
   view?.start();
@@ -92,11 +98,11 @@ function tale(row, more, trouble, view) {
     make('p', { class: 'headline' }, told?.headline ?? row.headline),
   ];
   if (trouble) parts.push(make('p', { class: 'callout' }, trouble));
-  if (!more) {
+  if (!more && !trouble) {
     parts.push(make('p', { class: 'callout' },
       'Its details are not in this page, to keep it small; they are in its folder.'));
-    return parts;
   }
+  if (!more) return parts;
   if (told && told.wrong !== 'nobody') parts.push(make('div', { class: 'callout' },
     make('strong', {}, told.wrong === 'undecided'
       ? 'Undecided who is wrong. ' : `At fault: ${AT_FAULT[told.wrong] ?? told.wrong}. `),
