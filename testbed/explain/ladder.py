@@ -6,13 +6,12 @@ into its rung, usual traffic is left out, and however long the run was, the ladd
 stays short enough to be read.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from testbed.capture.packet import ACK, FIN, RST, SYN, Packet
+from testbed.capture.packet import Packet
 from testbed.explain.model import (
     Evidence,
     Fate,
@@ -23,22 +22,12 @@ from testbed.explain.model import (
     Rung,
     Segment,
 )
+from testbed.explain.worth import Worth, alike, words, worth
 from testbed.plan.planner import CORE
 from testbed.topology.model import Topology
 
 LIMIT = 60  # rungs, where fewer packets than that are decisive
-
-# How much a rung is worth where there is not room for all, best first.
-_TROUBLE, _SETUP, _EXCHANGE, _USUAL = range(4)
-_GONE = (Fate.DROPPED, Fate.REJECTED, Fate.LOST, Fate.TAKEN)
-_SAYS_LITTLE = re.compile(r"\b(refresh|keep-?alive)", re.IGNORECASE)
-_SIZE = re.compile(r"\b\d+ bytes")
-# What a packet told that a reader looks for, in the words of the ladder.
-_TOLD = {
-    "XOR-MAPPED-ADDRESS": "you are {}",
-    "MAPPED-ADDRESS": "you are {}",
-    "XOR-RELAYED-ADDRESS": "relay at {}",
-}
+COMFORT = 30  # rungs; of a longer ladder what is usual is left out
 
 
 def ladder(
@@ -61,7 +50,7 @@ def ladder(
         if zero is None:
             zero = journey.first.time_ns
         step = _step(journey, labels, wanted, zero)
-        if step.rung.decisive or (step.worth is not None and _ends(journey) <= involved):
+        if step.rung.decisive or (step.worth < Worth.NOTHING and _ends(journey) <= involved):
             folding.add(step)
         else:
             omitted += 1
@@ -99,10 +88,10 @@ def _settle(way: list[str], sides: Sequence[list[str]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One journey on its way to a rung.  ``worth`` None: nobody wants to see it."""
+    """One journey on its way to a rung."""
 
     rung: Rung
-    worth: int | None
+    worth: Worth
     key: tuple[object, ...]  # equal for packets that say the same and fare the same
 
 
@@ -125,7 +114,7 @@ class _Folding:
             return
         if decisive:
             self._open.clear()
-        elif step.worth != _USUAL:
+        elif step.worth < Worth.USUAL:
             for key in self._repeating:
                 self._open.pop(key, None)
             self._repeating.clear()
@@ -135,17 +124,16 @@ class _Folding:
 
 
 def _shortened(steps: Sequence[_Step]) -> tuple[list[_Step], int]:
-    """At most `LIMIT`, and every decisive one; with how many packets that left out.
+    """Every decisive one and the best of the rest; with how many packets that left out.
 
     First goes what is worth least, and of that what came before in the same words.
     """
     told: Counter[tuple[object, ...]] = Counter()
     ranked = []
     for position, step in enumerate(steps):
-        repeats = told[step.key]
-        told[step.key] += 1
-        worth = _USUAL if step.worth is None else step.worth
-        ranked.append((not step.rung.decisive, worth, repeats, position))
+        if step.rung.decisive or step.worth < Worth.USUAL or len(steps) <= COMFORT:
+            ranked.append((not step.rung.decisive, step.worth, told[step.key], position))
+            told[step.key] += 1
     certain = sum(step.rung.decisive for step in steps)
     kept = {position for *_, position in sorted(ranked)[: max(LIMIT, certain)]}
     left_out = sum(step.rung.count for i, step in enumerate(steps) if i not in kept)
@@ -160,38 +148,13 @@ def _step(
     segments = _segments(journey, labels)
     rung = Rung(
         time_ms=(first.time_ns - zero) / 1e6,
-        label=_words(label),
+        label=words(label),
         segments=segments,
         decisive=not decisive.isdisjoint(journey.packets),
     )
     way = tuple((s.start, s.to, s.source, s.destination, s.end, s.note) for s in segments)
-    key = (first.protocol, label.protocol, _SIZE.sub("", label.text), way)
-    return _Step(rung, _worth(journey, label), key)
-
-
-def _worth(journey: Journey, label: Label) -> int | None:
-    first = journey.first
-    if first.protocol == "other":
-        return None
-    if journey.end.fate in _GONE:
-        return _USUAL if _bare_ack(first) else _TROUBLE
-    if _bare_ack(first) or _SAYS_LITTLE.search(label.text):
-        return None
-    if first.protocol == "icmp" or first.tcp_flags & (SYN | RST):
-        return _SETUP
-    if label.protocol in ("tcp", "udp"):
-        return _USUAL  # payload that no reader knew
-    return _EXCHANGE
-
-
-def _bare_ack(packet: Packet) -> bool:
-    flags = packet.tcp_flags & (ACK | SYN | FIN | RST)
-    return packet.protocol == "tcp" and flags == ACK and not packet.payload
-
-
-def _words(label: Label) -> str:
-    told = (_TOLD[name].format(value) for name, value in label.fields if name in _TOLD)
-    return ", ".join(dict.fromkeys([label.text, *told]))
+    key = (first.protocol, label.protocol, alike(label), way)
+    return _Step(rung, worth(journey, label), key)
 
 
 def _involved(evidence: Evidence) -> frozenset[str]:
@@ -248,8 +211,11 @@ def _between(hops: Sequence[Hop], start: int, to: int) -> list[Packet]:
 def _note(hop: Hop, labels: Mapping[int, Label]) -> str:
     """What became of it, where that is worth a word."""
     match hop.fate:
+        case Fate.DROPPED if hop.rules:
+            return f"dropped: {' or '.join(hop.rules)}"
         case Fate.DROPPED:
-            return "dropped" + (f": {' or '.join(hop.rules)}" if hop.rules else "")
+            private = hop.inward and not hop.inward.destination.address.is_global
+            return "dropped: a private address" if private else "dropped"
         case Fate.REJECTED if hop.answer is not None:
             label = labels.get(hop.answer.number)
             word = label.text if label else "RST" if hop.answer.protocol == "tcp" else "ICMP error"

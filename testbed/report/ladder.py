@@ -130,11 +130,12 @@ def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
     note = _note(last, sheet.glyphs)
     beside = _beside(last, len(note), sheet)
     if note and beside is not None:
-        arrows.put(beside, note, _BAD)
+        arrows.put(beside, f"{note} ", _BAD)
     yield arrows.text()
     if note and beside is None:
         under = sheet.line()
-        under.put(min(sheet.places[last.to], sheet.width - len(note)), note, _BAD)
+        place = min(sheet.places[last.to], sheet.width - len(note))
+        under.put(place, f"{note} ", _BAD)
         yield under.text()
 
 
@@ -151,6 +152,9 @@ def _describe(rung: Rung, sheet: _Sheet, line: _Line, rightwards: bool) -> None:
     room = sheet.width - _MARGIN - 1
     if _length(pieces) > room and len(pieces) > 1:
         pieces.pop()
+    if (over := _length(pieces) - room) > 0:
+        text, style = pieces[0]
+        pieces[0] = f"{text[: -over - 3]}...", style
     length = _length(pieces)
     start = sheet.places[first.start]
     column = start + 2 if rightwards else start - 1 - length

@@ -1,0 +1,65 @@
+"""How much a packet is worth on a ladder, and which packets say the same."""
+
+import re
+from enum import IntEnum
+
+from testbed.capture.packet import ACK, FIN, RST, SYN, Packet
+from testbed.explain.model import Fate, Journey, Label
+
+
+class Worth(IntEnum):
+    """What is shown where there is not room for all, best first."""
+
+    TROUBLE = 0  # it did not arrive
+    OPENING = 1  # it opens, ends or refuses a connection
+    EXCHANGE = 2
+    USUAL = 3  # payload, and what is done alike in every run
+    NOTHING = 4  # nobody wants to see it
+
+
+GONE = (Fate.DROPPED, Fate.REJECTED, Fate.LOST, Fate.TAKEN)
+
+_NOTHING = re.compile(r"refresh|keep-?alive|^FIN", re.IGNORECASE)
+_USUAL = re.compile(
+    r"ChannelBind|CreatePermission|401 Unauthorized|multistream|noise|yamux"
+    r"|^encrypted, \d+ bytes$|^data\b|^rest of a message|^\d+ bytes$|short header|1-RTT",
+    re.IGNORECASE,
+)
+# A number that is no part of an address: of an attempt, a repeat, a size, a packet.
+_NUMBER = re.compile(r"(?<![\w.:#])#?\d+(?![\w.:])")
+_AGAIN = re.compile(r", retransmission \d+ of #\d+")
+_ANSWER = re.compile(r", answer to #\d+")
+_SEALED = re.compile(r"^encrypted, \d+ bytes, ")  # what follows is what it was about
+
+
+def worth(journey: Journey, label: Label) -> Worth:
+    """Of one packet, by what it says and how it fared; whether it decided is not asked."""
+    first = journey.first
+    text = words(label)
+    if first.protocol == "other" or journey.end.fate is Fate.SENT:  # the capture ended
+        return Worth.NOTHING
+    if journey.end.fate in GONE:
+        return Worth.USUAL if _bare(first, ACK) else Worth.TROUBLE
+    if _bare(first, ACK) or _NOTHING.search(text):
+        return Worth.NOTHING
+    if _USUAL.search(text):
+        return Worth.USUAL
+    if first.protocol == "icmp" or first.tcp_flags & (SYN | RST):
+        return Worth.OPENING
+    return Worth.EXCHANGE
+
+
+def words(label: Label) -> str:
+    """A label's text for a ladder, where an arrow back is an answer by itself."""
+    return _SEALED.sub("", _ANSWER.sub("", label.text))
+
+
+def alike(label: Label) -> str:
+    """The same for labels that say the same again: in a retransmission, another attempt."""
+    return _NUMBER.sub("n", _AGAIN.sub("", words(label)))
+
+
+def _bare(packet: Packet, flag: int) -> bool:
+    """A segment that has this one flag, and nothing to say."""
+    flags = packet.tcp_flags & (ACK | SYN | FIN | RST)
+    return packet.protocol == "tcp" and flags == flag and not packet.payload
