@@ -22,14 +22,14 @@ GONE = (Fate.DROPPED, Fate.REJECTED, Fate.LOST, Fate.TAKEN)
 _NOTHING = re.compile(r"refresh|keep-?alive|^FIN", re.IGNORECASE)
 _USUAL = re.compile(
     r"ChannelBind|CreatePermission|401 Unauthorized|multistream|noise|yamux"
-    r"|^encrypted, \d+ bytes$|^data\b|^rest of a message|^\d+ bytes$|short header|1-RTT",
+    r"|^(encrypted|1-RTT), \d+ bytes$|^data\b|^rest of a message|^\d+ bytes$",
     re.IGNORECASE,
 )
 # A number that is no part of an address: of an attempt, a repeat, a size, a packet.
 _NUMBER = re.compile(r"(?<![\w.:#])#?\d+(?![\w.:])")
-_AGAIN = re.compile(r", retransmission \d+ of #\d+")
+_AGAIN = re.compile(r", (retransmission \d+ of|again after) #\d+( \(\d+\))?")
 _ANSWER = re.compile(r", answer to #\d+")
-_SEALED = re.compile(r"^encrypted, \d+ bytes, ")  # what follows is what it was about
+_SEALED = re.compile(r"^(encrypted|1-RTT), \d+ bytes, ")  # what follows is what it was about
 
 
 def worth(journey: Journey, label: Label) -> Worth:

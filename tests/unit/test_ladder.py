@@ -172,6 +172,7 @@ def test_an_answer_is_an_arrow_back_and_a_sealed_step_is_its_step():
     for text, words in (
         ("Binding success: 29.0.0.2:31939, answer to #1", "Binding success: 29.0.0.2:31939"),
         ("encrypted, 33 bytes, relay: RESERVE", "relay: RESERVE"),
+        ("1-RTT, 138 bytes, DCUtR CONNECT 1, b to a", "DCUtR CONNECT 1, b to a"),
         ("encrypted, 33 bytes", "encrypted, 33 bytes"),
     ):
         told = labelled(journeys, "noise", text)
@@ -183,7 +184,7 @@ def test_a_retransmission_and_another_attempt_say_the_same_but_another_address_d
     texts = [
         "SYN, punch of attempt 1",
         "SYN, retransmission 2 of #7, punch of attempt 1",
-        "SYN, punch of attempt 2",
+        "SYN, again after #7 (1), punch of attempt 2",
         "Binding success: 29.0.0.2:31939",
         "Binding success: 29.0.0.2:31940",
         "ChannelData 0x4000: echo 1",
