@@ -13,8 +13,8 @@ READY = .venv/.ready
 help: ## explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-testbed: $(READY) ## set up what is missing, then run the default matrix
-	.venv/bin/testbed matrix
+testbed: $(READY) ## set up what is missing, then run the default matrix (with ARGS)
+	.venv/bin/testbed matrix $(ARGS)
 
 test: $(READY) ## run the whole suite
 	.venv/bin/pytest -q -n auto --dist loadgroup -m "not alone" tests

@@ -1,0 +1,78 @@
+"""What whole matrices gave, a line a pair, and runs and the oracle held to it.
+
+After a wanted change, with the profiles and peers of `SELECTIONS`:
+
+    testbed matrix --profiles PROFILES --peers PEERS -o out/NAME
+    testbed compare tests/golden/NAME.json out/NAME
+    testbed golden out/NAME -o tests/golden/NAME.json
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from testbed.backends.namespaces import Namespaces
+from testbed.cell import Cell
+from testbed.expectation import prediction
+from testbed.matrix import DEFAULT, DEFAULT_PEERS, NINE, Selection, run_matrix, summarize
+from testbed.nat.load import catalogue
+from testbed.report.compare import compare
+from testbed.report.files import document, write_json
+from testbed.report.golden import golden
+from testbed.report.recorded import read
+
+HERE = Path(__file__).parent
+CATALOGUE = catalogue()
+SELECTIONS = {
+    "matrix-default": (DEFAULT, DEFAULT_PEERS),  # default, default
+    "matrix-all": (tuple(CATALOGUE), DEFAULT_PEERS),  # all, default
+    "matrix-traversal": (NINE, ("traversal-tcp", "traversal-quic")),  # nine
+}
+FILES = sorted(HERE.glob("matrix-*.json"))
+SAMPLE = 6  # cells of each that are run: all of them are what `.ci/run` and a release are for
+
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+def cells(path: Path) -> dict[str, Cell]:
+    profiles, peers = SELECTIONS[path.stem]
+    return {cell.pair: cell for cell in Selection(profiles, profiles, peers).cells()}
+
+
+def test_every_selection_is_on_record() -> None:
+    assert {path.stem for path in FILES} == set(SELECTIONS)
+
+
+@every_file
+def test_a_record_has_a_line_for_each_pair_and_is_small(path: Path) -> None:
+    kept = read(path)
+    assert kept.pairs.keys() == cells(path).keys()
+    assert golden(kept)[0] == path.read_text(), "write it with `testbed golden`"
+    assert path.stat().st_size < 500_000
+
+
+@every_file
+def test_the_oracle_predicts_what_is_on_record(path: Path) -> None:
+    kept = read(path).pairs
+    told = {name: prediction(cell, CATALOGUE).outcome for name, cell in cells(path).items()}
+    assert told == {name: kept[name].runs[0].predicted for name in told}
+
+
+def test_what_two_records_share_they_agree_on() -> None:
+    small, large = (read(HERE / f"{name}.json") for name in ("matrix-default", "matrix-all"))
+    found = compare(small, large, select=list(small.pairs))
+    assert int(found.exit_code) == 0, json.dumps(found.to_json(), indent=2)
+
+
+@every_file
+def test_runs_end_as_on_record_and_for_the_same_cause(path: Path, tmp_path: Path) -> None:
+    some = list(cells(path).values())
+    chosen = some[len(some) // SAMPLE // 2 :: len(some) // SAMPLE][:SAMPLE]
+    rows = run_matrix(
+        chosen, CATALOGUE, Namespaces(), tmp_path, jobs=2, facts={}, progress=lambda *_: None
+    )
+    write_json(tmp_path / "results.json", document(rows, summarize(rows), {}))
+    found = compare(read(path), read(tmp_path), select=[cell.pair for cell in chosen])
+    assert found.compared == len(chosen)
+    assert int(found.exit_code) == 0, json.dumps(found.to_json(), indent=2)
