@@ -50,7 +50,8 @@ class _Stitcher:
         reached = {id(packet) for packet in self._steps.values()}
         heads = [p for p in seen if id(p) not in reached]
         stuck = [p for p in seen if id(p) not in self._steps]
-        self._ends = Ends(lab, [p for p in stuck if not p.outgoing], heads, drops)
+        made = [p for p in heads if p.outgoing and p.ttl in _INITIAL_TTLS]
+        self._ends = Ends(lab, [p for p in stuck if not p.outgoing], made, drops)
         astray = [p for p in heads if not (self._is_origin(p) or lab.overheard(p))]
         unfinished = [p for p in stuck if p.outgoing or not lab.is_host(p.node)]
         self._gaps = {id(a): b for a, b in gaps(unfinished, astray)} if astray else {}
@@ -118,7 +119,10 @@ class _Stitcher:
         """Go on where a packet is seen again; gives its next incoming sight, if any."""
         if not later.outgoing:
             return later
-        yield Hop(later.node, _passed(before, later), outward=later)
+        # One hop says that it was translated, and that is the first which may have done it.
+        told = not before.outgoing or self._lab.is_core(later.node)
+        fate = Fate.FORWARDED if told else _passed(before, later)
+        yield Hop(later.node, fate, outward=later)
         return (yield from self._leave(later))
 
     def _is_origin(self, head: Packet) -> bool:

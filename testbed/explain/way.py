@@ -151,7 +151,9 @@ class Lab:
     def overheard(self, packet: Packet) -> bool:
         """True of an incoming frame for somebody else: a bridge floods what it does not know."""
         port = self.ports.get(packet.vantage)
-        return port is not None and len(packet.frame) >= 6 and packet.frame[:6] != port.mac
+        if port is None or packet.outgoing or len(packet.frame) < len(port.mac):
+            return False
+        return packet.frame[: len(port.mac)] != port.mac
 
 
 def _port(end: End, inward: Impairment, outward: Impairment, *, gateway: bool) -> Port:
