@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from ways import Wire, evidence, explained, labelled
 
+import testbed.explain
 from testbed.explain.ladder import ladder
 from testbed.explain.model import Cause, Fate, Hop, Journey, Label, Line, Wrong
 from testbed.oracle.predict import Outcome
@@ -183,3 +184,9 @@ def test_packets_lists_every_hop_with_number_fate_and_rule():
     assert "#1 #2" in lines[2]
     assert "10.0.0.2:4001 → 29.0.0.18:4001; then 29.0.0.2:35968 → 29.0.0.18:4001" in lines[2]
     assert lines[4].endswith("by unsolicited")
+
+
+def test_every_word_of_the_vocabulary_is_explained_once():
+    text = (Path(testbed.explain.__file__).parent / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| \S", text, re.MULTILINE)
+    assert sorted(rows) == sorted(cause.value for cause in Cause)
