@@ -1,24 +1,40 @@
 """Why a cell ended as it did: pure, from its evidence alone."""
 
-from testbed.explain.model import Cause, Evidence, Explanation, Ladder, Wrong
+from testbed.explain.causes import harness, root
+from testbed.explain.causes.finding import in_order
+from testbed.explain.labels import labels
+from testbed.explain.ladder import ladder
+from testbed.explain.model import Citation, Evidence, Explanation
+from testbed.explain.scene import Scene
+from testbed.explain.stitch import stitch
+from testbed.explain.wrong import blame
 
 
 def explain(evidence: Evidence) -> Explanation:
-    """The cause, the story and the packets of one cell.  Never fails for want of evidence."""
-    harness = bool(evidence.faults)
+    """The cause, the story and the packets of one cell.
+
+    Total: where the evidence is not enough, the cause is UNKNOWN and ``missing`` says
+    what it would take.
+    """
+    journeys = stitch(evidence.packets or (), evidence.plan, evidence.drops)
+    said = labels(journeys, evidence.events or (), evidence.clock_ns)
+    scene = Scene(evidence, journeys, said)
+    finding = harness.why(scene) or root.why(scene)
+    wrong, wrong_why = blame(scene, finding)
+    decisive = {packet.number: Citation.of(packet) for packet in finding.decisive}
     return Explanation(
         name=evidence.name,
         mechanism=evidence.mechanism,
         measured=evidence.measured,
         predicted=evidence.prediction.outcome,
         judgement=evidence.judgement,
-        cause=Cause.HARNESS_FAULT if harness else Cause.UNKNOWN,
-        node=None,
-        headline="; ".join(evidence.faults) if harness else "the evidence does not say why",
-        story=(),
-        decisive=(),
-        wrong=Wrong.HARNESS if harness else Wrong.UNDECIDED,
-        wrong_why=None,
-        missing=() if harness else ("no rule explains this cell",),
-        ladder=Ladder((), ()),
+        cause=finding.cause,
+        node=finding.node,
+        headline=finding.headline,
+        story=in_order(finding.lines),
+        decisive=tuple(decisive[number] for number in sorted(decisive)),
+        wrong=wrong,
+        wrong_why=wrong_why,
+        missing=finding.missing,
+        ladder=ladder(evidence, journeys, said, decisive),
     )

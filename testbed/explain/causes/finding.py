@@ -1,0 +1,51 @@
+"""A cause with its grounds, as every module here gives it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from testbed.capture.packet import Packet
+from testbed.explain.model import Cause, Citation, Line
+from testbed.explain.scene import Crossing
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why, where, and by which packets; `missing` where that cannot be known."""
+
+    cause: Cause
+    node: str | None
+    headline: str
+    lines: tuple[Line, ...] = ()
+    decisive: tuple[Packet, ...] = ()  # of the moment that decided
+    missing: tuple[str, ...] = ()
+
+    def after(self, lines: Iterable[Line]) -> "Finding":
+        """The same with more of the story."""
+        return replace(self, lines=(*lines, *self.lines))
+
+
+def unknown(headline: str, *missing: str, lines: Sequence[Line] = ()) -> Finding:
+    """There is not enough to say why; ``missing`` says what it would take."""
+    return Finding(Cause.UNKNOWN, None, headline, tuple(lines), missing=missing)
+
+
+def line(text: str, *packets: Packet | None) -> Line:
+    """A sentence with the packets that show it."""
+    shown = {packet.number: packet for packet in packets if packet is not None}
+    return Line(text, tuple(Citation.of(packet) for packet in shown.values()))
+
+
+def mapped(crossing: Crossing, words: str) -> Line:
+    """A sentence about what a NAT made of a packet, which is seen on both its sides."""
+    return line(words, *crossing.packets)
+
+
+def in_order(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """By time of the first packet cited, each once; a line without packets stays in its place."""
+    timed: list[tuple[int, Line]] = []
+    latest = 0
+    for one in dict.fromkeys(lines):
+        if one.cites:
+            latest = min(cite.time_ns for cite in one.cites)
+        timed.append((latest, one))
+    return tuple(one for _, one in sorted(timed, key=lambda pair: pair[0]))

@@ -1,0 +1,85 @@
+"""Runs that measured nothing: the harness broke, or a peer did, or what was said is not so."""
+
+import re
+
+from testbed.explain.causes.finding import Finding, line
+from testbed.explain.model import Cause
+from testbed.explain.scene import Scene, Side
+from testbed.oracle.predict import Outcome
+from testbed.peers.contract import Connected, Failed, Upgraded
+
+_PEER = re.compile(r"^peer(?: \[(?P<node>[\w-]+)\])?: (?P<what>.*)", re.DOTALL)
+_SENT_NOTHING = re.compile(r"^(?P<node>[\w-]+) sent nothing: ")
+
+
+def why(scene: Scene) -> Finding | None:
+    """What broke, or who said what is not so; None where the run can be asked itself."""
+    return _broken(scene) or _claimed(scene)
+
+
+def _broken(scene: Scene) -> Finding | None:
+    faults = scene.evidence.faults
+    if not faults:
+        return None
+    own = [fault for fault in faults if not _PEER.match(fault) and not _SENT_NOTHING.match(fault)]
+    if own:
+        return Finding(Cause.HARNESS_FAULT, None, f"the harness was at fault: {'; '.join(own)}")
+    for fault in faults:
+        if crash := _PEER.match(fault):
+            words = crash["what"].splitlines()[0]
+            return Finding(
+                Cause.PEER_FAILED, crash["node"], f"{crash['node'] or 'a peer'}: {words}"
+            )
+    silent = _SENT_NOTHING.match(faults[0])
+    assert silent is not None  # nothing else is left
+    return Finding(
+        Cause.NEVER_SENT, silent["node"], f"{silent['node']} sent nothing, and should have"
+    )
+
+
+def _claimed(scene: Scene) -> Finding | None:
+    """A peer's last word that the wire denies, or a protocol broken."""
+    evidence = scene.evidence
+    if not evidence.findings or evidence.measured is None:
+        return None
+    for side in scene.sides:
+        claim = _claim(side)
+        if claim is not None and claim is not evidence.measured:
+            return _false(scene, side, claim)
+    words = "; ".join(evidence.findings)
+    return Finding(Cause.PROTOCOL_VIOLATION, None, f"the protocol was not kept: {words}")
+
+
+def _claim(side: Side) -> Outcome | None:
+    """As `testbed.scenarios.hole_punch` reads a peer's events."""
+    for event in reversed(side.events):
+        if isinstance(event, Failed):
+            return Outcome.NONE
+        if isinstance(event, Upgraded):
+            return Outcome.DIRECT
+        if isinstance(event, Connected):
+            return Outcome(event.path.value)
+    return Outcome.NONE if side.events else None
+
+
+def _false(scene: Scene, side: Side, claim: Outcome) -> Finding:
+    measured = scene.evidence.measured
+    assert measured is not None
+    tries = [j for s in scene.sides for j in scene.tries(s) if j.arrived]
+    relayed = [j for j in scene.asked(side) if scene.to_server(j) and j.first.payload]
+    shown = tries[-1:] if measured is Outcome.DIRECT else relayed[-1:]
+    words = f"{side.node} says that it is connected: {claim.value}"
+    if claim is Outcome.NONE:
+        words = f"{side.node} says that it has no connection"
+    lines = [
+        line(f"the wire shows {measured.value}: {j.sender}'s packets went to "
+             f"{j.first.destination}", j.first, j.last)
+        for j in shown
+    ]  # fmt: skip
+    return Finding(
+        Cause.FALSE_CLAIM,
+        side.node,
+        f"{words}; the wire shows {measured.value}",
+        tuple(lines),
+        tuple(j.last for j in shown),
+    )

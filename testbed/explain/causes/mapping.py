@@ -1,0 +1,267 @@
+"""Why a peer's packets left by another endpoint than the one that was told of it."""
+
+from dataclasses import dataclass
+
+from testbed.capture.packet import Endpoint, Packet
+from testbed.explain.causes.finding import Finding, line, mapped, unknown
+from testbed.explain.model import Cause, Change, FlowEvent, Journey, Line
+from testbed.explain.scene import Crossing, Scene, Side, outer
+from testbed.nat.behaviour import Mapping, Refresh, WanInput
+
+CLOCK_NS = 100_000_000  # a timer of the kernel's ends so much early, seen from the wire
+
+
+@dataclass(frozen=True)
+class Changed:
+    """At ``router`` one internal endpoint had ``asked.external`` once, and ``left.external`` now."""
+
+    side: Side
+    router: str
+    asked: Crossing
+    left: Crossing
+
+
+def misled(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Finding:
+    """Why ``journey`` of ``side`` does not come from ``told``, where the other peer sends to."""
+    query = _query(scene, side, told, journey)
+    if query is None:
+        return _never_mapped(scene, side, told, journey)
+    for router in side.routers:
+        asked, left = (scene.crossing(router, j) for j in (query, journey))
+        if asked is None or left is None:
+            break
+        if asked.internal != left.internal:
+            return _other_socket(scene, side, asked, left)
+        if asked.external != left.external:
+            return _reason(scene, Changed(side, router, asked, left))
+    return unknown(
+        f"{side.node}'s packets come from {journey.last.source} and not from {told}",
+        f"where {told} became {journey.last.source}: the packets before and after each NAT",
+    )
+
+
+def _query(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Journey | None:
+    """The packet to a public node by which ``side`` was given ``told``, the last of them."""
+    found = None
+    for one in scene.asked(side):
+        if one.first.time_ns > journey.first.time_ns:
+            break
+        passed = scene.crossing(side.routers[-1], one) if side.routers else None
+        source = passed.external if passed else one.first.source
+        if source == told and one.first.protocol == journey.first.protocol:
+            found = one
+    return found
+
+
+def _never_mapped(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Finding:
+    """No packet of ``side`` ever came from what it told."""
+    flow = _flow_with(scene, side, told)
+    if flow is not None:  # conntrack remembers what the capture does not show
+        left = scene.crossing(side.routers[-1], journey)
+        words = (
+            f"{flow.node} had mapped {flow.original[0]} to {told} "
+            f"towards {flow.original[1]}, as its conntrack tells"
+        )
+        if left is not None and left.internal == flow.original[0]:
+            return Finding(
+                Cause.MAPPING_CHANGED,
+                flow.node,
+                f"{flow.node} gave {side.node} {left.external} towards {left.remote}, "
+                f"and {told} was signalled",
+                (line(words), _left_as(side, left)),
+                (left.packet,),
+            )
+    lacking = scene.whole.absent(side.node, *side.routers)
+    if lacking or told in side.observed:
+        return unknown(
+            f"{side.node} told {told}, and its packets come from {journey.last.source}",
+            *lacking,
+            f"the packet by which {side.node} learned {told}",
+        )
+    return Finding(
+        Cause.SIGNALLED_STALE,
+        side.node,
+        f"{side.node} told {told}, which was never the source of a packet of its own",
+        (line(f"{side.node}'s packets come from {journey.last.source}", journey.last),),
+        (journey.last,),
+    )
+
+
+def _flow_with(scene: Scene, side: Side, told: Endpoint) -> FlowEvent | None:
+    flows = scene.flows(side.routers[-1]) if side.routers else None
+    return next((f for f in flows or () if f.reply[1] == told), None)
+
+
+def _other_socket(scene: Scene, side: Side, asked: Crossing, left: Crossing) -> Finding:
+    return Finding(
+        Cause.SIGNALLED_STALE,
+        side.node,
+        f"{side.node} signalled the address of {asked.internal}, and sends from {left.internal}",
+        (_asked_as(side, asked), _left_as(side, left)),
+        (left.packet,),
+    )
+
+
+def _asked_as(side: Side, asked: Crossing) -> Line:
+    return mapped(
+        asked,
+        f"{side.node} asked {asked.remote} how it is seen: {asked.router} sent that out as "
+        f"{asked.external}, which was signalled",
+    )
+
+
+def _left_as(side: Side, left: Crossing) -> Line:
+    return mapped(
+        left, f"towards {left.remote} {left.router} sends {side.node} out as {left.external}"
+    )
+
+
+def _reason(scene: Scene, changed: Changed) -> Finding:
+    """Taken, collided or timed out, if one of them shows; else it is how this NAT maps."""
+    lines = (_asked_as(changed.side, changed.asked), _left_as(changed.side, changed.left))
+    for look in (_taken, _collided, _timed_out):
+        if finding := look(scene, changed):
+            return finding.after(lines)
+    side, asked, left = changed.side, changed.asked, changed.left
+    return Finding(
+        Cause.MAPPING_CHANGED,
+        changed.router,
+        f"{changed.router} gave {side.node} another port for another destination: "
+        f"{asked.external} was signalled, {left.external} is used towards {left.remote}",
+        lines,
+        (left.packet,),
+    )
+
+
+def _steady(scene: Scene, changed: Changed) -> bool:
+    """By its profile this NAT keeps one external endpoint for all destinations."""
+    axes = scene.transport(changed.router, changed.left.packet.protocol)
+    return axes.mapping is Mapping.ENDPOINT_INDEPENDENT
+
+
+def _taken(scene: Scene, changed: Changed) -> Finding | None:
+    """A packet that came early, and that the router's own kernel took, owns the tuple."""
+    router, left, told = changed.router, changed.left, changed.asked.external
+    early = _early(scene, router, left, told)
+    if early is None or not _steady(scene, changed):
+        return None
+    if not _owned(scene, router, left, told):
+        return None
+    lead = (left.time_ns - early.time_ns) / 1e6
+    words = (
+        f"{early.source} sent to {told} {lead:.1f} ms before {changed.side.node} sent there: "
+        f"{router} took that packet itself, and {told} is its own towards {early.source} since"
+    )
+    return Finding(
+        Cause.TUPLE_TAKEN,
+        router,
+        f"an early packet from {early.source} took {told} at {router}, "
+        f"so {changed.side.node} leaves as {left.external}",
+        (line(words, early),),
+        (early, left.packet),
+    )
+
+
+def _early(scene: Scene, router: str, left: Crossing, told: Endpoint) -> Packet | None:
+    """What came from the remote to the told endpoint before, and ended at the router."""
+    for journey in scene.ended(router):
+        packet = journey.end.inward
+        if packet is None or packet.time_ns >= left.time_ns or not outer(journey.end):
+            continue
+        if (packet.source, packet.destination) == (left.remote, told):
+            return packet
+    return None
+
+
+def _owned(scene: Scene, router: str, left: Crossing, told: Endpoint) -> bool:
+    """The router's conntrack had an entry of its own for the tuple, or would have had one."""
+    flows = scene.flows(router)
+    if flows is None:
+        return scene.behaviour(router).wan_input is WanInput.ACCEPT
+    return any(
+        flow.change is not Change.DESTROY
+        and flow.original == (left.remote, told)
+        and flow.time_ns <= left.time_ns
+        for flow in flows
+    )
+
+
+def _collided(scene: Scene, changed: Changed) -> Finding | None:
+    """Somebody else inside has the port."""
+    asked, left = changed.asked, changed.left
+    for other in scene.outbound(changed.router, left.packet.protocol):
+        if other.time_ns >= left.time_ns:
+            break
+        if other.external != asked.external or other.internal == left.internal:
+            continue
+        if other.remote == left.remote or not _steady(scene, changed):
+            words = (
+                f"{changed.router} uses {other.external} towards {other.remote} "
+                f"for {other.internal}"
+            )
+            return Finding(
+                Cause.PORT_COLLISION,
+                changed.router,
+                f"{words}, so {changed.side.node} leaves as {left.external}",
+                (mapped(other, words),),
+                (other.packet, left.packet),
+            )
+    return None
+
+
+def _timed_out(scene: Scene, changed: Changed) -> Finding | None:
+    """Nothing kept the mapping alive for longer than the NAT keeps it."""
+    if not _steady(scene, changed):
+        return None
+    return timed_out(scene, changed.router, changed.asked, changed.left)
+
+
+def timed_out(scene: Scene, router: str, asked: Crossing, left: Crossing) -> Finding | None:
+    """None if the mapping of ``asked`` was in use shortly before ``left``."""
+    last = _last_use(scene, router, asked, left.time_ns)
+    idle_ns = left.time_ns - last.time_ns
+    allowed = _lifetime(scene, router, asked)
+    ended = _destroyed(scene, router, asked, last.time_ns, left.time_ns)
+    if idle_ns < allowed * 1e9 - CLOCK_NS and ended is None:
+        return None
+    words = f"nothing of {asked.internal} kept {asked.external} alive for {idle_ns / 1e9:.1f} s"
+    told = "" if ended is None else f"; its conntrack ended the flow at {scene.ms(ended.time_ns)}"
+    return Finding(
+        Cause.MAPPING_TIMED_OUT,
+        router,
+        f"{router} forgets a mapping after {allowed:g} s, and {asked.external} "
+        f"was idle for {idle_ns / 1e9:.1f} s",
+        (line(f"{words}{told}", last.packet, left.packet),),
+        (last.packet, left.packet),
+    )
+
+
+def _last_use(scene: Scene, router: str, asked: Crossing, before_ns: int) -> Crossing:
+    """The last packet of the mapping that refreshed it, before a moment."""
+    both = scene.behaviour(router).refresh is Refresh.BOTH
+    found = asked
+    for crossing in scene.crossings.get(router, ()):
+        if crossing.time_ns >= before_ns:
+            break
+        same = (crossing.internal, crossing.external) == (asked.internal, asked.external)
+        if same and crossing.packet.protocol == asked.packet.protocol:
+            found = crossing if crossing.outbound or both else found
+    return found
+
+
+def _lifetime(scene: Scene, router: str, asked: Crossing) -> float:
+    """Seconds of silence after which the NAT may forget, by its profile."""
+    timeouts = scene.behaviour(router).timeouts
+    if asked.packet.protocol == "udp":
+        return timeouts.udp
+    return timeouts.tcp_established
+
+
+def _destroyed(
+    scene: Scene, router: str, asked: Crossing, since_ns: int, until_ns: int
+) -> FlowEvent | None:
+    for flow in scene.flows(router) or ():
+        ended = flow.change is Change.DESTROY and since_ns <= flow.time_ns <= until_ns
+        if ended and flow.original[0] == asked.internal and flow.reply[1] == asked.external:
+            return flow
+    return None

@@ -1,0 +1,176 @@
+"""Why not even a relay carried the connection."""
+
+from testbed.explain.causes import refused, unsent
+from testbed.explain.causes.finding import Finding, line, unknown
+from testbed.explain.model import Cause, Journey, Line
+from testbed.explain.scene import Scene, Side
+from testbed.peers.contract import Connected, Failed, FailureClass, Reserved
+
+REFUSED = ("relay_refused", "relay answered")  # in the words of `testbed.traversal.errors`
+NO_RESERVATION = "NO_RESERVATION"
+CHALLENGES = ("401", "438")  # not refusals but questions for credentials, RFC 8489 section 9.2
+
+
+def why(scene: Scene) -> Finding | None:
+    """What kept the peers from a relay; None if this says nothing of it."""
+    if scene.evidence.mechanism.startswith("dcutr"):
+        return _circuit(scene)
+    if scene.evidence.mechanism.startswith("ice"):
+        return _turn(scene)
+    return None
+
+
+# -- libp2p --------------------------------------------------------------------
+
+
+def _circuit(scene: Scene) -> Finding | None:
+    if scene.evidence.events is None:
+        return None
+    for side in (scene.listener, scene.dialer):  # the listener reserves first
+        failure = side.failure
+        if failure is None:
+            continue
+        if any(word in failure.reason for word in REFUSED):
+            return _refused(scene, side, failure)
+        if failure.failure is FailureClass.GATHERING:
+            return unsent.unlearned(scene, side)
+    connected = [side for side in scene.sides if side.last(Connected) is not None]
+    if connected:
+        return _broken(scene)
+    return _no_circuit(scene)
+
+
+def _refused(scene: Scene, side: Side, failure: Failed) -> Finding:
+    server = scene.evidence.server
+    lines = _last_words(scene, side)
+    if NO_RESERVATION in failure.reason and scene.listener.last(Reserved) is not None:
+        return Finding(
+            Cause.LEASE_EXPIRED,
+            server,
+            f"{scene.listener.node}'s reservation at the relay {server} had run out: "
+            f"{failure.reason}",
+            lines,
+        )
+    words = f"the relay {server} refused {side.node}: {failure.reason}"
+    return Finding(Cause.RELAY_REFUSED, server, words, lines)
+
+
+def _last_words(scene: Scene, side: Side) -> tuple[Line, ...]:
+    """The last that came from the relay before ``side`` gave up."""
+    until = scene.when(side.failure) if side.failure else None
+    answers = [
+        j
+        for j in scene.answers(side, scene.asked(side))
+        if j.first.payload and scene.from_server(j) and (until is None or j.last.time_ns <= until)
+    ]
+    if not answers:
+        return ()
+    last = answers[-1].last
+    return (line(f"the relay's last answer came to {side.node} at {scene.ms(last)}", last),)
+
+
+def _no_circuit(scene: Scene) -> Finding:
+    """Both knew the relay, and none was connected by it."""
+    side = scene.dialer
+    since = scene.zero_ns
+    asked = [j for j in scene.asked(side) if j.first.time_ns >= since]
+    return _after(scene, side, [j for j in asked if scene.to_server(j)])
+
+
+def _after(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
+    server, reason = scene.evidence.server, side.failure.reason if side.failure else "no connection"
+    if lacking := scene.whole.absent(side.node, server):
+        return unknown(f"{side.node} was not connected through {server}: {reason}", *lacking)
+    if not asked:
+        return Finding(Cause.NEVER_SENT, side.node, f"{side.node} asked the relay for nothing")
+    answers = scene.answers(side, asked)
+    alive = [j for j in answers if j.first.payload and j.first.protocol != "icmp"]
+    if not alive:
+        refusals = scene.refusals(side, asked)
+        shown = refusals[0].last if refusals else asked[0].last
+        how = "its host refuses" if refusals else "nothing answers"
+        words = f"{side.node} sent to the relay {server}, and {how}"
+        return Finding(
+            Cause.RELAY_UNREACHABLE,
+            server,
+            f"the relay {server} is not there: {how} what {side.node} sends",
+            (line(words, asked[0].last, shown),),
+            (shown,),
+        )
+    return Finding(
+        Cause.PEER_FAILED,
+        side.node,
+        f"{side.node} found no way through the relay {server}: {reason}",
+        (line(f"the relay answered {side.node} at {scene.ms(alive[-1].last)}", alive[-1].last),),
+        (alive[-1].last,),
+    )
+
+
+def _broken(scene: Scene) -> Finding | None:
+    """There was a relayed connection, and it did not last."""
+    for side in scene.sides:
+        ends = [
+            j
+            for j in scene.refusals(side, scene.asked(side))
+            if scene.from_server(j) and _before_end(scene, j)
+        ]
+        if ends:
+            words = f"the relay {scene.evidence.server} ended its connection with {side.node}"
+            return Finding(
+                Cause.RELAY_UNREACHABLE,
+                scene.evidence.server,
+                f"{words}, and the relayed one with it",
+                (line(f"{words} at {scene.ms(ends[0].last)}", ends[0].last),),
+                (ends[0].last,),
+            )
+    lost = [s for s in scene.sides if s.failure and s.failure.failure is FailureClass.LOST]
+    if not lost:
+        return None
+    assert lost[0].failure is not None  # by the choice above
+    return Finding(
+        Cause.RELAY_REFUSED,
+        scene.evidence.server,
+        f"the relay {scene.evidence.server} ended the relayed connection and kept its own: "
+        f"{lost[0].failure.reason}",
+        _last_words(scene, lost[0]),
+    )
+
+
+def _before_end(scene: Scene, journey: Journey) -> bool:
+    """Before the peers themselves gave up."""
+    times = [scene.when(side.failure) for side in scene.sides if side.failure]
+    return all(time is None or journey.last.time_ns < time for time in times)
+
+
+# -- TURN ------------------------------------------------------------------------
+
+
+def _turn(scene: Scene) -> Finding | None:
+    """Of a run that ended without a connection: what became of the allocations."""
+    for side in scene.sides:
+        asked = [j for j in scene.asked(side) if j.first.protocol == "tcp" and scene.to_server(j)]
+        if error := _turn_error(scene, side):
+            return error
+        if side.last(Reserved) is not None or not asked:
+            continue
+        if any(j.arrived for j in asked):
+            return _after(scene, side, [j for j in asked if j.arrived])
+        return refused.why(scene, side, asked)
+    return None
+
+
+def _turn_error(scene: Scene, side: Side) -> Finding | None:
+    for journey in scene.answers(side, scene.asked(side)):
+        said = scene.labels.get(journey.first.number)
+        code = said.field("ERROR-CODE") if said is not None and said.protocol == "turn" else None
+        if code is None or code.startswith(CHALLENGES):
+            continue
+        words = f"the relay {journey.sender} refused {side.node}: {code}"
+        return Finding(
+            Cause.RELAY_REFUSED,
+            journey.sender,
+            words,
+            (line(f"{words}, at {scene.ms(journey.first)}", journey.first, journey.last),),
+            (journey.last,),
+        )
+    return None

@@ -1,0 +1,100 @@
+"""One cause of a run, from both directions and the relay between them."""
+
+from testbed.explain.causes import relay, through, unsent
+from testbed.explain.causes.direction import Direction
+from testbed.explain.causes.finding import Finding, line, unknown
+from testbed.explain.model import Cause, Line
+from testbed.explain.scene import Scene
+from testbed.oracle.predict import Outcome
+
+# Which of two causes comes first in the chain: what was never sent was never dropped.
+_ORDER = (
+    (Cause.UDP_BLOCKED, Cause.TCP_BLOCKED, Cause.LOST_ON_LINK, Cause.RELAY_UNREACHABLE),
+    (Cause.PEER_FAILED, Cause.NEVER_SENT, Cause.PUNCHING_OFF),
+    (Cause.QUOTA_REACHED, Cause.PORTS_EXHAUSTED, Cause.HAIRPIN_MISSING),
+    (Cause.SIGNALLED_STALE, Cause.SIGNALLED_PRIVATE),
+    (Cause.TUPLE_TAKEN, Cause.MAPPING_TIMED_OUT, Cause.PORT_COLLISION, Cause.MAPPING_CHANGED),
+    (Cause.EARLY_SYN_RESET, Cause.EARLY_PACKET_REJECTED),
+    (Cause.FILTER_NOT_OPEN_YET,),
+    (Cause.UNKNOWN,),
+    (Cause.FILTER_CLOSED,),
+)
+RANK = {cause: rank for rank, causes in enumerate(_ORDER) for cause in causes}
+
+
+def why(scene: Scene) -> Finding:
+    """Why the run ended as it was measured."""
+    evidence = scene.evidence
+    if evidence.packets is None or not evidence.packets:
+        return unknown("without packets there is nothing to go by", *scene.whole.trouble)
+    if evidence.measured is Outcome.DIRECT:
+        return through.why(scene)
+    if evidence.measured is Outcome.NONE and (finding := relay.why(scene)):
+        return finding
+    return _not_direct(scene)
+
+
+def _not_direct(scene: Scene) -> Finding:
+    if scene.evidence.mode in ("silent", "relay_only"):
+        return _off(scene)
+    a, b = scene.sides
+    ways = (Direction(scene, a, b), Direction(scene, b, a))
+    found = [finding for way in ways if (finding := way.obstacle()) is not None]
+    if not found:
+        return _nothing_came_of_it(scene, *ways)
+    found.sort(key=lambda finding: RANK.get(finding.cause, len(_ORDER)))
+    rest = [one for finding in found[1:] for one in finding.lines]
+    arrived = [_arrived(way) for way in ways if way.arrived]
+    return found[0].after([*rest, *arrived])
+
+
+def _arrived(way: Direction) -> Line:
+    last = way.arrived[0].last
+    words = f"{way.source.node}'s packets came to {way.target.node}"
+    return line(f"{words}, the first at {way.scene.ms(last)}", last)
+
+
+def _off(scene: Scene) -> Finding:
+    """The control, if it was kept."""
+    for side in scene.sides:
+        if tries := scene.tries(side):
+            words = f"{side.node} sent to {tries[0].first.destination}, though punching is off"
+            return Finding(
+                Cause.PROTOCOL_VIOLATION,
+                side.node,
+                words,
+                (line(words, tries[0].first),),
+                (tries[0].first,),
+            )
+        if lacking := scene.whole.absent(side.node):
+            return unknown(f"whether {side.node} kept still is not to be seen", *lacking)
+    return unsent.off(scene)
+
+
+def _nothing_came_of_it(scene: Scene, there: Direction, back: Direction) -> Finding:
+    """Packets passed both ways."""
+    lines = (_arrived(there), _arrived(back))
+    for side in scene.sides:
+        for journey in scene.tries(side):
+            said = scene.labels.get(journey.first.number)
+            code = (said.field("ERROR-CODE") or "") if said is not None else ""
+            if code.startswith("487"):  # RFC 8445 section 7.3.1.1
+                words = f"{side.node} answered a check with {code}: both have the same role"
+                return Finding(
+                    Cause.ROLE_CONFLICT,
+                    side.node,
+                    words,
+                    (*lines, line(words, journey.first, journey.last)),
+                    (journey.last,),
+                )
+    reasons = "; ".join(
+        f"{side.node}: {side.failure.reason}" for side in scene.sides if side.failure
+    )
+    return Finding(
+        Cause.HANDSHAKE_FAILED,
+        None,
+        "packets passed both ways, and no connection came of it"
+        + (f" ({reasons})" if reasons else ""),
+        lines,
+        (there.arrived[0].last, back.arrived[0].last),
+    )

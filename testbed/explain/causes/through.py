@@ -1,0 +1,251 @@
+"""Why a direct connection was had: which packet opened which hole for which."""
+
+from dataclasses import dataclass
+from itertools import chain
+
+from testbed.capture.packet import RST, Packet
+from testbed.explain.causes.finding import Finding, line, mapped, unknown
+from testbed.explain.model import Cause, Journey, Line
+from testbed.explain.scene import Crossing, Scene, Side
+from testbed.nat.behaviour import Protocol
+from testbed.peers.contract import How, Upgraded
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A packet that passed one NAT inwards, and the one that had opened it, if any had."""
+
+    passed: Crossing
+    hole: Crossing | None  # of the very tuple
+    near: Crossing | None  # to another port of the same address
+
+
+def why(scene: Scene) -> Finding:
+    """How the first packets came through, both ways."""
+    a, b = scene.sides
+    there, back = (_arrived(scene, side, other) for side, other in ((a, b), (b, a)))
+    if there is None or back is None:
+        source, target = (a, b) if there is None else (b, a)
+        return unknown(
+            f"the wire shows a direct connection, but no packet from {source.node} "
+            f"that came to {target.node}",
+            *(scene.whole.trouble or ("the packets of the connection",)),
+        )
+    opening = min((there, back), key=lambda journey: journey.last.time_ns)
+    side = a if opening is there else b
+    for look in (_without_nat, _hairpinned, _reversed):
+        if finding := look(scene, side, opening):
+            return finding
+    return _entered(scene, side, opening, back if opening is there else there)
+
+
+def _arrived(scene: Scene, side: Side, other: Side) -> Journey | None:
+    """The first of a connection: in a plain dial and a reversal others came before in vain."""
+    came = (j for j in scene.tries(side) if j.arrived and j.end.node == other.node)
+    return next((j for j in came if not j.first.tcp_flags & RST), None)
+
+
+def _opener(journey: Journey) -> Packet:
+    return journey.last
+
+
+def _without_nat(scene: Scene, side: Side, opening: Journey) -> Finding | None:
+    """Nothing translates or filters between them."""
+    other = scene.other(side)
+    if any(scene.is_router(hop.node) for hop in opening.hops):
+        return None
+    shared = not side.routers or side.routers == other.routers
+    words = (
+        f"{side.node}'s packet went to {opening.last.destination} "
+        "without passing a NAT, and arrived"
+    )
+    where = "in one network" if side.routers and shared else "on the internet"
+    return Finding(
+        Cause.SAME_NETWORK,
+        None,
+        f"{side.node} and {other.node} are both {where}: no NAT stands between them",
+        (line(words, opening.first, opening.last),),
+        (opening.last,),
+    )
+
+
+def _hairpinned(scene: Scene, side: Side, opening: Journey) -> Finding | None:
+    """The NAT that both are behind sent it back inside."""
+    for hop in opening.hops:
+        crossing = scene.crossing(hop.node, opening)
+        if crossing is None or not crossing.hairpin:
+            continue
+        out = crossing.packet
+        words = (
+            f"{side.node} sent to {crossing.remote}, which is {hop.node}'s own outside: "
+            f"it came back in as {out.source} to {out.destination}"
+        )
+        return Finding(
+            Cause.HAIRPINNED,
+            hop.node,
+            f"{hop.node} hairpins: it took {side.node}'s packet to its own outside address "
+            f"back in to {scene.other(side).node}",
+            (mapped(crossing, words),),
+            (out,),
+        )
+    return None
+
+
+def _reversed(scene: Scene, side: Side, opening: Journey) -> Finding | None:
+    """The listener dialed back, for the dialer can be reached."""
+    told = [u for one in scene.sides for u in one.all(Upgraded)]
+    if not told or any(u.how is not How.REVERSED for u in told):
+        return None
+    if side is not scene.listener:
+        return None
+    target = scene.other(side)
+    lines = _entry_lines(scene, side, _entries(scene, opening))
+    words = f"{side.node} dialed {opening.first.destination}, and that came to {target.node}"
+    return Finding(
+        Cause.REVERSED,
+        target.routers[-1] if target.routers else target.node,
+        f"{target.node} can be reached from outside, so {side.node} dialed back "
+        "instead of punching",
+        (line(words, opening.first, opening.last), *lines),
+        (opening.last,),
+    )
+
+
+def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Finding:
+    """Through at least one NAT: opened, open to anybody, or forwarding."""
+    other = scene.other(side)
+    entries = _entries(scene, opening)
+    lines = (
+        *_entry_lines(scene, side, entries),
+        *_entry_lines(scene, other, _entries(scene, answer)),
+    )
+    shown = (opening.last,)
+    learned = _learned(scene, side, opening, answer)
+    if (entry := _forwarded(scene, entries)) is not None:
+        words = (
+            f"{entry.passed.router} forwards port {entry.passed.external.port} to "
+            f"{entry.passed.internal}"
+        )
+        return Finding(Cause.PORT_MAPPED, entry.passed.router, words, lines, shown)
+    if learned is not None:
+        return learned.after(lines)
+    admitted = next((e for e in entries if e.hole is None), None)
+    if admitted is not None:
+        whom = "anybody" if admitted.near is None else f"{admitted.passed.remote.address}"
+        return Finding(
+            Cause.FILTER_ADMITS,
+            admitted.passed.router,
+            f"{admitted.passed.router} lets {whom} in to {admitted.passed.external}: "
+            f"nobody had sent to {admitted.passed.remote}",
+            lines,
+            shown,
+        )
+    if not entries:
+        return Finding(
+            Cause.REACHABLE,
+            other.node,
+            f"no NAT stands before {other.node}: {side.node}'s packet from {opening.last.source} "
+            f"went straight to it",
+            lines or (line(f"it came to {other.node}", opening.last),),
+            shown,
+        )
+    holes = [entry.hole for entry in entries if entry.hole]
+    return Finding(
+        Cause.BOTH_OPENED,
+        entries[-1].passed.router,
+        f"{other.node}'s packet to {holes[-1].remote} had opened {entries[-1].passed.router} "
+        f"{_lead(holes[-1], entries[-1]):.1f} ms before {side.node}'s came in there",
+        lines,
+        (holes[-1].packet, *shown),
+    )
+
+
+def _lead(hole: Crossing, entry: _Entry) -> float:
+    return (entry.passed.time_ns - hole.time_ns) / 1e6
+
+
+def _learned(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Finding | None:
+    """The answer goes to where the opening came from, which nobody had signalled."""
+    seen = opening.last.source
+    if scene.evidence.mode == "plain_dial" or scene.evidence.events is None:
+        return None
+    if seen in side.told or answer.first.destination != seen or not side.told:
+        return None
+    told = ", ".join(map(str, side.told))
+    words = f"{scene.other(side).node} answers {seen}, from where {side.node}'s packet came"
+    return Finding(
+        Cause.LEARNED_ADDRESS,
+        side.routers[-1] if side.routers else side.node,
+        f"{side.node} had signalled {told} and comes from {seen}: "
+        f"{scene.other(side).node} answered what it saw",
+        (line(words, opening.last, answer.first),),
+        (opening.last, answer.first),
+    )
+
+
+# -- what let a packet in ------------------------------------------------------
+
+
+def _entries(scene: Scene, journey: Journey) -> list[_Entry]:
+    """Every NAT that ``journey`` entered from outside, in order."""
+    found = []
+    for hop in journey.hops:
+        crossing = scene.crossing(hop.node, journey)
+        if crossing is not None and not crossing.outbound:
+            found.append(_entry(scene, crossing))
+    return found
+
+
+def _entry(scene: Scene, passed: Crossing) -> _Entry:
+    hole = near = None
+    for earlier in scene.outbound(passed.router, passed.packet.protocol):
+        if earlier.time_ns >= passed.time_ns:
+            break
+        if earlier.external != passed.external:
+            continue
+        if earlier.remote == passed.remote:
+            hole = hole or earlier
+        elif earlier.remote.address == passed.remote.address:
+            near = near or earlier
+    return _Entry(passed, hole, near)
+
+
+def _forwarded(scene: Scene, entries: list[_Entry]) -> _Entry | None:
+    """One that a static forward let in, where nothing else had opened the way."""
+    for entry in entries:
+        if entry.hole is not None:
+            continue
+        for forward in scene.behaviour(entry.passed.router).forwards:
+            same = forward.protocol is Protocol(entry.passed.packet.protocol)
+            if same and forward.external_port == entry.passed.external.port:
+                return entry
+    return None
+
+
+def _entry_lines(scene: Scene, side: Side, entries: list[_Entry]) -> tuple[Line, ...]:
+    """For each NAT: what opened it, and what came in by that."""
+    return tuple(chain.from_iterable(_lines(scene, side, entry) for entry in entries))
+
+
+def _lines(scene: Scene, side: Side, entry: _Entry) -> list[Line]:
+    passed, router = entry.passed, entry.passed.router
+    found = []
+    if (opener := entry.hole or entry.near) is not None:
+        found.append(
+            mapped(
+                opener,
+                f"{opener.internal} sent to {opener.remote}: that opened {opener.external} "
+                f"at {router}",
+            )
+        )
+    how = "by that" if entry.hole else "although nobody had sent there"
+    if entry.hole is None and entry.near is not None:
+        how = "since only the address counts at this filter"
+    found.append(
+        mapped(
+            passed,
+            f"{side.node}'s packet from {passed.remote} came in at {router} to "
+            f"{passed.external} {how}, at {scene.ms(passed.packet)}",
+        )
+    )
+    return found

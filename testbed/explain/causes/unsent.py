@@ -1,0 +1,134 @@
+"""Why a peer sent nothing towards the other: it never learned where to, or was not to."""
+
+from testbed.explain.causes import refused
+from testbed.explain.causes.finding import Finding, line, unknown
+from testbed.explain.model import Cause, Fate, Journey
+from testbed.explain.scene import Scene, Side
+from testbed.peers.contract import Connected, FailureClass, Offered
+
+
+def why(scene: Scene, side: Side) -> Finding:
+    """Why ``side`` made no try."""
+    if lacking := scene.whole.absent(side.node):
+        return unknown(f"no packet from {side.node} to the other peer is in the capture", *lacking)
+    if scene.evidence.mode in ("silent", "relay_only"):
+        return off(scene)
+    if scene.evidence.events is None:
+        return unknown(
+            f"{side.node} sent nothing towards the other peer", "what the peers said: their events"
+        )
+    for one in (scene.other(side), side):  # the other's address comes first
+        if one.failure is not None and one.failure.failure is FailureClass.GATHERING:
+            return unlearned(scene, one)
+    if scene.evidence.mode == "plain_dial" and side is scene.listener:
+        return Finding(
+            Cause.FILTER_CLOSED, None, f"{side.node} only answers, and nothing came to it"
+        )
+    return _idle(scene, side)
+
+
+def off(scene: Scene) -> Finding:
+    """The control: nobody was to try."""
+    a, b = (side.node for side in scene.sides)
+    return Finding(
+        Cause.PUNCHING_OFF,
+        None,
+        f"hole punching is off in this control: neither {a} nor {b} sends towards the other",
+    )
+
+
+def _idle(scene: Scene, side: Side) -> Finding:
+    """It could have sent, and did not."""
+    failure = side.failure
+    if failure is not None:
+        return Finding(
+            Cause.PEER_FAILED,
+            side.node,
+            f"{side.node} gave up before it sent anything to the other peer: {failure.reason}",
+        )
+    if side.last(Offered) is None:
+        return Finding(
+            Cause.PEER_FAILED, side.node, f"{side.node} never said by which address it is reached"
+        )
+    told = ", ".join(map(str, scene.other(side).told)) or "an address"
+    return Finding(
+        Cause.NEVER_SENT,
+        side.node,
+        f"{side.node} sent nothing towards {scene.other(side).node}, though {told} was signalled",
+    )
+
+
+def unlearned(scene: Scene, side: Side) -> Finding:
+    """Why ``side`` got no answer from the public nodes that it asked."""
+    asked = [j for j in scene.asked(side) if j.first.protocol == scene.protocol]
+    words = f"{side.node} never learned by which address it is seen"
+    if not asked:
+        return Finding(
+            Cause.NEVER_SENT, side.node, f"{words}: it asked nobody by {scene.protocol.upper()}"
+        )
+    opening = line(f"{side.node} asks {asked[0].first.destination}", asked[0].first)
+    for ended in (
+        [j for j in asked if j.end.node in side.routers and not j.arrived],
+        [j for j in asked if j.end.fate is Fate.LOST],
+    ):
+        if ended and not any(j.arrived for j in asked):
+            return _stopped(scene, side, ended).after([opening])
+    return _unanswered(scene, side, asked).after([opening])
+
+
+def _stopped(scene: Scene, side: Side, ended: list[Journey]) -> Finding:
+    if ended[0].end.fate is Fate.LOST:
+        words = f"{side.node}'s questions left {ended[0].last.vantage} and are not seen again"
+        if lacking := scene.whole.unsure(ended[0].end):
+            return unknown(words, *lacking)
+        return Finding(Cause.LOST_ON_LINK, ended[0].end.node, words, (line(words, ended[0].last),))
+    return refused.why(scene, side, ended)
+
+
+def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
+    """The questions arrived."""
+    arrived = [j for j in asked if j.arrived]
+    server = scene.evidence.server
+    failure = side.failure
+    reason = f": {failure.reason}" if failure else ""
+    if not arrived:
+        return unknown(
+            f"{side.node}'s questions are last seen on their way{reason}",
+            f"what became of them after {asked[-1].last.vantage}",
+        )
+    answers = scene.answers(side, arrived)
+    came = [j for j in answers if j.arrived]
+    if came:
+        return Finding(
+            Cause.PEER_FAILED,
+            side.node,
+            f"{side.node} was answered, and made nothing of it{reason}",
+            (line(f"an answer from {came[0].first.source} came to {side.node}", came[0].last),),
+            (came[0].last,),
+        )
+    if answers:
+        stop = answers[0].end
+        if lacking := scene.whole.unsure(stop):
+            return unknown(f"the answers to {side.node} are last seen at {stop.node}", *lacking)
+        return Finding(
+            Cause.FILTER_CLOSED,
+            stop.node,
+            f"{stop.node} let no answer in to {side.node}",
+            (line(f"{stop.node} stopped the answer", stop.inward or answers[0].last),),
+            (stop.inward or answers[0].last,),
+        )
+    if lacking := scene.whole.absent(server):
+        return unknown(f"no answer to {side.node} is in the capture{reason}", *lacking)
+    words = f"{arrived[0].first.destination} got {side.node}'s packets and did not answer"
+    return Finding(
+        Cause.RELAY_UNREACHABLE,
+        arrived[0].end.node,
+        words + reason,
+        (line(words, arrived[0].last, arrived[-1].last),),
+        (arrived[0].last,),
+    )
+
+
+def connected(side: Side) -> bool:
+    """It says that it had a connection, whatever became of it."""
+    return side.last(Connected) is not None

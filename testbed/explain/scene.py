@@ -1,0 +1,321 @@
+"""One run as its causes are asked of it: sides, tries, and what every NAT mapped when."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from testbed.capture.packet import FIN, RST, Endpoint, Packet, Protocol
+from testbed.explain.model import Evidence, Fate, FlowEvent, Hop, Journey, Label
+from testbed.explain.whole import Whole
+from testbed.nat.behaviour import Behaviour, Transport
+from testbed.nat.behaviour import Protocol as Axis
+from testbed.peers import contract
+from testbed.peers.contract import Event, Failed, Observed, Offered, Step, StepName
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """One packet that a NAT let pass, by the ends of its flow there."""
+
+    router: str
+    journey: Journey
+    hop: Hop
+    outbound: bool
+    internal: Endpoint  # the LAN's end, as the LAN sees it
+    external: Endpoint  # the same, as the WAN sees it
+    remote: Endpoint  # the other end, as the WAN sees it
+    hairpin: bool = False
+
+    @property
+    def packet(self) -> Packet:
+        """As it left the NAT."""
+        assert self.hop.outward is not None  # it passed
+        return self.hop.outward
+
+    @property
+    def packets(self) -> tuple[Packet, ...]:
+        return tuple(p for p in (self.hop.inward, self.hop.outward) if p)
+
+    @property
+    def time_ns(self) -> int:
+        return self.packet.time_ns
+
+
+@dataclass(frozen=True)
+class Side:
+    """One peer: where it is, by which addresses others know it, what it said."""
+
+    node: str
+    routers: tuple[str, ...]  # between it and the internet, nearest first
+    own: frozenset[IPv4Address]  # its host's
+    faces: frozenset[IPv4Address]  # its host's and those of its routers outside
+    events: tuple[Event, ...]
+
+    def last(self, kind: type[E]) -> E | None:
+        return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
+
+    def all(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def failure(self) -> Failed | None:
+        return self.last(Failed)
+
+    @cached_property
+    def observed(self) -> tuple[Endpoint, ...]:
+        """By which endpoints public nodes saw it, as it says."""
+        return tuple(dict.fromkeys(_endpoint(event.address) for event in self.all(Observed)))
+
+    @cached_property
+    def told(self) -> tuple[Endpoint, ...]:
+        """Every endpoint that it had signalled to the other side; relays are not among them."""
+        offered = [event.offer for event in self.all(Offered)]
+        found = [_endpoint(address) for offer in offered for address in offer.addresses]
+        for offer in offered:
+            for line in offer.ice.candidates if offer.ice else ():
+                found += _candidate(line)
+        if any(offer.multiaddrs for offer in offered):
+            found += self.observed  # DCUtR's CONNECT carries them, encrypted
+        return tuple(dict.fromkeys(found))
+
+
+def _endpoint(address: contract.Endpoint) -> Endpoint:
+    return Endpoint(address.address, address.port)
+
+
+def _candidate(line: str) -> Iterator[Endpoint]:
+    """The endpoint of a candidate attribute (RFC 8839 section 5.1), unless it is a relay's."""
+    words = line.removeprefix("candidate:").split()
+    if len(words) >= 8 and words[7] != "relay":
+        try:
+            yield Endpoint(IPv4Address(words[4]), int(words[5]))
+        except ValueError:
+            return
+
+
+class Scene:
+    """All that the causes ask of one run.  Pure; nothing in it guesses."""
+
+    def __init__(
+        self, evidence: Evidence, journeys: Sequence[Journey], labels: Mapping[int, Label]
+    ) -> None:
+        self.evidence = evidence
+        self.plan = evidence.plan
+        self.journeys = tuple(journeys)
+        self.labels = labels
+        self.dialer, self.listener = self.sides = (
+            self._side(evidence.dialer),
+            self._side(evidence.listener),
+        )
+        self.server = frozenset(self.plan.addresses[evidence.server])
+        self.whole = Whole(evidence, self.journeys)
+
+    def _side(self, node: str) -> Side:
+        routers = tuple(router.name for router in self.plan.topology.path_out(node))
+        own = frozenset(self.plan.addresses[node])
+        outside = {ip for name in routers for ip in self.plan.addresses[name]}
+        said = tuple(event for name, event in self.evidence.events or () if name == node)
+        return Side(node, routers, own, own | outside, said)
+
+    # -- what was said ----------------------------------------------------
+
+    def other(self, side: Side) -> Side:
+        return self.listener if side is self.dialer else self.dialer
+
+    def when(self, event: Event) -> int | None:
+        """An event in capture time."""
+        if isinstance(event, Step):
+            return event.realtime
+        return None if self.evidence.clock_ns is None else event.at + self.evidence.clock_ns
+
+    def steps(self, side: Side, name: StepName) -> list[int]:
+        return [step.realtime for step in side.all(Step) if step.name is name]
+
+    @property
+    def protocol(self) -> Protocol:
+        """Of the connection that the peers want."""
+        name = self.evidence.mechanism
+        listening = [e for side in self.sides for e in side.all(contract.Listening)]
+        if name == "no_punch" and listening:
+            return self._listened() or "udp"
+        return "tcp" if name.endswith("tcp") or name == "dcutr_off" else "udp"
+
+    def _listened(self) -> Protocol | None:
+        """What the peers asked the STUN server by, where the mechanism does not tell."""
+        return next((j.first.protocol for side in self.sides for j in self.asked(side)), None)
+
+    # -- what was sent ----------------------------------------------------
+
+    @cached_property
+    def _by_sender(self) -> dict[str, list[Journey]]:
+        found: dict[str, list[Journey]] = defaultdict(list)
+        for journey in self.journeys:
+            if journey.first.protocol in ("udp", "tcp"):
+                found[journey.sender].append(journey)
+        return found
+
+    def sent(self, side: Side) -> list[Journey]:
+        """Every datagram and segment of a peer, in order of time."""
+        return self._by_sender.get(side.node, [])
+
+    def asked(self, side: Side) -> list[Journey]:
+        """What it sent to public nodes: to learn its address, to be relayed."""
+        faces = self.other(side).faces
+        return [j for j in self.sent(side) if j.first.destination.address not in faces]
+
+    def tries(self, side: Side) -> list[Journey]:
+        """What ``side`` sent towards any face of the other peer; bare refusals are none."""
+        return self._tries[side.node]
+
+    @cached_property
+    def _tries(self) -> dict[str, list[Journey]]:
+        return {side.node: self._tries_of(side) for side in self.sides}
+
+    def _tries_of(self, side: Side) -> list[Journey]:
+        other, shared = self.other(side), frozenset(self.server)
+        return [
+            j
+            for j in self.sent(side)
+            if j.first.destination.address in other.faces - shared and not j.first.tcp_flags & RST
+        ]
+
+    def to_server(self, journey: Journey) -> bool:
+        return journey.first.destination.address in self.server
+
+    def from_server(self, journey: Journey) -> bool:
+        return journey.sender == self.evidence.server
+
+    def answers(self, side: Side, asked: Sequence[Journey]) -> list[Journey]:
+        """Datagrams and segments back to ``side`` from whom it asked, in order of time."""
+        nodes = {self.plan.owners.get(j.first.destination.address) for j in asked}
+        since = min((j.first.time_ns for j in asked), default=0)
+        found = (j for node in nodes for j in self._by_sender.get(node or "", ()))
+        return sorted(
+            (
+                j
+                for j in found
+                if j.first.destination.address in side.faces and j.first.time_ns > since
+            ),
+            key=lambda journey: journey.first.time_ns,
+        )
+
+    def refusals(self, side: Side, asked: Sequence[Journey]) -> list[Journey]:
+        """RSTs, FINs and ICMP errors to ``side`` from whom it asked, in order of time."""
+        nodes = {self.plan.owners.get(j.first.destination.address) for j in asked}
+        since = min((j.first.time_ns for j in asked), default=0)
+        return [
+            j
+            for j in self.journeys
+            if j.sender in nodes
+            and j.first.destination.address in side.faces
+            and j.first.time_ns > since
+            and (j.first.tcp_flags & (RST | FIN) or j.first.quoted is not None)
+        ]
+
+    # -- what NATs did ----------------------------------------------------
+
+    @cached_property
+    def crossings(self) -> dict[str, list[Crossing]]:
+        """Router -> what passed it, in order of time."""
+        found: dict[str, list[Crossing]] = defaultdict(list)
+        for journey in self.journeys:
+            for hop in journey.hops:
+                if crossing := self._crossing(journey, hop):
+                    found[hop.node].append(crossing)
+        for passed in found.values():
+            passed.sort(key=lambda crossing: crossing.time_ns)
+        return found
+
+    def _crossing(self, journey: Journey, hop: Hop) -> Crossing | None:
+        came, left = hop.inward, hop.outward
+        if came is None or left is None or hop.node not in self.evidence.behaviours:
+            return None
+        if came.protocol not in ("udp", "tcp"):
+            return None
+        if came.interface == left.interface:
+            return Crossing(
+                hop.node, journey, hop, True, came.source, left.source, came.destination, True
+            )
+        if came.interface == "wan":
+            return Crossing(
+                hop.node, journey, hop, False, left.destination, came.destination, came.source
+            )
+        return Crossing(hop.node, journey, hop, True, came.source, left.source, left.destination)
+
+    def crossing(self, router: str, journey: Journey) -> Crossing | None:
+        """How ``journey`` passed ``router``; None if it did not."""
+        hop = journey.at(router)
+        return None if hop is None else self._crossing(journey, hop)
+
+    def ended(self, router: str) -> list[Journey]:
+        """The journeys of datagrams and segments that got no further than ``router``."""
+        return self._ended.get(router, [])
+
+    @cached_property
+    def _ended(self) -> dict[str, list[Journey]]:
+        found: dict[str, list[Journey]] = defaultdict(list)
+        for journey in self.journeys:
+            if stopped(journey) and journey.first.protocol in ("udp", "tcp"):
+                found[journey.end.node].append(journey)
+        return found
+
+    def outbound(self, router: str, protocol: Protocol) -> list[Crossing]:
+        """What passed ``router`` from inside; the same list each time."""
+        return self._outbound.get((router, protocol), [])
+
+    @cached_property
+    def _outbound(self) -> dict[tuple[str, Protocol], list[Crossing]]:
+        found: dict[tuple[str, Protocol], list[Crossing]] = defaultdict(list)
+        for router, passed in self.crossings.items():
+            for crossing in passed:
+                if crossing.outbound:
+                    found[router, crossing.packet.protocol].append(crossing)
+        return found
+
+    def is_router(self, node: str) -> bool:
+        return node in self.evidence.behaviours
+
+    def behaviour(self, router: str) -> Behaviour:
+        return self.evidence.behaviours[router]
+
+    def transport(self, router: str, protocol: Protocol) -> Transport:
+        return self.behaviour(router).transport(Axis.TCP if protocol == "tcp" else Axis.UDP)
+
+    def flows(self, router: str) -> list[FlowEvent] | None:
+        """What the router's conntrack told, in order; None: it was not recorded."""
+        if self.evidence.flows is None:
+            return None
+        return [flow for flow in self.evidence.flows if flow.node == router]
+
+    # -- time -------------------------------------------------------------
+
+    @cached_property
+    def zero_ns(self) -> int:
+        """The common start, or the first packet where there was none."""
+        if self.evidence.start_ns is not None:
+            return self.evidence.start_ns
+        return self.journeys[0].first.time_ns if self.journeys else 0
+
+    def ms(self, moment: Packet | int) -> str:
+        """A moment in words: ``12.3 ms``."""
+        time_ns = moment if isinstance(moment, int) else moment.time_ns
+        return f"{(time_ns - self.zero_ns) / 1e6:.1f} ms"
+
+
+def outer(hop: Hop) -> bool:
+    """It came to the router from outside."""
+    return hop.inward is not None and hop.inward.interface == "wan"
+
+
+def stopped(journey: Journey) -> bool:
+    """It came to a node, and got no further there."""
+    return journey.end.fate in (Fate.DROPPED, Fate.REJECTED, Fate.TAKEN)
+
+
+def first(journeys: Iterable[Journey]) -> Journey | None:
+    return next(iter(journeys), None)
