@@ -3,7 +3,7 @@
 import socket
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -73,6 +73,15 @@ class Sockets:
             self.run.errors[own_port] = "refused"
         except TimeoutError:
             self.run.errors[own_port] = None
+
+    def ping(self, node: str, to: IPv4Address) -> None:
+        """One echo request (RFC 792); the answer, if any, is waited for."""
+        kind = socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP
+        sock = self._stack.enter_context(self._lab.socket(node, *kind))
+        sock.settimeout(SILENCE)
+        sock.sendto(bytes((8, 0, 0xF7, 0xFF, 0, 0, 0, 0)), (str(to), 0))
+        with suppress(TimeoutError):
+            sock.recv(4096)
 
     def hear(self, node: str, sock: socket.socket) -> Endpoint | None:
         """Receive until all is silent; whom the last datagram came from."""
@@ -262,6 +271,33 @@ def test_neighbours_reach_one_another_over_the_bridge_or_by_a_hairpin(
         assert [hop.node for hop in across.hops] == ["a", "b"]
         assert [hop.node for hop in around.hops] == ["a", "nat-a", "b"][: 3 if hairpins else 2]
         assert around.end.rules == (() if hairpins else ("hairpin",))
+
+
+def test_a_quota_has_its_rule_named(tmp_path: Path) -> None:
+    def traffic(sockets: Sockets) -> None:
+        one = sockets.udp("server", 7000)
+        for port in range(4000, 4070):
+            sock = sockets.udp("a", port)
+            sock.sendto(b"%d" % port, (str(sockets.plan.address("server")), 7000))
+        sockets.hear("server", one)
+
+    run = observe(home_and_public("carrier-grade"), tmp_path, traffic)
+    assert arrived(run) == run.got
+    assert refused(run) == counted(run) == {"nat-a": Counter(quota=6)}
+
+
+@pytest.mark.parametrize(("profile", "fate"), [("naive-linux", "taken"), ("symmetric", "dropped")])
+def test_what_the_router_keeps_for_itself_is_taken(profile: str, fate: str, tmp_path: Path) -> None:
+    def traffic(sockets: Sockets) -> None:
+        sockets.ping("b", sockets.plan.address("nat-a"))
+
+    run = observe(home_and_public(profile), tmp_path, traffic)
+    [request] = [one for one in run.journeys if one.first.icmp_type == 8]
+    assert (request.end.node, str(request.end.fate)) == ("nat-a", fate)
+    replies = [one for one in run.journeys if one.first.icmp_type == 0]
+    assert [one.sender for one in replies] == ["nat-a"] * (fate == "taken")
+    assert all(one.arrived for one in replies)
+    assert refused(run) == counted(run)
 
 
 # Sabotage: the links lose what the rules let through
