@@ -22,7 +22,7 @@ from testbed.explain.model import (
     Rung,
     Segment,
 )
-from testbed.explain.worth import Worth, alike, words, worth
+from testbed.explain.worth import GONE, Worth, alike, words, worth
 from testbed.plan.planner import CORE
 from testbed.topology.model import Topology
 
@@ -175,8 +175,8 @@ def _segments(journey: Journey, labels: Mapping[int, Label]) -> tuple[Segment, .
     Of a packet that was seen at one node only the arrow stays at that node.
     """
     hops = journey.hops
-    last = len(hops) - 1
-    stops = [i for i, hop in enumerate(hops) if hop.node != CORE or i == last]
+    ended = len(hops) - 1 if hops[-1].fate in GONE else None
+    stops = [i for i, hop in enumerate(hops) if hop.node != CORE or i == ended] or [0]
     if len(stops) == 1:
         stops *= 2
     parts = []

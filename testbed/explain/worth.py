@@ -18,6 +18,7 @@ class Worth(IntEnum):
 
 
 GONE = (Fate.DROPPED, Fate.REJECTED, Fate.LOST, Fate.TAKEN)
+_UNDERWAY = (Fate.SENT, Fate.FORWARDED, Fate.TRANSLATED)  # when the capture ended
 
 _NOTHING = re.compile(r"refresh|keep-?alive|^FIN", re.IGNORECASE)
 _USUAL = re.compile(
@@ -36,7 +37,7 @@ def worth(journey: Journey, label: Label) -> Worth:
     """Of one packet, by what it says and how it fared; whether it decided is not asked."""
     first = journey.first
     text = words(label)
-    if first.protocol == "other" or journey.end.fate is Fate.SENT:  # the capture ended
+    if first.protocol == "other" or journey.end.fate in _UNDERWAY:
         return Worth.NOTHING
     if journey.end.fate in GONE:
         return Worth.USUAL if _bare(first, ACK) else Worth.TROUBLE

@@ -221,8 +221,11 @@ def test_payload_is_shown_only_where_the_ladder_stays_comfortable():
 
 
 def test_what_the_capture_ended_on_is_left_out():
-    journey = Journey(Wire().punch(0).hops[:1])
-    assert ladder(evidence(), [journey], labelled([journey]), ()).omitted == 1
+    for length in (1, 2, 3):
+        journey = Journey(Wire().punch(0).hops[:length])
+        assert ladder(evidence(), [journey], labelled([journey]), ()).omitted == 1
+        decided = ladder(evidence(), [journey], labelled([journey]), journey.packets)
+        assert "core" not in decided.columns
 
 
 def test_a_reset_says_what_the_router_answered():
