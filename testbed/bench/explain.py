@@ -38,14 +38,14 @@ def measure(results: Results) -> None:
         count = long_cell(folder, PACKETS)
         ours = _run([sys.executable, "-m", "testbed", "explain", str(folder)])
         say(results, f"testbed explain, {count} packets", ours.seconds, "s")
-        say(results, "  its peak memory", ours.megabytes, "MB")
+        say(results, "  peak memory of testbed explain", ours.megabytes, "MB")
         try:
             reader = _run(["tshark", "-r", str(folder / "capture.pcapng")])
         except FileNotFoundError:
             print("  tshark is not installed: apt-get install tshark")
             return
     say(results, "tshark -r, the same file", reader.seconds, "s")
-    say(results, "  its peak memory", reader.megabytes, "MB")
+    say(results, "  peak memory of tshark", reader.megabytes, "MB")
     say(results, "  testbed explain / tshark, time", ours.seconds / reader.seconds, "x")
     say(results, "  testbed explain / tshark, memory", ours.megabytes / reader.megabytes, "x")
 
