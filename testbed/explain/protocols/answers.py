@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from testbed.capture.packet import ACK, RST, SYN, Packet, Quoted
 from testbed.explain.model import Journey, Label
+from testbed.explain.protocols import punch
 from testbed.explain.protocols.notes import Arrivals, Labels, noted
 
 _MODULO = 1 << 32
@@ -19,7 +20,7 @@ def answers(journeys: Sequence[Journey], read: Mapping[int, Label]) -> Labels:
     arrivals = Arrivals()
     for journey in journeys:
         for key in _questions(journey.last, read[journey.first.number]):
-            arrivals.add(key, journey)
+            arrivals.add((journey.last.node, key), journey)
     quotable = _Quotable(journeys)
     changed: Labels = {}
     for journey in journeys:
@@ -48,7 +49,7 @@ def _questions(packet: Packet, label: Label) -> Iterator[Hashable]:
         for layer in _LAYERS:
             if label.field(f"{layer}class") == "request":
                 yield label.field(f"{layer}transaction")
-    elif label.protocol == "punch" and label.text.startswith(("probe", "selection", "echo ")):
+    elif label.protocol == "punch" and label.field("kind") in punch.QUESTIONS:
         yield "punch", label.field("number"), ends
     elif label.protocol in _PAIRED:
         yield label.protocol, ends
@@ -62,7 +63,7 @@ def _answer(packet: Packet, label: Label) -> Hashable | None:
             if label.field(f"{layer}class") in ("success", "error"):
                 return label.field(f"{layer}transaction")
     elif label.protocol == "punch":
-        if label.text.startswith(("answer", "echo back")):
+        if label.field("kind") in punch.ANSWERS:
             return "punch", label.field("number"), ends
     elif label.protocol in _PAIRED:
         return (label.protocol, ends) if " response" in label.text else None

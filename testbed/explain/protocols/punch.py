@@ -9,7 +9,9 @@ MAGIC = b"\xf5tb1"
 HEADER_LENGTH = 28
 _HEADER = struct.Struct("!4sBB16sIH")
 _ROLES = ("dialer", "listener")
-_KINDS = {1: "probe", 2: "answer to probe", 3: "selection", 4: "echo", 5: "echo back"}
+QUESTIONS = frozenset({"probe", "selection", "echo"})
+ANSWERS = frozenset({"ACK", "echo back"})
+_KINDS = {1: "probe", 2: "ACK", 3: "selection", 4: "echo", 5: "echo back"}
 
 
 def read(data: bytes) -> Label | None:
@@ -26,6 +28,7 @@ def frame(data: bytes) -> Frame | None:
     if kind not in _KINDS or role >= len(_ROLES):
         return None
     fields = (
+        ("kind", _KINDS[kind]),
         ("role", _ROLES[role]),
         ("session", session.hex()),
         ("number", str(number)),
