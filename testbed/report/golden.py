@@ -53,8 +53,8 @@ def _line(pair: Pair) -> dict[str, str]:
         line["judgement"] = run.judgement.value
     if run.cause is not None and len({run.why for run in pair.runs}) == 1:
         line["cause"] = run.cause
-        if run.node is not None:
-            line["node"] = run.node
+        if run.place is not None:
+            line["node"] = run.place
     return line
 
 

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import from_json
 
 from testbed.errors import UsageError
+from testbed.explain.model import Cause
 from testbed.oracle.predict import Outcome
 from testbed.verdict.model import Judgement
 
 RESULTS = "results.json"
 CONTROLS = ("plain_dial", "silent", "relay_only")  # how `testbed.cell.Cell.pair` marks them
+EITHER = frozenset({Cause.BOTH_OPENED})  # whose packet found the other's hole is a race
 _REMEDY = "name what `testbed matrix` or `testbed golden` has written, or its folder"
 
 
@@ -35,10 +37,14 @@ class Run:
 
     @property
     def why(self) -> str:
-        """The cause with its place: ``filter_closed at nat-b``."""
+        """The cause with its place, if that is no matter of luck: ``filter_closed at nat-b``."""
         if self.cause is None:
             return "not explained"
-        return f"{self.cause} at {self.node}" if self.node else self.cause
+        return f"{self.cause} at {self.node}" if self.place else self.cause
+
+    @property
+    def place(self) -> str | None:
+        return None if self.cause in EITHER else self.node
 
 
 @dataclass(frozen=True)

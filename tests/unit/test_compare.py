@@ -169,6 +169,12 @@ def test_explanations_that_were_not_recorded_are_no_other_cause(tmp_path: Path) 
     assert between(tmp_path, [before], [row()]).differences == ()
 
 
+def test_where_both_sides_opened_it_is_a_race_which_was_second(tmp_path: Path) -> None:
+    one, other = (row(explanation={"cause": "both_opened", "node": n}) for n in ("nat-a", "nat-b"))
+    assert between(tmp_path, [one], [other]).differences == ()
+    assert '"cause": "both_opened"}' in golden(read(tmp_path / "old.json"))[0]
+
+
 def test_a_prediction_that_changed_is_told_beside_the_judgement(tmp_path: Path) -> None:
     (difference,) = between(
         tmp_path, [row()], [row(judgement="fail", predicted="none")]
