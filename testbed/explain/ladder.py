@@ -102,6 +102,7 @@ class _Folding:
     steps: list[_Step] = field(default_factory=list)
     _open: dict[tuple[object, ...], int] = field(default_factory=dict)  # key -> position
     _repeating: set[tuple[object, ...]] = field(default_factory=set)
+    _told: set[tuple[object, ...]] = field(default_factory=set)
 
     def add(self, step: _Step) -> None:
         decisive = step.rung.decisive
@@ -114,12 +115,13 @@ class _Folding:
             return
         if decisive:
             self._open.clear()
-        elif step.worth < Worth.USUAL:
+        elif step.worth < Worth.USUAL and step.key not in self._told:
             for key in self._repeating:
                 self._open.pop(key, None)
             self._repeating.clear()
         if not decisive:
             self._open[step.key] = len(self.steps)
+        self._told.add(step.key)
         self.steps.append(step)
 
 

@@ -92,6 +92,14 @@ def test_repeats_after_something_new_are_told_after_it():
     assert [rung.time_ms for rung in found.rungs] == [0, 2, 3]
 
 
+def test_bursts_in_turn_do_not_fill_the_ladder():
+    wire = Wire()
+    burst = [wire.punch, wire.punch, wire.punch, wire.counter_punch, wire.counter_punch]
+    journeys = [burst[ms % 5](ms) for ms in range(100)]
+    found = ladder(evidence(), journeys, labelled(journeys), ())
+    assert [rung.count for rung in found.rungs] == [3, 40, 57]
+
+
 def test_a_decisive_packet_has_a_rung_of_its_own_among_its_like():
     wire = Wire()
     journeys = [wire.punch(ms) for ms in range(5)]
