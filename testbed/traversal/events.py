@@ -12,6 +12,7 @@ from .errors import DialFailure
 from .multiaddr import Multiaddr
 from .observed import Mapping
 from .peer_id import PeerId
+from .portmap.mapping import Mapping as PortMapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ def _plain(value: Any) -> Any:
         return value.name.lower()
     if isinstance(value, Multiaddr | PeerId):
         return str(value)
+    if isinstance(value, PortMapping):
+        return value.to_dict()
     return asdict(value) if hasattr(value, "__dataclass_fields__") else value
 
 
@@ -194,4 +197,30 @@ class HandlerFailed(Event):
 
     peer: PeerId
     protocol: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PortMapped(Event):
+    """The gateway maps a port for us; `renewed` when it did so already, with the same address."""
+
+    mapping: PortMapping
+    renewed: bool
+
+
+@dataclass(frozen=True)
+class PortMapLost(Event):
+    """A mapping is no more, or no longer to be relied on; a new one is being sought."""
+
+    mapping: PortMapping
+    reason: str
+
+
+@dataclass(frozen=True)
+class PortMapFailed(Event):
+    """No mapping for this port; `service` is empty when none answered at all."""
+
+    transport: str
+    internal_port: int
+    service: str
     reason: str

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..errors import TraversalError
 
 Address = IPv4Address | IPv6Address
-ANY = IPv4Address(0)
+ANY: Address = IPv4Address(0)
 
 
 class Transport(StrEnum):
@@ -113,6 +113,12 @@ class Mapping:
     def useless(self) -> Useless | None:
         """Why no stranger can use it; None when one may."""
         return why_useless(self.external.address)
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """JSON-ready: everything but the lifetime as text."""
+        words = {name: str(value) for name, value in vars(self).items()}
+        useless = str(self.useless) if self.useless else None
+        return words | {"lifetime": self.lifetime, "useless": useless}
 
 
 class PortMapError(TraversalError):

@@ -21,9 +21,9 @@ def fuzz_here(name: str, seconds: int) -> None:
     import atheris  # type: ignore[import-not-found]
 
     with atheris.instrument_imports(include=["testbed.traversal"]):
-        from . import messages, wire
+        from . import messages, portmap, wire
         from .registry import MAX_INPUT, TARGETS
-    del messages, wire
+    del messages, portmap, wire
     target, corpus = TARGETS[name], HOME / name / "corpus"
     target.write_seeds(corpus)
     options = [
@@ -66,10 +66,10 @@ def main() -> int:
         print("atheris is missing: run `make fuzz`, which installs it", file=sys.stderr)
         return 4
     del atheris
-    from . import messages, wire
+    from . import messages, portmap, wire
     from .registry import TARGETS
 
-    del messages, wire
+    del messages, portmap, wire
     results = [fuzz(name, options.seconds) for name in options.targets or TARGETS]
     return 0 if all(results) else 1
 
