@@ -201,9 +201,12 @@ def _change(part: Segment, before: Segment | None, room: int) -> str:
         changed.append(("from", part.source))
     if part.destination != before.destination:
         changed.append(("to", part.destination))
-    whole = " ".join(f"{word} {end}" for word, end in changed)
-    ports = " ".join(f"{word} :{end.port}" for word, end in changed)
-    return whole if len(whole) + 2 <= room else ports
+    ways = (
+        " ".join(f"{word} {end}" for word, end in changed),
+        " ".join(f"{word} :{end.port}" for word, end in changed),
+        " ".join(f":{end.port}" for _, end in changed),
+    )
+    return next((words for words in ways if len(words) <= room), "")
 
 
 def _note(part: Segment, glyphs: Glyphs) -> str:

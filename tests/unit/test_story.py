@@ -92,6 +92,12 @@ def test_an_arrow_to_the_left_points_to_the_left():
     assert "▶" not in line
 
 
+def test_however_narrow_an_arrow_keeps_its_head():
+    for width in (60, 70, 80):
+        lines = rungs(shown(a_cell(), width))
+        assert sum("▶" in line for line in lines) == 3, width
+
+
 def test_only_the_decisive_rung_is_marked():
     marked = [line for line in rungs(shown(a_cell())) if line.startswith("◆ ")]
     assert [line.split()[1] for line in marked[:-1]] == ["+105.2"]
