@@ -1,5 +1,6 @@
 """The page of a matrix in a real browser: opened from disk, used by mouse and by keys."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,7 +271,7 @@ def test_the_ladder_is_zoomed_fitted_and_panned(browser: Browser, page: Path) ->
     width = "document.querySelector('.ladder svg:not(.heads)').width.baseVal.value"
     inner = "document.querySelector('.ladder').clientWidth"
     before = browser.run(width)
-    browser.click(".tools button:nth-child(2)")
+    browser.click(".tools button:nth-child(3)")
     assert browser.run(width) == pytest.approx(before * 1.25)
     browser.run("document.querySelector('.ladder').focus()")
     browser.press("-", "-")
@@ -289,6 +290,32 @@ def test_the_ladder_is_zoomed_fitted_and_panned(browser: Browser, page: Path) ->
     browser.until(f"{width} > {big}")
     heads = "document.querySelector('.ladder .heads').width.baseVal.value"
     assert browser.run(heads) == browser.run(width)
+
+
+def test_a_long_ladder_opens_at_what_decided(browser: Browser, tmp_path: Path) -> None:
+    document = matrix(tmp_path, profiles=("full-cone",), peers=("ice",))
+    file = tmp_path / "cells" / UNEXPLAINED / "explanation.json"
+    value = json.loads(file.read_text())
+    usual = value["ladder"]["rungs"][0]
+    value["ladder"]["rungs"] = [usual] * 30 + value["ladder"]["rungs"] + [usual] * 30
+    file.write_text(json.dumps(value))
+    write_html(tmp_path / "report.html", document)
+    show(browser, tmp_path / "report.html", UNEXPLAINED)
+    places = browser.run(
+        """[...document.querySelectorAll('.rung')].map((rung) => {
+            const box = document.querySelector('.ladder').getBoundingClientRect();
+            const at = rung.getBoundingClientRect();
+            return at.top > box.top && at.bottom < box.bottom;
+        })"""
+    )
+    assert places[32]
+    assert places[33]
+    assert not places[0]
+    top = "document.querySelector('.ladder').scrollTop"
+    browser.run("document.querySelector('.ladder').focus()")
+    before = browser.run(top)
+    browser.press("d", "d")
+    browser.until(f"{top} > {before}")
 
 
 def test_a_cited_packet_is_shown_on_the_ladder(browser: Browser, page: Path) -> None:

@@ -6,8 +6,10 @@ const tdOf = new Map(); // cell -> td
 function drawGrids() {
   const place = document.getElementById('matrix');
   const punched = cells.filter((cell) => cell.shown.mode === 'punch');
-  const several = new Set(punched.map((cell) => cell.shown.topology)).size > 1;
+  const places = (peer) => new Set(punched.map(({ shown }) => shown)
+    .filter((row) => row.peer === peer).map((row) => row.topology));
   for (const [title, some] of grouped(punched, ({ shown, pair }) => {
+    const several = places(shown.peer).size > 1;
     const late = pair.match(/\.skew-[^/]+$/)?.[0].replace('.skew-', ', later by ms: ') ?? '';
     return shown.peer + (several ? ` in ${shown.topology}` : '') + late;
   })) {

@@ -164,7 +164,7 @@ function ladderView(ladder) {
   const drawn = drawLadder(ladder);
   const box = make('div', {
     class: 'ladder', tabindex: 0, role: 'region',
-    'aria-label': 'Ladder; arrows scroll, plus and minus zoom, 0 fits',
+    'aria-label': 'Ladder; arrows scroll, plus and minus zoom, 0 fits, d goes to what decided',
   }, drawn.head, drawn.body);
   let scale = 1;
   const zoom = (wanted, x = 0, y = 0) => { // the point x, y of the box stays where it is
@@ -178,10 +178,17 @@ function ladderView(ladder) {
     box.scrollTo(left * scale - x, top * scale - y);
   };
   const fit = () => zoom((box.clientWidth - 2) / drawn.width);
-  const start = () => zoom(Math.min(1.25, Math.max(0.72, (box.clientWidth - 2) / drawn.width)));
+  const decisive = drawn.rungs.filter(({ rung }) => rung.decisive);
+  let turn = 0;
+  const next = () => decisive.length && turnTo(box, decisive[turn++ % decisive.length].g, scale);
+  const start = () => {
+    zoom(Math.min(1.25, Math.max(0.72, (box.clientWidth - 2) / drawn.width)));
+    next(); // the moment that decided is what one came for
+    turn = 0;
+  };
   const acts = {
     '-': () => zoom(scale / 1.25), '+': () => zoom(scale * 1.25), '=': () => zoom(scale * 1.25),
-    0: fit,
+    0: fit, d: next,
   };
   box.addEventListener('keydown', (event) => {
     if (!acts[event.key] || event.ctrlKey || event.metaKey) return;
@@ -200,7 +207,9 @@ function ladderView(ladder) {
     made.addEventListener('click', act);
     return made;
   };
-  const tools = make('div', { class: 'tools' },
+  const star = button('◆', 'The next decisive packet (d)', next);
+  star.classList.add('star');
+  const tools = make('div', { class: 'tools' }, decisive.length ? star : null,
     button('−', 'Smaller (-)', acts['-']), button('+', 'Larger (+)', acts['+']),
     button('Fit', 'Fit to the width (0)', fit));
   const find = (number) => point(box, drawn, number, () => scale);
@@ -233,7 +242,11 @@ function point(box, drawn, number, scale) {
     rung.segments.some((part) => part.packets.includes(number)));
   if (!hit) return false;
   hit.g.classList.add('found');
-  const top = Number(hit.g.querySelector('.band').getAttribute('y')) * scale();
-  box.scrollTo({ top: Math.max(0, top - box.clientHeight / 3), left: box.scrollLeft });
+  turnTo(box, hit.g, scale());
   return true;
+}
+
+function turnTo(box, g, scale) {
+  const top = Number(g.querySelector('.band').getAttribute('y')) * scale;
+  box.scrollTo({ top: top - box.clientHeight / 3, left: box.scrollLeft });
 }

@@ -95,7 +95,8 @@ function tale(row, more, trouble, view) {
     make('p', { class: 'causes' }, row.cause
       ? [make('span', { class: 'cause' }, words(row.cause)), row.node ? ` at ${row.node}` : '']
       : make('span', { class: 'cause' }, NOTHING)),
-    make('p', { class: 'headline' }, told?.headline ?? row.headline),
+    make('p', { class: row.headline.length > 110 ? 'headline long' : 'headline' },
+      told?.headline ?? row.headline),
   ];
   if (trouble) parts.push(make('p', { class: 'callout' }, trouble));
   if (!more && !trouble) {
