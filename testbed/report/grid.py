@@ -4,6 +4,7 @@ import io
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
@@ -12,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.matrix import Row, Summary
+
+DEFAULT_OUT = Path("out/matrix")  # where a name alone is looked up
 
 _WORDS = {"direct": "direct", "relayed": "relay", "none": "none", None: "?"}
 _LETTERS = {"direct": "D", "relayed": "R", "none": "-", None: "?"}
@@ -104,10 +107,18 @@ def _trouble(row: Row) -> Panel:
     if explained is not None:
         cause = Text(explained["cause"], style="bold yellow")
         lines.append(cause.append(f": {explained['headline']}", style="default"))
-    # By folder: what runs as it stands, wherever the matrix was written to.
-    lines.append(Text(f"testbed explain {shlex.quote(row['folder'])}", style="bold cyan"))
+    lines.append(Text(_command(row), style="bold cyan"))
     title = f"{row['name']}: {row['judgement']}"
     return Panel(Group(*lines), title=title, title_align="left", border_style=style)
+
+
+def _command(row: Row) -> str:
+    """What shows the packets of a cell, as it can be typed; short, for it must not be broken."""
+    out, found, _try = row["folder"].partition(f"/cells/{row['name']}")
+    words = [row["name"] if found else row["folder"]]
+    if found and Path(out) != DEFAULT_OUT:
+        words += ["-o", out]
+    return f"testbed explain {shlex.join(words)}"
 
 
 def _last_line(summary: Summary, seconds: float) -> Text:

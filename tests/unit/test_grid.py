@@ -45,11 +45,26 @@ def shown(*rows: Row, width: int = 80) -> str:
 def test_a_red_cell_says_why_and_gives_the_command_that_shows_the_packets():
     text = shown(row())
     assert "filter_closed: nobody behind nat-b had sent to nat-a" in text
-    assert "testbed explain out/matrix/cells/ice/full-cone--symmetric/0 " in text
+    assert "testbed explain ice/full-cone--symmetric/0 " in text
 
 
-def test_a_folder_with_a_space_is_quoted():
-    assert "testbed explain 'my matrix/0' " in shown(row(folder="my matrix/0"))
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("out/matrix/cells/ice/full-cone--symmetric/0/try-3", "ice/full-cone--symmetric/0"),
+        ("m/cells/ice/full-cone--symmetric/0", "ice/full-cone--symmetric/0 -o m"),
+        ("my m/cells/ice/full-cone--symmetric/0", "ice/full-cone--symmetric/0 -o 'my m'"),
+        ("some where", "'some where'"),
+    ],
+)
+def test_the_command_finds_the_cell_wherever_the_matrix_is(folder: str, words: str):
+    assert f"testbed explain {words} " in shown(row(folder=folder))
+
+
+def test_the_longest_name_of_the_catalogue_is_not_broken_at_80_columns():
+    name = "traversal-quic/port-restricted--port-restricted.relay_only/0"
+    text = shown(row(name=name, folder=f"out/matrix/cells/{name}"))
+    assert f"testbed explain {name} " in text
 
 
 @pytest.mark.parametrize("without", [{"explanation": None}, {}])
