@@ -45,6 +45,11 @@ class Crossing:
     def time_ns(self) -> int:
         return self.packet.time_ns
 
+    @property
+    def preserved(self) -> Endpoint:
+        """What the external endpoint is where the port is preserved."""
+        return Endpoint(self.external.address, self.internal.port)
+
 
 @dataclass(frozen=True)
 class Side:

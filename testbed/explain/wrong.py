@@ -1,19 +1,50 @@
 """Where measured and predicted differ: who is at fault, and by which packets."""
 
 from testbed.explain.causes.finding import Finding
-from testbed.explain.model import Cause, Line, Wrong
+from testbed.explain.conformance import violations
+from testbed.explain.model import Cause, Citation, Line, Wrong
+from testbed.explain.refuted import refuted
 from testbed.explain.scene import Scene
 from testbed.verdict.model import Judgement
 
+# A peer's own doing, whatever NATs do.
 _PEERS = frozenset(
-    {Cause.FALSE_CLAIM, Cause.PROTOCOL_VIOLATION, Cause.NEVER_SENT, Cause.SIGNALLED_STALE}
+    {
+        Cause.FALSE_CLAIM,
+        Cause.PROTOCOL_VIOLATION,
+        Cause.NEVER_SENT,
+        Cause.SIGNALLED_STALE,
+        Cause.HANDSHAKE_FAILED,
+        Cause.ROLE_CONFLICT,
+    }
 )
+# Where neither a NAT's rules nor the oracle's model need be wrong.
+_NOBODY_KNOWS = frozenset(
+    {Cause.UNKNOWN, Cause.PEER_FAILED, Cause.RELAY_REFUSED, Cause.LEASE_EXPIRED}
+)
+# What the harness provides, and a run needs.
+_HARNESS = frozenset({Cause.HARNESS_FAULT, Cause.RELAY_UNREACHABLE, Cause.LOST_ON_LINK})
 
 
 def blame(scene: Scene, finding: Finding) -> tuple[Wrong, Line | None]:
     """Who, and why; nobody where all is as predicted."""
     if scene.evidence.judgement is Judgement.PASS:
         return Wrong.NOBODY, None
+    why = Line(finding.headline, tuple(Citation.of(packet) for packet in finding.decisive))
     if finding.cause is Cause.HARNESS_FAULT:
-        return Wrong.HARNESS, Line(finding.headline)
-    return Wrong.UNDECIDED, None
+        return Wrong.HARNESS, why
+    if finding.cause in (Cause.FALSE_CLAIM, Cause.PROTOCOL_VIOLATION, Cause.NEVER_SENT):
+        return Wrong.PEER, why
+    found = violations(scene)
+    if found:
+        near = [one for one in found if one.node == finding.node]
+        return Wrong.NAT, (near or list(found))[0].line
+    if finding.cause in _PEERS:
+        return Wrong.PEER, why
+    if finding.cause in _HARNESS:
+        return Wrong.HARNESS, why
+    if finding.cause in _NOBODY_KNOWS or scene.whole.trouble:
+        return Wrong.UNDECIDED, None
+    if scene.evidence.measured is scene.evidence.prediction.outcome:
+        return Wrong.UNDECIDED, None
+    return Wrong.PREDICTION, refuted(scene, finding)

@@ -30,13 +30,13 @@ class _Knock:
 
     @property
     def contacts(self) -> list[Crossing]:
-        """What the target sent out there towards any face of the source."""
+        """What the target sent out there towards where the source's packets come from."""
         passed = self.scene.outbound(self.router, self.packet.protocol)
+        address = self.packet.source.address
         return [
             c
             for c in passed
-            if c.journey.sender == self.target.node
-            and c.journey.first.destination.address in self.source.faces
+            if c.remote.address == address and c.journey.sender == self.target.node
         ]
 
     @property
@@ -50,24 +50,31 @@ class _Knock:
 
 def why(scene: Scene, source: Side, target: Side, journeys: list[Journey]) -> Finding:
     """Why ``journeys`` of ``source`` ended outside ``target``'s router; there is at least one."""
-    knocks = [_Knock(scene, source, target, journey) for journey in _kinds(journeys)]
-    for knock in knocks:
+    firsts, lasts = (
+        [_Knock(scene, source, target, journey) for journey in _kinds(some)]
+        for some in (journeys[::-1], journeys)
+    )
+    for knock in lasts:
         if lacking := scene.whole.unsure(knock.journey.end):
             return unknown(
                 f"{source.node}'s packets came to {knock.router} and are not seen inside", *lacking
             )
-    found = [look(knock) for look in (_opened, _mapped_apart) for knock in knocks]
-    return next((finding for finding in found if finding is not None), _uninvited(knocks[0]))
+    # Of those that came before the hole, the last was the nearest.
+    for look, knocks in ((_opened, lasts), (_mapped_apart, firsts)):
+        for knock in knocks:
+            if finding := look(knock):
+                return finding
+    return _uninvited(firsts[0])
 
 
 def _kinds(journeys: list[Journey]) -> list[Journey]:
-    """The last of each: of those that opened too late, it was the nearest."""
+    """The last of each kind, by where it came from and where it went."""
     kinds: dict[tuple[str, Endpoint, Endpoint], Journey] = {}
     for journey in journeys:
         if journey.end.inward:
             ends = (journey.end.inward.source, journey.end.inward.destination)
             kinds[journey.end.node, *ends] = journey
-    return list(kinds.values())
+    return sorted(kinds.values(), key=lambda journey: journey.first.time_ns)
 
 
 # -- the hole was there once, or later ----------------------------------------
@@ -205,11 +212,9 @@ def _stopped_by(knock: _Knock, finding: Finding, contact: Crossing) -> Finding:
         f"{knock.packet.destination} at {knock.scene.ms(knock.packet)}; "
         f"{knock.router} {knock.refusal}"
     )
-    lines = (
-        *finding.lines,
-        mapped(contact, hole),
-        line(knocked, knock.packet, knock.journey.end.answer),
-    )
+    told = {cite.number for one in finding.lines for cite in one.cites}
+    opened = () if contact.packet.number in told else (mapped(contact, hole),)
+    lines = (*finding.lines, *opened, line(knocked, knock.packet, knock.journey.end.answer))
     return replace(finding, lines=lines, decisive=(*finding.decisive, knock.packet))
 
 

@@ -41,10 +41,15 @@ def mapped(crossing: Crossing, words: str) -> Line:
 
 
 def in_order(lines: Iterable[Line]) -> tuple[Line, ...]:
-    """By time of the first packet cited, each once; a line without packets stays in its place."""
+    """By time of the first packet cited; of several about the same packets the first."""
     timed: list[tuple[int, Line]] = []
+    told: set[object] = set()
     latest = 0
-    for one in dict.fromkeys(lines):
+    for one in lines:
+        about = one.cites or one.text
+        if about in told:
+            continue
+        told.add(about)
         if one.cites:
             latest = min(cite.time_ns for cite in one.cites)
         timed.append((latest, one))

@@ -13,7 +13,7 @@ CLOCK_NS = 100_000_000  # a timer of the kernel's ends so much early, seen from 
 
 @dataclass(frozen=True)
 class Changed:
-    """At ``router`` one internal endpoint had ``asked.external`` once, and ``left.external`` now."""
+    """At ``router`` one internal endpoint had one external end, and has another now."""
 
     side: Side
     router: str
@@ -31,7 +31,7 @@ def misled(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Findin
         if asked is None or left is None:
             break
         if asked.internal != left.internal:
-            return _other_socket(scene, side, asked, left)
+            return _other_socket(side, asked, left)
         if asked.external != left.external:
             return _reason(scene, Changed(side, router, asked, left))
     return unknown(
@@ -41,16 +41,15 @@ def misled(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Findin
 
 
 def _query(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Journey | None:
-    """The packet to a public node by which ``side`` was given ``told``, the last of them."""
-    found = None
+    """The first packet to a public node that left ``side``'s NATs as ``told``."""
     for one in scene.asked(side):
         if one.first.time_ns > journey.first.time_ns:
             break
         passed = scene.crossing(side.routers[-1], one) if side.routers else None
         source = passed.external if passed else one.first.source
         if source == told and one.first.protocol == journey.first.protocol:
-            found = one
-    return found
+            return one
+    return None
 
 
 def _never_mapped(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Finding:
@@ -66,8 +65,8 @@ def _never_mapped(scene: Scene, side: Side, told: Endpoint, journey: Journey) ->
             return Finding(
                 Cause.MAPPING_CHANGED,
                 flow.node,
-                f"{flow.node} gave {side.node} {left.external} towards {left.remote}, "
-                f"and {told} was signalled",
+                f"{flow.node} changed {side.node}'s mapping for another destination: {told} was "
+                f"signalled, {left.external} is used towards {left.remote}",
                 (line(words), _left_as(side, left)),
                 (left.packet,),
             )
@@ -92,7 +91,7 @@ def _flow_with(scene: Scene, side: Side, told: Endpoint) -> FlowEvent | None:
     return next((f for f in flows or () if f.reply[1] == told), None)
 
 
-def _other_socket(scene: Scene, side: Side, asked: Crossing, left: Crossing) -> Finding:
+def _other_socket(side: Side, asked: Crossing, left: Crossing) -> Finding:
     return Finding(
         Cause.SIGNALLED_STALE,
         side.node,
@@ -126,7 +125,7 @@ def _reason(scene: Scene, changed: Changed) -> Finding:
     return Finding(
         Cause.MAPPING_CHANGED,
         changed.router,
-        f"{changed.router} gave {side.node} another port for another destination: "
+        f"{changed.router} changed {side.node}'s mapping for another destination: "
         f"{asked.external} was signalled, {left.external} is used towards {left.remote}",
         lines,
         (left.packet,),

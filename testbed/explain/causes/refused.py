@@ -24,7 +24,7 @@ def why(scene: Scene, side: Side, journeys: list[Journey]) -> Finding:
     likely = Counter(j.end.rules for j in journeys).most_common(1)[0][0]
     mine = [j for j in journeys if j.end.rules == likely]
     end = mine[0].end
-    rule = likely[0] if len(likely) == 1 else _told_apart(scene, side, mine)
+    rule = likely[0] if len(likely) == 1 else _told_apart(scene, mine)
     if lacking := scene.whole.unsure(end):
         return unknown(
             f"{side.node}'s packets came to {end.node} and are not seen to leave it", *lacking
@@ -48,13 +48,15 @@ def why(scene: Scene, side: Side, journeys: list[Journey]) -> Finding:
         quota=scene.behaviour(end.node).quota,
         protocol=first.protocol.upper(),
     )
-    times = f"from {scene.ms(first)} to {scene.ms(last or first)}" if len(mine) > 1 else "at "
-    when = times if len(mine) > 1 else f"at {scene.ms(first)}"
+    times = f"at {scene.ms(first)}"
+    if last is not None and last is not first:
+        times = f"from {scene.ms(first)} to {scene.ms(last)}"
+    many = "a packet" if len(mine) == 1 else f"{len(mine)} packets"
     return Finding(
         cause,
         end.node,
         f"{end.node} {words}",
-        (line(f"{end.node} dropped {len(mine)} packets of {side.node}, {when}", first, last),),
+        (line(f"{end.node} dropped {many} of {side.node}, {times}", first, last),),
         (first,),
     )
 
@@ -72,7 +74,7 @@ _WORDS = {
 }
 
 
-def _told_apart(scene: Scene, side: Side, journeys: list[Journey]) -> str | None:
+def _told_apart(scene: Scene, journeys: list[Journey]) -> str | None:
     """Which of several rules it was, where what the profile declares leaves one."""
     first = journeys[0].end.inward
     assert first is not None

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from itertools import chain
 
-from testbed.capture.packet import RST, Packet
+from testbed.capture.packet import RST
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
 from testbed.explain.model import Cause, Journey, Line
 from testbed.explain.scene import Crossing, Scene, Side
-from testbed.nat.behaviour import Protocol
+from testbed.nat.behaviour import Filtering, Protocol
 from testbed.peers.contract import How, Upgraded
 
 
@@ -43,10 +43,6 @@ def _arrived(scene: Scene, side: Side, other: Side) -> Journey | None:
     """The first of a connection: in a plain dial and a reversal others came before in vain."""
     came = (j for j in scene.tries(side) if j.arrived and j.end.node == other.node)
     return next((j for j in came if not j.first.tcp_flags & RST), None)
-
-
-def _opener(journey: Journey) -> Packet:
-    return journey.last
 
 
 def _without_nat(scene: Scene, side: Side, opening: Journey) -> Finding | None:
@@ -131,12 +127,13 @@ def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
         return learned.after(lines)
     admitted = next((e for e in entries if e.hole is None), None)
     if admitted is not None:
-        whom = "anybody" if admitted.near is None else f"{admitted.passed.remote.address}"
+        words = (
+            f"{admitted.passed.router} let {side.node}'s packet in to {admitted.passed.external}"
+        )
         return Finding(
             Cause.FILTER_ADMITS,
             admitted.passed.router,
-            f"{admitted.passed.router} lets {whom} in to {admitted.passed.external}: "
-            f"nobody had sent to {admitted.passed.remote}",
+            f"{words}, for {_rule(scene, admitted)}: nobody had sent to {admitted.passed.remote}",
             lines,
             shown,
         )
@@ -198,12 +195,16 @@ def _entries(scene: Scene, journey: Journey) -> list[_Entry]:
 
 def _entry(scene: Scene, passed: Crossing) -> _Entry:
     hole = near = None
-    for earlier in scene.outbound(passed.router, passed.packet.protocol):
+    for earlier in scene.crossings[passed.router]:
         if earlier.time_ns >= passed.time_ns:
             break
-        if earlier.external != passed.external:
+        same = earlier.packet.protocol == passed.packet.protocol
+        if not same or earlier.external != passed.external:
             continue
-        if earlier.remote == passed.remote:
+        if not earlier.outbound:
+            reset = earlier.packet.tcp_flags & RST and earlier.remote == passed.remote
+            hole = None if reset else hole  # a RST ends it; the next packet out opens it anew
+        elif earlier.remote == passed.remote:
             hole = hole or earlier
         elif earlier.remote.address == passed.remote.address:
             near = near or earlier
@@ -227,6 +228,16 @@ def _entry_lines(scene: Scene, side: Side, entries: list[_Entry]) -> tuple[Line,
     return tuple(chain.from_iterable(_lines(scene, side, entry) for entry in entries))
 
 
+def _rule(scene: Scene, entry: _Entry) -> str:
+    """What lets in a packet that nothing had been sent to."""
+    if entry.near is None:
+        return "its filter lets anybody in"
+    axes = scene.transport(entry.passed.router, entry.passed.packet.protocol)
+    if axes.filtering is Filtering.ENDPOINT_INDEPENDENT:
+        return "its filter lets anybody in"
+    return "its filter looks at the address alone"
+
+
 def _lines(scene: Scene, side: Side, entry: _Entry) -> list[Line]:
     passed, router = entry.passed, entry.passed.router
     found = []
@@ -238,9 +249,7 @@ def _lines(scene: Scene, side: Side, entry: _Entry) -> list[Line]:
                 f"at {router}",
             )
         )
-    how = "by that" if entry.hole else "although nobody had sent there"
-    if entry.hole is None and entry.near is not None:
-        how = "since only the address counts at this filter"
+    how = "by that" if entry.hole else f"for {_rule(scene, entry)}"
     found.append(
         mapped(
             passed,

@@ -1,0 +1,84 @@
+"""Filtering (RFC 4787 section 5): who is let in to a mapping, and who is not."""
+
+from testbed.capture.packet import RST
+from testbed.explain.axes.view import SETTLED_NS, Knock, Shown, View
+from testbed.explain.scene import Crossing
+from testbed.nat.behaviour import Filtering
+
+_LEFT_NS = 100_000_000  # a capture may end before the far side of a packet was recorded
+
+
+def check(view: View) -> Shown:
+    """Who came in uninvited, and who was not let in that should have been."""
+    for flow in view.flows:
+        if not flow.outbound and not _may_enter(view, flow):
+            yield (
+                f"{view.router} let {flow.remote} in to {flow.external}, "
+                f"which had sent nothing to {_whom(view, flow)}",
+                flow.packets,
+            )
+    for knock in view.knocks:
+        if opener := _opener(view, knock):
+            yield (
+                f"{view.router} did not let {knock.packet.source} in to "
+                f"{knock.packet.destination}, though {opener.external} had sent to "
+                f"{opener.remote}",
+                (*opener.packets, knock.packet),
+            )
+
+
+def _whom(view: View, flow: Crossing) -> str:
+    narrow = view.axes.filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT
+    return str(flow.remote if narrow else flow.remote.address)
+
+
+def _may_enter(view: View, flow: Crossing) -> bool:
+    """An uninvited flow: a forward, or a filter that is as wide."""
+    if view.protocol != "udp" and not flow.packet.is_syn:
+        return True  # the rest of a flow that began before the capture
+    if any(forward.external_port == flow.external.port for forward in view.behaviour.forwards):
+        return True
+    if view.axes.filtering is Filtering.ENDPOINT_INDEPENDENT:
+        return any(c.outbound and c.external == flow.external for c in view.crossings)
+    for earlier in view.crossings:
+        if earlier.time_ns >= flow.time_ns + SETTLED_NS:
+            return False
+        if earlier.outbound and earlier.external == flow.external:
+            if earlier.remote == flow.remote:
+                return True
+            same = earlier.remote.address == flow.remote.address
+            if same and view.axes.filtering is Filtering.ADDRESS_DEPENDENT:
+                return True
+    return False
+
+
+def _opener(view: View, knock: Knock) -> Crossing | None:
+    """What should have let ``knock`` in; None if nothing should."""
+    packet = knock.packet
+    if view.taken(packet.destination, packet.source, packet.time_ns):
+        return None
+    filtering = view.axes.filtering
+    for earlier in view.begun:
+        if earlier.time_ns + SETTLED_NS >= packet.time_ns:
+            return None
+        if earlier.external != packet.destination:
+            continue
+        wide = filtering is Filtering.ENDPOINT_INDEPENDENT or (
+            filtering is Filtering.ADDRESS_DEPENDENT
+            and earlier.remote.address == packet.source.address
+        )
+        if (wide or earlier.remote == packet.source) and not _over(view, earlier, knock):
+            return earlier
+    return None
+
+
+def _over(view: View, opener: Crossing, knock: Knock) -> bool:
+    """The hole may be closed again, or the capture end too soon to show the packet inside."""
+    last = view.scene.journeys[-1].last.time_ns
+    if last - knock.packet.time_ns < _LEFT_NS or view.ended(opener, knock.packet.time_ns):
+        return True
+    return any(
+        c.packet.tcp_flags & RST and c.external == opener.external
+        for c in view.crossings
+        if c.time_ns < knock.packet.time_ns
+    )

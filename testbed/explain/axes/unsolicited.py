@@ -1,0 +1,37 @@
+"""The answer to a packet from outside that nothing lets in."""
+
+from testbed.capture.packet import RST
+from testbed.explain.axes.view import Knock, Shown, View
+from testbed.nat.behaviour import Unsolicited, WanInput
+
+_LEFT_NS = 100_000_000  # at the end of a capture an answer may not be in it any more
+_WORDS = {
+    Unsolicited.DROP: "with silence",
+    Unsolicited.RESET: "with a RST",
+    Unsolicited.ICMP: "with an ICMP error",
+}
+
+
+def check(view: View) -> Shown:
+    """Is it the declared one?"""
+    declared = view.axes.unsolicited
+    if view.behaviour.wan_input is WanInput.ACCEPT:
+        declared = Unsolicited.RESET if view.protocol == "tcp" else Unsolicited.ICMP
+    last = view.scene.journeys[-1].last.time_ns if view.scene.journeys else 0
+    for knock in view.knocks:
+        if "leak" in knock.journey.end.rules or last - knock.packet.time_ns < _LEFT_NS:
+            continue
+        given = _given(knock)
+        if given is not declared:
+            shown = tuple(p for p in (knock.packet, knock.answer) if p is not None)
+            yield (
+                f"{view.router} answered {knock.packet.source} {_WORDS[given]}, "
+                f"and should {_WORDS[declared]}",
+                shown,
+            )
+
+
+def _given(knock: Knock) -> Unsolicited:
+    if knock.answer is None:
+        return Unsolicited.DROP
+    return Unsolicited.RESET if knock.answer.tcp_flags & RST else Unsolicited.ICMP
