@@ -48,9 +48,15 @@ class Ends:
         rules = self._rules.candidates(packet)
         if answer is not None:
             return Hop(node, Fate.REJECTED, packet, rules=rules, answer=answer)
-        if own and not rules:
+        # Every router's rules keep its LAN from its outside address: no rule met this, so
+        # conntrack refused it (two hairpinned SYNs that cross want the same tuples).
+        around = packet.interface == "lan" and not self._is_internal(packet)
+        if own and not rules and not around:
             return Hop(node, Fate.TAKEN, packet)
         return Hop(node, Fate.DROPPED, packet, rules=rules)
+
+    def _is_internal(self, packet: Packet) -> bool:
+        return self._lab.plan.internal.get(packet.node) == packet.destination.address
 
 
 def _answers(stuck: Sequence[Packet], made: Sequence[Packet]) -> list[Pair]:

@@ -24,7 +24,7 @@ from testbed.plan.planner import plan
 from testbed.topology.model import Impairment, Link, Topology
 from testbed.topology.presets import ACCESS, carrier, home_and_public, same_lan, two_homes
 
-SILENCE = 0.3  # seconds without a packet, after which none is on its way any more
+SILENCE = 0.5  # seconds without a packet, after which none is on its way any more
 IP_MTU_DISCOVER, DONT_FRAGMENT = 10, 2  # together with no peer: IP id 0
 
 

@@ -92,6 +92,20 @@ def test_counters_take_a_rule_out_of_question():
     assert not any(hop.rules for hop in taken)
 
 
+def test_a_hairpin_that_no_rule_met_was_not_taken_by_the_router():
+    packets, steps, journeys = recorded("carrier")
+    around = next(j for j in journeys if j.first.payload == b"hairpin" and j.sender == "a")
+    hop = around.at("cgn")
+    assert hop is not None
+    assert hop.inward is not None
+    cut = [p for p in packets if p.number <= hop.inward.number or p.payload != b"hairpin"]
+    quiet = {"cgn": {"quota": 0, "collision": 0, "exhausted": 0, "hairpin": 0}}
+    [end] = [j.end for j in stitch(cut, steps, quiet) if j.first is around.first]
+    assert (end.node, end.fate, end.rules) == ("cgn", Fate.DROPPED, ())
+    [end] = [j.end for j in stitch(cut, steps) if j.first is around.first]
+    assert end.rules == ("hairpin", "quota", "collision", "exhausted")
+
+
 # What the capture does not show
 
 
