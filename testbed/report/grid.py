@@ -12,7 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from testbed.explain.model import Wrong
 from testbed.matrix import Row, Summary
+from testbed.report.story import AT_FAULT
 
 DEFAULT_OUT = Path("out/matrix")  # where a name alone is looked up
 
@@ -107,6 +109,8 @@ def _trouble(row: Row) -> Panel:
     if explained is not None:
         cause = Text(explained["cause"], style="bold yellow")
         lines.append(cause.append(f": {explained['headline']}", style="default"))
+        if fault := AT_FAULT.get(Wrong(explained["wrong"])):
+            lines.append(Text(fault, style="bold red"))
     lines.append(Text(_command(row), style="bold cyan"))
     title = f"{row['name']}: {row['judgement']}"
     return Panel(Group(*lines), title=title, title_align="left", border_style=style)

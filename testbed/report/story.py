@@ -15,7 +15,7 @@ from testbed.report.ladder import draw, legend
 _WIDEST = 160  # columns; longer lines are hard to read
 _FATES = {Fate.DROPPED: "bold red", Fate.REJECTED: "bold red", Fate.LOST: "bold red"}
 _JUDGED = {"pass": "green", "fail": "bold red", "inconclusive": "bold magenta"}
-_AT_FAULT = {
+AT_FAULT = {
     Wrong.PREDICTION: "the prediction is wrong",
     Wrong.NAT: "a NAT does not do as it declares",
     Wrong.PEER: "a peer is wrong",
@@ -96,7 +96,7 @@ def _summary(explanation: Explanation, glyphs: Glyphs) -> Table:
     table.add_row("cause", cause)
     table.add_row("", Text(glyphs.words(explanation.headline)))
     if explanation.wrong is not Wrong.NOBODY:
-        table.add_row("wrong", Text(_AT_FAULT[explanation.wrong], style="bold red"))
+        table.add_row("wrong", Text(AT_FAULT[explanation.wrong], style="bold red"))
         if explanation.wrong_why is not None:
             table.add_row("", _line(explanation.wrong_why, glyphs))
     for sentence in explanation.missing:

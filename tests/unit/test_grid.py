@@ -45,6 +45,7 @@ def shown(*rows: Row, width: int = 80) -> str:
 def test_a_red_cell_says_why_and_gives_the_command_that_shows_the_packets():
     text = shown(row())
     assert "filter_closed: nobody behind nat-b had sent to nat-a" in text
+    assert "a NAT does not do as it declares" in text
     assert "testbed explain ice/full-cone--symmetric/0 " in text
 
 
