@@ -325,6 +325,19 @@ def test_a_cited_packet_is_shown_on_the_ladder(browser: Browser, page: Path) -> 
     browser.run("document.querySelectorAll('.story .cite')[1].click()")
     assert "#14" in text(browser, ".rung.found")
     assert "packets 15" in text(browser, ".rung.found title")
+    assert text(browser, ".picture [role=status]") == ""
+
+
+def test_a_cited_packet_without_a_rung_is_said_to_have_none(
+    browser: Browser, tmp_path: Path
+) -> None:
+    document = matrix(tmp_path, profiles=("full-cone",), peers=("ice",))
+    file = tmp_path / "cells" / UNEXPLAINED / "explanation.json"
+    file.write_text(file.read_text().replace('"number": 12', '"number": 77'))
+    write_html(tmp_path / "report.html", document)
+    show(browser, tmp_path / "report.html", UNEXPLAINED)
+    browser.run("document.querySelector('.story .cite').click()")
+    assert "Packet 77 has no rung" in text(browser, ".picture [role=status]")
 
 
 def test_the_ladder_can_be_read_as_a_table(browser: Browser, page: Path) -> None:

@@ -213,7 +213,8 @@ function ladderView(ladder) {
     button('−', 'Smaller (-)', acts['-']), button('+', 'Larger (+)', acts['+']),
     button('Fit', 'Fit to the width (0)', fit));
   const find = (number) => point(box, drawn, number, () => scale);
-  return { box, tools, start, find };
+  const status = make('p', { class: 'found-not', role: 'status' });
+  return { box, tools, start, find, status };
 }
 
 function dragging(box) {

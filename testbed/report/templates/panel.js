@@ -129,7 +129,11 @@ function citation([number, vantage, outgoing, protocol, source, destination], vi
   const button = make('button', { type: 'button', class: 'cite', title: words_, 'aria-label': words_ },
     `#${number}`);
   button.addEventListener('click', () => {
-    if (view?.find(number)) view.box.scrollIntoView({ block: 'nearest' });
+    if (!view) return;
+    const found = view.find(number);
+    view.status.textContent = found ? '' : `Packet ${number} has no rung of its own: it is one of `
+      + 'several like it, or was left out. The capture has it.';
+    (found ? view.box : view.status).scrollIntoView({ block: 'nearest' });
   });
   return button;
 }
@@ -185,7 +189,7 @@ function command(line) {
 function picture(ladder, view, more) {
   const parts = [];
   if (view) {
-    parts.push(make('div', { class: 'over' }, make('h3', {}, 'The ladder'), view.tools), view.box,
+    parts.push(make('div', { class: 'over' }, make('h3', {}, 'The ladder'), view.tools), view.box, view.status,
       make('p', { class: 'soft key' },
         '◆ decisive', make('span', { class: 'bad' }, ' ✕ dropped or lost'),
         make('span', { class: 'bad' }, ' ⊘ rejected'), make('span', { class: 'new' }, ' changed by a NAT'),
