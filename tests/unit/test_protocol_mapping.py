@@ -69,12 +69,13 @@ def test_a_pcp_peer_response_is_read() -> None:
     head = struct.pack("!BBxBII12x", 2, 0x82, 0, 120, 42)
     body = mapping(6, 4001, 4002, b"\x1d\0\0\2")
     peer = struct.pack("!H2x16s", 443, V4 + b"\x1d\0\0\x22")
-    said = pcp.read(head + body + peer)
+    said = pcp.read(head + body + peer + b"\1\0\0\2\xab\xcd\0\0\x7f\0\0\0")
     assert said is not None
     assert said.text == (
         "PEER response: TCP port 4001 as 29.0.0.2:4002 towards 29.0.0.34:443, 120 s"
     )
     assert said.field("epoch") == "42 s"
+    assert said.fields[-2:] == (("THIRD_PARTY", "abcd"), ("option 127", ""))
 
 
 def test_a_pcp_error_says_its_result() -> None:

@@ -63,6 +63,11 @@ def test_coalesced_packets_are_read_in_order() -> None:
     assert [value for key, value in said.fields if key == "packet"] == ["Initial", "Handshake"]
 
 
+def test_a_token_is_counted_and_passed_over() -> None:
+    said = read(b"\xc0\0\0\0\1\x01d\x01s\x05token\x40\x14" + bytes(20) + long(2, 60))
+    assert (said.text, said.field("token")) == ("Initial + Handshake", "5 bytes")
+
+
 def test_padding_after_the_packets_is_not_read() -> None:
     assert read(long(0, 50) + bytes(100)).text == "Initial"
 

@@ -181,6 +181,7 @@ def test_channel_data_is_read_with_and_without_padding() -> None:
         b"\xc0" + RESPONSE[1:],
         RESPONSE[:4] + b"nope" + RESPONSE[8:],
         RESPONSE + b"more",
+        RESPONSE[:2] + b"\0\x3d" + RESPONSE[4:] + b"\0",
     ],
 )
 def test_what_is_no_stun_message_is_not_taken_for_one(data: bytes) -> None:

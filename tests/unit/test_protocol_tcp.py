@@ -119,7 +119,14 @@ def test_a_name_is_read_where_dns_is_spoken() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", QUERY[:-1], QUERY[:20], QUERY[:12] + b"\xc0\x0c\0\1\0\1", QUERY[:12] + b"\x3fx" * 200],
+    [
+        b"",
+        QUERY[:-1],
+        QUERY[:20],
+        QUERY[:12] + b"\xc0\x0c\0\1\0\1",
+        QUERY[:12] + b"\x3fx" * 200,
+        QUERY[:12] + b"\x40" + b"x" * 64 + b"\0\0\1\0\1",
+    ],
 )
 def test_a_broken_name_is_refused(data: bytes) -> None:
     assert dns.read(data) is None

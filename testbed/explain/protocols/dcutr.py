@@ -222,9 +222,7 @@ def _messages(legs: _Legs, told: Sequence[_Told]) -> Iterator[_Note]:
             (
                 other
                 for other, heard in steps
-                if other.node != one.node
-                and (heard.name, heard.attempt) == (answer, step.attempt)
-                and other.time_ns >= one.time_ns
+                if other.node != one.node and (heard.name, heard.attempt) == (answer, step.attempt)
             ),
             None,
         )

@@ -43,8 +43,9 @@ def handshakes(journeys: Sequence[Journey], read: Mapping[int, Label]) -> Labels
             key = (packet.destination, packet.source, packet.tcp_ack)
             number = offered.pop(key, None)
             if number is not None:
-                field = ("acknowledges", f"#{number}")
-                changed[packet.number] = noted(read[packet.number], f"of #{number}", field)
+                acknowledged = read[packet.number]
+                fields = (*acknowledged.fields, ("acknowledges", f"#{number}"))
+                changed[packet.number] = Label("tcp", f"ACK of #{number}", fields)
     return changed
 
 
