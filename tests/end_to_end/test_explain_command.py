@@ -185,3 +185,38 @@ def test_without_its_packets_a_cell_is_not_explained_and_the_exit_code_says_so(f
     assert done.returncode == 3, done.stdout + done.stderr
     assert "missing" in done.stdout
     assert "tshark" not in done.stdout
+
+
+# An oracle that takes every pair for direct: the matrix is red.
+_WRONG = """
+from testbed import expectation, runner
+from testbed.oracle.predict import Outcome, Prediction
+runner.LATE_MS = runner.TOO_LATE_MS = 1e9  # however busy this machine is
+expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, "planted", ())
+from testbed.cli import main
+main()
+"""
+
+
+def test_from_a_red_cell_to_the_packet_in_two_commands(tmp_path: Path):
+    matrix = subprocess.run(
+        [
+            *("env", "-u", "TESTBED_SANDBOX", sys.executable, "-c", _WRONG, "matrix"),
+            *("--profiles", "symmetric,port-restricted", "--peers", "punch-udp"),
+            *("--select", CELL, "--no-certify"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"COLUMNS": "80"},
+        cwd=tmp_path,
+    )
+    assert matrix.returncode == 1, matrix.stdout + matrix.stderr
+    assert "mapping_changed" in matrix.stdout
+    command = re.search(r"testbed (explain \S+)", matrix.stdout)
+    assert command, matrix.stdout
+    told = explained(*shlex.split(command[1])[1:], cwd=tmp_path)
+    assert "29.0.0.2" in told
+    assert "dropped: unsolicited" in told
+    assert "frame.number in {" in told
