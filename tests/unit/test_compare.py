@@ -106,6 +106,13 @@ def test_a_control_that_gets_through_is_no_improvement(tmp_path: Path) -> None:
     assert kinds(between(tmp_path, [closed], [row(pair)])) == [Kind.CHANGED]
 
 
+def test_more_direct_ones_do_not_make_up_for_those_that_got_through_no_more(tmp_path: Path) -> None:
+    relayed = [failed(repeat=n, measured="relayed") for n in range(10)]
+    torn = [failed(repeat=n, measured="direct" if n % 2 else "none") for n in range(10)]
+    assert kinds(between(tmp_path, relayed, torn)) == [Kind.WORSE]
+    assert kinds(between(tmp_path, torn, relayed)) == [Kind.WORSE]  # fewer go direct
+
+
 @pytest.mark.parametrize(
     ("old", "new", "kind", "code"),
     [
