@@ -19,7 +19,11 @@ class Glyphs:
     to: str
 
     def words(self, text: str) -> str:
-        """``text`` with nothing in it that the stream cannot print."""
+        """``text`` with nothing in it that a terminal obeys, or the stream cannot print.
+
+        Packets and peers say some of what is shown.
+        """
+        text = "".join(c if c.isprintable() else "?" for c in text)
         if self is not ASCII:
             return text
         return text.translate(_PLAIN).encode("ascii", "replace").decode()

@@ -116,17 +116,15 @@ def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
     if not rung.segments:
         return
     first, last = rung.segments[0], rung.segments[-1]
-    words, arrows = sheet.line(), sheet.line()
+    words = sheet.line()
     if rung.decisive:
         words.put(0, sheet.glyphs.decisive, _DECISIVE)
     words.put(1, f"{rung.time_ms:+8.1f}")
     rightwards = sheet.places[first.to] >= sheet.places[first.start]
     _describe(rung, sheet, words, rightwards)
-    before: Segment | None = None
-    for part in rung.segments:
-        _arrow(part, before, sheet, arrows)
-        before = part
     yield words.text()
+    *turns, arrows = _arrows(rung, sheet)
+    yield from (line.text() for line in turns)
     note = _note(last, sheet.glyphs)
     beside = _beside(last, len(note), sheet)
     if note and beside is not None:
@@ -137,6 +135,22 @@ def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
         place = min(sheet.places[last.to], sheet.width - len(note))
         under.put(place, f"{note} ", _BAD)
         yield under.text()
+
+
+def _arrows(rung: Rung, sheet: _Sheet) -> list[_Line]:
+    """One line, and one more wherever the way turns back over itself."""
+    lines = [sheet.line()]
+    low = high = sheet.places[rung.segments[0].start]
+    before: Segment | None = None
+    for part in rung.segments:
+        ends = sorted((sheet.places[part.start], sheet.places[part.to]))
+        if ends[0] < high and ends[1] > low:
+            lines.append(sheet.line())
+            low, high = ends
+        low, high = min(low, ends[0]), max(high, ends[1])
+        _arrow(part, before, sheet, lines[-1])
+        before = part
+    return lines
 
 
 def _describe(rung: Rung, sheet: _Sheet, line: _Line, rightwards: bool) -> None:

@@ -74,7 +74,7 @@ def _hop(hop: Hop, width: int, glyphs: Glyphs) -> Text:
         ends = dict.fromkeys(f"{p.source} {glyphs.to} {p.destination}" for p in sights)
         line.append(f"  {'; then '.join(ends)}")
     if hop.rules:
-        line.append(f"  by {' or '.join(hop.rules)}", style="bold red")
+        line.append(glyphs.words(f"  by {' or '.join(hop.rules)}"), style="bold red")
     if hop.answer is not None:
         line.append(f"  answered by #{hop.answer.number}", style="bold red")
     return line
@@ -91,7 +91,7 @@ def _summary(explanation: Explanation, glyphs: Glyphs) -> Table:
     outcome.append(judgement, style=_JUDGED[judgement])
     where = f" at {explanation.node}" if explanation.node else ""
     cause = Text(explanation.cause.value, style="bold yellow").append(where, style="default")
-    table.add_row("cell", Text(explanation.name, style="bold"))
+    table.add_row("cell", Text(glyphs.words(explanation.name), style="bold"))
     table.add_row("result", outcome)
     table.add_row("cause", cause)
     table.add_row("", Text(glyphs.words(explanation.headline)))

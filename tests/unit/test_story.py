@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from ways import Wire, evidence, explained, labelled
+from ways import Wire, evidence, explained, lab, labelled
 
 import testbed.explain
 from testbed.explain.ladder import ladder
@@ -92,6 +92,24 @@ def test_an_arrow_to_the_left_points_to_the_left():
     assert "▶" not in line
 
 
+def test_a_way_that_turns_back_goes_on_in_a_line_of_its_own():
+    wire = Wire()
+    query = wire.way(
+        0,
+        ("b", "10.0.1.2:4001", "29.0.0.18:3478"),
+        ("nat-b", "100.64.0.3:4001", "29.0.0.18:3478"),
+        ("cgn", "29.0.0.2:38846", "29.0.0.18:3478"),
+        ("server", "29.0.0.2:38846", "29.0.0.18:3478"),
+    )
+    found = ladder(evidence(lab("carrier")), [query], labelled([query]), ())
+    text = shown(a_cell(ladder=found), 100).splitlines()
+    out, back = [line for line in text if "◀" in line or "▶" in line]
+    assert out.count("◀") == 2
+    assert "▶" not in out
+    assert back.count("▶") == 1
+    assert "from :38846" in back or "from 29.0.0.2:38846" in back
+
+
 def test_however_narrow_an_arrow_keeps_its_head():
     for width in (60, 70, 80):
         lines = rungs(shown(a_cell(), width))
@@ -122,6 +140,16 @@ def test_a_stream_without_unicode_gets_the_same_drawing_in_ascii():
     fine = shown(strange, 100)
     for line, same in zip(rungs(fine)[:-1], rungs(plain)[:-1], strict=True):
         assert [line.count(sign) for sign in "│✗◆"] == [same.count(sign) for sign in "|X*"]
+
+
+def test_what_a_packet_says_cannot_command_the_terminal():
+    evil = "\x1b[2J\x07you are mine\n"
+    said = a_cell(evil, headline=evil, name=evil, missing=(evil,), story=(Line(evil),))
+    for glyphs in (UNICODE, ASCII):
+        text = shown(said, 100, glyphs)
+        assert text.count("?[2J?you are mine") >= 5
+        assert "\x1b" not in text
+        assert "\x07" not in text
 
 
 def test_streams_are_asked_for_their_encoding():
