@@ -90,13 +90,10 @@ class _Known:
                 return Label("quic", text, fields)
         key = (sender, packet.source, packet.destination)
         filler = len(data) == PUNCH_LENGTH and key in self._punched
-        if (
-            key in self._spoke
-            and self._heard.get(key, packet.time_ns) < packet.time_ns
-            and not filler
-        ):
-            return Label("quic", text, (("packet", "1-RTT"), size))
-        return None
+        connected = key in self._spoke and self._heard.get(key, packet.time_ns) < packet.time_ns
+        return (
+            Label("quic", text, (("packet", "1-RTT"), size)) if connected and not filler else None
+        )
 
     def punch(self, sender: str, packet: Packet) -> Label | None:
         """Random bytes, from a port that speaks QUIC, to where it has no connection yet."""
