@@ -15,6 +15,7 @@ from ..portmap.mapping import (
     AddressMismatchError,
     Endpoint,
     Mapping,
+    NetworkFailureError,
     NoGatewayError,
     NoServiceError,
     PortMapError,
@@ -269,9 +270,12 @@ async def _stirred_before(lease: _Lease, when: float) -> bool:
 
 
 def _most_telling(errors: list[PortMapError]) -> PortMapError:
-    """A refusal says more than silence, unless it is of the protocol's version alone."""
+    """A refusal says more than silence, and most if it is for want of a public address."""
     refusals = [error for error in errors if isinstance(error, RefusedError)]
-    refusals.sort(key=lambda error: isinstance(error, UnsupportedVersionError))
+    for telling in (NetworkFailureError, RefusedError):
+        for error in refusals:
+            if isinstance(error, telling) and not isinstance(error, UnsupportedVersionError):
+                return error
     if refusals:
         return refusals[0]
     return NoServiceError("; ".join(map(str, errors)) or "no service was tried")

@@ -13,9 +13,11 @@ from ..errors import ProtocolError
 from ..portmap import http, igd, ssdp
 from ..portmap.igd import Action, Connection
 from ..portmap.mapping import (
+    ActionFailedError,
     Address,
     ConflictError,
     Endpoint,
+    NetworkFailureError,
     NoServiceError,
     NoSuchMappingError,
     PermanentOnlyError,
@@ -23,6 +25,7 @@ from ..portmap.mapping import (
     Service,
     UnsupportedRequestError,
     Wanted,
+    why_useless,
 )
 from .gateway import Uplink
 from .portmap_agents import Grant
@@ -95,8 +98,7 @@ class UpnpAgent:
         self._presence = ssdp.Presence(found.boot_id)
         for connection in connections[1:] and connections:
             with contextlib.suppress(PortMapError, ProtocolError, OSError):
-                values = await self._call(connection, Action.GET_ADDRESS, {})
-                if int(igd.external_address(values)):
+                if int(await self._address(connection)):
                     self._connection = connection
                     return
 
@@ -104,12 +106,24 @@ class UpnpAgent:
         """See Agent."""
         del external  # the protocol cannot suggest one
         async with self._deadline("port mapping", timeout) as connection:
-            port, lifetime = await self._add(connection, wanted)
+            try:
+                port, lifetime = await self._add(connection, wanted)
+            except ActionFailedError as error:
+                raise await self._explain(connection, error) from error
             made = replace(wanted, external_port=port)
-            values = await self._call(connection, Action.GET_ADDRESS, {})
-            address = igd.external_address(values)
+            address = await self._address(connection)
             lifetime = await self._verify(connection, made, lifetime)
             return Grant(Endpoint(address, port), lifetime)
+
+    async def _address(self, connection: Connection) -> IPv4Address:
+        return igd.external_address(await self._call(connection, Action.GET_ADDRESS, {}))
+
+    async def _explain(self, connection: Connection, error: ActionFailedError) -> PortMapError:
+        """A gateway that has no public address itself may say no more than that it failed."""
+        useless = why_useless(await self._address(connection))
+        if useless is None:
+            return error
+        return NetworkFailureError(error.service, error.code, f"that it failed; {useless}")
 
     async def unmap(self, wanted: Wanted, grant: Grant, timeout: float) -> None:
         """See Agent; what is gone already is as good."""
