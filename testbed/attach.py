@@ -28,6 +28,7 @@ from testbed.backends import kernel
 from testbed.backends.namespaces import NamespaceLab
 from testbed.backends.process import enter_node
 from testbed.errors import BackendError, TestbedError, UsageError
+from testbed.plan.model import AddBridge, AddLink, Plan
 
 _PREFIX = "testbed-lab"
 _NAME = re.compile(rf"@{_PREFIX}-(0|[1-9]\d{{0,9}})-([1-9]\d{{0,9}})$".encode(), re.MULTILINE)
@@ -48,8 +49,12 @@ class Running:
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What a lab said: the words, the namespaces in the order of `_KINDS`, its user's group."""
+class Entrance:
+    """What a lab said: the words, the namespaces in the order of `_KINDS`, its user's group.
+
+    Asked for a node, ``words`` has its ``files`` and ``interfaces``; the last of the
+    namespaces is the node's network.
+    """
 
     words: dict[str, object]
     fds: list[int]
@@ -117,7 +122,8 @@ def _answer(client: socket.socket, lab: NamespaceLab, node: str) -> None:
     try:
         netns, files = lab.entrance(node)
         fds = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in _KINDS[:-1]]
-        text = json.dumps({"files": str(files) if files else None}).encode()
+        words = {"files": str(files) if files else None, "interfaces": _interfaces(lab.plan, node)}
+        text = json.dumps(words).encode()
         socket.send_fds(client, [text], [*fds, netns])
     except TestbedError as error:
         with contextlib.suppress(OSError):
@@ -127,6 +133,13 @@ def _answer(client: socket.socket, lab: NamespaceLab, node: str) -> None:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _interfaces(plan: Plan, node: str) -> list[str]:
+    """Those that have an address: the ports of a bridge show its packets once more."""
+    ends = (end for link in plan.of(AddLink) for end in (link.a, link.b))
+    wires = [end.ifname for end in ends if end.node == node and end.bridge is None]
+    return wires + [step.ifname for step in plan.of(AddBridge) if step.node == node]
 
 
 def _credentials(connection: socket.socket) -> tuple[int, int, int]:
@@ -172,12 +185,12 @@ def _is_up(lab: Running) -> bool:
         return False
 
 
-def _ask(lab: Running, request: dict[str, object]) -> _Answer:
+def _ask(lab: Running, request: dict[str, object]) -> Entrance:
     try:
         with _connected(lab) as (client, gid):
             client.send(json.dumps(request).encode())
             data, fds, _, _ = socket.recv_fds(client, 4096, len(_KINDS))
-        return _Answer(dict(json.loads(data or b"{}")), list(fds), gid)
+        return Entrance(dict(json.loads(data or b"{}")), list(fds), gid)
     except (OSError, ValueError, TypeError) as error:
         raise BackendError(f"the lab of process {lab.pid} does not answer: {error}") from error
 
@@ -201,14 +214,10 @@ def run_in(lab: Running, node: str, command: Sequence[str]) -> int:
 
     A Ctrl-C is the command's: it stays in the lab or ends, this process waits.
     """
-    answer = _ask(lab, {"node": node})
-    if "error" in answer.words:
-        raise UsageError(str(answer.words["error"]))
-    if len(answer.fds) != len(_KINDS):
-        raise BackendError(f"the lab of process {lab.pid} gave no way in")
+    answer = way_in(lab, node)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        _enter(lab, answer)
+        enter(lab, answer)
     except OSError as error:
         raise BackendError(f"the lab of process {lab.pid} cannot be entered: {error}") from error
     files = answer.words.get("files")
@@ -222,8 +231,21 @@ def run_in(lab: Running, node: str, command: Sequence[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _enter(lab: Running, answer: _Answer) -> None:
-    """Into the lab's namespaces, as the lab's user for good; OSError."""
+def way_in(lab: Running, node: str) -> Entrance:
+    """What `enter` needs; UsageError without such a node, BackendError without an answer."""
+    answer = _ask(lab, {"node": node})
+    if "error" in answer.words:
+        raise UsageError(str(answer.words["error"]))
+    if len(answer.fds) != len(_KINDS):
+        raise BackendError(f"the lab of process {lab.pid} gave no way in")
+    return answer
+
+
+def enter(lab: Running, answer: Entrance) -> None:
+    """Into the lab's namespaces, as the lab's user for good; OSError.
+
+    Not yet into the node's network, and into the lab's pid namespace only by a fork.
+    """
     other = [
         fd
         for kind, fd in zip(_KINDS[:-1], answer.fds, strict=False)

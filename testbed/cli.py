@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -34,6 +35,15 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for captures and 
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=200, help="Cells at a time.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Makes a run repeatable.")]
 LabPid = Annotated[int | None, typer.Option("--lab", help="Process of `testbed up`, if several.")]
+
+
+class Pairs(StrEnum):
+    """Which stacks meet in a matrix."""
+
+    SAME = "same"
+    ALL = "all"
+
+
 DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
 _REPORT = "  please open an issue with the command and what it prints with TESTBED_DEBUG=1 set"
 
@@ -154,6 +164,20 @@ def execute(node: str, command: list[str], lab: LabPid = None) -> None:
 
 
 @app.command()
+def tcpdump(
+    node: str,
+    interface: Annotated[str | None, typer.Option("-i", help="Only this interface.")] = None,
+    write: Annotated[str | None, typer.Option("-w", help="pcapng to a file; - is stdout.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many packets.")] = None,
+    lab: LabPid = None,
+) -> None:
+    """Watch a node of the lab that is up: testbed tcpdump nat-a -w - | wireshark -k -i -."""
+    from testbed.commands.tcpdump import follow
+
+    raise typer.Exit(follow(node, interface, write, count, lab))
+
+
+@app.command()
 def wipe(
     every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
 ) -> None:
@@ -233,7 +257,9 @@ def nat_certify(
 
 @app.command()
 def run(
-    peer: Annotated[str, typer.Option(help="The stack: punch-udp, punch-tcp, ice, ...")] = "ice",
+    peer: Annotated[
+        str, typer.Option(help="The stack: punch-udp, ice, ...; or two, DIALER+LISTENER.")
+    ] = "ice",
     a: ProfileA = "linux-home",
     b: ProfileB = "linux-home",
     topology: Annotated[
@@ -258,6 +284,12 @@ def matrix(
         str, typer.Option(help="classic, nine, default, all, or names with commas.")
     ] = "default",
     peers: Annotated[str, typer.Option(help="Stacks with commas, default, or all.")] = "default",
+    pairs: Annotated[
+        Pairs, typer.Option(help="Each stack with the same, or with all that understand it.")
+    ] = Pairs.SAME,
+    topology: Annotated[
+        str | None, typer.Option(help="two-homes, libp2p or carrier; each stack's own if none.")
+    ] = None,
     select: Annotated[
         list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
     ] = None,
@@ -278,7 +310,17 @@ def matrix(
     from testbed.commands.cells import Reports, Request, many
 
     request = Request(
-        profiles, peers, tuple(select or ()), repeat, controls, certify, jobs, seed, out
+        profiles,
+        peers,
+        pairs is Pairs.ALL,
+        topology,
+        tuple(select or ()),
+        repeat,
+        controls,
+        certify,
+        jobs,
+        seed,
+        out,
     )
     raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
 

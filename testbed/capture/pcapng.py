@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 SNAP_LENGTH = 2048  # bytes kept of a frame; the file says how long a longer one was
 LINKTYPE_ETHERNET = 1
@@ -57,13 +57,20 @@ class Recording:
         return self.dropped == 0
 
 
+class Output(Protocol):
+    """What is written to: a binary file, say."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of ``data``."""
+
+
 class Writer:
     """Writes one section to a binary file, which stays the caller's to close.
 
     Raises what the file's ``write`` raises: OSError, above all ENOSPC.
     """
 
-    def __init__(self, file: BinaryIO, interfaces: Sequence[str]) -> None:
+    def __init__(self, file: Output, interfaces: Sequence[str]) -> None:
         self._write = file.write
         section = struct.pack("<IHHQ", _BYTE_ORDER, 1, 0, _LENGTH_UNKNOWN)
         self._block(_SECTION, section + _option(4, b"testbed") + _END_OF_OPTIONS)
