@@ -12,7 +12,7 @@ from ways import Wire, evidence, explained, lab, labelled
 
 import testbed.explain
 from testbed.explain.ladder import ladder
-from testbed.explain.model import Cause, Fate, Hop, Journey, Label, Line, Wrong
+from testbed.explain.model import Cause, Citation, Fate, Hop, Journey, Label, Line, Wrong
 from testbed.oracle.predict import Outcome
 from testbed.report.glyphs import ASCII, UNICODE, glyphs_for
 from testbed.report.story import hops, pointers, render
@@ -116,6 +116,15 @@ def test_however_narrow_an_arrow_keeps_its_head():
         assert sum("▶" in line for line in lines) == 3, width
 
 
+def test_the_words_begin_on_the_side_of_the_sender():
+    lines = rungs(shown(a_cell(), 160))
+    head = lines[0]
+    [left] = [line for line in lines if "#13" in line]
+    assert head.index("server") < left.index("punch") < left.index("29.0.0.2:31939") < len(head)
+    [right] = [line for line in lines if "#9" in line]
+    assert right.index("punch") < head.index("nat-a")
+
+
 def test_only_the_decisive_rung_is_marked():
     marked = [line for line in rungs(shown(a_cell())) if line.startswith("◆ ")]
     assert [line.split()[1] for line in marked[:-1]] == ["+105.2"]
@@ -180,7 +189,9 @@ def test_a_number_that_the_sentence_has_is_not_said_twice():
 
 
 def test_the_filter_picks_the_decisive_packets_and_survives_a_shell():
-    lines = list(pointers(a_cell(), Path("out/my matrix/capture.pcapng")))
+    other = Citation.of(Wire().packet("a", 0, "10.0.0.2:1", "10.0.0.3:2"))
+    cell = a_cell(story=(Line("something else", (other,)),))
+    lines = list(pointers(cell, Path("out/my matrix/capture.pcapng")))
     assert lines[1] == "filter   frame.number in {12}"
     words = shlex.split(lines[2])
     assert words == ["tshark", "-r", "out/my matrix/capture.pcapng", "-Y", lines[1][9:]]
