@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from testbed.errors import UsageError
 from testbed.nat.load import load
 from testbed.nat.profile import Profile
-from testbed.peers.adapter import adapter
+from testbed.peers.adapter import Stacks, stacks
 from testbed.topology.model import Topology
 from testbed.topology.presets import PRESETS, preset
 
@@ -37,9 +37,9 @@ RESULTS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One pair of NATs, one stack, one try.  ``mode`` other than punch: a control."""
+    """One pair of NATs, the stacks behind them, one try.  ``mode`` other than punch: a control."""
 
-    peer: str
+    peer: str  # ``ice``, or ``ice+pion``: the dialer's stack and the listener's
     profiles: tuple[str, ...]
     topology: str = "two-homes"
     mode: str = "punch"
@@ -48,10 +48,14 @@ class Cell:
     skew_ms: float = 0.0
 
     @property
+    def stacks(self) -> Stacks:
+        return stacks(self.peer)
+
+    @property
     def pair(self) -> str:
         """What is the same for all repetitions: ``ice/full-cone--symmetric``."""
         suffix = "" if self.mode == "punch" else f".{self.mode}"
-        place = "" if self.topology == adapter(self.peer).topology else f"{self.topology}/"
+        place = "" if self.topology == self.stacks.topology else f"{self.topology}/"
         late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
         return f"{place}{self.peer}/{'--'.join(self.profiles)}{suffix}{late}"
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from testbed.cell import DIALER, LISTENER, SERVER, Cell
 from testbed.nat.profile import Profile
 from testbed.oracle.predict import Mechanism, Prediction, predict
-from testbed.peers.adapter import adapter
 
 _RELAY_ONLY = {
     "ice": "ice_relay_only",
@@ -25,7 +24,7 @@ def prediction(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
 
 def mechanism(cell: Cell) -> Mechanism:
     """How the peers of ``cell`` try to reach each other."""
-    stack = adapter(cell.peer)
+    stack = cell.stacks
     match cell.mode:
         case "punch":
             return Mechanism(stack.mechanism)

@@ -14,7 +14,7 @@ from testbed.cell import Cell
 from testbed.errors import Exit, UnfitError, UsageError
 from testbed.forked import forked
 from testbed.nat.profile import Profile
-from testbed.peers.adapter import adapter
+from testbed.peers.adapter import ADAPTERS, Stacks, compatible, stacks
 from testbed.runner import run_cell
 
 CLASSIC = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
@@ -35,11 +35,12 @@ class Selection:
 
     dialers: Sequence[str]  # profiles
     listeners: Sequence[str]
-    peers: Sequence[str]
+    peers: Sequence[str]  # stacks, or pairs of them: ``ice``, ``ice+pion``
     repeat: int = 1
     seed: int = 0
     controls: bool = True
     patterns: Sequence[str] = ()  # shell patterns on `Cell.pair`; none: all
+    topology: str | None = None  # None: each stack's own
 
     def cells(self) -> list[Cell]:
         """The cells in order; UsageError when there is none."""
@@ -61,18 +62,43 @@ class Selection:
         for peer in self.peers:
             for a in self.dialers:
                 for b in self.listeners:
-                    yield Cell(peer, (a, b), adapter(peer).topology)
+                    yield Cell(peer, (a, b), self.topology or stacks(peer).topology)
 
     def _controls(self) -> Iterator[Cell]:
         """The plain dial to each NAT, and nobody punching: what must fail, fails."""
         for name in self.peers:
-            stack = adapter(name)
-            for mode in ("relay_only",) if stack.relays else ("plain_dial", "silent"):
+            ends = stacks(name)
+            for mode in ("relay_only",) if ends.relays else ("plain_dial", "silent"):
                 for profile in dict.fromkeys(self.listeners):
-                    yield Cell(name, (profile, profile), stack.topology, mode)
+                    yield Cell(name, (profile, profile), self.topology or ends.topology, mode)
 
     def _wanted(self, cell: Cell) -> bool:
         return not self.patterns or any(fnmatchcase(cell.pair, p) for p in self.patterns)
+
+
+def chosen_stacks(words: str, *, mixed: bool) -> tuple[list[str], list[str]]:
+    """What ``--peers`` and ``--pairs`` ask for: names as `Cell.peer` has them.
+
+    ``words`` is all, default, or stacks and pairs of stacks with commas.  ``mixed``: every
+    stack with every other that understands it, in both directions.  Beside the names
+    is what was left out, as sentences: `all` passes over a stack that is not built, which
+    is an UnfitError for one that was named.
+    """
+    left_out = []
+    names = list(DEFAULT_PEERS) if words == "default" else words.split(",")
+    if words == "all":
+        names = []
+        for name, one in ADAPTERS.items():
+            try:
+                one.command()
+                names.append(name)
+            except UnfitError as error:
+                left_out.append(f"{name} is left out: {error}")
+    if not mixed:
+        return list(dict.fromkeys(stacks(name).name for name in names)), left_out
+    single = list(dict.fromkeys(one for name in names for one in stacks(name).both))
+    pairs = [Stacks(a, b).name for a in single for b in single if compatible(a, b)]
+    return pairs, left_out
 
 
 def run_matrix(
@@ -92,7 +118,7 @@ def run_matrix(
     end, with fewer at a time.
     """
     for name in {cell.peer for cell in cells}:
-        adapter(name).warm()
+        stacks(name).prepare()
     gc.collect()
     gc.freeze()  # what the forks share stays shared
     work = partial(_work, profiles=profiles, backend=backend, out=out, facts=facts)

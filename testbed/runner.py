@@ -19,7 +19,6 @@ from testbed.explain.model import Explanation
 from testbed.explaining import explained, write_json
 from testbed.nat.profile import Profile
 from testbed.oracle.predict import Outcome, Prediction
-from testbed.peers.adapter import adapter
 from testbed.peers.contract import Mode
 from testbed.plan.describe import describe
 from testbed.plan.model import Plan
@@ -146,7 +145,7 @@ def _effects(
     steps = plan(cell.build(), profiles, number)
     (folder / "plan.txt").write_text(describe(steps))
     task = Attempt(
-        adapter=adapter(cell.peer),
+        stacks=cell.stacks,
         dialer=DIALER,
         listener=LISTENER,
         server=SERVER,
@@ -253,7 +252,7 @@ def _broken(
 
 def _violations(cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome) -> list[str]:
     """How the upgrade of a relayed connection broke its protocol."""
-    if not adapter(cell.peer).mechanism.startswith("dcutr"):
+    if not cell.stacks.mechanism.startswith("dcutr"):
         return []
     if cell.mode == "relay_only":
         return check_relayed(packets, run.plan, DIALER, LISTENER)
@@ -264,7 +263,7 @@ def _violations(cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome) 
 
 def _late_starts(cell: Cell, packets: list[Packet], start_ns: int | None) -> dict[str, float]:
     """Did both punchers really start together?  The wire says when each began, in ms late."""
-    if start_ns is None or cell.mode != "punch" or not cell.peer.startswith("punch"):
+    if start_ns is None or cell.mode != "punch" or not cell.stacks.mechanism.startswith("punch"):
         return {}
     late = {}
     for node, delay_ms in ((DIALER, 0.0), (LISTENER, cell.skew_ms)):

@@ -19,19 +19,19 @@ from testbed.cell import MODES, Cell, load_cell, require_sane
 from testbed.errors import UsageError
 from testbed.facts import facts
 from testbed.matrix import (
-    DEFAULT_PEERS,
     SETS,
     TRIES,
     Row,
     Selection,
     Summary,
+    chosen_stacks,
     run_matrix,
     summarize,
 )
 from testbed.nat.certify import Certificate, certified
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
-from testbed.peers.adapter import ADAPTERS, adapter
+from testbed.peers.adapter import stacks
 from testbed.report import markdown
 from testbed.report.files import document, require_writable, write_json, write_junit, write_text
 from testbed.report.grid import export_svg, render
@@ -61,13 +61,14 @@ def one(
         cell, used, number = load_cell(replay)
         recorded = (replay / "plan.txt").read_text() if (replay / "plan.txt").exists() else ""
     else:
-        place = topology or adapter(peer).topology
+        ends = stacks(peer)
+        place = topology or ends.topology
         names = tuple(name for name in profiles if name)[: 2 if place in TWO_SIDED else 1]
-        cell = Cell(peer, names, place, mode, seed=seed, skew_ms=skew)
+        cell = Cell(ends.name, names, place, mode, seed=seed, skew_ms=skew)
         require_sane(cell)
         used = {r.profile: find(r.profile) for r in cell.build().routers}
         recorded = ""
-    adapter(cell.peer).warm()
+    cell.stacks.prepare()
     versions = facts()
     held = _hold(out)
     require_writable(out / "result.json")
@@ -95,6 +96,8 @@ class Request:
 
     profiles: str
     peers: str
+    mixed: bool  # each stack with every other that understands it
+    topology: str | None
     patterns: tuple[str, ...]
     repeat: int
     controls: bool
@@ -167,16 +170,22 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
 
 
 def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
-    chosen = {"all": tuple(ADAPTERS), "default": DEFAULT_PEERS}
-    peers = chosen.get(request.peers) or request.peers.split(",")
+    peers, left_out = chosen_stacks(request.peers, mixed=request.mixed)
+    for words in left_out:
+        print(f"testbed: {words}", file=sys.stderr)
+    if request.topology not in (None, *TWO_SIDED):
+        raise UsageError(
+            f"no topology with two sides: {request.topology!r}", remedy=", ".join(TWO_SIDED)
+        )
     return Selection(
         dialers=list(used),
         listeners=list(used),
-        peers=list(dict.fromkeys(adapter(peer).name for peer in peers)),
+        peers=peers,
         repeat=request.repeat,
         seed=request.seed,
         controls=request.controls,
         patterns=request.patterns,
+        topology=request.topology,
     )
 
 

@@ -1,34 +1,40 @@
 """The stacks under test, by name.  Nothing heavy is imported before a peer starts.
 
-To add one: a module with a `testbed.peers.session.Stack` (or any program that speaks
-`testbed.peers.contract`) and one entry in `ADAPTERS`.
+To add one: a module with a `testbed.peers.session.Stack`, or any program that speaks
+`testbed.peers.contract` (`testbed.peers.programs`), and one entry in `ADAPTERS`.
+
+A cell has two stacks, which may differ: ``ice+pion`` is aioice that dials and pion
+that is dialed, ``ice`` is aioice at both ends.
 """
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 from testbed.errors import UsageError
+from testbed.peers.programs import Program
 
 Mechanism = Literal["punch_udp", "punch_tcp", "ice", "dcutr_tcp", "dcutr_quic"]
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
+BETWEEN = "+"  # the names of two stacks
 
 
 @dataclass(frozen=True)
 class Adapter:
     """How one stack is started, and what the lab must have for it.
 
-    ``entry`` runs in a forked child with pipes on descriptors 0, 1 and 2 and gives
-    the exit code.  ``warm`` imports what ``entry`` needs: called once before many
-    forks, it saves each child that time; it starts no thread and no event loop.
+    ``entry`` is a program, or a function that runs in a forked child with pipes on
+    descriptors 0, 1 and 2 and gives the exit code.  ``warm`` imports what a function
+    needs: called once before many forks, it saves each child that time; it starts no
+    thread and no event loop.
     """
 
     name: str
     mechanism: Mechanism  # what the oracle predicts by
     transport: Literal["udp", "tcp"]  # of the connection between the peers
-    entry: Callable[[], int]
+    entry: Callable[[], int] | Program
     warm: Callable[[], None]
     needs: frozenset[Need] = frozenset()
     topology: str = "two-homes"  # the preset that it is tried in where none is named
@@ -38,11 +44,65 @@ class Adapter:
         """Whether a connection through a relay is to be had where no direct one is."""
         return bool(self.needs & {"turn", "relay"})
 
+    def command(self) -> Callable[[], int] | Sequence[str]:
+        """What `testbed.backends.base.Lab.spawn` takes; UnfitError if it is not built."""
+        return self.entry.argv() if isinstance(self.entry, Program) else self.entry
+
+    def prepare(self) -> None:
+        """Before many forks: warm; UnfitError, saying how to build it, if it is not built."""
+        self.command()
+        self.warm()
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """The two ends of a cell.  They use the same mechanism, and so understand each other."""
+
+    dialer: Adapter
+    listener: Adapter
+
+    @property
+    def name(self) -> str:
+        """``ice``, or ``ice+pion`` where the ends differ; `stacks` reads it."""
+        names = dict.fromkeys((self.dialer.name, self.listener.name))
+        return BETWEEN.join(names)
+
+    @property
+    def both(self) -> tuple[Adapter, Adapter]:
+        return self.dialer, self.listener
+
+    @property
+    def mechanism(self) -> Mechanism:
+        return self.dialer.mechanism
+
+    @property
+    def transport(self) -> Literal["udp", "tcp"]:
+        return self.dialer.transport
+
+    @property
+    def topology(self) -> str:
+        return self.dialer.topology
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the lab must have: all that one of them needs."""
+        return self.dialer.needs | self.listener.needs
+
+    @property
+    def relays(self) -> bool:
+        return self.dialer.relays and self.listener.relays
+
+    def prepare(self) -> None:
+        for one in self.both:
+            one.prepare()
+
 
 def registry(adapters: Iterable[Adapter]) -> Mapping[str, Adapter]:
     """The adapters by name, read-only; UsageError if two have the same."""
     by_name: dict[str, Adapter] = {}
     for adapter in adapters:
+        if BETWEEN in adapter.name or "/" in adapter.name:
+            raise UsageError(f"a peer cannot be called {adapter.name!r}: it is part of paths")
         if adapter.name in by_name:
             raise UsageError(f"two peer adapters are called {adapter.name!r}")
         by_name[adapter.name] = adapter
@@ -56,6 +116,29 @@ def adapter(name: str) -> Adapter:
     except KeyError:
         known = ", ".join(ADAPTERS)
         raise UsageError(f"unknown peer {name!r}", remedy=f"one of: {known}") from None
+
+
+def stacks(name: str) -> Stacks:
+    """The two stacks that ``name`` says: X, or X+Y with X the dialer.
+
+    UsageError if one is unknown, or if they speak different protocols.
+    """
+    parts = name.split(BETWEEN)
+    if len(parts) > 2:
+        raise UsageError(f"{name!r} names {len(parts)} stacks", remedy="DIALER+LISTENER, or one")
+    dialer, listener = adapter(parts[0]), adapter(parts[-1])
+    if not compatible(dialer, listener):
+        raise UsageError(
+            f"{dialer.name} and {listener.name} do not understand each other: "
+            f"{dialer.mechanism} and {listener.mechanism}",
+            remedy="name two stacks of one mechanism",
+        )
+    return Stacks(dialer, listener)
+
+
+def compatible(dialer: Adapter, listener: Adapter) -> bool:
+    """Whether the two can be the ends of one cell."""
+    return (dialer.mechanism, dialer.transport) == (listener.mechanism, listener.transport)
 
 
 def _entry(module: str) -> Callable[[], int]:
@@ -84,6 +167,18 @@ def _python(
     return Adapter(name, mechanism, transport, _entry(module), _warm(module), frozenset(needs))
 
 
+def _program(
+    name: str,
+    mechanism: Mechanism,
+    transport: Literal["udp", "tcp"],
+    toolchain: str,
+    *needs: Need,
+) -> Adapter:
+    """An adapter whose stack is a program of the same name."""
+    program = Program(name, toolchain)
+    return Adapter(name, mechanism, transport, program, lambda: None, frozenset(needs))
+
+
 def _traversal(name: str, mechanism: Mechanism, transport: Literal["udp", "tcp"]) -> Adapter:
     """Our own stack, `testbed.traversal`, with the lab's nodes on the same."""
 
@@ -95,11 +190,15 @@ def _traversal(name: str, mechanism: Mechanism, transport: Literal["udp", "tcp"]
     return Adapter(name, mechanism, transport, entry, warm, needs, "libp2p")
 
 
+LIBNICE = "a C compiler and Debian's libnice-dev and libjson-glib-dev"
+
 ADAPTERS: Mapping[str, Adapter] = registry(
     (
         _python("punch-udp", "punch_udp", "udp", "stun"),
         _python("punch-tcp", "punch_tcp", "tcp", "stun"),
         _python("ice", "ice", "udp", "stun", "turn"),
+        _program("libnice", "ice", "udp", LIBNICE, "stun", "turn"),
+        _program("pion", "ice", "udp", "Go 1.25", "stun", "turn"),
         _traversal("traversal-tcp", "dcutr_tcp", "tcp"),
         _traversal("traversal-quic", "dcutr_quic", "udp"),
     )

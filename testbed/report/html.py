@@ -82,7 +82,7 @@ def _hash(text: str) -> str:
 
 def _entry(row: Row, place: int | None) -> dict[str, Any]:
     """What the grid and the filters need of a row."""
-    known = ADAPTERS.get(row["peer"])
+    known = ADAPTERS.get(row["peer"].partition("+")[0])  # the other end speaks the same
     explanation = row.get("explanation") or {}
     return {
         "name": row["name"],

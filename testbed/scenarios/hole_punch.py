@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from testbed.backends.base import Lab
 from testbed.errors import PeerError
 from testbed.oracle.predict import Outcome
-from testbed.peers.adapter import Adapter
+from testbed.peers.adapter import Stacks
 from testbed.peers.client import PeerClient, wait_all
 from testbed.peers.contract import (
     PUNCH_PORT,
@@ -58,7 +58,7 @@ CLOSING = 5.0
 class Attempt:
     """What two peers are asked to do."""
 
-    adapter: Adapter
+    stacks: Stacks
     dialer: str
     listener: str
     server: str
@@ -84,8 +84,9 @@ def attempt(lab: Lab, task: Attempt) -> Account:
     with ExitStack() as stack:
         services = stack.enter_context(_services(lab, task))
         clients = {}
-        for role, node in ((Role.DIALER, task.dialer), (Role.LISTENER, task.listener)):
-            process = lab.spawn(node, task.adapter.entry)
+        ends = zip(Role, (task.dialer, task.listener), task.stacks.both, strict=True)
+        for role, node, adapter in ends:
+            process = lab.spawn(node, adapter.command())
             stack.callback(process.kill)
             clients[node] = PeerClient(process, node)
             clients[node].send(_configure(lab, task, role, node, services))
@@ -103,9 +104,9 @@ class _Services:
 
 @contextmanager
 def _services(lab: Lab, task: Attempt) -> Iterator[_Services]:
-    needs = task.adapter.needs
+    needs = task.stacks.needs
     if "relay" in needs:
-        transport = Transport(task.adapter.transport)
+        transport = Transport(task.stacks.transport)
         with infrastructure(lab, task.server, transport, task.seed) as public:
             yield _Services(public=public)
         return
@@ -128,7 +129,7 @@ def _configure(lab: Lab, task: Attempt, role: Role, node: str, services: _Servic
     return Configure(
         version=2,
         role=role,
-        transport=Transport(task.adapter.transport),
+        transport=Transport(task.stacks.transport),
         local_address=lab.plan.address(node),
         port=PUNCH_PORT,
         stun=services.stun,
@@ -177,7 +178,7 @@ class _Attempting:
         if not all(isinstance(end, Connected) for end in ends):
             return
         self.connect_ms = max(end.at - start for end in ends) / 1e6
-        if "relay" in self.task.adapter.needs:
+        if "relay" in self.task.stacks.needs:
             self._upgrade()
         self._echo(dialer)
 

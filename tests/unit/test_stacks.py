@@ -1,0 +1,152 @@
+"""Cells with two stacks, and stacks that are programs which may not have been built."""
+
+import os
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from testbed import matrix
+from testbed.cell import Cell, load_cell, require_sane, save_cell
+from testbed.errors import UnfitError, UsageError
+from testbed.expectation import prediction
+from testbed.matrix import DEFAULT_PEERS, Selection, chosen_stacks
+from testbed.nat.load import find
+from testbed.peers.adapter import ADAPTERS, Adapter, adapter, compatible, registry, stacks
+from testbed.peers.programs import VARIABLE, Program
+
+ICE = ("ice", "libnice", "pion")
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which every program was built."""
+    for program in (one.entry for one in ADAPTERS.values()):
+        if isinstance(program, Program):
+            file = tmp_path / program.name / program.name
+            file.parent.mkdir()
+            file.write_text(f"#!/bin/sh\necho {program.name} 1.0\n")
+            file.chmod(0o755)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def test_one_name_is_both_ends_and_two_are_dialer_and_listener() -> None:
+    assert [one.name for one in stacks("ice").both] == ["ice", "ice"]
+    mixed = stacks("ice+pion")
+    assert (mixed.dialer.name, mixed.listener.name) == ("ice", "pion")
+    assert mixed.name == "ice+pion"
+    assert stacks("ice+ice").name == "ice"
+
+
+@pytest.mark.parametrize(("a", "b"), list(product(ADAPTERS, ADAPTERS)))
+def test_stacks_meet_only_where_they_speak_the_same(a: str, b: str) -> None:
+    if compatible(adapter(a), adapter(b)):
+        ends = stacks(f"{a}+{b}")
+        assert ends.mechanism == ends.listener.mechanism
+        assert ends.needs >= adapter(b).needs
+    else:
+        with pytest.raises(UsageError, match="do not understand each other"):
+            stacks(f"{a}+{b}")
+
+
+@pytest.mark.parametrize("name", ["", "+", "ice+", "ice+pion+ice", "ice+nobody", "ICE"])
+def test_what_names_no_stacks_is_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        stacks(name)
+
+
+@pytest.mark.parametrize("name", ["a+b", "a/b"])
+def test_no_stack_has_a_name_that_would_read_as_two_or_as_a_folder(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be called"):
+        registry([replace(adapter("ice"), name=name)])
+
+
+def test_a_mixed_cell_is_named_by_both_ends_and_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    cell = Cell("ice+pion", ("full-cone", "symmetric"))
+    require_sane(cell)
+    assert cell.pair == "ice+pion/full-cone--symmetric"
+    save_cell(cell, {name: find(name) for name in cell.profiles}, tmp_path, 0, {})
+    assert load_cell(tmp_path)[0] == cell
+
+
+def test_the_ends_of_a_mixed_cell_are_predicted_by_their_mechanism() -> None:
+    profiles = {name: find(name) for name in ("full-cone", "symmetric")}
+    one, other = (prediction(Cell(peer, tuple(profiles)), profiles) for peer in ("ice", "ice+pion"))
+    assert one.outcome is other.outcome
+
+
+def test_all_pairs_are_all_ordered_pairs_that_understand_each_other() -> None:
+    names, left_out = chosen_stacks("ice,libnice,pion,punch-udp", mixed=True)
+    wanted = {a if a == b else f"{a}+{b}" for a, b in product(ICE, ICE)} | {"punch-udp"}
+    assert (set(names), len(names), left_out) == (wanted, 10, [])
+
+
+def test_by_default_each_stack_meets_itself() -> None:
+    assert chosen_stacks("default", mixed=False) == (list(DEFAULT_PEERS), [])
+    assert chosen_stacks("ice+ice,ice,ice+pion", mixed=False) == (["ice", "ice+pion"], [])
+
+
+def test_a_matrix_in_another_topology_says_so_in_its_names() -> None:
+    chosen = Selection(["full-cone"], ["symmetric"], ["ice+pion"], controls=False)
+    (cell,) = replace(chosen, topology="carrier").cells()
+    assert cell.pair == "carrier/ice+pion/full-cone--symmetric"
+
+
+def test_a_named_stack_that_is_not_built_is_an_error_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    for name in ("pion", "ice+pion", "pion+ice"):
+        with pytest.raises(UnfitError, match=r"pion is not built(.|\n)*make peers"):
+            stacks(name).prepare()
+
+
+def test_all_leaves_out_loudly_what_is_not_built(built: Path) -> None:
+    assert chosen_stacks("all", mixed=False) == (list(ADAPTERS), [])
+    (built / "pion" / "pion").chmod(0o644)  # there, but nothing that runs
+    names, left_out = chosen_stacks("all", mixed=True)
+    assert not any("pion" in name for name in names)
+    assert "libnice+ice" in names
+    (words,) = left_out
+    assert "pion is left out" in words
+    assert "make peers" in words
+
+
+def test_a_program_is_started_by_its_absolute_path(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(built.parent)
+    monkeypatch.setenv(VARIABLE, os.path.relpath(built))
+    assert adapter("pion").command() == (str(built / "pion" / "pion"),)
+
+
+def test_a_program_says_its_version_or_is_absent(built: Path) -> None:
+    program = Program("pion", "Go")
+    assert program.version() == "pion 1.0"
+    (built / "pion" / "pion").write_text("#!/bin/sh\nexit 1\n")
+    assert program.version() == "absent"
+    assert Program("nobody", "nothing").version() == "absent"
+
+
+def test_a_function_is_a_stack_that_is_always_there() -> None:
+    one = Adapter("x", "ice", "udp", int, lambda: None)
+    assert one.command() is int
+
+
+def test_a_matrix_asks_for_every_program_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    cells = [Cell("ice+pion", ("full-cone", "full-cone"))]
+    with pytest.raises(UnfitError, match="pion is not built"):
+        matrix.run_matrix(
+            cells,
+            {},
+            None,  # type: ignore[arg-type]  # never reached
+            tmp_path,
+            jobs=1,
+            facts=None,
+            progress=lambda *_: None,
+        )
