@@ -121,6 +121,15 @@ def test_the_words_begin_on_the_side_of_the_sender():
     head = lines[0]
     [left] = [line for line in lines if "#13" in line]
     assert head.index("server") < left.index("punch") < left.index("29.0.0.2:31939") < len(head)
+    answer = Wire().way(
+        0,
+        ("server", "29.0.0.34:3478", "29.0.0.2:31939"),
+        ("nat-a", "29.0.0.34:3478", "10.0.0.2:4001"),
+        ("a", "29.0.0.34:3478", "10.0.0.2:4001"),
+    )
+    back = ladder(evidence(), [answer, Wire().punch(1)], labelled([answer]), ())
+    [line] = [line for line in rungs(shown(a_cell(ladder=back), 160)) if "29.0.0.34:3478" in line]
+    assert line.index("29.0.0.34:3478") < head.index("server")
     [right] = [line for line in lines if "#9" in line]
     assert right.index("punch") < head.index("nat-a")
 
