@@ -9,7 +9,7 @@ import pytest
 from testbed import explaining, runner
 from testbed.backends.namespaces import Namespaces
 from testbed.cell import RESULTS, Cell
-from testbed.errors import PeerError, UsageError
+from testbed.errors import BackendError, UsageError
 from testbed.explain.load import load_evidence
 from testbed.explain.model import Cause, Evidence, Explanation, Wrong
 from testbed.matrix import TRIES
@@ -117,7 +117,7 @@ def test_a_run_that_broke_is_explained_from_what_it_left(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def breaks(*_: object) -> object:
-        raise PeerError("it spoke in riddles", node="a")
+        raise BackendError("a wire fell off", node="a")
 
     for name in RESULTS:
         (tmp_path / name).write_text("an earlier run's")
@@ -128,6 +128,6 @@ def test_a_run_that_broke_is_explained_from_what_it_left(
     assert result.explanation.cause is Cause.HARNESS_FAULT
     assert result.explanation.wrong is Wrong.HARNESS
     evidence = load_evidence(tmp_path)
-    assert any("riddles" in fault for fault in evidence.faults)
+    assert any("a wire fell off" in fault for fault in evidence.faults)
     assert evidence.packets == []  # recorded, and nobody sent any
     assert (evidence.events, evidence.drops) == (None, None)
