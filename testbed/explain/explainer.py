@@ -1,6 +1,6 @@
 """Why a cell ended as it did: pure, from its evidence alone."""
 
-from testbed.explain.causes import harness, root
+from testbed.explain.causes import root
 from testbed.explain.causes.finding import in_order
 from testbed.explain.labels import labels
 from testbed.explain.ladder import ladder
@@ -19,7 +19,7 @@ def explain(evidence: Evidence) -> Explanation:
     journeys = stitch(evidence.packets or (), evidence.plan, evidence.drops)
     said = labels(journeys, evidence.events or (), evidence.clock_ns)
     scene = Scene(evidence, journeys, said)
-    finding = harness.why(scene) or root.why(scene)
+    finding = root.why(scene)
     wrong, wrong_why = blame(scene, finding)
     decisive = {packet.number: Citation.of(packet) for packet in finding.decisive}
     return Explanation(

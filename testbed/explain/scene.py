@@ -171,7 +171,11 @@ class Scene:
     def asked(self, side: Side) -> list[Journey]:
         """What it sent to public nodes: to learn its address, to be relayed."""
         faces = self.other(side).faces
-        return [j for j in self.sent(side) if j.first.destination.address not in faces]
+        return [
+            j
+            for j in self.sent(side)
+            if j.first.destination.address not in faces and j.first.source.address in side.own
+        ]
 
     def tries(self, side: Side) -> list[Journey]:
         """What ``side`` sent towards any face of the other peer; bare refusals are none."""
@@ -196,30 +200,26 @@ class Scene:
         return journey.sender == self.evidence.server
 
     def answers(self, side: Side, asked: Sequence[Journey]) -> list[Journey]:
-        """Datagrams and segments back to ``side`` from whom it asked, in order of time."""
-        nodes = {self.plan.owners.get(j.first.destination.address) for j in asked}
-        since = min((j.first.time_ns for j in asked), default=0)
-        found = (j for node in nodes for j in self._by_sender.get(node or "", ()))
-        return sorted(
-            (
-                j
-                for j in found
-                if j.first.destination.address in side.faces and j.first.time_ns > since
-            ),
-            key=lambda journey: journey.first.time_ns,
-        )
+        """What came back to ``side`` from the ports that it asked, in order of time."""
+        return [j for j in self._back(side, asked) if not _refuses(j.first)]
 
     def refusals(self, side: Side, asked: Sequence[Journey]) -> list[Journey]:
-        """RSTs, FINs and ICMP errors to ``side`` from whom it asked, in order of time."""
-        nodes = {self.plan.owners.get(j.first.destination.address) for j in asked}
+        """RSTs, FINs and ICMP errors from there, in order of time."""
+        return [j for j in self._back(side, asked) if _refuses(j.first)]
+
+    def _back(self, side: Side, asked: Sequence[Journey]) -> list[Journey]:
+        ports = {j.first.destination for j in asked}
         since = min((j.first.time_ns for j in asked), default=0)
+        nodes = {self.plan.owners.get(port.address) for port in ports}
         return [
             j
             for j in self.journeys
             if j.sender in nodes
             and j.first.destination.address in side.faces
             and j.first.time_ns > since
-            and (j.first.tcp_flags & (RST | FIN) or j.first.quoted is not None)
+            and (
+                j.first.source in ports or (j.first.quoted and j.first.quoted.destination in ports)
+            )
         ]
 
     # -- what NATs did ----------------------------------------------------
@@ -310,6 +310,10 @@ class Scene:
         """A moment in words: ``12.3 ms``."""
         time_ns = moment if isinstance(moment, int) else moment.time_ns
         return f"{(time_ns - self.zero_ns) / 1e6:.1f} ms"
+
+
+def _refuses(packet: Packet) -> bool:
+    return bool(packet.tcp_flags & (RST | FIN)) or packet.quoted is not None
 
 
 def outer(hop: Hop) -> bool:

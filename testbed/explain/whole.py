@@ -62,14 +62,14 @@ class Whole:
         drops = self._evidence.drops
         if drops is None or hop.node not in drops:
             return (*lacking, f"the drop counters of {hop.node}") if lacking else ()
-        if hop.rules and self._stopped[hop.node, hop.rules[0]] <= 2 * drops[hop.node][hop.rules[0]]:
+        counted = drops[hop.node]
+        known = counted.get(hop.rules[0], 0) if hop.rules else sum(counted.values())
+        if self._stopped[hop.node, hop.rules[:1]] <= 2 * known:
             return ()  # some may have come when the counters had been read
         return (f"{hop.node} counts fewer packets that it dropped than vanish there", *lacking)
 
     @cached_property
-    def _stopped(self) -> Counter[tuple[str, str]]:
-        """(router, rule) -> packets that seem to have ended by it."""
+    def _stopped(self) -> Counter[tuple[str, tuple[str, ...]]]:
+        """Router and likeliest rule, if there is one -> packets that seem to have ended by it."""
         ends = (journey.end for journey in self._journeys)
-        return Counter(
-            (end.node, end.rules[0]) for end in ends if end.fate is Fate.DROPPED and end.rules
-        )
+        return Counter((end.node, end.rules[:1]) for end in ends if end.fate is Fate.DROPPED)

@@ -36,7 +36,9 @@ class _Knock:
         return [
             c
             for c in passed
-            if c.remote.address == address and c.journey.sender == self.target.node
+            if c.remote.address == address
+            and c.journey.sender == self.target.node
+            and c.journey.first.source.address in self.target.own
         ]
 
     @property

@@ -6,10 +6,11 @@ from testbed.explain.causes.finding import Finding, line
 from testbed.explain.model import Cause
 from testbed.explain.scene import Scene, Side
 from testbed.oracle.predict import Outcome
-from testbed.peers.contract import Connected, Failed, Upgraded
+from testbed.peers.contract import Connected, Failed, FailureClass, Upgraded
 
 _PEER = re.compile(r"^peer(?: \[(?P<node>[\w-]+)\])?: (?P<what>.*)", re.DOTALL)
 _SENT_NOTHING = re.compile(r"^(?P<node>[\w-]+) sent nothing: ")
+_NEVER = " was inf ms late"  # what never left
 
 
 def why(scene: Scene) -> Finding | None:
@@ -21,7 +22,8 @@ def _broken(scene: Scene) -> Finding | None:
     faults = scene.evidence.faults
     if not faults:
         return None
-    own = [fault for fault in faults if not _PEER.match(fault) and not _SENT_NOTHING.match(fault)]
+    peers = [fault for fault in faults if _PEER.match(fault) or _SENT_NOTHING.match(fault)]
+    own = [fault for fault in faults if fault not in peers and not (peers and _NEVER in fault)]
     if own:
         return Finding(Cause.HARNESS_FAULT, None, f"the harness was at fault: {'; '.join(own)}")
     for fault in faults:
@@ -30,8 +32,7 @@ def _broken(scene: Scene) -> Finding | None:
             return Finding(
                 Cause.PEER_FAILED, crash["node"], f"{crash['node'] or 'a peer'}: {words}"
             )
-    silent = _SENT_NOTHING.match(faults[0])
-    assert silent is not None  # nothing else is left
+    silent = next(found for fault in faults if (found := _SENT_NOTHING.match(fault)))
     return Finding(
         Cause.NEVER_SENT, silent["node"], f"{silent['node']} sent nothing, and should have"
     )
@@ -42,10 +43,14 @@ def _claimed(scene: Scene) -> Finding | None:
     evidence = scene.evidence
     if not evidence.findings or evidence.measured is None:
         return None
+    if any(s.failure and s.failure.failure is FailureClass.LOST for s in scene.sides):
+        return None  # it was so when it was said, perhaps
     for side in scene.sides:
         claim = _claim(side)
         if claim is not None and claim is not evidence.measured:
             return _false(scene, side, claim)
+    if evidence.measured is Outcome.NONE:
+        return None  # packets crossed, and nobody made a connection of it: that has causes
     words = "; ".join(evidence.findings)
     return Finding(Cause.PROTOCOL_VIOLATION, None, f"the protocol was not kept: {words}")
 

@@ -84,7 +84,7 @@ def _after(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
     if not asked:
         return Finding(Cause.NEVER_SENT, side.node, f"{side.node} asked the relay for nothing")
     answers = scene.answers(side, asked)
-    alive = [j for j in answers if j.first.payload and j.first.protocol != "icmp"]
+    alive = [j for j in answers if j.first.payload]
     if not alive:
         refusals = scene.refusals(side, asked)
         shown = refusals[0].last if refusals else asked[0].last

@@ -1,6 +1,6 @@
 """One cause of a run, from both directions and the relay between them."""
 
-from testbed.explain.causes import relay, through, unsent
+from testbed.explain.causes import harness, relay, through, unsent
 from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Line
@@ -23,7 +23,18 @@ RANK = {cause: rank for rank, causes in enumerate(_ORDER) for cause in causes}
 
 
 def why(scene: Scene) -> Finding:
-    """Why the run ended as it was measured."""
+    """Why the run ended as it was measured, or what broke it."""
+    broken = harness.why(scene)
+    if broken is None:
+        return _measured(scene)
+    if broken.cause is Cause.HARNESS_FAULT and scene.evidence.packets:
+        rest = _measured(scene)  # which may be of use, and decides nothing
+        if rest.cause is not Cause.UNKNOWN:
+            return broken.after([Line(f"as far as it went: {rest.headline}"), *rest.lines])
+    return broken
+
+
+def _measured(scene: Scene) -> Finding:
     evidence = scene.evidence
     if evidence.packets is None or not evidence.packets:
         return unknown("without packets there is nothing to go by", *scene.whole.trouble)

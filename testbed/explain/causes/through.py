@@ -137,15 +137,20 @@ def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
             lines,
             shown,
         )
-    if not entries:
+    public = next((one for one in (other, side) if not one.routers), None)
+    if public is not None:
+        came = opening if public is other else answer
+        words = f"{scene.other(public).node}'s packet came to {public.node}"
         return Finding(
             Cause.REACHABLE,
-            other.node,
-            f"no NAT stands before {other.node}: {side.node}'s packet from {opening.last.source} "
-            f"went straight to it",
-            lines or (line(f"it came to {other.node}", opening.last),),
-            shown,
+            public.node,
+            f"no NAT stands before {public.node}: whatever {scene.other(public).node} sends "
+            "comes to it",
+            (*lines, line(words, came.first, came.last)),
+            (came.last,),
         )
+    if not entries:
+        return unknown(f"{side.node}'s packet came to {other.node} by no NAT", "how it came in")
     holes = [entry.hole for entry in entries if entry.hole]
     return Finding(
         Cause.BOTH_OPENED,

@@ -1,10 +1,16 @@
 """Why a peer sent nothing towards the other: it never learned where to, or was not to."""
 
+import re
+
+from testbed.capture.packet import Endpoint
 from testbed.explain.causes import refused
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Fate, Journey
-from testbed.explain.scene import Scene, Side
-from testbed.peers.contract import Connected, FailureClass, Offered
+from testbed.explain.scene import Scene, Side, stopped
+from testbed.peers import contract
+from testbed.peers.contract import FailureClass, Listening, Offered
+
+_NAMED = re.compile(r"(\d+\.\d+\.\d+\.\d+)(?::|/(?:tcp|udp)/)(\d+)")  # with a port, or a multiaddr
 
 
 def why(scene: Scene, side: Side) -> Finding:
@@ -60,7 +66,7 @@ def _idle(scene: Scene, side: Side) -> Finding:
 
 def unlearned(scene: Scene, side: Side) -> Finding:
     """Why ``side`` got no answer from the public nodes that it asked."""
-    asked = [j for j in scene.asked(side) if j.first.protocol == scene.protocol]
+    asked = concerned(scene, side)
     words = f"{side.node} never learned by which address it is seen"
     if not asked:
         return Finding(
@@ -68,7 +74,7 @@ def unlearned(scene: Scene, side: Side) -> Finding:
         )
     opening = line(f"{side.node} asks {asked[0].first.destination}", asked[0].first)
     for ended in (
-        [j for j in asked if j.end.node in side.routers and not j.arrived],
+        [j for j in asked if j.end.node in side.routers and stopped(j)],
         [j for j in asked if j.end.fate is Fate.LOST],
     ):
         if ended and not any(j.arrived for j in asked):
@@ -76,9 +82,25 @@ def unlearned(scene: Scene, side: Side) -> Finding:
     return _unanswered(scene, side, asked).after([opening])
 
 
+def concerned(scene: Scene, side: Side) -> list[Journey]:
+    """What it sent to those who its failure names; to all if it names none."""
+    own = {_endpoint(event.local) for event in side.all(Listening)}
+    asked = [j for j in scene.asked(side) if j.first.protocol == scene.protocol]
+    asked = [j for j in asked if j.first.source in own] or asked
+    reason = side.failure.reason if side.failure else ""
+    named = {(ip, int(port)) for ip, port in _NAMED.findall(reason)}
+    return [
+        j for j in asked if (str(j.first.destination.address), j.first.destination.port) in named
+    ] or asked
+
+
+def _endpoint(address: contract.Endpoint) -> Endpoint:
+    return Endpoint(address.address, address.port)
+
+
 def _stopped(scene: Scene, side: Side, ended: list[Journey]) -> Finding:
     if ended[0].end.fate is Fate.LOST:
-        words = f"{side.node}'s questions left {ended[0].last.vantage} and are not seen again"
+        words = f"{ended[0].sender}'s packets left {ended[0].last.vantage} and are not seen again"
         if lacking := scene.whole.unsure(ended[0].end):
             return unknown(words, *lacking)
         return Finding(Cause.LOST_ON_LINK, ended[0].end.node, words, (line(words, ended[0].last),))
@@ -97,6 +119,7 @@ def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
             f"what became of them after {asked[-1].last.vantage}",
         )
     answers = scene.answers(side, arrived)
+    refusals = scene.refusals(side, arrived)
     came = [j for j in answers if j.arrived]
     if came:
         return Finding(
@@ -106,6 +129,8 @@ def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
             (line(f"an answer from {came[0].first.source} came to {side.node}", came[0].last),),
             (came[0].last,),
         )
+    if lost := [j for j in answers if j.end.fate is Fate.LOST]:
+        return _stopped(scene, side, lost)
     if answers:
         stop = answers[0].end
         if lacking := scene.whole.unsure(stop):
@@ -119,16 +144,13 @@ def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
         )
     if lacking := scene.whole.absent(server):
         return unknown(f"no answer to {side.node} is in the capture{reason}", *lacking)
-    words = f"{arrived[0].first.destination} got {side.node}'s packets and did not answer"
+    how = "refused them" if refusals else "did not answer"
+    words = f"{arrived[0].first.destination} got {side.node}'s packets and {how}"
+    shown = refusals[0].first if refusals else arrived[-1].last
     return Finding(
         Cause.RELAY_UNREACHABLE,
         arrived[0].end.node,
         words + reason,
-        (line(words, arrived[0].last, arrived[-1].last),),
-        (arrived[0].last,),
+        (line(words, arrived[0].last, shown),),
+        (shown,),
     )
-
-
-def connected(side: Side) -> bool:
-    """It says that it had a connection, whatever became of it."""
-    return side.last(Connected) is not None

@@ -1,0 +1,162 @@
+"""Cells whose cause is known by construction, each run in a fork that is broken for it alone."""
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from testbed import runner
+from testbed.backends.base import Lab
+from testbed.backends.namespaces import Namespaces
+from testbed.cell import Cell
+from testbed.explain.load import load_evidence
+from testbed.explain.model import Cause, Evidence
+from testbed.forked import forked
+from testbed.nat.load import catalogue, load
+from testbed.nat.profile import Profile
+from testbed.peers import adapter
+from testbed.plan.model import LoadRules
+from testbed.runner import run_cell
+
+JOBS = 8  # cells mostly wait
+DEADLINE = 90.0
+TRIES = 4
+
+Break = Callable[[Path], None]  # breaks something in the process that runs the cell
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell, what is broken in it, and the cause that this gives it."""
+
+    cell: Cell
+    cause: Cause
+    node: str | None = None
+    broken: Break | None = None
+    profiles: Mapping[str, str] | None = None  # name -> TOML, beside the catalogue
+    hidden: Callable[[Evidence], Evidence] | None = None  # takes the decisive evidence away
+
+
+def corpus(folder: Path, cases: Mapping[str, Case], jobs: int = JOBS) -> dict[str, Evidence]:
+    """Name -> the evidence of its run."""
+    found: dict[str, Evidence] = {}
+    names = list(cases)
+    for tries in range(TRIES):
+        left = [name for name in names if name not in found]
+        tasks = [_task(cases[name], folder / name / str(tries)) for name in left]
+        for index, output, seconds in forked(tasks, max(2, jobs >> tries), DEADLINE):
+            assert output, f"{left[index]}: the worker died after {seconds:.0f} s"
+            answer = pickle.loads(output)
+            assert not isinstance(answer, str), f"{left[index]}: {answer}"
+            evidence, late = answer
+            if not late or tries == TRIES - 1:
+                found[left[index]] = _patient(evidence)
+    return found
+
+
+def _patient(evidence: Evidence) -> Evidence:
+    """A machine that is busy with other tests is no fault of a cell that is broken on purpose."""
+    faults = tuple(fault for fault in evidence.faults if "too busy" not in fault)
+    return replace(evidence, faults=faults)
+
+
+def _task(case: Case, folder: Path) -> Callable[[int], bytes]:
+    def run(slot: int) -> bytes:
+        try:
+            return work(slot)
+        except Exception as error:
+            return pickle.dumps(f"{type(error).__name__}: {error}")
+
+    def work(slot: int) -> bytes:
+        folder.mkdir(parents=True)
+        profiles = catalogue() | dict(_written(case, folder))
+        if case.broken:
+            case.broken(folder)
+        result = run_cell(case.cell, profiles, Namespaces(), folder, number=50 + slot)
+        return pickle.dumps((load_evidence(folder), result.late))
+
+    return run
+
+
+def _written(case: Case, folder: Path) -> Iterator[tuple[str, Profile]]:
+    for name, text in (case.profiles or {}).items():
+        path = folder / f"{name}.toml"
+        path.write_text(text)
+        yield name, load(path)
+
+
+# -- what can be broken ----------------------------------------------------------
+
+
+def before(act: Callable[[Lab], None]) -> Break:
+    """Do something in the lab before the peers are started."""
+
+    def broken(_folder: Path) -> None:
+        real = runner.attempt
+
+        def attempt(lab: Lab, task: Any) -> Any:
+            act(lab)
+            return real(lab, task)
+
+        runner.attempt = attempt  # type: ignore[assignment]
+
+    return broken
+
+
+def rules(node: str, old: str, new: str) -> Break:
+    """The rules of ``node`` are loaded with ``old`` replaced by ``new``."""
+
+    def act(lab: Lab) -> None:
+        for step in lab.plan.of(LoadRules):
+            if step.node != node:
+                continue
+            assert old in step.text, f"{old!r} is not in the rules of {node}"
+            text = step.text.replace(old, new).encode()
+            tool = ["nft", "-f", "-"] if step.engine == "nftables" else ["iptables-restore"]
+            lab.run(node, tool, input=text)
+
+    return before(act)
+
+
+def peer(name: str, change: Callable[[], None]) -> Break:
+    """The processes of the stack ``name`` make ``change`` to it before they start."""
+
+    def broken(_folder: Path) -> None:
+        honest = adapter.ADAPTERS[name].entry
+        assert callable(honest)
+
+        def entry() -> int:
+            change()
+            return honest()
+
+        changed = replace(adapter.ADAPTERS[name], entry=entry)
+        adapter.ADAPTERS = {**adapter.ADAPTERS, name: changed}
+
+    return broken
+
+
+def both(*breaks: Break) -> Break:
+    def broken(folder: Path) -> None:
+        for one in breaks:
+            one(folder)
+
+    return broken
+
+
+# -- what can be hidden ----------------------------------------------------------
+
+
+def without_packets(evidence: Evidence) -> Evidence:
+    return replace(evidence, packets=None)
+
+
+def without(*vantages: str, also: tuple[str, ...] = ("flows", "drops")) -> Callable[..., Evidence]:
+    """No packet of these vantages, and none of ``also``."""
+
+    def hide(evidence: Evidence) -> Evidence:
+        packets = [p for p in evidence.packets or () if p.vantage not in vantages]
+        nothing: dict[str, Any] = dict.fromkeys(also)
+        return replace(evidence, packets=packets, **nothing)
+
+    return hide
