@@ -19,6 +19,7 @@ from testbed.explain.model import Explanation
 from testbed.explaining import explained, write_json
 from testbed.nat.profile import Profile
 from testbed.oracle.predict import Outcome, Prediction
+from testbed.peers.adapter import stacks
 from testbed.peers.contract import Mode
 from testbed.plan.describe import describe
 from testbed.plan.model import Plan
@@ -145,7 +146,7 @@ def _effects(
     steps = plan(cell.build(), profiles, number)
     (folder / "plan.txt").write_text(describe(steps))
     task = Attempt(
-        stacks=cell.stacks,
+        stacks=stacks(cell.peer),
         dialer=DIALER,
         listener=LISTENER,
         server=SERVER,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built import built
 
 from testbed import recording, runner
 from testbed.backends.base import Lab
@@ -19,7 +20,7 @@ from testbed.cell import Cell, load_cell
 from testbed.matrix import TRIES
 from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome
-from testbed.peers.adapter import ADAPTERS, Adapter
+from testbed.peers.adapter import ADAPTERS, Adapter, Stacks
 from testbed.peers.contract import Connected, Event
 from testbed.peers.contract import Path as ClaimedPath
 from testbed.runner import Result, run_cell
@@ -36,7 +37,7 @@ def ran(cell: Cell, folder: Path) -> Result:
     return result
 
 
-@pytest.mark.parametrize("peer", ADAPTERS)
+@pytest.mark.parametrize("peer", built(ADAPTERS))
 @pytest.mark.parametrize(
     "pair", [("full-cone", "symmetric"), ("symmetric", "symmetric"), ("udp-blocked", "linux-home")]
 )
@@ -98,7 +99,7 @@ def test_a_peer_that_says_direct_while_relayed_is_found_out(
     lying = Adapter(
         honest.name, honest.mechanism, honest.transport, _liar(honest), honest.warm, honest.needs
     )
-    monkeypatch.setattr(runner, "adapter", lambda _: lying)
+    monkeypatch.setattr(runner, "stacks", lambda _: Stacks(lying, lying))
     cell = Cell("ice", ("full-cone", "full-cone"), mode="relay_only")
     verdict = ran(cell, tmp_path).verdict
     assert verdict.measured is Outcome.RELAYED
@@ -190,7 +191,8 @@ def test_a_peer_that_dies_or_says_nonsense_is_inconclusive(
         broken = Adapter(
             honest.name, honest.mechanism, honest.transport, entry, honest.warm, honest.needs
         )
-        monkeypatch.setattr(runner, "adapter", lambda _, broken=broken: broken)
+        ends = Stacks(broken, broken)
+        monkeypatch.setattr(runner, "stacks", lambda _, ends=ends: ends)
         verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path / name).verdict
         assert verdict.judgement is Judgement.INCONCLUSIVE
         assert threading.active_count() == 1

@@ -14,7 +14,7 @@ from testbed.matrix import TRIES
 from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome
 from testbed.peers import infrastructure
-from testbed.peers.adapter import ADAPTERS, Adapter
+from testbed.peers.adapter import ADAPTERS, Adapter, Stacks
 from testbed.peers.contract import Connected, Reserved, Step, StepName, Transport, Upgraded
 from testbed.plan.planner import plan
 from testbed.runner import Result, run_cell
@@ -162,7 +162,7 @@ def test_a_stack_that_breaks_the_protocol_does_not_pass_though_it_goes_direct(
     tmp_path: Path,
 ) -> None:
     lawless = _broken(ADAPTERS[peer], breach)
-    monkeypatch.setattr(runner, "adapter", lambda _: lawless)
+    monkeypatch.setattr(runner, "stacks", lambda _: Stacks(lawless, lawless))
     verdict = ran(cell(peer, "port-restricted", "port-restricted"), tmp_path).verdict
     assert verdict.measured is Outcome.DIRECT
     assert verdict.judgement is not Judgement.PASS  # FAIL; on a busy machine inconclusive
