@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from testbed.capture.packet import ACK, SYN
 from testbed.explain.causes.finding import Finding, line
 from testbed.explain.model import Citation, Journey, Line
-from testbed.explain.scene import Scene, Side, outer
+from testbed.explain.scene import Scene, Side, stopped
 
 _STEP = re.compile(
     r"^ *[\d.]+ ms  (?P<what>.+) (?P<source>[\w#-]+):(?P<port>\d+) > "
@@ -102,22 +103,31 @@ def _entering(scene: Scene, said: list[_Said], source: Side, target: Side) -> Li
         return None
     about = [one for one in _of(said, source, target) if one.target in target.routers]
     entered = [one for one in about if _ENTERS.match(one.fate)]
-    stopped = [one for one in about if not _ENTERS.match(one.fate) and not _LEAVES.match(one.fate)]
+    barred = [one for one in about if not _ENTERS.match(one.fate) and not _LEAVES.match(one.fate)]
     tries = scene.tries(source)
     came = [j for j in tries if j.arrived and j.end.node == target.node]
-    shut = [j for j in tries if j.end.node in target.routers and outer(j.end)]
-    if entered and not came and shut:
-        return _unlike(entered[0], shut[-1], f"{shut[-1].end.node} stopped it")
-    if stopped and not entered and came:
-        return _unlike(stopped[-1], came[0], f"it came to {target.node}")
+    shut = [j for j in tries if stopped(j)]
+    if entered and shut and not came:
+        alike = [j for j in shut if _alike(entered[0], j)]
+        return _unlike(entered[0], (alike or shut)[-1], "stopped")
+    if barred and not entered and came:
+        return _unlike(barred[-1], came[0], "came in")
     return None
 
 
-def _unlike(one: _Said, journey: Journey, words: str) -> Line:
+def _alike(one: _Said, journey: Journey) -> bool:
+    """The same step of a handshake, as far as the model's words and TCP's flags say."""
+    flags = journey.first.tcp_flags & (SYN | ACK)
+    return one.text.startswith("SYN-ACK ") is (flags == SYN | ACK)
+
+
+def _unlike(one: _Said, journey: Journey, came: str) -> Line:
     at = journey.end.inward or journey.last
+    rules = f" as {journey.end.rules[0]!r}" if journey.end.rules else ""
+    end = f"{journey.end.node} stopped it{rules}" if came == "stopped" else "it came in"
     return line(
         f"the prediction says {one.text!r}; on the wire a packet from {at.source} came to "
-        f"{at.destination}, and {words}",
+        f"{journey.end.node} for {at.destination}, and {end}",
         at,
         journey.end.answer,
     )

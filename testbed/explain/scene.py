@@ -190,7 +190,9 @@ class Scene:
         return [
             j
             for j in self.sent(side)
-            if j.first.destination.address in other.faces - shared and not j.first.tcp_flags & RST
+            if j.first.destination.address in other.faces - shared
+            and j.first.source.address in side.own
+            and not j.first.tcp_flags & RST
         ]
 
     def to_server(self, journey: Journey) -> bool:

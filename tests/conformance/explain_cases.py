@@ -9,6 +9,8 @@ from dataclasses import replace as altered
 from pathlib import Path
 from typing import Any
 
+from explain_corpus import Case, before, both, peer
+
 from testbed import runner
 from testbed.backends.base import Lab
 from testbed.cell import Cell
@@ -21,14 +23,15 @@ from testbed.peers.contract import (
     Event,
     FailureClass,
     Offer,
-    Path as Way,
     Role,
+)
+from testbed.peers.contract import (
+    Path as Way,
 )
 from testbed.plan.model import AddLink
 from testbed.scenarios import hole_punch
 from testbed.topology.model import Impairment
 from testbed.traversal import RelayLimits
-from explain_corpus import Case, before, both, peer
 
 RESTRICTED = ("port-restricted", "port-restricted")
 

@@ -61,7 +61,7 @@ def _opener(view: View, knock: Knock) -> Crossing | None:
     for earlier in view.begun:
         if earlier.time_ns + SETTLED_NS >= packet.time_ns:
             return None
-        if earlier.external != packet.destination:
+        if earlier.external != packet.destination or not view.planned(earlier):
             continue
         wide = filtering is Filtering.ENDPOINT_INDEPENDENT or (
             filtering is Filtering.ADDRESS_DEPENDENT

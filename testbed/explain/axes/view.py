@@ -81,6 +81,10 @@ class View:
             and self._opens(journey.end.inward)
         ]
 
+    def planned(self, flow: Crossing) -> bool:
+        """The lab's plan has the host that began it, so there is somebody to let packets in to."""
+        return flow.internal.address in self.scene.plan.owners
+
     # -- what may excuse it -----------------------------------------------------
 
     @property

@@ -2,7 +2,7 @@
 
 import re
 
-from testbed.explain.causes.finding import Finding, line
+from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause
 from testbed.explain.scene import Scene, Side
 from testbed.oracle.predict import Outcome
@@ -10,6 +10,7 @@ from testbed.peers.contract import Connected, Failed, FailureClass, Upgraded
 
 _PEER = re.compile(r"^peer(?: \[(?P<node>[\w-]+)\])?: (?P<what>.*)", re.DOTALL)
 _SENT_NOTHING = re.compile(r"^(?P<node>[\w-]+) sent nothing: ")
+_NUMBER = re.compile(r"#(\d+)")  # of a packet, as its text has it
 _NEVER = " was inf ms late"  # what never left
 
 
@@ -45,14 +46,30 @@ def _claimed(scene: Scene) -> Finding | None:
         return None
     if any(s.failure and s.failure.failure is FailureClass.LOST for s in scene.sides):
         return None  # it was so when it was said, perhaps
+    if evidence.events is None or not evidence.packets:
+        lacking = scene.whole.trouble or ("what the peers said: their events",)
+        return unknown(f"the judge found: {'; '.join(evidence.findings)}", *lacking)
     for side in scene.sides:
         claim = _claim(side)
         if claim is not None and claim is not evidence.measured:
             return _false(scene, side, claim)
     if evidence.measured is Outcome.NONE:
         return None  # packets crossed, and nobody made a connection of it: that has causes
-    words = "; ".join(evidence.findings)
-    return Finding(Cause.PROTOCOL_VIOLATION, None, f"the protocol was not kept: {words}")
+    return _violated(scene)
+
+
+def _violated(scene: Scene) -> Finding:
+    """The packets are those that the judge's words name."""
+    words = "; ".join(scene.evidence.findings)
+    numbers = {int(number) for number in _NUMBER.findall(words)}
+    shown = tuple(p for p in scene.evidence.packets or () if p.number in numbers)
+    return Finding(
+        Cause.PROTOCOL_VIOLATION,
+        shown[0].node if shown else None,
+        f"the protocol was not kept: {words}",
+        (line("what the protocol does not allow", *shown),) if shown else (),
+        shown,
+    )
 
 
 def _claim(side: Side) -> Outcome | None:

@@ -1,6 +1,7 @@
 """Why not even a relay carried the connection."""
 
-from testbed.explain.causes import refused, unsent
+from testbed.capture.packet import Packet
+from testbed.explain.causes import unsent
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Journey, Line
 from testbed.explain.scene import Scene, Side
@@ -42,7 +43,8 @@ def _circuit(scene: Scene) -> Finding | None:
 
 def _refused(scene: Scene, side: Side, failure: Failed) -> Finding:
     server = scene.evidence.server
-    lines = _last_words(scene, side)
+    last = _last_word(scene, side)
+    lines, shown = _told(scene, side, last), last[-1:]
     if NO_RESERVATION in failure.reason and scene.listener.last(Reserved) is not None:
         return Finding(
             Cause.LEASE_EXPIRED,
@@ -50,23 +52,31 @@ def _refused(scene: Scene, side: Side, failure: Failed) -> Finding:
             f"{scene.listener.node}'s reservation at the relay {server} had run out: "
             f"{failure.reason}",
             lines,
+            shown,
         )
     words = f"the relay {server} refused {side.node}: {failure.reason}"
-    return Finding(Cause.RELAY_REFUSED, server, words, lines)
+    return Finding(Cause.RELAY_REFUSED, server, words, lines, shown)
 
 
-def _last_words(scene: Scene, side: Side) -> tuple[Line, ...]:
-    """The last that came from the relay before ``side`` gave up."""
+def _last_word(scene: Scene, side: Side) -> tuple[Packet, ...]:
+    """The last question and the relay's answer to it, before ``side`` gave up."""
     until = scene.when(side.failure) if side.failure else None
-    answers = [
-        j
-        for j in scene.answers(side, scene.asked(side))
-        if j.first.payload and scene.from_server(j) and (until is None or j.last.time_ns <= until)
-    ]
+    asked = [j for j in scene.asked(side) if scene.to_server(j) and j.first.payload]
+    back = [j for j in scene.answers(side, asked) if j.first.payload and j.arrived]
+    answers = [j for j in back if until is None or j.last.time_ns <= until]
     if not answers:
         return ()
-    last = answers[-1].last
-    return (line(f"the relay's last answer came to {side.node} at {scene.ms(last)}", last),)
+    last = answers[-1]
+    questions = [j for j in asked if j.last.time_ns < last.first.time_ns]
+    return (*(j.first for j in questions[-1:]), last.last)
+
+
+def _told(scene: Scene, side: Side, shown: tuple[Packet, ...]) -> tuple[Line, ...]:
+    """Both are encrypted: what the relay said is known by what the peer says."""
+    if not shown:
+        return ()
+    words = f"the relay's last words to {side.node} before that came at {scene.ms(shown[-1])}"
+    return (line(words, *shown),)
 
 
 def _no_circuit(scene: Scene) -> Finding:
@@ -132,7 +142,8 @@ def _broken(scene: Scene) -> Finding | None:
         scene.evidence.server,
         f"the relay {scene.evidence.server} ended the relayed connection and kept its own: "
         f"{lost[0].failure.reason}",
-        _last_words(scene, lost[0]),
+        _told(scene, lost[0], last := _last_word(scene, lost[0])),
+        last[-1:],
     )
 
 
@@ -155,7 +166,7 @@ def _turn(scene: Scene) -> Finding | None:
             continue
         if any(j.arrived for j in asked):
             return _after(scene, side, [j for j in asked if j.arrived])
-        return refused.why(scene, side, asked)
+        return unsent.ended(scene, side, asked)
     return None
 
 

@@ -23,6 +23,8 @@ class _Entry:
 def why(scene: Scene) -> Finding:
     """How the first packets came through, both ways."""
     a, b = scene.sides
+    if lacking := scene.whole.absent(a.node, b.node, *_routers(scene)):
+        return unknown("the wire shows a direct connection, and not all of its way", *lacking)
     there, back = (_arrived(scene, side, other) for side, other in ((a, b), (b, a)))
     if there is None or back is None:
         source, target = (a, b) if there is None else (b, a)
@@ -39,6 +41,13 @@ def why(scene: Scene) -> Finding:
     return _entered(scene, side, opening, back if opening is there else there)
 
 
+def _routers(scene: Scene) -> list[str]:
+    """All that a connection may pass; those that both are behind only if they hairpin."""
+    a, b = scene.sides
+    shared = a.routers == b.routers
+    return [] if shared else [*a.routers, *b.routers]
+
+
 def _arrived(scene: Scene, side: Side, other: Side) -> Journey | None:
     """The first of a connection: in a plain dial and a reversal others came before in vain."""
     came = (j for j in scene.tries(side) if j.arrived and j.end.node == other.node)
@@ -50,6 +59,11 @@ def _without_nat(scene: Scene, side: Side, opening: Journey) -> Finding | None:
     other = scene.other(side)
     if any(scene.is_router(hop.node) for hop in opening.hops):
         return None
+    if opening.first.destination.address not in scene.other(side).own:
+        return unknown(
+            f"{side.node}'s packet to {opening.first.destination} came to {scene.other(side).node}",
+            "the packets of the NAT that brought it there",
+        )
     shared = not side.routers or side.routers == other.routers
     words = (
         f"{side.node}'s packet went to {opening.last.destination} "

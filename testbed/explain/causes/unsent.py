@@ -73,13 +73,21 @@ def unlearned(scene: Scene, side: Side) -> Finding:
             Cause.NEVER_SENT, side.node, f"{words}: it asked nobody by {scene.protocol.upper()}"
         )
     opening = line(f"{side.node} asks {asked[0].first.destination}", asked[0].first)
-    for ended in (
-        [j for j in asked if j.end.node in side.routers and stopped(j)],
-        [j for j in asked if j.end.fate is Fate.LOST],
-    ):
-        if ended and not any(j.arrived for j in asked):
-            return _stopped(scene, side, ended).after([opening])
-    return _unanswered(scene, side, asked).after([opening])
+    return ended(scene, side, asked).after([opening])
+
+
+def ended(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
+    """Why none of ``asked``, which ``side`` sent to public nodes, was of use to it."""
+    if any(j.arrived for j in asked):
+        return _unanswered(scene, side, asked)
+    if refusals := [j for j in asked if j.end.node in side.routers and stopped(j)]:
+        return refused.why(scene, side, refusals)
+    if lost := [j for j in asked if j.end.fate is Fate.LOST]:
+        return _lost(scene, side, lost)
+    return unknown(
+        f"{side.node}'s questions are last seen on their way",
+        f"what became of them after {asked[-1].last.vantage}",
+    )
 
 
 def concerned(scene: Scene, side: Side) -> list[Journey]:
@@ -98,13 +106,18 @@ def _endpoint(address: contract.Endpoint) -> Endpoint:
     return Endpoint(address.address, address.port)
 
 
-def _stopped(scene: Scene, side: Side, ended: list[Journey]) -> Finding:
-    if ended[0].end.fate is Fate.LOST:
-        words = f"{ended[0].sender}'s packets left {ended[0].last.vantage} and are not seen again"
-        if lacking := scene.whole.unsure(ended[0].end):
-            return unknown(words, *lacking)
-        return Finding(Cause.LOST_ON_LINK, ended[0].end.node, words, (line(words, ended[0].last),))
-    return refused.why(scene, side, ended)
+def _lost(scene: Scene, side: Side, lost: list[Journey]) -> Finding:
+    last = lost[0].last
+    words = f"{lost[0].sender}'s packets left {last.vantage} and are not seen again"
+    if lacking := scene.whole.unsure(lost[0].end):
+        return unknown(words, *lacking)
+    return Finding(
+        Cause.LOST_ON_LINK,
+        lost[0].end.node,
+        f"{side.node} never learned by which address it is seen: {words}",
+        (line(words, last),),
+        (last,),
+    )
 
 
 def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
@@ -113,11 +126,6 @@ def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
     server = scene.evidence.server
     failure = side.failure
     reason = f": {failure.reason}" if failure else ""
-    if not arrived:
-        return unknown(
-            f"{side.node}'s questions are last seen on their way{reason}",
-            f"what became of them after {asked[-1].last.vantage}",
-        )
     answers = scene.answers(side, arrived)
     refusals = scene.refusals(side, arrived)
     came = [j for j in answers if j.arrived]
@@ -130,7 +138,7 @@ def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
             (came[0].last,),
         )
     if lost := [j for j in answers if j.end.fate is Fate.LOST]:
-        return _stopped(scene, side, lost)
+        return _lost(scene, side, lost)
     if answers:
         stop = answers[0].end
         if lacking := scene.whole.unsure(stop):
