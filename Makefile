@@ -1,7 +1,7 @@
 # `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup testbed test lint bench fuzz clean force
+.PHONY: help setup testbed test lint bench fuzz peers clean force
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian keeps nft and iptables where ordinary users do not look.
@@ -34,6 +34,14 @@ fuzz: $(READY) ## fuzz each parser of the traversal stack for FUZZ_SECONDS (20)
 	@test -d out/fuzz/.atheris/atheris || \
 	  .venv/bin/python -m pip install -q --no-deps --target out/fuzz/.atheris "atheris>=3,<4"
 	PYTHONPATH=out/fuzz/.atheris:tests .venv/bin/python -m traversal.fuzz --seconds $(FUZZ_SECONDS)
+
+# A toolchain that is missing is said, and costs only its peer; a build that breaks is an error.
+peers: ## build the stacks that are programs of their own, into out/peers
+	@for file in images/*/peer.mk; do \
+	  folder=$${file%/peer.mk} name=$${folder##*/}; \
+	  mkdir -p "out/peers/$$name"; \
+	  $(MAKE) -s -C "$$folder" -f peer.mk OUT="../../out/peers/$$name" || exit 1; \
+	done
 
 setup: $(READY) ## only set up: system packages (as root or by sudo) and .venv
 

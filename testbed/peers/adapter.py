@@ -198,7 +198,7 @@ ADAPTERS: Mapping[str, Adapter] = registry(
         _python("punch-tcp", "punch_tcp", "tcp", "stun"),
         _python("ice", "ice", "udp", "stun", "turn"),
         _program("libnice", "ice", "udp", LIBNICE, "stun", "turn"),
-        _program("pion", "ice", "udp", "Go 1.25", "stun", "turn"),
+        _program("pion", "ice", "udp", "Go 1.24 or later", "stun", "turn"),
         _traversal("traversal-tcp", "dcutr_tcp", "tcp"),
         _traversal("traversal-quic", "dcutr_quic", "udp"),
     )
