@@ -32,6 +32,7 @@ from testbed.backends.netlink import (
 )
 from testbed.backends.wires import WireBench, netem
 from testbed.errors import BackendError, UnfitError
+from testbed.links.base import Links
 from testbed.links.interfaces import disable_offloads
 from testbed.links.netem import Egress
 from testbed.plan.model import (
@@ -49,13 +50,13 @@ from testbed.plan.model import (
     WriteFiles,
 )
 
-_LOADERS = {
+LOADERS = {
     Engine.NFTABLES: ("nft", "-f", "-"),
     Engine.IPTABLES: ("iptables-restore", "-w", "5"),
 }
 _PACKAGES = {"nft": "nftables", "iptables-restore": "iptables"}
 _LOOPBACK = 1
-_RULES_DEADLINE = 20.0
+RULES_DEADLINE = 20.0
 
 
 @dataclass
@@ -128,12 +129,7 @@ class NamespaceLab:
         extra = [replace(steps[0], node=WireBench.NODE)] if self._wires.needed(self.plan) else []
         try:
             for step in (*steps, *extra):
-                try:
-                    kernel.unshare(kernel.CLONE_NEWNET)
-                except OSError as error:
-                    raise UnfitError(
-                        f"no network namespace: {error}", node=step.node, remedy=sandbox.diagnose()
-                    ) from error
+                self._enter_new(step)
                 for key, value in step.sysctls:
                     with contextlib.suppress(FileNotFoundError):  # no IPv6, no br_netfilter
                         kernel.write_sysctl(key, value)
@@ -145,6 +141,15 @@ class NamespaceLab:
                 self._nodes[step.node] = node
         finally:
             kernel.setns(self._home, kernel.CLONE_NEWNET)
+
+    def _enter_new(self, step: AddNode) -> None:
+        """Into the network that the node is to have; nothing has been done there yet."""
+        try:
+            kernel.unshare(kernel.CLONE_NEWNET)
+        except OSError as error:
+            raise UnfitError(
+                f"no network namespace: {error}", node=step.node, remedy=sandbox.diagnose()
+            ) from error
 
     def _collect(self, step: object) -> None:
         """Sort a step's netlink messages to the node that sends them."""
@@ -228,7 +233,7 @@ class NamespaceLab:
             running = []
             for step in self.plan.of(LoadRules):
                 with kernel.inside_netns(self._nodes[step.node].netns, self._home):
-                    loader = loaders.enter_context(_popen(_LOADERS[step.engine]))
+                    loader = loaders.enter_context(_popen(LOADERS[step.engine]))
                 loaders.callback(loader.kill)
                 running.append((step, loader))
                 assert loader.stdin is not None
@@ -286,6 +291,13 @@ class NamespaceLab:
             raise BackendError(f"{' '.join(command)}: {text}", node=node)
         return out
 
+    @property
+    def links(self) -> Links:
+        """The impaired links by name ("nat-a-core"): to be changed, cut and mended."""
+        if self._wires.links is None:
+            raise BackendError("this lab has no impaired link")
+        return self._wires.links
+
     def lost_frames(self) -> list[str]:
         return self._wires.lost_frames()
 
@@ -324,11 +336,11 @@ def _popen(command: Sequence[str]) -> subprocess.Popen[bytes]:
 def _finish(step: LoadRules, loader: subprocess.Popen[bytes]) -> None:
     loader.stdin = None
     try:
-        out, err = loader.communicate(timeout=_RULES_DEADLINE)
+        out, err = loader.communicate(timeout=RULES_DEADLINE)
     except subprocess.TimeoutExpired:
         loader.kill()
         raise BackendError(
-            f"{step.engine} rules were not loaded within {_RULES_DEADLINE} s", node=step.node
+            f"{step.engine} rules were not loaded within {RULES_DEADLINE} s", node=step.node
         ) from None
     if loader.returncode:
         raise BackendError(f"{step.engine}: {(err or out).decode().strip()}", node=step.node)

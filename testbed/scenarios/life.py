@@ -1,0 +1,187 @@
+"""A direct path is established, something happens to it, and the echo is watched.
+
+The harness does the faults at their times and records every packet; what became of
+the echo is read off the recording, and held against `testbed.oracle.life`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from socket import AF_PACKET, SOCK_RAW
+from typing import Any
+
+from testbed.backends.audit import require_closed
+from testbed.backends.namespaces import NamespaceLab, Namespaces
+from testbed.capture.reader import read
+from testbed.capture.recorder import record
+from testbed.errors import CaptureError, PeerError
+from testbed.oracle.faults import Fault, MappingTimeout
+from testbed.oracle.life import Expected, Fate, Transport, expect
+from testbed.plan.model import Vantage
+from testbed.plan.planner import plan
+from testbed.scenarios import life_nodes
+from testbed.scenarios.faults import apply
+from testbed.scenarios.life_wire import ENDED, Seen, read_life
+from testbed.scenarios.nodes import Remote
+from testbed.scenarios.stories import Story
+
+CALM = 0.8  # seconds of echo before the first fault
+SETTLING = 6.0  # seconds for three rounds of an upgrade, or to see that nothing comes
+STEADY = 1.0  # seconds of echo after a recovery that needs no upgrade
+
+Apply = Callable[[NamespaceLab, Fault], None]
+
+
+@dataclass(frozen=True)
+class Led:
+    """One life: what was expected, what the wire shows, what the dialer said of it.
+
+    ``late``: by how many seconds the dialer or a wire was late at worst.
+    """
+
+    story: str
+    transport: Transport
+    expected: Expected
+    seen: Seen
+    diary: tuple[dict[str, Any], ...]
+    late: float
+    capture: Path
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """How wire and model, or wire and dialer, differ; empty if they agree."""
+        wanted, seen = self.expected, self.seen
+        found = []
+        if seen.fate is not wanted.fate:
+            found.append(f"{seen.fate}, expected {wanted.fate}: {wanted.why}")
+        elif wanted.fate is not Fate.LOST and seen.gap < wanted.low:
+            found.append(f"a gap of {seen.gap:.2f} s, expected at least {wanted.low:.2f} s")
+        elif wanted.fate is not Fate.LOST and seen.gap > wanted.high:
+            found.append(f"a gap of {seen.gap:.2f} s, expected at most {wanted.high:.2f} s")
+        closed = any(e["what"] == "closed" and not e["relayed"] for e in self.diary)
+        if closed and seen.fate is Fate.SURVIVES:
+            found.append("the dialer says that its connection was closed, the wire that it was not")
+        if not closed and seen.fate in (Fate.DIRECT, Fate.RELAYED):
+            found.append("the dialer says nothing of a closed connection, the wire shows another")
+        return tuple(found)
+
+
+def lead(story: Story, transport: Transport, folder: Path, number: int) -> Led:
+    """Lead one life in a lab of its own; ``folder`` gets the capture.
+
+    Inside a sandbox.  TestbedError says what was waited for in vain.
+    """
+    profiles = story.profiles
+
+    def do(lab: NamespaceLab, fault: Fault) -> None:
+        apply(lab, fault, profiles, _wait)
+
+    return lead_with(story, transport, folder, number, do)
+
+
+def lead_with(story: Story, transport: Transport, folder: Path, number: int, do: Apply) -> Led:
+    """As `lead`, with another hand that does the faults."""
+    behaviours = {name: profile.behaviour for name, profile in story.profiles.items()}
+    expected = expect(story.topology, behaviours, story.course, transport)
+    folder.mkdir(parents=True, exist_ok=True)
+    capture = folder / "capture.pcapng"
+    with Namespaces().start(plan(story.topology, story.profiles, number)) as lab:
+        require_closed(lab)
+        dialer = _cast(lab, story, transport)
+        vantages = _vantages(lab)
+        with record(lambda v: lab.socket(v.node, AF_PACKET, SOCK_RAW), vantages, capture) as held:
+            began = _asked(dialer, "the first direct connection", do="connect")
+            if began is not None:
+                raise PeerError(f"no direct connection to begin with: {began}", node="a")
+            _wait(CALM)
+            fault_ns = time.time_ns()
+            _suffer(lab, story, dialer, do)
+            _wait(_watch(story, expected))
+            end_ns = time.time_ns()
+            report = _asked(dialer, "its diary", do="report")
+        if held.recording.dropped:
+            raise CaptureError(f"{held.recording.dropped} packets were not recorded")
+        late = max(float(report["late"]), lab.lateness_ms() / 1000)
+        server = lab.plan.address("server")
+    wires = frozenset(v.name for v in vantages if v.ifname == "lan")
+    seen = read_life(read(capture), wires, server, transport, fault_ns, end_ns)
+    diary = tuple(e for e in report["diary"] if e["at"] * 1e9 > fault_ns)
+    return Led(story.name, transport, expected, seen, diary, late, capture)
+
+
+def _suffer(lab: NamespaceLab, story: Story, dialer: Remote, do: Apply) -> None:
+    """The faults at their times; a silence ends before the watch begins."""
+    start = time.monotonic()
+    for at, fault in story.course.faults:
+        _wait(max(0.0, start + at - time.monotonic()))
+        if isinstance(fault, MappingTimeout):
+            _asked(dialer, "its silence", do="hush")
+            _wait(fault.silence)
+            _asked(dialer, "its voice", do="speak")
+        else:
+            do(lab, fault)
+
+
+def _watch(story: Story, expected: Expected) -> float:
+    """Seconds after the last fault until everything is as it will stay."""
+    if expected.fate is Fate.LOST:
+        return max(SETTLING, story.course.timers.patience / 2)
+    passed = max((at for at, _ in story.course.faults), default=0.0)
+    passed += sum(f.silence for _, f in story.course.faults if isinstance(f, MappingTimeout))
+    settling = STEADY if expected.fate is Fate.SURVIVES else SETTLING
+    return max(ENDED, expected.high - passed) + settling
+
+
+def _vantages(lab: NamespaceLab) -> list[Vantage]:
+    """The dialer's wires at their routers' ends, for it may leave one; the WANs, the server."""
+    return [
+        v for v in lab.plan.vantages
+        if v.ifname == "wan" or v.node == "server" or (v.ifname == "lan" and v.node != "nat-b")
+    ]  # fmt: skip
+
+
+def _cast(lab: NamespaceLab, story: Story, transport: Transport) -> Remote:
+    """Everybody in their places, ready; who is asked to connect, and so on."""
+    timers, server = story.course.timers, str(lab.plan.address("server"))
+    if transport is Transport.UDP:
+        _start(lab, "server", life_nodes.reflect)
+        ends = [_start(lab, n, lambda: life_nodes.datagrams(server, timers)) for n in ("b", "a")]
+        seen = [_said(end, "its address") for end in ends]
+        for end, other in zip(ends, reversed(seen), strict=True):
+            _asked(end, "the punch", do="punch", remote=other)
+        for end in ends:
+            if failed := _asked(end, "the other's datagrams", do="punched"):
+                raise PeerError(failed, node=end.name)
+        return ends[1]
+    serving = _start(lab, "server", lambda: life_nodes.serve_relay(server, transport, timers))
+    relay = _said(serving, "the relay's address")
+    listener = _start(lab, "b", lambda: life_nodes.listen(relay, transport, timers))
+    target = _said(listener, "a reservation")
+    dialer = _start(lab, "a", lambda: life_nodes.dial(target, relay, transport, timers))
+    _said(dialer, "the relay's answer")
+    return dialer
+
+
+def _start(lab: NamespaceLab, node: str, work: Callable[[], life_nodes.Work]) -> Remote:
+    return Remote(node, lab.spawn(node, lambda: asyncio.run(work())))
+
+
+def _said(remote: Remote, purpose: str) -> Any:
+    try:
+        return remote.answer()
+    except PeerError as error:
+        raise PeerError(f"waited for {purpose}: {error.message}", node=remote.name) from error
+
+
+def _asked(remote: Remote, purpose: str, /, **command: Any) -> Any:
+    try:
+        return remote.ask(**command)
+    except PeerError as error:
+        raise PeerError(f"waited for {purpose}: {error.message}", node=remote.name) from error
+
+
+def _wait(seconds: float) -> None:
+    """Let time go by: the experiment's own, not somebody's who gets ready."""
+    time.sleep(seconds)
