@@ -153,13 +153,17 @@ def _boast() -> None:
 
 
 def _stubborn() -> None:
-    """Both are controlling, and stay so."""
+    """Both are controlling, with one tie-breaker, and none gives way (RFC 8445 section 7.3.1.1)."""
     honest = ice.PatientConnection.__init__
+
+    def give_way(**_: Any) -> None:
+        raise RuntimeError("never")
 
     def init(self: Any, configure: Configure) -> None:
         honest(self, configure)
         self.ice_controlling = True
-        self.switch_role = lambda **_: None
+        self._tie_breaker = 7
+        self.switch_role = give_way
 
     ice.PatientConnection.__init__ = init  # type: ignore[method-assign]
 

@@ -12,11 +12,13 @@ _ORDER = (
     (Cause.UDP_BLOCKED, Cause.TCP_BLOCKED, Cause.LOST_ON_LINK, Cause.RELAY_UNREACHABLE),
     (Cause.PEER_FAILED, Cause.NEVER_SENT, Cause.PUNCHING_OFF),
     (Cause.QUOTA_REACHED, Cause.PORTS_EXHAUSTED, Cause.HAIRPIN_MISSING),
-    (Cause.SIGNALLED_STALE, Cause.SIGNALLED_PRIVATE),
+    (Cause.SIGNALLED_STALE,),
     (Cause.TUPLE_TAKEN, Cause.MAPPING_TIMED_OUT, Cause.PORT_COLLISION, Cause.MAPPING_CHANGED),
     (Cause.EARLY_SYN_RESET, Cause.EARLY_PACKET_REJECTED),
     (Cause.FILTER_NOT_OPEN_YET,),
+    # The rest is so for a reason of its own, which has to be known.
     (Cause.UNKNOWN,),
+    (Cause.SIGNALLED_PRIVATE,),
     (Cause.FILTER_CLOSED,),
 )
 RANK = {cause: rank for rank, causes in enumerate(_ORDER) for cause in causes}

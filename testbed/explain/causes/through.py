@@ -140,6 +140,11 @@ def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
     if learned is not None:
         return learned.after(lines)
     admitted = next((e for e in entries if e.hole is None), None)
+    if scene.evidence.events is None and scene.evidence.mode != "plain_dial":
+        return unknown(
+            f"{side.node}'s packet from {opening.last.source} came to {other.node}",
+            "what the peers said: their events, with the addresses that were signalled",
+        )
     if admitted is not None:
         words = (
             f"{admitted.passed.router} let {side.node}'s packet in to {admitted.passed.external}"

@@ -68,6 +68,8 @@ def unlearned(scene: Scene, side: Side) -> Finding:
     """Why ``side`` got no answer from the public nodes that it asked."""
     asked = concerned(scene, side)
     words = f"{side.node} never learned by which address it is seen"
+    if not asked and (lacking := scene.whole.absent(side.node)):
+        return unknown(words, *lacking)
     if not asked:
         return Finding(
             Cause.NEVER_SENT, side.node, f"{words}: it asked nobody by {scene.protocol.upper()}"
