@@ -358,6 +358,19 @@ def autonat(
 
 
 @app.command()
+def odds(
+    runs: Annotated[int, typer.Option(min=20, max=5000, help="Runs of each case.")] = 200,
+    seed: Seed = 0,
+    svg: Annotated[Path | None, typer.Option(help="Write the plot.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hard NATs: how often prediction and birthday probing get through, beside theory."""
+    from testbed.commands.odds import odds as run_odds
+
+    raise typer.Exit(run_odds(runs, seed, svg, as_json))
+
+
+@app.command()
 def report(
     results: Annotated[Path, typer.Argument(help="results.json of a matrix, or its folder.")],
     html: Annotated[

@@ -1,6 +1,6 @@
 """What a handful of repetitions can tell, and what may as well be chance.
 
-All bounds are two-sided 95 %.
+All bounds are two-sided 95 % unless told otherwise.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ ALPHA = 0.05
 EXACT = 2500  # products of sample sizes up to which ranks are counted, not approximated
 
 
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """Bounds of the rate behind ``hits`` of ``total`` > 0.
+def wilson(hits: int, total: int, z: float = Z) -> tuple[float, float]:
+    """Bounds of the rate behind ``hits`` of ``total`` > 0, ``z`` standard deviations wide.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
     JASA 22 (1927), 209-212: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n).  Unlike
     p ± z √(p(1-p)/n) it holds for few repetitions and for rates of 0 and 1.
     """
-    rate, square = hits / total, Z * Z / total
+    rate, square = hits / total, z * z / total
     middle = rate + square / 2
-    half = Z * sqrt(rate * (1 - rate) / total + square / (4 * total))
+    half = z * sqrt(rate * (1 - rate) / total + square / (4 * total))
     return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from socket import AF_INET, AF_PACKET, SOCK_DGRAM, SOCK_RAW, socket
 
@@ -45,7 +46,7 @@ SUBSCRIBERS = 60  # hosts that take turns where each has a quota
 WITNESSED = 8  # runs of a case whose packets are recorded and held against the sides' words
 _FORGOTTEN = MAPPING_SECONDS + 2.0  # seconds; the kernel collects what has expired once a second
 _TABLE = 16384  # mappings in a NAT's tables
-_AT_ONCE = 8  # runs side by side
+_AT_ONCE = 16  # runs side by side
 _DESCRIPTORS = 512  # and no more sockets than these at a time
 _RUN_DEADLINE = 30.0  # seconds
 _BEAT = 0.05
@@ -159,6 +160,7 @@ class _Experiment:
         self.late = 0.0
         self._lab, self._case, self._seed, self._servers = lab, case, seed, servers
         self._hosts = _subscribers(case)
+        self._unused = cycle(range(2048, 65536))
         self._turn: asyncio.Lock  # from sounding to opening, no other run may open
         self._next = 0.0  # when the next run may start, by the loop's clock
         taken = case.sockets + case.in_use + 3 + 2 * case.crossing
@@ -179,8 +181,11 @@ class _Experiment:
                     tasks.append(group.create_task(self._run(number)))
                     tasks[-1].add_done_callback(lambda _: places.release())
             return [task.result() for task in tasks]
-        except* (DeadlineError, TimeoutError) as errors:
-            raise PeerError(f"{self._case.name}: {_first(errors)!r}") from errors
+        except ExceptionGroup as errors:
+            first = _first(errors)
+            if isinstance(first, DeadlineError):
+                raise PeerError(f"{self._case.name}: {first}") from errors
+            raise
         finally:
             watch.cancel()
 
@@ -202,10 +207,14 @@ class _Experiment:
             easy = self._socket(stack, EASY)
             hard = [self._socket(stack, host) for _ in range(self._case.sockets)]
             held = [self._socket(stack, host) for _ in range(self._case.in_use)]
-            async with asyncio.timeout(_RUN_DEADLINE):
-                remote = await mapped(easy, self._servers[0])
-                await asyncio.gather(*(mapped(one, self._servers[0]) for one in held))
-                return await self._punch(session, rng, hard, easy, remote)
+            try:
+                async with asyncio.timeout(_RUN_DEADLINE):
+                    remote = await mapped(easy, self._servers[0])
+                    await asyncio.gather(*(mapped(one, self._servers[0]) for one in held))
+                    return await self._punch(session, rng, hard, easy, remote)
+            except TimeoutError:
+                waited = f"run {number}: its sides did not end within {_RUN_DEADLINE:g} s"
+                raise DeadlineError(waited) from None
 
     async def _punch(
         self,
@@ -250,11 +259,14 @@ class _Experiment:
         return str(self._lab.plan.address("nat-a"))
 
     def _socket(self, stack: ExitStack, node: str) -> socket:
-        return stack.enter_context(self._lab.socket(node, AF_INET, SOCK_DGRAM))
+        """On a port that none had for long: a NAT remembers one that the kernel gives again."""
+        made = stack.enter_context(self._lab.socket(node, AF_INET, SOCK_DGRAM))
+        made.bind(("0.0.0.0", next(self._unused)))
+        return made
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 

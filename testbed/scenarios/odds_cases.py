@@ -11,7 +11,7 @@ from testbed.traversal.hard_nat_odds import birthday_odds, granted, prediction_o
 
 MAPPING_SECONDS = 2  # lifetime of an idle mapping in these labs
 # Nothing is lost or delayed here, so a side hurries, and soon gives up.
-LIMITS = Limits(packets=4096, seconds=3.0, pace=20_000.0, patience=0.5)
+LIMITS = Limits(packets=4096, seconds=10.0, pace=20_000.0, patience=0.5)
 CAREFUL = Limits(packets=4096, seconds=1.0, pace=126.0, patience=0.5)  # 64 packets unasked
 
 
@@ -39,7 +39,10 @@ class Case:
 
     @property
     def theory(self) -> float:
-        """The chance of a hit, by `testbed.traversal.hard_nat_odds`."""
+        """The chance of a hit, by `testbed.traversal.hard_nat_odds`.
+
+        A random NAT's ports lie among those probed, or all of them elsewhere.
+        """
         plan = self.strategy
         if self.silent:
             return 0.0
@@ -51,6 +54,15 @@ class Case:
             return 0.0
         mapped = granted(min(plan.sockets, plan.limits.unasked), self.quota, self.in_use)
         return birthday_odds(plan.ports.size, mapped, min(plan.probes, plan.limits.unasked))
+
+    def at(self, x: int) -> "Case":
+        """The same, elsewhere on its curve."""
+        plan = self.strategy
+        if isinstance(plan, Prediction):
+            return replace(self, x=x, strategy=replace(plan, candidates=x))
+        if self.quota is None:
+            return replace(self, x=x, strategy=replace(plan, probes=x))
+        return replace(self, x=x, strategy=replace(plan, sockets=x))
 
     @property
     def sockets(self) -> int:
@@ -95,7 +107,7 @@ def _random(ports: Ports) -> Transport:
 
 
 def _birthday() -> Iterator[Case]:
-    for ports, sockets, tried in ((SMALL, 16, (64, 192)), (MIDDLE, 64, (64, 192))):
+    for ports, sockets, tried in ((SMALL, 16, (64, 192)), (MIDDLE, 32, (128, 384))):
         for probes in tried:
             plan = Birthday(sockets, probes, ports, LIMITS)
             series = f"birthday, {ports.size} ports, {sockets} sockets"
@@ -103,14 +115,14 @@ def _birthday() -> Iterator[Case]:
     # The NAT has 32768 ports; who does not know which probes all.
     for probes in (256, 768):
         plan = Birthday(128, probes, Ports(), LIMITS)
-        series = "birthday, unknown of 64512 ports, 128 sockets"
+        series = "birthday, all ports, 128 sockets"
         yield Case(series, probes, plan, _random(Ports(32768, 65535)))
 
 
 def _quota() -> Iterator[Case]:
     for sockets in (8, 24, 64):
         plan = Birthday(sockets, 128, SMALL, LIMITS)
-        series = "birthday, 2048 ports, 128 probes, quota of 16 with 4 in use"
+        series = "birthday, quota of 16, 4 in use"
         yield Case(series, sockets, plan, _random(SMALL), quota=16, in_use=4)
 
 
@@ -118,15 +130,15 @@ def _prediction() -> Iterator[Case]:
     for crossing, sizes in ((2.0, (1, 2, 4)), (8.0, (6, 9, 12))):
         for candidates in sizes:
             nat = _dependent(Allocation.SEQUENTIAL, 30000, 59999)
-            series = f"prediction, {crossing:g} others' mappings in between"
+            series = f"prediction, {crossing:g} others in between"
             yield Case(series, candidates, Prediction(candidates, LIMITS), nat, crossing=crossing)
 
 
 def _others() -> Iterator[Case]:
     paced = Birthday(16, 384, SMALL, CAREFUL)
-    yield Case("birthday, 2048 ports, 16 sockets, time for 64 probes", 384, paced, _random(SMALL))
-    yield Case("endpoint-independent: nothing to guess", 1, Prediction(1, LIMITS), Transport())
+    yield Case("birthday, time for 64 probes", 384, paced, _random(SMALL))
+    yield Case("prediction, endpoint-independent", 1, Prediction(1, LIMITS), Transport())
     plan = Birthday(16, 192, SMALL, LIMITS)
     elsewhere = _random(Ports(50000, 52047))
-    yield Case("control: ports of another range", 192, plan, elsewhere)
-    yield Case("control: the hard side is silent", 192, plan, _random(SMALL), silent=True)
+    yield Case("control: another range of ports", 192, plan, elsewhere)
+    yield Case("control: a silent hard side", 192, plan, _random(SMALL), silent=True)

@@ -23,7 +23,7 @@ async def drive(
 ) -> Hit | None:
     """Let ``side`` punch with ``sockets``; the hit, or None when its limits are spent.
 
-    ``opened`` is called once, when all is sent that goes out unasked.  The sockets become
+    ``opened`` is called once, when no more will go out unasked.  The sockets become
     non-blocking, and stay open, the hit's among them.
     """
     loop = asyncio.get_running_loop()
@@ -48,6 +48,8 @@ async def drive(
                 opened = None
             seen = loop.time()  # who was kept from running reads first what had come by now
             await _until(news, side.wakes())
+    if opened is not None:
+        opened()
     return side.hit
 
 

@@ -1,0 +1,44 @@
+"""`testbed odds`: prediction and birthday probing against hard NATs, beside theory."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from testbed.backends import sandbox
+from testbed.report.files import require_writable, write_text
+from testbed.report.odds import Row, exit_code, judged, table
+from testbed.report.odds_plot import plot
+from testbed.scenarios.odds import Measured, measure_all
+from testbed.scenarios.odds_cases import Case, cases
+
+JOBS = 4 * (os.cpu_count() or 1)  # most of a run is waiting for mappings to expire
+
+
+def odds(runs: int, seed: int, svg: Path | None, as_json: bool) -> int:
+    """Run every case ``runs`` times, print one table; the exit code."""
+    require_writable(svg)
+    sandbox.enter(*([svg.parent] if svg else []))
+    rows = measured(cases(), runs, seed, JOBS)
+    if svg is not None:
+        write_text(svg, plot(rows))
+    if as_json:
+        print(json.dumps([row.to_json() for row in rows], indent=2))
+    else:
+        Console().print(table(rows))
+    return int(exit_code(rows))
+
+
+def measured(chosen: Sequence[Case], runs: int, seed: int, jobs: int) -> list[Row]:
+    """A row for each case, in the given order; says how far it is on stderr."""
+    errors = Console(stderr=True)
+    found: dict[int, Measured | str] = {}
+    for index, result in measure_all(chosen, runs, seed, jobs):
+        found[index] = result
+        words = result if isinstance(result, str) else f"{result.hits} of {result.runs}"
+        name = chosen[index].name
+        line = f"{len(found):3} of {len(chosen)}  {name}: {words}"
+        errors.print(line, highlight=False, soft_wrap=True)
+    return judged(chosen, [found[index] for index in range(len(chosen))])
