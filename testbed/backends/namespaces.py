@@ -10,14 +10,15 @@ import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Self
 
 from testbed.backends import kernel, process, sandbox
-from testbed.backends.base import Route
+from testbed.backends.base import Process, Route
 from testbed.backends.netlink import (
     Netlink,
     Request,
@@ -49,6 +50,7 @@ from testbed.plan.model import (
     SetSysctls,
     WriteFiles,
 )
+from testbed.services import miniupnpd
 
 LOADERS = {
     Engine.NFTABLES: ("nft", "-f", "-"),
@@ -85,7 +87,8 @@ def _started(plan: Plan) -> Iterator["NamespaceLab"]:
         raise BackendError("not in a sandbox", remedy="call testbed.backends.sandbox.enter() first")
     with NamespaceLab(plan) as lab:
         lab.build()
-        yield lab
+        with miniupnpd.running(lab) as lab.services:
+            yield lab
 
 
 class NamespaceLab:
@@ -99,8 +102,9 @@ class NamespaceLab:
         self._home = kernel.current_netns()
         self._stack.callback(os.close, self._home)
         self._wires = WireBench()
+        self.services: Mapping[str, miniupnpd.Miniupnpd] = {}  # router -> its daemon
 
-    def __enter__(self) -> "NamespaceLab":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -269,7 +273,7 @@ class NamespaceLab:
         with kernel.inside_netns(self._node(node).netns, self._home):
             return socket.socket(family, kind, proto)
 
-    def spawn(self, node: str, command: Sequence[str] | Callable[[], int]) -> process.NodeProcess:
+    def spawn(self, node: str, command: Sequence[str] | Callable[[], int]) -> Process:
         target = self._node(node)
         child = process.spawn(command, target.netns, target.files)
         self._stack.callback(child.close)

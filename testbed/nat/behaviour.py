@@ -120,6 +120,37 @@ class Forward:
 
 
 @dataclass(frozen=True)
+class PortMapping:
+    """Which port-mapping services the router offers on its LAN; by default none.
+
+    A mapping forwards an external port to the LAN host that asked, for as long as
+    its lease: whoever calls that port is let in, whatever the filtering is.
+    """
+
+    upnp_igd: int = 0  # 1 or 2: the version that the device describes; 0: none
+    nat_pmp: bool = False  # RFC 6886
+    pcp: bool = False  # RFC 6887
+    secure_mode: bool = True  # UPnP: a host maps ports to itself alone
+    min_lease: int = 120  # seconds, of NAT-PMP and PCP
+    max_lease: int = 86400  # seconds, of NAT-PMP and PCP
+
+    @property
+    def offered(self) -> bool:
+        """Is there any service?"""
+        return bool(self.upnp_igd or self.nat_pmp or self.pcp)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Their names: ``upnp-igd-1`` or ``upnp-igd-2``, ``nat-pmp``, ``pcp``."""
+        names = {
+            f"upnp-igd-{self.upnp_igd}": bool(self.upnp_igd),
+            "nat-pmp": self.nat_pmp,
+            "pcp": self.pcp,
+        }
+        return tuple(name for name, there in names.items() if there)
+
+
+@dataclass(frozen=True)
 class Behaviour:
     """Everything that a router between a LAN and a WAN declares."""
 
@@ -131,6 +162,7 @@ class Behaviour:
     wan_input: WanInput = WanInput.DROP
     quota: int | None = None  # mappings per subscriber and protocol
     forwards: tuple[Forward, ...] = ()
+    port_mapping: PortMapping = PortMapping()
 
     def transport(self, protocol: Protocol) -> Transport:
         return self.udp if protocol is Protocol.UDP else self.tcp

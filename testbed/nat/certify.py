@@ -119,7 +119,10 @@ def _look_for(profile: Profile) -> prober.LookFor:
 
 
 def certify_all(
-    profiles: Sequence[Profile], jobs: int = JOBS, progress: Progress | None = None
+    profiles: Sequence[Profile],
+    jobs: int = JOBS,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
 ) -> list[Certificate]:
     """Certify each profile in a forked worker, ``jobs`` at once; results in the given order.
 
@@ -127,7 +130,7 @@ def certify_all(
     than `DEADLINE` makes its profile INCONCLUSIVE.  UnfitError if the machine lacks
     something: then no profile can be measured.
     """
-    tasks = [partial(_certify_to_bytes, profile) for profile in profiles]
+    tasks = [partial(_certify_to_bytes, profile, backend) for profile in profiles]
     results: dict[int, Certificate] = {}
     for index, output, seconds in forked(tasks, jobs, DEADLINE):
         certificate = _from_bytes(profiles[index].name, output, seconds)
@@ -137,9 +140,9 @@ def certify_all(
     return [results[index] for index in range(len(profiles))]
 
 
-def _certify_to_bytes(profile: Profile, slot: int) -> bytes:
+def _certify_to_bytes(profile: Profile, backend: Backend | None, slot: int) -> bytes:
     try:
-        certificate = certify(profile, number=slot)
+        certificate = certify(profile, number=slot, backend=backend)
     except UnfitError as error:  # for the caller, who is another process
         unfit = {"message": error.message, "node": error.node, "remedy": error.remedy}
         return json.dumps({"unfit": unfit}).encode()
@@ -218,7 +221,9 @@ def _tools() -> tuple[str, str]:
 def _sources() -> list[str]:
     """The text of prober and backend: an edited experiment asks for new certificates."""
     package = Path(__file__).parents[1]
-    files = [file for part in ("nat", "backends") for file in (package / part).rglob("*.py")]
+    files = [
+        file for part in ("nat", "backends", "services") for file in (package / part).rglob("*.py")
+    ]
     return [file.read_text(encoding="utf-8") for file in sorted(files)]
 
 

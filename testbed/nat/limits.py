@@ -36,6 +36,8 @@ def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
             yield "hairpin with mapping none: there is no external endpoint to send to", None
         if behaviour.quota is not None or behaviour.forwards:
             yield "quota or forwards with mapping none: there are no mappings", None
+        if behaviour.port_mapping.offered:
+            yield "port_mapping with mapping none: there are no ports to map", None
     if behaviour.udp.unsolicited is Unsolicited.RESET:
         yield "udp.unsolicited = reset: UDP has no reset", "use icmp or drop"
     answers = (behaviour.udp.unsolicited, behaviour.tcp.unsolicited)
@@ -46,6 +48,9 @@ def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
         )
     for protocol in Protocol:
         yield from _transport_contradictions(protocol, behaviour.transport(protocol))
+    lowest, highest = behaviour.port_mapping.min_lease, behaviour.port_mapping.max_lease
+    if lowest >= highest:
+        yield f"port_mapping: leases of at least {lowest} s and at most {highest} s", None
     ports = [(f.protocol, f.external_port) for f in behaviour.forwards]
     if len(set(ports)) < len(ports):
         yield "two forwards of one external port", None
@@ -101,6 +106,12 @@ def _limits_nftables(behaviour: Behaviour) -> Iterator[Refusal]:
                 f"nftables cannot express {protocol} overloading: its ports have one owner",
                 iptables,
             )
+    if behaviour.port_mapping.offered and behaviour.refresh is Refresh.OUTBOUND:
+        yield (
+            "nftables cannot express port_mapping with refresh = outbound: what no mapping of its "
+            "own lets in is not tracked",
+            f"declare refresh = {Refresh.BOTH}",
+        )
     if not behaviour.translates and behaviour.refresh is Refresh.OUTBOUND:
         yield "a firewall without mappings cannot express refresh = outbound", None
 

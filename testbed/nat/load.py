@@ -2,8 +2,8 @@
 
 A file holds ``title``, ``met``, ``source`` and ``engine``; the fields of
 `Behaviour` at the top; tables ``[udp]``, ``[tcp]`` (`Transport`),
-``[timeouts]`` and ``[[forwards]]``; and ``[both]``, which stands for what
-``[udp]`` and ``[tcp]`` do not say themselves.  Nothing else: an unknown key, a
+``[timeouts]``, ``[port_mapping]`` and ``[[forwards]]``; and ``[both]``, which
+stands for what ``[udp]`` and ``[tcp]`` do not say themselves.  Nothing else: an unknown key, a
 wrong type or a wrong word is a `ProfileError` with file, line and remedy.
 """
 
@@ -41,6 +41,9 @@ _RANGES = {  # key -> lowest and highest value
     "udp_stream": (1, _LONGEST),
     "tcp_transitory": (1, _LONGEST),
     "tcp_established": (1, _LONGEST),
+    "upnp_igd": (0, 2),
+    "min_lease": (1, _LONGEST),
+    "max_lease": (1, _LONGEST),
 }
 
 

@@ -13,6 +13,7 @@ port for its host alone.  A mapping on which a LAN host closes a TCP connection
 has the transitory timer until another connection on it sends.
 """
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -38,8 +39,11 @@ from testbed.nat.profile import Profile
 from testbed.plan.model import Engine
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "nat-profiles" / "rules"
+HTTP_PORT = 5000  # of UPnP's description and control, on the LAN
+_DAEMON = ("portmap.j2", "miniupnpd.j2")
 _TRIES = 16  # candidates for an external port before a new mapping is refused
 _CLOSING = 0xFFFFFFFF  # conntrack mark of a TCP flow that has seen FIN or RST
+_MAPPED = 0xFFFFFFFE  # conntrack mark of a flow that a port-mapping service let in
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,14 @@ class RuleSet:
 
     texts: tuple[tuple[Engine, str], ...]
     sysctls: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a port-mapping daemon needs of a router besides its NAT: as texts."""
+
+    chains: str  # its own table, empty: loading it again forgets all mappings
+    config: str  # miniupnpd.conf
 
 
 def check(profile: Profile) -> None:
@@ -83,6 +95,24 @@ def render(profile: Profile, context: RouterContext) -> RuleSet:
     words = _words(profile, context)
     text = _templates().get_template(f"{profile.engine}.j2").render(words)
     return RuleSet(((profile.engine, text),), tuple(_sysctls(profile.behaviour.timeouts)))
+
+
+def hooks(profile: Profile, context: RouterContext) -> Hooks | None:
+    """For a profile with port-mapping services; None for others."""
+    services = profile.behaviour.port_mapping
+    if not services.offered:
+        return None
+    words = {
+        "wan": context.wan,
+        "lan": context.lan,
+        "services": services,
+        "mapped": _MAPPED,
+        "http_port": HTTP_PORT,
+        # the same for the same router, and another for another
+        "uuid": uuid.uuid5(uuid.NAMESPACE_OID, str(context.external[0])),
+    }
+    chains, config = (_templates().get_template(name).render(words) for name in _DAEMON)
+    return Hooks(chains, config)
 
 
 @cache
@@ -123,6 +153,7 @@ def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
             if t.blocked or t.allowed_ports
         ],
         "closing": _CLOSING,
+        "mapped": _MAPPED if behaviour.port_mapping.offered else None,
         "tries": _TRIES,
     }
 

@@ -10,6 +10,7 @@ from testbed.plan.model import (
     End,
     LoadRules,
     Plan,
+    ServePortMapping,
     SetSysctls,
     Step,
     WriteFiles,
@@ -40,6 +41,8 @@ def _say(step: Step) -> str:
             return f"rules      {node} ({engine})\n{_indented(text)}"
         case SetSysctls(node, sysctls):
             return f"sysctls    {node}{_settings(sysctls)}"
+        case ServePortMapping(node, chains, config):
+            return f"service    {node} (miniupnpd)\n{_indented(chains)}\n{_indented(config)}"
         case WriteFiles(node, hosts, resolv):
             return f"files      {node}\n{_indented(hosts)}\n{_indented(resolv)}"
 

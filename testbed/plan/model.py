@@ -117,6 +117,19 @@ class SetSysctls:
 
 
 @dataclass(frozen=True)
+class ServePortMapping:
+    """A miniupnpd in a router, which serves while the lab is up.
+
+    ``chains`` (for ``nft -f``) is the table that it writes its mappings to, and is
+    loaded before it starts; ``config`` is its configuration.
+    """
+
+    node: str
+    chains: str
+    config: str
+
+
+@dataclass(frozen=True)
 class WriteFiles:
     """The /etc/hosts and /etc/resolv.conf that the node's processes see."""
 
@@ -134,6 +147,7 @@ Step = (
     | Blackhole
     | LoadRules
     | SetSysctls
+    | ServePortMapping
     | WriteFiles
 )
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from testbed.errors import ProfileError, TopologyError
 from testbed.nat.profile import Profile
-from testbed.nat.rules import RouterContext, render
+from testbed.nat.rules import RouterContext, hooks, render
 from testbed.plan.addresses import AddressPool, mac, nth
 from testbed.plan.model import (
     AddBridge,
@@ -19,6 +19,7 @@ from testbed.plan.model import (
     LoadRules,
     NodeKind,
     Plan,
+    ServePortMapping,
     SetSysctls,
     Step,
     Vantage,
@@ -233,11 +234,14 @@ class _Planner:
                 inside=self.inside[router.name],
                 lan_hosts=tuple(self.addresses[n.name][0] for n in self._attached(router.lan)),
             )
-            rules = render(self.profiles[router.profile], context)
+            profile = self.profiles[router.profile]
+            rules = render(profile, context)
             steps += [LoadRules(router.name, engine, text) for engine, text in rules.texts]
             # Forwarding is switched on last: no packet crosses an unfinished NAT.
             sysctls = tuple(item for item in rules.sysctls if item != FORWARDING)
             steps.append(SetSysctls(router.name, (*sysctls, FORWARDING)))
+            if daemon := hooks(profile, context):
+                steps.append(ServePortMapping(router.name, daemon.chains, daemon.config))
         return steps
 
     def _files(self) -> list[Step]:
