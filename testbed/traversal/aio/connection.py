@@ -236,8 +236,11 @@ class MuxedConnection(Connection):
             await self._pipe.write(self._channel.seal(data))
 
     async def _timer_loop(self) -> None:
+        # An answer moves the next keepalive forward: no sleep is longer than one interval.
+        longest = self._session.limits.keepalive
         while True:
-            await asyncio.sleep(max(0.0, self._session.next_timer - self._loop.time()))
+            left = self._session.next_timer - self._loop.time()
+            await asyncio.sleep(min(max(0.0, left), longest))
             self._session.tick(self._loop.time())
             self._wake()
 

@@ -8,8 +8,11 @@ that cross are one connection (RFC 9293 section 3.5, simultaneous open).
 import asyncio
 import contextlib
 import errno
+import fcntl
 import socket
 import struct
+import sys
+import termios
 
 from ..errors import AddressError, DialError, DialFailure
 from ..multiaddr import Multiaddr
@@ -49,6 +52,14 @@ class TcpPipe:
         await self._writer.wait_closed()
 
     def abort(self) -> None:
+        """With RST where something is not acknowledged.
+
+        The kernel would repeat it for minutes after the connection's death, and hold the
+        pair of addresses that a new dial needs.
+        """
+        sock = self._writer.get_extra_info("socket")
+        if _unacknowledged(sock):
+            _linger_none(sock)
         self._writer.transport.abort()
 
 
@@ -118,6 +129,18 @@ async def dial(address: Multiaddr, source: tuple[str, int] | None, timeout: floa
 def _drop(sock: socket.socket | None) -> None:
     """Close with RST rather than linger in TIME_WAIT on the shared port."""
     if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+        _linger_none(sock)
         sock.close()
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """Bytes sent and not acknowledged; 0 of a closed socket."""
+    answer = bytearray(4)
+    with contextlib.suppress(OSError, ValueError):
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, answer)
+    return int.from_bytes(answer, sys.byteorder)
+
+
+def _linger_none(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is closed
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
