@@ -158,38 +158,49 @@ class _Life:
                 self._keep_alive(now, began)
             elif self.path.beat(now, follows=self.transport is not Transport.TCP) and not todo:
                 return now
-            elif self.transport is not Transport.UDP:
-                self.path.repeat(now)
+            else:
+                self._prod(now, began)
             now += TICK
 
     def _given_up(self, now: float, resumed: float) -> bool:
         """Without patience of its own a path has ten seconds: time for any timer here."""
         if self.transport is Transport.UDP or self._deaf:
             return now > resumed + 10.0
-        return now > self.path.heard[Side.A] + self._patience.high
+        return now > self._silent_since(Side.A).high + self.course.timers.patience
 
     @property
     def _deaf(self) -> bool:
         """Nothing asks whether the other is there."""
         return self.transport is Transport.TCP and self.course.timers.keepalive is None
 
+    def _silent_since(self, side: Side) -> _Span:
+        """From when patience counts: QUIC's from the next send on (RFC 9000 section 10.1)."""
+        heard, asked = self.path.heard[side], self.path.asked[side]
+        if self.transport is Transport.QUIC:
+            since = max(heard, asked)
+            return _Span(max(heard, since - self._phase), since + self._phase)
+        return _Span(heard, heard + (self.course.timers.keepalive or 0.0) + self._phase)
+
     @property
-    def _patience(self) -> _Span:
-        """From the last word of the other to giving up."""
-        timers = self.course.timers
-        if self.transport is Transport.QUIC:  # counted from our next send, RFC 9000 10.1
-            return _Span(timers.patience, timers.patience + 4 * TICK)
-        return _Span(timers.patience, timers.patience + (timers.keepalive or 0.0) + 4 * TICK)
+    def _phase(self) -> float:
+        """When in a silence the first keepalive comes is chance."""
+        return (self.course.timers.keepalive or 0.0) if self._silence else 0.0
 
     def _keep_alive(self, now: float, began: float) -> None:
-        every = self.course.timers.keepalive
-        if every is None:
-            return
-        if int((now - began) / every) > int((now - TICK - began) / every):
+        """In a silence: a's keepalive, and b's where it has a timer for it, too."""
+        if self._due(now, began):
             self.path.beat(now, follows=self.transport is not Transport.TCP)
-            if self.transport is not Transport.UDP:
-                self.path.repeat(now)
-                self.path.refresh(now)
+            self.path.refresh(now)
+        self._prod(now, began)
+
+    def _prod(self, now: float, began: float) -> None:
+        if self.transport is not Transport.UDP:
+            self.path.owes |= self._due(now, began)
+            self.path.repeat(now)
+
+    def _due(self, now: float, began: float) -> bool:
+        every = self.course.timers.keepalive
+        return every is not None and int((now - began) / every) > int((now - TICK - began) / every)
 
     def _do(self, now: float, fault: Fault) -> float:
         """Change the model; when the change is over."""
@@ -237,29 +248,29 @@ class _Life:
         if side is Side.A and self.path.reset:
             at = self.path.reset - began
             return _Span(at, at + SLACK / 2)
-        last = self.path.heard[side] - began
-        return _Span(last + self._patience.low, last + self._patience.high)
+        since, patience = self._silent_since(side), self.course.timers.patience
+        return _Span(since.low - began + patience, since.high - began + patience + 4 * TICK)
 
     def _back(self, noticed: _Span) -> _Span:
         """When the echo goes over the relay."""
-        start = max(noticed.low, self.cut_until)
-        low, high = start + (0.0 if self.cut_until > noticed.low else PAUSE), noticed.high + PAUSE
-        high = max(high, self.cut_until)
         if self.cut_until > noticed.low:
-            high += DIAL + PAUSE  # of a dial that was under way when the wire was mended
-        if self.transport is Transport.TCP and self.path.moved(Side.A):
-            high += PAUSE + DIAL  # the relay's connection is found dead, too
+            # Of a dial that was under way when the wire was mended, nothing may come.
+            return _Span(self.cut_until, max(noticed.high, self.cut_until) + PAUSE + DIAL + SLACK)
+        high = noticed.high + PAUSE + SLACK + self._phase
+        if self.path.moved(Side.A) and self.transport is Transport.TCP:
+            # The relay's connection is dead, too: its server's RST says so, or nothing does.
+            high += PAUSE + (DIAL if self.path.stuck else SLACK)
         if self.path.moved(Side.B):
             high += RESERVE + DIAL
-        return _Span(low, high + SLACK)
+        return _Span(noticed.low + PAUSE, high)
 
     def _final(self, back: _Span, listener: _Span) -> tuple[Fate, str]:
+        if self.transport is Transport.QUIC and self._relay_followed:
+            return Fate.RELAYED, "the relay tells of an address from before"
         if listener.low > back.high:
             return Fate.RELAYED, "b still believes in the old connection, and leads no upgrade"
         if listener.high > back.low + SLACK / 4:
-            pass
-        if self.transport is Transport.QUIC and not self.cut_until and self.path.migrated:
-            return Fate.RELAYED, "the relay tells of an address from before"
+            raise UsageError("chance decides whether b has noticed before a is back")
         mechanism = (
             Mechanism.DCUTR_TCP if self.transport is Transport.TCP else Mechanism.DCUTR_QUIC
         )
@@ -267,6 +278,12 @@ class _Life:
         if outcome is Outcome.DIRECT:
             return Fate.DIRECT, "a new upgrade gets through"
         return Fate.RELAYED, "no upgrade gets through"
+
+    @property
+    def _relay_followed(self) -> bool:
+        """Whether a relay's connection has lived through a change of address."""
+        slept = self._silence and self.course.timers.keepalive is None
+        return not self.cut_until and not slept and self.path.migrated
 
     def _afterwards(self) -> Topology:
         """Where everybody is in the end."""

@@ -20,8 +20,9 @@ class Side(StrEnum):
 
 
 class Direct:
-    """``heard``: when each side last heard the other.  ``reset``: when an RST came, or 0.
+    """``heard``: when each side last heard the other; ``asked``: when it first sent after that.
 
+    ``owes``: b has sent what was not acknowledged.  ``reset``: when an RST came, or 0.
     ``why``: what became of the last packet that did not arrive.
     """
 
@@ -29,6 +30,8 @@ class Direct:
         self, topology: Topology, behaviours: Mapping[str, Behaviour], protocol: Protocol
     ) -> None:
         self.heard = {Side.A: 0.0, Side.B: 0.0}
+        self.asked = {Side.A: 0.0, Side.B: 0.0}
+        self.owes = False
         self.reset = 0.0
         self.why = ""
         self._behaviours, self._protocol = behaviours, protocol
@@ -37,7 +40,7 @@ class Direct:
         self._closed: dict[str, float] = {}  # router -> when it forwards again
         self._generation = 0
         self._now = 0.0
-        self._stuck = False  # a's socket has an address that a has no longer
+        self.stuck = False  # a's socket has an address that a has no longer
         self._goes_to: dict[Side, Endpoint] = {}  # where each side sends
         self._known: dict[Side, Endpoint] = {}  # as the relay has seen it
 
@@ -79,8 +82,9 @@ class Direct:
         return self._heard_by_a(now)
 
     def repeat(self, now: float) -> None:
-        """b, too, sends again what was not acknowledged."""
-        self._heard_by_a(now)
+        """b sends again what was not acknowledged."""
+        if self.owes:
+            self._heard_by_a(now)
 
     def refresh(self, now: float) -> None:
         """Both connections to the relay send their keepalives."""
@@ -88,6 +92,7 @@ class Direct:
             self._to_relay(now, side)
 
     def _heard_by_a(self, now: float) -> bool:
+        self.owes = True
         source = self._send(now, Side.B)
         if source is None:
             return False
@@ -95,6 +100,7 @@ class Direct:
             self.why = f"a hears {source}, which it does not know"
             return False
         self.heard[Side.A] = now
+        self.owes = False
         return True
 
     def _answer(self, now: float, source: Endpoint) -> bool:
@@ -107,7 +113,9 @@ class Direct:
     def _send(self, now: float, side: Side) -> Endpoint | None:
         """One packet to where ``side`` sends; the source that the other sees, if it arrives."""
         target = self._goes_to[side]
-        if side is Side.A and self._stuck:
+        if self.asked[side] <= self.heard[side]:
+            self.asked[side] = now
+        if side is Side.A and self.stuck:
             self.why = "a's socket has an address that a has no longer"
             return None
         external = self._out(now, side, target)
@@ -173,7 +181,7 @@ class Direct:
 
     def roam(self, router: str) -> None:
         """a is behind another router; TCP stays at the address that it began with."""
-        self._stuck = self._protocol is Protocol.TCP
+        self.stuck = self._protocol is Protocol.TCP
         self._home[Side.A] = router
 
     def moved(self, side: Side) -> bool:
