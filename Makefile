@@ -1,7 +1,7 @@
 # `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup testbed test lint bench fuzz peers clean force
+.PHONY: help setup testbed images test lint bench fuzz peers clean force
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian keeps nft and iptables where ordinary users do not look.
@@ -42,6 +42,9 @@ peers: ## build the stacks that are programs of their own, into out/peers
 	  mkdir -p "out/peers/$$name"; \
 	  $(MAKE) -s -C "$$folder" -f peer.mk OUT="../../out/peers/$$name" || exit 1; \
 	done
+
+images: $(READY) ## build the images of container labs (BASE names their Debian)
+	images/build
 
 setup: $(READY) ## only set up: system packages (as root or by sudo) and .venv
 

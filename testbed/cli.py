@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from testbed.backends.choice import Kind
 from testbed.errors import Exit, TestbedError, UsageError
 from testbed.streams import Streams
 
@@ -34,6 +35,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machin
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for captures and results.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=200, help="Cells at a time.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Makes a run repeatable.")]
+MadeBy = Annotated[
+    Kind, typer.Option("--backend", help="What nodes are: namespaces, or Docker's containers.")
+]
 LabPid = Annotated[int | None, typer.Option("--lab", help="Process of `testbed up`, if several.")]
 
 
@@ -136,11 +140,12 @@ def up(
     a: ProfileA = "linux-home",
     b: ProfileB = None,
     number: Annotated[int, typer.Option(help="The lab's number, 0 to 255.")] = 0,
+    backend: MadeBy = Kind.NAMESPACES,
 ) -> None:
     """Bring a lab up and keep it until Ctrl-C; enter it with `testbed shell NODE`."""
     from testbed.commands.lab import keep
 
-    keep(_build(topology, a, b, number))
+    keep(_build(topology, a, b, number), backend)
 
 
 @app.command()
@@ -181,15 +186,12 @@ def tcpdump(
 def wipe(
     every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
 ) -> None:
-    """End your labs that are still up.  Nothing else can be left behind."""
-    from testbed import attach
+    """End your labs that are still up, and remove containers of runs that were killed."""
+    from testbed.commands.lab import wipe as wiped
 
     if every and os.getuid() != 0:
         raise UsageError("only root may end the labs of others", remedy="testbed wipe")
-    labs = attach.running(everybody=every)
-    for lab in labs:
-        attach.stop(lab)
-    print(f"{len(labs)} lab(s) taken down" if labs else "nothing to wipe")
+    print(wiped(everybody=every))
 
 
 @nat.command("list")
@@ -213,7 +215,7 @@ def nat_list(as_json: AsJson = False) -> None:
 def nat_show(profile: str) -> None:
     """A profile's claim and the rules that it becomes."""
     from testbed.nat.load import find
-    from testbed.plan.model import LoadRules, SetSysctls
+    from testbed.plan.model import LoadRules, ServePortMapping, SetSysctls
 
     found = find(profile)
     if found.path is not None:
@@ -221,6 +223,8 @@ def nat_show(profile: str) -> None:
     steps = _build("two-homes", profile, profile)
     for step in steps.of(LoadRules)[: len(steps.of(LoadRules)) // 2]:
         print(f"# {step.engine}\n{step.text}")
+    for service in steps.of(ServePortMapping)[:1]:
+        print(f"# miniupnpd's chains\n{service.chains}\n# miniupnpd.conf\n{service.config}")
     for key, value in steps.of(SetSysctls)[0].sysctls:
         print(f"# {key} = {value}")
 
@@ -246,13 +250,14 @@ def nat_certify(
     jobs: Jobs = 2 * DEFAULT_JOBS,
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
     as_json: AsJson = False,
+    backend: MadeBy = Kind.NAMESPACES,
 ) -> None:
     """Hold declared against measured, for UDP and TCP; exit 0 only if all agree."""
     from testbed.commands.nat import certify
 
     if bool(profiles) == every:
         raise UsageError("name profiles, or say --all")
-    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json))
+    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json, backend))
 
 
 @app.command()
@@ -271,11 +276,12 @@ def run(
     replay: Annotated[Path | None, typer.Option(help="Run a cell's folder again.")] = None,
     out: Out = Path("out/run"),
     as_json: AsJson = False,
+    backend: MadeBy = Kind.NAMESPACES,
 ) -> None:
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.commands.cells import one
 
-    raise typer.Exit(one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json))
+    raise typer.Exit(one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json, backend))
 
 
 @app.command()
@@ -305,6 +311,7 @@ def matrix(
     markdown: Annotated[
         Path | None, typer.Option(help="Write a summary, for CI job pages.")
     ] = None,
+    backend: MadeBy = Kind.NAMESPACES,
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
     from testbed.commands.cells import Reports, Request, many
@@ -321,6 +328,7 @@ def matrix(
         jobs,
         seed,
         out,
+        backend,
     )
     raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from testbed.backends import sandbox
-from testbed.backends.namespaces import Namespaces
+from testbed.backends.base import Backend
+from testbed.backends.choice import Kind, backend
 from testbed.cell import MODES, Cell, load_cell, require_sane
 from testbed.errors import UsageError
 from testbed.facts import facts
@@ -28,7 +29,7 @@ from testbed.matrix import (
     run_matrix,
     summarize,
 )
-from testbed.nat.certify import Certificate, certified
+from testbed.nat.certify import JOBS, Certificate, certified, certify_all
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import stacks
@@ -52,6 +53,7 @@ def one(
     replay: Path | None,
     out: Path,
     as_json: bool,
+    kind: Kind = Kind.NAMESPACES,
 ) -> int:
     """Run one cell; the exit code."""
     if mode not in MODES:
@@ -73,8 +75,9 @@ def one(
     held = _hold(out)
     require_writable(out / "result.json")
     sandbox.enter(out)
+    made_by = backend(kind)
     for _ in range(TRIES):
-        result = run_cell(cell, used, Namespaces(), out, number=number, facts=versions)
+        result = run_cell(cell, used, made_by, out, number=number, facts=versions)
         if not result.late:
             break
     if recorded and (out / "plan.txt").exists() and recorded != (out / "plan.txt").read_text():
@@ -105,6 +108,7 @@ class Request:
     jobs: int
     seed: int
     out: Path
+    kind: Kind = Kind.NAMESPACES
 
 
 @dataclass(frozen=True)
@@ -141,14 +145,15 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     sandbox.enter(request.out, *reports.paths)
     started = time.monotonic()
     errors = Console(stderr=True)
-    refused = _refused(used, errors) if request.certify else {}
+    made_by = backend(request.kind)
+    refused = _refused(used, errors, request.kind, made_by) if request.certify else {}
     with _Reporter(errors, len(cells)) as reporter:
         rows = run_matrix(
             cells,
             used,
-            Namespaces(),
+            made_by,
             request.out,
-            jobs=request.jobs,
+            jobs=request.kind.at_once(request.jobs),
             facts=versions,
             progress=reporter.report,
         )
@@ -216,10 +221,19 @@ def _profiles(words: str) -> dict[str, Profile]:
     return {profile.name: profile for profile in named(names)}
 
 
-def _refused(profiles: Mapping[str, Profile], console: Console) -> dict[str, Certificate]:
-    """Certify what is used; gives those that are not what they declare."""
+def _refused(
+    profiles: Mapping[str, Profile], console: Console, kind: Kind, made_by: Backend
+) -> dict[str, Certificate]:
+    """Certify what is used; gives those that are not what they declare.
+
+    No certificate of containers is kept: their kernel is this machine's, their tools are not.
+    """
     console.print(f"certifying {len(profiles)} NATs")
-    certificates = certified(list(profiles.values()))
+    if kind is Kind.NAMESPACES:
+        certificates = certified(list(profiles.values()))
+    else:
+        measured = certify_all(list(profiles.values()), kind.at_once(JOBS), backend=made_by)
+        certificates = {certificate.profile: certificate for certificate in measured}
     bad = {name: c for name, c in certificates.items() if c.verdict.lower() != "pass"}
     console.print(f"{len(certificates) - len(bad)} of {len(certificates)} NATs certified")
     for name in bad:

@@ -1,22 +1,24 @@
-"""`testbed up`."""
+"""`testbed up` and `testbed wipe`."""
 
 import os
 import time
+from pathlib import Path
 
 from testbed import attach
 from testbed.backends import sandbox
 from testbed.backends.audit import require_closed
-from testbed.backends.namespaces import Namespaces
+from testbed.backends.choice import Kind, backend, engine_socket
 from testbed.plan.model import Plan
 
 
-def keep(steps: Plan) -> None:
+def keep(steps: Plan, kind: Kind = Kind.NAMESPACES) -> None:
     """Bring a lab up and keep it until it is told to stop, by a signal or `testbed wipe`."""
     outside = os.getpid()
     server = attach.listen()
     sandbox.enter()
+    made_by = backend(kind)
     before = time.perf_counter()
-    with Namespaces().start(steps) as lab:
+    with made_by.start(steps) as lab:
         ready = time.perf_counter() - before
         require_closed(lab)
         print(f"up in {ready * 1e3:.0f} ms, closed to the outside; lab {outside}", flush=True)
@@ -25,3 +27,23 @@ def keep(steps: Plan) -> None:
             print(f"  {node:14} {', '.join(map(str, addresses))}{inside}", flush=True)
         print("enter with: testbed shell NODE; end with Ctrl-C", flush=True)
         attach.serve(server, lab)
+
+
+def wipe(*, everybody: bool) -> str:
+    """End labs that are up, and remove what killed runs left of containers; what was done."""
+    labs = attach.running(everybody=everybody)
+    for lab in labs:
+        attach.stop(lab)
+    done = [f"{len(labs)} lab(s) taken down"] if labs else []
+    return "\n".join([*done, *_reap(everybody)]) or "nothing to wipe"
+
+
+def _reap(everybody: bool) -> list[str]:
+    """Without an engine there are no containers, and Docker's package is not loaded."""
+    if not Path(engine_socket()).is_socket():
+        return []
+    from testbed.backends.containers.engine import engine
+    from testbed.backends.containers.reaper import reap
+
+    with engine() as client:
+        return [f"removed {one}" for one in reap(client, everybody=everybody)]

@@ -12,13 +12,14 @@ from rich.table import Table
 
 from testbed.backends import sandbox
 from testbed.backends.audit import require_closed
+from testbed.backends.choice import Kind, backend
 from testbed.backends.namespaces import Namespaces
 from testbed.errors import Exit, UsageError
 from testbed.nat.certify import Certificate, Verdict, certify_all
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.measured import Measured
 from testbed.nat.prober import probe as measure
-from testbed.plan.model import Engine, LoadRules, Plan, SetSysctls, Step
+from testbed.plan.model import Engine, LoadRules, Plan, ServePortMapping, SetSysctls, Step
 from testbed.plan.planner import FORWARDING, plan
 from testbed.report.certificates import markdown, table
 from testbed.report.files import require_writable, write_text
@@ -57,7 +58,8 @@ def _with_rules(steps: Plan, rules: Path) -> Plan:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{rules}: {error}") from error
     router = steps.topology.routers[0].name
-    kept: list[Step] = [s for s in steps.steps if not isinstance(s, LoadRules | SetSysctls)]
+    replaced = LoadRules | SetSysctls | ServePortMapping
+    kept: list[Step] = [s for s in steps.steps if not isinstance(s, replaced)]
     own: list[Step] = [LoadRules(router, engine, text), SetSysctls(router, (FORWARDING,))]
     return replace(steps, steps=(*kept, *own))
 
@@ -81,11 +83,14 @@ def _say(value: object) -> str:
     return str(value)
 
 
-def certify(names: Sequence[str], jobs: int, document: Path | None, as_json: bool) -> int:
+def certify(
+    names: Sequence[str], jobs: int, document: Path | None, as_json: bool, kind: Kind
+) -> int:
     """Certify profiles (none named: all); the exit code."""
     profiles = named(names) if names else list(catalogue().values())
     require_writable(document)
     sandbox.enter()
+    made_by = backend(kind)
     errors = Console(stderr=True)
     done = 0
 
@@ -95,7 +100,7 @@ def certify(names: Sequence[str], jobs: int, document: Path | None, as_json: boo
         words = f"{certificate.verdict.lower()} in {certificate.seconds:.0f} s"
         errors.print(f"{done:3} of {len(profiles)}  {certificate.profile}: {words}")
 
-    certificates = certify_all(profiles, jobs, progress)
+    certificates = certify_all(profiles, kind.at_once(jobs), progress, made_by)
     if document is not None:
         write_text(document, markdown(certificates, {p.name: p for p in profiles}))
     if as_json:

@@ -141,12 +141,21 @@ def compatible(dialer: Adapter, listener: Adapter) -> bool:
     return (dialer.mechanism, dialer.transport) == (listener.mechanism, listener.transport)
 
 
-def _entry(module: str) -> Callable[[], int]:
-    def run() -> int:
-        code: int = importlib.import_module(module).main()
+@dataclass(frozen=True)
+class Main:
+    """The ``main`` of a module: a function for a fork, a program where Python has this package."""
+
+    name: str  # the adapter's
+    module: str
+
+    def __call__(self) -> int:
+        code: int = importlib.import_module(self.module).main()
         return code
 
-    return run
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """For a container, whose own Python runs it."""
+        return ("python3", "-m", "testbed.peers", self.name)
 
 
 def _warm(module: str) -> Callable[[], None]:
@@ -164,7 +173,8 @@ def _python(
 ) -> Adapter:
     """An adapter whose stack is the module of that mechanism in this package."""
     module = f"testbed.peers.{mechanism}"
-    return Adapter(name, mechanism, transport, _entry(module), _warm(module), frozenset(needs))
+    entry = Main(name, module)
+    return Adapter(name, mechanism, transport, entry, _warm(module), frozenset(needs))
 
 
 def _program(
@@ -186,7 +196,7 @@ def _traversal(name: str, mechanism: Mechanism, transport: Literal["udp", "tcp"]
         importlib.import_module("testbed.peers.infrastructure").warm()
 
     needs: frozenset[Need] = frozenset({"relay", "observers"})
-    entry = _entry("testbed.peers.traversal")
+    entry = Main(name, "testbed.peers.traversal")
     return Adapter(name, mechanism, transport, entry, warm, needs, "libp2p")
 
 

@@ -1,0 +1,1 @@
+"""Labs of containers; `testbed.backends.containers.lab` has the backend."""

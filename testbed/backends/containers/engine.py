@@ -1,0 +1,55 @@
+"""The Docker engine: how it is found, what it must have, and errors in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+
+from testbed.backends.choice import engine_socket
+from testbed.backends.containers import images
+from testbed.errors import BackendError, UnfitError
+
+START = 'eval "$(.ci/engine start)", as root'
+TIMEOUT = 60.0  # seconds for one request
+Gone = NotFound
+
+
+@contextmanager
+def engine() -> Iterator[docker.APIClient]:
+    """A client of the engine that DOCKER_HOST or docker's context names.
+
+    UnfitError where none answers; what it refuses meanwhile is a BackendError.
+    """
+    try:
+        client = docker.APIClient(f"unix://{engine_socket()}", "auto", TIMEOUT, num_pools=64)
+    except (DockerException, requests.RequestException) as error:
+        raise UnfitError(f"no Docker engine answers: {_short(error)}", remedy=START) from error
+    try:
+        yield client
+    except APIError as error:
+        raise BackendError(f"the Docker engine refused: {error.explanation}") from error
+    except (DockerException, requests.RequestException) as error:
+        raise BackendError(f"the Docker engine does not answer: {_short(error)}") from error
+    finally:
+        client.close()
+
+
+def _short(error: Exception) -> str:
+    """The innermost cause: the SDK wraps it many times."""
+    cause: BaseException = error
+    while (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
+    return str(cause) or str(error)
+
+
+def require_images(client: docker.APIClient) -> None:
+    """UnfitError where an image is missing or of other sources than these."""
+    for name in (images.BASE, images.ROUTER, images.PEER, images.COTURN):
+        try:
+            labels = client.inspect_image(name)["Config"]["Labels"] or {}
+        except NotFound:
+            raise UnfitError(f"there is no image {name}", remedy="make images") from None
+        if name in (images.PEER, images.COTURN) and labels.get(images.MARK) != images.mark():
+            raise UnfitError(f"the image {name} is of other sources", remedy="make images")

@@ -1,0 +1,26 @@
+"""The images of nodes: their names, and whether they are of these sources."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+BASE, ROUTER, PEER, COTURN = (f"testbed-{name}" for name in ("base", "router", "peer", "coturn"))
+MARK = "testbed.mark"  # the label that bears `mark`
+_PACKAGE = Path(__file__).resolve().parents[2]
+# What runs inside containers, and so must be the same inside and outside.
+_INSIDE = ("peers", "traversal", "backends/containers/agent.py")
+
+
+@cache
+def mark() -> str:
+    """A digest of the sources that run inside containers."""
+    digest = hashlib.sha256()
+    for place in _INSIDE:
+        path = _PACKAGE / place
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{file.relative_to(_PACKAGE)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    print(mark())

@@ -1,0 +1,26 @@
+"""``python -m testbed.peers NAME``: one stack as a program that speaks the contract."""
+
+import os
+import sys
+
+from testbed.errors import TestbedError
+from testbed.peers.adapter import adapter
+
+
+def main() -> int:
+    """The stack's exit code; 2 for a name that there is not, 4 for one that is not built."""
+    if len(sys.argv) != 2:
+        print("usage: python -m testbed.peers NAME", file=sys.stderr)
+        return 2
+    try:
+        command = adapter(sys.argv[1]).command()
+    except TestbedError as error:
+        print(error, file=sys.stderr)
+        return int(error.exit_code)
+    if not callable(command):
+        os.execv(command[0], list(command))
+    return command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
