@@ -9,6 +9,7 @@ from typing import Any
 
 from .autonat_v1 import Reachability
 from .errors import DialFailure
+from .ladder import Rung
 from .multiaddr import Multiaddr
 from .observed import Mapping
 from .peer_id import PeerId
@@ -181,6 +182,19 @@ class UpgradeFailed(Event):
 
     peer: PeerId
     reason: str
+
+
+@dataclass(frozen=True)
+class RungReached(Event):
+    """This rung carries a connection that we dialed, until a better one is told.
+
+    `seconds` from the dial to the first bytes that came back over it.
+    """
+
+    peer: PeerId
+    rung: Rung
+    remote: Multiaddr
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from .aio.autonat_client import AutonatClient
 from .aio.autonat_server import AutonatServer
 from .aio.connection import Connection
 from .aio.host import Handler, Host
+from .aio.ladder import Ladder
+from .aio.mapped import MappedPorts
 from .aio.relay_client import Held, RelayClient
 from .aio.relay_server import RelayServer
 from .aio.stream import Stream
@@ -22,14 +24,15 @@ from .errors import (
     ConnectionClosedError,
     DialError,
     DialFailure,
+    TraversalError,
 )
 from .events import AddressesChanged, DialFailed, DialStarted, Event
+from .ladder import Prospects, Rung
 from .multiaddr import Multiaddr
 from .observed import Mapping, ObservedAddresses
 from .options import NodeOptions
 from .peer_id import PeerId
 
-_STAGGER = 0.25  # RFC 8305: between the starts of parallel dials
 _PUSH_DELAY = 0.1
 
 
@@ -60,6 +63,12 @@ class Node:
             self.host, self.identify, self.candidates,
             v1_threshold=options.v1_threshold, v2_threshold=options.v2_threshold,
         )  # fmt: skip
+        self.ports = MappedPorts(options.port_mapping, self.host.emit, self._reconsider)
+        dials = {Rung.DIRECT: self._dial_direct, Rung.RELAYED: self._dial_relayed}
+        self.ladder = Ladder(
+            self.host, self.identify, options.ladder, dials, lambda: bool(self._public_addresses())
+        )
+        self.upgrades.upgraded_hooks.append(self.ladder.upgraded)
         if options.relay is not None:
             RelayServer(self.host, options.relay, self._relay_addresses)
         if options.autonat_server:
@@ -106,7 +115,8 @@ class Node:
         return bound
 
     async def close(self) -> None:
-        """Close everything; `events` ends."""
+        """Give mapped ports back, close everything; `events` ends."""
+        await self.ports.close()
         await self.host.close()
 
     def events(self, *, history: bool = True) -> AsyncIterator[Event]:
@@ -118,11 +128,11 @@ class Node:
     async def dial(
         self, *addresses: Multiaddr | str, peer: PeerId | None = None, timeout: float | None = None
     ) -> Connection:
-        """The ladder: a connection that is there, then direct addresses, then relays.
+        """A connection that is there, or one by the ladder, as `NodeOptions.ladder` orders it.
 
-        The addresses must name one peer, or `peer` does.  The result may be relayed; the
-        other side then leads the upgrade, and `wait_direct` waits for it.
-        Raises DialError (of the last address tried), AddressError.
+        The addresses must name one peer, or `peer` does.  The result may be relayed, and a
+        better one still come: `wait_direct` waits for it.  `RungReached` tells of each.
+        Raises DialError (of the last address that failed), AddressError.
         """
         parsed = [_address(a) for a in addresses]
         peer = _only_peer(parsed, peer)
@@ -131,20 +141,12 @@ class Node:
         existing = self.host.connections_to(peer) if peer is not None else []
         if existing and not (existing[0].relayed and direct):
             return existing[0]
-        failure: DialError | None = None
-        if direct:
-            try:
-                return await self._race(direct, peer, limit)
-            except DialError as error:
-                failure = error
-        if existing and not existing[0].closed:
+        try:
+            return await self.ladder.dial(direct if existing else parsed, peer, limit)
+        except DialError:
+            if not existing or existing[0].closed:
+                raise
             return existing[0]
-        for address in (a for a in parsed if a.is_relayed):
-            try:
-                return await self._dial_relayed(address, peer, limit)
-            except DialError as error:
-                failure = error
-        raise failure or AddressError("nothing to dial")
 
     async def wait_direct(self, peer: PeerId, timeout: float) -> Connection:
         """A direct connection to the peer, by whatever way.  Raises DeadlineError."""
@@ -181,6 +183,24 @@ class Node:
         await self.identify.wait(connection)
         return await self.relays.reserve(connection, address)
 
+    async def prepare(self, *relays: Multiaddr | str) -> Prospects:
+        """What we need to be reached: at once a port of the gateway and reservations, then proof.
+
+        The proof is AutoNAT v2's, by whoever we are connected to by then.  Nothing is raised:
+        what cannot be had is among the troubles.
+        """
+        options = self.options.ladder
+        unmapped, unreserved = await asyncio.gather(
+            self.ports.map(self.listening(), options.map_patience),
+            asyncio.gather(*(self._try_reserve(relay) for relay in relays)),
+        )
+        met = [c for c in self.host.connections if not c.relayed]
+        await asyncio.gather(*map(self.identify.wait, met))
+        await self.autonat.prove(options.proof_patience)
+        addresses = (*self._public_addresses(), *self.relays.addresses)
+        troubles = (*unmapped, *(why for why in unreserved if why))
+        return Prospects(self.ports.mappings, addresses, troubles)
+
     # Addresses and reachability.
 
     def listening(self) -> tuple[Multiaddr, ...]:
@@ -189,14 +209,15 @@ class Node:
 
     def candidates(self) -> tuple[Multiaddr, ...]:
         """Direct addresses that may be reachable, good enough to be tested."""
-        found = (*self.listening(), *self.observed.addresses(self.options.activation_threshold))
+        found = (*self.listening(), *self.ports.addresses)
+        found = (*found, *self.observed.addresses(self.options.activation_threshold))
         found = (*found, *self.observed.punchable)
         return tuple(dict.fromkeys(a for a in found if self._presentable(a)))
 
     def direct_addresses(self) -> tuple[Multiaddr, ...]:
         """Direct addresses that we advertise."""
         verdicts = self.autonat.address_verdicts
-        observed: list[Multiaddr] = []
+        observed = [a for a in self.ports.addresses if not self._proven_private(a)]
         if self.options.advertise_unproven:
             observed += (a for a in self.observed.advertised if not self._proven_private(a))
         observed += [a for a, verdict in verdicts.items() if verdict is Reachability.PUBLIC]
@@ -208,8 +229,8 @@ class Node:
         return (*self.direct_addresses(), *self.relays.addresses)
 
     def punch_addresses(self) -> tuple[Multiaddr, ...]:
-        """What CONNECT of DCUtR carries: observed addresses, and public ones of our own."""
-        found = (*self.observed.punchable, *self.listening())
+        """What CONNECT of DCUtR carries: observed addresses, mapped and public ones of our own."""
+        found = (*self.ports.addresses, *self.observed.punchable, *self.listening())
         return tuple(dict.fromkeys(a for a in found if self._presentable(a)))
 
     def mapping(self, transport: str) -> Mapping:
@@ -225,8 +246,18 @@ class Node:
 
     def _relay_addresses(self) -> tuple[Multiaddr, ...]:
         """What a reservation lists: public addresses, or all where there is none."""
-        direct = self.direct_addresses()
-        return tuple(a for a in direct if self._presentable(a)) or direct
+        return self._public_addresses() or self.direct_addresses()
+
+    def _public_addresses(self) -> tuple[Multiaddr, ...]:
+        """Of those that we advertise, the ones that a stranger may dial."""
+        return tuple(a for a in self.direct_addresses() if self._presentable(a))
+
+    async def _try_reserve(self, relay: Multiaddr | str) -> str | None:
+        try:
+            await self.reserve(relay)
+        except (TraversalError, TimeoutError) as error:
+            return f"{relay}: no reservation: {str(error) or type(error).__name__}"
+        return None
 
     @property
     def _lonely(self) -> bool:
@@ -238,36 +269,15 @@ class Node:
     def _proven_private(self, address: Multiaddr) -> bool:
         return self.autonat.address_verdicts.get(address) is Reachability.PRIVATE
 
-    async def _race(
-        self, addresses: list[Multiaddr], peer: PeerId | None, timeout: float
+    async def _dial_direct(
+        self, address: Multiaddr, peer: PeerId | None, timeout: float
     ) -> Connection:
-        """Start one dial each quarter second; the first connection wins."""
-        work = [
-            self.host.spawn(self._dial_step(a, peer, timeout, index * _STAGGER))
-            for index, a in enumerate(addresses)
-        ]
-        failure: DialError | None = None
-        try:
-            for finished in asyncio.as_completed(work):
-                outcome = await finished
-                if isinstance(outcome, Connection):
-                    return outcome
-                failure = outcome
-        finally:
-            for task in work:
-                task.cancel()
-        raise failure or DialError(addresses, DialFailure.UNREACHABLE, "no address")
-
-    async def _dial_step(
-        self, address: Multiaddr, peer: PeerId | None, timeout: float, delay: float
-    ) -> Connection | DialError:
-        await asyncio.sleep(delay)
         self.host.emit(DialStarted(address, "direct"))
         try:
             return await self.host.dial_direct(address.without_peer(), peer, timeout)
         except DialError as error:
             self.host.emit(DialFailed(address, "direct", error.failure, error.reason))
-            return error
+            raise
 
     async def _dial_relayed(
         self, address: Multiaddr, peer: PeerId | None, timeout: float

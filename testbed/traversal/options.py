@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 
 from .aio.autonat_server import AutonatOptions
 from .aio.host import HostLimits
+from .aio.portmap_session import PortMapOptions
 from .aio.upgrade_service import UpgradeOptions
 from .keys import PrivateKey
+from .ladder import LadderOptions
 from .relay import RelayLimits
 
 AGENT = "testbed-traversal/0.1"
@@ -22,13 +24,16 @@ class NodeOptions:
     `punch_threshold` are observers that must, to advertise and to punch with an address.
     Without `advertise_unproven` an observed address is advertised only once AutoNAT v2 has
     proved it: others then do not dial it in vain before a punch, which costs them time and
-    makes a NAT that accepts such packets itself move the mapping.
+    makes a NAT that accepts such packets itself move the mapping.  `ladder` has the order of
+    the ways to a peer, and the times; `port_mapping` lets `prepare` ask the gateway for ports.
     """
 
     identity: PrivateKey = field(default_factory=PrivateKey.generate)
     agent: str = AGENT
     limits: HostLimits = field(default_factory=HostLimits)
+    ladder: LadderOptions = field(default_factory=LadderOptions)
     upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
+    port_mapping: PortMapOptions | None = None
     relay: RelayLimits | None = None
     autonat_server: bool = False
     autonat: AutonatOptions = field(default_factory=AutonatOptions)

@@ -61,6 +61,32 @@ class AutonatClient:
                 work += [self._quietly(self.ask_v2(server, (a,))) for a in self._candidates()]
         await asyncio.gather(*work)
 
+    async def prove(self, patience: float) -> None:
+        """Ask every connected v2 server about each candidate, once, for `patience` seconds at most.
+
+        It ends earlier when all have answered, or there is a verdict on each candidate.
+        """
+        wanted = self._candidates()
+        asked = {c.peer: c for c in reversed(self._host.connections) if not c.relayed}
+        work = {
+            asyncio.create_task(self._quietly(self.ask_v2(server, (a,))))
+            for server in asked.values()
+            if self._identify.supports(server.peer, autonat_v2.REQUEST_PROTOCOL)
+            for a in wanted
+        }
+        try:
+            async with asyncio.timeout(patience):
+                while work and any(self._undecided(a) for a in wanted):
+                    _, work = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            return
+        finally:
+            for task in work:
+                task.cancel()
+
+    def _undecided(self, address: Multiaddr) -> bool:
+        return self.address_verdicts.get(address, Reachability.UNKNOWN) is Reachability.UNKNOWN
+
     async def run(self, boot_delay: float, interval: float) -> None:
         """Probe again and again."""
         await asyncio.sleep(boot_delay)

@@ -66,6 +66,7 @@ class UpgradeService:
         self._host, self._identify, self._options, self._own = host, identify, options, own
         self._punching: dict[PeerId, int] = {}
         self._settling: set[PeerId] = set()
+        self.upgraded_hooks: list[Callable[[Upgraded], None]] = []
         host.connected_hooks.append(self._on_connected)
         host.closed_hooks.append(self._on_closed)
         if options.enabled:
@@ -230,14 +231,21 @@ class UpgradeService:
         if peer in self._settling:
             return
         self._settling.add(peer)
-        how = "punched" if peer in self._punching else "reversed"
+        how = "reversed"
+        if peer in self._punching:
+            how = "punched"
+        elif direct.direction is relayed.direction:
+            how = "direct"  # the one who dialed the relay got through by itself
         try:
             try:
                 rtt = await ping(self._host, direct)
             except TraversalError:
                 return
             seconds = asyncio.get_running_loop().time() - relayed.opened_at
-            self._host.emit(Upgraded(peer, how, direct.remote, seconds, rtt))
+            event = Upgraded(peer, how, direct.remote, seconds, rtt)
+            self._host.emit(event)
+            for hook in self.upgraded_hooks:
+                hook(event)
             await self._leave(peer)
         finally:
             self._settling.discard(peer)
