@@ -135,9 +135,10 @@ def compare(
     before, after = _selected(old, select), _selected(new, select)
     both = [name for name in before if name in after]
     if not both:
+        which = f" that matches {' or '.join(select)}" if select else ""
         raise UsageError(
-            f"{old.path} and {new.path} have no pair in common",
-            remedy="compare runs of the same stacks and profiles" if not select else None,
+            f"{old.path} and {new.path} have no pair in common{which}",
+            remedy="compare runs of the same stacks and profiles",
         )
     found = [_difference(before[name], after[name]) for name in both]
     found += [Difference(name, Kind.GONE) for name in before if name not in after]
