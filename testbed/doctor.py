@@ -43,6 +43,13 @@ _TOOLS = (
     Tool("iptables-restore", "iptables", ("--version",), "NAT rules", flavour="nf_tables"),
     Tool("turnserver", "coturn", ("--version",), "STUN and TURN servers in the lab"),
     Tool("ip", "iproute2", ("-V",), "tests and benchmarks"),
+    Tool(
+        "miniupnpd",
+        "miniupnpd-nftables",
+        ("--version",),
+        "profiles with port-mapping services",
+        required=False,
+    ),
     Tool("tshark", "tshark", ("--version",), "reading captures by hand", required=False),
     Tool("docker", "docker.io", ("--version",), "comparison in benchmarks", required=False),
 )

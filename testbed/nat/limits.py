@@ -28,16 +28,8 @@ def refusals(profile: Profile) -> Iterator[Refusal]:
 
 def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
     """Declarations that contradict each other, whatever the engine."""
-    firewalls = [behaviour.udp.mapping is Mapping.NONE, behaviour.tcp.mapping is Mapping.NONE]
-    if any(firewalls):
-        if not all(firewalls):
-            yield "mapping none for one protocol only", "translate both or neither"
-        if behaviour.hairpin is not Hairpin.NONE:
-            yield "hairpin with mapping none: there is no external endpoint to send to", None
-        if behaviour.quota is not None or behaviour.forwards:
-            yield "quota or forwards with mapping none: there are no mappings", None
-        if behaviour.port_mapping.offered:
-            yield "port_mapping with mapping none: there are no ports to map", None
+    if Mapping.NONE in (behaviour.udp.mapping, behaviour.tcp.mapping):
+        yield from _firewall_contradictions(behaviour)
     if behaviour.udp.unsolicited is Unsolicited.RESET:
         yield "udp.unsolicited = reset: UDP has no reset", "use icmp or drop"
     answers = (behaviour.udp.unsolicited, behaviour.tcp.unsolicited)
@@ -54,6 +46,18 @@ def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
     ports = [(f.protocol, f.external_port) for f in behaviour.forwards]
     if len(set(ports)) < len(ports):
         yield "two forwards of one external port", None
+
+
+def _firewall_contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
+    """What a router that only filters has not got."""
+    if behaviour.udp.mapping is not behaviour.tcp.mapping:
+        yield "mapping none for one protocol only", "translate both or neither"
+    if behaviour.hairpin is not Hairpin.NONE:
+        yield "hairpin with mapping none: there is no external endpoint to send to", None
+    if behaviour.quota is not None or behaviour.forwards:
+        yield "quota or forwards with mapping none: there are no mappings", None
+    if behaviour.port_mapping.offered:
+        yield "port_mapping with mapping none: there are no ports to map", None
 
 
 def _transport_contradictions(protocol: Protocol, transport: Transport) -> Iterator[Refusal]:

@@ -37,10 +37,16 @@ def _say(step: Step) -> str:
             return f"route      {node}: {destination} via {gateway or 'the link'} on {ifname}"
         case Blackhole(node, destination):
             return f"blackhole  {node}: {destination}"
-        case LoadRules(node, engine, text):
-            return f"rules      {node} ({engine})\n{_indented(text)}"
         case SetSysctls(node, sysctls):
             return f"sysctls    {node}{_settings(sysctls)}"
+        case LoadRules() | ServePortMapping() | WriteFiles():
+            return _say_texts(step)
+
+
+def _say_texts(step: LoadRules | ServePortMapping | WriteFiles) -> str:
+    match step:
+        case LoadRules(node, engine, text):
+            return f"rules      {node} ({engine})\n{_indented(text)}"
         case ServePortMapping(node, chains, config):
             return f"service    {node} (miniupnpd)\n{_indented(chains)}\n{_indented(config)}"
         case WriteFiles(node, hosts, resolv):

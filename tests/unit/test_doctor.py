@@ -67,8 +67,11 @@ def test_a_missing_tool_makes_the_machine_unfit_and_names_the_package(program, p
 
 
 def test_a_missing_extra_is_said_and_forgiven():
-    found = checks(lacking("tshark", "docker"))
+    found = checks(lacking("tshark", "docker", "miniupnpd"))
     assert one(found, "tshark").ok is None
+    upnp = one(found, "miniupnpd")
+    assert (upnp.ok, upnp.remedy) == (None, "apt-get install miniupnpd-nftables")
+    assert upnp.needed_for == "profiles with port-mapping services"
     assert one(found, "docker").ok is None
     assert exit_code(found) is Exit.AGREED
 
