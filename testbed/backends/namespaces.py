@@ -87,8 +87,7 @@ def _started(plan: Plan) -> Iterator["NamespaceLab"]:
         raise BackendError("not in a sandbox", remedy="call testbed.backends.sandbox.enter() first")
     with NamespaceLab(plan) as lab:
         lab.build()
-        with miniupnpd.running(lab) as lab.services:
-            yield lab
+        yield lab
 
 
 class NamespaceLab:
@@ -125,6 +124,7 @@ class NamespaceLab:
         if WireBench.NODE in self._nodes:
             bench = kernel.inside_netns(self._nodes[WireBench.NODE].netns, self._home)
             self._stack.enter_context(self._wires.running(bench, self.plan.number))
+        self.services = self._stack.enter_context(miniupnpd.running(self))
 
     # Building
 
