@@ -411,7 +411,9 @@ def compare(
 
 @app.command()
 def golden(
-    results: Annotated[Path, typer.Argument(help="results.json of a matrix, or its folder.")],
+    results: Annotated[
+        list[Path], typer.Argument(help="As compare takes them; the last word on a pair holds.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The golden file to write.")],
 ) -> None:
     """Keep what a matrix gave as a golden file, one line a pair, to compare with later."""

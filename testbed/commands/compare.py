@@ -13,7 +13,7 @@ from testbed.report.compare import Comparison, Difference, Kind, compare
 from testbed.report.delays import Delay
 from testbed.report.files import require_writable, write_text
 from testbed.report.golden import golden
-from testbed.report.recorded import read
+from testbed.report.recorded import merged, read
 
 NAMES = 4  # shown of a group; all are in the JSON
 GROUPS = 12  # shown of a kind
@@ -43,9 +43,9 @@ def compared(
     return int(found.exit_code)
 
 
-def keep(results: Path, out: Path) -> int:
+def keep(results: Sequence[Path], out: Path) -> int:
     """Write the golden file of ``results``; the exit code."""
-    text, remarks = golden(read(results))
+    text, remarks = golden(merged([read(path) for path in results]))
     require_writable(out)
     write_text(out, text)
     for remark in remarks:

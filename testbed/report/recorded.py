@@ -1,7 +1,7 @@
 """What was recorded of a matrix: read back from ``results.json``, or from a golden file."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -211,6 +211,12 @@ def read(path: Path) -> Recorded:
         runs.setdefault(row.pair, []).append(row.run())
     found = {name: Pair(name, tuple(some)) for name, some in runs.items()}
     return Recorded(file, found, results.facts)
+
+
+def merged(records: Sequence[Recorded]) -> Recorded:
+    """All pairs of ``records``, of which there is one or more; the last word on a pair holds."""
+    pairs = {name: pair for record in records for name, pair in record.pairs.items()}
+    return Recorded(records[-1].path, pairs, records[-1].facts)
 
 
 def _complaint(error: ValidationError) -> str:

@@ -5,6 +5,9 @@ After a wanted change, with the profiles and peers of `SELECTIONS`:
     testbed matrix --profiles PROFILES --peers PEERS -o out/NAME
     testbed compare tests/golden/NAME.json out/NAME
     testbed golden out/NAME -o tests/golden/NAME.json
+
+After a new profile its pairs are enough: `--select '*NEW*'`, and `testbed golden` of the old
+file and the new results.
 """
 
 import json
@@ -47,7 +50,7 @@ def test_every_selection_is_on_record() -> None:
 @every_file
 def test_a_record_has_a_line_for_each_pair_and_is_small(path: Path) -> None:
     kept = read(path)
-    assert kept.pairs.keys() == cells(path).keys()
+    assert kept.pairs.keys() == cells(path).keys(), "see this module's docstring"
     assert golden(kept)[0] == path.read_text(), "write it with `testbed golden`"
     assert path.stat().st_size < 500_000
 

@@ -344,6 +344,15 @@ def test_a_golden_file_holds_a_line_a_pair_and_agrees_with_what_it_was_made_of(
     assert kinds(compare(kept, better)) == [Kind.BETTER]
 
 
+def test_new_results_replace_lines_of_a_golden_file_and_leave_the_rest(tmp_path: Path) -> None:
+    kept = tmp_path / "golden.json"
+    assert keep([written(tmp_path / "old.json", [row("ice/a--a"), row("ice/b--b")])], kept) == 0
+    again = written(tmp_path / "new.json", [failed("ice/b--b"), row("ice/c--c")])
+    assert keep([kept, again], kept) == 0
+    ends = {name: pair.runs[0].measured for name, pair in read(kept).pairs.items()}
+    assert ends == {"ice/a--a": "direct", "ice/b--b": "none", "ice/c--c": "direct"}
+
+
 def test_a_golden_file_holds_no_cause_that_differs_between_repetitions(tmp_path: Path) -> None:
     rows = [row(), row(repeat=1, explanation=CLOSED | {"node": "nat-a"})]
     results = read(written(tmp_path / "results.json", rows))
@@ -355,7 +364,7 @@ def test_a_golden_file_holds_no_cause_that_differs_between_repetitions(tmp_path:
 @pytest.mark.parametrize("rows", [[lost()], several(1, 1), [row(), lost(repeat=1)]])
 def test_what_is_not_settled_is_not_kept_as_golden(rows: list[Row], tmp_path: Path) -> None:
     with pytest.raises(UnsettledError, match=PAIR) as refused:
-        keep(written(tmp_path / "results.json", rows), tmp_path / "golden.json")
+        keep([written(tmp_path / "results.json", rows)], tmp_path / "golden.json")
     assert int(refused.value.exit_code) == 3
     assert isinstance(refused.value, TestbedError)
     assert not (tmp_path / "golden.json").exists()
