@@ -10,6 +10,8 @@ _RELAY_ONLY = {
     "ice": "ice_relay_only",
     "dcutr_tcp": "dcutr_off",
     "dcutr_quic": "dcutr_quic_off",
+    "ladder_tcp": "dcutr_off",  # the same thing: a circuit, and nothing else is tried
+    "ladder_quic": "dcutr_quic_off",
 }
 
 

@@ -218,14 +218,8 @@ def dcutr_quic_off(setting: Setting) -> Result:
 def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Result:
     network = setting.network
     a, b = _meet(setting, protocol)
-    unrelayed = [
-        f"{peer.local.address} does not reach the relay: "
-        + network.lost.get((peer.local.address, Endpoint(setting.server, PORT)), "no answer")
-        for peer in (a, b)
-        if peer.relay.observed is None
-    ]
-    if unrelayed:
-        return Outcome.NONE, ". ".join(unrelayed)
+    if failure := unrelayed(setting, a, b):
+        return Outcome.NONE, failure
     if not upgrades:
         return Outcome.RELAYED, "upgrades are switched off"
 
@@ -237,14 +231,14 @@ def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Resu
         network.run(b.until, lambda: upgraded() or not b.dialling)
         b.stop()
         if upgraded():
-            return Outcome.DIRECT, f"reversed: {_why(a, b)}"
+            return Outcome.DIRECT, f"reversed: {why(a, b)}"
     for attempt in range(1, ATTEMPTS + 1):
         b.lead()
         limit = network.now + SIGNALLING + PUNCHING
         network.run(limit, lambda: upgraded() or network.now >= b.until)
         if upgraded():
-            return Outcome.DIRECT, f"punched in attempt {attempt}: {_why(a, b)}"
-    return Outcome.RELAYED, _why_not(setting, a, b, both_dial=protocol is Protocol.TCP)
+            return Outcome.DIRECT, f"punched in attempt {attempt}: {why(a, b)}"
+    return Outcome.RELAYED, why_not(setting, a, b, both_dial=protocol is Protocol.TCP)
 
 
 def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
@@ -267,7 +261,18 @@ def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
     return a, b
 
 
-def _why(a: Peer, b: Peer) -> str:
+def unrelayed(setting: Setting, a: Peer, b: Peer) -> str:
+    """Who does not reach the relay, and why; empty if both do."""
+    lost, relay = setting.network.lost, Endpoint(setting.server, PORT)
+    return ". ".join(
+        f"{peer.local.address} does not reach the relay: "
+        + lost.get((peer.local.address, relay), "no answer")
+        for peer in (a, b)
+        if peer.relay.observed is None
+    )
+
+
+def why(a: Peer, b: Peer) -> str:
     """What let the connection's opening in, as told at the end that accepted it."""
     opened = [peer.via for peer in (a, b) if peer.via is not None]
     opened.sort(key=lambda via: via[0].active)
@@ -277,7 +282,7 @@ def _why(a: Peer, b: Peer) -> str:
     return f"{packet.origin} gets through: {'; '.join(packet.notes)}"
 
 
-def _why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> str:
+def why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> str:
     """Why nothing came through, from the last loss of each end that dials."""
     lost = setting.network.lost
     whys: list[str] = []

@@ -42,12 +42,12 @@ class Network:
         self._number = 0
         self._trace: dict[str, float] = {}
         self._handlers: dict[tuple[str, Protocol, int | None], Handler] = {}
-        self._behaviours = {r.name: _behaviour_of(r, behaviours) for r in topology.routers}
+        self.behaviours = {r.name: _behaviour_of(r, behaviours) for r in topology.routers}
         self._nats = {
             (router.name, protocol): TransportNat(
                 router.name,
                 protocol,
-                self._behaviours[router.name],
+                self.behaviours[router.name],
                 addresses_of(router),
                 [host.name for host in topology.hosts if host.network == router.lan],
             )
@@ -66,7 +66,7 @@ class Network:
         for router in self.topology.routers:
             if router.wan == network:
                 owners.update(dict.fromkeys(addresses_of(router), router))
-                if not self._behaviours[router.name].translates:
+                if not self.behaviours[router.name].translates:
                     owners.update(dict.fromkeys(self._reachable_on(router.lan), router))
         return owners
 

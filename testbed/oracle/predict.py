@@ -7,12 +7,13 @@ from functools import lru_cache
 
 from testbed.errors import ProfileError, UsageError
 from testbed.nat.behaviour import Behaviour
-from testbed.oracle import dcutr, ice, mechanisms
+from testbed.oracle import dcutr, ice, ladder, mechanisms
+from testbed.oracle.ladder import Rung
 from testbed.oracle.mechanisms import Outcome, Setting
 from testbed.oracle.network import Network
 from testbed.topology.model import Topology
 
-__all__ = ["Mechanism", "Outcome", "Prediction", "predict"]
+__all__ = ["Mechanism", "Outcome", "Prediction", "Rung", "predict"]
 
 
 class Mechanism(StrEnum):
@@ -29,6 +30,8 @@ class Mechanism(StrEnum):
     DCUTR_QUIC = "dcutr_quic"
     DCUTR_OFF = "dcutr_off"  # over TCP, and the next over QUIC: upgrades switched off
     DCUTR_QUIC_OFF = "dcutr_quic_off"
+    LADDER_TCP = "ladder_tcp"
+    LADDER_QUIC = "ladder_quic"
 
 
 PROGRAMS: dict[Mechanism, mechanisms.Mechanism] = {
@@ -44,18 +47,24 @@ PROGRAMS: dict[Mechanism, mechanisms.Mechanism] = {
     Mechanism.DCUTR_OFF: dcutr.dcutr_off,
     Mechanism.DCUTR_QUIC_OFF: dcutr.dcutr_quic_off,
 }
+LADDERS: dict[Mechanism, ladder.Climb] = {
+    Mechanism.LADDER_TCP: ladder.ladder_tcp,
+    Mechanism.LADDER_QUIC: ladder.ladder_quic,
+}
 
 
 @dataclass(frozen=True)
 class Prediction:
     """The outcome, the fact that decides it, and what happened on the way.
 
-    ``trace`` has one line for each different event, with the virtual time in ms.
+    ``trace`` has one line for each different event, with the virtual time in ms; ``rung``
+    is told of mechanisms that climb a ladder.
     """
 
     outcome: Outcome
     reason: str
     trace: tuple[str, ...]
+    rung: Rung | None = None
 
 
 def predict(
@@ -97,6 +106,11 @@ def _predict(
     server: str,
     skew: float,
 ) -> Prediction:
+    if mechanism in LADDERS:
+        mapped = ladder.with_mappings(topology, dict(behaviours), (dialer, listener))
+        network = Network(topology, mapped)
+        climbed = LADDERS[mechanism](Setting(network, dialer, listener, server, skew))
+        return Prediction(climbed.outcome, climbed.reason, network.trace, climbed.rung)
     network = Network(topology, dict(behaviours))
     outcome, reason = PROGRAMS[mechanism](Setting(network, dialer, listener, server, skew))
     return Prediction(outcome, reason, network.trace)

@@ -16,7 +16,9 @@ from typing import Literal
 from testbed.errors import UsageError
 from testbed.peers.programs import Program
 
-Mechanism = Literal["punch_udp", "punch_tcp", "ice", "dcutr_tcp", "dcutr_quic"]
+Mechanism = Literal[
+    "punch_udp", "punch_tcp", "ice", "dcutr_tcp", "dcutr_quic", "ladder_tcp", "ladder_quic"
+]
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
 BETWEEN = "+"  # the names of two stacks
 
@@ -189,14 +191,20 @@ def _program(
     return Adapter(name, mechanism, transport, program, lambda: None, frozenset(needs))
 
 
-def _traversal(name: str, mechanism: Mechanism, transport: Literal["udp", "tcp"]) -> Adapter:
+def _traversal(
+    name: str,
+    mechanism: Mechanism,
+    transport: Literal["udp", "tcp"],
+    module: str = "testbed.peers.traversal",
+) -> Adapter:
     """Our own stack, `testbed.traversal`, with the lab's nodes on the same."""
 
     def warm() -> None:
         importlib.import_module("testbed.peers.infrastructure").warm()
+        importlib.import_module(module)
 
     needs: frozenset[Need] = frozenset({"relay", "observers"})
-    entry = Main(name, "testbed.peers.traversal")
+    entry = Main(name, module)
     return Adapter(name, mechanism, transport, entry, warm, needs, "libp2p")
 
 
@@ -211,5 +219,7 @@ ADAPTERS: Mapping[str, Adapter] = registry(
         _program("pion", "ice", "udp", "Go 1.24 or later", "stun", "turn"),
         _traversal("traversal-tcp", "dcutr_tcp", "tcp"),
         _traversal("traversal-quic", "dcutr_quic", "udp"),
+        _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
+        _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
     )
 )

@@ -70,8 +70,18 @@ class FailureClass(StrEnum):
 class How(StrEnum):
     """By which way a relayed connection went direct."""
 
+    DIRECT = "direct"  # the dialer's own dial was slower than the relay
     REVERSED = "reversed"  # the side that was dialed dialed back
     PUNCHED = "punched"  # both sides sent at once
+
+
+class RungName(StrEnum):
+    """What carries a connection, the best first."""
+
+    DIRECT = "direct"
+    REVERSED = "reversed"
+    PUNCHED = "punched"
+    RELAYED = "relayed"
 
 
 class StepName(StrEnum):
@@ -214,6 +224,18 @@ class Reserved(_Event):
     circuit: str | None
 
 
+class PortMapping(_Event):
+    """What came of asking the gateway for a port: strangers reach ``external``, or ``trouble``
+
+    says why none can.  A useless mapping has both.
+    """
+
+    event: Literal["port_mapping"] = "port_mapping"
+    service: str | None
+    external: Endpoint | None
+    trouble: Annotated[str, Field(max_length=1000)] | None
+
+
 class Reachability(_Event):
     event: Literal["reachability"] = "reachability"
     status: Reachable
@@ -243,6 +265,14 @@ class Upgraded(_Event):
     remote: Endpoint
     how: How
     attempts: Annotated[int, Field(ge=0)]
+
+
+class RungReached(_Event):
+    """Bytes have come back over this rung of the dialer's ladder, the best one so far."""
+
+    event: Literal["rung"] = "rung"
+    rung: RungName
+    remote: Endpoint  # of a circuit: the relay's
 
 
 class Stayed(_Event):
@@ -283,9 +313,11 @@ Event = (
     Listening
     | Observed
     | Reserved
+    | PortMapping
     | Reachability
     | Offered
     | Connected
+    | RungReached
     | Upgraded
     | Stayed
     | Step

@@ -21,6 +21,7 @@ from testbed.peers.contract import PUNCH_PORT, Transport
 
 OBSERVER = "observer-"  # the beginning of an observer's name
 DEADLINE = 10.0  # seconds until all are ready
+DIAL_BACK = 1.0  # seconds until a node says that it could not reach us; a dial takes 0.16
 LAST_WORDS = 2000  # bytes
 
 
@@ -67,11 +68,13 @@ def serve(local: str, transport: Transport, identity: tuple[object, ...], *, rel
 async def _serve(local: str, transport: Transport, words: tuple[object, ...], relays: bool) -> None:
     from testbed.peers.traversal import identity, listen_address
     from testbed.traversal import Node, NodeOptions, RelayLimits
+    from testbed.traversal.aio.autonat_server import AutonatOptions
 
     options = NodeOptions(
         identity=identity(*words),
         relay=RelayLimits() if relays else None,
         autonat_server=True,
+        autonat=AutonatOptions(dial_timeout=DIAL_BACK),
         autonat_interval=0,
     )
     async with Node(options) as node:

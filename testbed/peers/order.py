@@ -25,6 +25,7 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (State.GATHERING, "listening"): State.GATHERING,
     (State.GATHERING, "observed"): State.GATHERING,
     (State.GATHERING, "reserved"): State.GATHERING,
+    (State.GATHERING, "port_mapping"): State.GATHERING,
     (State.GATHERING, "reachability"): State.GATHERING,
     (State.GATHERING, "offer"): State.OFFERED,
     (State.OFFERED, "reachability"): State.OFFERED,
@@ -33,11 +34,13 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (State.DIALING, "connected"): State.CONNECTED,
     (State.CONNECTED, "reachability"): State.CONNECTED,
     (State.CONNECTED, "step"): State.CONNECTED,
+    (State.CONNECTED, "rung"): State.CONNECTED,
     (State.CONNECTED, "upgraded"): State.CONNECTED,
     (State.CONNECTED, "stayed"): State.CONNECTED,
     (State.CONNECTED, "echo"): State.ECHOING,
     (State.ECHOING, "reachability"): State.ECHOING,
     (State.ECHOING, "step"): State.ECHOING,
+    (State.ECHOING, "rung"): State.ECHOING,
     (State.ECHOING, "upgraded"): State.ECHOING,
     (State.ECHOING, "stayed"): State.ECHOING,
     (State.ECHOING, "echoed"): State.CONNECTED,
@@ -53,8 +56,8 @@ TRANSITIONS |= {(state, "close"): State.CLOSING for state in (*_UNDER_WAY, State
 TRANSITIONS |= {
     (State.CLOSING, name): State.CLOSING
     for name in (
-        *("listening", "observed", "reserved", "reachability", "offer"),
-        *("connected", "step", "upgraded", "stayed", "echoed", "failed"),
+        *("listening", "observed", "reserved", "port_mapping", "reachability", "offer"),
+        *("connected", "step", "rung", "upgraded", "stayed", "echoed", "failed"),
     )
 }
 

@@ -26,6 +26,8 @@ from testbed.peers.contract import (
     Path,
     Reserved,
     Role,
+    RungName,
+    RungReached,
     Stayed,
     Step,
     StepName,
@@ -84,25 +86,27 @@ class TraversalPeer:
         if not configure.relays:
             raise PeerFailure(FailureClass.UNSUPPORTED, "a relay is needed")
         self._configure, self._emit = configure, emit
-        upgrade = UpgradeOptions(
-            enabled=not configure.options.relay_only,
-            punch_timeout=PUNCH_TIMEOUT,
-            reversal_timeout=REVERSAL_TIMEOUT,
-            relay_grace=RELAY_GRACE,
-        )
-        options = NodeOptions(
-            identity=identity(configure.session, configure.role),
-            upgrade=upgrade,
-            limits=HostLimits(dial_timeout=DIAL_DEADLINE),
-            autonat_interval=0,  # nobody asks AutoNAT in a punch
-        )
-        self._node = node = Node(options)
+        self._node = node = Node(self._options(configure))
         node.set_handler(ECHO, echo)
         address = listen_address(configure.local_address, configure.port, configure.transport)
         emit(Listening(at=now(), local=_endpoint(await node.listen(address))))
         public = (*configure.relays, *configure.observers)
         await asyncio.gather(*(_gathered(self._connect(node, a)) for a in public))
         return Offer(addresses=(), ice=None, multiaddrs=await self._offered(node))
+
+    def _options(self, configure: Configure) -> NodeOptions:
+        upgrade = UpgradeOptions(
+            enabled=not configure.options.relay_only,
+            punch_timeout=PUNCH_TIMEOUT,
+            reversal_timeout=REVERSAL_TIMEOUT,
+            relay_grace=RELAY_GRACE,
+        )
+        return NodeOptions(
+            identity=identity(configure.session, configure.role),
+            upgrade=upgrade,
+            limits=HostLimits(dial_timeout=DIAL_DEADLINE),
+            autonat_interval=0,  # nobody asks AutoNAT in a punch
+        )
 
     async def _connect(self, node: Node, address: str) -> None:
         """Meet a public node from the listening port, and learn how it sees us."""
@@ -126,19 +130,19 @@ class TraversalPeer:
 
     async def dial(self, dial: Dial) -> Event:
         node = self._ready()
-        target = Multiaddr.parse(dial.remote.multiaddrs[0])
-        if target.peer_id is None:
-            raise PeerFailure(FailureClass.UNSUPPORTED, f"{target} names no peer")
-        self._remote = target.peer_id
+        targets = [Multiaddr.parse(address) for address in dial.remote.multiaddrs]
+        if targets[0].peer_id is None:
+            raise PeerFailure(FailureClass.UNSUPPORTED, f"{targets[0]} names no peer")
+        self._remote = targets[0].peer_id
         await sleep_until(dial.start_at)
         reaching = (
-            node.dial(target, timeout=CIRCUIT_DEADLINE)
+            node.dial(*targets, timeout=CIRCUIT_DEADLINE)
             if self._configure.role is Role.DIALER
             else node.host.wait_connection(self._remote, CIRCUIT_DEADLINE)
         )
         connection = await _or_fail(reaching, FailureClass.TIMEOUT)
         # It begins when this task next waits, and so after ``connected`` was said.
-        self._watching = asyncio.create_task(self._watch(node))
+        self._watching = asyncio.create_task(self._watch(node, connection.relayed))
         path = Path.RELAYED if connection.relayed else Path.DIRECT
         return _connected(connection, path)
 
@@ -169,10 +173,12 @@ class TraversalPeer:
 
     # What the node tells of the upgrade.
 
-    async def _watch(self, node: Node) -> None:
+    async def _watch(self, node: Node, relayed: bool) -> None:
         """Pass on what concerns the other peer; starts after ``connected`` was said."""
         if self._configure.options.relay_only:
             self._emit(Stayed(at=now(), reason="upgrades are off"))
+        elif not relayed:
+            self._emit(Stayed(at=now(), reason="the connection is direct"))
         async for event in node.events():
             if getattr(event, "peer", None) == self._remote:
                 self._tell(node, event)
@@ -183,6 +189,9 @@ class TraversalPeer:
             self._step(event, StepName(event.step), event.attempt)
         elif isinstance(event, said.ConnectionClosed) and event.relayed:
             self._step(event, StepName.RELAY_LEFT, self._attempts)  # by whichever side
+        elif isinstance(event, said.RungReached):
+            at, rung = self._monotonic(event), RungName(event.rung)
+            self._emit(RungReached(at=at, rung=rung, remote=_endpoint(event.remote)))
         elif isinstance(event, said.UpgradeFailed):
             self._emit(Stayed(at=self._monotonic(event), reason=event.reason[:1000]))
         elif isinstance(event, said.Upgraded):
