@@ -366,6 +366,23 @@ def autonat(
 
 
 @app.command()
+def life(
+    scenarios: Annotated[list[str] | None, typer.Argument(help="Scenarios.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    peers: Annotated[str, typer.Option(help="udp, quic, tcp with commas, or all.")] = "all",
+    jobs: Jobs = DEFAULT_JOBS,
+    out: Out = Path("out/life"),
+    as_json: AsJson = False,
+) -> None:
+    """A direct path, and what happens to it: timeouts, reboots, new addresses, roaming."""
+    from testbed.commands.life import life as lead_lives
+
+    if bool(scenarios) == every:
+        raise UsageError("name scenarios, or say --all")
+    raise typer.Exit(lead_lives(scenarios or [], peers, jobs, out, as_json))
+
+
+@app.command()
 def odds(
     runs: Annotated[int, typer.Option(min=20, max=5000, help="Runs of each case.")] = 200,
     seed: Seed = 0,

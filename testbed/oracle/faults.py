@@ -81,3 +81,14 @@ def words(fault: Fault) -> str:
             return f"{router}'s wire is mended"
         case Roaming(host, router):
             return f"{host} moves behind {router}"
+
+
+def lasts(fault: Fault) -> float:
+    """Seconds from its beginning to its end; 0 of a change that is made at once."""
+    match fault:
+        case MappingTimeout(silence):
+            return silence
+        case NatReboot(_, down):
+            return down
+        case _:
+            return 0.0

@@ -58,7 +58,7 @@ class Fate(StrEnum):
     """What became of the connection."""
 
     SURVIVES = "survives"  # the same connection carries on
-    DIRECT = "direct again"  # a new one, direct in the end
+    DIRECT = "direct"  # a new one, direct in the end
     RELAYED = "relayed"  # a new one, over the relay in the end
     LOST = "lost"  # nothing came any more
 
@@ -91,7 +91,7 @@ class Expected:
     def __str__(self) -> str:
         if self.fate is Fate.LOST:
             return self.fate.value
-        return f"{self.fate.value} within {self.low:.1f}-{self.high:.1f} s"
+        return f"{self.fate} in {self.low:.1f}-{self.high:.1f} s"
 
 
 def expect(
@@ -271,9 +271,7 @@ class _Life:
             return Fate.RELAYED, "b still believes in the old connection, and leads no upgrade"
         if listener.high > back.low + SLACK / 4:
             raise UsageError("chance decides whether b has noticed before a is back")
-        mechanism = (
-            Mechanism.DCUTR_TCP if self.transport is Transport.TCP else Mechanism.DCUTR_QUIC
-        )
+        mechanism = Mechanism.DCUTR_TCP if self.transport is Transport.TCP else Mechanism.DCUTR_QUIC
         outcome = predict(self._afterwards(), self.behaviours, mechanism, "a", "b").outcome
         if outcome is Outcome.DIRECT:
             return Fate.DIRECT, "a new upgrade gets through"

@@ -24,7 +24,6 @@ from testbed.oracle.faults import (
     WanAddressChange,
 )
 from testbed.plan.model import AddBridge, AddLink, Engine
-from testbed.topology.model import Host
 
 _DELETE = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE; of no flow in particular: of all
 _FORWARDING = "net.ipv4.ip_forward"
@@ -89,9 +88,7 @@ def _reload(
     _forward(lab, router, on=False)
     behaviour = profile.behaviour
     udp, tcp = (dataclasses.replace(t, seed=t.seed + 1) for t in (behaviour.udp, behaviour.tcp))
-    drawn = dataclasses.replace(
-        profile, behaviour=dataclasses.replace(behaviour, udp=udp, tcp=tcp)
-    )
+    drawn = dataclasses.replace(profile, behaviour=dataclasses.replace(behaviour, udp=udp, tcp=tcp))
     for engine, text in render(drawn, _context(lab, router, external)).texts:
         lab.run(router, _LOADERS[engine], input=text.encode())
     ask(lab, router, _DELETE)
@@ -102,10 +99,8 @@ def _reload(
 def _context(lab: NamespaceLab, router: str, external: IPv4Address) -> RouterContext:
     plan = lab.plan
     inside = _inside(lab, router)
-    attached = (n for n in (*plan.topology.routers, *plan.topology.hosts))
     lan = next(r.lan for r in plan.topology.routers if r.name == router)
-    members = [n.name for n in attached if (n.network if isinstance(n, Host) else n.wan) == lan]
-    hosts = tuple(plan.address(name) for name in members)
+    hosts = tuple(plan.address(h.name) for h in plan.topology.hosts if h.network == lan)
     return RouterContext("wan", "lan", (external,), inside.network, hosts)
 
 
@@ -176,4 +171,3 @@ def _stay() -> int:
 
 def _ip(lab: NamespaceLab, node: str, *commands: str) -> None:
     lab.run(node, ("ip", "-batch", "-"), input="\n".join([*commands, ""]).encode())
-

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from testbed.oracle.life import DIAL, PAUSE, Timers, Transport
@@ -22,6 +21,7 @@ from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.host import HostLimits
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
+from testbed.traversal.errors import ConnectionClosedError
 from testbed.traversal.yamux import Limits
 
 ECHO = "/testbed/life/1.0.0"
@@ -29,6 +29,7 @@ SIZE = 900  # bytes of one echo: like nothing else that the stacks say (see `lif
 NEVER = 1e6  # seconds
 CONNECT = 15.0  # seconds for the first direct connection
 PUNCH = 1.2  # seconds for one round of an upgrade: a lost SYN is repeated after one
+BROKEN = 0.4  # seconds without an echo: the run is broken
 GRACE = 1.0  # seconds in which streams leave the relay
 
 Work = Coroutine[Any, Any, int]
@@ -95,13 +96,48 @@ async def listen(relay: str, transport: Transport, timers: Timers) -> int:
     return 0
 
 
+class Watch:
+    """By how many seconds this process was late at worst: its machine is as busy as that."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._task = asyncio.get_running_loop().create_task(self._run())  # it ends with the loop
+
+    async def _run(self) -> None:
+        while True:
+            due = time.monotonic() + TICK
+            await asyncio.sleep(TICK)
+            self.worst = max(self.worst, time.monotonic() - due)
+
+
+class Run:
+    """The run of echoes over a direct path that is going on."""
+
+    def __init__(self) -> None:
+        self._since = self._last = 0.0
+
+    def echo(self, *, direct: bool) -> None:
+        now = time.monotonic()
+        if not direct or now - self._last > BROKEN:
+            self._since = now
+        self._last = now
+
+    async def steady(self, seconds: float, limit: float) -> None:
+        """Until it has gone on for ``seconds`` from now on, or ``limit`` seconds are over."""
+        began = time.monotonic()
+        while (now := time.monotonic()) < began + limit:
+            if now - self._last < BROKEN and now - max(self._since, began) >= seconds:
+                return
+            await asyncio.sleep(TICK)
+
+
 class _Dialer:
     """Echoes one message at a time, every `TICK`, and keeps a diary."""
 
     def __init__(self, node: Node, target: Multiaddr) -> None:
         assert target.peer_id is not None  # a circuit address of a listener names it
         self.diary: list[dict[str, Any]] = []
-        self.late = 0.0  # seconds by which this process was late at worst
+        self.run = Run()
         self.speaking = asyncio.Event()
         self.speaking.set()
         self._node, self._target, self._peer = node, target, target.peer_id
@@ -110,7 +146,7 @@ class _Dialer:
         await self._node.dial(self._target)
         await self._node.wait_direct(self._peer, CONNECT)
 
-    async def run(self) -> None:
+    async def live(self) -> None:
         """Until cancelled."""
         while True:
             try:
@@ -129,14 +165,15 @@ class _Dialer:
             due = time.monotonic() + TICK
             await stream.write(os.urandom(SIZE))
             await stream.read_exactly(SIZE)
-            due = max(due, time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
-            self.late = max(self.late, time.monotonic() - due)
+            self.run.echo(direct=not best.relayed)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
         await stream.close()
 
-    def _best(self) -> Connection | None | Any:
-        found = self._node.host.connections_to(self._peer)
-        return found[0] if found else None
+    def _best(self) -> Connection:
+        """ConnectionClosedError when there is none."""
+        for connection in self._node.host.connections_to(self._peer):
+            return connection
+        raise ConnectionClosedError("no connection is left")
 
     async def watch(self) -> None:
         async for event in self._node.events():
@@ -154,6 +191,7 @@ class _Dialer:
 
 async def dial(target: str, relay: str, transport: Transport, timers: Timers) -> int:
     """Obey: connect, speak, hush, report."""
+    watch = Watch()
     async with _node(timers) as node:
         await node.listen(_address("0.0.0.0", transport))
         await node.identify.wait(await node.dial(relay))
@@ -168,124 +206,19 @@ async def dial(target: str, relay: str, transport: Transport, timers: Timers) ->
                         say(None)
                     except (TraversalError, TimeoutError) as error:
                         say(f"{type(error).__name__}: {error}")
-                    tasks.append(asyncio.create_task(dialer.run()))
+                    tasks.append(asyncio.create_task(dialer.live()))
                 case "speak":
                     dialer.speaking.set()
                     say(None)
                 case "hush":
                     dialer.speaking.clear()
                     say(None)
+                case "steady":
+                    await dialer.run.steady(command["seconds"], command["limit"])
+                    say(None)
                 case "report":
-                    say({"diary": dialer.diary, "late": dialer.late})
+                    say({"diary": dialer.diary, "late": watch.worst})
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return 0
-
-
-# Plain datagrams
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    """Answers: a question about an address, an echo, nothing else."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.DatagramTransport | None = None
-        self.remote: tuple[str, int] | None = None
-        self.seen: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self.heard = asyncio.Event()
-
-    @classmethod
-    async def bind(cls) -> "_Datagrams":
-        loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_datagram_endpoint(cls, local_addr=("0.0.0.0", PORT))
-        return protocol
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def send(self, data: bytes, address: tuple[str, int] | None = None) -> None:
-        target = address or self.remote
-        if self.transport is not None and target is not None:
-            with suppress(OSError):
-                self.transport.sendto(data, target)
-
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
-        if data[:1] == b"?":
-            self.send(b"!" + json.dumps(address).encode(), address)
-        elif data[:1] == b"!" and not self.seen.done():
-            self.seen.set_result(json.loads(data[1:]))
-        elif data[:1] == b">":
-            self.send(b"<" + data[1:], address)
-        elif data[:1] == b"<" and address == self.remote:
-            self.heard.set()
-
-    async def ask(self, server: str) -> list[Any]:
-        """Our address as the server sees it; asked again until it answers."""
-        while not self.seen.done():
-            self.send(b"?", (server, PORT))
-            await asyncio.wait({self.seen}, timeout=0.3)
-        return await self.seen
-
-
-async def reflect() -> int:
-    await _Datagrams.bind()
-    say("ready")
-    await asyncio.Event().wait()
-    return 0
-
-
-async def datagrams(server: str, timers: Timers) -> int:
-    """Either end: tell our address, punch, then echo when told to."""
-    ours = await _Datagrams.bind()
-    say(await ours.ask(server))
-    speaking = asyncio.Event()
-    beating: asyncio.Task[None] | None = None
-    async for command in commands():
-        match command["do"]:
-            case "punch":
-                ours.remote = tuple(command["remote"])
-                punching = asyncio.create_task(_punch(ours))
-                say(None)
-            case "punched":
-                say(await punching)
-            case "connect":
-                speaking.set()
-                beating = asyncio.create_task(_beat(ours, speaking, timers))
-                say(None)
-            case "speak":
-                speaking.set()
-                say(None)
-            case "hush":
-                speaking.clear()
-                say(None)
-            case "report":
-                say({"diary": [], "late": 0.0})
-    if beating is not None:
-        beating.cancel()
-    return 0
-
-
-async def _punch(ours: _Datagrams) -> str | None:
-    """Send until something came back; what was waited for, where nothing did."""
-    deadline = time.monotonic() + CONNECT
-    while not ours.heard.is_set():
-        if time.monotonic() > deadline:
-            return f"nothing came back from {ours.remote} in {CONNECT:g} s"
-        ours.send(b">hello")
-        with suppress(TimeoutError):
-            await asyncio.wait_for(ours.heard.wait(), TICK)
-    return None
-
-
-async def _beat(ours: _Datagrams, speaking: asyncio.Event, timers: Timers) -> None:
-    loop = asyncio.get_running_loop()
-    quiet_since = loop.time()
-    while True:
-        if speaking.is_set():
-            ours.send(b">" + os.urandom(SIZE))
-            quiet_since = loop.time()
-        elif timers.keepalive is not None and loop.time() - quiet_since >= timers.keepalive:
-            ours.send(b">")
-            quiet_since = loop.time()
-        await asyncio.sleep(TICK)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import pairwise
 
 from testbed.capture.packet import Packet
 from testbed.oracle.life import Fate, Transport
@@ -50,8 +51,7 @@ def read_life(
         passed = sum(last_ns < p.time_ns <= end_ns for p in here)
         cited = tuple(p.number for p in marks[-1:])
         return Seen(Fate.LOST, (end_ns - last_ns) / 1e9, passed, len(after), cited)
-    pairs = zip(marks, marks[1:], strict=False)
-    start, stop = max(pairs, key=lambda pair: pair[1].time_ns - pair[0].time_ns)
+    start, stop = max(pairwise(marks), key=lambda pair: pair[1].time_ns - pair[0].time_ns)
     passed = sum(start.time_ns < p.time_ns < stop.time_ns for p in here)
     fate = _fate(after, here, relay, transport, fault_ns)
     gap = (stop.time_ns - start.time_ns) / 1e9

@@ -29,6 +29,10 @@ SILENCE = 5.0
 UNTIRING = 6.0  # seconds of patience that outlast the silence: the NAT's timer decides, not ours
 
 
+NOTHING = Course()
+_USUAL = Timers()
+
+
 @dataclass(frozen=True)
 class Story:
     """``a``, ``b``: profiles of the two homes' NATs; where a may roam to there is a's again.
@@ -42,7 +46,7 @@ class Story:
     b: str = "port-restricted"
     random: tuple[bool, bool] = (False, False)
     timeouts: Timeouts | None = None
-    course: Course = Course()
+    course: Course = NOTHING
     transports: tuple[Transport, ...] = tuple(Transport)
 
     @property
@@ -53,7 +57,8 @@ class Story:
     def profiles(self) -> dict[str, Profile]:
         """The profile of each router, under the name that the topology knows it by."""
         found = {}
-        for router, name, random in zip(("nat-a", "nat-b"), (self.a, self.b), self.random):  # noqa: B905
+        homes = zip(("nat-a", "nat-b"), (self.a, self.b), self.random, strict=True)
+        for router, name, random in homes:
             profile = find(name)
             if random:
                 profile = replace(profile, behaviour=_random(profile.behaviour))
@@ -81,7 +86,7 @@ def _random(behaviour: Behaviour) -> Behaviour:
     return replace(behaviour, udp=udp, tcp=tcp)
 
 
-def _at_once(*faults: Fault, timers: Timers = Timers()) -> Course:  # noqa: B008
+def _at_once(*faults: Fault, timers: Timers = _USUAL) -> Course:
     return Course(tuple((0.0, fault) for fault in faults), timers)
 
 

@@ -1,0 +1,127 @@
+"""`testbed life`: what becomes of a direct path, beside what was expected."""
+
+import json
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from testbed.backends import sandbox
+from testbed.errors import Exit, TestbedError, UsageError
+from testbed.forked import forked
+from testbed.oracle.life import Expected, Transport, expect
+from testbed.report.life import table, to_json
+from testbed.scenarios.life import Led, lead
+from testbed.scenarios.stories import STORIES, Story, story
+
+DEADLINE = 120.0  # seconds for one life
+TOO_LATE = 0.2  # seconds; beyond it a difference may be the machine's
+TRIES = 3
+
+Life = tuple[Story, Transport]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One life; ``led`` is None when ``error`` kept it from being led."""
+
+    story: str
+    transport: Transport
+    expected: Expected
+    led: Led | None
+    error: str = ""
+
+    @property
+    def exit_code(self) -> Exit:
+        if self.led is None:
+            return Exit.INCONCLUSIVE
+        if not self.led.findings:
+            return Exit.AGREED
+        return Exit.INCONCLUSIVE if self.led.late > TOO_LATE else Exit.DIFFERS
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why the verdict is not that all agree."""
+        if self.led is None:
+            return (self.error,)
+        if self.exit_code is Exit.INCONCLUSIVE:
+            return (*self.led.findings, f"{self.led.late:.1f} s late: this machine is too busy")
+        return self.led.findings
+
+
+def lives(names: Sequence[str], peers: str) -> list[Life]:
+    """The lives of the scenarios ``names`` (all, if none) with ``peers``, words with commas.
+
+    UsageError for an unknown word, and where nothing is left.
+    """
+    known = [transport.value for transport in Transport]
+    wanted = known if peers == "all" else [word.strip() for word in peers.split(",")]
+    for word in wanted:
+        if word not in known:
+            raise UsageError(
+                f"unknown peers {word!r}", remedy=f"all, or some of: {', '.join(known)}"
+            )
+    chosen = [story(name) for name in dict.fromkeys(names)] or list(STORIES.values())
+    found = [(s, t) for s in chosen for t in s.transports if t.value in wanted]
+    if not found:
+        raise UsageError("no scenario is left to run with these peers")
+    return found
+
+
+def rows(chosen: Sequence[Life], jobs: int, out: Path) -> list[Row]:
+    """Lead them, in the given order; inside a sandbox.
+
+    Inconclusive ones are led again at the end, with fewer at a time.
+    """
+    found: dict[int, Row] = {}
+    todo = list(range(len(chosen)))
+    for _ in range(TRIES):
+        for index, row in _led([chosen[n] for n in todo], jobs, out):
+            found[todo[index]] = row
+        todo = [n for n in todo if found[n].exit_code is Exit.INCONCLUSIVE]
+        jobs = max(1, jobs // 4)
+    return [found[n] for n in range(len(chosen))]
+
+
+def _led(chosen: Sequence[Life], jobs: int, out: Path) -> Iterator[tuple[int, Row]]:
+    tasks: list[Callable[[int], bytes]] = [partial(_to_bytes, *life, out) for life in chosen]
+    for index, output, seconds in forked(tasks, jobs, DEADLINE):
+        told, transport = chosen[index]
+        try:
+            led: Led | str = pickle.loads(output)  # what our own fork wrote
+        except (pickle.UnpicklingError, EOFError):
+            led = f"its process ended without a result after {seconds:.0f} s"
+        if isinstance(led, Led):
+            yield index, Row(told.name, transport, led.expected, led)
+        else:
+            yield index, Row(told.name, transport, _expected(told, transport), None, led)
+
+
+def _expected(told: Story, transport: Transport) -> Expected:
+    behaviours = {name: profile.behaviour for name, profile in told.profiles.items()}
+    return expect(told.topology, behaviours, told.course, transport)
+
+
+def _to_bytes(told: Story, transport: Transport, out: Path, slot: int) -> bytes:
+    try:
+        return pickle.dumps(lead(told, transport, out / told.name / transport.value, slot))
+    except TestbedError as error:
+        return pickle.dumps(str(error))
+    except Exception as error:  # a crash is the harness's fault, and no verdict
+        return pickle.dumps(f"crashed: {error!r}")
+
+
+def life(names: Sequence[str], peers: str, jobs: int, out: Path, as_json: bool) -> int:
+    """Lead lives and print one table; the exit code."""
+    chosen = lives(names, peers)
+    sandbox.enter()
+    led = rows(chosen, jobs, out)
+    if as_json:
+        print(json.dumps([to_json(row) for row in led], indent=2))
+    else:
+        Console().print(table(led))
+    codes = {row.exit_code for row in led}
+    return int(Exit.DIFFERS if Exit.DIFFERS in codes else max(codes))
