@@ -81,12 +81,16 @@ class Course:
 
 @dataclass(frozen=True)
 class Expected:
-    """``low`` and ``high`` bound the gap in the echo, in seconds; both 0 where it is lost."""
+    """``low`` and ``high`` bound the gap in the echo, in seconds; both 0 where it is lost.
+
+    ``moved``: the internet sees the dialer at another address or port than before.
+    """
 
     fate: Fate
     low: float
     high: float
     why: str
+    moved: bool = False
 
     def __str__(self) -> str:
         if self.fate is Fate.LOST:
@@ -131,6 +135,10 @@ class _Life:
         if began is None:
             raise UsageError("the model has no direct path to begin with")
         first = self._suffer(began)
+        moved = self.path.moved(Side.A)
+        return replace(self._fate(began, first), moved=moved)
+
+    def _fate(self, began: float, first: float | None) -> Expected:
         if first is not None:
             return self._survives(first - began)
         if self.transport is Transport.UDP:

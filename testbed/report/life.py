@@ -8,7 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.errors import Exit
+from testbed.oracle.faults import words
 from testbed.oracle.life import Fate
+from testbed.scenarios.stories import story
 
 if TYPE_CHECKING:
     from testbed.commands.life import Row
@@ -60,20 +62,24 @@ def _mark(row: "Row") -> Text:
 
 def to_json(row: "Row") -> dict[str, Any]:
     """One life for machines; times in seconds."""
-    led, expected = row.led, row.expected
+    led, expected, told = row.led, row.expected, story(row.story)
     return {
         "scenario": row.story,
+        "about": told.about,
+        "faults": [f"+{at:g} s: {words(fault)}" for at, fault in told.course.faults],
         "transport": row.transport.value,
         "verdict": row.exit_code.name.lower(),
         "expected": {
             "fate": expected.fate.value,
             "low": round(expected.low, 3),
             "high": round(expected.high, 3),
+            "moved": expected.moved,
             "why": expected.why,
         },
         "measured": None if led is None else {
             "fate": led.seen.fate.value,
             "recovery": None if led.seen.fate is Fate.LOST else round(led.seen.gap, 3),
+            "moved": led.seen.moved,
             "packets": led.seen.packets,
             "echoes": led.seen.echoes,
             "packets_cited": list(led.seen.cited),

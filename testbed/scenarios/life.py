@@ -64,6 +64,12 @@ class Led:
             found.append(f"a gap of {seen.gap:.2f} s, expected at least {wanted.low:.2f} s")
         elif wanted.fate is not Fate.LOST and seen.gap > wanted.high + 2 * self.slow:
             found.append(f"a gap of {seen.gap:.2f} s, expected at most {wanted.high:.2f} s")
+        if seen.moved is not wanted.moved:
+            found.append(
+                "the dialer is seen at another address than before, and was not to be"
+                if seen.moved
+                else "the dialer is seen where it was before, and was to be elsewhere"
+            )
         closed = any(e["what"] == "closed" and not e["relayed"] for e in self.diary)
         if closed and seen.fate is Fate.SURVIVES:
             found.append("the dialer says that its connection was closed, the wire that it was not")
@@ -109,8 +115,8 @@ def lead_with(story: Story, transport: Transport, folder: Path, number: int, do:
             raise CaptureError(f"{held.recording.dropped} packets were not recorded")
         late = max(float(report["late"]), lab.lateness_ms() / 1000)
         server = lab.plan.address("server")
-    wires = frozenset(v.name for v in vantages if v.ifname == "lan")
-    seen = read_life(read(capture), wires, server, transport, fault_ns, end_ns)
+    routers = [v.node for v in vantages if v.ifname == "lan"]
+    seen = read_life(read(capture), routers, server, transport, fault_ns, end_ns)
     diary = tuple(e for e in report["diary"] if e["at"] * 1e9 > fault_ns)
     return Led(story.name, transport, expected, seen, diary, slow, late, capture)
 

@@ -1,6 +1,6 @@
 """What became of the echo, read off the wire: its gap, its way, who shook hands anew."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
@@ -20,6 +20,8 @@ class Seen:
 
     It is that since the last echo where the connection was lost.  ``packets`` passed
     the dialer's wire in it.  ``cited``: numbers of the packets at its two ends.
+    ``moved``: the last echo left the dialer's NAT from another address or port than the
+    last one before the fault.
     """
 
     fate: Fate
@@ -27,35 +29,45 @@ class Seen:
     packets: int
     echoes: int
     cited: tuple[int, ...]
+    moved: bool = False
 
 
 def read_life(
     packets: Sequence[Packet],
-    wires: frozenset[str],
+    routers: Sequence[str],
     relay: IPv4Address,
     transport: Transport,
     fault_ns: int,
     end_ns: int,
 ) -> Seen:
-    """The life of an echo whose last hop towards the dialer is one of the vantages ``wires``.
+    """The life of an echo of the dialer behind the ``routers``, at one after the other.
 
     ``fault_ns`` and ``end_ns`` are times of the capture.
     """
+    wires = {f"{router}:lan" for router in routers}
     here = [p for p in packets if p.vantage in wires]
     back = [p for p in here if p.outgoing and len(p.payload) in SHAPE and p.time_ns <= end_ns]
     before = [p for p in back if p.time_ns <= fault_ns][-1:]
     after = [p for p in back if p.time_ns > fault_ns]
     marks = [*before, *after]
+    moved = _moved(packets, {f"{router}:wan" for router in routers}, fault_ns)
     last_ns = marks[-1].time_ns if marks else fault_ns
     if end_ns - last_ns > ENDED * 1e9:
         passed = sum(last_ns < p.time_ns <= end_ns for p in here)
         cited = tuple(p.number for p in marks[-1:])
-        return Seen(Fate.LOST, (end_ns - last_ns) / 1e9, passed, len(after), cited)
+        return Seen(Fate.LOST, (end_ns - last_ns) / 1e9, passed, len(after), cited, moved)
     start, stop = max(pairwise(marks), key=lambda pair: pair[1].time_ns - pair[0].time_ns)
     passed = sum(start.time_ns < p.time_ns < stop.time_ns for p in here)
     fate = _fate(after, here, relay, transport, fault_ns)
     gap = (stop.time_ns - start.time_ns) / 1e9
-    return Seen(fate, gap, passed, len(after), (start.number, stop.number))
+    return Seen(fate, gap, passed, len(after), (start.number, stop.number), moved)
+
+
+def _moved(packets: Iterable[Packet], wans: Collection[str], fault_ns: int) -> bool:
+    sent = [p for p in packets if p.vantage in wans and p.outgoing and len(p.payload) in SHAPE]
+    before = [p.source for p in sent if p.time_ns <= fault_ns]
+    after = [p.source for p in sent if p.time_ns > fault_ns]
+    return bool(before and after) and before[-1] != after[-1]
 
 
 def _fate(
