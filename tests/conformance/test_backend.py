@@ -8,9 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from engine import require_engine
 
 from testbed.backends.audit import audit, require_closed
-from testbed.backends.namespaces import NamespaceLab, Namespaces
+from testbed.backends.base import Backend
+from testbed.backends.choice import Kind
+from testbed.backends.choice import backend as chosen
+from testbed.backends.namespaces import NamespaceLab
 from testbed.errors import BackendError, UnfitError
 from testbed.nat.load import catalogue
 from testbed.plan.model import Engine, LoadRules, Plan
@@ -24,9 +28,18 @@ def planned(a: str = "linux-home", b: str = "full-cone", number: int = 0) -> Pla
     return plan(two_homes(a, b, link=BARE), CATALOGUE, number)
 
 
+@pytest.fixture(
+    params=[Kind.NAMESPACES, pytest.param(Kind.DOCKER, marks=pytest.mark.xdist_group("docker"))]
+)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    if request.param is Kind.DOCKER:
+        require_engine()
+    return chosen(request.param)
+
+
 @pytest.fixture
-def lab() -> Iterator[NamespaceLab]:
-    with Namespaces().start(planned()) as started:
+def lab(backend: Backend) -> Iterator[NamespaceLab]:
+    with backend.start(planned()) as started:
         yield started
 
 
@@ -46,8 +59,8 @@ def heard(lab: NamespaceLab, source: str, target: str, destination: str) -> str 
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_comes_up_as_planned(name: str) -> None:
-    with Namespaces().start(plan(preset(name), CATALOGUE)) as lab:
+def test_every_preset_comes_up_as_planned(name: str, backend: Backend) -> None:
+    with backend.start(plan(preset(name), CATALOGUE)) as lab:
         assert audit(lab) == []
 
 
@@ -56,14 +69,14 @@ def test_a_lan_host_is_seen_from_its_routers_outside_address(lab: NamespaceLab) 
     assert heard(lab, "a", "server", server) == str(lab.plan.address("nat-a"))
 
 
-def test_a_host_behind_a_firewall_is_seen_from_its_own_address() -> None:
-    with Namespaces().start(planned("firewall")) as lab:
+def test_a_host_behind_a_firewall_is_seen_from_its_own_address(backend: Backend) -> None:
+    with backend.start(planned("firewall")) as lab:
         server = str(lab.plan.address("server"))
         assert heard(lab, "a", "server", server) == str(lab.plan.address("a"))
 
 
-def test_hosts_of_one_lan_reach_each_other() -> None:
-    with Namespaces().start(plan(lan_party(), CATALOGUE)) as lab:
+def test_hosts_of_one_lan_reach_each_other(backend: Backend) -> None:
+    with backend.start(plan(lan_party(), CATALOGUE)) as lab:
         assert heard(lab, "a", "d", str(lab.plan.address("d"))) == str(lab.plan.address("a"))
 
 
@@ -155,7 +168,7 @@ def test_a_program_that_hangs_is_ended_at_its_deadline(lab: NamespaceLab) -> Non
         lab.run("a", ["sleep", "100"], timeout=0.1)
 
 
-def test_rules_that_do_not_load_name_the_router_and_leave_nothing() -> None:
+def test_rules_that_do_not_load_name_the_router_and_leave_nothing(backend: Backend) -> None:
     steps = planned()
     broken = tuple(
         LoadRules(step.node, Engine.NFTABLES, "nonsense") if isinstance(step, LoadRules) else step
@@ -164,25 +177,26 @@ def test_rules_that_do_not_load_name_the_router_and_leave_nothing() -> None:
     before = open_files()
     with (
         pytest.raises(BackendError, match=r"\[nat-a\].*syntax error"),
-        Namespaces().start(Plan(**(vars(steps) | {"steps": broken}))),
+        backend.start(Plan(**(vars(steps) | {"steps": broken}))),
     ):
         pass
     assert open_files() == before
 
 
-def test_leaving_the_lab_ends_its_processes_and_closes_everything() -> None:
+def test_leaving_the_lab_ends_its_processes_and_closes_everything(backend: Backend) -> None:
     before = open_files()
-    with Namespaces().start(planned()) as lab:
+    with backend.start(planned()) as lab:
         process = lab.spawn("a", ["sleep", "1000"])
-    assert not Path(f"/proc/{process.pid}").exists()
+        assert process.poll() is None
+    assert process.poll() is not None
     assert open_files() == before
 
 
-def test_an_exception_in_the_lab_takes_it_down_too() -> None:
+def test_an_exception_in_the_lab_takes_it_down_too(backend: Backend) -> None:
     before = open_files()
 
     def broken() -> None:
-        with Namespaces().start(planned()) as lab:
+        with backend.start(planned()) as lab:
             lab.spawn("a", ["sleep", "1000"])
             _ = 1 / 0
 
@@ -191,9 +205,9 @@ def test_an_exception_in_the_lab_takes_it_down_too() -> None:
     assert open_files() == before
 
 
-def test_labs_side_by_side_do_not_see_each_other() -> None:
+def test_labs_side_by_side_do_not_see_each_other(backend: Backend) -> None:
     with ExitStack() as stack:
-        labs = [stack.enter_context(Namespaces().start(planned(number=n))) for n in (1, 2)]
+        labs = [stack.enter_context(backend.start(planned(number=n))) for n in (1, 2)]
         for lab, other in (labs, labs[::-1]):
             server = str(lab.plan.address("server"))
             assert heard(lab, "a", "server", server) == str(lab.plan.address("nat-a"))
@@ -201,9 +215,9 @@ def test_labs_side_by_side_do_not_see_each_other() -> None:
             assert heard(lab, "a", "server", foreign) is None
 
 
-def test_the_internet_is_20_ms_wide() -> None:
+def test_the_internet_is_20_ms_wide(backend: Backend) -> None:
     with (
-        Namespaces().start(plan(two_homes(), CATALOGUE)) as lab,
+        backend.start(plan(two_homes(), CATALOGUE)) as lab,
         lab.socket("server", socket.AF_INET, socket.SOCK_DGRAM) as server,
         lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):

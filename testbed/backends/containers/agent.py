@@ -56,7 +56,7 @@ class Agent:
 
     def _obey(self) -> bool:
         """One request; False when there will be no more."""
-        data, fds, _, _ = socket.recv_fds(self._lab, LONGEST, 4, socket.MSG_CMSG_CLOEXEC)
+        data, fds = receive(self._lab, LONGEST, 4)
         if not data:
             return False
         *streams, said = fds
@@ -109,6 +109,17 @@ class Agent:
     def _unwatch(self, fd: int) -> None:
         with contextlib.suppress(KeyError):  # killed before
             self._poll.unregister(fd)
+
+
+def receive(lab: socket.socket, longest: int, count: int) -> tuple[bytes, list[int]]:
+    """A message and its descriptors, which no program inherits; empty at the lab's end."""
+    try:
+        data, fds, _, _ = socket.recv_fds(lab, longest, count)  # ignores MSG_CMSG_CLOEXEC
+    except ConnectionError:
+        return b"", []
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return data, list(fds)
 
 
 def _say(to: socket.socket, *words: dict[str, int]) -> None:

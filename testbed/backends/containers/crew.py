@@ -22,6 +22,7 @@ from typing import Any
 
 import docker
 
+from testbed.backends.containers.agent import receive
 from testbed.backends.containers.engine import Gone, engine, require_images
 from testbed.backends.containers.remote import Agent
 from testbed.errors import BackendError
@@ -149,9 +150,10 @@ def _gather(
             server.settimeout(max(0.001, end - time.monotonic()))
             control, _ = server.accept()
             control.settimeout(max(0.001, end - time.monotonic()))
-            name, fds, _, _ = socket.recv_fds(control, 200, 1, socket.MSG_CMSG_CLOEXEC)
+            name, fds = receive(control, 200, 1)
             control.settimeout(None)
-            agents[name.decode()] = Agent(name.decode(), control, fds[0])
+            if fds:  # an agent that died of something else says nothing
+                agents[name.decode()] = Agent(name.decode(), control, fds[0])
     except TimeoutError:
         for agent in agents.values():
             agent.close()

@@ -1,0 +1,54 @@
+"""The container engine of tests: is there one, loudly if not; looks at it from outside."""
+
+import json
+import os
+import subprocess
+from functools import cache
+
+import pytest
+
+from testbed.backends.containers.engine import engine, require_images
+from testbed.errors import TestbedError
+
+REQUIRED = "TESTBED_REQUIRE_ENGINE"  # set where a missing engine is a failure: in CI
+
+
+@cache
+def missing() -> str | None:
+    """Why no lab of containers can be had here; None if one can."""
+    if os.getuid() != 0:
+        return "labs of containers take root"
+    try:
+        with engine() as client:
+            require_images(client)
+    except TestbedError as error:
+        return str(error)
+    return None
+
+
+def require_engine() -> None:
+    """Skip, or fail where CI promised an engine."""
+    reason = missing()
+    if reason and os.environ.get(REQUIRED):
+        pytest.fail(reason, pytrace=False)
+    if reason:
+        pytest.skip(f"NO CONTAINERS: {reason}")
+
+
+def docker(*words: str) -> str:
+    """What the client says; it shares nothing with the SDK that is tested."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def labelled(what: str = "container") -> set[str]:
+    """Names of the testbed's containers, networks or volumes, running or not."""
+    words = ["ps", "-a"] if what == "container" else [what, "ls"]
+    name = "{{.Names}}" if what == "container" else "{{.Name}}"
+    return set(docker(*words, "--filter", "label=testbed.run", "--format", name).split())
+
+
+def inspected(container: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(docker("inspect", container))[0]
+    return found
