@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from testbed.backends import sandbox
+from testbed.errors import Exit
 from testbed.report.files import require_writable, write_text
 from testbed.report.odds import Row, exit_code, judged, table
 from testbed.report.odds_plot import plot
@@ -20,7 +21,7 @@ JOBS = 4 * (os.cpu_count() or 1)  # most of a run is waiting for mappings to exp
 def odds(runs: int, seed: int, svg: Path | None, as_json: bool) -> int:
     """Run every case ``runs`` times, print one table; the exit code."""
     require_writable(svg)
-    sandbox.enter(*([svg.parent] if svg else []))
+    sandbox.enter(*([svg] if svg else []))
     rows = measured(cases(), runs, seed, JOBS)
     if svg is not None:
         write_text(svg, plot(rows))
@@ -32,13 +33,23 @@ def odds(runs: int, seed: int, svg: Path | None, as_json: bool) -> int:
 
 
 def measured(chosen: Sequence[Case], runs: int, seed: int, jobs: int) -> list[Row]:
-    """A row for each case, in the given order; says how far it is on stderr."""
+    """A row for each case, in the given order; says how far it is on stderr.  In a sandbox.
+
+    Inconclusive ones are tried once more at the end, with fewer at a time.
+    """
     errors = Console(stderr=True)
     found: dict[int, Measured | str] = {}
-    for index, result in measure_all(chosen, runs, seed, jobs):
-        found[index] = result
-        words = result if isinstance(result, str) else f"{result.hits} of {result.runs}"
-        name = chosen[index].name
-        line = f"{len(found):3} of {len(chosen)}  {name}: {words}"
-        errors.print(line, highlight=False, soft_wrap=True)
-    return judged(chosen, [found[index] for index in range(len(chosen))])
+    todo = list(range(len(chosen)))
+    for at_once in (jobs, max(1, jobs // 4)):
+        asked = measure_all([chosen[index] for index in todo], runs, seed, at_once)
+        for place, (position, result) in enumerate(asked, 1):
+            index = todo[position]
+            found[index] = result
+            words = result if isinstance(result, str) else f"{result.hits} of {result.runs}"
+            line = f"{place:3} of {len(todo)}  {chosen[index].name}: {words}"
+            errors.print(line, highlight=False, soft_wrap=True)
+        rows = judged(chosen, [found[index] for index in range(len(chosen))])
+        todo = [n for n, row in enumerate(rows) if row.exit_code is Exit.INCONCLUSIVE]
+        if not todo:
+            break
+    return rows

@@ -98,10 +98,10 @@ def table(rows: Sequence[Row]) -> Table:
         title="Hard NATs: how often the strategies get through",
         caption="\n".join([*_LEGEND, *notes]),
         title_justify="left", caption_justify="left", title_style="bold", box=SIMPLE,
-        padding=(0, 1, 0, 0),
+        show_edge=False, padding=(0, 1, 0, 0),
     )  # fmt: skip
     shown.add_column("case")
-    for column in ("size", "theory", "measured", "interval", "", "packets"):
+    for column in ("size", "theory", "measured", "interval", "", "sent"):
         shown.add_column(column, justify="right", no_wrap=True)
     before = None
     for row in rows:
@@ -114,7 +114,7 @@ def table(rows: Sequence[Row]) -> Table:
 _LEGEND = (
     "size: probes or candidates; sockets on the hard side where there is a quota.",
     f"interval: Wilson's, {1 - DOUBT:.0%} for all rows together.",
-    "packets: the most that one side sent in one run.",
+    "sent: the most packets of one side in one run.",
 )
 _MARKS = {Exit.AGREED: Text("=", "green"), Exit.DIFFERS: Text("!=", "bold red")}
 

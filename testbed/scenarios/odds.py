@@ -38,6 +38,7 @@ from testbed.traversal.aio.hard_punch import drive, mapped, sound
 from testbed.traversal.aio.stun import StunServer
 from testbed.traversal.errors import DeadlineError
 from testbed.traversal.hard_nat import Birthday, Opener, Prober
+from testbed.traversal.hard_nat_odds import granted
 from testbed.traversal.stun import Address
 from testbed.traversal.stun_server import Addresses
 
@@ -163,7 +164,7 @@ class _Experiment:
         self._unused = cycle(range(2048, 65536))
         self._turn: asyncio.Lock  # from sounding to opening, no other run may open
         self._next = 0.0  # when the next run may start, by the loop's clock
-        taken = case.sockets + case.in_use + 3 + 2 * case.crossing
+        taken = granted(case.sockets, case.quota) + case.in_use + case.crossing + 3
         room = min(case.hard.ports.size, _TABLE) / 2
         self._apart = _FORGOTTEN * max(taken / room, 0 if case.quota is None else 1 / self._hosts)
 

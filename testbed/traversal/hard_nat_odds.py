@@ -1,6 +1,7 @@
 """How often the strategies of `hard_nat` get through, in theory."""
 
 import math
+from itertools import accumulate
 
 
 def birthday_odds(ports: int, mapped: int, probes: int) -> float:
@@ -29,4 +30,5 @@ def prediction_odds(mu: float, candidates: int) -> float:
     the arrivals of many independent hosts, P = sum of e^-mu mu^k / k! for k < candidates.
     The step is taken to be known: others between the two STUN answers spoil it.
     """
-    return sum(math.exp(-mu) * mu**k / math.factorial(k) for k in range(candidates))
+    terms = accumulate(range(1, candidates), lambda term, k: term * mu / k, initial=math.exp(-mu))
+    return min(1.0, sum(terms))
