@@ -9,7 +9,7 @@ from dataclasses import replace as altered
 from pathlib import Path
 from typing import Any
 
-from explain_corpus import Case, before, both, peer
+from explain_corpus import Case, before, both, peer, rules
 
 from testbed import runner
 from testbed.backends.base import Lab
@@ -356,7 +356,10 @@ CASES: dict[str, Case] = {
         peer("punch-udp", _deaf_once_failed),
     ),
     "early SYN is reset": Case(
-        _tcp("rejecting", "rejecting", skew_ms=500.0), C.EARLY_SYN_RESET, "nat-b"
+        _tcp("rejecting", "rejecting", skew_ms=500.0),
+        C.EARLY_SYN_RESET,
+        "nat-b",
+        seen_at=("nat-a", "nat-b"),
     ),
     "early SYN is refused by ICMP": Case(
         _tcp("rejecting-icmp", "rejecting-icmp", skew_ms=500.0), C.EARLY_PACKET_REJECTED, "nat-b"
@@ -381,6 +384,7 @@ CASES: dict[str, Case] = {
         C.SIGNALLED_PRIVATE,
         "a",
         peer("punch-udp", _gathering(punch_udp.UdpPuncher, _dialer_offers(_inside))),
+        seen_at=("b", "core"),
     ),
     "told a wrong port": Case(
         _udp("port-restricted"),
@@ -401,15 +405,26 @@ CASES: dict[str, Case] = {
         peer("punch-udp", _gathering(punch_udp.UdpPuncher, _crash)),
     ),
     "mute": Case(_udp("port-restricted"), C.NEVER_SENT, "b", peer("punch-udp", _mute)),
-    "deaf": Case(_udp("port-restricted"), C.HANDSHAKE_FAILED, None, peer("punch-udp", _deaf)),
+    "deaf": Case(
+        _udp("port-restricted"),
+        C.HANDSHAKE_FAILED,
+        None,
+        peer("punch-udp", _deaf),
+        seen_at=("a", "b"),
+    ),
     "both controlling": Case(
-        Cell("ice", ("full-cone", "full-cone")), C.ROLE_CONFLICT, None, peer("ice", _stubborn)
+        Cell("ice", ("full-cone", "full-cone")),
+        C.ROLE_CONFLICT,
+        None,
+        peer("ice", _stubborn),
+        seen_at=("a", "b"),
     ),
     "upgrades though it must not": Case(
         _libp2p(mode="relay_only"),
         C.PROTOCOL_VIOLATION,
         None,
         peer("traversal-tcp", _upgrades_anyway),
+        seen_at=("a", "b"),
     ),
     # relays
     "dead relay": Case(_libp2p(), C.RELAY_UNREACHABLE, "server", _dead_relay),
@@ -435,14 +450,22 @@ CASES: dict[str, Case] = {
         both(_relay_with(RelayLimits(reservation_ttl=1)), peer("traversal-tcp", _lazy_listener)),
     ),
     # the harness
-    "second network": Case(_udp("full-cone"), C.HARNESS_FAULT, None, before(_side_network)),
+    "second network": Case(
+        _udp("full-cone"),
+        C.HARNESS_FAULT,
+        None,
+        before(_side_network),
+        seen_at=("a", "nat-a", "nat-b"),
+    ),
     "cut link": Case(_udp("port-restricted"), C.LOST_ON_LINK, "nat-b", _cut("nat-b")),
     # controls
-    "silent": Case(_udp("full-cone", mode="silent"), C.PUNCHING_OFF),
-    "relay only": Case(Cell("ice", ("full-cone", "full-cone"), mode="relay_only"), C.PUNCHING_OFF),
-    "upgrades off": Case(_libp2p("full-cone", mode="relay_only"), C.PUNCHING_OFF),
+    "silent": Case(_udp("full-cone", mode="silent"), C.PUNCHING_OFF, seen_at=("a",)),
+    "relay only": Case(
+        Cell("ice", ("full-cone", "full-cone"), mode="relay_only"), C.PUNCHING_OFF, seen_at=("b",)
+    ),
+    "upgrades off": Case(_libp2p("full-cone", mode="relay_only"), C.PUNCHING_OFF, seen_at=("a",)),
     # it got through
-    "both opened": Case(_udp("linux-home"), C.BOTH_OPENED),
+    "both opened": Case(_udp("linux-home"), C.BOTH_OPENED, seen_at=("nat-a",)),
     "open filter": Case(
         _udp("full-cone", "full-cone", mode="plain_dial"), C.FILTER_ADMITS, "nat-b"
     ),
@@ -455,11 +478,122 @@ CASES: dict[str, Case] = {
     "hairpinned by the carrier": Case(
         Cell("punch-udp", ("linux-home", "linux-home"), "carrier"), C.HAIRPINNED, "cgn"
     ),
-    "one network": Case(Cell("ice", ("linux-home",), "same-lan"), C.SAME_NETWORK),
+    "one network": Case(Cell("ice", ("linux-home",), "same-lan"), C.SAME_NETWORK, seen_at=("b",)),
     "public listener": Case(
         Cell("punch-udp", ("linux-home",), "home-and-public"), C.REACHABLE, "b"
     ),
     "static forward": Case(
         _tcp("port-forward", "port-forward", mode="plain_dial"), C.PORT_MAPPED, "nat-b"
+    ),
+}
+
+
+# -- who is wrong ------------------------------------------------------------------
+
+
+def _closed_oracle(_folder: Path) -> None:
+    """The model's filters let in nobody but whom somebody inside has sent to."""
+    from testbed.oracle.nat import TransportNat
+
+    def admits(self: TransportNat, *_: Any) -> str:
+        return f"{self.name} lets nobody in"
+
+    TransportNat._admits = admits  # type: ignore[method-assign]
+
+
+def _steady_oracle(_folder: Path) -> None:
+    """The model's NATs keep one mapping for all destinations."""
+    from testbed.oracle.nat import TransportNat
+
+    TransportNat._dependent_part = lambda *_: None  # type: ignore[method-assign]
+
+
+ANYBODY = 'iifname "wan" meta l4proto udp dnat ip to udp dport map @owned_udp'
+DSTNAT = "type nat hook prerouting priority dstnat; policy accept;"
+SILENT = 'meta l4proto tcp counter drop comment "unsolicited"'
+RESETS = 'meta l4proto tcp counter reject with tcp reset comment "unsolicited"'
+CALLS_BACK = 'iifname "lan" meta l4proto udp dnat ip to udp dport map @owned_udp'
+
+PREDICTIONS: dict[str, tuple[Case, str]] = {  # and what its step says
+    "no filter is open": (
+        Case(_udp("symmetric", "full-cone"), C.LEARNED_ADDRESS, "nat-a", _closed_oracle),
+        "lets nobody in",
+    ),
+    "no mapping changes": (
+        Case(_udp("symmetric"), C.MAPPING_CHANGED, "nat-a", _steady_oracle),
+        "leaves nat-a as",
+    ),
+}
+NATS: dict[str, tuple[Case, str, str]] = {  # and which NAT breaks which axis
+    "maps at random": (
+        Case(
+            _udp("linux-home"),
+            C.MAPPING_CHANGED,
+            "nat-a",
+            rules("nat-a", "-p udp -j MASQUERADE", "-p udp -j MASQUERADE --random-fully"),
+        ),
+        "nat-a",
+        "mapping",
+    ),
+    "lets nobody in": (
+        Case(
+            _udp("symmetric", "full-cone"), C.MAPPING_CHANGED, "nat-a", rules("nat-b", ANYBODY, "")
+        ),
+        "nat-b",
+        "filtering",
+    ),
+    "lets anybody in": (
+        Case(
+            _udp("symmetric"),
+            C.LEARNED_ADDRESS,
+            "nat-a",
+            rules("nat-b", DSTNAT, f"{DSTNAT}\n        {ANYBODY}"),
+        ),
+        "nat-b",
+        "filtering",
+    ),
+    "lets no UDP out": (
+        Case(
+            _udp("port-restricted"),
+            C.UDP_BLOCKED,
+            "nat-a",
+            rules(
+                "nat-a",
+                "chain outbound {",
+                'chain outbound {\n        meta l4proto udp counter drop comment "spoofed"',
+            ),
+        ),
+        "nat-a",
+        "blocked",
+    ),
+    "resets early SYNs": (
+        Case(
+            _tcp("port-restricted", skew_ms=500.0),
+            C.EARLY_SYN_RESET,
+            None,
+            both(rules("nat-a", SILENT, RESETS), rules("nat-b", SILENT, RESETS)),
+        ),
+        "nat-b",
+        "unsolicited",
+    ),
+    "takes early packets itself": (
+        Case(
+            _udp("linux-home", "linux-home", skew_ms=120.0),
+            C.TUPLE_TAKEN,
+            "nat-b",
+            rules("nat-b", ":INPUT DROP", ":INPUT ACCEPT", "-A INPUT -j UNSOLICITED", ""),
+        ),
+        "nat-b",
+        "unsolicited",
+    ),
+    "does not hairpin": (
+        Case(
+            Cell("punch-udp", ("carrier-grade",), "same-lan"),
+            C.HAIRPIN_MISSING,
+            "nat-a",
+            rules("nat-a", CALLS_BACK, ""),
+        ),
+        "nat-a",
+        "hairpin",
     ),
 }

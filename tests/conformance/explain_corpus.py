@@ -35,7 +35,7 @@ class Case:
     node: str | None = None
     broken: Break | None = None
     profiles: Mapping[str, str] | None = None  # name -> TOML, beside the catalogue
-    hidden: Callable[[Evidence], Evidence] | None = None  # takes the decisive evidence away
+    seen_at: tuple[str, ...] = ()  # where what decides is recorded, if not at the node
 
 
 def corpus(folder: Path, cases: Mapping[str, Case], jobs: int = JOBS) -> dict[str, Evidence]:
@@ -104,17 +104,19 @@ def before(act: Callable[[Lab], None]) -> Break:
     return broken
 
 
-def rules(node: str, old: str, new: str) -> Break:
-    """The rules of ``node`` are loaded with ``old`` replaced by ``new``."""
+def rules(node: str, *words: str) -> Break:
+    """The rules of ``node`` are loaded anew: of ``words`` each second one replaces the first."""
 
     def act(lab: Lab) -> None:
         for step in lab.plan.of(LoadRules):
             if step.node != node:
                 continue
-            assert old in step.text, f"{old!r} is not in the rules of {node}"
-            text = step.text.replace(old, new).encode()
+            text = step.text
+            for old, new in zip(words[::2], words[1::2], strict=True):
+                assert old in text, f"{old!r} is not in the rules of {node}"
+                text = text.replace(old, new)
             tool = ["nft", "-f", "-"] if step.engine == "nftables" else ["iptables-restore"]
-            lab.run(node, tool, input=text)
+            lab.run(node, tool, input=text.encode())
 
     return before(act)
 
@@ -147,16 +149,12 @@ def both(*breaks: Break) -> Break:
 # -- what can be hidden ----------------------------------------------------------
 
 
-def without_packets(evidence: Evidence) -> Evidence:
-    return replace(evidence, packets=None)
+def without(evidence: Evidence, *nodes: str, counted: bool) -> Evidence:
+    """Nothing that was recorded at ``nodes``, nothing that was said or counted of it.
 
-
-def without(*vantages: str, also: tuple[str, ...] = ("flows", "drops")) -> Callable[..., Evidence]:
-    """No packet of these vantages, and none of ``also``."""
-
-    def hide(evidence: Evidence) -> Evidence:
-        packets = [p for p in evidence.packets or () if p.vantage not in vantages]
-        nothing: dict[str, Any] = dict.fromkeys(also)
-        return replace(evidence, packets=packets, **nothing)
-
-    return hide
+    ``counted``: the packets that are left keep their numbers, which leaves gaps.
+    """
+    left = [p for p in evidence.packets or () if p.node not in nodes]
+    if not counted:
+        left = [replace(packet, number=number) for number, packet in enumerate(left, 1)]
+    return replace(evidence, packets=left, flows=None, drops=None, events=None, faults=())

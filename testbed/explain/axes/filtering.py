@@ -1,6 +1,5 @@
 """Filtering (RFC 4787 section 5): who is let in to a mapping, and who is not."""
 
-from testbed.capture.packet import RST
 from testbed.explain.axes.view import SETTLED_NS, Knock, Shown, View
 from testbed.explain.scene import Crossing
 from testbed.nat.behaviour import Filtering
@@ -41,7 +40,7 @@ def _may_enter(view: View, flow: Crossing) -> bool:
     if view.axes.filtering is Filtering.ENDPOINT_INDEPENDENT:
         return any(c.outbound and c.external == flow.external for c in view.crossings)
     for earlier in view.crossings:
-        if earlier.time_ns >= flow.time_ns + SETTLED_NS:
+        if earlier.time_ns >= flow.time_ns:
             return False
         if earlier.outbound and earlier.external == flow.external:
             if earlier.remote == flow.remote:
@@ -77,8 +76,11 @@ def _over(view: View, opener: Crossing, knock: Knock) -> bool:
     last = view.scene.journeys[-1].last.time_ns
     if last - knock.packet.time_ns < _LEFT_NS or view.ended(opener, knock.packet.time_ns):
         return True
+    if view.protocol != "tcp":
+        return False
+    # Once the flow was answered, or refused, its state decides and no more the filter.
     return any(
-        c.packet.tcp_flags & RST and c.external == opener.external
+        not c.outbound and (c.external, c.remote) == (opener.external, knock.packet.source)
         for c in view.crossings
-        if c.time_ns < knock.packet.time_ns
+        if opener.time_ns < c.time_ns < knock.packet.time_ns
     )

@@ -75,19 +75,18 @@ _WORDS = {
 
 
 def _told_apart(scene: Scene, journeys: list[Journey]) -> str | None:
-    """Which of several rules it was, where what the profile declares leaves one."""
+    """Which rule it was, where what the profile declares or the wire shows leaves one."""
     first = journeys[0].end.inward
-    assert first is not None
-    rules, router = journeys[0].end.rules, journeys[0].end.node
-    axes = scene.transport(router, first.protocol)
-    protocol = first.protocol
-    if axes.blocked and f"{protocol}-blocked" in rules:
+    assert first is not None  # it was stopped there, so it came there
+    rules, router, protocol = journeys[0].end.rules, journeys[0].end.node, first.protocol
+    axes = scene.transport(router, protocol)
+    passed = scene.outbound(router, protocol)
+    if axes.blocked or (not rules and not passed):
         return f"{protocol}-blocked"
     if axes.allowed_ports and first.destination.port not in axes.allowed_ports:
         return f"{protocol}-port-blocked"
     quota = scene.behaviour(router).quota
     if quota is None:
         return None
-    passed = scene.outbound(router, protocol)
     mine = {c.external for c in passed if c.internal.address == first.source.address}
     return "quota" if "quota" in rules and len(mine) >= quota else None

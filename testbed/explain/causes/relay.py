@@ -173,7 +173,9 @@ def _turn(scene: Scene) -> Finding | None:
 def _turn_error(scene: Scene, side: Side) -> Finding | None:
     for journey in scene.answers(side, scene.asked(side)):
         said = scene.labels.get(journey.first.number)
-        code = said.field("ERROR-CODE") if said is not None and said.protocol == "turn" else None
+        # Permissions are refused for private candidates as a matter of course.
+        asked = said is not None and said.field("method") == "Allocate"
+        code = said.field("ERROR-CODE") if said is not None and asked else None
         if code is None or code.startswith(CHALLENGES):
             continue
         words = f"the relay {journey.sender} refused {side.node}: {code}"
