@@ -131,8 +131,8 @@ class PortMapping:
     nat_pmp: bool = False  # RFC 6886
     pcp: bool = False  # RFC 6887
     secure_mode: bool = True  # UPnP: a host maps ports to itself alone
-    min_lease: int = 120  # seconds, of NAT-PMP and PCP
-    max_lease: int = 86400  # seconds, of NAT-PMP and PCP
+    min_lease: int = 120  # seconds, of PCP; miniupnpd grants the others what they ask
+    max_lease: int = 86400
 
     @property
     def offered(self) -> bool:

@@ -30,6 +30,7 @@ from testbed.nat.claims import Row, claims, compare
 from testbed.nat.load import with_timeouts
 from testbed.nat.profile import Profile
 from testbed.plan.planner import plan
+from testbed.services.miniupnpd import missing
 from testbed.topology.presets import probe_bench
 
 JOBS = 16  # mostly waiting for timers: more than the cores
@@ -76,12 +77,14 @@ def certify(
     Inside a sandbox.  ``number`` is the lab's.  ``sabotage`` is called with the
     started lab: the negative controls break it there.  Whatever keeps the prober
     from measuring is INCONCLUSIVE, never a verdict on the profile; but a machine that
-    lacks a tool or a permission is an UnfitError.
+    lacks a tool or a permission is an UnfitError, unless only such profiles need it.
     """
     start = time.monotonic()
     try:
         short = _shortened(profile)
         lab_plan = plan(probe_bench(profile.name), {profile.name: short}, number)
+        if lack := missing(lab_plan):
+            return _inconclusive(profile.name, str(lack), 0.0)
         with (backend or Namespaces()).start(lab_plan) as lab:
             if sabotage is not None:
                 sabotage(lab)

@@ -8,6 +8,7 @@ from testbed.nat.behaviour import (
     Behaviour,
     Filtering,
     Mapping,
+    PortMapping,
     PortRange,
     Protocol,
     Transport,
@@ -62,7 +63,7 @@ def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
     found["forwards"] = _is(tuple(forward_name(each) for each in behaviour.forwards))
     if behaviour.translates:
         found["lan_exposed"] = _is(False)
-    return found
+    return found | _of_services(behaviour.port_mapping)
 
 
 def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> dict[str, Claim]:
@@ -92,6 +93,15 @@ def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> di
         found["hairpin"] = _is(behaviour.hairpin)
     quota = behaviour.quota
     found["quota"] = _is(quota if quota is not None and quota < mappings else "none")
+    return found
+
+
+def _of_services(offered: PortMapping) -> dict[str, Claim]:
+    found = {"services": _is(offered.services), "services_outside": _is(())}
+    if offered.pcp:
+        found["leases"] = _is((offered.min_lease, offered.max_lease))
+    if offered.upnp_igd:
+        found["secure_mode"] = _is(offered.secure_mode)
     return found
 
 

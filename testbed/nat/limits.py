@@ -17,6 +17,7 @@ from testbed.nat.behaviour import (
 from testbed.nat.profile import Profile
 from testbed.plan.model import Engine
 
+_PCP_LEASE = 120  # seconds: where miniupnpd ends its own minimum for PCP
 Refusal = tuple[str, str | None]  # message, remedy
 
 
@@ -43,6 +44,8 @@ def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
     lowest, highest = behaviour.port_mapping.min_lease, behaviour.port_mapping.max_lease
     if lowest >= highest:
         yield f"port_mapping: leases of at least {lowest} s and at most {highest} s", None
+    if behaviour.port_mapping.pcp and lowest > _PCP_LEASE:
+        yield f"miniupnpd grants PCP's leases of {_PCP_LEASE} s, min_lease is {lowest} s", None
     ports = [(f.protocol, f.external_port) for f in behaviour.forwards]
     if len(set(ports)) < len(ports):
         yield "two forwards of one external port", None

@@ -70,6 +70,10 @@ class Measured:
     timeout_tcp_established: Finding
     forwards: Finding  # those looked for that work, and others that showed themselves
     lan_exposed: Finding  # bool: a LAN address is called from, or seen on, the internet
+    services: Finding  # port-mapping services that answer on the LAN
+    services_outside: Finding  # and those that answer a stranger
+    leases: Finding  # lowest and highest that PCP grants, in seconds
+    secure_mode: Finding  # bool: a LAN host maps ports to itself alone
 
     def axes(self) -> Iterator[tuple[str, Finding]]:
         """Every axis by name, for example ``udp.mapping`` or ``refresh``."""

@@ -15,7 +15,7 @@ from typing import Self
 from testbed.backends.base import Lab, Process
 from testbed.errors import BackendError, UnfitError
 from testbed.nat.rules import HTTP_PORT
-from testbed.plan.model import ServePortMapping
+from testbed.plan.model import Plan, ServePortMapping
 
 PROGRAM = "miniupnpd"
 PACKAGE = "miniupnpd-nftables"
@@ -99,19 +99,25 @@ class Miniupnpd:
                 return False
 
 
+def missing(plan: Plan) -> UnfitError | None:
+    """Why a plan that asks for daemons cannot have them on this machine."""
+    steps = plan.of(ServePortMapping)
+    if not steps or shutil.which(PROGRAM) is not None:
+        return None
+    remedy = f"apt-get install {PACKAGE}, or choose profiles without port-mapping services"
+    return UnfitError(f"{PROGRAM!r} is not installed", node=steps[0].node, remedy=remedy)
+
+
 @contextmanager
 def running(lab: Lab) -> Iterator[Mapping[str, Miniupnpd]]:
     """The daemons that the lab's plan asks for, by router, while the context lasts.
 
     UnfitError if one is asked for and the program is not installed.
     """
-    steps = lab.plan.of(ServePortMapping)
-    if steps and shutil.which(PROGRAM) is None:
-        node = steps[0].node
-        remedy = f"apt-get install {PACKAGE}, or choose profiles without port-mapping services"
-        raise UnfitError(f"{PROGRAM!r} is not installed", node=node, remedy=remedy)
+    if error := missing(lab.plan):
+        raise error
     with ExitStack() as stack:
-        daemons = {step.node: Miniupnpd(lab, step) for step in steps}
+        daemons = {step.node: Miniupnpd(lab, step) for step in lab.plan.of(ServePortMapping)}
         for daemon in daemons.values():
             stack.callback(daemon.stop)
             daemon.start()

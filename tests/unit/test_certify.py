@@ -73,6 +73,10 @@ def measured(udp: MeasuredTransport | None = None, **changes: Value | None) -> M
         "timeout_tcp_established": (2.5, 3.5),
         "forwards": (),
         "lan_exposed": False,
+        "services": (),
+        "services_outside": (),
+        "leases": None,
+        "secure_mode": None,
     }
     findings = {k: Finding(v, "") for k, v in (values | changes).items()}
     return Measured(udp=udp or transport(), tcp=transport(hairpin=None), **findings)

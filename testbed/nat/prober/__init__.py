@@ -12,6 +12,7 @@ from testbed.nat.measured import Finding, Measured, MeasuredTransport, unseen
 from testbed.nat.prober import axes, outside, timers
 from testbed.nat.prober.bench import REAL, ROUTER, SERVER, Bench
 from testbed.nat.prober.collision import collision
+from testbed.nat.prober.services import services
 from testbed.nat.prober.sweep import lan_exposed, sweep
 from testbed.nat.prober.waiting import lifetime
 
@@ -49,6 +50,7 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
     look_for = look_for or LookFor()
     with Bench(lab) as bench:
         bench.ready()
+        offered = services(bench)
         subjects = [_subject(bench, protocol, look_for) for protocol in Protocol]
         external = next((s.external for s in subjects if s.ports), bench.address(ROUTER))
         quick, stray = {}, list[str]()
@@ -69,6 +71,10 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
         tcp=MeasuredTransport(**quick[Protocol.TCP]),
         forwards=forwards,
         lan_exposed=exposed,
+        services=offered.inside,
+        services_outside=offered.outside,
+        leases=offered.leases,
+        secure_mode=offered.secure_mode,
         refresh=timers.refresh(clocks.inbound, stream),
         timeout_udp=lifetime(clocks.udp),
         timeout_udp_stream=stream,
