@@ -1,0 +1,307 @@
+"""Explanations of runs written by hand: each packet where and when the test wants it."""
+
+import random
+import time
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.capture.packet import Endpoint, Packet
+from testbed.explain.explainer import explain
+from testbed.explain.model import Cause, Change, Evidence, Explanation, FlowEvent, Wrong
+from testbed.nat.load import catalogue
+from testbed.oracle.predict import Mechanism, Outcome, predict
+from testbed.peers import contract
+from testbed.peers.contract import Event, Failed, FailureClass, Listening, Observed, Offer, Offered
+from testbed.plan.model import AddLink, Plan
+from testbed.plan.planner import plan
+from testbed.topology.presets import two_homes
+from testbed.verdict.model import Judgement
+
+MS = 1_000_000
+START = 1_000 * MS
+CATALOGUE = catalogue()
+
+
+class Run:
+    """Two homes, and packets that are sent through them as a test says."""
+
+    def __init__(self, a: str, b: str, mechanism: Mechanism = Mechanism.PUNCH_UDP) -> None:
+        self.topology = two_homes(a, b)
+        self.plan: Plan = plan(self.topology, CATALOGUE)
+        profiles = {r.name: CATALOGUE[r.profile].behaviour for r in self.topology.routers}
+        self.behaviours = profiles
+        self.mechanism = mechanism
+        self.prediction = predict(self.topology, profiles, mechanism, "a", "b")
+        self.packets: list[Packet] = []
+        self.drops = {"nat-a": {"unsolicited": 0}, "nat-b": {"unsolicited": 0}}
+        self.flows: list[FlowEvent] = []
+        self.events: list[tuple[str, Event]] = []
+        self._macs = {
+            f"{end.node}:{end.ifname}": bytes.fromhex(end.mac.replace(":", ""))
+            for link in self.plan.of(AddLink)
+            for end in (link.a, link.b)
+        }
+        self._ids = iter(range(1, 1 << 16))
+
+    def at(self, node: str, port: int, index: int = 0) -> Endpoint:
+        return Endpoint(self.plan.address(node, index), port)
+
+    def sends(
+        self, at_ms: float, source: str, port: int, to: Endpoint, external: int, inside: str = "",
+        stopped: bool = False, payload: bytes = b"probe",
+    ) -> None:  # fmt: skip
+        """One datagram: out by the sender's NAT, across the core, and to where ``to`` is."""
+        nat, target = f"nat-{source}", self.plan.owners[to.address]
+        own, seen = self.at(source, port), self.at(nat, external)
+        far = "eth0" if target == "server" else "wan"
+        way = [
+            (f"{source}:eth0", True, own, to, 0), (f"{nat}:lan", False, own, to, 0),
+            (f"{nat}:wan", True, seen, to, 0), (f"core:{nat}", False, seen, to, 10),
+            (f"core:{target}", True, seen, to, 10), (f"{target}:{far}", False, seen, to, 20),
+        ]  # fmt: skip
+        if inside and not stopped:
+            end = self.at(inside, to.port)
+            way += [
+                (f"{target}:lan", True, seen, end, 20),
+                (f"{inside}:eth0", False, seen, end, 20),
+            ]
+        if stopped:
+            self.drops[target]["unsolicited"] += 1
+        self._put(at_ms, way, payload)
+
+    def answers(self, at_ms: float, target: str, port: int, external: int, payload: bytes) -> None:
+        """The server's answer, back through the NAT of ``target``."""
+        nat, server = f"nat-{target}", self.at("server", 3478)
+        seen, own = self.at(nat, external), self.at(target, port)
+        way = [
+            ("server:eth0", True, server, seen, 0), ("core:server", False, server, seen, 10),
+            (f"core:{nat}", True, server, seen, 10), (f"{nat}:wan", False, server, seen, 20),
+            (f"{nat}:lan", True, server, own, 20), (f"{target}:eth0", False, server, own, 20),
+        ]  # fmt: skip
+        self._put(at_ms, way, payload)
+
+    def learns(self, node: str, external: int) -> None:
+        """``node`` asks the server from its port 4001, and offers what it hears."""
+        self.sends(
+            -900, node, 4001, self.at("server", 3478), external, payload=b"question" + node.encode()
+        )
+        self.answers(-880, node, 4001, external, b"answer" + node.encode())
+        told = contract.Endpoint(address=self.plan.address(f"nat-{node}"), port=external)
+        own = contract.Endpoint(address=self.plan.address(node), port=4001)
+        server = contract.Endpoint(address=self.plan.address("server"), port=3478)
+        self.events += [
+            (node, Listening(at=1, local=own)),
+            (node, Observed(at=2, address=told, server=server)),
+            (node, Offered(at=3, offer=Offer(addresses=(told,), ice=None))),
+        ]
+
+    def fails(self, *nodes: str) -> None:
+        for node in nodes:
+            failure = Failed(at=3_000 * MS, failure=FailureClass.TIMEOUT, reason="no answer")
+            self.events.append((node, failure))
+
+    def _put(
+        self, at_ms: float, way: list[tuple[str, bool, Endpoint, Endpoint, int]], payload: bytes
+    ) -> None:
+        ip_id, ttl = next(self._ids), 64
+        for step, (vantage, outgoing, source, destination, later) in enumerate(way):
+            ttl -= outgoing and step > 0
+            when = START + int((at_ms + later) * MS) + step * 10_000
+            mac = b"" if outgoing else self._macs[vantage]
+            self.packets.append(
+                Packet(
+                    0,
+                    vantage,
+                    when,
+                    outgoing,
+                    0x0800,
+                    "udp",
+                    source,
+                    destination,
+                    ttl,
+                    ip_id,
+                    0,
+                    0,
+                    0,
+                    None,
+                    None,
+                    None,
+                    payload,
+                    60,
+                    mac.ljust(60, b"\0"),
+                )
+            )
+
+    def evidence(self, measured: Outcome) -> Evidence:
+        packets = sorted(self.packets, key=lambda packet: packet.time_ns)
+        packets = [replace(packet, number=n) for n, packet in enumerate(packets, 1)]
+        agrees = measured is self.prediction.outcome
+        return Evidence(
+            name="by hand", mechanism=self.mechanism.value, mode="punch", plan=self.plan,
+            behaviours=self.behaviours, dialer="a", listener="b", server="server",
+            packets=packets, events=tuple(self.events), flows=tuple(self.flows),
+            drops=self.drops, clock_ns=START, start_ns=START, prediction=self.prediction,
+            judgement=Judgement.PASS if agrees else Judgement.FAIL, measured=measured,
+            reason="", findings=(),
+        )  # fmt: skip
+
+
+def symmetric(repeat: int = 1) -> Run:
+    """nat-a takes port 5000 for the server, and 5001 for b."""
+    run = Run("symmetric", "port-restricted")
+    run.learns("a", 5000)
+    run.learns("b", 4001)
+    for count in range(repeat):
+        now = count * 50.0
+        run.sends(now, "a", 4001, run.at("nat-b", 4001), 5001, stopped=True)
+        run.sends(now + 1, "b", 4001, run.at("nat-a", 5000), 4001, stopped=True)
+    run.fails("a", "b")
+    return run
+
+
+def test_a_changed_mapping_is_told_with_both_ports_and_their_packets() -> None:
+    found = explain(symmetric().evidence(Outcome.NONE))
+    assert (found.cause, found.node, found.wrong) == (Cause.MAPPING_CHANGED, "nat-a", Wrong.NOBODY)
+    assert "29.0.0.2:5000 was signalled, 29.0.0.2:5001 is used" in found.headline
+    sources = {str(cite.source) for cite in found.cites}
+    assert {"29.0.0.2:5000", "29.0.0.2:5001"} <= sources
+    times = [line.cites[0].time_ns for line in found.story]
+    assert times == sorted(times)
+
+
+def test_how_much_too_late_a_filter_opened_is_told_to_the_tenth_of_a_millisecond() -> None:
+    run = Run("port-restricted", "port-restricted")
+    run.learns("a", 4001)
+    run.learns("b", 4001)
+    run.sends(0, "a", 4001, run.at("nat-b", 4001), 4001, stopped=True)
+    run.sends(140, "b", 4001, run.at("nat-a", 4001), 4001, inside="a")
+    run.fails("a", "b")
+    found = explain(run.evidence(Outcome.NONE))
+    assert (found.cause, found.node) == (Cause.FILTER_NOT_OPEN_YET, "nat-b")
+    assert "120.0 ms later" in found.headline
+
+
+def test_a_direct_connection_is_told_by_the_packet_that_opened_the_hole() -> None:
+    run = Run("port-restricted", "port-restricted")
+    run.learns("a", 4001)
+    run.learns("b", 4001)
+    run.sends(0, "a", 4001, run.at("nat-b", 4001), 4001, inside="b", payload=b"from a")
+    run.sends(-5, "b", 4001, run.at("nat-a", 4001), 4001, inside="a", payload=b"from b")
+    found = explain(run.evidence(Outcome.DIRECT))
+    assert found.cause is Cause.BOTH_OPENED
+    assert "15.0 ms before" in found.headline  # a's left at 0, b's came at 15
+
+
+def test_conntrack_tells_of_a_mapping_that_the_capture_lacks() -> None:
+    whole = symmetric().evidence(Outcome.NONE)
+    late = [p for p in whole.packets or () if p.time_ns >= START]
+    bare = replace(whole, packets=[replace(p, number=n) for n, p in enumerate(late, 1)])
+    assert explain(bare).cause is Cause.UNKNOWN
+    own, server = Endpoint(IPv4Address("10.0.0.2"), 4001), Endpoint(IPv4Address("29.0.0.34"), 3478)
+    seen = Endpoint(IPv4Address("29.0.0.2"), 5000)
+    flow = FlowEvent("nat-a", START - 900 * MS, Change.NEW, "udp", (own, server), (server, seen))
+    found = explain(replace(bare, flows=(flow,)))
+    assert (found.cause, found.node) == (Cause.MAPPING_CHANGED, "nat-a")
+
+
+def test_a_gap_in_the_numbers_is_a_part_that_is_missing() -> None:
+    whole = replace(symmetric().evidence(Outcome.NONE), drops=None)
+    assert explain(whole).cause is Cause.MAPPING_CHANGED
+    found = explain(replace(whole, packets=(whole.packets or [])[5:]))
+    assert found.cause is Cause.UNKNOWN
+    assert any("5 of the capture's" in words for words in found.missing)
+
+
+@pytest.mark.parametrize("what", ["packets", "events"])
+def test_nothing_recorded_is_not_nothing_done(what: str) -> None:
+    run = Run("port-restricted", "port-restricted")
+    nothing = replace(run.evidence(Outcome.NONE), **{what: None})  # type: ignore[arg-type]
+    found = explain(nothing)
+    assert found.cause is Cause.UNKNOWN
+    assert found.missing
+
+
+def test_harness_faults_come_first() -> None:
+    whole = symmetric().evidence(Outcome.NONE)
+    found = explain(replace(whole, faults=("the capture lost 3 packets at nat-a:wan",)))
+    assert (found.cause, found.wrong) == (Cause.HARNESS_FAULT, Wrong.NOBODY)
+    broken = replace(whole, faults=("it rained",), judgement=Judgement.INCONCLUSIVE)
+    assert explain(broken).wrong is Wrong.HARNESS
+
+
+def test_a_peer_that_offers_what_nobody_saw_is_found_out() -> None:
+    run = Run("port-restricted", "port-restricted")
+    run.learns("a", 4001)
+    run.learns("b", 4001)
+    lie = contract.Endpoint(address=run.plan.address("nat-a"), port=4002)
+    run.events = [
+        (node, Offered(at=3, offer=Offer(addresses=(lie,), ice=None)))
+        if node == "a" and isinstance(event, Offered)
+        else (node, event)
+        for node, event in run.events
+    ]
+    run.sends(0, "a", 4001, run.at("nat-b", 4001), 4001, stopped=True)
+    run.sends(1, "b", 4001, run.at("nat-a", 4002), 4001, stopped=True)
+    run.fails("a", "b")
+    found = explain(run.evidence(Outcome.NONE))
+    assert (found.cause, found.node, found.wrong) == (Cause.SIGNALLED_STALE, "a", Wrong.PEER)
+
+
+# -- whatever the evidence -------------------------------------------------------
+
+WHOLE = symmetric(repeat=3).evidence(Outcome.NONE)
+
+
+def _same_story(found: Explanation) -> bool:
+    return found.cause in (Cause.MAPPING_CHANGED, Cause.UNKNOWN)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.integers(0, len(WHOLE.packets or ()) - 1)), st.booleans(), st.booleans())
+def test_any_packets_may_be_missing(gone: set[int], counted: bool, said: bool) -> None:
+    packets = [p for index, p in enumerate(WHOLE.packets or ()) if index not in gone]
+    left = replace(
+        WHOLE, packets=packets, drops=WHOLE.drops if counted else None,
+        events=WHOLE.events if said else None,
+    )  # fmt: skip
+    found = explain(left)
+    assert _same_story(found), found.headline
+    assert (found.cause is Cause.UNKNOWN) == bool(found.missing)
+    numbers = {packet.number for packet in packets}
+    assert {cite.number for cite in found.cites} <= numbers
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(Outcome), st.sampled_from(("punch", "plain_dial", "silent", "relay_only")),
+       st.sampled_from(Mechanism), st.integers(0, 1 << 32))  # fmt: skip
+def test_any_evidence_has_an_explanation(
+    measured: Outcome, mode: str, mechanism: Mechanism, seed: int
+) -> None:
+    """Also of packets that do not belong together."""
+    rolled = random.Random(seed)
+    packets = [
+        replace(
+            p,
+            source=rolled.choice([p.source, p.destination]),
+            time_ns=p.time_ns + rolled.randrange(MS),
+        )
+        for p in WHOLE.packets or ()
+        if rolled.random() < 0.9
+    ]
+    odd = replace(WHOLE, measured=measured, mode=mode, mechanism=mechanism.value,
+                  packets=packets, judgement=rolled.choice(list(Judgement)))  # fmt: skip
+    found = explain(odd)
+    assert found.headline
+    assert found.to_json()["cause"] == found.cause.value
+
+
+def test_ten_thousand_packets_are_explained_in_seconds() -> None:
+    whole = symmetric(repeat=840).evidence(Outcome.NONE)
+    assert len(whole.packets or ()) > 10_000
+    before = time.process_time()
+    assert explain(whole).cause is Cause.MAPPING_CHANGED
+    assert time.process_time() - before < 5
