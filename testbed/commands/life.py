@@ -19,6 +19,7 @@ from testbed.scenarios.stories import STORIES, Story, story
 
 DEADLINE = 120.0  # seconds for one life
 TOO_LATE = 0.2  # seconds; beyond it a difference may be the machine's
+TOO_SLOW = 0.3  # seconds that a fault may take longer than planned
 TRIES = 3
 
 Life = tuple[Story, Transport]
@@ -40,7 +41,8 @@ class Row:
             return Exit.INCONCLUSIVE
         if not self.led.findings:
             return Exit.AGREED
-        return Exit.INCONCLUSIVE if self.led.late > TOO_LATE else Exit.DIFFERS
+        busy = self.led.late > TOO_LATE or self.led.slow > TOO_SLOW
+        return Exit.INCONCLUSIVE if busy else Exit.DIFFERS
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -48,7 +50,8 @@ class Row:
         if self.led is None:
             return (self.error,)
         if self.exit_code is Exit.INCONCLUSIVE:
-            return (*self.led.findings, f"{self.led.late:.1f} s late: this machine is too busy")
+            late = f"{max(self.led.late, self.led.slow):.1f} s late: this machine is too busy"
+            return (*self.led.findings, late)
         return self.led.findings
 
 

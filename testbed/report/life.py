@@ -83,6 +83,7 @@ def to_json(row: "Row") -> dict[str, Any]:
             "packets": led.seen.packets,
             "echoes": led.seen.echoes,
             "packets_cited": list(led.seen.cited),
+            "slow": round(led.slow, 3),
             "late": round(led.late, 3),
             "diary": list(led.diary),
         },

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import select
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
@@ -85,14 +86,16 @@ def _reload(
 
     Nothing is forwarded meanwhile: a packet between the two would bring a mapping back.
     """
-    _forward(lab, router, on=False)
     behaviour = profile.behaviour
     udp, tcp = (dataclasses.replace(t, seed=t.seed + 1) for t in (behaviour.udp, behaviour.tcp))
     drawn = dataclasses.replace(profile, behaviour=dataclasses.replace(behaviour, udp=udp, tcp=tcp))
-    for engine, text in render(drawn, _context(lab, router, external)).texts:
+    rules = render(drawn, _context(lab, router, external))
+    _forward(lab, router, on=False)
+    until = time.monotonic() + down
+    for engine, text in rules.texts:
         lab.run(router, _LOADERS[engine], input=text.encode())
     ask(lab, router, _DELETE)
-    wait(down)
+    wait(max(0.0, until - time.monotonic()))
     _forward(lab, router, on=True)
 
 

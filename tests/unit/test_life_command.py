@@ -73,6 +73,7 @@ def test_a_dialer_that_says_otherwise_than_the_wire_is_a_finding() -> None:
 
 def test_a_busy_machine_makes_a_difference_inconclusive_and_leaves_an_agreement() -> None:
     assert row(gap=7.0, late=1.0).exit_code is Exit.INCONCLUSIVE
+    assert row(gap=9.0, slow=1.0).exit_code is Exit.INCONCLUSIVE
     assert row(late=1.0).exit_code is Exit.AGREED
 
 
