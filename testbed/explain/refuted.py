@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from testbed.capture.packet import ACK, SYN
 from testbed.explain.causes.finding import Finding, line
 from testbed.explain.model import Citation, Journey, Line
-from testbed.explain.scene import Scene, Side, stopped
+from testbed.explain.scene import Scene, stopped
+from testbed.explain.sides import Side
 
 _STEP = re.compile(
     r"^ *[\d.]+ ms  (?P<what>.+) (?P<source>[\w#-]+):(?P<port>\d+) > "

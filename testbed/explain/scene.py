@@ -1,21 +1,17 @@
 """One run as its causes are asked of it: sides, tries, and what every NAT mapped when."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address
-from typing import TypeVar
 
 from testbed.capture.packet import FIN, RST, Endpoint, Packet, Protocol
 from testbed.explain.model import Evidence, Fate, FlowEvent, Hop, Journey, Label
+from testbed.explain.sides import Side
 from testbed.explain.whole import Whole
 from testbed.nat.behaviour import Behaviour, Transport
 from testbed.nat.behaviour import Protocol as Axis
-from testbed.peers import contract
-from testbed.peers.contract import Event, Failed, Observed, Offered, Step, StepName
-
-E = TypeVar("E", bound=Event)
+from testbed.peers.contract import Event, Step
 
 
 @dataclass(frozen=True)
@@ -49,58 +45,6 @@ class Crossing:
     def preserved(self) -> Endpoint:
         """What the external endpoint is where the port is preserved."""
         return Endpoint(self.external.address, self.internal.port)
-
-
-@dataclass(frozen=True)
-class Side:
-    """One peer: where it is, by which addresses others know it, what it said."""
-
-    node: str
-    routers: tuple[str, ...]  # between it and the internet, nearest first
-    own: frozenset[IPv4Address]  # its host's
-    faces: frozenset[IPv4Address]  # its host's and those of its routers outside
-    events: tuple[Event, ...]
-
-    def last(self, kind: type[E]) -> E | None:
-        return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
-
-    def all(self, kind: type[E]) -> list[E]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    @property
-    def failure(self) -> Failed | None:
-        return self.last(Failed)
-
-    @cached_property
-    def observed(self) -> tuple[Endpoint, ...]:
-        """By which endpoints public nodes saw it, as it says."""
-        return tuple(dict.fromkeys(_endpoint(event.address) for event in self.all(Observed)))
-
-    @cached_property
-    def told(self) -> tuple[Endpoint, ...]:
-        """Every endpoint that it had signalled to the other side; relays are not among them."""
-        offered = [event.offer for event in self.all(Offered)]
-        found = [_endpoint(address) for offer in offered for address in offer.addresses]
-        for offer in offered:
-            for line in offer.ice.candidates if offer.ice else ():
-                found += _candidate(line)
-        if any(offer.multiaddrs for offer in offered):
-            found += self.observed  # DCUtR's CONNECT carries them, encrypted
-        return tuple(dict.fromkeys(found))
-
-
-def _endpoint(address: contract.Endpoint) -> Endpoint:
-    return Endpoint(address.address, address.port)
-
-
-def _candidate(line: str) -> Iterator[Endpoint]:
-    """The endpoint of a candidate attribute (RFC 8839 section 5.1), unless it is a relay's."""
-    words = line.removeprefix("candidate:").split()
-    if len(words) >= 8 and words[7] != "relay":
-        try:
-            yield Endpoint(IPv4Address(words[4]), int(words[5]))
-        except ValueError:
-            return
 
 
 class Scene:
@@ -138,21 +82,14 @@ class Scene:
             return event.realtime
         return None if self.evidence.clock_ns is None else event.at + self.evidence.clock_ns
 
-    def steps(self, side: Side, name: StepName) -> list[int]:
-        return [step.realtime for step in side.all(Step) if step.name is name]
-
     @property
     def protocol(self) -> Protocol:
-        """Of the connection that the peers want."""
+        """Of the connection that the peers want; where none is, by which they asked."""
         name = self.evidence.mechanism
-        listening = [e for side in self.sides for e in side.all(contract.Listening)]
-        if name == "no_punch" and listening:
-            return self._listened() or "udp"
+        if name == "no_punch":
+            asked = (j.first.protocol for side in self.sides for j in self.asked(side))
+            return next(asked, "udp")
         return "tcp" if name.endswith("tcp") or name == "dcutr_off" else "udp"
-
-    def _listened(self) -> Protocol | None:
-        """What the peers asked the STUN server by, where the mechanism does not tell."""
-        return next((j.first.protocol for side in self.sides for j in self.asked(side)), None)
 
     # -- what was sent ----------------------------------------------------
 
@@ -326,7 +263,3 @@ def outer(hop: Hop) -> bool:
 def stopped(journey: Journey) -> bool:
     """It came to a node, and got no further there."""
     return journey.end.fate in (Fate.DROPPED, Fate.REJECTED, Fate.TAKEN)
-
-
-def first(journeys: Iterable[Journey]) -> Journey | None:
-    return next(iter(journeys), None)

@@ -6,7 +6,8 @@ from testbed.capture.packet import RST, Endpoint, Packet
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
 from testbed.explain.causes.mapping import misled, timed_out
 from testbed.explain.model import Cause, Fate, Journey
-from testbed.explain.scene import Crossing, Scene, Side
+from testbed.explain.scene import Crossing, Scene
+from testbed.explain.sides import Side
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from functools import cached_property
 from testbed.explain.causes import closed, refused, unsent
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Fate, Journey
-from testbed.explain.scene import Scene, Side, outer, stopped
+from testbed.explain.scene import Scene, outer, stopped
+from testbed.explain.sides import Side
 
 
 @dataclass(frozen=True)

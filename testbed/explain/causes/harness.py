@@ -4,7 +4,8 @@ import re
 
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause
-from testbed.explain.scene import Scene, Side
+from testbed.explain.scene import Scene
+from testbed.explain.sides import Side
 from testbed.oracle.predict import Outcome
 from testbed.peers.contract import Connected, Failed, FailureClass, Upgraded
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from testbed.capture.packet import Endpoint, Packet
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
 from testbed.explain.model import Cause, Change, FlowEvent, Journey, Line
-from testbed.explain.scene import Crossing, Scene, Side, outer
+from testbed.explain.scene import Crossing, Scene, outer
+from testbed.explain.sides import Side
 from testbed.nat.behaviour import Mapping, Refresh, WanInput
 
 CLOCK_NS = 100_000_000  # a timer of the kernel's ends so much early, seen from the wire

@@ -4,7 +4,8 @@ from collections import Counter
 
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Journey
-from testbed.explain.scene import Scene, Side
+from testbed.explain.scene import Scene
+from testbed.explain.sides import Side
 
 _CAUSES = {
     "udp-blocked": Cause.UDP_BLOCKED,

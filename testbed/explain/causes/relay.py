@@ -4,7 +4,8 @@ from testbed.capture.packet import Packet
 from testbed.explain.causes import unsent
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Journey, Line
-from testbed.explain.scene import Scene, Side
+from testbed.explain.scene import Scene
+from testbed.explain.sides import Side
 from testbed.peers.contract import Connected, Failed, FailureClass, Reserved
 
 REFUSED = ("relay_refused", "relay answered")  # in the words of `testbed.traversal.errors`

@@ -6,7 +6,8 @@ from itertools import chain
 from testbed.capture.packet import RST
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
 from testbed.explain.model import Cause, Journey, Line
-from testbed.explain.scene import Crossing, Scene, Side
+from testbed.explain.scene import Crossing, Scene
+from testbed.explain.sides import Side
 from testbed.nat.behaviour import Filtering, Protocol
 from testbed.peers.contract import How, Upgraded
 

@@ -6,7 +6,8 @@ from testbed.capture.packet import Endpoint
 from testbed.explain.causes import refused
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Fate, Journey
-from testbed.explain.scene import Scene, Side, stopped
+from testbed.explain.scene import Scene, stopped
+from testbed.explain.sides import Side
 from testbed.peers import contract
 from testbed.peers.contract import FailureClass, Listening, Offered
 
