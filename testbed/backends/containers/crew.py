@@ -79,7 +79,7 @@ def crew(members: Sequence[Member]) -> Iterator[dict[str, Agent]]:
         made += pool.map(lambda one: _create(client, one, run, folder), members)
         list(pool.map(client.start, made))
         pool.shutdown()
-        agents = _gather(client, server, dict(zip((m.node for m in members), made, strict=True)))
+        agents = _gather(client, server, run, [member.node for member in members])
         for agent in agents.values():
             stack.callback(agent.close)
         server.close()
@@ -111,6 +111,10 @@ def _listening(folder: Path) -> socket.socket:
     return server
 
 
+def _name(run: str, node: str) -> str:
+    return f"testbed-{run}-{node}"
+
+
 def _create(client: docker.APIClient, member: Member, run: str, folder: Path) -> str:
     """A container with no network, no privilege but those over its own, and our labels."""
     binds = [f"{folder / SOCKET}:{_INSIDE}/{SOCKET}"]
@@ -128,7 +132,7 @@ def _create(client: docker.APIClient, member: Member, run: str, folder: Path) ->
     )
     made: dict[str, Any] = client.create_container(
         member.image,
-        name=f"testbed-{run}-{member.node}",
+        name=_name(run, member.node),
         hostname=member.node,
         entrypoint=[*_AGENT, member.node],
         command=[],
@@ -140,25 +144,26 @@ def _create(client: docker.APIClient, member: Member, run: str, folder: Path) ->
 
 
 def _gather(
-    client: docker.APIClient, server: socket.socket, expected: Mapping[str, str]
+    client: docker.APIClient, server: socket.socket, run: str, nodes: Sequence[str]
 ) -> dict[str, Agent]:
     """An agent of every node; BackendError, with a container's last words, if one is missing."""
     agents: dict[str, Agent] = {}
     end = time.monotonic() + START_DEADLINE
     try:
-        while len(agents) < len(expected):
+        while len(agents) < len(nodes):
             server.settimeout(max(0.001, end - time.monotonic()))
             control, _ = server.accept()
             control.settimeout(max(0.001, end - time.monotonic()))
             name, fds = receive(control, 200, 1)
             control.settimeout(None)
             if fds:  # an agent that died of something else says nothing
-                agents[name.decode()] = Agent(name.decode(), control, fds[0])
+                node = name.decode()
+                agents[node] = Agent(node, control, fds[0], _name(run, node))
     except TimeoutError:
         for agent in agents.values():
             agent.close()
-        late = sorted(expected.keys() - agents.keys())
-        words = _last_words(client, expected[late[0]])
+        late = [node for node in nodes if node not in agents]
+        words = _last_words(client, _name(run, late[0]))
         raise BackendError(
             f"containers did not come up within {START_DEADLINE:g} s: {', '.join(late)}\n{words}",
             node=late[0],

@@ -20,6 +20,7 @@ from testbed.backends import kernel, sandbox
 from testbed.backends.base import Process
 from testbed.backends.containers import images
 from testbed.backends.containers.crew import Member, crew
+from testbed.backends.containers.engine import engine
 from testbed.backends.containers.remote import Agent, RemoteProcess, finish
 from testbed.backends.namespaces import LOADERS, RULES_DEADLINE, NamespaceLab
 from testbed.errors import BackendError, UnfitError
@@ -94,10 +95,20 @@ class ContainerLab(NamespaceLab):
         words = getattr(command, "argv", command)
         if callable(words) or Path(words[0]).is_absolute():
             return super().spawn(node, command)
-        self._node(node)  # it is one
+        self._node(node)  # an unknown one is refused
         process = self._agents[node].start(words)
         self._stack.callback(process.close)
         return process
+
+    def container(self, node: str) -> str:
+        """Its name, for ``docker exec`` and the like; BackendError for an unknown node."""
+        self._node(node)
+        return self._agents[node].container
+
+    def logs(self, node: str) -> str:
+        """What the engine logged of a node: the programs that were started, and their ends."""
+        with engine() as client:
+            return str(client.logs(self.container(node)).decode(errors="replace"))
 
 
 def members(plan: Plan, chosen: Mapping[str, str]) -> list[Member]:

@@ -84,6 +84,7 @@ class Agent:
     node: str
     control: socket.socket
     netns: int
+    container: str = ""  # its name, for the engine and for people
 
     def start(self, words: Sequence[str]) -> RemoteProcess:
         """Run a program; one that is not there ends with 127.  BackendError: no agent."""
