@@ -43,7 +43,9 @@ from testbed.traversal.stun import Address
 from testbed.traversal.stun_server import Addresses
 
 SERVER, NEIGHBOUR = "server", "neighbour"
-SUBSCRIBERS = 60  # hosts that take turns where each has a quota
+# Hosts that take turns where each has a quota.  An ordinary user's nft cannot send the
+# kernel the rules of many more in one message.
+SUBSCRIBERS = 18
 WITNESSED = 8  # runs of a case whose packets are recorded and held against the sides' words
 _FORGOTTEN = MAPPING_SECONDS + 2.0  # seconds; the kernel collects what has expired once a second
 _TABLE = 16384  # mappings in a NAT's tables
