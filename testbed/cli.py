@@ -370,7 +370,7 @@ def life(
     scenarios: Annotated[list[str] | None, typer.Argument(help="Scenarios.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     peers: Annotated[str, typer.Option(help="udp, quic, tcp with commas, or all.")] = "all",
-    jobs: Jobs = DEFAULT_JOBS,
+    jobs: Jobs = 2 * DEFAULT_JOBS,  # they wait most of their time
     out: Out = Path("out/life"),
     as_json: AsJson = False,
 ) -> None:
