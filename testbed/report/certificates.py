@@ -16,6 +16,7 @@ _COLUMNS = (
     ("ports", "udp.allocation", "tcp.allocation"),
     ("hairpin", "udp.hairpin", "tcp.hairpin"),
     ("unsolicited", "udp.unsolicited", "tcp.unsolicited"),
+    ("port mapping", "services", "services"),
 )
 _SHORT = {
     "endpoint_independent": "EI",

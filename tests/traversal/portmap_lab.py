@@ -10,13 +10,18 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from typing import Any
 
-from testbed.backends.base import Lab, Process
+from testbed.backends.base import Lab
 from testbed.backends.namespaces import Namespaces
+from testbed.nat.behaviour import PortMapping
 from testbed.nat.load import catalogue
+from testbed.nat.rules import RouterContext, hooks
+from testbed.plan.model import ServePortMapping
 from testbed.plan.planner import plan
+from testbed.services.miniupnpd import PACKAGE, PROGRAM, Miniupnpd
 from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
 from testbed.traversal.aio.portmap import PortMapper
 from testbed.traversal.aio.portmap_session import PortMapOptions, Probe
@@ -24,47 +29,9 @@ from testbed.traversal.errors import TraversalError
 from testbed.traversal.portmap.mapping import Service, Transport
 
 PORT = 4001  # where the host echoes, UDP and TCP
-HTTP_PORT = 5000
-PROGRAM = "miniupnpd"
 CATALOGUE = catalogue()
 _PATIENCE = 10.0  # seconds for a daemon or a command
 SILENCE = 0.5  # seconds after which a stranger was not let in; the way there and back takes 0.04
-
-# Before the NAT's own chains, so that an explicit mapping wins over one that was learned.
-# The daemon adds its rules to the three chains without a hook, all of family inet.
-TABLE = """
-table inet portmap
-delete table inet portmap
-table inet portmap {
-    chain mapped { }
-    chain allowed { }
-    chain peers { }
-    chain prerouting {
-        type nat hook prerouting priority dstnat - 10; policy accept;
-        iifname "wan" jump mapped
-    }
-    chain postrouting {
-        type nat hook postrouting priority srcnat - 10; policy accept;
-        oifname "wan" jump peers
-    }
-}
-"""
-_BASE = f"""
-ext_ifname=wan
-listening_ip=lan
-http_port={HTTP_PORT}
-ipv6_disable=yes
-upnp_table_name=portmap
-upnp_nat_table_name=portmap
-upnp_nat_chain=mapped
-upnp_nat_postrouting_chain=peers
-upnp_forward_chain=allowed
-system_uptime=no
-secure_mode=yes
-min_lifetime=1
-max_lifetime=86400
-uuid=6ba7b810-9dad-11d1-80b4-00c04fd430c8
-"""
 
 
 @dataclass(frozen=True)
@@ -76,47 +43,27 @@ class Daemon:
     datagrams: bool = True  # NAT-PMP and PCP cannot be had one without the other
     extra: tuple[str, ...] = ()
 
-    @property
-    def text(self) -> str:
-        """miniupnpd.conf."""
-        switches = (
-            f"enable_upnp={'yes' if self.upnp else 'no'}",
-            f"force_igd_desc_v1={'yes' if self.upnp_v1 else 'no'}",
-            f"enable_natpmp={'yes' if self.datagrams else 'no'}",
-        )
-        return "\n".join((_BASE.strip(), *switches, *self.extra, ""))
+    def step(self, lab: Lab, node: str) -> ServePortMapping:
+        """As a profile that declares it becomes, whatever the router's own declares."""
+        version = 0 if not self.upnp else 1 if self.upnp_v1 else 2
+        offered = PortMapping(version, self.datagrams, self.datagrams, min_lease=1)
+        nat = CATALOGUE["port-restricted"]
+        profile = replace(nat, behaviour=replace(nat.behaviour, port_mapping=offered))
+        external, inside = lab.plan.addresses[node], IPv4Network("10.0.0.0/8")
+        made = hooks(profile, RouterContext("wan", "lan", external, inside, ()))
+        assert made
+        return ServePortMapping(node, made.chains, made.config + "\n".join((*self.extra, "")))
 
 
 @contextlib.contextmanager
-def miniupnpd(lab: Lab, node: str, daemon: Daemon) -> Iterator[Process]:
-    """Run it while the context lasts; its rules go with it.
-
-    `-d` keeps it in the foreground and makes it talk: nobody listens.
-    """
-    assert shutil.which(PROGRAM), "this test needs Debian's package miniupnpd-nftables"
-    lab.run(node, ["nft", "-f", "-"], input=TABLE.encode())
-    command = f"exec {PROGRAM} -d -f /dev/stdin -P /dev/null >/dev/null 2>&1"
-    process = lab.spawn(node, ["sh", "-c", command])
+def miniupnpd(lab: Lab, node: str, daemon: Daemon) -> Iterator[Miniupnpd]:
+    """Run it while the context lasts."""
+    assert shutil.which(PROGRAM), f"this test needs Debian's package {PACKAGE}"
+    process = Miniupnpd(lab, daemon.step(lab, node))
     try:
-        process.stdin.write(daemon.text.encode())
-        process.stdin.close()
-        _await_ready(lab, node, daemon, process)
-        yield process
+        yield process.start()
     finally:
-        process.kill()
-        process.wait(_PATIENCE)
-
-
-def _await_ready(lab: Lab, node: str, daemon: Daemon, process: Process) -> None:
-    """Until its sockets are bound: nothing else tells.  Ports are in hexadecimal there."""
-    tables = {"tcp": HTTP_PORT} if daemon.upnp else {}
-    tables |= {"udp": 5351} if daemon.datagrams else {}
-    end = time.monotonic() + _PATIENCE
-    for table, port in tables.items():
-        while f":{port:04X} " not in lab.run(node, ["cat", f"/proc/net/{table}"]).decode():
-            assert process.poll() is None, "miniupnpd ended"
-            assert time.monotonic() < end, f"waited for miniupnpd to bind {table} {port}"
-            time.sleep(0.005)
+        process.stop()
 
 
 def home(profile: str) -> Topology:

@@ -11,14 +11,14 @@ from ipaddress import IPv4Address
 import pytest
 
 from testbed.backends.base import Lab
+from testbed.nat.rules import HTTP_PORT
 from testbed.topology.model import Scope, Topology
 from testbed.traversal.portmap import http, igd, mapping, natpmp, pcp
 from testbed.traversal.portmap.mapping import Endpoint, RefusedError, Service, Transport, Wanted
-from testbed.traversal.portmap.pcp import Filter, Map, Peer, ThirdParty
+from testbed.traversal.portmap.pcp import Filter, Map, Peer, PreferFailure, ThirdParty
 from testbed.traversal.portmap.ssdp import Location
 
 from .portmap_lab import (
-    HTTP_PORT,
     PORT,
     SILENCE,
     Daemon,
@@ -135,6 +135,8 @@ MAP = pcp.encode(Map(NONCE, WANTED), HOST)
         (pcp.encode(Map(NONCE, WANTED, options=(ThirdParty(OTHER),)), HOST), 5,
          mapping.UnsupportedRequestError),
         (MAP + b"\x02\0\0\4abcd", 6, mapping.MalformedRequestError),
+        (pcp.encode(Map(NONCE, WANTED, IPv4Address("73.0.0.9"), (PreferFailure(),)), HOST), 11,
+         mapping.ConflictError),
         (pcp.encode(Map(NONCE, WANTED), OTHER), 12, mapping.AddressMismatchError),
     ],
 )  # fmt: skip
