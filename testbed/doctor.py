@@ -51,7 +51,7 @@ _TOOLS = (
         required=False,
     ),
     Tool("tshark", "tshark", ("--version",), "reading captures by hand", required=False),
-    Tool("docker", "docker.io", ("--version",), "comparison in benchmarks", required=False),
+    Tool("docker", "docker.io", ("--version",), "labs of containers", required=False),
 )
 
 
@@ -82,6 +82,13 @@ def _room(folder: Path) -> int | None:
     return shutil.disk_usage(place).free if os.access(place, os.W_OK | os.X_OK) else None
 
 
+def _containers() -> list[Check]:
+    """Docker's package is loaded here alone."""
+    from testbed.backends.containers.fitness import checks as container_checks
+
+    return container_checks()
+
+
 @dataclass(frozen=True)
 class Machine:
     """What the checks ask of the machine.  Tests give other answers."""
@@ -95,6 +102,7 @@ class Machine:
     say: Callable[[Sequence[str]], str] = _say
     room: Callable[[Path], int | None] = _room
     fork: Callable[[Callable[[], list[Check]]], list[Check]] = in_a_fork
+    containers: Callable[[], list[Check]] = _containers
 
 
 def checks(machine: Machine | None = None, out: Path = Path("out")) -> list[Check]:
@@ -111,6 +119,7 @@ def checks(machine: Machine | None = None, out: Path = Path("out")) -> list[Chec
         _disk(machine, out),
         *_user_namespaces(machine),
         *machine.fork(try_sandbox),
+        *machine.containers(),
     ]
 
 

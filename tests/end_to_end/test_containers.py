@@ -1,5 +1,6 @@
 """Labs of containers: closed, without privilege, and gone after every death of a run."""
 
+import json
 import os
 import random
 import signal
@@ -187,6 +188,30 @@ def test_20_runs_killed_at_random_moments_leave_nothing_after_a_wipe(
     assert strangers["container"] in docker("volume", "ls", "-q").split()
 
 
+def test_a_wipe_names_what_it_removes_and_leaves_what_lacks_a_label(
+    strangers: dict[str, str], tmp_path: Path
+) -> None:
+    """The control of the test above: here something is left for sure."""
+    folder, name = tmp_path / "gone", f"left-{os.getpid()}"
+    ours = {"run": "r", "user": str(os.getuid()), "folder": str(folder)}
+    labels = [word for key, value in ours.items() for word in ("--label", f"testbed.{key}={value}")]
+    docker("create", "--name", name, "--network", "none", *labels, "testbed-base")
+    docker("network", "create", "--internal", *labels, name)
+    docker("volume", "create", *labels, name)
+    done = subprocess.run([*TESTBED, "wipe"], capture_output=True, text=True, timeout=120)
+    assert all(
+        f"removed {kind} {name}" in done.stdout for kind in ("container", "network", "volume")
+    )
+    assert name not in labelled() | labelled("network") | labelled("volume")
+    assert str(inspected(strangers["container"])["State"]) == strangers["since"]
+
+
+def test_the_doctor_tries_a_container() -> None:
+    done = subprocess.run([*TESTBED, "doctor", "--json"], capture_output=True, text=True)
+    found = {check["name"]: check for check in json.loads(done.stdout)}
+    assert found["containers"]["ok"], found
+
+
 def test_a_lab_that_runs_is_not_wiped_by_another_run(lab: ContainerLab) -> None:
     subprocess.run([*TESTBED, "wipe"], capture_output=True, check=True, timeout=120)
     assert said(lab, "a", "echo", "here") == "here\n"
@@ -198,6 +223,6 @@ def test_without_an_engine_the_command_says_how_to_start_one(tmp_path: Path) -> 
     words = [*TESTBED, "run", "--backend", "docker", "-o", str(tmp_path / "run")]
     done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 4
-    assert "no Docker engine answers" in done.stderr
+    assert "no Docker engine answers at" in done.stderr
     assert ".ci/engine start" in done.stderr
     assert "Traceback" not in done.stderr

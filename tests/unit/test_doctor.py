@@ -31,6 +31,7 @@ def machine(**other):
         "say": lambda command: VERSIONS.get(Path(command[0]).name, "1.2.3"),
         "room": lambda _folder: 10**10,
         "fork": good,
+        "containers": list,
     }
     return Machine(**answers | other)
 
@@ -193,3 +194,12 @@ def test_each_remedy_is_a_line_of_its_own():
 
 def test_checks_are_json():
     assert json.loads(json.dumps([check.to_json() for check in checks(machine())]))
+
+
+def test_without_an_engine_containers_are_said_to_lack_it_and_nothing_else(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    found = checks(machine(containers=doctor._containers))
+    absent = [check for check in found if not check.ok]
+    assert [check.name for check in absent] == ["Docker engine"]
+    assert ".ci/engine start" in absent[0].remedy
+    assert exit_code(found) is Exit.AGREED

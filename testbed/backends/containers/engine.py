@@ -1,5 +1,6 @@
 """The Docker engine: how it is found, what it must have, and errors in our words."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,26 +23,21 @@ def engine() -> Iterator[docker.APIClient]:
 
     UnfitError where none answers; what it refuses meanwhile is a BackendError.
     """
+    path = engine_socket()
     try:
-        client = docker.APIClient(f"unix://{engine_socket()}", "auto", TIMEOUT, num_pools=64)
-    except (DockerException, requests.RequestException) as error:
-        raise UnfitError(f"no Docker engine answers: {_short(error)}", remedy=START) from error
+        with socket.socket(socket.AF_UNIX) as knocking:  # the SDK says less, and later
+            knocking.connect(path)
+        client = docker.APIClient(f"unix://{path}", "auto", TIMEOUT, num_pools=64)
+    except (OSError, DockerException) as error:
+        raise UnfitError(f"no Docker engine answers at {path}: {error}", remedy=START) from error
     try:
         yield client
     except APIError as error:
         raise BackendError(f"the Docker engine refused: {error.explanation}") from error
     except (DockerException, requests.RequestException) as error:
-        raise BackendError(f"the Docker engine does not answer: {_short(error)}") from error
+        raise BackendError(f"the Docker engine does not answer: {error}") from error
     finally:
         client.close()
-
-
-def _short(error: Exception) -> str:
-    """The innermost cause: the SDK wraps it many times."""
-    cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner
-    return str(cause) or str(error)
 
 
 def require_images(client: docker.APIClient) -> None:

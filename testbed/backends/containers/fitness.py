@@ -1,0 +1,64 @@
+"""What labs of containers need of this machine, tried; for the doctor."""
+
+import os
+from collections.abc import Callable
+
+from testbed.backends.containers import images
+from testbed.backends.containers.crew import Member, crew
+from testbed.backends.containers.engine import START, engine, require_images
+from testbed.backends.containers.remote import finish
+from testbed.errors import TestbedError
+from testbed.trials import Check
+
+_FOR = "labs of containers"
+_DEADLINE = 10.0  # seconds for a program in a container
+
+
+def checks() -> list[Check]:
+    """Until the first that fails: what comes after needs it.  Nothing else needs any."""
+    found = []
+    for name, work, remedy in (
+        ("Docker engine", _engine, START),
+        ("images", _images, "make images"),
+        ("containers", _container, "run as root, on the engine's machine"),
+    ):
+        found.append(_tried(name, work, remedy))
+        if not found[-1].ok:
+            break
+    return found
+
+
+def _tried(name: str, work: Callable[[], str], remedy: str) -> Check:
+    try:
+        return Check(name, True, work(), "", _FOR)
+    except (TestbedError, OSError) as error:
+        known = getattr(error, "remedy", None)
+        return Check(name, None, getattr(error, "message", str(error)), known or remedy, _FOR)
+
+
+def _engine() -> str:
+    with engine() as client:
+        return str(client.version()["Version"])
+
+
+def _images() -> str:
+    with engine() as client:
+        require_images(client)
+    return "all there, and of these sources"
+
+
+def _container() -> str:
+    """A router that may change its own network, reached by its agent."""
+    if os.geteuid() != 0:
+        raise PermissionError("their networks are entered by root alone")
+    with crew([Member("doctor", images.ROUTER, True, {})]) as agents:
+        process = agents["doctor"].start(["nft", "add", "table", "ip", "probe"])
+        try:
+            code, said = finish(process, _DEADLINE)
+        except TimeoutError as error:
+            raise OSError(str(error)) from error
+        finally:
+            process.close()
+    if code:
+        raise OSError(f"a router loads no rule: {said.decode(errors='replace').strip()}")
+    return "come up, and load rules"
