@@ -20,7 +20,14 @@ def prediction(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
     topology = cell.build()
     behaviours = {r.name: profiles[r.profile].behaviour for r in topology.routers}
     return predict(
-        topology, behaviours, mechanism(cell), DIALER, LISTENER, server=SERVER, skew_ms=cell.skew_ms
+        topology,
+        behaviours,
+        mechanism(cell),
+        DIALER,
+        LISTENER,
+        server=SERVER,
+        skew_ms=cell.skew_ms,
+        agents=cell.stacks.agents,
     )
 
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/pion/ice/v4"
@@ -138,7 +140,7 @@ func (p *peer) dial(ctx context.Context, c command) (fields, error) {
 			relays[one.Address()] = true
 		}
 		if relayed || !p.configure.Options.RelayOnly {
-			if err := p.agent.AddRemoteCandidate(one); err != nil {
+			if err := p.add(ctx, one); err != nil {
 				return nil, err
 			}
 		}
@@ -162,6 +164,25 @@ func (p *peer) dial(ctx context.Context, c command) (fields, error) {
 		return nil, failure{"checks", err.Error()}
 	}
 	return p.connected(conn, relays)
+}
+
+// add waits until pion has taken the candidate: it does so in a goroutine for each, and the
+// order of its checks would be chance.
+func (p *peer) add(ctx context.Context, one ice.Candidate) error {
+	if err := p.agent.AddRemoteCandidate(one); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		known, err := p.agent.GetRemoteCandidates()
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(known, one.Equal) {
+			return nil
+		}
+		runtime.Gosched()
+	}
+	return ctx.Err()
 }
 
 // connected says which pair was selected; relays are the addresses of theirs.

@@ -139,6 +139,8 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     """Run a matrix; the exit code."""
     used = _profiles(request.profiles)
     cells = _selection(request, used).cells()
+    needed = {router.profile for cell in cells for router in cell.build().routers}
+    used |= {name: find(name) for name in sorted(needed - used.keys())}  # a carrier's NAT
     versions = facts()
     held = _hold(request.out)
     require_writable(request.out / "results.json", request.out / "report.html", *reports.paths)

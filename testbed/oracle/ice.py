@@ -2,114 +2,97 @@
 
 Candidates: host, server-reflexive by UDP STUN, relayed by TURN over TCP port 443
 (RFC 8656).  Every pair is checked; a check succeeds only if its response comes
-from where the request went (section 7.2.5.2.1).  The best pair that succeeded
-at both ends decides: one without a relay before any with one.
+from where the request went (section 7.2.5.2.1).  The dialer controls and nominates a
+pair, which the listener takes when its own check of it has succeeded.  How an agent
+goes about it is data, `testbed.oracle.agents`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from testbed.nat.behaviour import Protocol
-from testbed.oracle import stun
+from testbed.oracle import stun, turn
+from testbed.oracle.agents import IceAgent, Nomination
 from testbed.oracle.mechanisms import Outcome, Result, Setting, serve_stun, unlearned
-from testbed.oracle.network import Network
-from testbed.oracle.packet import Endpoint, Kind, Message, Packet
+from testbed.oracle.packet import Endpoint, Message, Packet
 from testbed.oracle.stun import send_udp
-from testbed.oracle.tcp import Connection, Program, Tcp
+from testbed.oracle.tcp import Tcp
 
-TURN_PORT = 443
-FIRST_RELAY_PORT = 49152
 AGENT_PORTS = (40001, 40002)  # ephemeral, and never the same at both ends
-TURN_CLIENT_PORT = 41001
-RELAY_WAIT = 1.0  # seconds that direct pairs are ahead of relayed ones, as the lab's peer does
-PACE = 0.05  # seconds, Ta of section 14.2
-CHECK_TIMES = (0.0, 0.5, 1.5, 3.5)  # seconds, RFC 8489 section 6.2.1
+REFLEXIVE_OFFSET = 2000  # from there to the port of a server-reflexive candidate's own socket
 DEADLINE = 6.0
 GATHERING = 3.0
 CHECK = "check"
+NOMINATION = "nominating check"  # with USE-CANDIDATE
 RESPONSE = "check response"
-ALLOCATE = "allocate"
-ALLOCATED = "allocated"
-SEND = "send"
-DATA = "relayed data"
-
-
-class TurnServer(Program):
-    """TURN over TCP: one UDP relay port for each client connection."""
-
-    def __init__(self, network: Network, host: str, tcp: Tcp) -> None:
-        self._network = network
-        self._host = host
-        self._tcp = tcp
-        self._relays: dict[Connection, Endpoint] = {}
-        self._permitted: dict[Connection, set[str]] = {}  # by address alone, RFC 8656 section 9
-        tcp.listen(TURN_PORT, self)
-
-    def opened(self, connection: Connection, _packet: Packet, /) -> None:
-        self._permitted[connection] = set()
-
-    def received(self, connection: Connection, message: Message, /) -> None:
-        if message.name == ALLOCATE:
-            relay = Endpoint(self._host, FIRST_RELAY_PORT + len(self._relays))
-            self._relays[connection] = relay
-            self._network.bind(
-                self._host, Protocol.UDP, relay.port, lambda packet: self._relay(connection, packet)
-            )
-            self._tcp.send(connection, Message(ALLOCATED, relay))
-        elif message.name == SEND and message.endpoint is not None and message.inner is not None:
-            self._permitted[connection].add(message.endpoint.address)
-            send_udp(self._network, self._relays[connection], message.endpoint, message.inner)
-
-    def _relay(self, connection: Connection, packet: Packet) -> None:
-        if packet.source.address in self._permitted[connection]:
-            self._tcp.send(connection, Message(DATA, packet.source, inner=packet.message))
 
 
 class Base(IntEnum):
     """Where a local candidate sends from; the value orders the checks."""
 
     HOST = 0
-    RELAY = 1
+    REFLEXIVE = 1  # where the server-reflexive candidate has a socket of its own
+    RELAY = 2
 
 
 @dataclass(eq=False)
 class Pair:
+    """``nominating``: by our checks of it; ``nominated``: by theirs."""
+
     base: Base
     remote: Endpoint
     transaction: int
+    starts: float = float("inf")  # not yet begun with
+    gives_up: float = float("inf")
+    attempt: int = 0  # a new series of checks ends the one before
     response: Packet | None = None
+    nominating: bool = False
+    nominated: bool = False
 
     @property
     def succeeded(self) -> bool:
         return self.response is not None
 
 
-class Agent(Program):
+class Agent:
     """One end.  ``relay_only`` offers and uses no candidate but the relayed one."""
 
-    def __init__(
-        self, network: Network, host: str, server: str, port: int, *, relay_only: bool
-    ) -> None:
-        self._network = network
-        self._server = server
+    def __init__(self, setting: Setting, end: int, *, relay_only: bool) -> None:
+        host, port = setting.hosts[end], AGENT_PORTS[end]
+        self._network = setting.network
+        self._server = setting.server
+        self._as: IceAgent = setting.agents[end]
+        self._controlled = end  # an index, of what differs between the two roles
         self._relay_only = relay_only
         self.local = Endpoint(host, port)
         self.reflexive: Endpoint | None = None
-        self.relay: Endpoint | None = None
         self.pairs: list[Pair] = []
+        self.selected: Pair | None = None
         self._began = float("inf")
-        self._early: list[tuple[Base, Endpoint]] = []
-        self._tunnel: Connection | None = None
-        self._tcp = Tcp(network, host)
-        network.bind(host, Protocol.UDP, port, self._receive_udp)
+        self._early: list[tuple[Base, Packet]] = []
+        self._waiting: list[Pair] = []  # for a permission, before they are begun with
+        self._turn = turn.TurnClient(
+            Tcp(self._network, host), self._receiver(Base.RELAY), self._begin
+        )
+        self._sockets = {Base.HOST: self.local}
+        if self._as.reflexive_socket:
+            self._sockets[Base.REFLEXIVE] = Endpoint(host, port + REFLEXIVE_OFFSET)
+        for base, socket in self._sockets.items():
+            self._network.bind(host, Protocol.UDP, socket.port, self._receiver(base))
 
     # -- candidates -------------------------------------------------------
 
     def gather(self) -> None:
         if not self._relay_only:
+            asking = self._sockets.get(Base.REFLEXIVE, self.local)
             server = Endpoint(self._server, stun.PORT)
-            send_udp(self._network, self.local, server, Message(stun.REQUEST))
-        self._tcp.connect(TURN_CLIENT_PORT, Endpoint(self._server, TURN_PORT), self)
+            send_udp(self._network, asking, server, Message(stun.REQUEST))
+        self._turn.allocate(self._server)
+
+    @property
+    def relay(self) -> Endpoint | None:
+        return self._turn.relay
 
     @property
     def gathered(self) -> bool:
@@ -123,80 +106,146 @@ class Agent(Program):
 
     def _bases(self) -> list[Base]:
         bases = [] if self._relay_only else [Base.HOST]
+        if not self._relay_only and self.reflexive is not None and self._as.reflexive_socket:
+            bases.append(Base.REFLEXIVE)
         return bases if self.relay is None else [*bases, Base.RELAY]
 
-    # -- the tunnel to the relay ------------------------------------------
-
-    def opened(self, connection: Connection, _packet: Packet, /) -> None:
-        self._tunnel = connection
-        self._tcp.send(connection, Message(ALLOCATE))
-
-    def received(self, _connection: Connection, message: Message, /) -> None:
-        if message.name == ALLOCATED:
-            self.relay = message.endpoint
-        elif message.name == DATA and self.relay is not None and message.endpoint is not None:
-            inner = message.inner
-            packet = Packet(
-                Protocol.UDP, message.endpoint, self.relay, Kind.DATAGRAM, "relay", inner
-            )
-            self._receive(Base.RELAY, packet)
-
     def _send(self, base: Base, remote: Endpoint, message: Message) -> None:
-        if base is Base.HOST:
-            send_udp(self._network, self.local, remote, message)
-        elif self._tunnel is not None:
-            self._tcp.send(self._tunnel, Message(SEND, remote, inner=message))
+        if base is Base.RELAY:
+            self._turn.send(remote, message)
+        else:
+            send_udp(self._network, self._sockets[base], remote, message)
 
     # -- connectivity checks ----------------------------------------------
 
     def start(self, remotes: list[Endpoint]) -> None:
-        """Check every pair, one new pair each Ta; those with a relay wait."""
+        """Check every pair, one new pair each pace; then heed who was earlier."""
         self._began = self._network.now
-        for index, (base, remote) in enumerate(
-            (base, remote) for remote in remotes for base in self._bases()
-        ):
-            self._check(base, remote, index * PACE)
-        for base, remote in self._early:
-            self._triggered(base, remote)
+        for remote in remotes:
+            self._waiting += [self._pair(base, remote) for base in self._bases()]
+        if self._as.by_priority:
+            self._waiting.sort(key=self.is_relayed)
+        self._network.at(self._began + self._as.begins, self._begin)
+        for base, packet in self._early:
+            self._heed(base, packet)
+        if not self._controlled and self._as.nomination is not Nomination.FIRST:
+            self._nominate()
 
-    def _check(self, base: Base, remote: Endpoint, pace: float = 0.0) -> None:
-        pair = Pair(base, remote, len(self.pairs))
-        self.pairs.append(pair)
-        start = self._network.now + pace
+    def _begin(self) -> None:
+        """Check what was not checked yet, as far as no permission must be awaited."""
+        for index in range(len(self._waiting)):
+            pair = self._waiting.pop(0)
+            self._check(pair, index * self._as.pace)
+            unpermitted = pair.base is Base.RELAY and not self._turn.may_send(pair.remote)
+            if unpermitted and self._as.awaits_permissions:
+                return
+
+    def _pair(self, base: Base, remote: Endpoint) -> Pair:
+        self.pairs.append(Pair(base, remote, len(self.pairs)))
+        return self.pairs[-1]
+
+    def _check(self, pair: Pair, wait: float = 0.0) -> None:
+        """A series of requests, in place of what was planned for the pair."""
+        pair.starts = self._network.now + wait
         if self.is_relayed(pair) and not self._relay_only:
-            start = max(start, self._began + RELAY_WAIT)
-        for delay in CHECK_TIMES:
-            self._network.at(start + delay, lambda: self._request(pair))
+            pair.starts = max(pair.starts, self._began + self._as.relays_wait)
+        pair.gives_up = pair.starts + self._as.gives_up
+        pair.attempt += 1
+        attempt = pair.attempt
+        for delay in self._as.checks:
+            self._network.at(pair.starts + delay, lambda: self._request(pair, attempt))
 
-    def _request(self, pair: Pair) -> None:
-        if not pair.succeeded:
-            self._send(pair.base, pair.remote, Message(CHECK, transaction=pair.transaction))
+    def _request(self, pair: Pair, attempt: int) -> None:
+        answered = pair.succeeded and not pair.nominating
+        if answered or attempt != pair.attempt or self.selected is not None:
+            return
+        nominating = pair.nominating or self._as.nomination is Nomination.FIRST
+        name = NOMINATION if nominating and not self._controlled else CHECK
+        self._send(pair.base, pair.remote, Message(name, transaction=pair.transaction))
 
-    def _triggered(self, base: Base, remote: Endpoint) -> None:
-        """A check of a pair that only the peer's request revealed (section 7.3.1.4)."""
-        if not any(pair.base is base and pair.remote == remote for pair in self.pairs):
-            self._check(base, remote)
+    def _nominate(self) -> None:
+        """Look for a pair to nominate, again and again."""
+        best = self._best()
+        if best is not None:
+            best.nominating = True
+            self._check(best)
+        elif self._network.now < self._began + DEADLINE:
+            self._network.at(self._network.now + self._as.tick, self._nominate)
 
-    def _receive_udp(self, packet: Packet) -> None:
-        if packet.message is not None and packet.message.name == stun.RESPONSE:
-            self.reflexive = packet.message.endpoint
-        else:
-            self._receive(Base.HOST, packet)
+    def _best(self) -> Pair | None:
+        """What regular nomination settles on by now (section 8.1.1)."""
+        now = self._network.now
+        valid = [pair for pair in self.pairs if pair.succeeded]
+        if not valid:
+            return None
+        best = min(valid, key=self.is_relayed)
+        if self._as.nomination is Nomination.BEST:
+            patient = self.is_relayed(best) and not self._relay_only
+            return best if not patient or now >= self._began + self._as.relays_accepted else None
+        under_way = any(not pair.succeeded and now < pair.gives_up for pair in self.pairs)
+        return best if len(valid) > 1 or not under_way else None
+
+    def _heed(self, base: Base, packet: Packet) -> None:
+        """A request of the other side may trigger a check of ours (section 7.3.1.4)."""
+        pair = self._find(base, packet.source)
+        if pair is None:
+            bases = self._bases() if self._as.pairs_with_all else [base]
+            new = {one: self._pair(one, packet.source) for one in bases}
+            for one in new.values():
+                self._check(one)
+            pair = new[base]
+        elif self._rechecks(pair):
+            self._check(pair)
+        if packet.message is not None and packet.message.name == NOMINATION:
+            pair.nominated = True
+            self._settle(pair)
+
+    def _find(self, base: Base, remote: Endpoint) -> Pair | None:
+        found = (pair for pair in self.pairs if pair.base is base and pair.remote == remote)
+        return next(found, None)
+
+    def _rechecks(self, pair: Pair) -> bool:
+        now = self._network.now
+        if pair.succeeded:
+            return False
+        if now < pair.starts:
+            return True
+        wanted = self._as.rechecks_failed if now >= pair.gives_up else self._as.rechecks_in_progress
+        return wanted[self._controlled]
+
+    def _settle(self, pair: Pair) -> None:
+        """Take a pair that succeeded and that was nominated, if it is the first."""
+        first = self._as.nomination is Nomination.FIRST
+        chosen = pair.nominated if self._controlled else first or pair.nominating
+        if pair.succeeded and chosen and self.selected is None:
+            self.selected = pair
+
+    def _receiver(self, base: Base) -> Callable[[Packet], None]:
+        def receive(packet: Packet) -> None:
+            if packet.message is not None and packet.message.name == stun.RESPONSE:
+                self.reflexive = packet.message.endpoint
+            else:
+                self._receive(base, packet)
+
+        return receive
 
     def _receive(self, base: Base, packet: Packet) -> None:
         message, source = packet.message, packet.source
         if message is None or base not in self._bases():
             return
-        if message.name == CHECK:
-            self._send(base, source, Message(RESPONSE, transaction=message.transaction))
-            if self._began <= self._network.now:
-                self._triggered(base, source)
-            else:
-                self._early.append((base, source))
+        if message.name in (CHECK, NOMINATION):
+            began = self._began <= self._network.now
+            if began or self._as.heeds_early:
+                self._send(base, source, Message(RESPONSE, transaction=message.transaction))
+            if began:
+                self._heed(base, packet)
+            elif self._as.heeds_early:
+                self._early.append((base, packet))
         elif message.name == RESPONSE and message.transaction < len(self.pairs):
             pair = self.pairs[message.transaction]
             if pair.base is base and pair.remote == source:
                 pair.response = packet
+                self._settle(pair)
 
     def is_relayed(self, pair: Pair) -> bool:
         """Whether a relay, ours or theirs, is on the way.
@@ -205,12 +254,11 @@ class Agent(Program):
         """
         return pair.base is Base.RELAY or pair.remote.address == self._server
 
-    def valid(self, *, direct: bool) -> Pair | None:
-        """The first pair that works, without a relay or with one."""
-        for pair in self.pairs:
-            if pair.succeeded and self.is_relayed(pair) is not direct:
-                return pair
-        return None
+    @property
+    def gave_up(self) -> bool:
+        """Whether it heeds no more requests for pairs that failed."""
+        failed = any(p.gives_up <= self._network.now and not p.succeeded for p in self.pairs)
+        return failed and not self._as.rechecks_failed[self._controlled]
 
 
 def ice(setting: Setting) -> Result:
@@ -225,37 +273,35 @@ def ice_relay_only(setting: Setting) -> Result:
 
 def _run(setting: Setting, *, relay_only: bool) -> Result:
     network = setting.network
-    TurnServer(network, setting.server, serve_stun(setting))
-    dialer, listener = agents = tuple(
-        Agent(network, host, setting.server, port, relay_only=relay_only)
-        for host, port in zip(setting.hosts, AGENT_PORTS, strict=True)
-    )
+    turn.TurnServer(network, setting.server, serve_stun(setting))
+    agents = tuple(Agent(setting, end, relay_only=relay_only) for end in (0, 1))
+    dialer, listener = agents
     for agent in agents:
         agent.gather()
     network.run(network.now + GATHERING, lambda: all(agent.gathered for agent in agents))
     starts = setting.starts()
     network.at(starts[0], lambda: dialer.start(listener.candidates()))
     network.at(starts[1], lambda: listener.start(dialer.candidates()))
-
-    def works(*, direct: bool) -> bool:
-        return all(agent.valid(direct=direct) is not None for agent in agents)
-
-    network.run(min(starts) + DEADLINE, lambda: works(direct=True) or works(direct=False))
-    if works(direct=True):
+    network.run(min(starts) + DEADLINE, lambda: all(agent.selected for agent in agents))
+    chosen = [agent.selected for agent in agents if agent.selected is not None]
+    relayed = any(dialer.is_relayed(pair) for pair in chosen)
+    if len(chosen) == len(agents) and not relayed:
         return Outcome.DIRECT, _why_direct(dialer)
     failure = "direct paths are switched off" if relay_only else _why_not(setting, agents)
-    if works(direct=False):
+    if len(chosen) == len(agents):
         return Outcome.RELAYED, failure
     for agent in agents:
         if agent.relay is None:
             failure += f". {agent.local.address} reaches no relay: " + setting.network.lost.get(
-                (agent.local.address, Endpoint(setting.server, TURN_PORT)), "no answer"
+                (agent.local.address, Endpoint(setting.server, turn.PORT)), "no answer"
             )
+        if agent.gave_up:
+            failure += f". {agent.local.address} gave up pairs, and checks none of them again"
     return Outcome.NONE, failure
 
 
 def _why_direct(agent: Agent) -> str:
-    pair = agent.valid(direct=True)
+    pair = agent.selected
     if pair is None or pair.response is None or not pair.response.notes:
         return "a host candidate is reachable: no NAT or filter stands between them"
     return f"the check of {pair.remote} is answered: {'; '.join(pair.response.notes)}"

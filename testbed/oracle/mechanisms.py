@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from testbed.nat.behaviour import Protocol
 from testbed.oracle import stun
+from testbed.oracle.agents import AIOICE, IceAgent
 from testbed.oracle.network import Network
 from testbed.oracle.packet import Endpoint, Message, Packet
 from testbed.oracle.stun import send_udp
@@ -36,13 +37,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Setting:
-    """Who runs a mechanism where; ``skew`` is how many seconds the listener is late."""
+    """Who runs a mechanism where; ``skew`` is how many seconds the listener is late.
+
+    ``agents`` are the dialer's and the listener's, where the mechanism is ICE.
+    """
 
     network: Network
     dialer: str
     listener: str
     server: str
     skew: float
+    agents: tuple[IceAgent, IceAgent] = (AIOICE, AIOICE)
 
     @property
     def hosts(self) -> tuple[str, str]:

@@ -273,7 +273,9 @@ class TransportNat:
         self, now: float, remote: Endpoint, external: Endpoint, internal: Endpoint, why: str
     ) -> Session:
         seen = remote
-        if self._track.flow(now, internal, remote) is not None:
+        for _ in range(self.axes.ports.size):
+            if self._track.flow(now, internal, seen) is None:
+                break
             # The inside already has a session with this very remote on another
             # external port; Linux keeps the two apart by remapping the source.
             seen = self._fresh(now, remote.address) or remote

@@ -8,6 +8,7 @@ from functools import lru_cache
 from testbed.errors import ProfileError, UsageError
 from testbed.nat.behaviour import Behaviour
 from testbed.oracle import dcutr, ice, ladder, mechanisms
+from testbed.oracle.agents import AIOICE, IceAgent
 from testbed.oracle.ladder import Rung
 from testbed.oracle.mechanisms import Outcome, Setting
 from testbed.oracle.network import Network
@@ -76,11 +77,13 @@ def predict(
     *,
     server: str = "server",
     skew_ms: float = 0.0,
+    agents: tuple[IceAgent, IceAgent] = (AIOICE, AIOICE),
 ) -> Prediction:
     """Run the mechanism's programs in a model of the lab.
 
     ``behaviours`` maps each router's name to its `Behaviour`; the listener begins
-    ``skew_ms`` milliseconds after the dialer (before it, if negative).  Raises
+    ``skew_ms`` milliseconds after the dialer (before it, if negative); ``agents`` are
+    the dialer's and the listener's of ICE.  Raises
     TopologyError for an unknown host, ProfileError for a router without a
     behaviour, UsageError if two roles fall to one host.  The same question is
     answered from memory.
@@ -93,7 +96,7 @@ def predict(
             raise ProfileError("no behaviour was given for this router", node=router.name)
     nameless = replace(topology, routers=tuple(replace(r, profile="") for r in topology.routers))
     ordered = tuple((router.name, behaviours[router.name]) for router in topology.routers)
-    return _predict(nameless, ordered, mechanism, dialer, listener, server, skew_ms / 1000)
+    return _predict(nameless, ordered, mechanism, dialer, listener, server, skew_ms / 1000, agents)
 
 
 @lru_cache(maxsize=8192)
@@ -105,12 +108,13 @@ def _predict(
     listener: str,
     server: str,
     skew: float,
+    agents: tuple[IceAgent, IceAgent],
 ) -> Prediction:
     if mechanism in LADDERS:
         mapped = ladder.with_mappings(topology, dict(behaviours), (dialer, listener))
         network = Network(topology, mapped)
-        climbed = LADDERS[mechanism](Setting(network, dialer, listener, server, skew))
+        climbed = LADDERS[mechanism](Setting(network, dialer, listener, server, skew, agents))
         return Prediction(climbed.outcome, climbed.reason, network.trace, climbed.rung)
     network = Network(topology, dict(behaviours))
-    outcome, reason = PROGRAMS[mechanism](Setting(network, dialer, listener, server, skew))
+    outcome, reason = PROGRAMS[mechanism](Setting(network, dialer, listener, server, skew, agents))
     return Prediction(outcome, reason, network.trace)

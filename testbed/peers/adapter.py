@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from testbed.errors import UsageError
+from testbed.oracle.agents import AIOICE, LIBNICE, PION, IceAgent
 from testbed.peers.programs import Program
 
 Mechanism = Literal[
@@ -40,6 +41,7 @@ class Adapter:
     warm: Callable[[], None]
     needs: frozenset[Need] = frozenset()
     topology: str = "two-homes"  # the preset that it is tried in where none is named
+    agent: IceAgent = AIOICE  # of the mechanism ice: what it leaves to implementations
 
     @property
     def relays(self) -> bool:
@@ -80,6 +82,10 @@ class Stacks:
     @property
     def transport(self) -> Literal["udp", "tcp"]:
         return self.dialer.transport
+
+    @property
+    def agents(self) -> tuple[IceAgent, IceAgent]:
+        return self.dialer.agent, self.listener.agent
 
     @property
     def topology(self) -> str:
@@ -179,16 +185,11 @@ def _python(
     return Adapter(name, mechanism, transport, entry, _warm(module), frozenset(needs))
 
 
-def _program(
-    name: str,
-    mechanism: Mechanism,
-    transport: Literal["udp", "tcp"],
-    toolchain: str,
-    *needs: Need,
-) -> Adapter:
-    """An adapter whose stack is a program of the same name."""
+def _ice(name: str, agent: IceAgent, toolchain: str) -> Adapter:
+    """An ICE stack that is a program of the same name."""
+    needs: frozenset[Need] = frozenset({"stun", "turn"})
     program = Program(name, toolchain)
-    return Adapter(name, mechanism, transport, program, lambda: None, frozenset(needs))
+    return Adapter(name, "ice", "udp", program, lambda: None, needs, agent=agent)
 
 
 def _traversal(
@@ -208,15 +209,13 @@ def _traversal(
     return Adapter(name, mechanism, transport, entry, warm, needs, "libp2p")
 
 
-LIBNICE = "a C compiler and Debian's libnice-dev and libjson-glib-dev"
-
 ADAPTERS: Mapping[str, Adapter] = registry(
     (
         _python("punch-udp", "punch_udp", "udp", "stun"),
         _python("punch-tcp", "punch_tcp", "tcp", "stun"),
         _python("ice", "ice", "udp", "stun", "turn"),
-        _program("libnice", "ice", "udp", LIBNICE, "stun", "turn"),
-        _program("pion", "ice", "udp", "Go 1.24 or later", "stun", "turn"),
+        _ice("libnice", LIBNICE, "a C compiler and Debian's libnice-dev and libjson-glib-dev"),
+        _ice("pion", PION, "Go 1.24 or later"),
         _traversal("traversal-tcp", "dcutr_tcp", "tcp"),
         _traversal("traversal-quic", "dcutr_quic", "udp"),
         _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
