@@ -28,6 +28,7 @@ from testbed.recording import Records, record_run
 from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
+from testbed.verdict.rung import Ladder, check_rung, ladder, read_rung
 from testbed.verdict.sanity import denied, late_punches, never_sent, undelayed
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
@@ -59,24 +60,29 @@ class Result:
     packets: int = 0
     late: bool = False  # inconclusive because the machine was too busy: worth another try
     explanation: Explanation | None = None
+    ladder: Ladder | None = None  # of stacks that climb one
 
     def to_json(self) -> dict[str, Any]:
         """As the JSON report and ``result.json`` have it."""
         verdict = self.verdict
-        return self.cell.to_json() | {
-            "judgement": verdict.judgement.value,
-            "measured": verdict.measured.value if verdict.measured else None,
-            "predicted": verdict.predicted.value,
-            "reason": verdict.reason,
-            "findings": list(verdict.findings),
-            "packets_cited": list(verdict.packets),
-            "packets": self.packets,
-            "seconds": round(self.seconds, 3),
-            "up_ms": self.up_ms and round(self.up_ms, 1),
-            "connect_ms": self.connect_ms and round(self.connect_ms, 1),
-            "folder": str(self.folder),
-            "explanation": self._why(),
-        }
+        return (
+            self.cell.to_json()
+            | {
+                "judgement": verdict.judgement.value,
+                "measured": verdict.measured.value if verdict.measured else None,
+                "predicted": verdict.predicted.value,
+                "reason": verdict.reason,
+                "findings": list(verdict.findings),
+                "packets_cited": list(verdict.packets),
+                "packets": self.packets,
+                "seconds": round(self.seconds, 3),
+                "up_ms": self.up_ms and round(self.up_ms, 1),
+                "connect_ms": self.connect_ms and round(self.connect_ms, 1),
+                "folder": str(self.folder),
+                "explanation": self._why(),
+            }
+            | ({"ladder": self.ladder.to_json()} if self.ladder else {})
+        )
 
     def _why(self) -> dict[str, Any] | None:
         """The short form; all of it is in the folder."""
@@ -176,7 +182,8 @@ def _finished(
 ) -> Result:
     """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
-    verdict, faults, late = _judged(cell, run, expected, packets)
+    climbed = _climbed(cell, run, expected, packets)
+    verdict, faults, late = _judged(cell, run, expected, packets, climbed)
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
     write_json(folder / "run.json", notes.to_json())
@@ -192,11 +199,28 @@ def _finished(
         explanation=explained(
             assemble(cell, profiles, run.plan, expected, recorded, verdict), folder
         ),
+        ladder=climbed,
     )
 
 
+def _climbed(cell: Cell, run: _Run, expected: Prediction, packets: list[Packet]) -> Ladder | None:
+    """Which rung carried the connection, where the stacks climb a ladder."""
+    if expected.rung is None and not cell.stacks.mechanism.startswith("ladder"):
+        return None
+    ends, account = (DIALER, LISTENER), run.account
+    outcome = read_path(packets, run.plan, *ends, account.window).outcome
+    measured = read_rung(packets, run.plan, ends, outcome, account.window, account.start_ns)
+    start = account.start_ns
+    began = start - run.records.clock_ns if start is not None else None
+    return ladder(account.events, ends, (expected.rung, measured), began)
+
+
 def _judged(
-    cell: Cell, run: _Run, expected: Prediction, packets: list[Packet]
+    cell: Cell,
+    run: _Run,
+    expected: Prediction,
+    packets: list[Packet],
+    climbed: Ladder | None,
 ) -> tuple[Verdict, tuple[str, ...], bool]:
     """The verdict, the faults of the harness, and whether it was late."""
     lateness = {"a link's frame": run.frames_late_ms}
@@ -221,7 +245,7 @@ def _judged(
         faults=faults,
         doubts=late,
         denied=crossed,
-        violations=_violations(cell, packets, run, reading.outcome),
+        violations=_violations(cell, packets, run, reading.outcome, climbed),
     )
     if verdict.judgement is Judgement.INCONCLUSIVE:
         faults += late  # then they weighed, too
@@ -251,12 +275,16 @@ def _broken(
     return Result(cell, verdict, folder, explanation=explanation)
 
 
-def _violations(cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome) -> list[str]:
-    """How the upgrade of a relayed connection broke its protocol."""
-    if not cell.stacks.mechanism.startswith("dcutr"):
+def _violations(
+    cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome, climbed: Ladder | None
+) -> list[str]:
+    """How the stacks broke their protocol, or took another way than they should and say."""
+    if not cell.stacks.mechanism.startswith(("dcutr", "ladder")):
         return []
     if cell.mode == "relay_only":
         return check_relayed(packets, run.plan, DIALER, LISTENER)
+    if climbed is not None:
+        return check_rung(climbed, run.account.events, DIALER)
     if outcome is Outcome.DIRECT:
         return check_upgrade(packets, run.plan, run.account.events, DIALER, LISTENER)
     return []

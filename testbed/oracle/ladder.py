@@ -97,6 +97,8 @@ class Peer(dcutr.Peer):
         self.connected = False  # over the relay
         self.turns = 0  # of the circuit's round trips, that this end has seen
         self._mapped = mapped
+        self._targets: tuple[Endpoint, ...] = ()
+        self._fresh = PORT if isinstance(carrier, Quic) else FRESH_PORT
 
     def addresses(self, threshold: int) -> tuple[Endpoint, ...]:
         """Mapped ones, too."""
@@ -110,9 +112,10 @@ class Peer(dcutr.Peer):
         return tuple(dict.fromkeys((*self._mapped, *good)))
 
     def begin(self, targets: tuple[Endpoint, ...]) -> None:
-        """A dials all that B offers, and asks for the circuit."""
+        """A dials all that B offers, over TCP from a fresh port, and asks for the circuit."""
+        self._targets = targets
         for target in targets:
-            self._dial(target)
+            self._carrier.connect(self._fresh, target, self)
         self._signal(Message(CIRCUIT))
 
     def signalled(self, message: Message) -> None:
@@ -127,16 +130,14 @@ class Peer(dcutr.Peer):
 
     def linger(self) -> None:
         """A has a circuit: direct dials end, at once where B will dial back."""
-        begun = tuple(self.dialling)
         if self.advertised:
-            self._give_up(begun)
+            self._give_up()
         else:
-            self._network.at(self._network.now + LINGER, lambda: self._give_up(begun))
+            self._network.at(self._network.now + LINGER, self._give_up)
 
-    def _give_up(self, targets: tuple[Endpoint, ...]) -> None:
-        for target in targets:
-            self._carrier.abandon(PORT, target)
-            self.dialling.discard(target)
+    def _give_up(self) -> None:
+        for target in self._targets:
+            self._carrier.abandon(self._fresh, target)
 
 
 class DialBack(Program):

@@ -50,7 +50,7 @@ class LadderOptions:
     `stagger` is between the starts of direct dials (RFC 8305 section 5), of which no more are
     begun once one stands; circuits are tried one after another.  `linger` is how long direct
     dials go on when a circuit is there; not at all where the other side will dial us back,
-    since two dials that cross make one TCP connection with two clients.  `map_patience` and
+    since of two dials that cross both may get through.  `map_patience` and
     `proof_patience` limit the waits of `Node.prepare`: for the gateway, and for AutoNAT.
     """
 
@@ -63,10 +63,16 @@ class LadderOptions:
 
 @dataclass(frozen=True)
 class Try:
-    """One address, on one rung."""
+    """One address, on one rung.
+
+    A TCP dial that others may follow, between the same two ports, leaves from a `fresh` one:
+    the NAT remembers the sequence number of a SYN in vain and then takes the answer to the
+    other side's SYN, which has a number of its own, for one of another connection.
+    """
 
     rung: Rung
     address: Multiaddr
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,8 @@ class Prospects:
 class Climb:
     """One dial: hands out what is due, is told what came of it.  `now` is any clock's seconds.
 
-    `dialed_back`: the other side knows addresses of ours that it will dial.
+    `dialed_back`: the other side knows addresses of ours that it will dial.  `beside`: a
+    relayed connection is there already.
     """
 
     def __init__(
@@ -95,13 +102,16 @@ class Climb:
         now: float,
         *,
         dialed_back: bool = False,
+        beside: bool = False,
     ) -> None:
         self.best: Rung | None = None
         self._options = options
         self._linger = 0.0 if dialed_back else options.linger
         self._started = now
         self._until = AFTER
-        tries = [Try(Rung.RELAYED if a.is_relayed else Rung.DIRECT, a) for a in addresses]
+        circuits = [Try(Rung.RELAYED, a) for a in addresses if a.is_relayed]
+        fresh = beside or bool(circuits)
+        tries = [Try(Rung.DIRECT, a, fresh) for a in addresses if not a.is_relayed] + circuits
         self._waiting = {s.rung: [t for t in tries if t.rung is s.rung] for s in options.steps}
         self._running: set[Try] = set()
         self._begun = dict.fromkeys(self._waiting, 0)  # how many tries of a step

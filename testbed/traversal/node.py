@@ -27,7 +27,7 @@ from .errors import (
     TraversalError,
 )
 from .events import AddressesChanged, DialFailed, DialStarted, Event
-from .ladder import Prospects, Rung
+from .ladder import Prospects, Rung, Try
 from .multiaddr import Multiaddr
 from .observed import Mapping, ObservedAddresses
 from .options import NodeOptions
@@ -142,7 +142,8 @@ class Node:
         if existing and not (existing[0].relayed and direct):
             return existing[0]
         try:
-            return await self.ladder.dial(direct if existing else parsed, peer, limit)
+            wanted = direct if existing else parsed
+            return await self.ladder.dial(wanted, peer, limit, beside=bool(existing))
         except DialError:
             if not existing or existing[0].closed:
                 raise
@@ -269,19 +270,17 @@ class Node:
     def _proven_private(self, address: Multiaddr) -> bool:
         return self.autonat.address_verdicts.get(address) is Reachability.PRIVATE
 
-    async def _dial_direct(
-        self, address: Multiaddr, peer: PeerId | None, timeout: float
-    ) -> Connection:
+    async def _dial_direct(self, attempt: Try, peer: PeerId | None, timeout: float) -> Connection:
+        address, bare = attempt.address, attempt.address.without_peer()
         self.host.emit(DialStarted(address, "direct"))
         try:
-            return await self.host.dial_direct(address.without_peer(), peer, timeout)
+            return await self.host.dial_direct(bare, peer, timeout, fresh=attempt.fresh)
         except DialError as error:
             self.host.emit(DialFailed(address, "direct", error.failure, error.reason))
             raise
 
-    async def _dial_relayed(
-        self, address: Multiaddr, peer: PeerId | None, timeout: float
-    ) -> Connection:
+    async def _dial_relayed(self, attempt: Try, peer: PeerId | None, timeout: float) -> Connection:
+        address = attempt.address
         if peer is None:
             raise AddressError(f"{address} does not say which peer is behind the relay")
         self.host.emit(DialStarted(address, "relayed"))

@@ -31,7 +31,7 @@ BOTH = pytest.mark.parametrize("transport", ["tcp", "quic"])
 ONE, OTHER, THIRD = (Multiaddr.parse(f"/ip4/29.0.0.{n}/tcp/4001") for n in (1, 2, 3))
 CIRCUIT, SPARE = (Multiaddr.parse(f"/ip4/29.0.0.{n}/tcp/4001/p2p-circuit") for n in (8, 9))
 EVERYTHING = (ONE, OTHER, CIRCUIT, SPARE)
-DIRECT_ONE, DIRECT_OTHER = Try(Rung.DIRECT, ONE), Try(Rung.DIRECT, OTHER)
+DIRECT_ONE, DIRECT_OTHER = Try(Rung.DIRECT, ONE, True), Try(Rung.DIRECT, OTHER, True)
 RELAYED, SPARED = Try(Rung.RELAYED, CIRCUIT), Try(Rung.RELAYED, SPARE)
 
 
@@ -110,6 +110,12 @@ def test_where_the_other_side_dials_back_direct_dials_end_with_the_circuit() -> 
     climb.reached(RELAYED, 0.3)
     assert climb.over(0.3)
     assert climb.best is Rung.RELAYED
+
+
+def test_a_dial_that_a_punch_may_follow_leaves_from_a_fresh_port_and_no_other() -> None:
+    assert Climb(LadderOptions(), (ONE,), 0.0).due(0.0) == [Try(Rung.DIRECT, ONE)]
+    assert Climb(LadderOptions(), (ONE, CIRCUIT), 0.0).due(0.0)[0].fresh
+    assert Climb(LadderOptions(), (ONE,), 0.0, beside=True).due(0.0)[0].fresh
 
 
 def test_rungs_are_ordered_by_what_they_cost() -> None:

@@ -117,10 +117,16 @@ class Host:
                 _resolve(waiter, connection)
 
     async def dial_direct(
-        self, address: Multiaddr, peer: PeerId | None, timeout: float, *, client: bool = True
+        self,
+        address: Multiaddr,
+        peer: PeerId | None,
+        timeout: float,
+        *,
+        client: bool = True,
+        fresh: bool = False,
     ) -> Connection:
-        """Dial from the listening port and adopt.  Raises DialError."""
-        connection = await self.transports.dial(address, peer, timeout, client=client)
+        """Dial as `Transports.dial` does, and adopt.  Raises DialError."""
+        connection = await self.transports.dial(address, peer, timeout, client=client, fresh=fresh)
         self.adopt(connection)
         if connection.closed:
             raise DialError(address, DialFailure.LIMIT, connection.close_reason or "refused")

@@ -12,7 +12,7 @@ from .connection import Connection
 from .host import Host
 from .identify_service import IdentifyService
 
-Dial = Callable[[Multiaddr, PeerId | None, float], Awaitable[Connection]]
+Dial = Callable[[Try, PeerId | None, float], Awaitable[Connection]]
 _Work = asyncio.Task[Connection | TraversalError]
 
 
@@ -37,15 +37,21 @@ class Ladder:
         host.closed_hooks.append(self._on_closed)
 
     async def dial(
-        self, addresses: Sequence[Multiaddr], peer: PeerId | None, timeout: float
+        self,
+        addresses: Sequence[Multiaddr],
+        peer: PeerId | None,
+        timeout: float,
+        *,
+        beside: bool = False,
     ) -> Connection:
         """The first connection; a better one may still come.  `timeout` is each address's.
 
+        `beside`: there is a relayed connection already.
         Raises DialError (of the last address that failed), AddressError.
         """
         loop = asyncio.get_running_loop()
         now, first = loop.time(), loop.create_future()
-        climb = Climb(self._options, addresses, now, dialed_back=self._dialed_back())
+        climb = Climb(self._options, addresses, now, dialed_back=self._dialed_back(), beside=beside)
         climbing = self._host.spawn(self._climb(climb, peer, timeout, first))
         climbing.add_done_callback(lambda _: first.cancel())
         try:
@@ -88,7 +94,7 @@ class Ladder:
         self, attempt: Try, peer: PeerId | None, timeout: float
     ) -> Connection | TraversalError:
         try:
-            return await self._dials[attempt.rung](attempt.address, peer, timeout)
+            return await self._dials[attempt.rung](attempt, peer, timeout)
         except TraversalError as error:
             return error
 
@@ -104,6 +110,9 @@ class Ladder:
         peer = connection.peer
         if peer not in self._reports:
             self._reports[peer] = _Report(started)
+        relayed = self._host.connections_to(peer, relayed=True)
+        if rung is Rung.DIRECT and any(c.opened_at < connection.opened_at for c in relayed):
+            return  # how that came about is for the upgrade service to say: `upgraded`
         self._host.spawn(self._tell(rung, connection))
 
     async def _tell(self, rung: Rung, connection: Connection) -> None:

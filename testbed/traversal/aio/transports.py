@@ -71,11 +71,18 @@ class Transports:
         )  # fmt: skip
 
     async def dial(
-        self, address: Multiaddr, peer: PeerId | None, timeout: float, *, client: bool = True
+        self,
+        address: Multiaddr,
+        peer: PeerId | None,
+        timeout: float,
+        *,
+        client: bool = True,
+        fresh: bool = False,
     ) -> Connection:
-        """Dial from the listening port.  `client` is the security role (TCP only).
+        """Dial from the listening port, or a `fresh` one.  `client` is the security role.
 
-        `timeout` (seconds) includes the handshakes.  Raises DialError.
+        Both are TCP's: QUIC has one socket, and who dials is the client.  `timeout` (seconds)
+        includes the handshakes.  Raises DialError.
         """
         if address.transport == "quic-v1":
             endpoint = self._endpoint_for(address)
@@ -86,7 +93,7 @@ class Transports:
         if address.transport != "tcp":
             raise DialError(address, DialFailure.UNSUPPORTED, "transport is not spoken here")
         return await dial_tcp(
-            address, self._source_for(address), self._identity, peer, timeout,
+            address, None if fresh else self._source_for(address), self._identity, peer, timeout,
             client=client, limits=self._limits,
         )  # fmt: skip
 

@@ -1,0 +1,202 @@
+"""Which rung of the ladder carried the echo?  Read off the wire, and held to what was said.
+
+A connection is known by its echo's payloads, and the rung by how it was opened:
+
+- relayed: the payloads passed a third host (`testbed.verdict.wire`);
+- reversed: the listener was the client of the handshake;
+- punched: the dialer was, and the listener had sent towards it before the opening came;
+- direct: the dialer was, and the listener had not.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any, NamedTuple
+
+from testbed.capture.packet import Endpoint, Packet
+from testbed.oracle.predict import Outcome, Rung
+from testbed.peers.contract import Event, PortMapping, RungReached, Upgraded
+from testbed.plan.model import Plan
+from testbed.verdict import handshake
+from testbed.verdict.wire import SHORTEST, Window
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """How a cell's ladder was climbed.  Times are ms from the dial, as the dialer tells.
+
+    ``mapped`` is the port-mapping service whose mapping was dialed, None where none was.
+    """
+
+    predicted: Rung | None
+    measured: Rung | None
+    mapped: str | None
+    first_byte_ms: float | None
+    final_ms: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a row has it."""
+        return {
+            "predicted": self.predicted and self.predicted.value,
+            "measured": self.measured and self.measured.value,
+            "mapped": self.mapped,
+            "first_byte_ms": self.first_byte_ms and round(self.first_byte_ms, 1),
+            "final_ms": self.final_ms and round(self.final_ms, 1),
+        }
+
+
+class _Flow(NamedTuple):
+    """One connection's packets at one peer, in order of time, by direction."""
+
+    sent: list[Packet]
+    got: list[Packet]
+
+
+def read_rung(
+    packets: Sequence[Packet],
+    plan: Plan,
+    ends: tuple[str, str],
+    outcome: Outcome,
+    window: Window | None,
+    start_ns: int | None,
+) -> Rung | None:
+    """The rung that carried the echo between ``ends``, the dialer and the listener.
+
+    ``outcome`` is the wire's; None where there was no connection, or where its opening is
+    not to be found.
+    """
+    if outcome is Outcome.RELAYED:
+        return Rung.RELAYED
+    if outcome is Outcome.NONE or window is None or start_ns is None:
+        return None
+    dialer, listener = ends
+    since = [p for p in packets if p.time_ns >= start_ns]
+    here, there = (
+        _flow_of_echo(since, node, _faces(plan, other), window)
+        for node, other in ((dialer, listener), (listener, dialer))
+    )
+    if _is_client(there, here):
+        return Rung.REVERSED
+    came = _opening(there)
+    if came is None:  # the listener's opening got through, and yet it is not the client
+        return Rung.PUNCHED if _opening(here) is not None else None
+    tried = _first_sent(since, listener, _faces(plan, dialer))
+    return Rung.PUNCHED if tried is not None and tried < came else Rung.DIRECT
+
+
+def ladder(
+    events: Iterable[tuple[str, Event]],
+    ends: tuple[str, str],
+    rungs: tuple[Rung | None, Rung | None],
+    start_ns: int | None,
+) -> Ladder:
+    """What the peers say of times and mappings, beside ``rungs``: predicted, measured.
+
+    ``start_ns`` is when the dial began, by the events' clock.
+    """
+    said, (dialer, listener) = tuple(events), ends
+    reached = [e for name, e in said if name == dialer and isinstance(e, RungReached)]
+    dialed = {e.remote for e in reached}
+    dialed |= {e.remote for name, e in said if name == listener and isinstance(e, Upgraded)}
+    mapped = {
+        e.external: e.service
+        for _, e in said
+        if isinstance(e, PortMapping) and e.external and not e.trouble
+    }
+    times = [(e.at - start_ns) / 1e6 for e in reached] if start_ns is not None else []
+    return Ladder(
+        *rungs,
+        next((service for remote, service in mapped.items() if remote in dialed), None),
+        times[0] if times else None,
+        times[-1] if times else None,
+    )
+
+
+def check_rung(found: Ladder, events: Iterable[tuple[str, Event]], dialer: str) -> list[str]:
+    """How the rung differs from the predicted and from what the dialer says, as sentences."""
+    told = [e.rung for name, e in events if name == dialer and isinstance(e, RungReached)]
+    claimed = Rung(told[-1]) if told else None
+    differs = []
+    if found.measured is not found.predicted:
+        differs.append(
+            f"predicted {_word(found.predicted)}, the wire shows {_word(found.measured)}"
+        )
+    if claimed is not found.measured:
+        differs.append(f"{dialer} claims {_word(claimed)}, the wire shows {_word(found.measured)}")
+    return [f"rung: {words}" for words in differs]
+
+
+def _word(rung: Rung | None) -> str:
+    return rung.value if rung else "none"
+
+
+def _faces(plan: Plan, node: str) -> frozenset[IPv4Address]:
+    """By which addresses others know a host."""
+    routers = (router.name for router in plan.topology.path_out(node))
+    return frozenset(ip for name in (node, *routers) for ip in plan.addresses[name])
+
+
+def _flow_of_echo(
+    packets: Sequence[Packet], node: str, faces: frozenset[IPv4Address], window: Window
+) -> _Flow:
+    """The connection over which ``node`` sent the echo to ``faces``; empty if there is none."""
+    echo = next(
+        (
+            p
+            for p in packets
+            if p.node == node
+            and p.outgoing
+            and p.destination.address in faces
+            and window.start_ns <= p.time_ns <= window.end_ns
+            and len(p.payload) >= SHORTEST
+        ),
+        None,
+    )
+    if echo is None:
+        return _Flow([], [])
+    ends = {_end(echo.source), _end(echo.destination)}
+    both = [
+        p
+        for p in packets
+        if p.node == node
+        and p.protocol == echo.protocol
+        and {_end(p.source), _end(p.destination)} == ends
+        and p.time_ns <= window.end_ns
+    ]
+    begun = max((p.time_ns for p in both if p.is_syn and p.time_ns < echo.time_ns), default=0)
+    payloads = [p for p in both if p.time_ns >= begun or not p.payload]  # of the last attempt
+    return _Flow([p for p in payloads if p.outgoing], [p for p in payloads if not p.outgoing])
+
+
+def _end(endpoint: Endpoint) -> tuple[str, int]:
+    return str(endpoint.address), endpoint.port
+
+
+def _is_client(mine: _Flow, other: _Flow) -> bool:
+    """Did this side begin the handshake of the connection?"""
+    if any(p.protocol == "tcp" for p in mine.sent):
+        return handshake.first_noise_length(mine.sent) == handshake.NOISE_FIRST
+    came, went = (handshake.quic_initials(flow.got) for flow in (other, mine))
+    if not came:
+        return False
+    return not went or came[0].packet.time_ns < went[0].packet.time_ns
+
+
+def _opening(flow: _Flow) -> int | None:
+    """When the other side's opening reached this one."""
+    opened = [p for p in flow.got if p.is_syn]
+    opened = opened or [one.packet for one in handshake.quic_initials(flow.got)]
+    return opened[0].time_ns if opened else None
+
+
+def _first_sent(packets: Sequence[Packet], node: str, faces: frozenset[IPv4Address]) -> int | None:
+    """When a host first sent towards another something that is no refusal or answer."""
+    sent = (
+        p.time_ns
+        for p in packets
+        if p.node == node
+        and p.outgoing
+        and p.destination.address in faces
+        and (p.is_syn or p.protocol == "udp")
+    )
+    return next(sent, None)
