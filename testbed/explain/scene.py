@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from testbed.capture.packet import FIN, RST, Endpoint, Packet, Protocol
+from testbed.explain.leases import Lease, leases
 from testbed.explain.model import Evidence, Fate, FlowEvent, Hop, Journey, Label
 from testbed.explain.sides import Side
 from testbed.explain.whole import Whole
@@ -90,6 +91,11 @@ class Scene:
             asked = (j.first.protocol for side in self.sides for j in self.asked(side))
             return next(asked, "udp")
         return "tcp" if name.endswith("tcp") or name == "dcutr_off" else "udp"
+
+    @property
+    def circuits(self) -> bool:
+        """The peers are connected by a libp2p relay first."""
+        return self.evidence.mechanism.startswith(("dcutr", "ladder"))
 
     # -- what was sent ----------------------------------------------------
 
@@ -229,6 +235,21 @@ class Scene:
 
     def transport(self, router: str, protocol: Protocol) -> Transport:
         return self.behaviour(router).transport(Axis.TCP if protocol == "tcp" else Axis.UDP)
+
+    @cached_property
+    def leases(self) -> tuple[Lease, ...]:
+        """Ports that routers gave to who asked, in order of time."""
+        return leases(self.journeys, self.labels, self.evidence.behaviours)
+
+    def leased(self, router: str, port: int, time_ns: int) -> Lease | None:
+        """The last lease of an external port that was given before a moment."""
+        given = [
+            lease
+            for lease in self.leases
+            if (lease.router, lease.external_port) == (router, port)
+            and lease.packet.time_ns < time_ns
+        ]
+        return given[-1] if given else None
 
     def flows(self, router: str) -> list[FlowEvent] | None:
         """What the router's conntrack told, in order; None: it was not recorded."""

@@ -1,39 +1,36 @@
 """The corpus: what is run, what is broken in it, and the cause that it has by that."""
 
-import asyncio
-import os
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace as altered
-from pathlib import Path
 from typing import Any
 
+from explain_breaks import (
+    boast,
+    closed_oracle,
+    collide,
+    crash,
+    cut,
+    dead_relay,
+    deaf,
+    deaf_once_failed,
+    dialer_offers,
+    gathering,
+    inside,
+    lazy_listener,
+    mute,
+    next_port,
+    no_turn,
+    relay_with,
+    side_network,
+    steady_oracle,
+    stubborn,
+    upgrades_anyway,
+    use_up,
+)
 from explain_corpus import Case, before, both, peer, rules
 
-from testbed import runner
-from testbed.backends.base import Lab
 from testbed.cell import Cell
 from testbed.explain.model import Cause
-from testbed.peers import ice, punch_udp, session, traversal
-from testbed.peers.contract import (
-    Configure,
-    Connected,
-    Endpoint,
-    Event,
-    FailureClass,
-    Offer,
-    Role,
-)
-from testbed.peers.contract import (
-    Path as Way,
-)
-from testbed.plan.model import AddLink
-from testbed.scenarios import hole_punch
-from testbed.topology.model import Impairment
+from testbed.peers import punch_udp
 from testbed.traversal import RelayLimits
-
-RESTRICTED = ("port-restricted", "port-restricted")
 
 PROFILE = """
 title = "for a test"
@@ -63,222 +60,6 @@ def profile(
     return PROFILE.format(
         top=top, both=both, more=more, udp=udp, filtering=filtering, allocation=allocation
     )
-
-
-# -- peers that are broken -------------------------------------------------------
-
-
-def _gathering(stack: Any, change: Callable[[Configure, Offer], Offer]) -> Callable[[], None]:
-    """What a stack offers goes through ``change``."""
-
-    def apply() -> None:
-        honest = stack.gather
-
-        async def gather(self: Any, configure: Configure, emit: Any) -> Offer:
-            return change(configure, await honest(self, configure, emit))
-
-        stack.gather = gather
-
-    return apply
-
-
-def _dialer_offers(addresses: Callable[[Configure, Offer], tuple[Endpoint, ...]]) -> Any:
-    def change(configure: Configure, offer: Offer) -> Offer:
-        if configure.role is Role.DIALER:
-            return offer.model_copy(update={"addresses": addresses(configure, offer)})
-        return offer
-
-    return change
-
-
-def _inside(configure: Configure, _offer: Offer) -> tuple[Endpoint, ...]:
-    return (Endpoint(address=configure.local_address, port=configure.port),)
-
-
-def _next_port(_configure: Configure, offer: Offer) -> tuple[Endpoint, ...]:
-    one = offer.addresses[0]
-    return (Endpoint(address=one.address, port=one.port + 1),)
-
-
-def _crash(configure: Configure, offer: Offer) -> Offer:
-    if configure.role is Role.LISTENER:
-        os._exit(9)
-    return offer
-
-
-def _deaf_once_failed() -> None:
-    """Who has given up answers no probe any more."""
-    honest = punch_udp.UdpPuncher.dial
-
-    async def dial(self: Any, command: Any) -> Event:
-        try:
-            return await honest(self, command)
-        except session.PeerFailure:
-            self._punch = None
-            raise
-
-    punch_udp.UdpPuncher.dial = dial  # type: ignore[method-assign]
-
-
-def _mute() -> None:
-    """The listener sends no probe, and answers none."""
-    honest = punch_udp.UdpPuncher.dial
-
-    async def dial(self: Any, command: Any) -> Event:
-        if self._configure.role is Role.LISTENER:
-            why = "it does not feel like it"
-            raise session.PeerFailure(FailureClass.TIMEOUT, why)
-        return await honest(self, command)
-
-    punch_udp.UdpPuncher.dial = dial  # type: ignore[method-assign]
-
-
-def _deaf() -> None:
-    """No frame is heeded, from whomever."""
-    from testbed.peers.wire import Speaker
-
-    Speaker.heeds = lambda *_: False  # type: ignore[method-assign,assignment]
-
-
-def _boast() -> None:
-    """Every connection is said to be direct."""
-    said = session._Session.emit
-
-    def emit(self: session._Session, event: Event) -> None:
-        if isinstance(event, Connected):
-            event = event.model_copy(update={"path": Way.DIRECT})
-        said(self, event)
-
-    session._Session.emit = emit  # type: ignore[method-assign]
-
-
-def _stubborn() -> None:
-    """Both are controlling, with one tie-breaker, and none gives way (RFC 8445 section 7.3.1.1)."""
-    honest = ice.PatientConnection.__init__
-
-    def give_way(**_: Any) -> None:
-        raise RuntimeError("never")
-
-    def init(self: Any, configure: Configure) -> None:
-        honest(self, configure)
-        self.ice_controlling = True
-        self._tie_breaker = 7
-        self.switch_role = give_way
-
-    ice.PatientConnection.__init__ = init  # type: ignore[method-assign]
-
-
-def _upgrades_anyway() -> None:
-    honest = traversal.UpgradeOptions
-    traversal.UpgradeOptions = lambda **words: honest(  # type: ignore[misc,assignment]
-        **{**words, "enabled": True}
-    )
-
-
-# -- a lab that is broken --------------------------------------------------------
-
-
-def _from(lab: Lab, node: str, ports: range, target: tuple[str, int]) -> None:
-    """One datagram from each port, so that each has a mapping."""
-    for port in ports:
-        with lab.socket(node, socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind(("", port))
-            sock.sendto(b"early", target)
-
-
-def _use_up(count: int) -> Callable[[Lab], None]:
-    def act(lab: Lab) -> None:
-        _from(lab, "a", range(20000, 20000 + count), (str(lab.plan.address("server")), 9))
-
-    return act
-
-
-def _collide(lab: Lab) -> None:
-    """Another address behind nat-a has sent from the punch port to nat-b's."""
-    own = lab.plan.address("a")
-    lab.run("a", ["ip", "address", "add", f"{own + 1}/32", "dev", "eth0"])
-    try:
-        with lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind((str(own + 1), 4001))
-            sock.sendto(b"early", (str(lab.plan.address("nat-b")), 4001))
-    finally:
-        lab.run("a", ["ip", "address", "del", f"{own + 1}/32", "dev", "eth0"])
-
-
-def _side_network(lab: Lab) -> None:
-    lab.run("a", ["ip", "link", "add", "side", "type", "veth", "peer", "name", "side-b"])
-
-
-def _cut(node: str) -> Callable[[Path], None]:
-    """The link of ``node`` loses everything that is for it."""
-
-    def broken(_folder: Path) -> None:
-        real = runner.plan
-
-        def plan(*words: Any) -> Any:
-            whole = real(*words)
-            steps = tuple(
-                altered(step, b_to_a=Impairment(delay_ms=10.0, loss=1.0))
-                if isinstance(step, AddLink) and step.a.node == node and step.a.ifname != "lan"
-                else step
-                for step in whole.steps
-            )
-            return altered(whole, steps=steps)
-
-        runner.plan = plan
-
-    return broken
-
-
-def _relay_with(limits: RelayLimits) -> Callable[[Path], None]:
-    def broken(_folder: Path) -> None:
-        import testbed.traversal
-
-        testbed.traversal.RelayLimits = lambda: limits  # type: ignore[misc,assignment]
-
-    return broken
-
-
-def _dead_relay(_folder: Path) -> None:
-    """The relay is killed before the peers start; the observers live."""
-    real = hole_punch.infrastructure
-
-    @contextmanager
-    def dying(lab: Lab, relay: str, *words: Any) -> Iterator[Any]:
-        spawn = lab.spawn
-        spawned: dict[str, Any] = {}
-        lab.spawn = lambda node, entry: spawned.setdefault(  # type: ignore[method-assign]
-            node, spawn(node, entry)
-        )
-        with real(lab, relay, *words) as public:
-            spawned[relay].kill()
-            yield public
-
-    hole_punch.infrastructure = dying
-
-
-def _lazy_listener() -> None:
-    """It lets its reservation run out, and is dialed only then."""
-    from testbed.traversal.aio.relay_client import RelayClient
-
-    async def keep(self: Any, peer: Any, address: Any) -> None:
-        del self, peer, address
-
-    RelayClient._keep = keep  # type: ignore[method-assign]
-    honest = traversal.TraversalPeer._offered
-
-    async def offered(self: Any, node: Any) -> Any:
-        told = await honest(self, node)
-        if self._configure.role is Role.LISTENER:
-            await asyncio.sleep(2.5)
-        return told
-
-    traversal.TraversalPeer._offered = offered  # type: ignore[method-assign]
-
-
-def _no_turn(_folder: Path) -> None:
-    """coturn does not listen where the peers look for a relay."""
-    hole_punch.HTTPS_PORT = 444  # type: ignore[misc]
 
 
 # -- the cases ---------------------------------------------------------------------
@@ -330,14 +111,14 @@ CASES: dict[str, Case] = {
         _udp("naive-linux", "naive-linux", skew_ms=120.0), C.TUPLE_TAKEN, "nat-b"
     ),
     "somebody else has the port": Case(
-        _udp("linux-home", "linux-home"), C.PORT_COLLISION, "nat-a", before(_collide)
+        _udp("linux-home", "linux-home"), C.PORT_COLLISION, "nat-a", before(collide)
     ),
     # limits
     "quota used up": Case(
-        _udp("four"), C.QUOTA_REACHED, "nat-a", before(_use_up(4)), {"four": FOUR}
+        _udp("four"), C.QUOTA_REACHED, "nat-a", before(use_up(4)), {"four": FOUR}
     ),
     "no port left": Case(
-        _udp("narrow"), C.PORTS_EXHAUSTED, "nat-a", before(_use_up(2)), {"narrow": NARROW}
+        _udp("narrow"), C.PORTS_EXHAUSTED, "nat-a", before(use_up(2)), {"narrow": NARROW}
     ),
     "UDP blocked": Case(_udp("udp-blocked"), C.UDP_BLOCKED, "nat-a"),
     "UDP blocked, relayed by ICE": Case(
@@ -353,7 +134,7 @@ CASES: dict[str, Case] = {
         _udp("port-restricted", skew_ms=3400.0),
         C.FILTER_NOT_OPEN_YET,
         "nat-b",
-        peer("punch-udp", _deaf_once_failed),
+        peer("punch-udp", deaf_once_failed),
     ),
     "early SYN is reset": Case(
         _tcp("rejecting", "rejecting", skew_ms=500.0),
@@ -383,81 +164,81 @@ CASES: dict[str, Case] = {
         _udp("port-restricted"),
         C.SIGNALLED_PRIVATE,
         "a",
-        peer("punch-udp", _gathering(punch_udp.UdpPuncher, _dialer_offers(_inside))),
+        peer("punch-udp", gathering(punch_udp.UdpPuncher, dialer_offers(inside))),
         seen_at=("b", "core"),
     ),
     "told a wrong port": Case(
         _udp("port-restricted"),
         C.SIGNALLED_STALE,
         "a",
-        peer("punch-udp", _gathering(punch_udp.UdpPuncher, _dialer_offers(_next_port))),
+        peer("punch-udp", gathering(punch_udp.UdpPuncher, dialer_offers(next_port))),
     ),
     "liar": Case(
         Cell("ice", ("full-cone", "full-cone"), mode="relay_only"),
         C.FALSE_CLAIM,
         "a",
-        peer("ice", _boast),
+        peer("ice", boast),
     ),
     "crashed": Case(
         _udp("full-cone"),
         C.PEER_FAILED,
         "b",
-        peer("punch-udp", _gathering(punch_udp.UdpPuncher, _crash)),
+        peer("punch-udp", gathering(punch_udp.UdpPuncher, crash)),
     ),
-    "mute": Case(_udp("port-restricted"), C.NEVER_SENT, "b", peer("punch-udp", _mute)),
+    "mute": Case(_udp("port-restricted"), C.NEVER_SENT, "b", peer("punch-udp", mute)),
     "deaf": Case(
         _udp("port-restricted"),
         C.HANDSHAKE_FAILED,
         None,
-        peer("punch-udp", _deaf),
+        peer("punch-udp", deaf),
         seen_at=("a", "b"),
     ),
     "both controlling": Case(
         Cell("ice", ("full-cone", "full-cone")),
         C.ROLE_CONFLICT,
         None,
-        peer("ice", _stubborn),
+        peer("ice", stubborn),
         seen_at=("a", "b"),
     ),
     "upgrades though it must not": Case(
         _libp2p(mode="relay_only"),
         C.PROTOCOL_VIOLATION,
         None,
-        peer("traversal-tcp", _upgrades_anyway),
+        peer("traversal-tcp", upgrades_anyway),
         seen_at=("a", "b"),
     ),
     # relays
-    "dead relay": Case(_libp2p(), C.RELAY_UNREACHABLE, "server", _dead_relay),
+    "dead relay": Case(_libp2p(), C.RELAY_UNREACHABLE, "server", dead_relay),
     "no TURN": Case(
-        Cell("ice", ("symmetric", "symmetric")), C.RELAY_UNREACHABLE, "server", _no_turn
+        Cell("ice", ("symmetric", "symmetric")), C.RELAY_UNREACHABLE, "server", no_turn
     ),
     "no reservation to be had": Case(
-        _libp2p(), C.RELAY_REFUSED, "server", _relay_with(RelayLimits(reservations=0))
+        _libp2p(), C.RELAY_REFUSED, "server", relay_with(RelayLimits(reservations=0))
     ),
     "no circuit to be had": Case(
-        _libp2p(), C.RELAY_REFUSED, "server", _relay_with(RelayLimits(circuits=0))
+        _libp2p(), C.RELAY_REFUSED, "server", relay_with(RelayLimits(circuits=0))
     ),
     "relay carries too little": Case(
         _libp2p(mode="relay_only"),
         C.RELAY_REFUSED,
         "server",
-        _relay_with(RelayLimits(data=8000)),
+        relay_with(RelayLimits(data=8000)),
     ),
     "reservation ran out": Case(
         _libp2p(),
         C.LEASE_EXPIRED,
         "server",
-        both(_relay_with(RelayLimits(reservation_ttl=1)), peer("traversal-tcp", _lazy_listener)),
+        both(relay_with(RelayLimits(reservation_ttl=1)), peer("traversal-tcp", lazy_listener)),
     ),
     # the harness
     "second network": Case(
         _udp("full-cone"),
         C.HARNESS_FAULT,
         None,
-        before(_side_network),
+        before(side_network),
         seen_at=("a", "nat-a", "nat-b"),
     ),
-    "cut link": Case(_udp("port-restricted"), C.LOST_ON_LINK, "nat-b", _cut("nat-b")),
+    "cut link": Case(_udp("port-restricted"), C.LOST_ON_LINK, "nat-b", cut("nat-b")),
     # controls
     "silent": Case(_udp("full-cone", mode="silent"), C.PUNCHING_OFF, seen_at=("a",)),
     "relay only": Case(
@@ -490,24 +271,6 @@ CASES: dict[str, Case] = {
 
 # -- who is wrong ------------------------------------------------------------------
 
-
-def _closed_oracle(_folder: Path) -> None:
-    """The model's filters let in nobody but whom somebody inside has sent to."""
-    from testbed.oracle.nat import TransportNat
-
-    def admits(self: TransportNat, *_: Any) -> str:
-        return f"{self.name} lets nobody in"
-
-    TransportNat._admits = admits  # type: ignore[method-assign]
-
-
-def _steady_oracle(_folder: Path) -> None:
-    """The model's NATs keep one mapping for all destinations."""
-    from testbed.oracle.nat import TransportNat
-
-    TransportNat._dependent_part = lambda *_: None  # type: ignore[method-assign]
-
-
 ANYBODY = 'iifname "wan" meta l4proto udp dnat ip to udp dport map @owned_udp'
 DSTNAT = "type nat hook prerouting priority dstnat; policy accept;"
 SILENT = 'meta l4proto tcp counter drop comment "unsolicited"'
@@ -516,11 +279,11 @@ CALLS_BACK = 'iifname "lan" meta l4proto udp dnat ip to udp dport map @owned_udp
 
 PREDICTIONS: dict[str, tuple[Case, str]] = {  # and what its step says
     "no filter is open": (
-        Case(_udp("symmetric", "full-cone"), C.LEARNED_ADDRESS, "nat-a", _closed_oracle),
+        Case(_udp("symmetric", "full-cone"), C.LEARNED_ADDRESS, "nat-a", closed_oracle),
         "lets nobody in",
     ),
     "no mapping changes": (
-        Case(_udp("symmetric"), C.MAPPING_CHANGED, "nat-a", _steady_oracle),
+        Case(_udp("symmetric"), C.MAPPING_CHANGED, "nat-a", steady_oracle),
         "leaves nat-a as",
     ),
 }

@@ -37,6 +37,8 @@ def _may_enter(view: View, flow: Crossing) -> bool:
         return True  # the rest of a flow that began before the capture
     if any(forward.external_port == flow.external.port for forward in view.behaviour.forwards):
         return True
+    if view.scene.leased(view.router, flow.external.port, flow.time_ns):
+        return True
     if view.axes.filtering is Filtering.ENDPOINT_INDEPENDENT:
         return any(c.outbound and c.external == flow.external for c in view.crossings)
     for earlier in view.crossings:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from testbed.capture.packet import RST, Endpoint, Packet
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
 from testbed.explain.causes.mapping import misled, timed_out
+from testbed.explain.leases import Lease
 from testbed.explain.model import Cause, Fate, Journey
 from testbed.explain.scene import Crossing, Scene
 from testbed.explain.sides import Side
@@ -224,6 +225,9 @@ def _stopped_by(knock: _Knock, finding: Finding, contact: Crossing) -> Finding:
 def _uninvited(knock: _Knock) -> Finding:
     """Nobody inside had sent to any face of the source."""
     scene, packet = knock.scene, knock.packet
+    lease = scene.leased(knock.router, packet.destination.port, packet.time_ns)
+    if lease is not None and lease.ended(packet.time_ns):
+        return _run_out(knock, lease)
     if lacking := scene.whole.absent(knock.target.node, *knock.target.routers):
         return unknown(f"{knock.router} did not let {knock.source.node} in", *lacking)
     words = (
@@ -237,4 +241,20 @@ def _uninvited(knock: _Knock) -> Finding:
         f"and nobody had sent to {packet.source}",
         (line(words, packet, knock.journey.end.answer),),
         (packet,),
+    )
+
+
+def _run_out(knock: _Knock, lease: Lease) -> Finding:
+    """The port had been given to somebody inside, for a time."""
+    over = (knock.packet.time_ns - lease.packet.time_ns) / 1e9 - lease.seconds
+    given = f"{knock.router} gave its port {lease.external_port} for {lease.seconds} s"
+    return Finding(
+        Cause.LEASE_EXPIRED,
+        knock.router,
+        f"{given}, and {knock.source.node}'s packet came {over:.1f} s after that",
+        (
+            line(f"{given}, at {knock.scene.ms(lease.packet)}", lease.packet),
+            line(f"{knock.router} {knock.refusal}", knock.packet, knock.journey.end.answer),
+        ),
+        (lease.packet, knock.packet),
     )

@@ -57,7 +57,7 @@ def why(scene: Scene, side: Side, journeys: list[Journey]) -> Finding:
         cause,
         end.node,
         f"{end.node} {words}",
-        (line(f"{end.node} dropped {many} of {side.node}, {times}", first, last),),
+        (line(f"{end.node} stopped {many} of {side.node}, {times}", first, last),),
         (first,),
     )
 
@@ -80,6 +80,8 @@ def _told_apart(scene: Scene, journeys: list[Journey]) -> str | None:
     first = journeys[0].end.inward
     assert first is not None  # it was stopped there, so it came there
     rules, router, protocol = journeys[0].end.rules, journeys[0].end.node, first.protocol
+    if not rules and scene.plan.owners.get(first.destination.address) == router:
+        return "hairpin"  # which the router's own kernel took
     axes = scene.transport(router, protocol)
     passed = scene.outbound(router, protocol)
     if axes.blocked or (not rules and not passed):

@@ -15,7 +15,7 @@ CHALLENGES = ("401", "438")  # not refusals but questions for credentials, RFC 8
 
 def why(scene: Scene) -> Finding | None:
     """What kept the peers from a relay; None if this says nothing of it."""
-    if scene.evidence.mechanism.startswith("dcutr"):
+    if scene.circuits:
         return _circuit(scene)
     if scene.evidence.mechanism.startswith("ice"):
         return _turn(scene)

@@ -100,6 +100,9 @@ def _nothing_came_of_it(scene: Scene, there: Direction, back: Direction) -> Find
                     (*lines, line(words, journey.first, journey.last)),
                     (journey.last,),
                 )
+    for way, other in ((there, back), (back, there)):
+        if finding := _from_elsewhere(way, other):
+            return finding.after(lines)
     reasons = "; ".join(
         f"{side.node}: {side.failure.reason}" for side in scene.sides if side.failure
     )
@@ -110,4 +113,23 @@ def _nothing_came_of_it(scene: Scene, there: Direction, back: Direction) -> Find
         + (f" ({reasons})" if reasons else ""),
         lines,
         (there.arrived[0].last, back.arrived[0].last),
+    )
+
+
+def _from_elsewhere(way: Direction, back: Direction) -> Finding | None:
+    """What comes does not come from where it was sent to, so it is no answer."""
+    journey = back.arrived[0]  # later ones may have been answered, wherever they came from
+    source = journey.last.source
+    dialed = {j.first.destination for j in way.tries if j.first.time_ns < journey.last.time_ns}
+    if not dialed or source in dialed:
+        return None
+    target = ", ".join(sorted(map(str, dialed)))
+    words = f"{way.source.node} sends to {target}, and what comes is from {source}"
+    shown = (way.tries[0].first, journey.last)
+    return Finding(
+        Cause.HANDSHAKE_FAILED,
+        way.source.node,
+        f"{words}: it is no answer",
+        (line(f"{back.source.node}'s packet came from {source}", journey.last),),
+        shown,
     )

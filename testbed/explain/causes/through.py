@@ -74,7 +74,8 @@ def _without_nat(scene: Scene, side: Side, opening: Journey) -> Finding | None:
     return Finding(
         Cause.SAME_NETWORK,
         None,
-        f"{side.node} and {other.node} are both {where}: no NAT stands between them",
+        f"{scene.dialer.node} and {scene.listener.node} are both {where}: "
+        "no NAT stands between them",
         (line(words, opening.first, opening.last),),
         (opening.last,),
     )
@@ -132,12 +133,9 @@ def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
     )
     shown = (opening.last,)
     learned = _learned(scene, side, opening, answer)
-    if (entry := _forwarded(scene, entries)) is not None:
-        words = (
-            f"{entry.passed.router} forwards port {entry.passed.external.port} to "
-            f"{entry.passed.internal}"
-        )
-        return Finding(Cause.PORT_MAPPED, entry.passed.router, words, lines, shown)
+    for entry in entries:
+        if mapped_port := _port_mapped(scene, entry):
+            return mapped_port.after(lines)
     if learned is not None:
         return learned.after(lines)
     admitted = next((e for e in entries if e.hole is None), None)
@@ -236,15 +234,27 @@ def _entry(scene: Scene, passed: Crossing) -> _Entry:
     return _Entry(passed, hole, near)
 
 
-def _forwarded(scene: Scene, entries: list[_Entry]) -> _Entry | None:
-    """One that a static forward let in, where nothing else had opened the way."""
-    for entry in entries:
-        if entry.hole is not None:
-            continue
-        for forward in scene.behaviour(entry.passed.router).forwards:
-            same = forward.protocol is Protocol(entry.passed.packet.protocol)
-            if same and forward.external_port == entry.passed.external.port:
-                return entry
+def _port_mapped(scene: Scene, entry: _Entry) -> Finding | None:
+    """A static forward or a lease let it in, where nothing else had opened the way."""
+    passed = entry.passed
+    if entry.hole is not None:
+        return None
+    lease = scene.leased(passed.router, passed.external.port, passed.time_ns)
+    if lease is not None:
+        words = f"{passed.router} had been asked for its port {lease.external_port}"
+        return Finding(
+            Cause.PORT_MAPPED,
+            passed.router,
+            f"{words}, and forwards it to {passed.internal}",
+            (line(f"{words}, at {scene.ms(lease.packet)}", lease.packet),),
+            (lease.packet, passed.packet),
+        )
+    for forward in scene.behaviour(passed.router).forwards:
+        same = forward.protocol is Protocol(passed.packet.protocol)
+        if same and forward.external_port == passed.external.port:
+            words = f"{passed.router} forwards port {passed.external.port} to {passed.internal}"
+            shown = (passed.packet,)
+            return Finding(Cause.PORT_MAPPED, passed.router, words, decisive=shown)
     return None
 
 

@@ -1,0 +1,265 @@
+"""What can be broken in a cell of the corpus: its peers, its lab, its relay, its oracle."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace as altered
+from pathlib import Path
+from typing import Any
+
+from testbed import runner
+from testbed.backends.base import Lab
+from testbed.peers import ice, punch_udp, session, traversal
+from testbed.peers.contract import (
+    Configure,
+    Connected,
+    Endpoint,
+    Event,
+    FailureClass,
+    Offer,
+    Role,
+)
+from testbed.peers.contract import (
+    Path as Way,
+)
+from testbed.plan.model import AddLink
+from testbed.scenarios import hole_punch
+from testbed.topology.model import Impairment
+from testbed.traversal import RelayLimits
+
+# -- peers that are broken -------------------------------------------------------
+
+
+def gathering(stack: Any, change: Callable[[Configure, Offer], Offer]) -> Callable[[], None]:
+    """What a stack offers goes through ``change``."""
+
+    def apply() -> None:
+        honest = stack.gather
+
+        async def gather(self: Any, configure: Configure, emit: Any) -> Offer:
+            return change(configure, await honest(self, configure, emit))
+
+        stack.gather = gather
+
+    return apply
+
+
+def dialer_offers(addresses: Callable[[Configure, Offer], tuple[Endpoint, ...]]) -> Any:
+    def change(configure: Configure, offer: Offer) -> Offer:
+        if configure.role is Role.DIALER:
+            return offer.model_copy(update={"addresses": addresses(configure, offer)})
+        return offer
+
+    return change
+
+
+def inside(configure: Configure, _offer: Offer) -> tuple[Endpoint, ...]:
+    return (Endpoint(address=configure.local_address, port=configure.port),)
+
+
+def next_port(_configure: Configure, offer: Offer) -> tuple[Endpoint, ...]:
+    one = offer.addresses[0]
+    return (Endpoint(address=one.address, port=one.port + 1),)
+
+
+def crash(configure: Configure, offer: Offer) -> Offer:
+    if configure.role is Role.LISTENER:
+        os._exit(9)
+    return offer
+
+
+def deaf_once_failed() -> None:
+    """Who has given up answers no probe any more."""
+    honest = punch_udp.UdpPuncher.dial
+
+    async def dial(self: Any, command: Any) -> Event:
+        try:
+            return await honest(self, command)
+        except session.PeerFailure:
+            self._punch = None
+            raise
+
+    punch_udp.UdpPuncher.dial = dial  # type: ignore[method-assign]
+
+
+def mute() -> None:
+    """The listener sends no probe, and answers none."""
+    honest = punch_udp.UdpPuncher.dial
+
+    async def dial(self: Any, command: Any) -> Event:
+        if self._configure.role is Role.LISTENER:
+            why = "it does not feel like it"
+            raise session.PeerFailure(FailureClass.TIMEOUT, why)
+        return await honest(self, command)
+
+    punch_udp.UdpPuncher.dial = dial  # type: ignore[method-assign]
+
+
+def deaf() -> None:
+    """No frame is heeded, from whomever."""
+    from testbed.peers.wire import Speaker
+
+    Speaker.heeds = lambda *_: False  # type: ignore[method-assign,assignment]
+
+
+def boast() -> None:
+    """Every connection is said to be direct."""
+    said = session._Session.emit
+
+    def emit(self: session._Session, event: Event) -> None:
+        if isinstance(event, Connected):
+            event = event.model_copy(update={"path": Way.DIRECT})
+        said(self, event)
+
+    session._Session.emit = emit  # type: ignore[method-assign]
+
+
+def stubborn() -> None:
+    """Both are controlling, with one tie-breaker, and none gives way (RFC 8445 section 7.3.1.1)."""
+    honest = ice.PatientConnection.__init__
+
+    def give_way(**_: Any) -> None:
+        raise RuntimeError("never")
+
+    def init(self: Any, configure: Configure) -> None:
+        honest(self, configure)
+        self.ice_controlling = True
+        self._tie_breaker = 7
+        self.switch_role = give_way
+
+    ice.PatientConnection.__init__ = init  # type: ignore[method-assign]
+
+
+def upgrades_anyway() -> None:
+    honest = traversal.UpgradeOptions
+    traversal.UpgradeOptions = lambda **words: honest(  # type: ignore[misc,assignment]
+        **{**words, "enabled": True}
+    )
+
+
+# -- a lab that is broken --------------------------------------------------------
+
+
+def _from(lab: Lab, node: str, ports: range, target: tuple[str, int]) -> None:
+    """One datagram from each port, so that each has a mapping."""
+    for port in ports:
+        with lab.socket(node, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("", port))
+            sock.sendto(b"early", target)
+
+
+def use_up(count: int) -> Callable[[Lab], None]:
+    def act(lab: Lab) -> None:
+        _from(lab, "a", range(20000, 20000 + count), (str(lab.plan.address("server")), 9))
+
+    return act
+
+
+def collide(lab: Lab) -> None:
+    """Another address behind nat-a has sent from the punch port to nat-b's."""
+    own = lab.plan.address("a")
+    lab.run("a", ["ip", "address", "add", f"{own + 1}/32", "dev", "eth0"])
+    try:
+        with lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((str(own + 1), 4001))
+            sock.sendto(b"early", (str(lab.plan.address("nat-b")), 4001))
+    finally:
+        lab.run("a", ["ip", "address", "del", f"{own + 1}/32", "dev", "eth0"])
+
+
+def side_network(lab: Lab) -> None:
+    lab.run("a", ["ip", "link", "add", "side", "type", "veth", "peer", "name", "side-b"])
+
+
+def cut(node: str) -> Callable[[Path], None]:
+    """The link of ``node`` loses everything that is for it."""
+
+    def broken(_folder: Path) -> None:
+        real = runner.plan
+
+        def plan(*words: Any) -> Any:
+            whole = real(*words)
+            steps = tuple(
+                altered(step, b_to_a=Impairment(delay_ms=10.0, loss=1.0))
+                if isinstance(step, AddLink) and step.a.node == node and step.a.ifname != "lan"
+                else step
+                for step in whole.steps
+            )
+            return altered(whole, steps=steps)
+
+        runner.plan = plan
+
+    return broken
+
+
+def relay_with(limits: RelayLimits) -> Callable[[Path], None]:
+    def broken(_folder: Path) -> None:
+        import testbed.traversal
+
+        testbed.traversal.RelayLimits = lambda: limits  # type: ignore[misc,assignment]
+
+    return broken
+
+
+def dead_relay(_folder: Path) -> None:
+    """The relay is killed before the peers start; the observers live."""
+    real = hole_punch.infrastructure
+
+    @contextmanager
+    def dying(lab: Lab, relay: str, *words: Any) -> Iterator[Any]:
+        spawn = lab.spawn
+        spawned: dict[str, Any] = {}
+        lab.spawn = lambda node, entry: spawned.setdefault(  # type: ignore[method-assign]
+            node, spawn(node, entry)
+        )
+        with real(lab, relay, *words) as public:
+            spawned[relay].kill()
+            yield public
+
+    hole_punch.infrastructure = dying
+
+
+def lazy_listener() -> None:
+    """It lets its reservation run out, and is dialed only then."""
+    from testbed.traversal.aio.relay_client import RelayClient
+
+    async def keep(self: Any, peer: Any, address: Any) -> None:
+        del self, peer, address
+
+    RelayClient._keep = keep  # type: ignore[method-assign]
+    honest = traversal.TraversalPeer._offered
+
+    async def offered(self: Any, node: Any) -> Any:
+        told = await honest(self, node)
+        if self._configure.role is Role.LISTENER:
+            await asyncio.sleep(2.5)
+        return told
+
+    traversal.TraversalPeer._offered = offered  # type: ignore[method-assign]
+
+
+def no_turn(_folder: Path) -> None:
+    """coturn does not listen where the peers look for a relay."""
+    hole_punch.HTTPS_PORT = 444  # type: ignore[misc]
+
+
+# -- an oracle that is broken ----------------------------------------------------
+
+
+def closed_oracle(_folder: Path) -> None:
+    """The model's filters let in nobody but whom somebody inside has sent to."""
+    from testbed.oracle.nat import TransportNat
+
+    def admits(self: TransportNat, *_: Any) -> str:
+        return f"{self.name} lets nobody in"
+
+    TransportNat._admits = admits  # type: ignore[method-assign]
+
+
+def steady_oracle(_folder: Path) -> None:
+    """The model's NATs keep one mapping for all destinations."""
+    from testbed.oracle.nat import TransportNat
+
+    TransportNat._dependent_part = lambda *_: None  # type: ignore[method-assign]
