@@ -28,7 +28,7 @@ from testbed.recording import Records, record_run
 from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
-from testbed.verdict.rung import Ladder, check_rung, ladder, read_rung
+from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
 from testbed.verdict.sanity import denied, late_punches, never_sent, undelayed
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
@@ -60,7 +60,7 @@ class Result:
     packets: int = 0
     late: bool = False  # inconclusive because the machine was too busy: worth another try
     explanation: Explanation | None = None
-    ladder: Ladder | None = None  # of stacks that climb one
+    rung: RungReading | None = None  # of stacks that climb the ladder
 
     def to_json(self) -> dict[str, Any]:
         """As the JSON report and ``result.json`` have it."""
@@ -81,7 +81,7 @@ class Result:
                 "folder": str(self.folder),
                 "explanation": self._why(),
             }
-            | ({"ladder": self.ladder.to_json()} if self.ladder else {})
+            | ({"rung": self.rung.to_json()} if self.rung else {})
         )
 
     def _why(self) -> dict[str, Any] | None:
@@ -199,11 +199,13 @@ def _finished(
         explanation=explained(
             assemble(cell, profiles, run.plan, expected, recorded, verdict), folder
         ),
-        ladder=climbed,
+        rung=climbed,
     )
 
 
-def _climbed(cell: Cell, run: _Run, expected: Prediction, packets: list[Packet]) -> Ladder | None:
+def _climbed(
+    cell: Cell, run: _Run, expected: Prediction, packets: list[Packet]
+) -> RungReading | None:
     """Which rung carried the connection, where the stacks climb a ladder."""
     if expected.rung is None and not cell.stacks.mechanism.startswith("ladder"):
         return None
@@ -212,7 +214,7 @@ def _climbed(cell: Cell, run: _Run, expected: Prediction, packets: list[Packet])
     measured = read_rung(packets, run.plan, ends, outcome, account.window, account.start_ns)
     start = account.start_ns
     began = start - run.records.clock_ns if start is not None else None
-    return ladder(account.events, ends, (expected.rung, measured), began)
+    return rung_reading(account.events, ends, (expected.rung, measured), began)
 
 
 def _judged(
@@ -220,7 +222,7 @@ def _judged(
     run: _Run,
     expected: Prediction,
     packets: list[Packet],
-    climbed: Ladder | None,
+    climbed: RungReading | None,
 ) -> tuple[Verdict, tuple[str, ...], bool]:
     """The verdict, the faults of the harness, and whether it was late."""
     lateness = {"a link's frame": run.frames_late_ms}
@@ -276,7 +278,7 @@ def _broken(
 
 
 def _violations(
-    cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome, climbed: Ladder | None
+    cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome, climbed: RungReading | None
 ) -> list[str]:
     """How the stacks broke their protocol, or took another way than they should and say."""
     if not cell.stacks.mechanism.startswith(("dcutr", "ladder")):

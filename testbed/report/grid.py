@@ -14,6 +14,7 @@ from rich.text import Text
 
 from testbed.explain.model import Wrong
 from testbed.matrix import Row, Summary
+from testbed.report.rungs import HEAD, summaries
 from testbed.report.story import AT_FAULT
 
 DEFAULT_OUT = Path("out/matrix")  # where a name alone is looked up
@@ -31,6 +32,8 @@ def render(rows: Sequence[Row], summary: Summary, seconds: float, width: int) ->
         punched = [row for row in rows if row["peer"] == peer and row["mode"] == "punch"]
         if punched:
             parts += [_grid(peer, punched, width), Text()]
+    if any(row.get("rung") for row in rows):
+        parts += [_rungs(rows), Text()]
     controls = [row for row in rows if row["mode"] != "punch"]
     if controls:
         parts += [_controls(controls), Text()]
@@ -79,6 +82,16 @@ def _cell(rows: Sequence[Row], words: Mapping[str | None, str]) -> Text:
 
 def _rate(words: str, count: int, total: int) -> str:
     return words if total == 1 else f"{words} {count}/{total}"
+
+
+def _rungs(rows: Sequence[Row]) -> Table:
+    """Which rung of the ladder carried how many cells, and how long it took to get there."""
+    table = Table(title="the ladder", title_justify="left", title_style="bold")
+    for column in HEAD:
+        table.add_column(column)
+    for line in summaries(rows):
+        table.add_row(*line.words)
+    return table
 
 
 def _controls(rows: Sequence[Row]) -> Table:

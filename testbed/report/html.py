@@ -31,7 +31,7 @@ _SCRIPTS = ("data.js", "ladder.js", "panel.js", "grid.js", "filters.js", "main.j
 _CITED = ("number", "vantage", "outgoing", "protocol", "source", "destination")
 _COUNTS = ("total", "passed", "failed", "inconclusive", "mixed", "retried", "certified")
 _TOLD = ("headline", "story", "decisive", "wrong", "wrong_why", "missing", "ladder")
-_SAID = ("reason", "findings", "packets", "seconds", "up_ms", "connect_ms", "folder")
+_SAID = ("reason", "findings", "packets", "seconds", "up_ms", "connect_ms", "rung", "folder")
 
 
 def write_html(path: Path, document: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from testbed.report.files import printable
+from testbed.report.rungs import HEAD, summaries
 
 if TYPE_CHECKING:
     from testbed.matrix import Row
@@ -34,6 +35,12 @@ def summary(document: Mapping[str, Any], limit: int = LIMIT) -> str:
     controls = [row for row in rows if row["mode"] != "punch"]
     groups = list(dict.fromkeys((row["mode"], row["peer"]) for row in controls))
     page.table("### Negative controls", _CONTROLS, groups, lambda at: _control(at, controls))
+    page.table(
+        "### The ladder",
+        HEAD,
+        list(summaries(rows)),
+        lambda line: _row([*map(escaped, line.words)]),
+    )
     causes = Counter(found["cause"] for row in rows if (found := row.get("explanation")))
     page.table("### Causes", _CAUSES, causes.most_common(), lambda item: _cause(item, rows))
     trouble = [row for row in rows if row["judgement"] != "pass"]

@@ -22,7 +22,7 @@ from testbed.verdict.wire import SHORTEST, Window
 
 
 @dataclass(frozen=True)
-class Ladder:
+class RungReading:
     """How a cell's ladder was climbed.  Times are ms from the dial, as the dialer tells.
 
     ``mapped`` is the port-mapping service whose mapping was dialed, None where none was.
@@ -84,12 +84,12 @@ def read_rung(
     return Rung.PUNCHED if tried is not None and tried < came else Rung.DIRECT
 
 
-def ladder(
+def rung_reading(
     events: Iterable[tuple[str, Event]],
     ends: tuple[str, str],
     rungs: tuple[Rung | None, Rung | None],
     start_ns: int | None,
-) -> Ladder:
+) -> RungReading:
     """What the peers say of times and mappings, beside ``rungs``: predicted, measured.
 
     ``start_ns`` is when the dial began, by the events' clock.
@@ -104,7 +104,7 @@ def ladder(
         if isinstance(e, PortMapping) and e.external and not e.trouble
     }
     times = [(e.at - start_ns) / 1e6 for e in reached] if start_ns is not None else []
-    return Ladder(
+    return RungReading(
         *rungs,
         next((service for remote, service in mapped.items() if remote in dialed), None),
         times[0] if times else None,
@@ -112,7 +112,7 @@ def ladder(
     )
 
 
-def check_rung(found: Ladder, events: Iterable[tuple[str, Event]], dialer: str) -> list[str]:
+def check_rung(found: RungReading, events: Iterable[tuple[str, Event]], dialer: str) -> list[str]:
     """How the rung differs from the predicted and from what the dialer says, as sentences."""
     told = [e.rung for name, e in events if name == dialer and isinstance(e, RungReached)]
     claimed = Rung(told[-1]) if told else None

@@ -143,6 +143,7 @@ function facts(more) {
   const numbers = [
     more.packets === null ? null : `${more.packets} packets`,
     more.connect_ms === null ? null : `connected in ${more.connect_ms} ms`,
+    more.rung?.measured ? `${more.rung.measured} after ${more.rung.final_ms} ms` : null,
     more.up_ms === null ? null : `lab up in ${more.up_ms} ms`,
     more.seconds === null ? null : `${more.seconds} s in all`,
   ].filter(Boolean);

@@ -1,0 +1,60 @@
+"""Which rung of the ladder carried the connections of a matrix, and how long that took."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+HEAD = ("stack", "rung", "cells", "as predicted", "by a mapped port", "first byte", "final path")
+_ORDER = ("direct", "reversed", "punched", "relayed", None)
+
+
+@dataclass(frozen=True)
+class RungSummary:
+    """All cells of a stack that one rung carried; the times are medians in ms."""
+
+    stack: str
+    rung: str | None
+    cells: int
+    predicted: int
+    mapped: int
+    first_byte_ms: float | None
+    final_ms: float | None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """One for each column of `HEAD`."""
+        times = (_time(self.first_byte_ms), _time(self.final_ms))
+        counts = (str(self.cells), str(self.predicted), str(self.mapped))
+        return (self.stack, self.rung or "none", *counts, *times)
+
+
+def summaries(rows: Sequence[dict[str, Any]]) -> Iterator[RungSummary]:
+    """For each stack that climbs a ladder, each rung that was measured, the best first."""
+    climbed = [row for row in rows if row.get("rung") and row["mode"] == "punch"]
+    for stack in dict.fromkeys(row["peer"] for row in climbed):
+        for rung in _ORDER:
+            some = [
+                row["rung"]
+                for row in climbed
+                if row["peer"] == stack and row["rung"]["measured"] == rung
+            ]
+            if some:
+                yield RungSummary(
+                    stack,
+                    rung,
+                    len(some),
+                    sum(one["predicted"] == rung for one in some),
+                    sum(one["mapped"] is not None for one in some),
+                    _median(some, "first_byte_ms"),
+                    _median(some, "final_ms"),
+                )
+
+
+def _median(rungs: Sequence[dict[str, Any]], key: str) -> float | None:
+    times = [one[key] for one in rungs if one[key] is not None]
+    return median(times) if times else None
+
+
+def _time(ms: float | None) -> str:
+    return "" if ms is None else f"{ms:.0f} ms"
