@@ -17,6 +17,7 @@ testbed: $(READY) ## set up what is missing, then run the default matrix (with A
 	.venv/bin/testbed matrix $(ARGS)
 
 test: $(READY) ## run the whole suite
+	-@$(MAKE) -s peers
 	.venv/bin/pytest -q -n auto --dist loadgroup -m "not alone" tests
 	.venv/bin/pytest -q -m alone tests
 
@@ -37,6 +38,7 @@ fuzz: $(READY) ## fuzz each parser of the traversal stack for FUZZ_SECONDS (20)
 
 # A toolchain that is missing is said, and costs only its peer; a build that breaks is an error.
 peers: ## build the stacks that are programs of their own, into out/peers
+	@.ci/system-packages peers || echo "without them, some peers are left out"
 	@for file in images/*/peer.mk; do \
 	  folder=$${file%/peer.mk} name=$${folder##*/}; \
 	  mkdir -p "out/peers/$$name"; \

@@ -4,6 +4,9 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
+from testbed.peers.adapter import ADAPTERS
+from testbed.peers.programs import Program
+
 _TOOLS = {
     "nft": ("nft", "--version"),
     "iptables": ("iptables", "--version"),
@@ -26,4 +29,7 @@ def facts() -> dict[str, str]:
             found[name] = (done.stdout or done.stderr).strip().splitlines()[-1]
         except (OSError, subprocess.TimeoutExpired, IndexError):
             found[name] = "absent"
+    for adapter in ADAPTERS.values():
+        if isinstance(adapter.entry, Program):
+            found[adapter.name] = adapter.entry.version()
     return found

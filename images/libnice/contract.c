@@ -122,6 +122,8 @@ read_configure (JsonObject *object, Configure *configure)
       || !get_number (object, "seed", &seed) || !get_text (options, "mode", &mode)
       || !json_object_has_member (options, "relay_only"))
     return FALSE;
+  if (strcmp (role, "dialer") != 0 && strcmp (role, "listener") != 0)
+    return FALSE;
   configure->role = strcmp (role, "dialer") == 0 ? ROLE_DIALER : ROLE_LISTENER;
   configure->udp = strcmp (transport, "udp") == 0;
   configure->punch = strcmp (mode, "punch") == 0;

@@ -77,6 +77,9 @@ func parse(line []byte) (command, error) {
 	if c.Command == "configure" && c.Version != 2 {
 		return c, fmt.Errorf("this peer speaks version 2 of the contract, not %d", c.Version)
 	}
+	if c.Command == "configure" && c.Role != "dialer" && c.Role != "listener" {
+		return c, fmt.Errorf("no role %q", c.Role)
+	}
 	if c.Command == "echo" && (c.Bytes < 1 || c.Bytes > 1<<24) {
 		return c, fmt.Errorf("an echo of %d bytes", c.Bytes)
 	}

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from pathlib import Path as FilePath
 
 import pytest
+from built import built
 
 from testbed.backends.base import Lab, Process
 from testbed.backends.namespaces import Namespaces
@@ -47,7 +48,8 @@ from testbed.topology.model import INTERNET, Host, Network, Scope, Topology
 
 HEAD_START = 50_000_000  # nanoseconds until both sides start
 ECHO_BYTES = 20_000
-WITH_COTURN = [name for name, adapter in ADAPTERS.items() if "stun" in adapter.needs]
+WITH_COTURN = built(name for name, adapter in ADAPTERS.items() if "stun" in adapter.needs)
+WITH_TURN = built(name for name, adapter in ADAPTERS.items() if "turn" in adapter.needs)
 PUNCHERS = ("punch-udp", "punch-tcp")
 
 ALL_PUBLIC = Topology(
@@ -140,7 +142,7 @@ def dial(
     with ExitStack() as stack:
         clients = []
         for node, role in (("a", Role.DIALER), ("b", Role.LISTENER)):
-            process = lab.spawn(node, entry or adapter.entry)
+            process = lab.spawn(node, entry or adapter.command())
             stack.callback(process.kill)
             client = PeerClient(process, node)
             client.send(configure(lab, node, adapter, role, options))
@@ -219,10 +221,12 @@ def test_two_public_peers_connect_directly(public: Lab, name: str) -> None:
     for end, here, there in zip(outcome.ends, (a, b), (b, a), strict=True):
         assert isinstance(end, Connected)
         assert (end.local.address, end.remote.address) == (here, there)
-    for (observed,), here in zip(outcome.said(Observed), (a, b), strict=True):
-        assert isinstance(observed, Observed)
-        assert observed.address.address == here
-        assert observed.address.port == PUNCH_PORT or name == "ice"
+    for observed, here in zip(outcome.said(Observed), (a, b), strict=True):
+        assert len(observed) == 1 or name == "libnice"  # which leaves out what equals the host's
+        for one in observed:
+            assert isinstance(one, Observed)
+            assert one.address.address == here
+            assert one.address.port == PUNCH_PORT or name not in PUNCHERS
 
 
 @pytest.mark.parametrize("name", PUNCHERS)
@@ -243,8 +247,9 @@ def test_with_punching_off_nobody_tries(public: Lab, name: str) -> None:
     assert dial(public, name, Mode.SILENT).paths == [FailureClass.NOT_ATTEMPTED] * 2
 
 
-def test_relay_only_is_relayed_even_where_direct_would_do(public: Lab) -> None:
-    outcome = dial(public, "ice", relay_only=True)
+@pytest.mark.parametrize("name", WITH_TURN)
+def test_relay_only_is_relayed_even_where_direct_would_do(public: Lab, name: str) -> None:
+    outcome = dial(public, name, relay_only=True)
     assert outcome.paths == [Path.RELAYED, Path.RELAYED]
     servers = public.plan.addresses["server"]
     for end in outcome.ends:
@@ -372,7 +377,7 @@ def test_without_an_answer_from_stun_there_is_no_offer(homes: Homes) -> None:
 
 
 def test_a_killed_peer_is_noticed(public: Lab) -> None:
-    process: Process = public.spawn("a", ADAPTERS["punch-udp"].entry)
+    process: Process = public.spawn("a", ADAPTERS["punch-udp"].command())
     client = PeerClient(process, "a")
     options = Options(mode=Mode.PUNCH, relay_only=False)
     client.send(configure(public, "a", ADAPTERS["punch-udp"], Role.DIALER, options))

@@ -1,0 +1,72 @@
+"""What ICE agents do differently, and what becomes of a pair of NATs by that."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from testbed.cell import Cell
+from testbed.expectation import prediction
+from testbed.nat.load import catalogue
+from testbed.oracle.agents import AIOICE, LIBNICE, PION, IceAgent
+from testbed.oracle.predict import Mechanism, Outcome, predict
+from testbed.topology.presets import carrier, two_homes
+
+CATALOGUE = catalogue()
+AGENTS = (AIOICE, LIBNICE, PION)
+CLASSIC = ("full-cone", "restricted-cone", "port-restricted", "symmetric", "udp-blocked")
+
+
+def outcome(
+    agents: tuple[IceAgent, IceAgent], a: str, b: str, *, skew_ms: float = 0, shared: bool = False
+) -> Outcome:
+    """Of two homes, or of two under one carrier's NAT."""
+    topology = (carrier if shared else two_homes)(a, b)
+    behaviours = {r.name: CATALOGUE[r.profile].behaviour for r in topology.routers}
+    told = predict(topology, behaviours, Mechanism.ICE, "a", "b", skew_ms=skew_ms, agents=agents)
+    return told.outcome
+
+
+@pytest.mark.parametrize(("a", "b"), list(product(CLASSIC, CLASSIC)))
+def test_between_classic_nats_every_pair_of_agents_ends_alike(a: str, b: str) -> None:
+    ends = {outcome(agents, a, b) for agents in product(AGENTS, AGENTS)}
+    assert len(ends) == 1
+
+
+def test_a_cells_agents_are_those_of_its_stacks() -> None:
+    cell = Cell("pion+ice", ("port-restricted", "port-restricted"), skew_ms=2600)
+    assert prediction(cell, CATALOGUE).outcome is Outcome.NONE
+    assert "gave up pairs" in prediction(cell, CATALOGUE).reason
+
+
+def test_who_checks_no_failed_pair_again_misses_a_listener_that_is_late() -> None:
+    late = {"a": "port-restricted", "b": "port-restricted", "skew_ms": 2600.0}
+    assert outcome((PION, AIOICE), **late) is Outcome.NONE  # type: ignore[arg-type]
+    sound = replace(PION, rechecks_failed=(True, True))
+    assert outcome((sound, AIOICE), **late) is Outcome.DIRECT  # type: ignore[arg-type]
+
+
+def test_who_nominates_the_first_pair_takes_a_relay_where_the_listener_is_late() -> None:
+    late = {"a": "port-restricted", "b": "port-restricted", "skew_ms": 1300.0}
+    assert outcome((AIOICE, PION), **late) is Outcome.RELAYED  # type: ignore[arg-type]
+    patient = replace(AIOICE, relays_wait=2.0)
+    assert outcome((patient, PION), **late) is Outcome.DIRECT  # type: ignore[arg-type]
+
+
+def test_a_relay_that_is_first_tried_when_pion_has_given_up_connects_nobody() -> None:
+    impatient = replace(AIOICE, relays_wait=2.0)
+    assert outcome((PION, impatient), "udp-blocked", "udp-blocked") is Outcome.NONE
+    assert outcome((PION, AIOICE), "udp-blocked", "udp-blocked") is Outcome.RELAYED
+
+
+def test_a_carrier_next_door_is_quicker_than_permissions_of_a_relay_far_away() -> None:
+    cone = ("symmetric", "restricted-cone")
+    assert outcome((LIBNICE, LIBNICE), *cone, shared=True) is Outcome.DIRECT
+    assert outcome((LIBNICE, PION), *cone, shared=True) is Outcome.RELAYED
+    ready = replace(PION, awaits_permissions=False)
+    assert outcome((LIBNICE, ready), *cone, shared=True) is Outcome.DIRECT
+
+
+def test_two_sockets_behind_an_address_dependent_nat_are_kept_apart() -> None:
+    """Both reach the other side's endpoint: the NAT there must tell their flows apart."""
+    assert outcome((PION, AIOICE), "adm-eif", "adm-eif") is Outcome.DIRECT
