@@ -78,12 +78,17 @@ def _never_mapped(scene: Scene, side: Side, told: Endpoint, journey: Journey) ->
             *lacking,
             f"the packet by which {side.node} learned {told}",
         )
+    aimed = [j.first for j in scene.tries(scene.other(side)) if j.first.destination == told][:1]
+    words = f"{scene.other(side).node} sends to {told}, from where nothing of {side.node} comes"
     return Finding(
         Cause.SIGNALLED_STALE,
         side.node,
         f"{side.node} told {told}, which was never the source of a packet of its own",
-        (line(f"{side.node}'s packets come from {journey.last.source}", journey.last),),
-        (journey.last,),
+        (
+            line(words, *aimed),
+            line(f"{side.node}'s packets come from {journey.last.source}", journey.last),
+        ),
+        (*aimed, journey.last),
     )
 
 
@@ -145,7 +150,14 @@ def _taken(scene: Scene, changed: Changed) -> Finding | None:
     early = _early(scene, router, left, told)
     if early is None or not _steady(scene, changed):
         return None
-    if not _owned(scene, router, left, told):
+    owned = _owned(scene, router, left, told)
+    if owned is None:
+        return unknown(
+            f"{changed.side.node} leaves {router} as {left.external}, after an early packet "
+            f"to {told} was stopped there",
+            f"the conntrack events of {router}, which tell whether that packet took the tuple",
+        )
+    if not owned:
         return None
     lead = (left.time_ns - early.time_ns) / 1e6
     words = (
@@ -173,11 +185,11 @@ def _early(scene: Scene, router: str, left: Crossing, told: Endpoint) -> Packet 
     return None
 
 
-def _owned(scene: Scene, router: str, left: Crossing, told: Endpoint) -> bool:
-    """The router's conntrack had an entry of its own for the tuple, or would have had one."""
+def _owned(scene: Scene, router: str, left: Crossing, told: Endpoint) -> bool | None:
+    """Had the router's conntrack an entry of its own for the tuple?  None: nobody recorded it."""
     flows = scene.flows(router)
     if flows is None:
-        return scene.behaviour(router).wan_input is WanInput.ACCEPT
+        return True if scene.behaviour(router).wan_input is WanInput.ACCEPT else None
     return any(
         flow.change is not Change.DESTROY
         and flow.original == (left.remote, told)
@@ -231,7 +243,7 @@ def timed_out(scene: Scene, router: str, asked: Crossing, left: Crossing) -> Fin
         router,
         f"{router} forgets a mapping after {allowed:g} s, and {asked.external} "
         f"was idle for {idle_ns / 1e9:.1f} s",
-        (line(f"{words}{told}", last.packet, left.packet),),
+        (line(f"{words}{told}", *last.packets, left.packet),),
         (last.packet, left.packet),
     )
 
