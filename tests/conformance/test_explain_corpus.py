@@ -10,7 +10,8 @@ from shared import once
 
 from testbed.explain.conformance import violations
 from testbed.explain.explainer import explain
-from testbed.explain.model import Cause, Evidence, Explanation, Line, Wrong
+from testbed.explain.labels import labels
+from testbed.explain.model import Cause, Citation, Evidence, Line, Wrong
 from testbed.explain.scene import Scene
 from testbed.explain.stitch import stitch
 
@@ -70,27 +71,30 @@ def test_with_a_part_of_the_evidence_gone_no_other_cause_is_named(
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_citation_is_what_the_text_says(name: str, evidence: Mapping[str, Evidence]) -> None:
-    whole = evidence[name]
+    read_back(evidence[name])
+
+
+def read_back(whole: Evidence) -> None:
+    """Each packet cited is in the capture as it is cited, and each sentence of its packets."""
     found = explain(whole)
     by_number = {packet.number: packet for packet in whole.packets or ()}
     for cite in found.cites:
-        packet = by_number[cite.number]
-        for field in ("vantage", "outgoing", "protocol", "source", "destination", "time_ns"):
-            assert getattr(packet, field) == getattr(cite, field)
-    lines = [*found.story, *([found.wrong_why] if found.wrong_why else [])]
-    for line in lines:
-        _read_back(line, whole, found)
+        assert cite == Citation.of(by_number[cite.number]), whole.name
+    for line in (*found.story, *([found.wrong_why] if found.wrong_why else [])):
+        _is_of_its_packets(line, whole)
 
 
-def _read_back(line: Line, whole: Evidence, found: Explanation) -> None:
-    """Each address and each moment in a sentence is one of the packets that it cites."""
+def _is_of_its_packets(line: Line, whole: Evidence) -> None:
+    """Each address and each moment in a sentence is one of a packet that it cites."""
     if not line.cites:
         return
     ends = {str(end) for cite in line.cites for end in (cite.source, cite.destination)}
-    assert set(ADDRESS.findall(line.text)) <= ends, line
-    zero = whole.start_ns or (whole.packets or [])[0].time_ns
+    assert set(ADDRESS.findall(line.text)) <= ends, (whole.name, line)
+    zero = whole.start_ns
+    if zero is None:
+        zero = min(packet.time_ns for packet in whole.packets or ())
     times = {f"{(cite.time_ns - zero) / 1e6:.1f}" for cite in line.cites}
-    assert set(MOMENT.findall(line.text)) <= times, (line, found.name)
+    assert set(MOMENT.findall(line.text)) <= times, (whole.name, line)
 
 
 # -- who is wrong --------------------------------------------------------------
@@ -118,12 +122,15 @@ def test_a_wrong_rule_of_a_nat_is_told_with_packets(
     assert (found.cause, found.wrong) == (case.cause, Wrong.NAT), (found.headline, found.wrong_why)
     assert found.wrong_why is not None
     assert {cite.vantage.partition(":")[0] for cite in found.wrong_why.cites} == {node}
-    scene = Scene(whole, stitch(whole.packets or (), whole.plan, whole.drops), {})
-    assert (node, axis) in {(one.node, one.axis) for one in violations(scene)}
+    assert (node, axis) in {(one.node, one.axis) for one in violations(_scene(whole))}
 
 
 def test_nats_that_keep_their_profile_are_not_accused(evidence: Mapping[str, Evidence]) -> None:
     for name in CASES:
         whole = evidence[name]
-        scene = Scene(whole, stitch(whole.packets or (), whole.plan, whole.drops), {})
-        assert violations(scene) == (), name
+        assert violations(_scene(whole)) == (), name
+
+
+def _scene(whole: Evidence) -> Scene:
+    journeys = stitch(whole.packets or (), whole.plan, whole.drops)
+    return Scene(whole, journeys, labels(journeys, whole.events or (), whole.clock_ns))

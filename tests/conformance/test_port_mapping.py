@@ -130,8 +130,10 @@ def lead(lab: NamespaceLab, strangers: Strangers, service: Service) -> None:
         mapper.wait(6, "PortMapped", renewed=True)
     strangers.call("renewed", expected=True)
 
-    router.restart()
+    router.stop()
+    router.forget()  # looked at before the daemon announces itself, and is asked again
     assert "dnat" not in router.mappings()
+    router.start()
     mapper.wait(8, "PortMapLost")
     for _ in (UDP, TCP):
         mapper.wait(8, "PortMapped", renewed=False)
