@@ -5,6 +5,7 @@ from testbed.explain.axes.view import Knock, Shown, View
 from testbed.nat.behaviour import Unsolicited, WanInput
 
 _LEFT_NS = 100_000_000  # at the end of a capture an answer may not be in it any more
+_HOST_UNREACHABLE = 1  # code of ICMP type 3, RFC 792
 _WORDS = {
     Unsolicited.DROP: "with silence",
     Unsolicited.RESET: "with a RST",
@@ -21,6 +22,8 @@ def check(view: View) -> Shown:
     for knock in view.knocks:
         if "leak" in knock.journey.end.rules or last - knock.packet.time_ns < _LEFT_NS:
             continue
+        if knock.answer is not None and knock.answer.icmp_code == _HOST_UNREACHABLE:
+            continue  # it was let in, and nobody is there
         given = _given(knock)
         if given is not declared:
             shown = tuple(p for p in (knock.packet, knock.answer) if p is not None)
