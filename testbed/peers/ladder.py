@@ -20,10 +20,9 @@ from testbed.peers.session import PeerFailure, now, serve
 from testbed.peers.traversal import TraversalPeer
 from testbed.traversal import Multiaddr, Node, NodeOptions
 from testbed.traversal.aio.portmap_session import PortMapOptions
-from testbed.traversal.ladder import AT_ONCE, LadderOptions, Prospects, Rung, Step
+from testbed.traversal.ladder import AT_ONCE, LadderOptions, Prospects
 
 LADDER = LadderOptions(AT_ONCE, stagger=0.0, map_patience=2.5, proof_patience=6.0)
-ONLY_RELAYED = LadderOptions((Step(Rung.RELAYED),))
 # A gateway that maps answers within milliseconds, but to a search up to a second later.
 PORT_MAPPING = PortMapOptions(
     lifetime=600, probe_timeout=1.5, request_timeout=2.0, close_timeout=0.5
@@ -35,8 +34,8 @@ class LadderPeer(TraversalPeer):
 
     def _options(self, configure: Configure) -> NodeOptions:
         plain = replace(super()._options(configure), advertise_unproven=False)
-        if configure.options.relay_only:
-            return replace(plain, ladder=ONLY_RELAYED)
+        if configure.options.relay_only:  # the offer has circuits alone
+            return plain
         return replace(plain, ladder=LADDER, port_mapping=PORT_MAPPING)
 
     async def _offered(self, node: Node) -> tuple[str, ...]:

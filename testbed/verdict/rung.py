@@ -4,8 +4,9 @@ A connection is known by its echo's payloads, and the rung by how it was opened:
 
 - relayed: the payloads passed a third host (`testbed.verdict.wire`);
 - reversed: the listener was the client of the handshake;
-- punched: the dialer was, and the listener had sent towards it before the opening came;
-- direct: the dialer was, and the listener had not.
+- direct: the dialer was, and its opening needed nothing: it left before a circuit was asked
+  for, and came before the listener had sent anything towards the dialer;
+- punched: the dialer was, and one of the two does not hold.
 """
 
 from collections.abc import Iterable, Sequence
@@ -81,7 +82,17 @@ def read_rung(
     if came is None:  # the listener's opening got through, and yet it is not the client
         return Rung.PUNCHED if _opening(here) is not None else None
     tried = _first_sent(since, listener, _faces(plan, dialer))
-    return Rung.PUNCHED if tried is not None and tried < came else Rung.DIRECT
+    helped = tried is not None and tried < came.time_ns
+    left = _first_left(here, came)
+    heard = sum(
+        len(p.payload)
+        for p in since
+        if p.node == listener
+        and not p.outgoing
+        and p.time_ns < left
+        and p.source.address not in _faces(plan, dialer)
+    )
+    return Rung.PUNCHED if helped or heard >= SHORTEST else Rung.DIRECT
 
 
 def rung_reading(
@@ -182,11 +193,22 @@ def _is_client(mine: _Flow, other: _Flow) -> bool:
     return not went or came[0].packet.time_ns < went[0].packet.time_ns
 
 
-def _opening(flow: _Flow) -> int | None:
-    """When the other side's opening reached this one."""
+def _opening(flow: _Flow) -> Packet | None:
+    """The other side's opening, when it reached this one."""
     opened = [p for p in flow.got if p.is_syn]
     opened = opened or [one.packet for one in handshake.quic_initials(flow.got)]
-    return opened[0].time_ns if opened else None
+    return opened[0] if opened else None
+
+
+def _first_left(flow: _Flow, opening: Packet) -> int:
+    """When this side began the attempt of which ``opening`` is what arrived.
+
+    What is sent again has the same sequence number, or connection id; NATs leave both alone.
+    """
+    syns = [p.time_ns for p in flow.sent if p.is_syn and p.tcp_seq == opening.tcp_seq]
+    ids = {one.destination for one in handshake.quic_initials([opening])}
+    initials = handshake.quic_initials(flow.sent)
+    return min([*syns, *(i.packet.time_ns for i in initials if i.destination in ids)], default=0)
 
 
 def _first_sent(packets: Sequence[Packet], node: str, faces: frozenset[IPv4Address]) -> int | None:
