@@ -43,8 +43,8 @@ class Miniupnpd:
         Ready when each service has answered, asked from the router itself so that no
         capture of the lab's links sees it; BackendError if one does not in time.
         """
+        self.forget()
         lab, node = self._lab, self._step.node
-        lab.run(node, ["nft", "-f", "-"], input=self._step.chains.encode())
         process = self._process = lab.spawn(node, ["sh", "-c", _COMMAND])
         process.stdin.write(self._step.config.encode())
         process.stdin.close()
@@ -67,8 +67,17 @@ class Miniupnpd:
             self._process.wait(DEADLINE)
             self._process = None
 
+    def forget(self) -> None:
+        """Take its rules away.  A daemon that runs does not notice."""
+        command = ["nft", "-f", "-"]
+        self._lab.run(self._step.node, command, input=self._step.chains.encode())
+
     def restart(self) -> None:
-        """As a reboot does: mappings are forgotten, the epoch begins anew."""
+        """As a reboot does: mappings are forgotten, the epoch begins anew.
+
+        A client may hear the daemon's announcement, and have mapped again, before this
+        returns: who wants to see nothing mapped must `stop`, `forget` and look.
+        """
         self.stop()
         self.start()
 

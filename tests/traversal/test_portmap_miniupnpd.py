@@ -102,12 +102,13 @@ def test_renewal_keeps_a_mapping_past_its_lease(service: Service) -> None:
 def test_a_daemon_that_forgot_everything_is_asked_anew(service: Service) -> None:
     """It announces its start, but not in NAT-PMP's format: there the renewal's epoch tells."""
     with lab_of(home("eim-apdf")) as lab:
-        with miniupnpd(lab, "nat-a", daemon(service)):
+        with miniupnpd(lab, "nat-a", daemon(service)) as router:
             time.sleep(4.2)  # its epoch is beyond the leeway that both RFCs give, and rounding
             mapper = Mapper(lab, "a", service, lifetime=10)
             mapper.map(UDP)
+        router.forget()  # looked at before the next one announces itself, and is asked
+        assert "dnat ip" not in rules(lab)
         with miniupnpd(lab, "nat-a", daemon(service)):
-            assert "dnat ip" not in rules(lab)
             mapper.wait(8 if service is PMP else 3, "PortMapLost")
             mapper.wait(3, "PortMapped", renewed=False)
             assert "dnat ip" in rules(lab)

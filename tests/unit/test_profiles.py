@@ -79,6 +79,9 @@ def test_the_catalogue_exercises_every_word_of_every_axis() -> None:
     assert {b.refresh for b in behaviours} == set(Refresh)
     assert any(b.quota for b in behaviours)
     assert any(b.forwards for b in behaviours)
+    assert {b.port_mapping.upnp_igd for b in behaviours} == {0, 1, 2}
+    datagrams = {(b.port_mapping.nat_pmp, b.port_mapping.pcp) for b in behaviours}
+    assert datagrams == {(False, False), (True, False), (False, True), (True, True)}
 
 
 def test_both_stands_for_what_udp_and_tcp_do_not_say(tmp_path: Path) -> None:
@@ -108,6 +111,9 @@ def test_both_stands_for_what_udp_and_tcp_do_not_say(tmp_path: Path) -> None:
             HEAD + "[udp]\nports = { first = 9, last = 8 }\n",
             ["odd.toml:6", "udp.ports", "empty: 9 to 8"],
         ),
+        (HEAD + "[port_mapping]\nupnp_igd = 3\n", ["odd.toml:6", "upnp_igd", "within 0 and 2"]),
+        (HEAD + "[port_mapping]\npcp = 1\n", ["odd.toml:6", "port_mapping.pcp", "type bool"]),
+        (HEAD + "[port_mapping]\nupnp = 1\n", ["odd.toml:6", "unknown key", "upnp_igd, nat_pmp"]),
         (HEAD + "[timeouts]\nudp = 'long'\n", ["odd.toml:6", "timeouts.udp", "type float"]),
         *(
             (

@@ -14,6 +14,7 @@ from testbed.nat.behaviour import (
     Forward,
     Hairpin,
     Mapping,
+    PortMapping,
     Protocol,
     Refresh,
     Timeouts,
@@ -23,7 +24,7 @@ from testbed.nat.behaviour import (
 )
 from testbed.nat.load import catalogue, find
 from testbed.nat.profile import Profile
-from testbed.nat.rules import RouterContext, check, render
+from testbed.nat.rules import RouterContext, check, hooks, render
 from testbed.plan.model import Engine
 
 CONTEXT = RouterContext(
@@ -37,6 +38,7 @@ NFT, IPT = Engine.NFTABLES, Engine.IPTABLES
 LINUX = Transport(overloading=True)
 NONE = Transport(mapping=Mapping.NONE)
 NONE_ADF = Transport(mapping=Mapping.NONE, filtering=Filtering.ADDRESS_DEPENDENT)
+PCP = PortMapping(pcp=True)
 APDM = Mapping.ADDRESS_AND_PORT_DEPENDENT
 
 
@@ -73,6 +75,19 @@ def test_every_profile_of_the_catalogue_renders_for_its_router_alone(name: str) 
         (
             profile(NFT, udp=NONE_ADF, tcp=NONE),
             "address_dependent filtering with mapping none",
+        ),
+        (profile(NFT, udp=NONE, tcp=NONE, port_mapping=PCP), "port_mapping with mapping none"),
+        (
+            profile(NFT, refresh=Refresh.OUTBOUND, port_mapping=PCP),
+            "port_mapping with refresh = outbound",
+        ),
+        (
+            profile(NFT, port_mapping=PortMapping(upnp_igd=1, min_lease=9, max_lease=9)),
+            "leases of at least 9 s and at most 9 s",
+        ),
+        (
+            profile(NFT, port_mapping=PortMapping(pcp=True, min_lease=121)),
+            "PCP's leases of 120 s",
         ),
         (profile(NFT, udp=Transport(unsolicited=Unsolicited.RESET)), "UDP has no reset"),
         (profile(IPT, wan_input=WanInput.ACCEPT), "wan_input = accept"),
@@ -186,3 +201,35 @@ def test_the_mapping_is_learned_behind_srcnat_in_a_filter_chain() -> None:
     assert "type filter hook postrouting priority 110" in rules
     nat = rules[rules.index("chain srcnat") : rules.index("chain mappings")]
     assert "update" not in nat
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_only_a_profile_with_services_has_hooks_for_them(name: str) -> None:
+    made = find(name)
+    offered = made.behaviour.port_mapping.offered
+    found = hooks(made, CONTEXT)
+    assert (found is not None) is offered
+    assert ("ct mark 4294967294 return" in text(made)) is (offered and made.engine is NFT)
+    if found:
+        assert 'iifname "outer0" jump mapped' in found.chains
+        assert "ext_ifname=outer0\nlistening_ip=inner0\n" in found.config
+
+
+@pytest.mark.parametrize(
+    ("services", "on", "filtered"),
+    [
+        (PortMapping(upnp_igd=1), {"enable_upnp=yes", "force_igd_desc_v1=yes"}, None),
+        (PortMapping(upnp_igd=2), {"enable_upnp=yes", "force_igd_desc_v1=no"}, None),
+        (PortMapping(nat_pmp=True), {"enable_upnp=no", "enable_natpmp=yes"}, "@th,64,8 != 0 "),
+        (PCP, {"enable_natpmp=yes", "secure_mode=yes", "min_lifetime=120"}, "@th,64,8 0 "),
+        (PortMapping(nat_pmp=True, pcp=True, secure_mode=False), {"secure_mode=no"}, None),
+    ],
+)
+def test_the_daemon_is_told_what_the_profile_declares(
+    services: PortMapping, on: set[str], filtered: str | None
+) -> None:
+    found = hooks(profile(NFT, port_mapping=services), CONTEXT)
+    assert found
+    assert on <= set(found.config.splitlines())
+    assert ("service-off" in found.chains) is (filtered is not None)
+    assert filtered is None or filtered in found.chains
