@@ -15,6 +15,7 @@
 
 #define COMPONENT 1
 #define DEADLINE_US (6 * G_USEC_PER_SEC) /* from `start_at` */
+#define PATIENCE_MS 500 /* for the relay to take its allocation back */
 #define LINE_LIMIT 65536
 
 typedef enum { START, GATHERING, OFFERED, DIALING, CONNECTED, ECHOING, FAILED } State;
@@ -305,6 +306,31 @@ readable (int fd, GIOCondition condition, gpointer unused)
   return G_SOURCE_CONTINUE;
 }
 
+static void
+closed (GObject *agent, GAsyncResult *result, gpointer unused)
+{
+  g_main_loop_quit (self.loop);
+}
+
+static gboolean
+patience_over (gpointer unused)
+{
+  g_main_loop_quit (self.loop);
+  return G_SOURCE_REMOVE;
+}
+
+/* Gives the relay's allocation back, if the server answers in time. */
+static void
+let_go (void)
+{
+  if (self.agent == NULL)
+    return;
+  nice_agent_close_async (self.agent, closed, NULL);
+  g_timeout_add (PATIENCE_MS, patience_over, NULL);
+  g_main_loop_run (self.loop);
+  g_clear_object (&self.agent);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -316,7 +342,7 @@ main (int argc, char **argv)
   self.input = g_string_new (NULL);
   g_unix_fd_add (STDIN_FILENO, G_IO_IN | G_IO_HUP, readable, NULL);
   g_main_loop_run (self.loop);
-  g_clear_object (&self.agent);
+  let_go ();
   if (self.echo != NULL)
     echo_free (self.echo);
   emit ("closed", "%s", "");

@@ -76,7 +76,9 @@ DEVIATIONS = {
 @pytest.mark.parametrize("cell", DEVIATIONS, ids=lambda cell: cell.pair)
 def test_a_stack_that_deviates_is_predicted_by_its_data(cell: Cell, tmp_path: Path) -> None:
     verdict = ran(cell, tmp_path).verdict
-    assert (verdict.judgement, verdict.measured) == (Judgement.PASS, DEVIATIONS[cell]), verdict
+    assert verdict.measured is verdict.predicted is DEVIATIONS[cell], verdict
+    # pion answers the late checks, and says that there is no connection
+    assert all("no connection is claimed" in finding for finding in verdict.findings), verdict
 
 
 @pytest.mark.skipif(bool(lack("pion")), reason=lack("pion"))
