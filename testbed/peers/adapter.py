@@ -173,6 +173,9 @@ def _warm(module: str) -> Callable[[], None]:
     return load
 
 
+LIBP2P: frozenset[Need] = frozenset({"relay", "observers"})
+
+
 def _python(
     name: str,
     mechanism: Mechanism,
@@ -201,12 +204,23 @@ def _traversal(
     """Our own stack, `testbed.traversal`, with the lab's nodes on the same."""
 
     def warm() -> None:
-        importlib.import_module("testbed.peers.infrastructure").warm()
+        _warm_nodes()
         importlib.import_module(module)
 
-    needs: frozenset[Need] = frozenset({"relay", "observers"})
-    entry = Main(name, module)
-    return Adapter(name, mechanism, transport, entry, warm, needs, "libp2p")
+    return Adapter(name, mechanism, transport, Main(name, module), warm, LIBP2P, "libp2p")
+
+
+def _libp2p(name: str, program: str, toolchain: str) -> tuple[Adapter, Adapter]:
+    """A libp2p stack that is a program: ``NAME-tcp`` and ``NAME-quic``."""
+    entry = Program(program, toolchain)
+    return (
+        Adapter(f"{name}-tcp", "dcutr_tcp", "tcp", entry, _warm_nodes, LIBP2P, "libp2p"),
+        Adapter(f"{name}-quic", "dcutr_quic", "udp", entry, _warm_nodes, LIBP2P, "libp2p"),
+    )
+
+
+def _warm_nodes() -> None:
+    importlib.import_module("testbed.peers.infrastructure").warm()
 
 
 ADAPTERS: Mapping[str, Adapter] = registry(
@@ -220,5 +234,7 @@ ADAPTERS: Mapping[str, Adapter] = registry(
         _traversal("traversal-quic", "dcutr_quic", "udp"),
         _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
         _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
+        *_libp2p("go", "go-libp2p", "Go 1.26 or later"),
+        *_libp2p("go-old", "go-libp2p-old", "Go 1.26 or later"),
     )
 )

@@ -1,0 +1,166 @@
+// go-libp2p as a peer: relayed first, then upgraded by reversal or DCUtR (libp2p relay/DCUtR.md).
+//
+// It speaks the testbed's contract on its standard streams, and words for humans on stderr.
+// With "serve" it is one of the lab's public nodes instead.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+)
+
+const (
+	lineLimit = 65536
+	module    = "github.com/libp2p/go-libp2p"
+)
+
+type state int
+
+const (
+	start state = iota
+	gathering
+	offered
+	dialing
+	connected
+	echoing
+	failed
+)
+
+// What a command needs, and where it leads while it is carried out.
+var order = map[string][2]state{
+	"configure": {start, gathering},
+	"dial":      {offered, dialing},
+	"echo":      {connected, echoing},
+}
+
+func main() {
+	var err error
+	switch words := os.Args[1:]; {
+	case len(words) == 0:
+		err = run()
+	case len(words) == 1 && words[0] == "--version":
+		fmt.Println(version())
+	case words[0] == "serve":
+		err = serve(words[1:])
+	default:
+		err = errors.New("usage: go-libp2p [--version | serve --listen MULTIADDR --seed HEX [--relay]]")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func version() string {
+	if info, known := debug.ReadBuildInfo(); known {
+		for _, one := range info.Deps {
+			if one.Path == module {
+				return "go-libp2p " + one.Version
+			}
+		}
+	}
+	return "go-libp2p"
+}
+
+// run speaks the contract until "close".
+func run() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	p := newPeer()
+	at := start
+	lines, ended := read()
+	done := make(chan result, 1)
+	for {
+		select {
+		case outcome := <-done:
+			next, err := outcome.tell()
+			if err != nil {
+				return err
+			}
+			at = next
+			if at == connected {
+				p.begin()
+			}
+		case err := <-ended:
+			return err
+		case line := <-lines:
+			c, err := parse(line)
+			if err != nil {
+				return err
+			}
+			if c.Command == "close" && at != start {
+				if at != gathering { // else the node is still being made; the exit takes it along
+					p.close()
+				}
+				emit("closed", nil)
+				return nil
+			}
+			step, known := order[c.Command]
+			if known && at == failed && c.Command != "configure" {
+				continue // it crossed our event, and is without effect
+			}
+			if !known || step[0] != at {
+				return fmt.Errorf("%q is out of order", c.Command)
+			}
+			at = step[1]
+			go func() { done <- p.obey(ctx, c) }()
+		}
+	}
+}
+
+// result is the event that a command ends with, and the state after it.
+type result struct {
+	event string
+	more  fields
+	next  state
+	err   error
+}
+
+func (r result) tell() (state, error) {
+	var f failure
+	if errors.As(r.err, &f) {
+		emit("failed", fields{"failure": f.class, "reason": clipped(f.reason)})
+		return failed, nil
+	}
+	if r.err == nil {
+		emit(r.event, r.more)
+	}
+	return r.next, r.err
+}
+
+func (p *peer) obey(ctx context.Context, c command) result {
+	switch c.Command {
+	case "configure":
+		told, err := p.gather(ctx, c)
+		return result{"offer", fields{"offer": told}, offered, err}
+	case "dial":
+		more, err := p.dial(ctx, c)
+		return result{"connected", more, connected, err}
+	default:
+		back, err := p.echo(ctx, c.Bytes)
+		return result{"echoed", fields{"bytes": back}, connected, err}
+	}
+}
+
+// read gives stdin line by line, and why it ended.
+func read() (<-chan []byte, <-chan error) {
+	lines, ended := make(chan []byte), make(chan error, 1)
+	go func() {
+		scanner := bufio.NewScanner(os.Stdin)
+		scanner.Buffer(make([]byte, 4096), lineLimit)
+		for scanner.Scan() {
+			lines <- append([]byte(nil), scanner.Bytes()...)
+		}
+		err := scanner.Err()
+		if err == nil {
+			err = fmt.Errorf("the harness went away without a word: %w", io.EOF)
+		}
+		ended <- err
+	}()
+	return lines, ended
+}
