@@ -113,11 +113,16 @@ class Scene:
 
     def asked(self, side: Side) -> list[Journey]:
         """What it sent to public nodes: to learn its address, to be relayed."""
-        faces = self.other(side).faces
+        near = {*side.own, *self.other(side).own}
+        public = {
+            address
+            for address, node in self.plan.owners.items()
+            if address not in near and not self.is_router(node)
+        }
         return [
             j
             for j in self.sent(side)
-            if j.first.destination.address not in faces and j.first.source.address in side.own
+            if j.first.destination.address in public and j.first.source.address in side.own
         ]
 
     def tries(self, side: Side) -> list[Journey]:

@@ -72,11 +72,14 @@ class View:
     @cached_property
     def refused(self) -> list[Journey]:
         """What came from inside to open a flow, and was not let out or back in."""
+        inside = self.scene.plan.internal.get(self.router)
         return [
             journey
             for journey in self.scene.ended(self.router)
             if journey.end.inward
             and not outer(journey.end)
+            and journey.end.inward.destination.address != inside  # the router's own services
+            and not journey.end.inward.destination.address.is_multicast
             and journey.first.protocol == self.protocol
             and self._opens(journey.end.inward)
         ]
