@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed import runner
 from testbed.backends.base import Lab
+from testbed.oracle.predict import _predict
 from testbed.peers import ice, punch_udp, session, traversal
 from testbed.peers.contract import (
     Configure,
@@ -245,7 +246,7 @@ def no_turn(_folder: Path) -> None:
     hole_punch.HTTPS_PORT = 444  # type: ignore[misc]
 
 
-# -- an oracle that is broken ----------------------------------------------------
+# -- an oracle that is broken; what it foretold before, in the parent, is forgotten ------
 
 
 def closed_oracle(_folder: Path) -> None:
@@ -256,6 +257,7 @@ def closed_oracle(_folder: Path) -> None:
         return f"{self.name} lets nobody in"
 
     TransportNat._admits = admits  # type: ignore[method-assign]
+    _predict.cache_clear()
 
 
 def steady_oracle(_folder: Path) -> None:
@@ -263,3 +265,4 @@ def steady_oracle(_folder: Path) -> None:
     from testbed.oracle.nat import TransportNat
 
     TransportNat._dependent_part = lambda *_: None  # type: ignore[method-assign]
+    _predict.cache_clear()
