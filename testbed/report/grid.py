@@ -88,7 +88,7 @@ def _rungs(rows: Sequence[Row]) -> Table:
     """Which rung of the ladder carried how many cells, and how long it took to get there."""
     table = Table(title="the ladder", title_justify="left", title_style="bold")
     for column in HEAD:
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in HEAD[:2])
     for line in summaries(rows):
         table.add_row(*line.words)
     return table
