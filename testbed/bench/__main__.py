@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 from testbed.backends import sandbox
-from testbed.bench import explain, footprint, lab, throughput, upgrade
+from testbed.bench import containers, explain, footprint, lab, throughput, upgrade
 from testbed.bench.table import Results, head
 
 OUT = Path("out")
-PARTS = ("lab", "traversal", "explain")
+PARTS = ("lab", "containers", "traversal", "explain")
 
 
 def main() -> int:
@@ -39,6 +39,8 @@ def main() -> int:
         print(f"  load average of the last minute: {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs")
     if "explain" in parts:
         explain.measure(results)
+    if "containers" in parts:
+        containers.measure(results)
     if "lab" in parts:
         kept = lab.measure(results)
     (OUT / "bench.json").write_text(json.dumps(results, indent=2) + "\n")

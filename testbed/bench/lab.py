@@ -39,7 +39,7 @@ def measure(results: Results) -> bool:
 # The five-node lab with two NATs
 
 
-def _five_nodes() -> Plan:
+def five_nodes() -> Plan:
     """a, nat-a, core, nat-b, b; bare links."""
     whole = two_homes("port-restricted", "symmetric", link=BARE)
     without_server = tuple(host for host in whole.hosts if host.name != "server")
@@ -47,7 +47,7 @@ def _five_nodes() -> Plan:
 
 
 def _up_and_down(results: Results) -> bool:
-    steps = _five_nodes()
+    steps = five_nodes()
 
     def ours() -> None:
         with Namespaces().start(steps):
