@@ -300,6 +300,9 @@ def matrix(
         list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Times each cell is run.")] = 1,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only this part: see `testbed merge`.")
+    ] = None,
     controls: Annotated[bool, typer.Option(help="With the negative controls.")] = True,
     certify: Annotated[bool, typer.Option(help="Measure the profiles first.")] = True,
     jobs: Jobs = DEFAULT_JOBS,
@@ -315,6 +318,7 @@ def matrix(
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
     from testbed.commands.cells import Reports, Request, many
+    from testbed.shards import Shard
 
     request = Request(
         profiles,
@@ -329,8 +333,27 @@ def matrix(
         seed,
         out,
         backend,
+        Shard.parse(shard) if shard is not None else None,
     )
     raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="Their folders, or results.json.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the whole.")],
+    differing: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FACT", help="May be another version elsewhere: kernel, ..."),
+    ] = None,
+    as_json: AsJson = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary.")] = None,
+) -> None:
+    """Put the shards of one matrix together; one that is missing or foreign is an error."""
+    from testbed.commands.merge import merged
+
+    raise typer.Exit(merged(shards, out, differing or (), junit, markdown, as_json))
 
 
 @app.command()

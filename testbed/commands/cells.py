@@ -38,6 +38,7 @@ from testbed.report.files import document, require_writable, write_json, write_j
 from testbed.report.grid import export_svg, render
 from testbed.report.html import write_html
 from testbed.runner import run_cell
+from testbed.shards import Shard, identity
 from testbed.topology.presets import TWO_SIDED
 
 SVG_WIDTH = 84  # columns of the exported picture
@@ -109,6 +110,7 @@ class Request:
     seed: int
     out: Path
     kind: Kind = Kind.NAMESPACES
+    shard: Shard | None = None  # this part of it alone
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,10 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     cells = _selection(request, used).cells()
     needed = {router.profile for cell in cells for router in cell.build().routers}
     used |= {name: find(name) for name in sorted(needed - used.keys())}  # a carrier's NAT
+    shard = None
+    if request.shard is not None:
+        settings = {"seed": request.seed, "backend": request.kind, "certified": request.certify}
+        cells, shard = request.shard.of_run(cells, identity(cells, used, **settings))
     versions = facts()
     held = _hold(request.out)
     require_writable(request.out / "results.json", request.out / "report.html", *reports.paths)
@@ -161,7 +167,7 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
         )
     rows = [_distrust(row, refused) for row in rows]
     summary = summarize(rows, certified=request.certify)
-    value = document(rows, summary, versions)
+    value = document(rows, summary, versions, shard)
     write_json(request.out / "results.json", value)
     write_html(request.out / "report.html", value)
     seconds = time.monotonic() - started

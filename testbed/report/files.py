@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from testbed.errors import TestbedError, UsageError
+from testbed.report.stability import unstable
 
 if TYPE_CHECKING:  # who only compares results need not load what makes them
     from testbed.matrix import Row, Summary
@@ -17,8 +18,13 @@ FORMAT = 1
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def document(rows: Sequence["Row"], summary: "Summary", facts: Mapping[str, str]) -> dict[str, Any]:
-    """The whole run as one JSON value."""
+def document(
+    rows: Sequence["Row"],
+    summary: "Summary",
+    facts: Mapping[str, str],
+    shard: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The whole run as one JSON value; or one shard of it (`testbed.shards.Shard.of_run`)."""
     return {
         "format": FORMAT,
         "facts": dict(facts),
@@ -30,6 +36,8 @@ def document(rows: Sequence["Row"], summary: "Summary", facts: Mapping[str, str]
         "retried": summary.retried,
         "certified": summary.certified,
         "exit_code": int(summary.exit_code),
+        "unstable": [one.to_json() for one in unstable(rows)],
+        **({"shard": dict(shard)} if shard else {}),
         "cells": list(rows),
     }
 

@@ -1,0 +1,71 @@
+"""Pairs whose repetitions are not of one mind, with the rate at which they end as predicted.
+
+What the harness could not judge is counted apart: it says nothing of the protocol.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from testbed.report.chance import wilson
+
+if TYPE_CHECKING:
+    from testbed.matrix import Row
+
+
+@dataclass(frozen=True)
+class Stability:
+    """All repetitions of one pair."""
+
+    pair: str
+    passed: int
+    judged: int  # of which it is known how they ended
+    unjudged: int  # inconclusive: trouble of the harness or of the machine
+    measured: tuple[tuple[str, int], ...]  # outcomes among the judged, the most frequent first
+
+    @property
+    def stable(self) -> bool:
+        """Did all that could be judged end alike, and was there any?"""
+        return bool(self.judged) and self.passed in (0, self.judged) and len(self.measured) == 1
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Of the rate of passing (`testbed.report.chance.wilson`, 95 %); None: nothing judged."""
+        return wilson(self.passed, self.judged) if self.judged else None
+
+    @property
+    def words(self) -> tuple[str, str, str, str]:
+        """As predicted, with its bounds; what was measured; what could not be judged."""
+        low, high = self.bounds or (0.0, 1.0)
+        ends = ", ".join(f"{outcome} {count}" for outcome, count in self.measured)
+        rate = f"{self.passed} of {self.judged}"
+        return rate, f"{low:.0%} to {high:.0%}", ends or "nothing", str(self.unjudged)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "pair": self.pair,
+            "passed": self.passed,
+            "judged": self.judged,
+            "unjudged": self.unjudged,
+            "bounds": [round(bound, 4) for bound in self.bounds] if self.bounds else None,
+            "measured": dict(self.measured),
+        }
+
+
+def stabilities(rows: Sequence["Row"]) -> Iterator[Stability]:
+    """One for each pair, in the order of ``rows``."""
+    pairs: dict[str, list[Row]] = {}
+    for row in rows:
+        pairs.setdefault(row["pair"], []).append(row)
+    for pair, some in pairs.items():
+        judged = [row for row in some if row["judgement"] != "inconclusive"]
+        passed = sum(row["judgement"] == "pass" for row in judged)
+        ends = Counter(str(row["measured"]) for row in judged)
+        unjudged = len(some) - len(judged)
+        yield Stability(pair, passed, len(judged), unjudged, tuple(ends.most_common()))
+
+
+def unstable(rows: Sequence["Row"]) -> list[Stability]:
+    """The pairs whose judged repetitions differ.  One of which none was judged is not known."""
+    return [one for one in stabilities(rows) if one.judged and not one.stable]
