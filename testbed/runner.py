@@ -13,11 +13,12 @@ from testbed.capture.packet import Packet
 from testbed.capture.reader import read
 from testbed.cell import DIALER, LISTENER, SERVER, Cell, save_cell
 from testbed.errors import Exit, TestbedError, UsageError
-from testbed.expectation import prediction
+from testbed.expectation import deviations, prediction
 from testbed.explain.load import Notes, Recorded, assemble, read_recorded
 from testbed.explain.model import Explanation
 from testbed.explaining import explained, write_json
 from testbed.nat.profile import Profile
+from testbed.oracle.deviations import Deviation, unexpected
 from testbed.oracle.predict import Outcome, Prediction
 from testbed.peers.adapter import stacks
 from testbed.peers.contract import Mode
@@ -183,7 +184,9 @@ def _finished(
     """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
     climbed = _climbed(cell, run, expected, packets)
-    verdict, faults, late = _judged(cell, run, expected, packets, climbed)
+    verdict, faults, late = _judged(
+        cell, run, expected, packets, climbed, deviations(cell, profiles)
+    )
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
     write_json(folder / "run.json", notes.to_json())
@@ -223,6 +226,7 @@ def _judged(
     expected: Prediction,
     packets: list[Packet],
     climbed: RungReading | None,
+    known: tuple[Deviation, ...],
 ) -> tuple[Verdict, tuple[str, ...], bool]:
     """The verdict, the faults of the harness, and whether it was late."""
     lateness = {"a link's frame": run.frames_late_ms}
@@ -247,7 +251,10 @@ def _judged(
         faults=faults,
         doubts=late,
         denied=crossed,
-        violations=_violations(cell, packets, run, reading.outcome, climbed),
+        violations=unexpected(
+            _violations(cell, packets, run, reading.outcome, climbed),
+            known if reading.outcome is expected.outcome else (),
+        ),
     )
     if verdict.judgement is Judgement.INCONCLUSIVE:
         faults += late  # then they weighed, too
@@ -288,7 +295,8 @@ def _violations(
     if climbed is not None:
         return check_rung(climbed, run.account.events, DIALER)
     if outcome is Outcome.DIRECT:
-        return check_upgrade(packets, run.plan, run.account.events, DIALER, LISTENER)
+        clock_ns = run.records.clock_ns
+        return check_upgrade(packets, run.plan, run.account.events, DIALER, LISTENER, clock_ns)
     return []
 
 

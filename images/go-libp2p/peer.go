@@ -49,6 +49,7 @@ func newPeer() *peer {
 }
 
 func (p *peer) close() {
+	p.story.end()
 	if p.node != nil {
 		_ = p.node.Close()
 	}

@@ -28,6 +28,7 @@ type story struct {
 	attempt  int
 	punching bool
 	told     bool // "upgraded" or "stayed" was said
+	over     bool // "close" was read: it is not go-libp2p that closes connections now
 }
 
 func newStory() *story {
@@ -79,6 +80,13 @@ func (s *story) step(name string, realtime int64) {
 	s.say("step", fields{"name": name, "attempt": s.attempt, "realtime": realtime, "at": monotonic(realtime)})
 }
 
+// end is told before the node is closed.
+func (s *story) end() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.over = true
+}
+
 // -- connections
 
 func (s *story) opened(_ network.Network, c network.Conn) {
@@ -103,7 +111,7 @@ func (s *story) opened(_ network.Network, c network.Conn) {
 func (s *story) closed(_ network.Network, c network.Conn) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if c.RemotePeer() == s.remote && relayed(c.RemoteMultiaddr()) {
+	if c.RemotePeer() == s.remote && relayed(c.RemoteMultiaddr()) && !s.over {
 		s.step("relay_left", time.Now().UnixNano())
 	}
 }

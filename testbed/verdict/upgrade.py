@@ -34,13 +34,15 @@ def check_upgrade(
     events: Iterable[tuple[str, Event]],
     dialer: str,
     listener: str,
+    clock_ns: int = 0,
 ) -> list[str]:
     """How a direct cell broke the protocol, as sentences; none if it did not.
 
-    ``packets`` in order of time; ``events`` as the peers told them, with their names.
+    ``packets`` in order of time; ``events`` as the peers told them, with their names;
+    ``clock_ns`` is from the peers' clock to the capture's, where no step tells it.
     """
     said = tuple(events)
-    a, b = (_side(plan, said, node) for node in (dialer, listener))
+    a, b = (_side(plan, said, node, clock_ns) for node in (dialer, listener))
     relay = a.relay(plan)
     if relay is None or relay != b.relay(plan):
         return ["no connection through one relay came first: the peers do not say so"]
@@ -77,6 +79,7 @@ class _Side:
     router: str | None  # the outermost before it
     faces: frozenset[IPv4Address]
     events: tuple[Event, ...]
+    clock_ns: int
 
     def last(self, kind: type[E]) -> E | None:
         return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
@@ -96,14 +99,15 @@ class _Side:
     def relayed_at(self) -> int:
         """When the relayed connection was there, in capture time."""
         connected, step = self.last(Connected), self.last(Step)
-        return connected.at + step.realtime - step.at if connected and step else 0
+        offset = step.realtime - step.at if step else self.clock_ns
+        return connected.at + offset if connected else 0
 
 
-def _side(plan: Plan, events: Iterable[tuple[str, Event]], node: str) -> _Side:
+def _side(plan: Plan, events: Iterable[tuple[str, Event]], node: str, clock_ns: int = 0) -> _Side:
     routers = plan.topology.path_out(node)
     faces = {ip for name in (node, *(r.name for r in routers)) for ip in plan.addresses[name]}
     own = tuple(event for name, event in events if name == node)
-    return _Side(node, routers[-1].name if routers else None, frozenset(faces), own)
+    return _Side(node, routers[-1].name if routers else None, frozenset(faces), own, clock_ns)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for program in (one.entry for one in ADAPTERS.values()):
         if isinstance(program, Program):
             file = tmp_path / program.name / program.name
-            file.parent.mkdir()
+            file.parent.mkdir(exist_ok=True)  # several stacks may share a program
             file.write_text(f"#!/bin/sh\necho {program.name} 1.0\n")
             file.chmod(0o755)
     monkeypatch.setenv(VARIABLE, str(tmp_path))

@@ -1,0 +1,117 @@
+"""What stacks are known to do otherwise than the protocol that the oracle plays, as dated data.
+
+A deviation was confirmed by repetition and read in the stack's source; the findings beside
+the peer (``images/STACK/FINDINGS.md``) have the packets.  It changes what is expected of a
+cell: who does not deviate where the table says so differs, too, and fails the cell.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from testbed.nat.behaviour import Filtering, Mapping, Transport
+from testbed.oracle.predict import Outcome, Prediction
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cell as conditions see it; the NATs' sides are those of the cell's transport."""
+
+    dialer: str  # the names of the stacks
+    listener: str
+    quic: bool
+    dialer_nat: Transport
+    listener_nat: Transport
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One of them.  ``breach`` is the beginning of what the verdict says of the protocol."""
+
+    name: str
+    stack: str
+    versions: tuple[str, ...]  # in which it was seen
+    condition: Callable[[Case], bool]
+    outcome: Outcome | None  # instead of the predicted one, if that changes
+    breach: str  # a regular expression
+    cause: str
+    link: str
+    date: str  # when it was last confirmed
+
+
+GO = frozenset({"go-tcp", "go-quic"})
+GO_OLD = frozenset({"go-old-tcp", "go-old-quic"})
+_HOLEPUNCHER = "https://github.com/libp2p/go-libp2p/blob/v0.51.0/p2p/protocol/holepunch"
+
+
+def _third_dial_gets_in(case: Case) -> bool:
+    """The listener's fresh port is let in at a NAT that looks at addresses alone."""
+    return (
+        case.quic
+        and case.listener in GO
+        and case.outcome is Outcome.RELAYED
+        and case.dialer_nat.mapping is Mapping.ENDPOINT_INDEPENDENT
+        and case.dialer_nat.filtering is Filtering.ADDRESS_DEPENDENT
+    )
+
+
+def _nobody_leaves(case: Case) -> bool:
+    return {case.dialer, case.listener} <= GO | GO_OLD and case.outcome is Outcome.DIRECT
+
+
+DEVIATIONS = (
+    Deviation(
+        name="the third attempt swaps roles",
+        stack="go-libp2p",
+        versions=("v0.51.0",),
+        condition=_third_dial_gets_in,
+        outcome=Outcome.DIRECT,
+        breach="b sent a QUIC Initial of its own",
+        cause="in its last attempt the listener dials as a client, too, for the sake of releases "
+        "before 0.41; over QUIC the dial itself gets in where random datagrams open nothing",
+        link=f"{_HOLEPUNCHER}/holepuncher.go",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="the relayed connection is kept",
+        stack="go-libp2p",
+        versions=("v0.51.0", "v0.37.2"),
+        condition=_nobody_leaves,
+        outcome=None,
+        breach="a and b did not leave the relayed connection$",
+        cause="nothing closes the relayed connection once there is a direct one; relay/DCUtR.md "
+        "wants it closed after a grace period",
+        link=f"{_HOLEPUNCHER}/svc.go",
+        date="2026-11-21",
+    ),
+)
+
+
+def known(case: Case, table: Sequence[Deviation] = DEVIATIONS) -> tuple[Deviation, ...]:
+    """Those that apply to ``case``, whose outcome is the oracle's; one may bring on the next."""
+    found: list[Deviation] = []
+    for one in table:
+        if one.condition(case):
+            found.append(one)
+            case = replace(case, outcome=one.outcome or case.outcome)
+    return tuple(found)
+
+
+def expected(prediction: Prediction, deviations: Iterable[Deviation]) -> Prediction:
+    """The prediction as the deviations change it, with their names in its reason."""
+    for one in deviations:
+        reason = f"{prediction.reason}; but {one.stack}: {one.name} ({one.date})"
+        prediction = replace(prediction, outcome=one.outcome or prediction.outcome, reason=reason)
+    return prediction
+
+
+def unexpected(found: Iterable[str], deviations: Iterable[Deviation]) -> list[str]:
+    """Of the breaches ``found``, those that nobody knows of; and known ones that are missing."""
+    left, missing = list(found), []
+    for one in deviations:
+        rest = [words for words in left if not re.match(one.breach, words)]
+        if len(rest) == len(left):
+            missing.append(f"{one.stack} deviates no more: {one.name} ({one.link})")
+        left = rest
+    return left + missing
