@@ -23,8 +23,11 @@ PORT = 5351  # of NAT-PMP and PCP
 DEADLINE = 10.0  # seconds until it answers, or has ended
 POLL_INTERVAL = 0.002  # seconds
 ANSWER_TIMEOUT = 0.1  # seconds, within one node
-# `-d` keeps it in the foreground and makes it talk: nobody listens.  No file is left.
-_COMMAND = f"exec {PROGRAM} -d -f /dev/stdin -P /dev/null >/dev/null 2>&1"
+# `-d` keeps it in the foreground and makes it talk: nobody listens.  Its pid file is where
+# none can be made, and it goes on without: a daemon that ends takes the file away, and root's
+# took away /dev/null.
+NO_FILE = "/proc/none"
+_COMMAND = f"exec {PROGRAM} -d -f /dev/stdin -P {NO_FILE} >/dev/null 2>&1"
 _DESCRIPTION = b"GET /rootDesc.xml HTTP/1.0\r\n\r\n"
 _ADDRESS = bytes(2)  # NAT-PMP: version 0, opcode 0, what is the external address?
 
