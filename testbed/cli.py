@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 nat = typer.Typer(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
 app.add_typer(nat, name="nat")
+compose = typer.Typer(help="Labs as compose projects.", no_args_is_help=True)
+app.add_typer(compose, name="compose")
 
 TopologyName = Annotated[str, typer.Argument(help="A preset: two-homes, carrier, same-lan, ...")]
 ProfileA = Annotated[str, typer.Option("-a", help="Profile of the first NAT.")]
@@ -192,6 +194,24 @@ def wipe(
     if every and os.getuid() != 0:
         raise UsageError("only root may end the labs of others", remedy="testbed wipe")
     print(wiped(everybody=every))
+
+
+@compose.command("render")
+def compose_render(
+    topology: TopologyName = "two-homes",
+    a: Annotated[str, typer.Option("-a", "--a", help="Profile of the first NAT.")] = "linux-home",
+    b: Annotated[
+        str | None, typer.Option("-b", "--b", help="Profile of the second NAT, if any.")
+    ] = None,
+    number: Annotated[int, typer.Option(min=0, max=255, help="The lab's number.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder.")] = Path("out/compose"),
+) -> None:
+    """Write a lab as a compose project, to be used without Python."""
+    from testbed.compose.project import render, write
+
+    words = f"testbed compose render {topology} -a {a}" + (f" -b {b}" if b else "")
+    write(render(_build(topology, a, b, number), f"{words} --number {number}"), out)
+    print(f"{out}: see its README.md")
 
 
 @nat.command("list")

@@ -1,0 +1,1 @@
+"""Labs as compose projects, for people without Python; `testbed.compose.project` has them."""

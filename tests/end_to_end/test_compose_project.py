@@ -1,0 +1,94 @@
+"""A rendered project by hand, as its README says: up, looked into, down."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine import docker, require_engine
+
+NUMBER = 201
+SERVER = (f"29.{NUMBER}.0.34", f"29.{NUMBER}.0.35")
+PROJECT = "testbed-compose-test"
+# Says where datagrams to each of its addresses come from.
+LISTEN = """
+import socket, sys
+ends = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in sys.argv[1:]]
+for end, address in zip(ends, sys.argv[1:]):
+    end.bind((address, 9000))
+    end.settimeout(20)
+print("ready", flush=True)
+for end in ends:
+    print(*end.recvfrom(9)[1])
+"""
+SEND = """
+import socket, sys
+end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for address in sys.argv[1:]:
+    end.sendto(b"x", (address, 9000))
+"""
+pytestmark = pytest.mark.xdist_group("docker")
+
+
+def compose(folder: Path, *words: str) -> str:
+    command = ["docker-compose", "-p", PROJECT, "-f", str(folder / "compose.yaml"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    require_engine()
+    if shutil.which("docker-compose") is None:
+        pytest.skip("NO COMPOSE: docker-compose is not installed")
+    folder = tmp_path_factory.mktemp("compose") / "project"
+    words = ["compose", "render", "two-homes", "--a", "linux-home", "--b", "symmetric"]
+    command = [sys.executable, "-m", "testbed", *words, "--number", str(NUMBER), "-o", str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    try:
+        compose(folder, "up", "-d")
+        yield folder
+    finally:
+        compose(folder, "down", "-t", "1")
+    filters = ("-q", "--filter", f"label=com.docker.compose.project={PROJECT}")
+    assert docker("ps", "-a", *filters) == docker("network", "ls", *filters) == ""
+
+
+def seen(folder: Path, sender: str) -> list[list[str]]:
+    """Address and port of ``sender``, as each address of the server sees them."""
+    words = ("-p", PROJECT, "-f", str(folder / "compose.yaml"), "exec", "-T", "-u", "node")
+    listener = subprocess.Popen(
+        ["docker-compose", *words, "server", "python3", "-uc", LISTEN, *SERVER],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with listener:
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "ready\n"
+        compose(folder, "exec", "-T", "-u", "node", sender, "python3", "-c", SEND, *SERVER)
+        return [line.split() for line in listener.stdout]
+
+
+def test_the_home_router_keeps_its_mapping(project: Path) -> None:
+    one, other = seen(project, "a")
+    assert one == other
+    assert one[0] == f"29.{NUMBER}.0.2"
+
+
+def test_the_symmetric_router_has_one_mapping_for_each_destination(project: Path) -> None:
+    one, other = seen(project, "b")
+    assert one[0] == other[0] == f"29.{NUMBER}.0.18"
+    assert one[1] != other[1]
+
+
+def test_no_node_has_a_route_of_the_engines_and_the_host_no_address(project: Path) -> None:
+    routes = compose(project, "exec", "-T", "a", "ip", "route", "show", "default")
+    assert routes.split()[:3] == ["default", "via", f"10.{NUMBER}.0.1"]
+    core = compose(project, "exec", "-T", "core", "ip", "route", "show", "default")
+    assert core.startswith("blackhole default")
+    names = docker("network", "ls", "-q", "--filter", f"label=com.docker.compose.project={PROJECT}")
+    for network in names.split():
+        form = '{{.Internal}} {{index .Options "com.docker.network.bridge.inhibit_ipv4"}}'
+        assert docker("network", "inspect", "--format", form, network) == "true true"
