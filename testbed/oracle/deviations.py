@@ -41,7 +41,6 @@ class Deviation:
 
 
 GO = frozenset({"go-tcp", "go-quic"})
-GO_OLD = frozenset({"go-old-tcp", "go-old-quic"})
 _HOLEPUNCHER = "https://github.com/libp2p/go-libp2p/blob/v0.51.0/p2p/protocol/holepunch"
 
 
@@ -57,7 +56,7 @@ def _third_dial_gets_in(case: Case) -> bool:
 
 
 def _nobody_leaves(case: Case) -> bool:
-    return {case.dialer, case.listener} <= GO | GO_OLD and case.outcome is Outcome.DIRECT
+    return {case.dialer, case.listener} <= GO and case.outcome is Outcome.DIRECT
 
 
 DEVIATIONS = (
@@ -76,7 +75,7 @@ DEVIATIONS = (
     Deviation(
         name="the relayed connection is kept",
         stack="go-libp2p",
-        versions=("v0.51.0", "v0.37.2"),
+        versions=("v0.51.0",),
         condition=_nobody_leaves,
         outcome=None,
         breach="a and b did not leave the relayed connection$",

@@ -235,6 +235,5 @@ ADAPTERS: Mapping[str, Adapter] = registry(
         _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
         _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
         *_libp2p("go", "go-libp2p", "Go 1.26 or later"),
-        *_libp2p("go-old", "go-libp2p-old", "Go 1.26 or later"),
     )
 )
