@@ -1,0 +1,161 @@
+"""go-libp2p as a peer: whole cells beside ours, its contract, and what is known to deviate."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from built import built, lack
+
+from testbed.backends.namespaces import Namespaces
+from testbed.cell import Cell
+from testbed.expectation import deviations, prediction
+from testbed.matrix import TRIES
+from testbed.nat.load import catalogue
+from testbed.oracle.deviations import DEVIATIONS, expected, unexpected
+from testbed.oracle.predict import Outcome
+from testbed.peers.adapter import adapter
+from testbed.peers.contract import decode_event
+from testbed.peers.programs import Program
+from testbed.runner import Result, run_cell
+from testbed.verdict.model import Judgement
+
+CATALOGUE = catalogue()
+IMAGE = Path(__file__).resolve().parents[2] / "images" / "go-libp2p"
+PINNED = {"go-libp2p": "go.mod", "go-libp2p-old": "old.mod"}
+MIXED = (
+    "go-quic",
+    "go-quic+traversal-quic",
+    "traversal-quic+go-quic",
+    "go-tcp",
+    "go-tcp+traversal-tcp",
+    "traversal-tcp+go-tcp",
+)
+KEPT = next(one for one in DEVIATIONS if one.name == "the relayed connection is kept")
+needs_go = pytest.mark.skipif(bool(lack("go-quic")), reason=lack("go-quic"))
+
+
+def ran(cell: Cell, folder: Path) -> Result:
+    for _ in range(TRIES):
+        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
+        if not result.late:
+            break
+    if result.late:
+        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
+    return result
+
+
+def cell(peer: str, a: str, b: str, mode: str = "punch") -> Cell:
+    return Cell(peer, (a, b), "libp2p", mode)
+
+
+def release(module_file: str) -> str:
+    words = (IMAGE / module_file).read_text().split()
+    return words[words.index("github.com/libp2p/go-libp2p") + 1]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("peer", built(MIXED))
+def test_a_punch_of_port_restricted_nats_goes_direct_and_keeps_to_the_protocol(
+    peer: str, tmp_path: Path
+) -> None:
+    verdict = ran(cell(peer, "port-restricted", "port-restricted"), tmp_path).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("peer", built(("go-quic", "go-tcp")))
+def test_with_upgrades_off_open_nats_stay_relayed(peer: str, tmp_path: Path) -> None:
+    verdict = ran(cell(peer, "full-cone", "full-cone", "relay_only"), tmp_path).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
+
+
+@needs_go
+@pytest.mark.parametrize("name", PINNED)
+def test_a_program_is_the_release_that_is_pinned(name: str) -> None:
+    if Program(name, "Go").path is None:
+        pytest.skip(f"{name} is not built")
+    assert Program(name, "Go").version() == f"go-libp2p {release(PINNED[name])}"
+
+
+def test_deviations_are_told_of_releases_that_are_pinned() -> None:
+    pinned = {release(file) for file in PINNED.values()}
+    for one in DEVIATIONS:
+        if one.stack == "go-libp2p":
+            assert set(one.versions) <= pinned, one.name
+
+
+@needs_go
+@pytest.mark.parametrize(
+    "line",
+    ["not json", '{"command":"echo","bytes":0}', '{"command":"dial"}', '{"command":"configure"}'],
+)
+def test_what_breaks_the_contract_ends_the_program_with_words(line: str) -> None:
+    argv = adapter("go-quic").command()
+    assert not callable(argv)
+    done = subprocess.run(argv, input=f"{line}\n", capture_output=True, text=True, timeout=10)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip()
+    assert "panic" not in done.stderr
+
+
+@needs_go
+def test_what_it_cannot_do_is_a_failure_and_it_closes() -> None:
+    argv = adapter("go-quic").command()
+    assert not callable(argv)
+    configure = {
+        "command": "configure", "version": 2, "role": "dialer", "transport": "udp",
+        "local_address": "127.0.0.1", "port": 4001, "stun": None, "turn": None,
+        "relays": [], "observers": [], "session": "0" * 32, "seed": 1,
+        "options": {"mode": "punch", "relay_only": False},
+    }  # fmt: skip
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as peer:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        peer.stdin.write(json.dumps(configure).encode() + b"\n")
+        peer.stdin.flush()
+        failed = decode_event(peer.stdout.readline())
+        assert (failed.event, getattr(failed, "failure", None)) == ("failed", "unsupported")
+        peer.stdin.write(b'{"command":"close"}\n')
+        peer.stdin.flush()
+        assert decode_event(peer.stdout.readline()).event == "closed"
+        assert peer.wait(10) == 0
+
+
+# the table
+
+
+def test_the_third_attempt_is_expected_only_where_the_listener_is_go_over_quic() -> None:
+    def outcome(peer: str) -> Outcome:
+        return prediction(cell(peer, "restricted-cone", "symmetric"), CATALOGUE).outcome
+
+    assert outcome("traversal-quic+go-quic") is Outcome.DIRECT
+    assert outcome("go-quic") is Outcome.DIRECT
+    assert outcome("go-quic+traversal-quic") is Outcome.RELAYED
+    assert outcome("traversal-quic") is Outcome.RELAYED
+
+
+def test_where_the_filter_looks_at_ports_the_third_attempt_changes_nothing() -> None:
+    tried = cell("traversal-quic+go-quic", "port-restricted", "symmetric")
+    assert deviations(tried, CATALOGUE) == ()
+
+
+def test_a_known_breach_is_let_pass_and_its_absence_is_told() -> None:
+    words = "a and b did not leave the relayed connection"
+    assert unexpected([words], (KEPT,)) == []
+    (told,) = unexpected([], (KEPT,))
+    assert "deviates no more" in told
+
+
+def test_an_unknown_breach_is_told_beside_a_known_one() -> None:
+    words = "a and b did not leave the relayed connection"
+    assert unexpected([words, "a punched before SYNC"], (KEPT,)) == ["a punched before SYNC"]
+    assert unexpected([words], ()) == [words]
+
+
+def test_a_deviation_is_named_and_dated_in_the_prediction() -> None:
+    plain = prediction(cell("traversal-quic", "full-cone", "full-cone"), CATALOGUE)
+    assert KEPT.date in expected(plain, (KEPT,)).reason
+    assert expected(plain, ()) == plain
