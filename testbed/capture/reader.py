@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from scapy.packet import Packet as ScapyPacket
 
 _HOMES = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+# Where no folder can be made.  Not /dev/null: scapy would give that to the user behind sudo.
+_NOWHERE = "/proc/none"
 _OUTBOUND = 2  # epb_flags, the two lowest bits
 
 
@@ -64,7 +66,7 @@ def dissect(packet: Packet) -> "ScapyPacket":
 def _homeless() -> Iterator[None]:
     """While scapy is imported: it would make folders and caches in the user's home."""
     kept = {name: os.environ.get(name) for name in _HOMES}
-    os.environ.update(dict.fromkeys(_HOMES, os.devnull))
+    os.environ.update(dict.fromkeys(_HOMES, _NOWHERE))
     try:
         yield
     finally:
