@@ -131,57 +131,62 @@ def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
         *_entry_lines(scene, side, entries),
         *_entry_lines(scene, other, _entries(scene, answer)),
     )
-    shown = (opening.last,)
     learned = _learned(scene, side, opening, answer)
     for entry in entries:
         if mapped_port := _port_mapped(scene, entry):
             return mapped_port.after(lines)
     if learned is not None:
         return learned.after(lines)
-    admitted = next((e for e in entries if e.hole is None), None)
     if scene.evidence.events is None and scene.evidence.mode != "plain_dial":
         return unknown(
             f"{side.node}'s packet from {opening.last.source} came to {other.node}",
             "what the peers said: their events, with the addresses that were signalled",
         )
-    if admitted is not None:
-        words = (
-            f"{admitted.passed.router} let {side.node}'s packet in to {admitted.passed.external}"
-        )
-        return Finding(
-            Cause.FILTER_ADMITS,
-            admitted.passed.router,
-            f"{words}, for {_rule(scene, admitted)}: nobody had sent to {admitted.passed.remote}",
-            lines,
-            shown,
-        )
-    public = next((one for one in (other, side) if not one.routers), None)
-    if public is not None:
-        came = opening if public is other else answer
-        words = f"{scene.other(public).node}'s packet came to {public.node}"
-        return Finding(
-            Cause.REACHABLE,
-            public.node,
-            f"no NAT stands before {public.node}: whatever {scene.other(public).node} sends "
-            "comes to it",
-            (*lines, line(words, came.first, came.last)),
-            (came.last,),
-        )
+    if (uninvited := next((e for e in entries if e.hole is None), None)) is not None:
+        return _admitted(scene, side, uninvited).after(lines)
+    for public, came in ((other, opening), (side, answer)):
+        if not public.routers:
+            return _reachable(scene, public, came).after(lines)
     if not entries:
         return unknown(f"{side.node}'s packet came to {other.node} by no NAT", "how it came in")
-    holes = [entry.hole for entry in entries if entry.hole]
+    return _opened(scene, side, entries).after(lines)
+
+
+def _admitted(scene: Scene, side: Side, entry: _Entry) -> Finding:
+    passed = entry.passed
+    words = f"{passed.router} let {side.node}'s packet in to {passed.external}"
     return Finding(
-        Cause.BOTH_OPENED,
-        entries[-1].passed.router,
-        f"{other.node}'s packet to {holes[-1].remote} had opened {entries[-1].passed.router} "
-        f"{_lead(holes[-1], entries[-1]):.1f} ms before {side.node}'s came in there",
-        lines,
-        (holes[-1].packet, *shown),
+        Cause.FILTER_ADMITS,
+        passed.router,
+        f"{words}, for {_rule(scene, entry)}: nobody had sent to {passed.remote}",
+        decisive=(passed.packet,),
     )
 
 
-def _lead(hole: Crossing, entry: _Entry) -> float:
-    return (entry.passed.time_ns - hole.time_ns) / 1e6
+def _reachable(scene: Scene, public: Side, came: Journey) -> Finding:
+    other = scene.other(public).node
+    return Finding(
+        Cause.REACHABLE,
+        public.node,
+        f"no NAT stands before {public.node}: whatever {other} sends comes to it",
+        (line(f"{other}'s packet came to {public.node}", came.first, came.last),),
+        (came.last,),
+    )
+
+
+def _opened(scene: Scene, side: Side, entries: list[_Entry]) -> Finding:
+    """By the hole of the innermost NAT, which the other peer's own packet made."""
+    entry = entries[-1]
+    hole = entry.hole
+    assert hole is not None  # else it had been admitted
+    lead = (entry.passed.time_ns - hole.time_ns) / 1e6
+    return Finding(
+        Cause.BOTH_OPENED,
+        entry.passed.router,
+        f"{scene.other(side).node}'s packet to {hole.remote} had opened {entry.passed.router} "
+        f"{lead:.1f} ms before {side.node}'s came in there",
+        decisive=(hole.packet, entry.passed.packet),
+    )
 
 
 def _learned(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Finding | None:
