@@ -43,6 +43,15 @@ MadeBy = Annotated[
 LabPid = Annotated[int | None, typer.Option("--lab", help="Process of `testbed up`, if several.")]
 
 
+Stack = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=COMMAND", help="A stack of yours, which speaks the contract."),
+]
+Mechanism = Annotated[
+    str | None, typer.Option(help="What it is predicted by: dcutr_quic, dcutr_tcp, ice, ...")
+]
+
+
 class Pairs(StrEnum):
     """Which stacks meet in a matrix."""
 
@@ -297,10 +306,14 @@ def run(
     out: Out = Path("out/run"),
     as_json: AsJson = False,
     backend: MadeBy = Kind.NAMESPACES,
+    stack: Stack = None,
+    mechanism: Mechanism = None,
 ) -> None:
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.commands.cells import one
+    from testbed.peers.external import add_stacks
 
+    add_stacks(stack or (), mechanism)
     raise typer.Exit(one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json, backend))
 
 
@@ -335,14 +348,18 @@ def matrix(
         Path | None, typer.Option(help="Write a summary, for CI job pages.")
     ] = None,
     backend: MadeBy = Kind.NAMESPACES,
+    stack: Stack = None,
+    mechanism: Mechanism = None,
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
     from testbed.commands.cells import Reports, Request, many
+    from testbed.peers.external import add_stacks
     from testbed.shards import Shard
 
+    own = add_stacks(stack or (), mechanism)
     request = Request(
         profiles,
-        peers,
+        ",".join(own) if own and peers == "default" else peers,
         pairs is Pairs.ALL,
         topology,
         tuple(select or ()),
@@ -374,6 +391,20 @@ def merge(
     from testbed.commands.merge import merged
 
     raise typer.Exit(merged(shards, out, differing or (), junit, markdown, as_json))
+
+
+@app.command()
+def kubernetes(
+    image: Annotated[str, typer.Argument(help="Has the testbed and its tools in it.")],
+    words: Annotated[list[str] | None, typer.Argument(help="Those of `matrix`, after --.")] = None,
+    shards: Annotated[int, typer.Option(min=1, max=1000, help="Pods.")] = 4,
+    name: Annotated[str, typer.Option(help="Of the Job.")] = "testbed",
+    claim: Annotated[str, typer.Option(help="The volume claim for results.")] = "testbed-results",
+) -> None:
+    """Print a matrix's shards as an Indexed Job: kubernetes IMAGE -- --profiles nine."""
+    from testbed.kubernetes import manifest
+
+    sys.stdout.write(manifest(image, shards, name, claim, words or ()))
 
 
 @app.command()

@@ -223,17 +223,25 @@ def _warm_nodes() -> None:
     importlib.import_module("testbed.peers.infrastructure").warm()
 
 
-ADAPTERS: Mapping[str, Adapter] = registry(
-    (
-        _python("punch-udp", "punch_udp", "udp", "stun"),
-        _python("punch-tcp", "punch_tcp", "tcp", "stun"),
-        _python("ice", "ice", "udp", "stun", "turn"),
-        _ice("libnice", LIBNICE, "a C compiler and Debian's libnice-dev and libjson-glib-dev"),
-        _ice("pion", PION, "Go 1.24 or later"),
-        _traversal("traversal-tcp", "dcutr_tcp", "tcp"),
-        _traversal("traversal-quic", "dcutr_quic", "udp"),
-        _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
-        _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
-        *_libp2p("go", "go-libp2p", "Go 1.26 or later"),
+_KNOWN = dict(
+    registry(
+        (
+            _python("punch-udp", "punch_udp", "udp", "stun"),
+            _python("punch-tcp", "punch_tcp", "tcp", "stun"),
+            _python("ice", "ice", "udp", "stun", "turn"),
+            _ice("libnice", LIBNICE, "a C compiler and Debian's libnice-dev and libjson-glib-dev"),
+            _ice("pion", PION, "Go 1.24 or later"),
+            _traversal("traversal-tcp", "dcutr_tcp", "tcp"),
+            _traversal("traversal-quic", "dcutr_quic", "udp"),
+            _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
+            _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
+            *_libp2p("go", "go-libp2p", "Go 1.26 or later"),
+        )
     )
 )
+ADAPTERS: Mapping[str, Adapter] = MappingProxyType(_KNOWN)
+
+
+def add(one: Adapter) -> None:
+    """Make a stack known to this process; UsageError if its name is taken or no name."""
+    _KNOWN.update(registry((*_KNOWN.values(), one)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.report.files import printable
 from testbed.report.rungs import HEAD, summaries
+from testbed.report.stability import Stability, unstable
 
 if TYPE_CHECKING:
     from testbed.matrix import Row
@@ -41,6 +42,7 @@ def summary(document: Mapping[str, Any], limit: int = LIMIT) -> str:
         list(summaries(rows)),
         lambda line: _row([*map(escaped, line.words)]),
     )
+    page.table("### Unstable pairs", _UNSTABLE, unstable(rows), _unstable, at=1)
     causes = Counter(found["cause"] for row in rows if (found := row.get("explanation")))
     page.table("### Causes", _CAUSES, causes.most_common(), lambda item: _cause(item, rows))
     trouble = [row for row in rows if row["judgement"] != "pass"]
@@ -193,6 +195,13 @@ def _control(at: tuple[str, str], rows: Sequence["Row"]) -> str:
     passed = sum(row["judgement"] == "pass" for row in some)
     direct = sum(row["measured"] == "direct" for row in some)
     return _row([escaped(at[0]), escaped(at[1]), f"{passed} of {len(some)}", str(direct)])
+
+
+_UNSTABLE = ("pair", "as predicted", "95 % bounds", "measured", "could not be judged")
+
+
+def _unstable(one: Stability) -> str:
+    return _row([*map(escaped, (one.pair, *one.words))])
 
 
 _CAUSES = ("cause", "cells", "direct", "relayed", "none")

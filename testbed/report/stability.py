@@ -57,7 +57,8 @@ def stabilities(rows: Sequence["Row"]) -> Iterator[Stability]:
     """One for each pair, in the order of ``rows``."""
     pairs: dict[str, list[Row]] = {}
     for row in rows:
-        pairs.setdefault(row["pair"], []).append(row)
+        pair, _, _repeat = row["name"].rpartition("/")
+        pairs.setdefault(pair, []).append(row)
     for pair, some in pairs.items():
         judged = [row for row in some if row["judgement"] != "inconclusive"]
         passed = sum(row["judgement"] == "pass" for row in judged)
