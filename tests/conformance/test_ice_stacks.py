@@ -67,12 +67,10 @@ DEVIATIONS = {
     Cell("pion+ice", ("port-restricted", "port-restricted"), skew_ms=2600.0): Outcome.NONE,
     # aioice nominates whatever answers first, and its checks of the direct pair are rare by then
     Cell("ice+pion", ("port-restricted", "port-restricted"), skew_ms=1300.0): Outcome.RELAYED,
-    # libnice takes the better of two that answered; pion waits for its relay before it punches
-    Cell("libnice+pion", ("symmetric", "restricted-cone"), "carrier"): Outcome.RELAYED,
 }
 
 
-@pytest.mark.skipif(bool(lack("libnice+pion")), reason=lack("libnice+pion"))
+@pytest.mark.skipif(bool(lack("pion")), reason=lack("pion"))
 @pytest.mark.parametrize("cell", DEVIATIONS, ids=lambda cell: cell.pair)
 def test_a_stack_that_deviates_is_predicted_by_its_data(cell: Cell, tmp_path: Path) -> None:
     verdict = ran(cell, tmp_path).verdict

@@ -29,8 +29,9 @@ def outcome(
 
 @pytest.mark.parametrize(("a", "b"), list(product(CLASSIC, CLASSIC)))
 def test_between_classic_nats_every_pair_of_agents_ends_alike(a: str, b: str) -> None:
-    ends = {outcome(agents, a, b) for agents in product(AGENTS, AGENTS)}
-    assert len(ends) == 1
+    """Also where one starts some milliseconds late, as on a machine with other work."""
+    tried = product(product(AGENTS, AGENTS), (-5.0, 0.0, 5.0))
+    assert len({outcome(agents, a, b, skew_ms=skew) for agents, skew in tried}) == 1
 
 
 def test_a_cells_agents_are_those_of_its_stacks() -> None:
@@ -59,12 +60,24 @@ def test_a_relay_that_is_first_tried_when_pion_has_given_up_connects_nobody() ->
     assert outcome((PION, AIOICE), "udp-blocked", "udp-blocked") is Outcome.RELAYED
 
 
-def test_a_carrier_next_door_is_quicker_than_permissions_of_a_relay_far_away() -> None:
-    cone = ("symmetric", "restricted-cone")
-    assert outcome((LIBNICE, LIBNICE), *cone, shared=True) is Outcome.DIRECT
-    assert outcome((LIBNICE, PION), *cone, shared=True) is Outcome.RELAYED
-    ready = replace(PION, awaits_permissions=False)
-    assert outcome((LIBNICE, ready), *cone, shared=True) is Outcome.DIRECT
+@pytest.mark.parametrize(
+    ("agents", "a", "b"),
+    [
+        ((LIBNICE, LIBNICE), "restricted-cone", "symmetric"),
+        ((LIBNICE, LIBNICE), "symmetric", "restricted-cone"),
+        ((LIBNICE, PION), "symmetric", "restricted-cone"),
+    ],
+)
+def test_under_one_carrier_libnices_first_check_is_a_race(
+    agents: tuple[IceAgent, IceAgent], a: str, b: str
+) -> None:
+    """No way lies between the homes: who is some ms earlier decides, and labs give both.
+
+    A check that comes before the hole is open is sent again after 0.5 s; by then two
+    relayed pairs have answered, and libnice takes one of them.
+    """
+    ends = {outcome(agents, a, b, skew_ms=skew, shared=True) for skew in (-5, 5)}
+    assert ends == {Outcome.DIRECT, Outcome.RELAYED}
 
 
 def test_two_sockets_behind_an_address_dependent_nat_are_kept_apart() -> None:
