@@ -76,7 +76,8 @@ def crew(members: Sequence[Member]) -> Iterator[dict[str, Agent]]:
         made: list[str] = []
         stack.callback(_remove, client, made)
         pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
-        made += pool.map(lambda one: _create(client, one, run, folder), members)
+        parent = _cgroup(client)
+        made += pool.map(lambda one: _create(client, one, run, folder, parent), members)
         list(pool.map(client.start, made))
         pool.shutdown()
         agents = _gather(client, server, run, [member.node for member in members])
@@ -115,7 +116,19 @@ def _name(run: str, node: str) -> str:
     return f"testbed-{run}-{node}"
 
 
-def _create(client: docker.APIClient, member: Member, run: str, folder: Path) -> str:
+def _cgroup(client: docker.APIClient) -> str | None:
+    """Where the containers' control groups are.
+
+    The engine's own place is one group, and all containers together then get the processor
+    time of one process: on a busy machine they starve, and with them what is measured.
+    systemd's slices, the other driver, have weights of their own.
+    """
+    return "/" if client.info().get("CgroupDriver") == "cgroupfs" else None
+
+
+def _create(
+    client: docker.APIClient, member: Member, run: str, folder: Path, parent: str | None
+) -> str:
     """A container with no network, no privilege but those over its own, and our labels."""
     binds = [f"{folder / SOCKET}:{_INSIDE}/{SOCKET}"]
     for name, text in member.files.items():
@@ -129,6 +142,7 @@ def _create(client: docker.APIClient, member: Member, run: str, folder: Path) ->
         security_opt=["no-new-privileges"],
         auto_remove=True,
         binds=binds,
+        cgroup_parent=parent,
     )
     made: dict[str, Any] = client.create_container(
         member.image,
