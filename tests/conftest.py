@@ -1,9 +1,14 @@
 """The whole suite runs inside one sandbox; xdist's workers inherit it."""
 
+import hypothesis
 import pytest
 
 from testbed.backends import sandbox
 from testbed.errors import UnfitError
+
+# How long an example takes is the machine's business, and no claim about the code.
+hypothesis.settings.register_profile("testbed", deadline=None)
+hypothesis.settings.load_profile("testbed")
 
 try:
     sandbox.enter()
