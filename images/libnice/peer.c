@@ -27,6 +27,7 @@ static struct {
   Dial dial;
   NiceAgent *agent;
   guint stream;
+  NiceAddress local;
   Echo *echo;
   GPtrArray *relays; /* NiceAddress of their relayed candidates */
   GString *input;
@@ -136,12 +137,10 @@ static void
 gather (JsonObject *command)
 {
   Configure *configure = &self.configure;
-  NiceAddress local;
-
   if (!read_configure (command, configure))
     die ("not a valid configure");
-  nice_address_init (&local);
-  if (!nice_address_set_from_string (&local, configure->local_address))
+  nice_address_init (&self.local);
+  if (!nice_address_set_from_string (&self.local, configure->local_address))
     die ("local_address is no address");
   self.state = GATHERING;
   if (!configure->udp || !configure->punch) {
@@ -156,7 +155,7 @@ gather (JsonObject *command)
   if (configure->stun.address != NULL)
     g_object_set (self.agent, "stun-server", configure->stun.address, "stun-server-port",
         configure->stun.port, NULL);
-  nice_agent_add_local_address (self.agent, &local);
+  nice_agent_add_local_address (self.agent, &self.local);
   self.stream = nice_agent_add_stream (self.agent, 1);
   if (configure->turn.address != NULL)
     nice_agent_set_relay_info (self.agent, self.stream, COMPONENT, configure->turn.address,
@@ -183,9 +182,11 @@ at_instant (gint64 microseconds, GSourceFunc function)
 static gboolean
 is_relayed (const NiceCandidate *local, const NiceCandidate *remote)
 {
-  if (local->type == NICE_CANDIDATE_TYPE_RELAYED)
+  /* A NAT may rewrite the port of what a relay sends.  The candidate is peer-reflexive then: ours
+     has the relay for its base, theirs has the relay's address. */
+  if (local->type == NICE_CANDIDATE_TYPE_RELAYED
+      || !nice_address_equal_no_port (&local->base_addr, &self.local))
     return TRUE;
-  /* a NAT may rewrite the port of what their relay sends: a peer-reflexive candidate then */
   for (guint at = 0; at < self.relays->len; at++)
     if (nice_address_equal_no_port (&remote->addr, self.relays->pdata[at]))
       return TRUE;

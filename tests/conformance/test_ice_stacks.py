@@ -29,6 +29,7 @@ SITUATIONS = (
     ("two-homes", "port-restricted", "port-restricted", "punch", "direct"),
     ("two-homes", "symmetric", "restricted-cone", "punch", "direct"),
     ("two-homes", "symmetric", "port-restricted", "punch", "relayed"),
+    ("two-homes", "apdm-adf", "adm-apdf", "punch", "relayed"),  # a NAT rewrites the relay's port
     ("two-homes", "udp-blocked", "udp-blocked", "punch", "relayed"),
     ("two-homes", "full-cone", "full-cone", "relay_only", "relayed"),
     ("carrier", "port-restricted", "full-cone", "punch", "direct"),
