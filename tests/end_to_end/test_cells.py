@@ -44,7 +44,7 @@ def ran(cell: Cell, folder: Path) -> Result:
 def test_a_pair_goes_the_way_the_oracle_says(
     peer: str, pair: tuple[str, str], tmp_path: Path
 ) -> None:
-    result = ran(Cell(peer, pair), tmp_path)
+    result = ran(Cell(peer, pair, ADAPTERS[peer].topology), tmp_path)
     assert result.verdict.judgement is Judgement.PASS, result.verdict
 
 
