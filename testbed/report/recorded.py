@@ -17,7 +17,8 @@ from testbed.verdict.model import Judgement
 
 RESULTS = "results.json"
 CONTROLS = ("plain_dial", "silent", "relay_only")  # how `testbed.cell.Cell.pair` marks them
-EITHER = frozenset({Cause.BOTH_OPENED})  # whose packet found the other's hole is a race
+# Whose packet was the first to get in is a race, where both could.
+EITHER = frozenset({Cause.BOTH_OPENED, Cause.FILTER_ADMITS})
 _REMEDY = "name what `testbed matrix` or `testbed golden` has written, or its folder"
 
 

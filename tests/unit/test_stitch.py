@@ -23,7 +23,7 @@ from testbed.topology.presets import carrier, home_and_public, same_lan
 
 MS = 1_000_000
 CAPTURES = Path(__file__).parent / "captures"
-TOPOLOGIES = {  # as recorded; see `tests/conformance/test_stitched_labs.py` for what was done in them
+TOPOLOGIES = {  # see `tests/conformance/test_stitched_labs.py` for what was done in them
     "rejecting": home_and_public("rejecting"),
     "carrier": carrier("port-restricted", "symmetric"),
 }
