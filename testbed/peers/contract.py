@@ -26,8 +26,26 @@ Nanoseconds = Annotated[int, Field(ge=0)]
 
 
 class Role(StrEnum):
+    """What a peer is.  The last three are libp2p's, and run on their own.
+
+    ``relay`` and ``autonat_server`` are public nodes: each listens at ``local_address`` and
+    ``port`` by ``transport``, identifies whoever connects, says `Ready` and serves until it is
+    told to close or its stdin ends.  A relay relays circuits (v2); an AutoNAT server answers
+    each version that the stack has, and observes.
+
+    ``autonat_client`` is a node behind a NAT.  It listens, connects to all ``observers`` from
+    its listening port, says `Observed` of each that answers, asks them about those addresses,
+    says `Verdicts`, and keeps its connections until it is told to close.
+    """
+
     DIALER = "dialer"
     LISTENER = "listener"
+    RELAY = "relay"
+    AUTONAT_SERVER = "autonat_server"
+    AUTONAT_CLIENT = "autonat_client"
+
+
+ENDS = (Role.DIALER, Role.LISTENER)  # of a cell
 
 
 class Transport(StrEnum):
@@ -241,6 +259,29 @@ class Reachability(_Event):
     status: Reachable
 
 
+class Ready(_Event):
+    """A public node serves.  ``addresses`` are multiaddrs, each with its /p2p/ part."""
+
+    event: Literal["ready"] = "ready"
+    addresses: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class AddressVerdict(Message):
+    address: Endpoint
+    verdict: Reachable
+
+
+class Verdicts(_Event):
+    """AutoNAT's: v1 judges the node, v2 each address asked about; null is a version not had.
+
+    They are the stack's own conclusions from all servers' answers, not those answers.
+    """
+
+    event: Literal["verdicts"] = "verdicts"
+    v1: Reachable | None
+    v2: tuple[AddressVerdict, ...] | None
+
+
 class Offered(_Event):
     """Gathering is over; ``offer`` is to be carried to the other side."""
 
@@ -315,6 +356,8 @@ Event = (
     | Reserved
     | PortMapping
     | Reachability
+    | Ready
+    | Verdicts
     | Offered
     | Connected
     | RungReached

@@ -14,6 +14,7 @@ class State(StrEnum):
     CONNECTED = "connected"
     ECHOING = "echoing"
     FAILED = "failed"
+    SERVING = "serving"  # a public node, or one that has its verdicts
     CLOSING = "closing"
     CLOSED = "closed"
 
@@ -28,6 +29,9 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (State.GATHERING, "port_mapping"): State.GATHERING,
     (State.GATHERING, "reachability"): State.GATHERING,
     (State.GATHERING, "offer"): State.OFFERED,
+    (State.GATHERING, "ready"): State.SERVING,
+    (State.GATHERING, "verdicts"): State.SERVING,
+    (State.SERVING, "reachability"): State.SERVING,
     (State.OFFERED, "reachability"): State.OFFERED,
     (State.OFFERED, "dial"): State.DIALING,
     (State.DIALING, "reachability"): State.DIALING,
@@ -49,7 +53,10 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (State.FAILED, "echo"): State.FAILED,
     (State.CLOSING, "closed"): State.CLOSED,
 }
-_UNDER_WAY = (State.GATHERING, State.OFFERED, State.DIALING, State.CONNECTED, State.ECHOING)
+_UNDER_WAY = (
+    *(State.GATHERING, State.OFFERED, State.DIALING, State.CONNECTED, State.ECHOING),
+    State.SERVING,
+)
 TRANSITIONS |= {(state, "failed"): State.FAILED for state in _UNDER_WAY}
 TRANSITIONS |= {(state, "close"): State.CLOSING for state in (*_UNDER_WAY, State.FAILED)}
 # events that had left the peer before it read ``close``
@@ -57,7 +64,17 @@ TRANSITIONS |= {
     (State.CLOSING, name): State.CLOSING
     for name in (
         *("listening", "observed", "reserved", "port_mapping", "reachability", "offer"),
-        *("connected", "step", "rung", "upgraded", "stayed", "echoed", "failed"),
+        *(
+            "ready",
+            "verdicts",
+            "connected",
+            "step",
+            "rung",
+            "upgraded",
+            "stayed",
+            "echoed",
+            "failed",
+        ),
     )
 }
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from testbed.errors import PeerError
 from testbed.peers.contract import (
+    ENDS,
     LINE_LIMIT,
     Close,
     Closed,
@@ -81,6 +82,8 @@ def refuse_unsupported(
     configure: Configure, transport: Transport, *, modes: tuple[Mode, ...], relays: bool
 ) -> None:
     """PeerFailure unless the stack has what it is configured for."""
+    if configure.role not in ENDS:
+        raise PeerFailure(FailureClass.UNSUPPORTED, f"no role {configure.role}")
     if configure.transport is not transport:
         raise PeerFailure(FailureClass.UNSUPPORTED, f"this peer speaks {transport} only")
     if configure.options.mode not in modes:

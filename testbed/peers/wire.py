@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from testbed.peers.contract import Configure, Role
+from testbed.peers.contract import ENDS, Configure, Role
 
 MAGIC = b"\xf5tb1"  # first two bits 11: neither STUN (00) nor TURN channel data (01)
 PAYLOAD_LIMIT = 1000  # bytes, far below every MTU of a lab
@@ -32,7 +32,7 @@ class Frame:
     payload: bytes = b""
 
     def encode(self) -> bytes:
-        role = list(Role).index(self.role)
+        role = ENDS.index(self.role)
         size = len(self.payload)
         return _HEADER.pack(MAGIC, self.kind, role, self.session, self.number, size) + self.payload
 
@@ -42,12 +42,12 @@ def decode(data: bytes) -> Frame | None:
     if len(data) < HEADER_LENGTH:
         return None
     magic, kind, role, session, number, size = _HEADER.unpack_from(data)
-    if magic != MAGIC or kind not in set(Kind) or role >= len(Role):
+    if magic != MAGIC or kind not in set(Kind) or role >= len(ENDS):
         return None
     payload = data[HEADER_LENGTH:]
     if len(payload) != size or size > PAYLOAD_LIMIT:
         return None
-    return Frame(Kind(kind), list(Role)[role], session, number, payload)
+    return Frame(Kind(kind), ENDS[role], session, number, payload)
 
 
 class NotAFrame(ValueError):

@@ -16,6 +16,7 @@ from testbed.oracle.predict import Outcome
 from testbed.peers.adapter import Stacks
 from testbed.peers.client import PeerClient, wait_all
 from testbed.peers.contract import (
+    ENDS,
     PUNCH_PORT,
     Configure,
     Connected,
@@ -84,7 +85,7 @@ def attempt(lab: Lab, task: Attempt) -> Account:
     with ExitStack() as stack:
         services = stack.enter_context(_services(lab, task))
         clients = {}
-        ends = zip(Role, (task.dialer, task.listener), task.stacks.both, strict=True)
+        ends = zip(ENDS, (task.dialer, task.listener), task.stacks.both, strict=True)
         for role, node, adapter in ends:
             process = lab.spawn(node, adapter.command())
             stack.callback(process.kill)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from testbed.errors import PeerError
 from testbed.peers import contract
 from testbed.peers.contract import (
+    AddressVerdict,
     Close,
     Closed,
     Command,
@@ -36,6 +37,7 @@ from testbed.peers.contract import (
     PortMapping,
     Reachability,
     Reachable,
+    Ready,
     Reserved,
     Role,
     RungName,
@@ -46,6 +48,7 @@ from testbed.peers.contract import (
     Transport,
     TurnServer,
     Upgraded,
+    Verdicts,
     decode_command,
     decode_event,
     encode,
@@ -88,6 +91,7 @@ configures = st.builds(
     seed=st.integers(min_value=0, max_value=2**64),
     options=st.builds(Options, mode=st.sampled_from(Mode), relay_only=st.booleans()),
 )
+address_verdicts = st.builds(AddressVerdict, address=endpoints, verdict=st.sampled_from(Reachable))
 commands: st.SearchStrategy[Command] = st.one_of(
     configures,
     st.builds(Dial, remote=offers, start_at=instants),
@@ -99,6 +103,13 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Observed, at=instants, address=endpoints, server=endpoints),
     st.builds(Reserved, at=instants, relay=endpoints, circuit=st.none() | texts),
     st.builds(Reachability, at=instants, status=st.sampled_from(Reachable)),
+    st.builds(Ready, at=instants, addresses=st.lists(texts, min_size=1, max_size=2).map(tuple)),
+    st.builds(
+        Verdicts,
+        at=instants,
+        v1=st.none() | st.sampled_from(Reachable),
+        v2=st.none() | st.lists(address_verdicts, max_size=2).map(tuple),
+    ),
     st.builds(Offered, at=instants, offer=offers),
     st.builds(
         Connected, at=instants, local=endpoints, remote=endpoints, path=st.sampled_from(Path)
@@ -238,6 +249,8 @@ MESSAGES: dict[str, Command | Event] = {
         Reserved(at=0, relay=HERE, circuit=None),
         PortMapping(at=0, service="pcp", external=HERE, trouble=None),
         Reachability(at=0, status=Reachable.PRIVATE),
+        Ready(at=0, addresses=("/ip4/29.0.0.34/tcp/4001/p2p/Q",)),
+        Verdicts(at=0, v1=Reachable.PRIVATE, v2=None),
         Offered(at=0, offer=OFFER),
         Connected(at=0, local=HERE, remote=HERE, path=Path.DIRECT),
         Upgraded(at=0, local=HERE, remote=HERE, how=How.PUNCHED, attempts=1),
@@ -275,6 +288,17 @@ def test_a_session_of_the_usual_kind_is_in_order() -> None:
     assert state is State.CLOSED
 
 
+@pytest.mark.parametrize("word", ["ready", "verdicts"])
+def test_a_node_that_serves_is_told_nothing_but_to_close(word: str) -> None:
+    state = State.START
+    for one in ("configure", word, "close", "closed"):
+        state = step(state, MESSAGES[one])
+    assert state is State.CLOSED
+    assert {said for at, said in TRANSITIONS if at is State.SERVING} == {
+        *("reachability", "failed", "close"),
+    }
+
+
 @pytest.mark.parametrize(
     ("state", "word"),
     [
@@ -283,6 +307,7 @@ def test_a_session_of_the_usual_kind_is_in_order() -> None:
         (State.GATHERING, "dial"),
         (State.OFFERED, "connected"),
         (State.DIALING, "echo"),
+        (State.SERVING, "dial"),
         (State.FAILED, "connected"),
         (State.CLOSING, "close"),
         *((State.CLOSED, word) for word in MESSAGES),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.peers import stun, wire
-from testbed.peers.contract import Role
+from testbed.peers.contract import ENDS, Role
 from testbed.peers.echo import DatagramEcho, chunks
 from testbed.peers.punch_tcp import Selection
 from testbed.peers.punch_udp import Address, Punch
@@ -23,7 +23,7 @@ STRANGER = Speaker(Role.LISTENER, bytes(16))
 frames = st.builds(
     Frame,
     kind=st.sampled_from(Kind),
-    role=st.sampled_from(Role),
+    role=st.sampled_from(ENDS),
     session=st.binary(min_size=16, max_size=16),
     number=st.integers(min_value=0, max_value=2**32 - 1),
     payload=st.binary(max_size=wire.PAYLOAD_LIMIT),
