@@ -186,6 +186,7 @@ def _broken(cell: Cell, reason: str, out: Path) -> Row:
         "packets_cited": [],
         "packets": 0,
         "seconds": 0.0,
+        "peers_s": 0.0,
         "up_ms": None,
         "connect_ms": None,
         "folder": str(out / "cells" / cell.name),

@@ -28,6 +28,7 @@ class Records:
     drops: Mapping[str, Mapping[str, int]] | None  # router -> reason -> packets
     clock_ns: int  # from CLOCK_MONOTONIC, the peers', to CLOCK_REALTIME, the capture's
     lost: tuple[str, ...]
+    run_s: float  # that the run itself took
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def record_run(lab: Lab, folder: Path, run: Callable[[], Account]) -> tuple[Acco
         ) as recorder,
     ):
         clock_ns = time.time_ns() - time.monotonic_ns()
+        began = time.monotonic()
         account = run()
+        run_s = time.monotonic() - began
         asked = _ask(lab, routers)
     lines = (b'{"peer":"%s",' % name.encode() + encode(e)[1:] for name, e in account.events)
     (folder / "events.jsonl").write_bytes(b"".join(lines))
@@ -65,7 +68,7 @@ def record_run(lab: Lab, folder: Path, run: Callable[[], Account]) -> tuple[Acco
         (folder / "drops.json").write_text(json.dumps(asked.drops, indent=2) + "\n")
     flows, unsaid = _flows(told, recorder.missed, asked.held)
     lost = (*asked.lost, *unsaid)
-    return account, Records(recorder.recording, flows, asked.drops, clock_ns, lost)
+    return account, Records(recorder.recording, flows, asked.drops, clock_ns, lost, run_s)
 
 
 def _ask(lab: Lab, routers: Sequence[str]) -> _Asked:

@@ -56,6 +56,7 @@ class Result:
     verdict: Verdict
     folder: Path
     seconds: float = 0.0
+    peers_s: float = 0.0  # of them, in which the lab was the peers'
     up_ms: float | None = None
     connect_ms: float | None = None
     packets: int = 0
@@ -77,6 +78,7 @@ class Result:
                 "packets_cited": list(verdict.packets),
                 "packets": self.packets,
                 "seconds": round(self.seconds, 3),
+                "peers_s": round(self.peers_s, 3),
                 "up_ms": self.up_ms and round(self.up_ms, 1),
                 "connect_ms": self.connect_ms and round(self.connect_ms, 1),
                 "folder": str(self.folder),
@@ -195,6 +197,7 @@ def _finished(
         cell,
         verdict,
         folder,
+        peers_s=records.run_s,
         up_ms=run.up_ms,
         connect_ms=account.connect_ms,
         packets=len(packets),
