@@ -11,9 +11,10 @@ known of the stacks:
 - TCP knows no new address.  Where a segment with one gets through, the other's kernel
   answers with RST (RFC 9293 section 3.5.2); else a Yamux ping goes unanswered.
 - Who dialed, dials again over the relay after a `PAUSE`; the listener then leads an
-  upgrade, unless it still believes in its old direct connection.
-- The address offered in an upgrade is what the relay saw when it was dialed.  A QUIC
-  connection to it that has migrated tells of an address that is no longer ours.
+  upgrade.  If it still believes in its old direct connection, it tries that first, for
+  `PROOF` seconds.
+- The address offered in an upgrade is what the relay sees: of a QUIC connection that has
+  migrated, it tells anew.
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ from testbed.topology.model import Topology
 PAUSE = 0.7  # seconds before a lost connection is dialed again
 DIAL = 3.0  # seconds that a dial may take: time for a SYN to be repeated
 SLACK = 1.0  # seconds that handshakes and a busy machine may take
+PROOF = 1.0  # seconds that a direct connection has to answer, when its peer is back over a relay
 RESERVE = 2.0  # seconds until a listener that lost its relay is reserved there again
 
 
@@ -104,7 +106,7 @@ def expect(
     """The fate of the direct path between ``a`` and ``b`` of ``topology``.
 
     ``behaviours``: of each router.  UsageError where the model has no direct path to
-    begin with, or where chance decides between two fates.
+    begin with.
     """
     return _Life(topology, behaviours, course, transport).expected()
 
@@ -174,16 +176,16 @@ class _Life:
         """Without patience of its own a path has ten seconds: time for any timer here."""
         if self.transport is Transport.UDP or self._deaf:
             return now > resumed + 10.0
-        return now > self._silent_since(Side.A).high + self.course.timers.patience
+        return now > self._silent_since().high + self.course.timers.patience
 
     @property
     def _deaf(self) -> bool:
         """Nothing asks whether the other is there."""
         return self.transport is Transport.TCP and self.course.timers.keepalive is None
 
-    def _silent_since(self, side: Side) -> _Span:
+    def _silent_since(self) -> _Span:
         """From when patience counts: QUIC's from the next send on (RFC 9000 section 10.1)."""
-        heard, asked = self.path.heard[side], self.path.asked[side]
+        heard, asked = self.path.heard, self.path.asked
         if self.transport is Transport.QUIC:
             since = max(heard, asked)
             return _Span(max(heard, since - self._phase), since + self._phase)
@@ -246,17 +248,16 @@ class _Life:
     def _again(self, began: float) -> Expected:
         if self._deaf and not self.path.reset:
             return Expected(Fate.LOST, 0.0, 0.0, f"{self.path.why}, and no keepalive notices")
-        noticed = self._noticed(Side.A, began)
-        back = self._back(noticed)
-        fate, why = self._final(back, self._noticed(Side.B, began))
+        back = self._back(self._noticed(began))
+        fate, why = self._final()
         return Expected(fate, max(0.0, back.low - 3 * TICK), back.high, f"{self.path.why}; {why}")
 
-    def _noticed(self, side: Side, began: float) -> _Span:
-        """When one end knows that the connection is gone, seconds after the first fault."""
-        if side is Side.A and self.path.reset:
+    def _noticed(self, began: float) -> _Span:
+        """When a knows that the connection is gone, seconds after the first fault."""
+        if self.path.reset:
             at = self.path.reset - began
             return _Span(at, at + SLACK / 2)
-        since, patience = self._silent_since(side), self.course.timers.patience
+        since, patience = self._silent_since(), self.course.timers.patience
         return _Span(since.low - began + patience, since.high - began + patience + 4 * TICK)
 
     def _back(self, noticed: _Span) -> _Span:
@@ -272,24 +273,12 @@ class _Life:
             high += RESERVE + DIAL
         return _Span(noticed.low + PAUSE, high)
 
-    def _final(self, back: _Span, listener: _Span) -> tuple[Fate, str]:
-        if self.transport is Transport.QUIC and self._relay_followed:
-            return Fate.RELAYED, "the relay tells of an address from before"
-        if listener.low > back.high:
-            return Fate.RELAYED, "b still believes in the old connection, and leads no upgrade"
-        if listener.high > back.low + SLACK / 4:
-            raise UsageError("chance decides whether b has noticed before a is back")
+    def _final(self) -> tuple[Fate, str]:
         mechanism = Mechanism.DCUTR_TCP if self.transport is Transport.TCP else Mechanism.DCUTR_QUIC
         outcome = predict(self._afterwards(), self.behaviours, mechanism, "a", "b").outcome
         if outcome is Outcome.DIRECT:
             return Fate.DIRECT, "a new upgrade gets through"
         return Fate.RELAYED, "no upgrade gets through"
-
-    @property
-    def _relay_followed(self) -> bool:
-        """Whether a relay's connection has lived through a change of address."""
-        slept = self._silence and self.course.timers.keepalive is None
-        return not self.cut_until and not slept and self.path.migrated
 
     def _afterwards(self) -> Topology:
         """Where everybody is in the end."""

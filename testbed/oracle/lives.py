@@ -20,7 +20,7 @@ class Side(StrEnum):
 
 
 class Direct:
-    """``heard``: when each side last heard the other; ``asked``: when it first sent after that.
+    """``heard``: when a last heard b; ``asked``: when it first sent after that.
 
     ``owes``: b has sent what was not acknowledged.  ``reset``: when an RST came, or 0.
     ``why``: what became of the last packet that did not arrive.
@@ -29,8 +29,8 @@ class Direct:
     def __init__(
         self, topology: Topology, behaviours: Mapping[str, Behaviour], protocol: Protocol
     ) -> None:
-        self.heard = {Side.A: 0.0, Side.B: 0.0}
-        self.asked = {Side.A: 0.0, Side.B: 0.0}
+        self.heard = 0.0
+        self.asked = 0.0
         self.owes = False
         self.reset = 0.0
         self.why = ""
@@ -78,7 +78,6 @@ class Direct:
                     self.reset = now
                 return False
             self._goes_to[Side.B] = source
-        self.heard[Side.B] = now
         return self._heard_by_a(now)
 
     def repeat(self, now: float) -> None:
@@ -99,7 +98,7 @@ class Direct:
         if source != self._goes_to[Side.A]:
             self.why = f"a hears {source}, which it does not know"
             return False
-        self.heard[Side.A] = now
+        self.heard = now
         self.owes = False
         return True
 
@@ -113,8 +112,8 @@ class Direct:
     def _send(self, now: float, side: Side) -> Endpoint | None:
         """One packet to where ``side`` sends; the source that the other sees, if it arrives."""
         target = self._goes_to[side]
-        if self.asked[side] <= self.heard[side]:
-            self.asked[side] = now
+        if side is Side.A and self.asked <= self.heard:
+            self.asked = now
         if side is Side.A and self.stuck:
             self.why = "a's socket has an address that a has no longer"
             return None
@@ -190,8 +189,3 @@ class Direct:
         seen = self._to_relay(self._now, side)
         self._closed = closed
         return seen != self._known[side]
-
-    @property
-    def migrated(self) -> bool:
-        """Whether the relay knows an address of either side that is no longer its."""
-        return any(self.moved(side) for side in Side)

@@ -29,7 +29,7 @@ from testbed.scenarios.nodes import Remote
 from testbed.scenarios.stories import Story
 
 CALM = 0.8  # seconds of echo before the first fault
-SETTLING = 6.0  # seconds for three rounds of an upgrade
+SETTLING = 7.0  # seconds to try the old connection, and for three rounds of an upgrade
 NOTHING = 4.0  # seconds to see that nothing comes any more
 STEADY = 1.2  # seconds of direct echo in a row: nothing will change any more
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from testbed.oracle.life import DIAL, PAUSE, Timers, Transport
+from testbed.oracle.life import DIAL, PAUSE, PROOF, Timers, Transport
 from testbed.oracle.lives import PORT, TICK
 from testbed.traversal import Multiaddr, Node, NodeOptions, RelayLimits, TraversalError
 from testbed.traversal import events as said
@@ -60,7 +60,7 @@ def _node(timers: Timers, *, relay: bool = False) -> Node:
     return Node(
         NodeOptions(
             limits=HostLimits(dial_timeout=DIAL, streams=streams),
-            upgrade=UpgradeOptions(punch_timeout=PUNCH, relay_grace=GRACE),
+            upgrade=UpgradeOptions(punch_timeout=PUNCH, relay_grace=GRACE, proof_timeout=PROOF),
             relay=RelayLimits(duration=0, data=0) if relay else None,
             autonat_interval=0,
         )

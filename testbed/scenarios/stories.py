@@ -35,7 +35,7 @@ _USUAL = Timers()
 
 @dataclass(frozen=True)
 class Story:
-    """``a``, ``b``: profiles of the two homes' NATs; where a may roam to there is a's again.
+    """``a``, ``b``: profiles of the two homes' NATs; ``c``: of where a may roam to, a's if empty.
 
     ``random``: a's and b's NAT choose their ports at random instead.
     """
@@ -44,6 +44,7 @@ class Story:
     about: str
     a: str = "port-restricted"
     b: str = "port-restricted"
+    c: str = ""
     random: tuple[bool, bool] = (False, False)
     timeouts: Timeouts | None = None
     course: Course = NOTHING
@@ -57,7 +58,9 @@ class Story:
     def profiles(self) -> dict[str, Profile]:
         """The profile of each router, under the name that the topology knows it by."""
         found = {}
-        homes = zip(("nat-a", "nat-b"), (self.a, self.b), self.random, strict=True)
+        homes = [("nat-a", self.a, self.random[0]), ("nat-b", self.b, self.random[1])]
+        if self.roams:
+            homes.append(("nat-c", self.c or self.a, self.random[0]))
         for router, name, random in homes:
             profile = find(name)
             if random:
@@ -65,7 +68,7 @@ class Story:
             if self.timeouts is not None:
                 profile = with_timeouts(profile, self.timeouts)
             found[router] = profile
-        return found | ({"nat-c": found["nat-a"]} if self.roams else {})
+        return found
 
     @property
     def topology(self) -> Topology:
@@ -100,7 +103,7 @@ def _silent(keepalive: float | None) -> Course:
 
 _NEW_PORTS = (True, False)
 _OPEN = "full-cone"
-_PATIENT = Timers(patience=6.0)  # a, told by an RST, is back long before b has noticed
+_PATIENT = Timers(patience=6.0)  # a, told by an RST, is back long before b would notice
 
 STORIES = {
     story.name: story
@@ -113,7 +116,6 @@ STORIES = {
         Story(
             "slow-keepalive", "silence, and a keepalive of twice the NAT's timer",
             random=_NEW_PORTS, timeouts=SHORT, course=_silent(4.0),
-            transports=(Transport.UDP, Transport.QUIC),  # chance would decide TCP's upgrade
         ),
         Story(
             "no-keepalive", "silence without any keepalive",
@@ -157,6 +159,10 @@ STORIES = {
         Story(
             "roaming-open", "the same, while the other's NAT lets anybody in",
             b=_OPEN, course=_at_once(Roaming("a", "nat-c")),
+        ),
+        Story(
+            "roaming-symmetric", "a moves to where each destination is given another port",
+            c="symmetric", course=_at_once(Roaming("a", "nat-c")),
         ),
     )
 }  # fmt: skip

@@ -57,6 +57,14 @@ class ConnectionOpened(Event):
 
 
 @dataclass(frozen=True)
+class ConnectionMoved(Event):
+    """The other end of a QUIC connection is at another address now (RFC 9000 section 9)."""
+
+    peer: PeerId
+    remote: Multiaddr
+
+
+@dataclass(frozen=True)
 class ConnectionClosed(Event):
     """A connection is gone."""
 

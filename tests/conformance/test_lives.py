@@ -52,7 +52,7 @@ def _without_the_fault(name: str, transport: Transport, folder: Path) -> Led:
     [
         ("blip", Transport.UDP, "expected at least"),
         ("rebinding-open", Transport.UDP, "seen where it was before"),
-        ("rebinding", Transport.QUIC, "survives, expected relayed"),
+        ("rebinding", Transport.QUIC, "survives, expected direct"),
         ("outage", Transport.TCP, "survives, expected direct"),
     ],
 )

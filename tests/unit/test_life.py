@@ -85,9 +85,9 @@ def test_a_reboot_that_brings_the_old_ports_back_is_survived(transport: Transpor
 @pytest.mark.parametrize(
     ("other", "fates"),
     [
-        ("port-restricted", (Fate.LOST, Fate.RELAYED, Fate.DIRECT)),
-        ("restricted-cone", (Fate.SURVIVES, Fate.SURVIVES, Fate.RELAYED)),
-        ("full-cone", (Fate.SURVIVES, Fate.SURVIVES, Fate.RELAYED)),
+        ("port-restricted", (Fate.LOST, Fate.DIRECT, Fate.DIRECT)),
+        ("restricted-cone", (Fate.SURVIVES, Fate.SURVIVES, Fate.DIRECT)),
+        ("full-cone", (Fate.SURVIVES, Fate.SURVIVES, Fate.DIRECT)),
     ],
 )
 def test_new_ports_are_followed_where_the_other_nat_lets_them_in(
@@ -107,10 +107,15 @@ def test_address_dependent_filtering_follows_a_port_but_not_an_address() -> None
     assert fate_of(told(WanAddressChange("nat-a")), QUIC).fate is not Fate.SURVIVES
 
 
-def test_what_the_relay_saw_before_a_migration_misleads_the_next_upgrade() -> None:
+def test_after_a_migration_the_next_upgrade_offers_what_the_relay_sees_then() -> None:
     expected = fate_of(STORIES["new-address"], QUIC)
-    assert expected.fate is Fate.RELAYED
-    assert "address from before" in expected.why
+    assert expected.fate is Fate.DIRECT
+    assert expected.moved
+
+
+def test_where_the_new_network_maps_per_destination_a_stays_with_the_relay() -> None:
+    fates = [fate_of(STORIES["roaming-symmetric"], transport).fate for transport in Transport]
+    assert fates == [Fate.LOST, Fate.RELAYED, Fate.RELAYED]
 
 
 def test_an_rst_is_faster_than_any_patience() -> None:
@@ -141,10 +146,10 @@ def test_a_pair_that_never_gets_through_has_no_life_to_predict() -> None:
         fate_of(Story("", "", a="symmetric", b="symmetric"), QUIC)
 
 
-def test_a_fate_that_hangs_on_who_is_first_is_refused() -> None:
-    course = replace(STORIES["rebinding-open"].course, timers=Timers(patience=2.0))
-    with pytest.raises(UsageError, match="chance decides"):
-        fate_of(replace(STORIES["rebinding-open"], course=course), TCP)
+@pytest.mark.parametrize("patience", [1.0, 2.0, 6.0])
+def test_it_is_all_the_same_whether_b_has_noticed_before_a_is_back(patience: float) -> None:
+    course = replace(STORIES["rebinding-open"].course, timers=Timers(patience=patience))
+    assert fate_of(replace(STORIES["rebinding-open"], course=course), TCP).fate is Fate.DIRECT
 
 
 def test_an_unknown_scenario_is_answered_with_those_there_are() -> None:

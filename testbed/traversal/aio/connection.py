@@ -30,7 +30,7 @@ class Connection(ABC):
     """A secure, multiplexed connection to one peer.
 
     `local` and `remote` are multiaddrs as the sockets know them; over a circuit both
-    end in `/p2p-circuit`.
+    end in `/p2p-circuit`.  `on_moved` is called when `remote` has become another.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Connection(ABC):
         self.opened_at = asyncio.get_running_loop().time()
         self.on_stream: StreamHandler | None = None
         self.on_closed: Callable[[Connection], None] | None = None
+        self.on_moved: Callable[[Connection], None] | None = None
         self.close_reason: str | None = None
         self._streams: dict[int, Stream] = {}
         self._closed = asyncio.Event()

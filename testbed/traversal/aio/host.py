@@ -18,7 +18,14 @@ from ..errors import (
     DialFailure,
     TraversalError,
 )
-from ..events import ConnectionClosed, ConnectionOpened, Event, HandlerFailed, Listening
+from ..events import (
+    ConnectionClosed,
+    ConnectionMoved,
+    ConnectionOpened,
+    Event,
+    HandlerFailed,
+    Listening,
+)
 from ..keys import PrivateKey
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
@@ -57,6 +64,7 @@ class Host:
         self.handlers: dict[str, Handler] = {}
         self.connected_hooks: list[Callable[[Connection], None]] = []
         self.closed_hooks: list[Callable[[Connection], None]] = []
+        self.moved_hooks: list[Callable[[Connection], None]] = []
         self._connections: dict[PeerId, list[Connection]] = {}
         self._waiters: list[tuple[PeerId, bool, asyncio.Future[Connection]]] = []
         self._subscribers: set[asyncio.Queue[Event | None]] = set()
@@ -103,6 +111,7 @@ class Host:
             return
         connection.on_stream = self._on_stream
         connection.on_closed = self._on_closed
+        connection.on_moved = self._on_moved
         self._connections.setdefault(connection.peer, []).append(connection)
         connection.start()
         self.emit(
@@ -243,6 +252,11 @@ class Host:
         reason = connection.close_reason or ""
         self.emit(ConnectionClosed(connection.peer, connection.remote, connection.relayed, reason))
         for hook in self.closed_hooks:
+            hook(connection)
+
+    def _on_moved(self, connection: Connection) -> None:
+        self.emit(ConnectionMoved(connection.peer, connection.remote))
+        for hook in self.moved_hooks:
             hook(connection)
 
     def _on_stream(self, connection: Connection, stream: Stream) -> None:

@@ -45,6 +45,7 @@ class IdentifyService:
         host.set_handler(identify.PUSH_PROTOCOL, self._receive_push)
         host.connected_hooks.append(self._on_connected)
         host.closed_hooks.append(self._on_closed)
+        host.moved_hooks.append(self._on_moved)
 
     async def wait(self, connection: Connection, timeout: float = _TIMEOUT) -> None:
         """Until the connection is identified, failed to be, or the time is up."""
@@ -75,6 +76,14 @@ class IdentifyService:
         if done is not None:
             done.set()
         self._observed.remove(connection)
+
+    def _on_moved(self, connection: Connection) -> None:
+        """It cannot know by itself where we see it now, and may offer that in an upgrade."""
+        self._host.spawn(self._tell(connection))
+
+    async def _tell(self, connection: Connection) -> None:
+        with contextlib.suppress(TraversalError, OSError):
+            await self._push_to(connection)
 
     def _message(self, connection: Connection) -> bytes:
         host = self._host

@@ -101,6 +101,12 @@ class Engine(QuicConnection):
         """Set from the first CONNECTION_CLOSE on; aioquic's own event waits out three PTOs."""
         return self._close_event
 
+    @property
+    def proven_address(self) -> Any | None:
+        """Where the remote is, once it has answered there (RFC 9000 section 8.2)."""
+        path = self._network_paths[0] if self._network_paths else None
+        return path.addr if path is not None and path.is_validated else None
+
     def may_open(self, stream_id: int) -> bool:
         """Whether the remote's MAX_STREAMS allows one more (aioquic would queue it)."""
         return stream_id // 4 < self._remote_max_streams_bidi
@@ -134,6 +140,7 @@ class QuicPeer(Connection):
         self.on_settled: Callable[[], None] = lambda: None
         self._send = send
         self._expected = expected
+        self._met: Any | None = None  # where the remote was last seen
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -152,6 +159,7 @@ class QuicPeer(Connection):
         """A datagram for this connection."""
         self.engine.receive_datagram(data, address, self._loop.time())
         self.pump()
+        self._follow()
 
     def pump(self) -> None:
         """Handle what happened, send what is due, arm the timer."""
@@ -300,6 +308,14 @@ class QuicPeer(Connection):
         if self._keepalive is not None:
             self._keepalive.cancel()
         self._lost(str(error))
+
+    def _follow(self) -> None:
+        """The client may come from elsewhere than before: its NAT forgot it, or it roamed."""
+        met, self._met = self._met, self.engine.proven_address or self._met
+        if met not in (None, self._met) and self._met is not None and not self.closed:
+            self.remote = Multiaddr.from_socket(self._met[0], self._met[1], "quic-v1")
+            if self.on_moved is not None:
+                self.on_moved(self)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -42,7 +42,8 @@ class UpgradeOptions:
 
     `reversal_timeout` 0 skips the direct dial before the punch (as rust-libp2p does).
     `relay_grace` is how long streams may finish on the relayed connection; those
-    of ping and identify push are not waited for.
+    of ping and identify push are not waited for.  `proof_timeout` is how long a direct
+    connection may take to answer, when its peer comes over a relay all the same.
     """
 
     enabled: bool = True
@@ -50,6 +51,7 @@ class UpgradeOptions:
     punch_timeout: float = 5.0
     reversal_timeout: float = 3.0
     relay_grace: float = 10.0
+    proof_timeout: float = 3.0
     allow_private: bool = False
 
 
@@ -88,7 +90,7 @@ class UpgradeService:
 
     async def _lead(self, relayed: Connection) -> None:
         peer = relayed.peer
-        await self._identify.wait(relayed)
+        await asyncio.gather(self._identify.wait(relayed), self._prove(peer))
         if self._has_direct(peer) or await self._reverse(peer):
             return
         if not self._identify.supports(peer, dcutr.PROTOCOL):
@@ -105,6 +107,17 @@ class UpgradeService:
                 reason = str(error) or type(error).__name__
                 self._step(peer, "initiator", attempt, "failed", reason=reason)
         self._host.emit(UpgradeFailed(peer, reason))
+
+    async def _prove(self, peer: PeerId) -> None:
+        """Close what we believe to be direct connections, and the peer may have lost."""
+
+        async def answer(direct: Connection) -> None:
+            try:
+                await ping(self._host, direct, self._options.proof_timeout)
+            except TraversalError:
+                direct.abort("the peer is back over a relay, and this does not answer")
+
+        await asyncio.gather(*map(answer, self._host.connections_to(peer, relayed=False)))
 
     async def _reverse(self, peer: PeerId) -> bool:
         """Dial the addresses that A advertises as public, all at once."""
