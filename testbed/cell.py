@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from testbed.errors import UsageError
 from testbed.nat.load import load
 from testbed.nat.profile import Profile
-from testbed.peers.adapter import Stacks, stacks
+from testbed.peers.adapter import BY, OURS, Adapter, Stacks, public, stacks
 from testbed.topology.model import Topology
 from testbed.topology.presets import PRESETS, preset
 
@@ -46,10 +46,31 @@ class Cell:
     repeat: int = 0  # which of the repetitions this is
     seed: int = 0
     skew_ms: float = 0.0
+    relay: str = OURS  # the stack of the relay, where libp2p's circuits are what relays
 
     @property
     def stacks(self) -> Stacks:
         return stacks(self.peer)
+
+    @property
+    def relaying(self) -> Adapter | None:
+        """What the relay runs; None where the lab has no libp2p relay.
+
+        UsageError if that stack does not speak the cell's transport.
+        """
+        ends = self.stacks
+        return public(self.relay, ends.transport) if "relay" in ends.needs else None
+
+    @property
+    def cast(self) -> str:
+        """Every stack in it: ``go-tcp+traversal-tcp@rust``, where another relays than ours."""
+        return self.peer if self.relay == OURS else f"{self.peer}{BY}{self.relay}"
+
+    def prepare(self) -> None:
+        """Before many forks: warm what it takes; UnfitError if a stack is not built."""
+        self.stacks.prepare()
+        if self.relaying is not None:
+            self.relaying.prepare()
 
     @property
     def pair(self) -> str:
@@ -57,7 +78,7 @@ class Cell:
         suffix = "" if self.mode == "punch" else f".{self.mode}"
         place = "" if self.topology == self.stacks.topology else f"{self.topology}/"
         late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
-        return f"{place}{self.peer}/{'--'.join(self.profiles)}{suffix}{late}"
+        return f"{place}{self.cast}/{'--'.join(self.profiles)}{suffix}{late}"
 
     @property
     def name(self) -> str:
@@ -73,7 +94,7 @@ class Cell:
         return {
             "name": self.name,
             "pair": self.pair,
-            "peer": self.peer,
+            "peer": self.cast,
             "profiles": list(self.profiles),
             "topology": self.topology,
             "mode": self.mode,
@@ -137,6 +158,7 @@ def require_sane(cell: Cell, where: str = "") -> None:
     names, skew = cell.profiles, cell.skew_ms
     wanted = {
         "peer": (isinstance(cell.peer, str), "a name"),
+        "relay": (isinstance(cell.relay, str), "a name"),
         "profiles": (isinstance(names, tuple) and all(isinstance(n, str) for n in names), "names"),
         "topology": (cell.topology in list(PRESETS), f"one of {', '.join(PRESETS)}"),
         "mode": (cell.mode in MODES, f"one of {', '.join(MODES)}"),

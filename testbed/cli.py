@@ -52,6 +52,11 @@ Mechanism = Annotated[
 ]
 
 
+Relay = Annotated[
+    str, typer.Option(help="The libp2p relay's stack: traversal, go, ...; a matrix takes several.")
+]
+
+
 class Pairs(StrEnum):
     """Which stacks meet in a matrix."""
 
@@ -308,13 +313,16 @@ def run(
     backend: MadeBy = Kind.NAMESPACES,
     stack: Stack = None,
     mechanism: Mechanism = None,
+    relay: Relay = "traversal",
 ) -> None:
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.commands.cells import one
     from testbed.peers.external import add_stacks
 
     add_stacks(stack or (), mechanism)
-    raise typer.Exit(one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json, backend))
+    raise typer.Exit(
+        one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json, backend, relay)
+    )
 
 
 @app.command()
@@ -350,6 +358,7 @@ def matrix(
     backend: MadeBy = Kind.NAMESPACES,
     stack: Stack = None,
     mechanism: Mechanism = None,
+    relay: Relay = "traversal",
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
     from testbed.commands.cells import Reports, Request, many
@@ -371,6 +380,7 @@ def matrix(
         out,
         backend,
         Shard.parse(shard) if shard is not None else None,
+        relay,
     )
     raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
 

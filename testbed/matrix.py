@@ -14,7 +14,7 @@ from testbed.cell import Cell
 from testbed.errors import Exit, UnfitError, UsageError
 from testbed.forked import forked
 from testbed.nat.profile import Profile
-from testbed.peers.adapter import ADAPTERS, Stacks, compatible, stacks
+from testbed.peers.adapter import ADAPTERS, OURS, Stacks, compatible, public, stacks
 from testbed.runner import run_cell
 
 CLASSIC = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
@@ -41,6 +41,7 @@ class Selection:
     controls: bool = True
     patterns: Sequence[str] = ()  # shell patterns on `Cell.pair`; none: all
     topology: str | None = None  # None: each stack's own
+    relays: Sequence[str] = (OURS,)  # stacks, of cells with a libp2p relay
 
     def cells(self) -> list[Cell]:
         """The cells in order; UsageError when there is none."""
@@ -59,18 +60,28 @@ class Selection:
         ]
 
     def _pairs(self) -> Iterator[Cell]:
-        for peer in self.peers:
+        for peer, relay in self._casts():
             for a in self.dialers:
                 for b in self.listeners:
-                    yield Cell(peer, (a, b), self.topology or stacks(peer).topology)
+                    place = self.topology or stacks(peer).topology
+                    yield Cell(peer, (a, b), place, relay=relay)
 
     def _controls(self) -> Iterator[Cell]:
         """The plain dial to each NAT, and nobody punching: what must fail, fails."""
-        for name in self.peers:
+        for name, relay in self._casts():
             ends = stacks(name)
+            place = self.topology or ends.topology
             for mode in ("relay_only",) if ends.relays else ("plain_dial", "silent"):
                 for profile in dict.fromkeys(self.listeners):
-                    yield Cell(name, (profile, profile), self.topology or ends.topology, mode)
+                    yield Cell(name, (profile, profile), place, mode, relay=relay)
+
+    def _casts(self) -> Iterator[tuple[str, str]]:
+        """The stacks of the ends, and the relay's."""
+        for peer in self.peers:
+            ends = stacks(peer)
+            for relay in self.relays if "relay" in ends.needs else (OURS,):
+                public(relay, ends.transport)  # else a UsageError
+                yield peer, relay
 
     def _wanted(self, cell: Cell) -> bool:
         return not self.patterns or any(fnmatchcase(cell.pair, p) for p in self.patterns)
@@ -117,8 +128,8 @@ def run_matrix(
     INCONCLUSIVE result.  Cells that were late (`Result.late`) are tried again at the
     end, with fewer at a time.
     """
-    for name in {cell.peer for cell in cells}:
-        stacks(name).prepare()
+    for cell in {(cell.peer, cell.relay): cell for cell in cells}.values():
+        cell.prepare()
     gc.collect()
     gc.freeze()  # what the forks share stays shared
     work = partial(_work, profiles=profiles, backend=backend, out=out, facts=facts)

@@ -163,6 +163,7 @@ def _effects(
         relay_only=cell.mode == "relay_only",
         seed=cell.seed,
         skew_ms=cell.skew_ms,
+        relaying=cell.relaying,
     )
     before = time.perf_counter()
     with backend.start(steps) as lab:

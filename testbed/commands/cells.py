@@ -32,7 +32,7 @@ from testbed.matrix import (
 from testbed.nat.certify import JOBS, Certificate, certified, certify_all
 from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
-from testbed.peers.adapter import stacks
+from testbed.peers.adapter import OURS, stacks
 from testbed.report import markdown
 from testbed.report.files import document, require_writable, write_json, write_junit, write_text
 from testbed.report.grid import export_svg, render
@@ -55,6 +55,7 @@ def one(
     out: Path,
     as_json: bool,
     kind: Kind = Kind.NAMESPACES,
+    relay: str = OURS,
 ) -> int:
     """Run one cell; the exit code."""
     if mode not in MODES:
@@ -67,11 +68,11 @@ def one(
         ends = stacks(peer)
         place = topology or ends.topology
         names = tuple(name for name in profiles if name)[: 2 if place in TWO_SIDED else 1]
-        cell = Cell(ends.name, names, place, mode, seed=seed, skew_ms=skew)
+        cell = Cell(ends.name, names, place, mode, seed=seed, skew_ms=skew, relay=relay)
         require_sane(cell)
         used = {r.profile: find(r.profile) for r in cell.build().routers}
         recorded = ""
-    cell.stacks.prepare()
+    cell.prepare()
     versions = facts()
     held = _hold(out)
     require_writable(out / "result.json")
@@ -111,6 +112,7 @@ class Request:
     out: Path
     kind: Kind = Kind.NAMESPACES
     shard: Shard | None = None  # this part of it alone
+    relays: str = OURS  # stacks with commas
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
         controls=request.controls,
         patterns=request.patterns,
         topology=request.topology,
+        relays=[name for name in request.relays.split(",") if name],
     )
 
 

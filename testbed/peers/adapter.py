@@ -22,6 +22,9 @@ Mechanism = Literal[
 ]
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
 BETWEEN = "+"  # the names of two stacks
+BY = "@"  # what relays, after them
+OURS = "traversal"
+SUFFIX = {"tcp": "tcp", "udp": "quic"}  # of a libp2p stack's name, by transport
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def registry(adapters: Iterable[Adapter]) -> Mapping[str, Adapter]:
     """The adapters by name, read-only; UsageError if two have the same."""
     by_name: dict[str, Adapter] = {}
     for adapter in adapters:
-        if BETWEEN in adapter.name or "/" in adapter.name:
+        if set(adapter.name) & {BETWEEN, BY, "/"}:
             raise UsageError(f"a peer cannot be called {adapter.name!r}: it is part of paths")
         if adapter.name in by_name:
             raise UsageError(f"two peer adapters are called {adapter.name!r}")
@@ -142,6 +145,14 @@ def stacks(name: str) -> Stacks:
             remedy="name two stacks of one mechanism",
         )
     return Stacks(dialer, listener)
+
+
+def public(name: str, transport: Literal["udp", "tcp"]) -> Adapter:
+    """The libp2p stack ``name`` (``go``) on ``transport``: what public nodes run.
+
+    UsageError if there is none.
+    """
+    return adapter(f"{name}-{SUFFIX[transport]}")
 
 
 def compatible(dialer: Adapter, listener: Adapter) -> bool:
@@ -199,7 +210,7 @@ def _traversal(
     name: str,
     mechanism: Mechanism,
     transport: Literal["udp", "tcp"],
-    module: str = "testbed.peers.traversal",
+    module: str = "testbed.peers.roles",
 ) -> Adapter:
     """Our own stack, `testbed.traversal`, with the lab's nodes on the same."""
 
@@ -236,6 +247,7 @@ _KNOWN = dict(
             _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
             _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
             *_libp2p("go", "go-libp2p", "Go 1.26 or later"),
+            *_libp2p("js", "js-libp2p", "Node 18 or later with npm"),
         )
     )
 )

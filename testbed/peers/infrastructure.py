@@ -1,28 +1,32 @@
-"""The lab's public libp2p nodes: a relay, and observers, all of our own stack.
+"""The lab's public libp2p nodes: a relay of any stack, and observers of our own.
 
-Each runs in its host's namespace, answers AutoNAT, and listens on one transport.
+Each is a peer in a role of the contract, in its host's namespace, and answers AutoNAT.
 """
 
-import asyncio
-import gc
+import hashlib
 import importlib
-import json
-import os
-import select
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from typing import Literal
 
-from testbed.backends.base import Lab, Process
-from testbed.errors import BackendError
-from testbed.peers.contract import PUNCH_PORT, Transport
+from testbed.backends.base import Lab
+from testbed.errors import BackendError, PeerError
+from testbed.peers.adapter import OURS, Adapter, public
+from testbed.peers.client import PeerClient, wait_all
+from testbed.peers.contract import (
+    PUNCH_PORT,
+    Configure,
+    Mode,
+    Options,
+    Ready,
+    Role,
+    Transport,
+)
 
 OBSERVER = "observer-"  # the beginning of an observer's name
 DEADLINE = 10.0  # seconds until all are ready
-DIAL_BACK = 1.0  # seconds until a node says that it could not reach us; a dial takes 0.16
-LAST_WORDS = 2000  # bytes
 
 
 @dataclass(frozen=True)
@@ -36,75 +40,78 @@ class Infrastructure:
 NOTHING_PUBLIC = Infrastructure()
 
 
+@dataclass(frozen=True)
+class PublicNode:
+    """One that is to run on ``host``; equal seeds give it equal peer ids."""
+
+    host: str
+    stack: Adapter
+    role: Literal[Role.RELAY, Role.AUTONAT_SERVER]
+    port: int
+    seed: int
+
+
 @contextmanager
 def infrastructure(
-    lab: Lab, relay: str, transport: Transport, seed: int
+    lab: Lab, relay: str, transport: Transport, seed: int, relaying: Adapter | None = None
 ) -> Iterator[Infrastructure]:
     """Run the nodes while the context lasts; BackendError if one is not ready in time.
 
-    ``relay`` is the host that relays; every host called observer-... observes.  Equal
-    seeds give equal peer ids.
+    ``relay`` is the host that relays, with the stack ``relaying`` (ours if None); every host
+    called observer-... observes.
     """
-    names = [relay, *(n for n in lab.plan.addresses if n.startswith(OBSERVER))]
+    ours = public(OURS, transport.value)
+    nodes = [PublicNode(relay, relaying or ours, Role.RELAY, PUNCH_PORT, seed)]
+    nodes += [
+        PublicNode(name, ours, Role.AUTONAT_SERVER, PUNCH_PORT, seed)
+        for name in lab.plan.addresses
+        if name.startswith(OBSERVER)
+    ]
+    with serving(lab, nodes) as addresses:
+        yield Infrastructure(relays=addresses[:1], observers=addresses[1:])
+
+
+@contextmanager
+def serving(lab: Lab, nodes: list[PublicNode]) -> Iterator[tuple[str, ...]]:
+    """Run ``nodes`` while the context lasts, and give the multiaddr of each, with /p2p/.
+
+    BackendError if one is not ready in time.
+    """
     with ExitStack() as stack:
-        processes = {}
-        for name in names:
-            local = str(lab.plan.address(name))
-            work = partial(serve, local, transport, (seed, name), relays=name == relay)
-            processes[name] = lab.spawn(name, work)
-            stack.callback(processes[name].kill)
-        end = time.monotonic() + DEADLINE
-        ready = [_ready(name, process, end) for name, process in processes.items()]
-        yield Infrastructure(relays=(ready[0],), observers=tuple(ready[1:]))
+        clients = []
+        for node in nodes:
+            process = lab.spawn(node.host, node.stack.command())
+            stack.callback(process.kill)
+            clients.append(PeerClient(process, node.host))
+        try:
+            for client, node in zip(clients, nodes, strict=True):
+                client.send(_configure(lab, node))
+            ready = wait_all(clients, (Ready,), time.monotonic() + DEADLINE)
+        except PeerError as error:
+            raise BackendError(
+                f"the public node is not ready: {error.message}", node=error.node
+            ) from error
+        yield tuple(one.addresses[0] for one in ready if isinstance(one, Ready))
 
 
-def serve(local: str, transport: Transport, identity: tuple[object, ...], *, relays: bool) -> int:
-    """One node, in its process, until the lab ends it.  Says its multiaddr on stdout."""
-    gc.freeze()  # as in `testbed.peers.session.serve`
-    asyncio.run(_serve(local, transport, identity, relays))
-    return 0
-
-
-async def _serve(local: str, transport: Transport, words: tuple[object, ...], relays: bool) -> None:
-    from testbed.peers.traversal import identity, listen_address
-    from testbed.traversal import Node, NodeOptions, RelayLimits
-    from testbed.traversal.aio.autonat_server import AutonatOptions
-
-    options = NodeOptions(
-        identity=identity(*words),
-        relay=RelayLimits() if relays else None,
-        autonat_server=True,
-        autonat=AutonatOptions(dial_timeout=DIAL_BACK),
-        autonat_interval=0,
+def _configure(lab: Lab, node: PublicNode) -> Configure:
+    words = repr((node.seed, node.host)).encode()
+    return Configure(
+        version=2,
+        role=node.role,
+        transport=Transport(node.stack.transport),
+        local_address=lab.plan.address(node.host),
+        port=node.port,
+        stun=None,
+        turn=None,
+        relays=(),
+        observers=(),
+        session=hashlib.sha256(words).hexdigest()[:32],
+        seed=node.seed,
+        options=Options(mode=Mode.PUNCH, relay_only=False),
     )
-    async with Node(options) as node:
-        bound = await node.listen(listen_address(local, PUNCH_PORT, transport))
-        line = json.dumps({"address": str(bound.with_peer(node.peer))})
-        os.write(1, line.encode() + b"\n")
-        await asyncio.get_running_loop().create_future()
-
-
-def _ready(name: str, process: Process, end: float) -> str:
-    """The node's multiaddr, from its first line."""
-    line = b""
-    while not line.endswith(b"\n"):
-        wait = max(0.0, end - time.monotonic())
-        more = b""
-        if select.select([process.stdout], [], [], wait)[0]:
-            more = os.read(process.stdout.fileno(), 4096)
-        if not more:
-            raise BackendError(f"the public node is not ready: {_last_words(process)}", node=name)
-        line += more
-    address: str = json.loads(line)["address"]
-    return address
-
-
-def _last_words(process: Process) -> str:
-    process.kill()
-    words = os.read(process.stderr.fileno(), LAST_WORDS)
-    return words.decode(errors="replace") or "it said nothing"
 
 
 def warm() -> None:
     """Import what the nodes and the peers need, before they are forked."""
-    importlib.import_module("testbed.peers.traversal")
+    importlib.import_module("testbed.peers.roles")

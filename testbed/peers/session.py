@@ -29,7 +29,9 @@ from testbed.peers.contract import (
     Mode,
     Offer,
     Offered,
+    Ready,
     Transport,
+    Verdicts,
     decode_command,
     encode,
 )
@@ -37,6 +39,9 @@ from testbed.peers.order import State, step
 
 CLOSE_DEADLINE = 1.0  # seconds in which a stack has to let go
 Emit = Callable[[Event], None]
+
+
+Told = Offer | Ready | Verdicts  # what configuring ends with: of an end of a cell, the first
 
 
 class PeerFailure(Exception):
@@ -51,8 +56,8 @@ class PeerFailure(Exception):
 class Stack(Protocol):
     """One stack, in one session.  Every method may raise PeerFailure."""
 
-    async def gather(self, configure: Configure, emit: Emit) -> Offer:
-        """Open what is needed, say what was learnt, give what is to be signalled."""
+    async def gather(self, configure: Configure, emit: Emit) -> Told:
+        """Open what is needed, say what was learnt, give what is to be signalled, or told."""
 
     async def dial(self, dial: Dial) -> Event:
         """Reach the other side; gives the `Connected` event."""
@@ -134,8 +139,8 @@ class _Session:
     async def _obey(self, command: Command) -> None:
         try:
             if isinstance(command, Configure):
-                offer = await self._stack.gather(command, self.emit)
-                self.emit(Offered(at=now(), offer=offer))
+                told = await self._stack.gather(command, self.emit)
+                self.emit(Offered(at=now(), offer=told) if isinstance(told, Offer) else told)
             elif isinstance(command, Dial):
                 self.emit(await self._stack.dial(command))
             elif isinstance(command, Echo):

@@ -34,7 +34,7 @@ from testbed.peers.contract import (
     Transport,
     Upgraded,
 )
-from testbed.peers.session import Emit, PeerFailure, now, refuse_unsupported, serve, sleep_until
+from testbed.peers.session import Emit, PeerFailure, Told, now, refuse_unsupported, sleep_until
 from testbed.traversal import Multiaddr, Node, NodeOptions, PrivateKey, TraversalError
 from testbed.traversal import events as said
 from testbed.traversal.aio.connection import Connection
@@ -81,7 +81,7 @@ class TraversalPeer:
         self._attempts = 0
         self._offset = time.time_ns() - time.monotonic_ns()
 
-    async def gather(self, configure: Configure, emit: Emit) -> Offer:
+    async def gather(self, configure: Configure, emit: Emit) -> Told:
         refuse_unsupported(configure, configure.transport, modes=(Mode.PUNCH,), relays=True)
         if not configure.relays:
             raise PeerFailure(FailureClass.UNSUPPORTED, "a relay is needed")
@@ -242,8 +242,3 @@ async def _or_fail(work: Awaitable[T], failure: FailureClass) -> T:
         return await work
     except (TraversalError, TimeoutError) as error:
         raise PeerFailure(failure, str(error) or type(error).__name__) from error
-
-
-def main() -> int:
-    """Our stack as a peer process."""
-    return serve(TraversalPeer)

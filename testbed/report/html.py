@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,7 +83,7 @@ def _hash(text: str) -> str:
 
 def _entry(row: Row, place: int | None) -> dict[str, Any]:
     """What the grid and the filters need of a row."""
-    known = ADAPTERS.get(row["peer"].partition("+")[0])  # the other end speaks the same
+    known = ADAPTERS.get(re.split("[+@]", row["peer"])[0])  # all speak the same
     explanation = row.get("explanation") or {}
     return {
         "name": row["name"],

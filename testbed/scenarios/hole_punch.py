@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from testbed.backends.base import Lab
 from testbed.errors import PeerError
 from testbed.oracle.predict import Outcome
-from testbed.peers.adapter import Stacks
+from testbed.peers.adapter import Adapter, Stacks
 from testbed.peers.client import PeerClient, wait_all
 from testbed.peers.contract import (
     ENDS,
@@ -67,6 +67,7 @@ class Attempt:
     relay_only: bool
     seed: int
     skew_ms: float = 0.0  # how much later the listener starts
+    relaying: Adapter | None = None  # what the server runs, where it is a libp2p relay
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _services(lab: Lab, task: Attempt) -> Iterator[_Services]:
     needs = task.stacks.needs
     if "relay" in needs:
         transport = Transport(task.stacks.transport)
-        with infrastructure(lab, task.server, transport, task.seed) as public:
+        with infrastructure(lab, task.server, transport, task.seed, task.relaying) as public:
             yield _Services(public=public)
         return
     config = Coturn(lab.plan.addresses[task.server])

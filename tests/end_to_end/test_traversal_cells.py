@@ -102,17 +102,17 @@ def test_equal_seeds_give_equal_relays_and_observers() -> None:
         assert len({*one.relays, *one.observers}) == 5
 
 
-def test_a_public_node_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infrastructure, "serve", _refuses)
+def test_a_public_node_that_does_not_start_is_named() -> None:
+    broken = replace(ADAPTERS["traversal-tcp"], entry=_refuses)
     with (
         Namespaces().start(plan(libp2p(), CATALOGUE)) as lab,
         pytest.raises(BackendError, match=r"(?s)\[server\].*not ready.*out of order"),
-        infrastructure.infrastructure(lab, "server", Transport.TCP, 0),
+        infrastructure.infrastructure(lab, "server", Transport.TCP, 0, broken),
     ):
         pass
 
 
-def _refuses(*_words: object, **_options: object) -> int:
+def _refuses() -> int:
     raise RuntimeError("out of order")
 
 

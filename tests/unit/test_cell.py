@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from testbed.cell import Cell, load_cell, save_cell
 from testbed.errors import UsageError
+from testbed.matrix import Selection
 from testbed.nat.load import find
 
 
@@ -33,6 +35,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("skew_ms", "x"),
         ("skew_ms", float("nan")),
         ("peer", 3),
+        ("relay", 3),
         ("profiles", "full-cone"),
         ("profiles", [1, 2]),
         ("topology", {}),
@@ -79,3 +82,43 @@ def test_a_cell_comes_back_as_it_was_saved(recorded: Path) -> None:
         name: find(name).behaviour for name in cell.profiles
     }
     assert number == 0
+
+
+def test_a_cell_from_before_relays_could_be_chosen_has_ours(recorded: Path, tmp_path: Path) -> None:
+    shutil.copytree(recorded, tmp_path / "cell")
+    file = tmp_path / "cell" / "cell.json"
+    data = json.loads(file.read_text())
+    del data["cell"]["relay"]
+    file.write_text(json.dumps(data))
+    assert load_cell(tmp_path / "cell")[0].relay == "traversal"
+
+
+def test_a_cell_is_named_after_its_relay_only_where_that_is_not_ours() -> None:
+    ours = Cell("go-quic", ("full-cone", "symmetric"), "libp2p")
+    assert ours.pair == "go-quic/full-cone--symmetric"
+    assert replace(ours, relay="go").pair == "go-quic@go/full-cone--symmetric"
+    assert replace(ours, relay="go").to_json()["peer"] == "go-quic@go"
+
+
+def test_the_relay_is_the_stack_of_that_name_on_the_cells_transport() -> None:
+    tcp = Cell("traversal-tcp", ("full-cone", "full-cone"), "libp2p", relay="go").relaying
+    assert tcp is not None
+    assert (tcp.name, tcp.transport) == ("go-tcp", "tcp")
+    assert Cell("ice", ("full-cone", "full-cone")).relaying is None
+
+
+def test_a_matrix_has_each_libp2p_cell_with_each_relay_and_others_once() -> None:
+    chosen = Selection(
+        ["full-cone"], ["full-cone"], ["ice", "traversal-quic"], relays=["traversal", "go"]
+    )
+    assert [cell.pair for cell in chosen.cells() if not cell.control] == [
+        "ice/full-cone--full-cone",
+        "traversal-quic/full-cone--full-cone",
+        "traversal-quic@go/full-cone--full-cone",
+    ]
+
+
+def test_a_relay_that_nobody_knows_is_refused() -> None:
+    chosen = Selection(["full-cone"], ["full-cone"], ["traversal-tcp"], relays=["pigeon"])
+    with pytest.raises(UsageError, match="pigeon-tcp"):
+        chosen.cells()
