@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from testbed.nat.behaviour import Behaviour, Protocol
-from testbed.oracle.packet import Endpoint
+from testbed.oracle.packet import Endpoint, Kind, Packet
 
 REPLIED_LONG_ENOUGH = 2.0  # seconds after which Linux believes in a UDP stream
 
@@ -27,7 +27,11 @@ class Pinhole:
 
 @dataclass(slots=True)
 class Session:
-    """One conntrack entry.  ``binding`` is None when it was opened from outside."""
+    """One conntrack entry.  ``binding`` is None when it was opened from outside.
+
+    ``isns``: the initial sequence numbers in the SYNs of the side that opened it, and of
+    the other; ``answered``: a SYN-ACK has passed, too.
+    """
 
     internal: Endpoint | None  # None: the router's own
     external: Endpoint
@@ -39,6 +43,33 @@ class Session:
     note_in: str = ""
     replied: bool = False
     expires: float = 0.0
+    isns: dict[bool, str] = field(default_factory=dict)
+    answered: bool = False
+
+    def follows(self, segment: Packet | None, *, out: bool) -> bool:
+        """Whether a TCP segment belongs to the connection that this entry is about.
+
+        A SYN with another number is a new attempt and welcome, as long as no SYN has come
+        from the other side.  After that Linux holds both sides to their numbers: to it a
+        SYN-ACK with a number of its own, from a listener whose host has connected in vain
+        before, is out of the window, and INVALID (``tcp_in_window`` in
+        nf_conntrack_proto_tcp.c has no exception for SYN_SENT2).
+        """
+        if segment is None or segment.protocol is not Protocol.TCP or self.answered:
+            return True
+        first = out == (self.binding is not None)  # the side that opened it
+        crossed = len(self.isns) > 1  # Linux's SYN_SENT2
+        if crossed and segment.isn and segment.isn != self.isns[first]:
+            return False
+        if segment.kind is Kind.SYN:
+            self.isns[first] = segment.isn
+        self.answered = segment.kind is Kind.SYN_ACK
+        return True
+
+    def reset(self) -> None:
+        """An RST has ended the connection; the next SYN begins another."""
+        self.isns.clear()
+        self.answered = False
 
 
 class Conntrack:

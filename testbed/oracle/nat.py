@@ -20,7 +20,7 @@ from testbed.nat.behaviour import (
     WanInput,
 )
 from testbed.oracle.conntrack import Binding, Conntrack, Session
-from testbed.oracle.packet import Endpoint
+from testbed.oracle.packet import Endpoint, Packet
 from testbed.oracle.translation import Answer, Dropped, Enters, Leaves
 
 
@@ -59,8 +59,10 @@ class TransportNat:
 
     # -- outgoing ---------------------------------------------------------
 
-    def outgoing(self, now: float, internal: Endpoint, remote: Endpoint) -> Leaves | Dropped:
-        """Choose the external endpoint of a packet from inside."""
+    def outgoing(
+        self, now: float, internal: Endpoint, remote: Endpoint, segment: Packet | None = None
+    ) -> Leaves | Dropped:
+        """Choose the external endpoint of a packet from inside; ``segment``, if it is TCP's."""
         session = self._track.flow(now, internal, remote)
         if session is None:
             refusal = self._refusal(remote)
@@ -68,12 +70,17 @@ class TransportNat:
             if isinstance(opened, Dropped):
                 return opened
             session = opened
-        elif session.binding is None:
+        if not session.follows(segment, out=True):
+            return self._invalid()
+        if session.binding is None:
             session.replied = True  # it was opened from outside
         self._track.touch(now, session)
         if session.binding is not None:
             self._track.learn(session)
         return Leaves(session.external, session.remote, session.note_out)
+
+    def _invalid(self) -> Dropped:
+        return Dropped(f"{self.name} takes it for a segment of a connection that came to nothing")
 
     def _refusal(self, remote: Endpoint) -> str | None:
         allowed = self.axes.allowed_ports
@@ -203,9 +210,15 @@ class TransportNat:
     # -- incoming ---------------------------------------------------------
 
     def incoming(
-        self, now: float, remote: Endpoint, external: Endpoint, *, filtered: bool = True
+        self,
+        now: float,
+        remote: Endpoint,
+        external: Endpoint,
+        segment: Packet | None = None,
+        *,
+        filtered: bool = True,
     ) -> Enters | Dropped:
-        """Choose the internal endpoint of a packet from outside.
+        """Choose the internal endpoint of a packet from outside; ``segment``, if it is TCP's.
 
         ``filtered=False`` is the way back of a hairpin: whoever is inside may use
         any mapping.
@@ -218,6 +231,8 @@ class TransportNat:
             session = self._open_from_outside(now, remote, external, *admitted)
         if session.internal is None:
             return self._refuse(now, remote, external, "")
+        if not session.follows(segment, out=False):
+            return self._invalid()
         if session.binding is not None:
             session.replied = True
         if self.behaviour.refresh is Refresh.BOTH:
@@ -237,6 +252,8 @@ class TransportNat:
             return Dropped(f"{self.name} has no session that the error belongs to")
         if reset and not session.replied:
             self._track.forget(session)
+        elif reset:
+            session.reset()
         return Enters(session.internal, session.seen, session.note_in)
 
     def _admits(

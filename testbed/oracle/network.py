@@ -149,7 +149,7 @@ class Network:
             self._lose(packet, f"{router.name} does not hairpin")
             return
         if not hairpin or nat.behaviour.hairpin is Hairpin.EXTERNAL_SOURCE:
-            left = nat.outgoing(self.now, packet.source, packet.destination)
+            left = nat.outgoing(self.now, packet.source, packet.destination, packet)
             if isinstance(left, Dropped):
                 self._lose(packet, left.why)
                 return
@@ -181,7 +181,7 @@ class Network:
         if packet.kind in ERRORS:
             came = nat.error(self.now, remote, external, reset=packet.kind is Kind.RESET)
         else:
-            came = nat.incoming(self.now, remote, external, filtered=filtered)
+            came = nat.incoming(self.now, remote, external, packet, filtered=filtered)
         if isinstance(came, Dropped):
             self._lose(packet, came.why)
             return came

@@ -19,7 +19,7 @@ from testbed.nat.behaviour import (
     WanInput,
 )
 from testbed.oracle.nat import TransportNat
-from testbed.oracle.packet import Endpoint
+from testbed.oracle.packet import Endpoint, Kind, Packet
 from testbed.oracle.translation import Answer, Dropped, Enters, Leaves
 
 INSIDE = Endpoint("a", 4001)
@@ -262,3 +262,74 @@ def test_of_several_external_addresses_every_mapping_takes_the_first() -> None:
     box = TransportNat("nat", Protocol.UDP, Behaviour(), ["nat", "nat#1"])
     assert leave(box, 0, INSIDE, REMOTE).address == "nat"
     assert leave(box, 0, NEIGHBOUR, REMOTE).address == "nat"
+
+
+# -- TCP's sequence numbers --------------------------------------------------
+
+
+def segment(kind: Kind, isn: str, source: Endpoint, destination: Endpoint) -> Packet:
+    return Packet(Protocol.TCP, source, destination, kind, source.address, isn=isn)
+
+
+class Flow:
+    """Segments between INSIDE and REMOTE, at a NAT; each method says whether one passes."""
+
+    def __init__(self) -> None:
+        self.box = nat(Protocol.TCP)
+
+    def out(self, kind: Kind, isn: str) -> bool:
+        one = segment(kind, isn, INSIDE, REMOTE)
+        return isinstance(self.box.outgoing(0.0, INSIDE, REMOTE, one), Leaves)
+
+    def back(self, kind: Kind, isn: str) -> bool:
+        one = segment(kind, isn, REMOTE, EXTERNAL)
+        return isinstance(self.box.incoming(0.0, REMOTE, EXTERNAL, one), Enters)
+
+    def refused(self, *, reset: bool) -> None:
+        self.box.error(0.0, REMOTE, EXTERNAL, reset=reset)
+
+
+def test_a_simultaneous_open_passes() -> None:
+    flow = Flow()
+    assert flow.out(Kind.SYN, "a1")
+    assert flow.back(Kind.SYN, "b1")
+    assert flow.out(Kind.SYN_ACK, "a1")
+    assert flow.back(Kind.SYN_ACK, "b1")
+
+
+def test_a_new_syn_may_follow_one_that_nobody_answered() -> None:
+    flow = Flow()
+    assert flow.out(Kind.SYN, "a1")
+    assert flow.out(Kind.SYN, "a2")
+    assert flow.back(Kind.SYN, "b1")
+    assert flow.out(Kind.SYN_ACK, "a2")
+
+
+@pytest.mark.parametrize("kind", [Kind.SYN_ACK, Kind.SYN])
+def test_once_a_syn_has_come_back_another_number_than_the_first_syns_is_invalid(
+    kind: Kind,
+) -> None:
+    flow = Flow()
+    assert flow.out(Kind.SYN, "a1")
+    flow.refused(reset=False)  # an ICMP error, which leaves the session
+    assert flow.back(Kind.SYN, "b1")
+    assert not flow.out(kind, "a2")
+    assert not flow.back(kind, "b2")
+
+
+def test_an_rst_for_the_syn_leaves_nothing_that_the_next_would_have_to_follow() -> None:
+    flow = Flow()
+    assert flow.out(Kind.SYN, "a1")
+    flow.refused(reset=True)
+    assert not flow.back(Kind.SYN, "b1")
+    assert flow.out(Kind.SYN, "a2")
+    assert flow.back(Kind.SYN, "b2")
+    assert flow.out(Kind.SYN_ACK, "a2")
+
+
+def test_an_rst_after_the_syns_crossed_lets_others_begin() -> None:
+    flow = Flow()
+    assert flow.out(Kind.SYN, "a1")
+    assert flow.back(Kind.SYN, "b1")
+    flow.refused(reset=True)
+    assert flow.out(Kind.SYN, "a2")

@@ -172,11 +172,11 @@ def test_the_reason_of_an_early_packet_names_it() -> None:
     [
         (answering(Unsolicited.RESET), True),
         (box(wan_input=WanInput.ACCEPT), True),
-        (answering(Unsolicited.ICMP), False),  # the session survives: the late SYN gets in
+        (answering(Unsolicited.ICMP), True),
         (answering(Unsolicited.DROP), False),
     ],
 )
-def test_an_rst_for_the_early_syn_breaks_a_skewed_tcp_punch(
+def test_a_refusal_of_the_early_syn_breaks_a_skewed_tcp_punch(
     answerer: Behaviour, fails: bool
 ) -> None:
     expected = Outcome.NONE if fails else Outcome.DIRECT
@@ -187,6 +187,14 @@ def test_an_rst_for_the_early_syn_breaks_a_skewed_tcp_punch(
 def test_one_silent_side_saves_a_skewed_tcp_punch() -> None:
     silent, rude = box(), answering(Unsolicited.RESET)
     assert homes(silent, rude, Mechanism.PUNCH_TCP, skew_ms=400).outcome is Outcome.DIRECT
+
+
+def test_after_icmp_the_late_syn_gets_in_and_its_answer_not_out() -> None:
+    """The session that the refused SYN left behind holds its side to that SYN's number."""
+    icmp = answering(Unsolicited.ICMP)
+    late = homes(icmp, icmp, Mechanism.PUNCH_TCP, skew_ms=400)
+    assert any("SYN nat-b:4001 > nat-a:4001: enters nat-a for a:4001" in one for one in late.trace)
+    assert "nat-a takes it for a segment of a connection that came to nothing" in late.reason
 
 
 def test_icmp_for_early_datagrams_does_no_harm() -> None:
