@@ -218,14 +218,29 @@ def compose_render(
         str | None, typer.Option("-b", "--b", help="Profile of the second NAT, if any.")
     ] = None,
     number: Annotated[int, typer.Option(min=0, max=255, help="The lab's number.")] = 0,
+    certifiable: Annotated[
+        bool, typer.Option("--certifiable", help="Short timers and no delay: all is measured.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder.")] = Path("out/compose"),
 ) -> None:
     """Write a lab as a compose project, to be used without Python."""
     from testbed.compose.project import render, write
+    from testbed.compose.source import Source
 
-    words = f"testbed compose render {topology} -a {a}" + (f" -b {b}" if b else "")
-    write(render(_build(topology, a, b, number), f"{words} --number {number}"), out)
+    source = Source(topology, (a, b) if b else (a,), number, certifiable)
+    write(render(source), out)
     print(f"{out}: see its README.md")
+
+
+@compose.command("certify")
+def compose_certify(
+    folder: Annotated[Path, typer.Argument(help="Of a project that is up.")] = Path("out/compose"),
+    as_json: AsJson = False,
+) -> None:
+    """Prove that a project is closed, and hold each of its NATs against its profile."""
+    from testbed.commands.compose import certify
+
+    raise typer.Exit(certify(folder, as_json))
 
 
 @nat.command("list")

@@ -108,10 +108,10 @@ def certify(
     else:
         sys.stderr.flush()
         Console().print(table(certificates, detailed=bool(names)))
-    return int(_exit_code(certificates))
+    return int(exit_code(certificates))
 
 
-def _exit_code(certificates: Sequence[Certificate]) -> Exit:
+def exit_code(certificates: Sequence[Certificate]) -> Exit:
     verdicts = {certificate.verdict for certificate in certificates}
     if Verdict.FAIL in verdicts:
         return Exit.DIFFERS

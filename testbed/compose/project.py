@@ -3,7 +3,7 @@
 Each wire, and each LAN's bridge, becomes an internal network on which the host has no
 address; `testbed-node` (images/base/node) finds interfaces by their address and sets routes.
 What is not rendered: MAC addresses, and links that are not plain wires but for a delay
-where the kernel has netem.
+where the kernel has netem.  The core and the routers forward from the start.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from testbed.compose.source import FILE, Source
 from testbed.errors import UsageError
 from testbed.plan.model import (
     AddBridge,
@@ -53,30 +54,43 @@ class Service:
     rules: list[str] = field(default_factory=list)  # names of files
 
 
-def render(plan: Plan, command: str) -> dict[str, str]:
-    """The project's files, by their paths; ``command`` is said to have written them.
+@dataclass(frozen=True)
+class Layout:
+    """Nodes by name, in an order in which each finds what it waits for; networks by name."""
 
-    UsageError for a profile that needs a daemon in its router.
-    """
-    if served := plan.of(ServePortMapping):
-        raise UsageError(
-            f"{served[0].node} runs miniupnpd, which is in no image",
-            remedy="choose a profile without port mapping",
-        )
+    services: dict[str, Service]
+    networks: dict[str, IPv4Network]
+
+
+def layout(plan: Plan) -> Layout:
+    """What the plan becomes, but for its rules."""
     services = {service.node: service for service in _services(plan)}
     networks = dict(_networks(plan, services))
     for route in plan.of(AddRoute):
         services[route.node].routes.append(f"{_destination(route.destination)}={route.gateway}")
     for hole in plan.of(Blackhole):
         services[hole.node].routes.append(f"{_destination(hole.destination)}=blackhole")
-    files = dict(_rules(plan, services))
+    return Layout(services, networks)
+
+
+def engines(network: IPv4Network) -> IPv4Address:
+    """The address that the engine wants for its own: the last, which nobody has."""
+    return network.broadcast_address - 1
+
+
+def render(source: Source) -> dict[str, str]:
+    """The project's files, by their paths.  Errors as of `Source.plan`."""
+    plan = source.plan()
+    made = layout(plan)
+    files = {FILE: source.to_json(), **dict(_rules(plan, made.services))}
     hosts = {node: str(ips[0]) for node, ips in plan.addresses.items()}
     values: dict[str, Any] = {
         "topology": plan.topology.name,
-        "services": list(services.values()),
-        "networks": networks,
+        "services": list(made.services.values()),
+        "networks": made.networks,
+        "engines": engines,
         "hosts": hosts,
-        "command": command,
+        "command": source.command(),
         "router": plan.topology.routers[0].name,
         "host": plan.topology.hosts[0].name,
     }
@@ -98,6 +112,8 @@ def write(files: dict[str, str], folder: Path) -> None:
     try:
         if folder.exists() and any(folder.iterdir()) and not (folder / "compose.yaml").exists():
             raise UsageError(f"{folder} is not empty", remedy="choose another -o")
+        for stale in (folder / "rules").glob("*/*"):  # all there are loaded
+            stale.unlink()
         for name, text in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,3 +177,6 @@ def _rules(plan: Plan, services: dict[str, Service]) -> Iterator[tuple[str, str]
         name = f"rules/{step.node}/{number:02}.{_SUFFIXES[step.engine]}"
         services[step.node].rules.append(name)
         yield name, step.text
+    for served in plan.of(ServePortMapping):
+        yield f"rules/{served.node}/portmap.nft", served.chains
+        yield f"rules/{served.node}/miniupnpd.conf", served.config

@@ -81,29 +81,38 @@ def certify(
     """
     start = time.monotonic()
     try:
-        short = _shortened(profile)
+        short = shortened(profile)
         lab_plan = plan(probe_bench(profile.name), {profile.name: short}, number)
         if lack := missing(lab_plan):
-            return _inconclusive(profile.name, str(lack), 0.0)
+            return inconclusive(profile.name, str(lack), 0.0)
         with (backend or Namespaces()).start(lab_plan) as lab:
             if sabotage is not None:
                 sabotage(lab)
             require_closed(lab)
-            measured = prober.probe(lab, _look_for(short))
+            rows = held_against(short, lab)
     except UnfitError:
         raise
     except TestbedError as error:
-        return _inconclusive(profile.name, str(error), time.monotonic() - start)
-    rows = compare(short.behaviour, measured, mappings=prober.LookFor.mappings)
+        return inconclusive(profile.name, str(error), time.monotonic() - start)
+    return concluded(profile.name, rows, time.monotonic() - start)
+
+
+def held_against(profile: Profile, lab: Lab) -> tuple[Row, ...]:
+    """What the prober finds in a started bench beside the claim of ``profile``, by axis."""
+    measured = prober.probe(lab, _look_for(profile))
+    return compare(profile.behaviour, measured, mappings=prober.LookFor.mappings)
+
+
+def concluded(name: str, rows: tuple[Row, ...], seconds: float) -> Certificate:
     verdict = Verdict.PASS if all(row.agrees for row in rows) else Verdict.FAIL
-    return Certificate(profile.name, rows, verdict, round(time.monotonic() - start, 2))
+    return Certificate(name, rows, verdict, round(seconds, 2))
 
 
-def _inconclusive(name: str, reason: str, seconds: float) -> Certificate:
+def inconclusive(name: str, reason: str, seconds: float) -> Certificate:
     return Certificate(name, (), Verdict.INCONCLUSIVE, round(seconds, 2), reason)
 
 
-def _shortened(profile: Profile) -> Profile:
+def shortened(profile: Profile) -> Profile:
     """With timers that nobody minds waiting for; equal ones stay equal."""
     timeouts = profile.behaviour.timeouts
     stream = 2 if timeouts.udp == timeouts.udp_stream else 3
@@ -150,7 +159,7 @@ def _certify_to_bytes(profile: Profile, backend: Backend | None, slot: int) -> b
         unfit = {"message": error.message, "node": error.node, "remedy": error.remedy}
         return json.dumps({"unfit": unfit}).encode()
     except Exception as error:  # a crash is a fault of the prober's, not of the NAT's
-        certificate = _inconclusive(profile.name, f"the prober crashed: {error!r}", 0.0)
+        certificate = inconclusive(profile.name, f"the prober crashed: {error!r}", 0.0)
     return json.dumps(certificate.to_json()).encode()
 
 
@@ -162,7 +171,7 @@ def _from_bytes(name: str, output: bytes, seconds: float) -> Certificate:
         return Certificate.from_json(data)
     except (ValueError, KeyError, TypeError):
         reason = f"the prober's process ended without a result after {seconds:.1f} s"
-        return _inconclusive(name, reason, seconds)
+        return inconclusive(name, reason, seconds)
 
 
 # Keeping
@@ -236,7 +245,7 @@ def _read(file: Path, profile: Profile) -> Certificate | None:
         kept = Certificate.from_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    behaviour = _shortened(profile).behaviour
+    behaviour = shortened(profile).behaviour
     claimed = claims(behaviour, mappings=prober.LookFor.mappings)
     whole = [(row.axis, row.declared, row.agrees) for row in kept.rows] == [
         (axis, claim.declared, True) for axis, claim in claimed.items()

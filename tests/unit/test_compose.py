@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from testbed.compose.project import render, write
+from testbed.compose.project import layout, render, write
+from testbed.compose.source import FILE, Source, read
 from testbed.errors import UsageError
 from testbed.nat.load import catalogue
-from testbed.plan.model import AddNode, LoadRules
+from testbed.plan.model import AddNode, LoadRules, ServePortMapping
 from testbed.plan.planner import plan
-from testbed.topology.presets import PRESETS, preset, two_homes
+from testbed.topology.presets import PRESETS, two_homes
 
 CATALOGUE = catalogue()
 
 
-def rendered(topology: str = "two-homes") -> dict[str, str]:
-    return render(plan(preset(topology), CATALOGUE), "testbed compose render")
+def rendered(topology: str = "two-homes", *profiles: str) -> dict[str, str]:
+    return render(Source(topology, profiles))
 
 
 def accepted(folder: Path) -> bool:
@@ -43,7 +44,7 @@ def test_the_schema_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 
 def test_the_rules_are_the_plans_and_every_node_is_there() -> None:
     steps = plan(two_homes("linux-home", "symmetric"), CATALOGUE)
-    files = render(steps, "")
+    files = rendered("two-homes", "linux-home", "symmetric")
     texts = [text for name, text in files.items() if name.startswith("rules/")]
     assert texts == [step.text for step in steps.of(LoadRules)]
     for step in steps.of(AddNode):
@@ -63,3 +64,40 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="is not empty"):
         write(rendered(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_service_of_port_mapping_comes_with_its_configuration_and_tables() -> None:
+    files = rendered("two-homes", "upnp-home", "linux-home")
+    (served,) = Source("two-homes", ("upnp-home", "linux-home")).plan().of(ServePortMapping)
+    assert files["rules/nat-a/portmap.nft"] == served.chains
+    assert files["rules/nat-a/miniupnpd.conf"] == served.config
+    assert not any(name.startswith("rules/nat-b/mini") for name in files)
+
+
+def test_a_project_rendered_anew_keeps_no_rules_of_before(tmp_path: Path) -> None:
+    write(rendered("two-homes", "upnp-home"), tmp_path)
+    write(rendered("two-homes", "linux-home"), tmp_path)
+    assert {path.name for path in tmp_path.glob("rules/nat-a/*")} == {"00.rules"}
+
+
+@pytest.mark.parametrize("certifiable", [False, True])
+def test_a_project_says_what_it_was_rendered_from(certifiable: bool, tmp_path: Path) -> None:
+    source = Source("carrier", ("symmetric", "full-cone"), 7, certifiable)
+    write(render(source), tmp_path)
+    assert read(tmp_path) == source
+    assert ("--certifiable" in (tmp_path / "README.md").read_text()) is certifiable
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"topology": "two-homes", "profiles": "a"}'])
+def test_a_folder_without_its_source_is_no_project(text: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(UsageError, match="says of no project"):
+        read(tmp_path)
+
+
+def test_a_certifiable_project_has_short_timers_and_no_delay() -> None:
+    short = Source("two-homes", ("linux-home", "symmetric"), certifiable=True)
+    slow = Source("two-homes", ("linux-home", "symmetric"))
+    assert {p.behaviour.timeouts.udp for p in short.named().values()} == {2}
+    assert not any(service.delays for service in layout(short.plan()).services.values())
+    assert all(layout(slow.plan()).services[router].delays for router in ("nat-a", "nat-b"))

@@ -1,6 +1,7 @@
 """The containers of one lab: started together, each with its agent, and gone with the lab.
 
-They have no network of the engine's at all.  A folder of the run holds the socket that
+A lab's have no network of the engine's at all; those that look at a compose project have
+the project's.  A folder of the run holds the socket that
 the agents connect to and a lock; it is gone as soon as nobody needs it.  Whoever finds
 the lock free knows that the run is over, however it ended (`reaper`).
 """
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +39,18 @@ _AT_ONCE = 8  # requests to the engine
 
 @dataclass(frozen=True)
 class Member:
-    """A node's container to be.  ``root``: it configures a network, and is root for that."""
+    """A node's container to be.  ``root``: it configures a network, and is root for that.
+
+    ``network`` is the engine's name of one, at whose ``address`` it will be, or
+    ``container:ID`` for that container's.
+    """
 
     node: str
     image: str
     root: bool
     files: Mapping[str, str]  # name below /etc -> text
+    network: str = "none"
+    address: IPv4Address | None = None
 
 
 @contextmanager
@@ -129,14 +137,14 @@ def _cgroup(client: docker.APIClient) -> str | None:
 def _create(
     client: docker.APIClient, member: Member, run: str, folder: Path, parent: str | None
 ) -> str:
-    """A container with no network, no privilege but those over its own, and our labels."""
+    """A container with no privilege but those over its own network, and our labels."""
     binds = [f"{folder / SOCKET}:{_INSIDE}/{SOCKET}"]
     for name, text in member.files.items():
         file = folder / f"{member.node}-{name}"
         file.write_text(text)
         binds.append(f"{file}:/etc/{name}:ro")
     config = client.create_host_config(
-        network_mode="none",
+        network_mode=member.network,
         cap_drop=["ALL"],
         cap_add=["NET_ADMIN", "NET_RAW"] if member.root else [],
         security_opt=["no-new-privileges"],
@@ -147,14 +155,23 @@ def _create(
     made: dict[str, Any] = client.create_container(
         member.image,
         name=_name(run, member.node),
-        hostname=member.node,
+        hostname=None if member.network.startswith("container:") else member.node,
         entrypoint=[*_AGENT, member.node],
         command=[],
         user="root" if member.root else "node",
         host_config=config,
+        networking_config=_at(client, member),
         labels={RUN: run, NODE: member.node, FOLDER: str(folder), USER: str(os.getuid())},
     )
     return str(made["Id"])
+
+
+def _at(client: docker.APIClient, member: Member) -> dict[str, Any] | None:
+    if member.address is None:
+        return None
+    end = client.create_endpoint_config(ipv4_address=str(member.address))
+    made: dict[str, Any] = client.create_networking_config({member.network: end})
+    return made
 
 
 def _gather(

@@ -1,0 +1,38 @@
+"""`testbed compose certify`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from testbed.commands.nat import exit_code
+from testbed.compose.certify import certified
+from testbed.compose.source import read
+from testbed.errors import UnfitError
+from testbed.report.certificates import table
+
+
+def certify(folder: Path, as_json: bool) -> int:
+    """Hold each router of a project that is up against its profile; the exit code."""
+    source = read(folder)
+    if os.geteuid() != 0:
+        raise UnfitError(
+            "networks of containers are entered by root alone",
+            remedy=f"sudo .venv/bin/testbed compose certify {folder}",
+        )
+    errors, certificates = Console(stderr=True), []
+    for found in certified(folder, source):
+        certificate = found.certificate
+        words = f"{certificate.verdict.lower()} in {certificate.seconds:.0f} s"
+        errors.print(f"{certificate.profile}: {words}")
+        if found.left_out:
+            errors.print(f"  left out: {', '.join(found.left_out)}")
+        certificates.append(certificate)
+    if as_json:
+        print(json.dumps([certificate.to_json() for certificate in certificates], indent=2))
+    else:
+        sys.stderr.flush()
+        Console().print(table(certificates, detailed=False))
+    return int(exit_code(certificates))

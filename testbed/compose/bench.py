@@ -1,0 +1,139 @@
+"""Where a router of a compose project is measured from, as the prober's bench has it.
+
+The hosts of its LAN take part: static forwards lead to them, and quotas are theirs.  The
+others are guests, containers of ours that join the LAN, and the network outside, for as
+long as it takes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from testbed.backends.containers import images
+from testbed.backends.containers.crew import Member
+from testbed.compose.project import engines
+from testbed.compose.running import GUESTS_OWN, Container, ProjectLab
+from testbed.errors import BackendError
+from testbed.nat.behaviour import Behaviour
+from testbed.nat.prober.bench import LAN, ROUTER, SERVER, STRANGER
+from testbed.nat.profile import Profile
+from testbed.plan.model import AddBridge, AddLink, AddNode, End, NodeKind, Plan
+from testbed.topology.model import Router
+from testbed.topology.presets import probe_bench
+
+_ANYWHERE = "0.0.0.0/0"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A container of ours on a network of the project's."""
+
+    name: str  # in the bench
+    network: str  # the engine's name of it
+    addresses: tuple[IPv4Interface, ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Two hosts inside and two outside of one router.
+
+    ``hosts``: of these the project's own, by their names in the bench.
+    """
+
+    router: Router
+    hosts: Mapping[str, str]
+    guests: tuple[Guest, ...]
+    outside: tuple[IPv4Interface, ...]  # the router's addresses
+    inside: IPv4Interface
+    mac: str  # of the router's outer interface
+    plan: Plan
+
+    @property
+    def metered(self) -> bool:
+        """Is the host whose mappings are counted one that a quota knows?"""
+        return LAN[1] in self.hosts
+
+    def members(self) -> Iterator[Member]:
+        for guest in self.guests:
+            place = self.places()[guest.name]
+            first = guest.addresses[0].ip
+            yield Member(place, images.BASE, False, {}, guest.network, first)
+
+    def places(self) -> dict[str, str]:
+        """The member of the crew that each node of the bench is."""
+        guests = {guest.name: f"{self.router.name}.{guest.name}" for guest in self.guests}
+        return {ROUTER: self.router.name, **self.hosts, **guests}
+
+    def furnish(self, lab: ProjectLab, profile: Profile) -> None:
+        """Give the guests the addresses and routes that the engine leaves out."""
+        beyond = str(self.inside.network), str(self.outside[0].ip)
+        for guest in self.guests:
+            if guest.name in LAN:
+                routes = {_ANYWHERE: str(self.inside.ip)}
+            else:
+                routes = {} if profile.behaviour.translates else dict([beyond])
+            lab.give(guest.name, guest.addresses[1:], routes)
+
+
+def bench(
+    plan: Plan, router: Router, behaviour: Behaviour, found: Mapping[str, Container]
+) -> Bench:
+    """BackendError where the router's networks have no room for guests."""
+    outside, inside = _interface(plan, router.name, "wan"), _interface(plan, router.name, "lan")
+    own = [host.name for host in plan.topology.hosts if host.network == router.lan]
+    # The prober counts the mappings of the second; forwards lead to the first.
+    counted = behaviour.quota is not None and not behaviour.forwards
+    hosts = dict(zip(LAN if len(own) > 1 or not counted else LAN[::-1], own, strict=False))
+    plug = found[router.name].plug(outside[0].ip)
+    free = _free(plan, outside[0].network, router.name)
+    guests = [
+        Guest(SERVER, plug.network, (next(free), next(free))),
+        Guest(STRANGER, plug.network, (next(free),)),
+    ]
+    free, lan = _free(plan, inside[0].network, router.name), found[router.name].plug(inside[0].ip)
+    guests += [Guest(name, lan.network, (next(free),)) for name in LAN if name not in hosts]
+    addresses = {guest.name: tuple(one.ip for one in guest.addresses) for guest in guests}
+    addresses |= {name: plan.addresses[host] for name, host in hosts.items()}
+    addresses[ROUTER] = tuple(one.ip for one in outside)
+    made = _plan(router, addresses, outside, plug.mac, inside[0].ip)
+    return Bench(router, hosts, tuple(guests), outside, inside[0], plug.mac, made)
+
+
+def _plan(
+    router: Router,
+    addresses: dict[str, tuple[IPv4Address, ...]],
+    outside: tuple[IPv4Interface, ...],
+    mac: str,
+    inside: IPv4Address,
+) -> Plan:
+    """Of the bench: its nodes, and the wire that the stranger shares with the router."""
+    nodes = [AddNode(ROUTER, NodeKind.ROUTER)]
+    nodes += [AddNode(name, NodeKind.HOST) for name in (*LAN, SERVER, STRANGER)]
+    wire = AddLink(End(ROUTER, "wan", mac, outside), End(STRANGER, GUESTS_OWN, ""))
+    owners = {ip: node for node, ips in addresses.items() for ip in ips}
+    return Plan(
+        topology=probe_bench(router.profile),
+        number=0,
+        steps=(*nodes, wire),
+        addresses=addresses,
+        internal={ROUTER: inside},
+        owners=owners,
+        vantages=(),
+    )
+
+
+def _interface(plan: Plan, node: str, ifname: str) -> tuple[IPv4Interface, ...]:
+    ends = [end for link in plan.of(AddLink) for end in (link.a, link.b)]
+    places: list[End | AddBridge] = [*ends, *plan.of(AddBridge)]
+    for place in places:
+        if (place.node, place.ifname) == (node, ifname):
+            return place.addresses
+    raise BackendError(f"the plan has no {ifname}", node=node)
+
+
+def _free(plan: Plan, network: IPv4Network, node: str) -> Iterator[IPv4Interface]:
+    """Addresses of a network that nobody has; BackendError when there are no more."""
+    for ip in network.hosts():
+        if ip not in plan.owners and ip != engines(network):
+            yield IPv4Interface((ip, network.prefixlen))
+    raise BackendError(f"no room for guests in {network}", node=node)

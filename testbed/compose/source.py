@@ -1,0 +1,75 @@
+"""What a project is rendered from; its folder keeps it, so that it can be certified later."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from testbed.errors import UsageError
+from testbed.nat.certify import shortened
+from testbed.nat.load import find
+from testbed.nat.profile import Profile
+from testbed.plan.model import Plan
+from testbed.plan.planner import plan
+from testbed.topology.model import Topology
+from testbed.topology.presets import BARE, PRESETS, preset
+
+FILE = "testbed.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """``certifiable``: with timers that certification can wait for, and links without delay."""
+
+    topology: str
+    profiles: tuple[str, ...]
+    number: int = 0
+    certifiable: bool = False
+
+    def built(self) -> Topology:
+        found = preset(self.topology, *self.profiles)  # refuses what there is not
+        return PRESETS[self.topology](*self.profiles, link=BARE) if self.certifiable else found
+
+    def named(self) -> dict[str, Profile]:
+        """The profiles of all routers, by name, as the project has them."""
+        found = {router.profile: find(router.profile) for router in self.built().routers}
+        if self.certifiable:
+            return {name: shortened(profile) for name, profile in found.items()}
+        return found
+
+    def plan(self) -> Plan:
+        """UsageError, ProfileError or TopologyError for what cannot be."""
+        return plan(self.built(), self.named(), self.number)
+
+    def command(self) -> str:
+        """That renders the same again."""
+        options = [f"-{letter} {name}" for letter, name in zip("ab", self.profiles, strict=False)]
+        words = ["testbed compose render", self.topology, *options, f"--number {self.number}"]
+        return " ".join([*words, "--certifiable"] if self.certifiable else words)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def read(folder: Path) -> Source:
+    """UsageError where ``folder`` holds no rendered project."""
+    file = folder / FILE
+    try:
+        data = json.loads(file.read_text())
+        source = Source(
+            str(data["topology"]),
+            _names(data["profiles"]),
+            int(data["number"]),
+            bool(data["certifiable"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} says of no project: {error}",
+            remedy="name a folder that `testbed compose render` has written",
+        ) from None
+    return source
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("profiles: not a list")
+    return tuple(str(name) for name in value)
