@@ -1,0 +1,272 @@
+"""What the fixtures give: `Session` is pytest's, `Bench` one test's."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from difflib import get_close_matches
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import ProfileError, UsageError
+from testbed.nat.load import DEFAULT, load
+from testbed.plan.planner import plan
+from testbed.pytest_plugin.helper import Helper
+from testbed.pytest_plugin.labs import STARTING, Lab
+from testbed.pytest_plugin.verdicts import NatPair, Peer, Verdict
+from testbed.topology.model import Topology
+from testbed.topology.presets import preset
+
+ALIASES = {"home": "linux-home"}
+EXPLANATION = "explanation.txt"
+CELL = 600.0  # seconds for a cell, which has deadlines of its own, and is tried three times
+CERTIFYING = 600.0  # seconds, likewise
+_UNFIT_FOR_A_NAME = re.compile(r"[^a-z0-9]+")
+
+Words = str | Sequence[str | PathLike[str]]
+
+
+class Session:
+    """One helper process for all tests, and what it is not asked twice."""
+
+    def __init__(self, backend: str, results: Path, root: Path) -> None:
+        self.backend = backend
+        self.root = root
+        self._results = results
+        self._helper: Helper | None = None
+        self._certified: set[str] = set()  # files
+        self._strangers: dict[str, tuple[str, str]] = {}  # stack -> words, mechanism
+
+    def close(self) -> None:
+        if self._helper is not None:
+            self._helper.close()
+
+    def new_helper(self) -> Helper:
+        __tracebackhide__ = True
+        return Helper(self._results)
+
+    def ask(self, do: str, deadline: float, **arguments: Any) -> Any:
+        """Of the helper for all; a new one if the last was ended."""
+        __tracebackhide__ = True
+        if self._helper is None or self._helper.ended:
+            self._helper = self.new_helper()
+        return self._helper.ask(do, deadline, kind=self.backend, **arguments)[0]
+
+    def certify(self, files: dict[str, str]) -> None:
+        """ProfileError for a NAT that is not measured to be what its file claims."""
+        __tracebackhide__ = True
+        new = {name: file for name, file in files.items() if file not in self._certified}
+        if not new:
+            return
+        for certificate in self.ask("certify", CERTIFYING, profiles=new):
+            if certificate["verdict"] != "PASS":
+                raise ProfileError(_uncertified(certificate, new[certificate["profile"]]))
+        self._certified |= set(new.values())
+
+    def stranger(self, name: str, words: str, mechanism: str) -> str:
+        """What a stack of the user's is called here: as little changed as two of a name need."""
+        told, number = (words, mechanism), 1
+        unique = name
+        while self._strangers.setdefault(unique, told) != told:
+            number += 1
+            unique = f"{name}-{number}"
+        return unique
+
+    def described(self, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Those of ``names`` that are the user's."""
+        return {name: self._strangers[name] for name in names if name in self._strangers}
+
+
+class Bench:
+    """What one test has made; ``folder`` keeps what was recorded."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self._session = session
+        self._folder = folder
+        self._labs: list[Lab] = []
+        self._told: list[tuple[str, Path]] = []  # what was run, its folder
+        self._repeats: Counter[tuple[str, NatPair]] = Counter()
+
+    def nat_pair(self, dialer: str, listener: str, *, topology: str | None = None) -> NatPair:
+        """Two NATs, certified: names of profiles, or files (``*.toml``) of one's own.
+
+        ``topology`` is a preset with two sides; without, each stack is tried in its own.
+        ProfileError naming the file that is missing, broken, or claims what is not so.
+        """
+        __tracebackhide__ = True
+        names, files = _found((dialer, listener), self._session.root)
+        if topology is not None:
+            files = _inner(preset(topology, *names), files)
+        self._session.certify(files)
+        return NatPair(names[0], names[1], topology, tuple(files.items()))
+
+    def peer(
+        self,
+        stack: str | None = None,
+        *,
+        command: Words | None = None,
+        image: str | None = None,
+        mechanism: str | None = None,
+        name: str | None = None,
+    ) -> Peer:
+        """A stack that speaks the contract (testbed/peers/contract.schema.json).
+
+        Either one of the testbed's own by its name, or the user's: the ``command`` of a
+        program, the ``image`` of a container, or both, of which labs of containers take the
+        image.  ``mechanism`` says by what the outcome is predicted: ``punch_udp``, ``ice``, ...
+        A relative path in the command begins at pytest's root.
+        """
+        __tracebackhide__ = True
+        if stack is not None:
+            if command is not None or image is not None:
+                raise UsageError("a peer is a stack of the testbed's, or one of yours")
+            return Peer(stack, self)
+        if mechanism is None:
+            raise UsageError("a peer of yours needs a mechanism", remedy='mechanism="punch_udp"')
+        if image is not None and (command is None or self._session.backend == "docker"):
+            if self._session.backend != "docker":
+                raise UsageError(
+                    f"an image is run in labs of containers only: {image}",
+                    remedy="--testbed-backend docker; or give its command as well",
+                )
+            words, plain = f"image:{image}", image.rpartition("/")[2].partition(":")[0]
+        elif command is not None:
+            words, plain = _words(command, self._session.root)
+        else:
+            raise UsageError("a peer is a stack's name, a command or an image")
+        known = name or _UNFIT_FOR_A_NAME.sub("-", plain.lower()).strip("-") or "peer"
+        return Peer(self._session.stranger(known, words, mechanism), self)
+
+    def lab(self, topology: str | NatPair = "two-homes", *profiles: str) -> Lab:
+        """A lab that is up: a preset and the profiles of its NATs, or a `NatPair`'s."""
+        __tracebackhide__ = True
+        if isinstance(topology, NatPair):
+            pair, topology = topology, topology.topology or "two-homes"
+            names, files = [pair.dialer, pair.listener], dict(pair.files)
+        else:
+            names, files = _found(profiles, self._session.root)
+        built = preset(topology, *names)
+        files = _inner(built, files)
+        self._session.certify(files)
+        steps = plan(built, {name: load(Path(file)) for name, file in files.items()})
+        folder = self._folder / f"lab-{len(self._labs)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        capture = folder / "capture.pcapng"
+        helper = self._session.new_helper()
+        try:
+            helper.ask(
+                "lab",
+                STARTING,
+                topology=topology,
+                names=names,
+                profiles=files,
+                kind=self._session.backend,
+                capture=str(capture),
+            )
+        except BaseException:
+            helper.close()
+            raise
+        self._labs.append(Lab(helper, steps, capture))
+        self._told.append((f"lab of {topology}", folder))
+        return self._labs[-1]
+
+    def connect(self, dialer: Peer, listener: Peer, nats: NatPair, seed: int) -> Verdict:
+        """See `Peer.connect`."""
+        __tracebackhide__ = True
+        names = dict.fromkeys((dialer.name, listener.name))
+        both = "+".join(names)
+        cell = {
+            "peer": both,
+            "profiles": [nats.dialer, nats.listener],
+            "topology": nats.topology,
+            "repeat": self._repeats[both, nats],
+            "seed": seed,
+        }
+        self._repeats[both, nats] += 1
+        row = self._session.ask(
+            "cell",
+            CELL,
+            cell=cell,
+            strangers=self._session.described(names),
+            profiles=dict(nats.files),
+            out=str(self._folder),
+        )
+        self._told.append((row["name"], Path(row["folder"])))
+        return Verdict.of(row)
+
+    def sections(self) -> Iterator[tuple[str, str]]:
+        """For a report of failure: what was run, and why it ended so."""
+        for name, folder in self._told:
+            file = folder / EXPLANATION
+            lines = file.read_text(encoding="utf-8") if file.exists() else f"packets  {folder}"
+            yield f"testbed: {name}", "\n".join(line.rstrip() for line in lines.splitlines())
+
+    def close(self) -> None:
+        """Take down what is still up; raises the first trouble that there is with it."""
+        with ExitStack() as stack:
+            for lab in self._labs:
+                stack.callback(lab.close)
+
+
+def folder_name(test: str) -> Path:
+    """A test's folder: its node id as a path of harmless names."""
+    return Path(*(re.sub(r"[^\w.\-]+", "-", part) for part in re.split(r"/|::", test)))
+
+
+def _found(names: Sequence[str], root: Path) -> tuple[list[str], dict[str, str]]:
+    """Names of profiles as the catalogue or their file has them, and the file of each."""
+    __tracebackhide__ = True
+    files: dict[str, str] = {}
+    for name in names:
+        own = name.endswith(".toml")
+        file = Path(root, name) if own else DEFAULT / f"{ALIASES.get(name, name)}.toml"
+        if not file.is_file():
+            raise ProfileError(f"no NAT {name!r}: there is no file {file}", remedy=_near(name, own))
+        load(file)
+        if files.setdefault(file.stem, str(file)) != str(file):
+            raise ProfileError(f"two NATs are called {file.stem}: {file}, {files[file.stem]}")
+    return [_stem(name) for name in names], files
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem if name.endswith(".toml") else ALIASES.get(name, name)
+
+
+def _near(name: str, own: bool) -> str:
+    if own:
+        return "a path from pytest's root, or an absolute one"
+    known = [*ALIASES, *sorted(path.stem for path in DEFAULT.glob("*.toml"))]
+    return f"one of: {', '.join(get_close_matches(name, known, 4, 0.5) or known)}"
+
+
+def _inner(built: Topology, files: dict[str, str]) -> dict[str, str]:
+    """``files`` with those of the NATs that a topology has besides, a carrier's for instance."""
+    used = (router.profile for router in built.routers)
+    return {name: files.get(name) or str(DEFAULT / f"{name}.toml") for name in used}
+
+
+def _words(command: Words, root: Path) -> tuple[str, str]:
+    """A command for a shell's eyes, its paths absolute; and its plain name."""
+    __tracebackhide__ = True
+    words = shlex.split(command) if isinstance(command, str) else [fspath(w) for w in command]
+    if not words:
+        raise UsageError("the command of a peer is empty")
+    first, *rest = words
+    if "/" in first:
+        first = str(root / first)
+    told = next((word for word in rest if Path(root, word).is_file()), first)
+    rest = [str(root / word) if Path(root, word).is_file() else word for word in rest]
+    return shlex.join([first, *rest]), Path(told).stem
+
+
+def _uncertified(certificate: dict[str, Any], file: str) -> str:
+    """Why a NAT is not to be trusted, axis by axis."""
+    differs = (
+        f"\n  {row['axis']}: declared {row['declared']}, measured {row['measured']}"
+        for row in certificate["rows"]
+        if not row["agrees"]
+    )
+    name, verdict, reason = (certificate[key] for key in ("profile", "verdict", "reason"))
+    return f"{file}: {name} is not certified: {verdict} {reason}{''.join(differs)}".rstrip()

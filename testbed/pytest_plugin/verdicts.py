@@ -1,0 +1,97 @@
+"""Pairs of NATs, the stacks that are sent through them, and what the wire says of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed.errors import TestbedError
+
+if TYPE_CHECKING:
+    from testbed.pytest_plugin.bench import Bench
+
+
+class InconclusiveError(TestbedError):
+    """The harness was at fault: nothing is known, so the test has no result."""
+
+    phase = "verdict"
+
+
+@dataclass(frozen=True)
+class NatPair:
+    """The dialer's NAT and the listener's, in a topology; None is the stack's own."""
+
+    dialer: str
+    listener: str
+    topology: str | None
+    files: tuple[tuple[str, str], ...] = field(repr=False)  # of every NAT there: profile, file
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a cell ended, read off its packets: what the peers said is only compared with that.
+
+    ``outcome`` is ``direct``, ``relayed`` or ``none``.  ``passed``: so it was predicted from
+    the NATs, and no peer said otherwise.  ``findings`` are what a peer said and did not do.
+    """
+
+    outcome: str
+    predicted: str
+    passed: bool
+    reason: str
+    findings: tuple[str, ...]
+    cause: str | None  # `testbed.explain.model.Cause`
+    headline: str  # the cause in a sentence
+    folder: Path  # of the capture and all else that was recorded
+
+    @property
+    def direct(self) -> bool:
+        return self.outcome == "direct"
+
+    @property
+    def relayed(self) -> bool:
+        return self.outcome == "relayed"
+
+    @property
+    def connected(self) -> bool:
+        return self.direct or self.relayed
+
+    def __repr__(self) -> str:
+        """Short: it stands in a failed assertion, and the explanation below that."""
+        lies = f", {len(self.findings)} finding(s)" if self.findings else ""
+        return f"<{self.outcome}: {self.cause}, predicted {self.predicted}{lies}>"
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "Verdict":
+        """From a row of a matrix; InconclusiveError if it has no verdict."""
+        why = row["explanation"] or {}
+        if row["judgement"] == "inconclusive":
+            raise InconclusiveError(
+                f"{row['pair']}: {row['reason']}", remedy=f"run it again; see {row['folder']}"
+            )
+        return cls(
+            outcome=row["measured"],
+            predicted=row["predicted"],
+            passed=row["judgement"] == "pass",
+            reason=row["reason"],
+            findings=tuple(row["findings"]),
+            cause=why.get("cause"),
+            headline=why.get("headline", row["reason"]),
+            folder=Path(row["folder"]),
+        )
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A stack that can be sent through NATs."""
+
+    name: str
+    bench: "Bench" = field(repr=False)
+
+    def connect(self, nats: NatPair, *, to: "Peer | None" = None, seed: int = 0) -> Verdict:
+        """Dial ``to``, or another of its own, from behind the first NAT to behind the second.
+
+        InconclusiveError where the harness failed, for instance on a machine that was too
+        busy three times; UsageError if the two do not understand each other.
+        """
+        __tracebackhide__ = True
+        return self.bench.connect(self, to or self, nats, seed)
