@@ -1,7 +1,6 @@
 // go-libp2p as a peer: relayed first, then upgraded by reversal or DCUtR (libp2p relay/DCUtR.md).
 //
 // It speaks the testbed's contract on its standard streams, and words for humans on stderr.
-// With "serve" it is one of the lab's public nodes instead.
 package main
 
 import (
@@ -28,6 +27,7 @@ const (
 	dialing
 	connected
 	echoing
+	serving
 	failed
 )
 
@@ -45,10 +45,8 @@ func main() {
 		err = run()
 	case len(words) == 1 && words[0] == "--version":
 		fmt.Println(version())
-	case words[0] == "serve":
-		err = serve(words[1:])
 	default:
-		err = errors.New("usage: go-libp2p [--version | serve --listen MULTIADDR --seed HEX [--relay]]")
+		err = errors.New("usage: go-libp2p [--version]")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -136,8 +134,7 @@ func (r result) tell() (state, error) {
 func (p *peer) obey(ctx context.Context, c command) result {
 	switch c.Command {
 	case "configure":
-		told, err := p.gather(ctx, c)
-		return result{"offer", fields{"offer": told}, offered, err}
+		return p.begun(ctx, c)
 	case "dial":
 		more, err := p.dial(ctx, c)
 		return result{"connected", more, connected, err}
@@ -145,6 +142,22 @@ func (p *peer) obey(ctx context.Context, c command) result {
 		back, err := p.echo(ctx, c.Bytes)
 		return result{"echoed", fields{"bytes": back}, connected, err}
 	}
+}
+
+// begun is what configuring ends with, by the role.
+func (p *peer) begun(ctx context.Context, c command) result {
+	switch c.Role {
+	case "dialer", "listener":
+		told, err := p.gather(ctx, c)
+		return result{"offer", fields{"offer": told}, offered, err}
+	case "relay", "autonat_server":
+		more, err := p.serve(c)
+		return result{"ready", more, serving, err}
+	case "autonat_client":
+		more, err := p.ask(ctx, c)
+		return result{"verdicts", more, serving, err}
+	}
+	return result{err: failure{"unsupported", "no role " + c.Role}}
 }
 
 // read gives stdin line by line, and why it ended.

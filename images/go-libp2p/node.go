@@ -4,11 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"strconv"
 
 	"github.com/libp2p/go-libp2p"
@@ -16,7 +12,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
-	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -26,12 +21,7 @@ import (
 
 // newNode makes a node behind a NAT: it takes itself for private, as AutoNAT is not under test.
 func newNode(c command, s *story) (host.Host, error) {
-	listen := fmt.Sprintf("/ip4/%s/tcp/%d", c.LocalAddress, c.Port)
-	if c.Transport == "udp" {
-		listen = fmt.Sprintf("/ip4/%s/udp/%d/quic-v1", c.LocalAddress, c.Port)
-	}
-	seed := sha256.Sum256([]byte(c.Session + c.Role))
-	options, err := common(listen, seed[:])
+	options, err := common(c)
 	if err != nil {
 		return nil, err
 	}
@@ -43,13 +33,22 @@ func newNode(c command, s *story) (host.Host, error) {
 	return libp2p.New(options...)
 }
 
+// listens is the address of the configured port.
+func listens(c command) string {
+	if c.Transport == "udp" {
+		return fmt.Sprintf("/ip4/%s/udp/%d/quic-v1", c.LocalAddress, c.Port)
+	}
+	return fmt.Sprintf("/ip4/%s/tcp/%d", c.LocalAddress, c.Port)
+}
+
 // common is what all nodes here have: one transport, an identity, and the relay's client.
-func common(listen string, seed []byte) ([]libp2p.Option, error) {
-	key, _, err := crypto.GenerateEd25519Key(bytes.NewReader(seed))
+func common(c command) ([]libp2p.Option, error) {
+	seed := sha256.Sum256([]byte(c.Session + c.Role))
+	key, _, err := crypto.GenerateEd25519Key(bytes.NewReader(seed[:]))
 	if err != nil {
 		return nil, err
 	}
-	address, err := ma.NewMultiaddr(listen)
+	address, err := ma.NewMultiaddr(listens(c))
 	if err != nil {
 		return nil, err
 	}
@@ -60,48 +59,13 @@ func common(listen string, seed []byte) ([]libp2p.Option, error) {
 		libp2p.DisableMetrics(),
 		libp2p.NoTransports,
 	}
-	if _, err := address.ValueForProtocol(ma.P_TCP); err == nil {
+	if c.Transport == "tcp" {
 		return append(options,
 			libp2p.Transport(tcp.NewTCPTransport),
 			libp2p.Security(noise.ID, noise.New),
 			libp2p.Muxer(yamux.ID, yamux.DefaultTransport)), nil
 	}
 	return append(options, libp2p.Transport(libp2pquic.NewTransport)), nil
-}
-
-// serve is a public node until it is killed: an observer that answers AutoNAT, and relays if told.
-// It says its multiaddr on stdout, as testbed/peers/infrastructure.py does.
-func serve(words []string) error {
-	set := flag.NewFlagSet("serve", flag.ContinueOnError)
-	listen := set.String("listen", "", "multiaddr")
-	seed := set.String("seed", "", "32 bytes in hexadecimal: the identity")
-	relays := set.Bool("relay", false, "relay circuits")
-	if err := set.Parse(words); err != nil {
-		return err
-	}
-	bytes, err := hex.DecodeString(*seed)
-	if err != nil || len(bytes) != 32 {
-		return fmt.Errorf("--seed must be 32 bytes in hexadecimal")
-	}
-	options, err := common(*listen, bytes)
-	if err != nil {
-		return err
-	}
-	options = append(options, libp2p.ForceReachabilityPublic(),
-		libp2p.EnableNATService(), libp2p.EnableAutoNATv2())
-	if *relays {
-		options = append(options, libp2p.EnableRelayService(relay.WithResources(relay.DefaultResources())))
-	}
-	node, err := libp2p.New(options...)
-	if err != nil {
-		return err
-	}
-	line, err := json.Marshal(map[string]string{"address": fmt.Sprintf("%s/p2p/%s", *listen, node.ID())})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(os.Stdout, string(line))
-	select {}
 }
 
 // limited lets a relayed connection do, which has limits.

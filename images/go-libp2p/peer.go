@@ -106,25 +106,12 @@ func (p *peer) meet(ctx context.Context, public []string) error {
 	defer changed.Close()
 	within, cancel := context.WithTimeout(ctx, meetDeadline)
 	defer cancel()
-	if err := connectAll(within, p.node, public); err != nil {
+	if err := errors.Join(connectAll(within, p.node, public)...); err != nil {
 		return err
 	}
-	votes, most := map[string]int{}, 0
-	for range public {
-		select {
-		case one := <-seen.Out():
-			identified := one.(event.EvtPeerIdentificationCompleted)
-			address, ok := socket(identified.ObservedAddr)
-			if !ok {
-				return fmt.Errorf("%s did not say how it sees us", identified.Peer)
-			}
-			server, _ := socket(identified.Conn.RemoteMultiaddr())
-			emit("observed", fields{"address": address, "server": server})
-			votes[fmt.Sprint(address)]++
-			most = max(most, votes[fmt.Sprint(address)])
-		case <-within.Done():
-			return errors.New("a public node did not identify itself in time")
-		}
+	most, err := observations(within, seen, len(public))
+	if err != nil {
+		return err
 	}
 	if !p.configure.Options.RelayOnly {
 		await(ctx, changed, punchReady, p.punches)
@@ -135,7 +122,30 @@ func (p *peer) meet(ctx context.Context, public []string) error {
 	return nil
 }
 
-func connectAll(ctx context.Context, node host.Host, public []string) error {
+// observations tells how count public nodes see us, and gives how many agree at most.
+func observations(ctx context.Context, seen event.Subscription, count int) (int, error) {
+	votes, most := map[string]int{}, 0
+	for range count {
+		select {
+		case one := <-seen.Out():
+			identified := one.(event.EvtPeerIdentificationCompleted)
+			address, ok := socket(identified.ObservedAddr)
+			if !ok {
+				return most, fmt.Errorf("%s did not say how it sees us", identified.Peer)
+			}
+			server, _ := socket(identified.Conn.RemoteMultiaddr())
+			emit("observed", fields{"address": address, "server": server})
+			votes[fmt.Sprint(address)]++
+			most = max(most, votes[fmt.Sprint(address)])
+		case <-ctx.Done():
+			return most, errors.New("a public node did not identify itself in time")
+		}
+	}
+	return most, nil
+}
+
+// connectAll gives why it could not, for each that it could not connect to.
+func connectAll(ctx context.Context, node host.Host, public []string) []error {
 	done := make(chan error, len(public))
 	for _, address := range public {
 		go func() {
@@ -148,9 +158,11 @@ func connectAll(ctx context.Context, node host.Host, public []string) error {
 	}
 	var errs []error
 	for range public {
-		errs = append(errs, <-done)
+		if err := <-done; err != nil {
+			errs = append(errs, err)
+		}
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // await returns when what holds does, at the latest after limit: that it does not is no error.
