@@ -1,0 +1,163 @@
+"""js-libp2p as a peer and as a relay: whole cells beside ours and go, its contract, its lock."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from built import built, lack
+
+from testbed.backends.namespaces import Namespaces
+from testbed.cell import Cell
+from testbed.expectation import deviations, prediction
+from testbed.matrix import TRIES
+from testbed.nat.load import catalogue
+from testbed.oracle.deviations import DEVIATIONS, Deviation, unexpected
+from testbed.oracle.predict import Outcome
+from testbed.peers.contract import decode_event
+from testbed.peers.programs import Program
+from testbed.runner import Result, run_cell
+from testbed.verdict.model import Judgement
+
+CATALOGUE = catalogue()
+IMAGE = Path(__file__).resolve().parents[2] / "images" / "js-libp2p"
+LOCK = json.loads((IMAGE / "package-lock.json").read_text())["packages"]
+PROGRAM = Program("js-libp2p", "Node")
+KNOWN = [one for one in DEVIATIONS if one.stack == "js-libp2p"]
+needs_js = pytest.mark.skipif(bool(lack("js-tcp")), reason=lack("js-tcp"))
+
+
+def ran(cell: Cell, folder: Path) -> Result:
+    for _ in range(TRIES):
+        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
+        if not result.late:
+            break
+    if result.late:
+        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
+    return result
+
+
+def cell(peer: str, a: str, b: str, **more: Any) -> Cell:
+    return Cell(peer, (a, b), "libp2p", **more)
+
+
+def configure(**more: Any) -> dict[str, Any]:
+    return {
+        "command": "configure", "version": 2, "role": "dialer", "transport": "tcp",
+        "local_address": "127.0.0.1", "port": 4001, "stun": None, "turn": None,
+        "relays": [], "observers": [], "session": "0" * 32, "seed": 1,
+        "options": {"mode": "punch", "relay_only": False},
+    } | more  # fmt: skip
+
+
+# cells
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "peer", built(("js-tcp", "js-tcp+traversal-tcp", "traversal-tcp+js-tcp", "js-quic"))
+)
+def test_behind_port_restricted_nats_it_stays_relayed_as_is_known(
+    peer: str, tmp_path: Path
+) -> None:
+    tried = cell(peer, "port-restricted", "port-restricted")
+    verdict = ran(tried, tmp_path).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
+    assert deviations(tried, CATALOGUE), "without the table it would be expected to punch"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("peer", built(("js-tcp",)))
+def test_with_upgrades_off_it_stays_relayed(peer: str, tmp_path: Path) -> None:
+    verdict = ran(cell(peer, "full-cone", "full-cone", mode="relay_only"), tmp_path).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
+
+
+# the contract
+
+
+@needs_js
+def test_the_program_is_the_release_that_is_pinned() -> None:
+    said = PROGRAM.version()
+    assert said == f"js-libp2p {LOCK['node_modules/libp2p']['version']}"
+
+
+@needs_js
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not json",
+        "null",
+        '{"command":"echo","bytes":0}',
+        '{"command":"dial"}',
+        '{"command":"configure"}',
+        json.dumps(configure(version=1)),
+        json.dumps(configure(more=1)),
+    ],
+)
+def test_what_breaks_the_contract_ends_the_program_with_words(line: str) -> None:
+    done = subprocess.run(
+        PROGRAM.argv(), input=f"{line}\n", capture_output=True, text=True, timeout=20
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@needs_js
+@pytest.mark.parametrize(
+    "asked",
+    [configure(), configure(role="autonat_client"), configure(options={"mode": "silent"})],
+    ids=["no relay", "no such role", "no such mode"],
+)
+def test_what_it_cannot_do_is_a_failure_and_it_closes(asked: dict[str, Any]) -> None:
+    lines = f'{json.dumps(asked)}\n{{"command":"close"}}\n'.encode()
+    done = subprocess.run(PROGRAM.argv(), input=lines, capture_output=True, timeout=20)
+    failed, closed = map(decode_event, done.stdout.splitlines())
+    assert (failed.event, getattr(failed, "failure", None)) == ("failed", "unsupported")
+    assert (closed.event, done.returncode) == ("closed", 0)
+
+
+# the lock
+
+
+def test_the_lock_names_no_registry_and_holds_each_package_by_its_hash() -> None:
+    assert not [name for name, one in LOCK.items() if "resolved" in one]
+    foreign = {name for name, one in LOCK.items() if name and "integrity" not in one}
+    assert all(name.startswith("node_modules/@chainsafe/libp2p-quic-") for name in foreign)
+    assert "integrity" in LOCK["node_modules/@chainsafe/libp2p-quic-linux-x64-gnu"]
+
+
+def test_deviations_are_told_of_the_release_that_is_pinned() -> None:
+    assert KNOWN
+    for one in KNOWN:
+        assert one.versions == (LOCK["node_modules/libp2p"]["version"],), one.name
+
+
+# the table
+
+
+def outcome(peer: str, a: str, b: str) -> Outcome:
+    return prediction(cell(peer, a, b), CATALOGUE).outcome
+
+
+def test_between_two_of_it_nothing_is_dialed() -> None:
+    assert outcome("js-tcp", "full-cone", "full-cone") is Outcome.RELAYED
+    assert outcome("traversal-tcp", "full-cone", "full-cone") is Outcome.DIRECT
+
+
+@pytest.mark.parametrize("other", ["traversal", "go"])
+@pytest.mark.parametrize("transport", ["tcp", "quic"])
+def test_only_a_nat_that_lets_everybody_in_lets_its_dial_in(other: str, transport: str) -> None:
+    ours, js = f"{other}-{transport}", f"js-{transport}"
+    assert outcome(f"{js}+{ours}", "symmetric", "full-cone") is Outcome.DIRECT
+    assert outcome(f"{ours}+{js}", "full-cone", "symmetric") is Outcome.DIRECT
+    assert outcome(f"{js}+{ours}", "full-cone", "restricted-cone") is Outcome.RELAYED
+    assert outcome(f"{ours}+{js}", "restricted-cone", "full-cone") is Outcome.RELAYED
+
+
+def test_a_deviation_that_no_packet_shows_is_not_missed_on_the_wire() -> None:
+    silent: list[Deviation] = [one for one in KNOWN if one.breach is None]
+    assert silent
+    assert unexpected([], silent) == []
+    assert unexpected(["a punched before SYNC"], silent) == ["a punched before SYNC"]
