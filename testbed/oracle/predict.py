@@ -17,6 +17,9 @@ from testbed.topology.model import Topology
 __all__ = ["Mechanism", "Outcome", "Prediction", "Rung", "predict"]
 
 
+HASTE_MS = 5.0  # by which one side of a common start may be ahead of the other, by chance
+
+
 class Mechanism(StrEnum):
     """How two peers try to reach each other."""
 
@@ -59,13 +62,19 @@ class Prediction:
     """The outcome, the fact that decides it, and what happened on the way.
 
     ``trace`` has one line for each different event, with the virtual time in ms; ``rung``
-    is told of mechanisms that climb a ladder.
+    is told of mechanisms that climb a ladder.  ``race`` is how else it may end, where who
+    is `HASTE_MS` ahead decides.
     """
 
     outcome: Outcome
     reason: str
     trace: tuple[str, ...]
     rung: Rung | None = None
+    race: tuple[Outcome, ...] = ()
+
+    def foretells(self, outcome: Outcome | None) -> bool:
+        """Whether a cell that ends so is as predicted."""
+        return outcome is self.outcome or outcome in self.race
 
 
 def predict(
@@ -96,7 +105,23 @@ def predict(
             raise ProfileError("no behaviour was given for this router", node=router.name)
     nameless = replace(topology, routers=tuple(replace(r, profile="") for r in topology.routers))
     ordered = tuple((router.name, behaviours[router.name]) for router in topology.routers)
-    return _predict(nameless, ordered, mechanism, dialer, listener, server, skew_ms / 1000, agents)
+
+    def begun(apart_ms: float) -> Prediction:
+        skew = apart_ms / 1000
+        return _predict(nameless, ordered, mechanism, dialer, listener, server, skew, agents)
+
+    told = begun(skew_ms)
+    if mechanism is Mechanism.ICE:  # the others repeat their packets too soon for a race
+        ends = {begun(skew_ms + ahead).outcome for ahead in (-HASTE_MS, HASTE_MS)}
+        told = _raced(told, tuple(sorted(ends - {told.outcome})))
+    return told
+
+
+def _raced(told: Prediction, race: tuple[Outcome, ...]) -> Prediction:
+    if not race:
+        return told
+    words = f"{told.reason}. A race: {' or '.join(race)}, if one side is {HASTE_MS:g} ms ahead"
+    return replace(told, reason=words, race=race)
 
 
 @lru_cache(maxsize=8192)

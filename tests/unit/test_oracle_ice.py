@@ -9,7 +9,7 @@ from testbed.cell import Cell
 from testbed.expectation import prediction
 from testbed.nat.load import catalogue
 from testbed.oracle.agents import AIOICE, LIBNICE, PION, IceAgent
-from testbed.oracle.predict import Mechanism, Outcome, predict
+from testbed.oracle.predict import Mechanism, Outcome, Prediction, predict
 from testbed.topology.presets import carrier, two_homes
 
 CATALOGUE = catalogue()
@@ -21,10 +21,15 @@ def outcome(
     agents: tuple[IceAgent, IceAgent], a: str, b: str, *, skew_ms: float = 0, shared: bool = False
 ) -> Outcome:
     """Of two homes, or of two under one carrier's NAT."""
+    return predicted(agents, a, b, skew_ms=skew_ms, shared=shared).outcome
+
+
+def predicted(
+    agents: tuple[IceAgent, IceAgent], a: str, b: str, *, skew_ms: float = 0, shared: bool = False
+) -> Prediction:
     topology = (carrier if shared else two_homes)(a, b)
     behaviours = {r.name: CATALOGUE[r.profile].behaviour for r in topology.routers}
-    told = predict(topology, behaviours, Mechanism.ICE, "a", "b", skew_ms=skew_ms, agents=agents)
-    return told.outcome
+    return predict(topology, behaviours, Mechanism.ICE, "a", "b", skew_ms=skew_ms, agents=agents)
 
 
 @pytest.mark.parametrize(("a", "b"), list(product(CLASSIC, CLASSIC)))
@@ -78,6 +83,17 @@ def test_under_one_carrier_libnices_first_check_is_a_race(
     """
     ends = {outcome(agents, a, b, skew_ms=skew, shared=True) for skew in (-5, 5)}
     assert ends == {Outcome.DIRECT, Outcome.RELAYED}
+    told = predicted(agents, a, b, shared=True)
+    assert {told.outcome, *told.race} == ends
+    assert "A race: " in told.reason
+    assert all(told.foretells(end) for end in ends)
+    assert not told.foretells(Outcome.NONE)
+    assert not told.foretells(None)
+
+
+def test_between_homes_that_lie_apart_there_is_no_race() -> None:
+    for a, b in product(CLASSIC, CLASSIC):
+        assert not any(predicted(ends, a, b).race for ends in product(AGENTS, AGENTS))
 
 
 def test_two_sockets_behind_an_address_dependent_nat_are_kept_apart() -> None:
