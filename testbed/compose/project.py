@@ -91,6 +91,7 @@ def render(source: Source) -> dict[str, str]:
         "engines": engines,
         "hosts": hosts,
         "command": source.command(),
+        "certifiable": source.certifiable,
         "router": plan.topology.routers[0].name,
         "host": plan.topology.hosts[0].name,
     }

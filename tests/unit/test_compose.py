@@ -85,7 +85,7 @@ def test_a_project_says_what_it_was_rendered_from(certifiable: bool, tmp_path: P
     source = Source("carrier", ("symmetric", "full-cone"), 7, certifiable)
     write(render(source), tmp_path)
     assert read(tmp_path) == source
-    assert ("--certifiable" in (tmp_path / "README.md").read_text()) is certifiable
+    assert ("--certifiable" in (tmp_path / "compose.yaml").read_text()) is certifiable
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"topology": "two-homes", "profiles": "a"}'])

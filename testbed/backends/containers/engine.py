@@ -13,6 +13,7 @@ from testbed.backends.containers import images
 from testbed.errors import BackendError, UnfitError
 
 START = 'eval "$(.ci/engine start)", as root'
+AS_ROOT = "run it as root (sudo --preserve-env=DOCKER_HOST), or in namespaces, which need none"
 TIMEOUT = 60.0  # seconds for one request
 Gone = NotFound
 
@@ -28,6 +29,10 @@ def engine() -> Iterator[docker.APIClient]:
         with socket.socket(socket.AF_UNIX) as knocking:  # the SDK says less, and later
             knocking.connect(path)
         client = docker.APIClient(f"unix://{path}", "auto", TIMEOUT, num_pools=64)
+    except PermissionError as error:
+        raise UnfitError(f"the Docker engine at {path} does not serve you", remedy=AS_ROOT) from (
+            error
+        )
     except (OSError, DockerException) as error:
         raise UnfitError(f"no Docker engine answers at {path}: {error}", remedy=START) from error
     try:

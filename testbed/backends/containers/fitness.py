@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from testbed.backends.containers import images
 from testbed.backends.containers.crew import Member, crew
-from testbed.backends.containers.engine import START, engine, require_images
+from testbed.backends.containers.engine import AS_ROOT, START, engine, require_images
 from testbed.backends.containers.remote import finish
 from testbed.errors import TestbedError
 from testbed.trials import Check
@@ -18,9 +18,10 @@ def checks() -> list[Check]:
     """Until the first that fails: what comes after needs it.  Nothing else needs any."""
     found = []
     for name, work, remedy in (
+        ("root", _root, AS_ROOT),
         ("Docker engine", _engine, START),
         ("images", _images, "make images"),
-        ("containers", _container, "run as root, on the engine's machine"),
+        ("containers", _container, "an engine of this machine, not one in a machine of its own"),
     ):
         found.append(_tried(name, work, remedy))
         if not found[-1].ok:
@@ -36,9 +37,16 @@ def _tried(name: str, work: Callable[[], str], remedy: str) -> Check:
         return Check(name, None, getattr(error, "message", str(error)), known or remedy, _FOR)
 
 
+def _root() -> str:
+    if os.geteuid() != 0:
+        raise PermissionError("their networks are entered, and wired, by root alone")
+    return "you are"
+
+
 def _engine() -> str:
     with engine() as client:
-        return str(client.version()["Version"])
+        told = client.info()
+    return f"{told['ServerVersion']}, cgroup v{told['CgroupVersion']} by {told['CgroupDriver']}"
 
 
 def _images() -> str:
@@ -49,8 +57,6 @@ def _images() -> str:
 
 def _container() -> str:
     """A router that may change its own network, reached by its agent."""
-    if os.geteuid() != 0:
-        raise PermissionError("their networks are entered by root alone")
     with crew([Member("doctor", images.ROUTER, True, {})]) as agents:
         process = agents["doctor"].start(["nft", "add", "table", "ip", "probe"])
         try:
