@@ -1,0 +1,19 @@
+# Builds rust-libp2p's current release as a peer, and an older one, from the same source:
+# `make -C images/rust-libp2p -f peer.mk OUT=...`; `make peers` does it.
+OUT ?= ../../out/peers/rust-libp2p
+# What is compiled stays for the next time: a gigabyte.
+TARGET ?= ../../out/cargo
+BUILD = nice -n 19 cargo build --quiet --release --locked -j 2 --target-dir $(TARGET)
+
+.PHONY: peer
+peer:
+	@if command -v cargo >/dev/null && command -v cc >/dev/null; then \
+	  mkdir -p $(OUT) $(OUT)-old && \
+	  $(BUILD) && install $(TARGET)/release/rust-libp2p $(OUT) && \
+	  echo "rust-libp2p: $(OUT)/rust-libp2p" && \
+	  $(BUILD) --manifest-path old/Cargo.toml && \
+	  install $(TARGET)/release/rust-libp2p-old $(OUT)-old && \
+	  echo "rust-libp2p-old: $(OUT)-old/rust-libp2p-old"; \
+	else \
+	  echo "rust-libp2p, rust-libp2p-old: left out, they take Rust 1.88 or later and a C compiler"; \
+	fi
