@@ -26,7 +26,7 @@ def explain(evidence: Evidence) -> Explanation:
         name=evidence.name,
         mechanism=evidence.mechanism,
         measured=evidence.measured,
-        predicted=evidence.prediction.outcome,
+        predicted=evidence.prediction.beside(evidence.measured),
         judgement=evidence.judgement,
         cause=finding.cause,
         node=finding.node,

@@ -14,6 +14,7 @@ _PEERS = frozenset(
         Cause.PROTOCOL_VIOLATION,
         Cause.NEVER_SENT,
         Cause.SIGNALLED_STALE,
+        Cause.PORT_NOT_SHARED,
         Cause.HANDSHAKE_FAILED,
         Cause.ROLE_CONFLICT,
     }
@@ -45,6 +46,7 @@ def blame(scene: Scene, finding: Finding) -> tuple[Wrong, Line | None]:
         return Wrong.HARNESS, why
     if finding.cause in _NOBODY_KNOWS or scene.whole.trouble:
         return Wrong.UNDECIDED, None
-    if scene.evidence.measured is scene.evidence.prediction.outcome:
+    measured = scene.evidence.measured
+    if measured is scene.evidence.prediction.beside(measured):
         return Wrong.UNDECIDED, None
     return Wrong.PREDICTION, refuted(scene, finding)

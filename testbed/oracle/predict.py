@@ -72,9 +72,9 @@ class Prediction:
     rung: Rung | None = None
     race: tuple[Outcome, ...] = ()
 
-    def foretells(self, outcome: Outcome | None) -> bool:
-        """Whether a cell that ends so is as predicted."""
-        return outcome is self.outcome or outcome in self.race
+    def beside(self, measured: Outcome | None) -> Outcome:
+        """What to hold ``measured`` against: of a race, the end that it had."""
+        return measured if measured is not None and measured in self.race else self.outcome
 
 
 def predict(

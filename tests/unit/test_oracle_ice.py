@@ -86,9 +86,8 @@ def test_under_one_carrier_libnices_first_check_is_a_race(
     told = predicted(agents, a, b, shared=True)
     assert {told.outcome, *told.race} == ends
     assert "A race: " in told.reason
-    assert all(told.foretells(end) for end in ends)
-    assert not told.foretells(Outcome.NONE)
-    assert not told.foretells(None)
+    assert all(told.beside(end) is end for end in ends)
+    assert told.beside(Outcome.NONE) is told.beside(None) is told.outcome
 
 
 def test_between_homes_that_lie_apart_there_is_no_race() -> None:

@@ -160,6 +160,16 @@ def test_a_measurement_that_differs_from_the_prediction_fails_and_says_both() ->
     assert verdict.predicted is Outcome.DIRECT
 
 
+def test_a_race_is_as_predicted_whoever_wins_it_and_nothing_else_is() -> None:
+    race = replace(DIRECT, race=(Outcome.RELAYED,))
+    for end in (Outcome.DIRECT, Outcome.RELAYED):
+        verdict = judge(replace(READING, outcome=end), race, [])
+        assert verdict.judgement is Judgement.PASS
+        assert verdict.predicted is verdict.measured is end
+    neither = judge(replace(READING, outcome=Outcome.NONE), race, [])
+    assert (neither.judgement, neither.predicted) == (Judgement.FAIL, Outcome.DIRECT)
+
+
 def test_any_fault_of_the_harness_is_inconclusive_even_when_all_else_agrees() -> None:
     verdict = judge(READING, DIRECT, [CLAIM], faults=["the capture lost 3 packets"])
     assert verdict.judgement is Judgement.INCONCLUSIVE
