@@ -247,6 +247,7 @@ _KNOWN = dict(
             _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
             _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
             *_libp2p("go", "go-libp2p", "Go 1.26 or later"),
+            *_libp2p("go-v0.46", "go-libp2p-v0.46", "Go 1.26 or later"),
             *_libp2p("js", "js-libp2p", "Node 18 or later with npm"),
         )
     )

@@ -22,7 +22,7 @@ from testbed.verdict.model import Judgement
 
 CATALOGUE = catalogue()
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "go-libp2p"
-PINNED = {"go-libp2p": "go.mod", "go-libp2p-old": "old.mod"}
+PINNED = {"go-libp2p": "go.mod", "go-libp2p-v0.46": "old.mod"}
 MIXED = (
     "go-quic",
     "go-quic+traversal-quic",
@@ -30,6 +30,8 @@ MIXED = (
     "go-tcp",
     "go-tcp+traversal-tcp",
     "traversal-tcp+go-tcp",
+    "go-v0.46-quic",
+    "go-v0.46-tcp",
 )
 KEPT = next(one for one in DEVIATIONS if one.name == "the relayed connection is kept")
 needs_go = pytest.mark.skipif(bool(lack("go-quic")), reason=lack("go-quic"))
@@ -135,6 +137,7 @@ def test_the_third_attempt_is_expected_only_where_the_listener_is_go_over_quic()
     assert outcome("go-quic") is Outcome.DIRECT
     assert outcome("go-quic+traversal-quic") is Outcome.RELAYED
     assert outcome("traversal-quic") is Outcome.RELAYED
+    assert outcome("go-v0.46-quic") is Outcome.RELAYED
 
 
 def test_where_the_filter_looks_at_ports_the_third_attempt_changes_nothing() -> None:
