@@ -56,10 +56,19 @@ class Cell:
     def relaying(self) -> Adapter | None:
         """What the relay runs; None where the lab has no libp2p relay.
 
-        UsageError if that stack does not speak the cell's transport.
+        UsageError if that stack does not speak the cell's transport, or cannot be driven
+        beside its peers.
         """
         ends = self.stacks
-        return public(self.relay, ends.transport) if "relay" in ends.needs else None
+        if "relay" not in ends.needs:
+            return None
+        relay = public(self.relay, ends.transport)
+        if relay.contract == "unified" and ends.contract != "unified":
+            raise UsageError(
+                f"{relay.name} follows another contract than {ends.name}",
+                remedy="a relay of the unified-testing contract serves peers of the same",
+            )
+        return relay
 
     @property
     def cast(self) -> str:

@@ -45,13 +45,16 @@ LabPid = Annotated[int | None, typer.Option("--lab", help="Process of `testbed u
 
 Stack = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=COMMAND", help="A stack of yours, which speaks the contract."),
+    typer.Option(metavar="NAME=COMMAND", help="A stack of yours: a program, or image:REFERENCE."),
 ]
 Mechanism = Annotated[
     str | None, typer.Option(help="What it is predicted by: dcutr_quic, dcutr_tcp, ice, ...")
 ]
 
 
+Contract = Annotated[
+    str, typer.Option(help="Which one your stacks follow: lines (ours), or unified (libp2p's).")
+]
 Relay = Annotated[
     str, typer.Option(help="The libp2p relay's stack: traversal, go, ...; a matrix takes several.")
 ]
@@ -328,13 +331,14 @@ def run(
     backend: MadeBy = Kind.NAMESPACES,
     stack: Stack = None,
     mechanism: Mechanism = None,
+    contract: Contract = "lines",
     relay: Relay = "traversal",
 ) -> None:
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.commands.cells import one
     from testbed.peers.external import add_stacks
 
-    add_stacks(stack or (), mechanism)
+    add_stacks(stack or (), mechanism, contract)
     raise typer.Exit(
         one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json, backend, relay)
     )
@@ -373,6 +377,7 @@ def matrix(
     backend: MadeBy = Kind.NAMESPACES,
     stack: Stack = None,
     mechanism: Mechanism = None,
+    contract: Contract = "lines",
     relay: Relay = "traversal",
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
@@ -380,7 +385,7 @@ def matrix(
     from testbed.peers.external import add_stacks
     from testbed.shards import Shard
 
-    own = add_stacks(stack or (), mechanism)
+    own = add_stacks(stack or (), mechanism, contract)
     request = Request(
         profiles,
         ",".join(own) if own and peers == "default" else peers,

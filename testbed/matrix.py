@@ -71,7 +71,7 @@ class Selection:
         for name, relay in self._casts():
             ends = stacks(name)
             place = self.topology or ends.topology
-            for mode in ("relay_only",) if ends.relays else ("plain_dial", "silent"):
+            for mode in ends.controls:
                 for profile in dict.fromkeys(self.listeners):
                     yield Cell(name, (profile, profile), place, mode, relay=relay)
 

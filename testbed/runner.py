@@ -26,6 +26,7 @@ from testbed.plan.describe import describe
 from testbed.plan.model import Plan
 from testbed.plan.planner import plan
 from testbed.recording import Records, record_run
+from testbed.scenarios import unified
 from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
@@ -169,7 +170,8 @@ def _effects(
     with backend.start(steps) as lab:
         up_ms = (time.perf_counter() - before) * 1e3
         require_closed(lab)
-        account, records = record_run(lab, folder, lambda: attempt(lab, task))
+        scenario = unified.attempt if task.stacks.contract == "unified" else attempt
+        account, records = record_run(lab, folder, lambda: scenario(lab, task))
         faults = [f"after the run: {finding}" for finding in audit(lab)]
         faults += lab.lost_frames()
         frames_late_ms = lab.lateness_ms()
@@ -239,7 +241,10 @@ def _judged(
     lateness |= late_punches(packets, run.plan, account.events, *peers)
     reading = read_path(packets, run.plan, *peers, account.window)
     faults = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
-    faults += never_sent(packets, run.plan, _SENDERS[cell.mode], SERVER, account.start_ns)
+    # Who boasts of a connection and sent nothing is no fault of the harness.
+    boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
+    senders = () if boasts else _SENDERS[cell.mode]
+    faults += never_sent(packets, run.plan, senders, SERVER, account.start_ns)
     crossed = denied(packets, run.plan, *peers, account.start_ns) if not account.window else None
     late = [
         f"{what} was {ms:.0f} ms late: this machine is too busy for so many cells"
@@ -292,6 +297,8 @@ def _violations(
     cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome, climbed: RungReading | None
 ) -> list[str]:
     """How the stacks broke their protocol, or took another way than they should and say."""
+    if cell.stacks.contract == "unified":  # its peers tell nothing of their steps
+        return list(run.account.breaches)
     if not cell.stacks.mechanism.startswith(("dcutr", "ladder")):
         return []
     if cell.mode == "relay_only":

@@ -11,6 +11,8 @@ from testbed.backends.base import Lab, Route
 from testbed.errors import BackendError
 from testbed.plan.model import AddBridge, AddLink, AddNode, AddRoute, Blackhole, End, Plan
 
+_EVERYWHERE = IPv4Network("0.0.0.0/0")
+
 
 def audit(lab: Lab) -> list[str]:
     """Every difference between the plan and the kernel, as a sentence; empty if none."""
@@ -21,7 +23,8 @@ def audit(lab: Lab) -> list[str]:
         findings += [f"{node} has an unplanned interface {name}" for name in sorted(real - planned)]
         findings += [f"{node} lacks its interface {name}" for name in sorted(planned - real)]
         wanted, found = _routes(lab.plan, node), lab.routes(node)
-        findings += [f"{node} has an unplanned route {_say(route)}" for route in found - wanted]
+        unplanned = (route for route in found - wanted if not _needless(route, wanted))
+        findings += [f"{node} has an unplanned route {_say(route)}" for route in unplanned]
         findings += [f"{node} lacks its route {_say(route)}" for route in wanted - found]
     return findings
 
@@ -52,9 +55,20 @@ def _routes(plan: Plan, node: str) -> set[Route]:
     return routes | {Route(s.destination, None, True) for s in plan.of(Blackhole) if s.node == node}
 
 
+def _needless(route: Route, wanted: set[Route]) -> bool:
+    """It leads where the planned default route leads its packets anyway.
+
+    Entry points of some images set such routes, not knowing the default.
+    """
+    if route.gateway is None or Route(_EVERYWHERE, route.gateway) not in wanted:
+        return False
+    others = (other.destination for other in wanted if other.destination != _EVERYWHERE)
+    return not any(route.destination.overlaps(other) for other in others)
+
+
 def _say(route: Route) -> str:
     if route.blackhole:
         return f"to {route.destination}, a blackhole"
-    everywhere = route.destination == IPv4Network("0.0.0.0/0")
+    everywhere = route.destination == _EVERYWHERE
     target = "to everywhere" if everywhere else f"to {route.destination}"
     return f"{target} via {route.gateway}" if route.gateway else f"{target} on the link"

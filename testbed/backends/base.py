@@ -23,6 +23,18 @@ class Route:
     blackhole: bool = False
 
 
+@dataclass(frozen=True)
+class Image:
+    """A program that comes as a container image, and starts by the image's own entry point."""
+
+    reference: str  # as the engine knows it
+    environment: tuple[tuple[str, str], ...] = ()
+    capabilities: tuple[str, ...] = ()  # over its own node, besides an engine's usual ones
+
+
+Command = Sequence[str] | Callable[[], int] | Image
+
+
 class Process(Protocol):
     """A process inside a node, with pipes for its standard streams."""
 
@@ -49,11 +61,12 @@ class Lab(Protocol):
     def socket(self, node: str, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A socket made inside ``node``, usable from here."""
 
-    def spawn(self, node: str, command: Sequence[str] | Callable[[], int]) -> Process:
+    def spawn(self, node: str, command: Command) -> Process:
         """Start a program, or a Python function in a fork, inside ``node``.
 
-        A function finds its pipes as file descriptors 0, 1 and 2; its result is
-        the exit code.  The process sees the node's network, hosts file and sysfs.
+        An image is a UsageError where nodes are no containers.  A function finds its
+        pipes as file descriptors 0, 1 and 2; its result is the exit code.  The process
+        sees the node's network, hosts file and sysfs.
         """
 
     def run(

@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from testbed.backends import kernel, process, sandbox
-from testbed.backends.base import Process, Route
+from testbed.backends.base import Command, Image, Process, Route
 from testbed.backends.netlink import (
     Netlink,
     Request,
@@ -32,7 +32,7 @@ from testbed.backends.netlink import (
     veth,
 )
 from testbed.backends.wires import WireBench, netem
-from testbed.errors import BackendError, UnfitError
+from testbed.errors import BackendError, UnfitError, UsageError
 from testbed.links.base import Links
 from testbed.links.interfaces import disable_offloads
 from testbed.links.netem import Egress
@@ -273,8 +273,14 @@ class NamespaceLab:
         with kernel.inside_netns(self._node(node).netns, self._home):
             return socket.socket(family, kind, proto)
 
-    def spawn(self, node: str, command: Sequence[str] | Callable[[], int]) -> Process:
+    def spawn(self, node: str, command: Command) -> Process:
         target = self._node(node)
+        if isinstance(command, Image):
+            raise UsageError(
+                f"{command.reference} is an image, and this lab has no containers",
+                node=node,
+                remedy="--backend docker",
+            )
         child = process.spawn(command, target.netns, target.files)
         self._stack.callback(child.close)
         return child

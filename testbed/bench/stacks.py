@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from testbed.backends.base import Image
 from testbed.backends.namespaces import Namespaces
 from testbed.bench.table import Results
 from testbed.capture.reader import read
@@ -117,6 +118,7 @@ def _run(one: Adapter, seed: int) -> Run | None:
 def _metered(one: Adapter, meter: Path) -> Command:
     command = one.entry.argv if isinstance(one.entry, Main) else one.command()
     assert not callable(command)
+    assert not isinstance(command, Image)  # none of those that are measured
     words = (sys.executable, *command[1:]) if isinstance(one.entry, Main) else command
     wrapper = (sys.executable, "-m", "testbed.bench.metered", str(meter))
     return Command(one.name, "", (*wrapper, *words))

@@ -169,9 +169,7 @@ def _notes(path: Path) -> Notes:
     return Notes(
         start,
         clock,
-        None
-        if window is None
-        else Window(*(_whole(window[key]) for key in ("start_ns", "end_ns", "size"))),
+        None if window is None else Window(**{key: _whole(value) for key, value in window.items()}),
         _words(fields["faults"]),
         _words(fields["lost"]),
     )

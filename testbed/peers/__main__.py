@@ -3,6 +3,7 @@
 import os
 import sys
 
+from testbed.backends.base import Image
 from testbed.errors import TestbedError
 from testbed.peers.adapter import adapter
 
@@ -17,6 +18,8 @@ def main() -> int:
     except TestbedError as error:
         print(error, file=sys.stderr)
         return int(error.exit_code)
+    if isinstance(command, Image):
+        raise AssertionError(f"{command.reference} is none of ours")
     if not callable(command):
         os.execv(command[0], list(command))
     return command()

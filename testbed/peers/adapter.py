@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from testbed.backends.base import Image
 from testbed.errors import UsageError
 from testbed.oracle.agents import AIOICE, LIBNICE, PION, IceAgent
 from testbed.peers.programs import Program
@@ -20,6 +21,7 @@ from testbed.peers.programs import Program
 Mechanism = Literal[
     "punch_udp", "punch_tcp", "ice", "dcutr_tcp", "dcutr_quic", "ladder_tcp", "ladder_quic"
 ]
+Contract = Literal["lines", "unified"]  # testbed.peers.contract, testbed.peers.unified
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
 BETWEEN = "+"  # the names of two stacks
 BY = "@"  # what relays, after them
@@ -32,7 +34,7 @@ class Adapter:
     """How one stack is started, and what the lab must have for it.
 
     ``entry`` is a program, or a function that runs in a forked child with pipes on
-    descriptors 0, 1 and 2 and gives the exit code.  ``warm`` imports what a function
+    descriptors 0, 1 and 2 and gives the exit code, or an image.  ``warm`` imports what a function
     needs: called once before many forks, it saves each child that time; it starts no
     thread and no event loop.
     """
@@ -40,18 +42,19 @@ class Adapter:
     name: str
     mechanism: Mechanism  # what the oracle predicts by
     transport: Literal["udp", "tcp"]  # of the connection between the peers
-    entry: Callable[[], int] | Program
+    entry: Callable[[], int] | Program | Image
     warm: Callable[[], None]
     needs: frozenset[Need] = frozenset()
     topology: str = "two-homes"  # the preset that it is tried in where none is named
     agent: IceAgent = AIOICE  # of the mechanism ice: what it leaves to implementations
+    contract: Contract = "lines"
 
     @property
     def relays(self) -> bool:
         """Whether a connection through a relay is to be had where no direct one is."""
         return bool(self.needs & {"turn", "relay"})
 
-    def command(self) -> Callable[[], int] | Sequence[str]:
+    def command(self) -> Callable[[], int] | Sequence[str] | Image:
         """What `testbed.backends.base.Lab.spawn` takes; UnfitError if it is not built."""
         return self.entry.argv() if isinstance(self.entry, Program) else self.entry
 
@@ -85,6 +88,17 @@ class Stacks:
     @property
     def transport(self) -> Literal["udp", "tcp"]:
         return self.dialer.transport
+
+    @property
+    def contract(self) -> Contract:
+        return self.dialer.contract
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The modes in which what must fail, fails; who is left to itself has none."""
+        if self.contract == "unified":
+            return ()
+        return ("relay_only",) if self.relays else ("plain_dial", "silent")
 
     @property
     def agents(self) -> tuple[IceAgent, IceAgent]:
@@ -142,7 +156,7 @@ def stacks(name: str) -> Stacks:
         raise UsageError(
             f"{dialer.name} and {listener.name} do not understand each other: "
             f"{dialer.mechanism} and {listener.mechanism}",
-            remedy="name two stacks of one mechanism",
+            remedy="name two stacks of one mechanism and one contract",
         )
     return Stacks(dialer, listener)
 
@@ -150,14 +164,18 @@ def stacks(name: str) -> Stacks:
 def public(name: str, transport: Literal["udp", "tcp"]) -> Adapter:
     """The libp2p stack ``name`` (``go``) on ``transport``: what public nodes run.
 
-    UsageError if there is none.
+    A stack of the user's is called ``name`` itself.  UsageError if there is none.
     """
-    return adapter(f"{name}-{SUFFIX[transport]}")
+    found = ADAPTERS.get(f"{name}-{SUFFIX[transport]}") or ADAPTERS.get(name)
+    if found is None or found.transport != transport or "relay" not in found.needs:
+        return adapter(f"{name}-{SUFFIX[transport]}")
+    return found
 
 
 def compatible(dialer: Adapter, listener: Adapter) -> bool:
     """Whether the two can be the ends of one cell."""
-    return (dialer.mechanism, dialer.transport) == (listener.mechanism, listener.transport)
+    ends = dialer, listener
+    return len({(end.mechanism, end.transport, end.contract) for end in ends}) == 1
 
 
 @dataclass(frozen=True)
@@ -185,6 +203,7 @@ def _warm(module: str) -> Callable[[], None]:
 
 
 LIBP2P: frozenset[Need] = frozenset({"relay", "observers"})
+RUST = "Rust 1.88 or later and a C compiler"
 
 
 def _python(
@@ -248,6 +267,8 @@ _KNOWN = dict(
             _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
             *_libp2p("go", "go-libp2p", "Go 1.26 or later"),
             *_libp2p("go-v0.46", "go-libp2p-v0.46", "Go 1.26 or later"),
+            *_libp2p("rust", "rust-libp2p", RUST),
+            *_libp2p("rust-v0.54", "rust-libp2p-old", RUST),
             *_libp2p("js", "js-libp2p", "Node 18 or later with npm"),
         )
     )

@@ -1,17 +1,23 @@
-"""A stack of the user's own, for one run: any command that speaks `testbed.peers.contract`."""
+"""Stacks of the user's own, for one run: any command, or image, that follows a contract."""
 
+import hashlib
 import re
 import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
+from testbed.backends.base import Image
 from testbed.errors import UsageError
-from testbed.peers.adapter import ADAPTERS, add
+from testbed.peers.adapter import ADAPTERS, Adapter, Contract, add
 from testbed.peers.programs import Program
 
+IMAGE = "image:"  # before a reference that an engine knows
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_LIBP2P = ("dcutr_tcp", "dcutr_quic")
+_EXAMPLE = "--stack mine=./my-peer --mechanism dcutr_quic"
 
 
 @dataclass(frozen=True)
@@ -28,31 +34,64 @@ class Command(Program):
         return self.words
 
 
-def add_stacks(described: Sequence[str], mechanism: str | None) -> list[str]:
-    """Make the stacks NAME=COMMAND known to this process; their names.
+@dataclass(frozen=True)
+class Stranger(Command):
+    """One that knows nothing of us, nor of ``--version``."""
+
+    def version(self) -> str:
+        """Which file it is."""
+        with self.expected.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+
+
+def add_stacks(
+    described: Sequence[str], mechanism: str | None, contract: str = "lines"
+) -> list[str]:
+    """Make the stacks NAME=COMMAND or NAME=image:REFERENCE known to this process; their names.
 
     COMMAND is split as a shell would.  What the lab has for them is what our first stack of that
     ``mechanism`` needs.  UsageError naming the word that does not fit.
     """
     if bool(described) != bool(mechanism):
-        raise UsageError(
-            "--stack and --mechanism go together",
-            remedy="--stack mine=./my-peer --mechanism dcutr_quic",
-        )
+        raise UsageError("--stack and --mechanism go together", remedy=_EXAMPLE)
+    if contract not in get_args(Contract):
+        known = ", ".join(get_args(Contract))
+        raise UsageError(f"unknown contract {contract!r}", remedy=f"one of: {known}")
     kin = next((one for one in ADAPTERS.values() if one.mechanism == mechanism), None)
     if described and kin is None:
-        known = dict.fromkeys(one.mechanism for one in ADAPTERS.values())
-        raise UsageError(f"unknown mechanism {mechanism!r}", remedy=f"one of: {', '.join(known)}")
+        known = ", ".join(dict.fromkeys(one.mechanism for one in ADAPTERS.values()))
+        raise UsageError(f"unknown mechanism {mechanism!r}", remedy=f"one of: {known}")
+    if contract == "unified":
+        kin = _unified(kin)
     names = []
     for text in described:
         name, _, command = text.partition("=")
         if not _NAME.fullmatch(name):
             raise UsageError(f"--stack {text!r}: a name has small letters, digits and hyphens")
-        entry = Command(name, "you", _words(text, command))
         assert kin is not None
-        add(replace(kin, name=name, entry=entry))
+        add(replace(kin, name=name, entry=_entry(text, name, command, kin.contract)))
         names.append(name)
     return names
+
+
+def _unified(kin: Adapter | None) -> Adapter:
+    """What peers of libp2p's unified-testing need: a relay, and nobody else to see them."""
+    if kin is None or kin.mechanism not in _LIBP2P:
+        raise UsageError(
+            "the unified-testing contract is one of DCUtR over a relay",
+            remedy=f"--mechanism {' or '.join(_LIBP2P)}",
+        )
+    return replace(kin, needs=frozenset({"relay"}), topology="two-homes", contract="unified")
+
+
+def _entry(text: str, name: str, command: str, contract: Contract) -> Program | Image:
+    if command.startswith(IMAGE):
+        reference = command.removeprefix(IMAGE)
+        if not reference or reference.split() != [reference]:
+            raise UsageError(f"--stack {text!r}: that names no image", remedy="mine=image:my-peer")
+        return Image(reference)
+    kind = Stranger if contract == "unified" else Command
+    return kind(name, "you", _words(text, command))
 
 
 def _words(text: str, command: str) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class Account:
     start_ns: int | None  # capture time of the common start
     events: tuple[tuple[str, Event], ...]  # peer, event; in order for each peer
     connect_ms: float | None  # from the common start to the later peer's ``connected``
+    breaches: tuple[str, ...] = ()  # of rules that the harness saw broken
 
 
 def attempt(lab: Lab, task: Attempt) -> Account:

@@ -27,20 +27,22 @@ def judge(
     ``violations``, the ways in which the stack broke its protocol.
     """
     findings = tuple(
-        f"{claim.node} claims {claim.outcome}, the wire shows {reading.outcome} ({claim.words})"
+        f"{claim.node} claims {claim.outcome or 'no direct connection'}, "
+        f"the wire shows {reading.outcome} ({claim.words})"
         for claim in claims
-        if claim.outcome is not reading.outcome
+        if claim.denied_by(reading.outcome)
     )
     if denied is not None:
         findings = (*findings, f"{denied[0]} (packets {denied[1][0]} and {denied[1][1]})")
     findings = (*findings, *violations)
-    agrees = reading.outcome is prediction.outcome and not findings
+    predicted = prediction.beside(reading.outcome)
+    agrees = reading.outcome is predicted and not findings
     troubles = [*faults, *(() if agrees else doubts)]
     if troubles:
         return Verdict(
             Judgement.INCONCLUSIVE,
             reading.outcome,
-            prediction.outcome,
+            predicted,
             "; ".join(troubles),
             findings,
             reading.packets,
@@ -48,7 +50,7 @@ def judge(
     return Verdict(
         Judgement.PASS if agrees else Judgement.FAIL,
         reading.outcome,
-        prediction.outcome,
+        predicted,
         prediction.reason if agrees else f"predicted: {prediction.reason}; {reading.evidence}",
         findings,
         reading.packets,

@@ -16,11 +16,20 @@ class Judgement(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """What one peer says of its connection: an outcome, and its words for it."""
+    """What one peer says of its connection: an outcome, and its words for it.
+
+    An outcome of None: only that there is no direct one.
+    """
 
     node: str
-    outcome: Outcome
+    outcome: Outcome | None
     words: str
+
+    def denied_by(self, outcome: Outcome) -> bool:
+        """Whether the wire, which shows ``outcome``, shows another thing than is claimed."""
+        if self.outcome is None:
+            return outcome is Outcome.DIRECT
+        return outcome is not self.outcome
 
 
 @dataclass(frozen=True)

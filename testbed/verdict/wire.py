@@ -25,11 +25,18 @@ CITED = 8  # packets named as evidence
 
 @dataclass(frozen=True)
 class Window:
-    """The echo: capture times in ns between which it happened, and its size in bytes."""
+    """The echo: capture times in ns between which it happened, and its size in bytes.
+
+    Where the peers did not echo but did what they liked, ``size`` is what a connection
+    takes at least; payloads of fewer than ``shortest`` bytes prove nothing; and each
+    peer may have exchanged ``overhead`` bytes with a relay for its own ends.
+    """
 
     start_ns: int
     end_ns: int
     size: int
+    shortest: int = SHORTEST
+    overhead: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,29 +62,32 @@ def read_path(
     during = [
         packet
         for packet in packets
-        if window.start_ns <= packet.time_ns <= window.end_ns and len(packet.payload) >= SHORTEST
+        if window.start_ns <= packet.time_ns <= window.end_ns
+        and len(packet.payload) >= window.shortest
     ]
     ways = [
-        _one_way(during, plan, source, target, window.size)
+        _one_way(during, plan, source, target, window)
         for source, target in ((dialer, listener), (listener, dialer))
     ]
     return _both(ways, dialer, listener)
 
 
-def _one_way(packets: Sequence[Packet], plan: Plan, source: str, target: str, size: int) -> _Way:
+def _one_way(
+    packets: Sequence[Packet], plan: Plan, source: str, target: str, window: Window
+) -> _Way:
     left = {p.payload for p in packets if p.outgoing and p.node == source}
     arrived = [p for p in packets if not p.outgoing and p.node == target and p.payload in left]
-    if _volume(arrived) * 2 >= size:
+    if _volume(arrived) * 2 >= window.size:
         carried = {packet.payload for packet in arrived}
         hosts = _hosts(plan) - {source, target}
         through = frozenset(p.node for p in packets if p.node in hosts and p.payload in carried)
         outcome = Outcome.RELAYED if through else Outcome.DIRECT
         return _Way(outcome, tuple(p.number for p in arrived[:CITED]), through)
-    return _by_volume(packets, plan, source, target, size)
+    return _by_volume(packets, plan, source, target, window.size // 2 + window.overhead)
 
 
 def _by_volume(packets: Sequence[Packet], plan: Plan, source: str, target: str, size: int) -> _Way:
-    """A relay that wraps or encrypts anew: as much goes in at one side as comes out."""
+    """A relay that wraps or encrypts anew: ``size`` goes in at one side, and comes out."""
     for relay in sorted(_hosts(plan) - {source, target}):
         addresses = set(plan.addresses[relay])
         into = [
@@ -90,7 +100,7 @@ def _by_volume(packets: Sequence[Packet], plan: Plan, source: str, target: str, 
             for p in packets
             if not p.outgoing and p.node == target and p.source.address in addresses
         ]
-        if _volume(into) * 2 >= size and _volume(out) * 2 >= size:
+        if _volume(into) >= size and _volume(out) >= size:
             cited = tuple(p.number for p in [*into[: CITED // 2], *out[: CITED // 2]])
             return _Way(Outcome.RELAYED, cited, frozenset({relay}))
     return _Way(Outcome.NONE, ())

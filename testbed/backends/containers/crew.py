@@ -77,14 +77,14 @@ def crew(members: Sequence[Member]) -> Iterator[dict[str, Agent]]:
     """
     with ExitStack() as stack:
         client = stack.enter_context(engine())
-        require_images(client)
+        require_images(client, {member.image for member in members})
         run = secrets.token_hex(6)
         folder = stack.enter_context(_folder(run))
         server = stack.enter_context(_listening(folder))
         made: list[str] = []
         stack.callback(_remove, client, made)
         pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
-        parent = _cgroup(client)
+        parent = cgroup_parent(client)
         made += pool.map(lambda one: _create(client, one, run, folder, parent), members)
         list(pool.map(client.start, made))
         pool.shutdown()
@@ -124,7 +124,7 @@ def _name(run: str, node: str) -> str:
     return f"testbed-{run}-{node}"
 
 
-def _cgroup(client: docker.APIClient) -> str | None:
+def cgroup_parent(client: docker.APIClient) -> str | None:
     """Where the containers' control groups are.
 
     The engine's own place is one group, and all containers together then get the processor

@@ -12,13 +12,15 @@ fork of this process in the node's network only; so does what an operator `run`s
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 from testbed.backends import kernel, sandbox
-from testbed.backends.base import Process
-from testbed.backends.containers import images
+from testbed.backends.base import Command, Image, Process
+from testbed.backends.containers import image, images
 from testbed.backends.containers.crew import Member, crew
 from testbed.backends.containers.engine import engine
 from testbed.backends.containers.remote import Agent, RemoteProcess, finish
@@ -56,6 +58,7 @@ class ContainerLab(NamespaceLab):
         super().__init__(plan)
         self._chosen = chosen
         self._agents: dict[str, Agent] = {}
+        self._images = count(1)
 
     def build(self) -> None:
         self._agents = self._stack.enter_context(crew(members(self.plan, self._chosen)))
@@ -91,7 +94,9 @@ class ContainerLab(NamespaceLab):
             for step, loader in running:
                 _finish(step, loader)
 
-    def spawn(self, node: str, command: Sequence[str] | Callable[[], int]) -> Process:
+    def spawn(self, node: str, command: Command) -> Process:
+        if isinstance(command, Image):
+            return self._spawn_image(node, command)
         words = getattr(command, "argv", command)
         if callable(words) or Path(words[0]).is_absolute():
             return super().spawn(node, command)
@@ -99,6 +104,13 @@ class ContainerLab(NamespaceLab):
         process = self._agents[node].start(words)
         self._stack.callback(process.close)
         return process
+
+    def _spawn_image(self, node: str, wanted: Image) -> Process:
+        with engine() as client:
+            image.require(client, wanted)
+        name = f"{self.container(node)}-{next(self._images)}"
+        self._stack.callback(_discard, name)
+        return super().spawn(node, partial(image.run, wanted, self.container(node), name))
 
     def container(self, node: str) -> str:
         """Its name, for ``docker exec`` and the like; BackendError for an unknown node."""
@@ -109,6 +121,11 @@ class ContainerLab(NamespaceLab):
         """What the engine logged of a node: the programs that were started, and their ends."""
         with engine() as client:
             return str(client.logs(self.container(node)).decode(errors="replace"))
+
+
+def _discard(name: str) -> None:
+    with engine() as client:
+        image.discard(client, name)
 
 
 def members(plan: Plan, chosen: Mapping[str, str]) -> list[Member]:
