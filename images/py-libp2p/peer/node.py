@@ -1,0 +1,59 @@
+"""py-libp2p's host as this peer uses it: one transport, Noise, and addresses taken apart."""
+
+from hashlib import sha256
+from typing import Any
+
+from contract import Fields, endpoint
+from libp2p import new_host
+from libp2p.connection_types import ConnectionType
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as noise_key_pair
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as Noise
+from multiaddr import Multiaddr
+from multiaddr.exceptions import MultiaddrLookupError
+
+_INWARDS = ("secured_conn", "conn", "stream", "socket", "_socket")  # from a muxer to its socket
+
+
+def listen_address(configure: Fields) -> Multiaddr:
+    kind = "tcp/{}" if configure["transport"] == "tcp" else "udp/{}/quic-v1"
+    return Multiaddr(f"/ip4/{configure['local_address']}/{kind.format(configure['port'])}")
+
+
+def new_node(configure: Fields) -> Any:
+    """A host that does not run yet; its identity follows from session and role."""
+    words = configure["session"] + configure["role"]
+    pair = create_new_key_pair(sha256(words.encode()).digest())
+    noise = Noise(pair, noise_privkey=noise_key_pair().private_key)
+    return new_host(key_pair=pair, listen_addrs=[listen_address(configure)], sec_opt={NOISE: noise})
+
+
+def socket_of(address: Multiaddr) -> Fields | None:
+    """The IPv4 endpoint that an address begins with; of a circuit, the relay's."""
+    for kind in ("tcp", "udp"):
+        try:
+            port = int(address.value_for_protocol(kind))
+            return endpoint(address.value_for_protocol("ip4"), port)
+        except (MultiaddrLookupError, LookupError, ValueError):
+            continue
+    return None
+
+
+def relayed(connection: Any) -> bool:
+    return connection.get_connection_type() is ConnectionType.RELAYED
+
+
+def remote_end(connection: Any) -> Fields | None:
+    """Where a direct connection goes to."""
+    found = (socket_of(address) for address in connection.get_transport_addresses())
+    return next((one for one in found if one), None)
+
+
+def local_end(connection: Any, fallback: Fields) -> Fields:
+    """Which port a direct connection leaves from: py-libp2p does not say, its socket does."""
+    inner: Any = connection.muxed_conn
+    while (word := next((w for w in _INWARDS if hasattr(inner, w)), None)) is not None:
+        inner = getattr(inner, word)
+    port = inner.getsockname()[1] if hasattr(inner, "getsockname") else fallback["port"]
+    return endpoint(fallback["address"], port)

@@ -1,0 +1,188 @@
+"""The dialer and the listener: relayed first, then upgraded if py-libp2p can."""
+
+import random
+from typing import Any
+
+import trio
+from contract import Failure, Fields, emit, endpoint, now
+from libp2p.custom_types import TProtocol
+from libp2p.network.stream.exceptions import StreamError
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.relay.circuit_v2.config import RelayConfig
+from libp2p.relay.circuit_v2.protocol import PROTOCOL_ID as HOP
+from libp2p.relay.circuit_v2.protocol import CircuitV2Protocol
+from libp2p.relay.circuit_v2.transport import CircuitV2Transport
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+from node import listen_address, new_node, socket_of
+from story import Punching, Story
+
+ECHO = TProtocol("/testbed/echo/1.0.0")
+# Seconds; those of testbed/peers/traversal.py where it has the same.
+MEETING = 3.0  # to meet one public node
+CIRCUIT = 4.0  # from start_at to the relayed connection
+ECHOING = 6.0
+DIALLING = 2.0  # one dial of DCUtR: py-libp2p's own 10 s outlast the harness's patience
+# py-libp2p would try for more than a minute: 3 attempts of 3 rounds of 7 s.  The first
+# attempt begins 2 s after the circuit, or 4 s where the other side advertised addresses.
+UPGRADING = 10.0
+CHUNK = 65536
+
+
+class Session:
+    """One end of a cell.  Its node lives in ``nursery``, until that is cancelled."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._upgrading = trio.CancelScope()
+
+    async def gather(self, configure: Fields) -> Fields:
+        """Meet the public nodes, reserve where we are to be dialed, say how that is done."""
+        if configure["options"]["mode"] != "punch":
+            raise Failure("unsupported", f"no mode {configure['options']['mode']}")
+        if not configure["relays"]:
+            raise Failure("unsupported", "a relay is needed")
+        self._configure = configure
+        relay = Multiaddr(configure["relays"][0])
+        self._local = endpoint(configure["local_address"], configure["port"])
+        self._story = Story(self._local, socket_of(relay) or self._local, configure["role"])
+        self._host = new_node(configure)
+        self._host.set_stream_handler(ECHO, _send_back)
+        self._circuits = CircuitV2Protocol(self._host)
+        self._transport = CircuitV2Transport(self._host, self._circuits, RelayConfig())
+        await self._nursery.start(self._live)
+        emit("listening", local=self._local)
+        await self._meet([*configure["relays"], *configure["observers"]])
+        return {"addresses": [], "ice": None, "multiaddrs": [await self._offered(relay)]}
+
+    async def _live(self, task_status: Any) -> None:
+        """Run the node until we are cancelled."""
+        host = self._host
+        async with (
+            host.run([listen_address(self._configure)]),
+            background_trio_service(self._circuits),
+        ):
+            host.get_network().register_notifee(self._story)
+            if not self._configure["options"]["relay_only"]:
+                await self._nursery.start(self._upgrade)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _upgrade(self, task_status: Any) -> None:
+        """Let py-libp2p upgrade connections, until nobody waits for that any more."""
+        with self._upgrading:
+            async with background_trio_service(Punching(self._host, self._story, DIALLING)):
+                task_status.started()
+                await trio.sleep_forever()
+
+    async def _meet(self, public: list[str]) -> None:
+        """Connect to public nodes, and wait until each has said how it sees us."""
+        servers = {info_from_p2p_addr(Multiaddr(one)).peer_id: one for one in public}
+        waiting = dict.fromkeys(servers)
+        seen = trio.Event()
+        record = self._host._observed_addr_manager.record_observation
+
+        def observe(conn: Any, observed: Multiaddr, local: list[Multiaddr]) -> None:
+            record(conn, observed, local)
+            peer, address = conn.muxed_conn.peer_id, socket_of(observed)
+            if peer in waiting and address is not None:
+                server = socket_of(Multiaddr(servers[peer]))
+                emit("observed", address=address, server=server)
+                del waiting[peer]
+                if not waiting:
+                    seen.set()
+
+        self._host._observed_addr_manager.record_observation = observe
+        with trio.move_on_after(MEETING):
+            async with trio.open_nursery() as nursery:
+                for one in public:
+                    nursery.start_soon(self._connect, one)
+            await seen.wait()
+        if waiting:
+            silent = ", ".join(servers[peer] for peer in waiting)
+            raise Failure("gathering", f"did not say how they see us: {silent}")
+
+    async def _connect(self, address: str) -> None:
+        try:
+            await self._host.connect(info_from_p2p_addr(Multiaddr(address)))
+        except Exception as error:  # py-libp2p has no common class
+            raise Failure("gathering", f"{address}: {error}") from error
+
+    async def _offered(self, relay: Multiaddr) -> str:
+        """The listener's circuit; of the dialer, its name."""
+        if self._configure["role"] == "dialer":
+            return f"/p2p/{self._host.get_id()}"
+        peer = info_from_p2p_addr(relay).peer_id
+        with trio.move_on_after(MEETING) as scope:
+            stream = await self._host.new_stream(peer, [HOP])
+            if not await self._transport.reserve(stream, peer, self._nursery):
+                raise Failure("gathering", f"{relay} accepts no reservation")
+            await stream.close()
+        if scope.cancelled_caught:
+            raise Failure("gathering", f"{relay} does not answer a reservation")
+        circuit = f"{relay}/p2p-circuit/p2p/{self._host.get_id()}"
+        emit("reserved", relay=socket_of(relay), circuit=circuit)
+        return circuit
+
+    async def dial(self, command: Fields) -> Fields:
+        """Reach the other side through the relay, or wait to be reached."""
+        if not command["remote"]["multiaddrs"]:
+            raise Failure("unsupported", "the other side has no multiaddr")
+        target = Multiaddr(command["remote"]["multiaddrs"][0])
+        self._story.remote = ID.from_string(target.get_peer_id())
+        await trio.sleep(max(0, command["start_at"] - now()) / 1e9)
+        with trio.move_on_after(CIRCUIT):
+            if self._configure["role"] == "dialer":
+                await self._reach(target)
+            await self._story.found.wait()
+        if self._story.first is None:
+            raise Failure("timeout", "no connection through the relay")
+        return self._story.first
+
+    async def _reach(self, circuit: Multiaddr) -> None:
+        try:
+            await self._transport.dial(circuit)
+        except Exception as error:  # py-libp2p has no common class
+            raise Failure("timeout", f"{type(error).__name__}: {error}") from error
+
+    async def follow(self) -> None:
+        """``connected`` has been said: tell what becomes of it, and end that in time."""
+        self._story.begin()
+        if self._configure["options"]["relay_only"]:
+            self._story.stay("upgrades are off")
+            return
+        with trio.move_on_after(UPGRADING):
+            await self._story.told.wait()
+            return
+        self._upgrading.cancel()
+        self._story.stay(f"no direct connection in {UPGRADING:g} s of py-libp2p's attempts")
+
+    async def echo(self, count: int) -> int:
+        """Send ``count`` bytes by py-libp2p's choice of connection: how many came back."""
+        data = random.Random(self._configure["seed"]).randbytes(count)
+        back = bytearray()
+        try:
+            with trio.fail_after(ECHOING):
+                stream = await self._host.new_stream(self._story.remote, [ECHO])
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stream.write, data)
+                    while len(back) < count:
+                        back += await stream.read(min(CHUNK, count - len(back)))
+                await stream.close()
+        except Exception as error:  # py-libp2p has no common class
+            raise Failure("lost", f"echo: {error or type(error).__name__}") from error
+        return sum(a == b for a, b in zip(data, back, strict=True))
+
+    def end(self) -> None:
+        if hasattr(self, "_story"):
+            self._story.end()
+
+
+async def _send_back(stream: Any) -> None:
+    try:
+        while data := await stream.read(CHUNK):
+            await stream.write(data)
+        await stream.close()
+    except StreamError:
+        await stream.reset()
