@@ -460,13 +460,17 @@ def autonat(
     every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
     jobs: Jobs = DEFAULT_JOBS,
     as_json: AsJson = False,
+    client: Annotated[
+        str | None, typer.Option(help="Who asks: traversal, go, ... with commas.")
+    ] = None,
+    server: Annotated[str | None, typer.Option(help="Who is asked, likewise.")] = None,
 ) -> None:
     """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
     from testbed.commands.autonat import autonat as run_autonat
 
     if bool(profiles) == every:
         raise UsageError("name profiles, or say --all")
-    raise typer.Exit(run_autonat(profiles or [], jobs, as_json))
+    raise typer.Exit(run_autonat(profiles or [], jobs, as_json, client, server))
 
 
 @app.command()

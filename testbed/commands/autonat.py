@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.box import SIMPLE
@@ -15,7 +16,10 @@ from testbed.errors import Exit
 from testbed.nat.behaviour import Protocol
 from testbed.nat.load import catalogue, named
 from testbed.nat.profile import Profile
-from testbed.oracle.autonat import Prediction, Reachability, predict
+from testbed.oracle.autonat import RULES, Prediction, Reachability, predict
+from testbed.peers.adapter import OURS
+from testbed.scenarios.asking import Asking
+from testbed.scenarios.asking import measure as measure_between
 from testbed.scenarios.reachability import Measured, bench, measure
 from testbed.scenarios.sweep import Outcome, sweep
 
@@ -36,6 +40,7 @@ class Row:
     predicted: Prediction
     measured: Measured | None
     error: str = ""
+    asking: Asking | None = None  # None: our own stack, which tells more
 
     @property
     def exit_code(self) -> Exit:
@@ -57,6 +62,7 @@ class Row:
         found = self.measured
         return {
             "profile": self.profile,
+            **({"client": self.asking.client, "server": self.asking.server} if self.asking else {}),
             "transport": self.protocol.value,
             "verdict": self.exit_code.name.lower(),
             "measured": None if found is None else _plain(found.outcome),
@@ -66,32 +72,37 @@ class Row:
         }
 
 
-def rows(profiles: Sequence[Profile], jobs: int) -> list[Row]:
+def rows(profiles: Sequence[Profile], jobs: int, asking: Asking | None = None) -> list[Row]:
     """Measure every profile, in the given order; inside a sandbox.
 
     Inconclusive ones are tried again at the end, with fewer at a time.
     """
     found: dict[str, list[Row]] = {}
     todo = list(profiles)
+    work = partial(measure_between, asking=asking) if asking else measure
     for _ in range(TRIES):
-        for profile, outcome in sweep(todo, bench, measure, jobs):
-            found[profile.name] = _rows(profile, outcome)
+        for profile, outcome in sweep(todo, bench, work, jobs):
+            found[profile.name] = _rows(profile, outcome, asking)
         todo = [p for p in todo if any(_inconclusive(row) for row in found[p.name])]
         jobs = max(1, jobs // 4)
     return [row for profile in profiles for row in found[profile.name]]
 
 
-def _rows(profile: Profile, outcome: Outcome[tuple[Measured, ...]]) -> list[Row]:
+def _rows(
+    profile: Profile, outcome: Outcome[tuple[Measured, ...]], asking: Asking | None
+) -> list[Row]:
     by_protocol = {one.protocol: one for one in outcome.result or ()}
+    rules = RULES.get(asking.client) if asking else None
     return [
         Row(
             profile.name,
             protocol,
-            predict(profile.behaviour, protocol),
+            predict(profile.behaviour, protocol, rules),
             by_protocol.get(protocol),
             outcome.error,
+            asking,
         )
-        for protocol in Protocol
+        for protocol in (asking.protocols if asking else Protocol)
     ]
 
 
@@ -99,11 +110,27 @@ def _inconclusive(row: Row) -> bool:
     return row.exit_code is Exit.INCONCLUSIVE
 
 
-def autonat(names: Sequence[str], jobs: int, as_json: bool) -> int:
-    """Measure profiles (none named: all) and print one table; the exit code."""
+def autonat(
+    names: Sequence[str], jobs: int, as_json: bool, clients: str | None, servers: str | None
+) -> int:
+    """Measure profiles (none named: all) and print one table; the exit code.
+
+    ``clients`` and ``servers`` are libp2p stacks with commas: each client asks servers of each
+    kind.  Without them our own stack asks its own.
+    """
     profiles = named(names) if names else list(catalogue().values())
+    asked: list[Asking | None] = [
+        Asking(client, server)
+        for client in (clients or OURS).split(",")
+        for server in (servers or OURS).split(",")
+    ]
+    if not (clients or servers):
+        asked = [None]
+    for one in asked:
+        if one is not None:
+            one.prepare()
     sandbox.enter()
-    measured = rows(profiles, jobs)
+    measured = [row for one in asked for row in rows(profiles, jobs, one)]
     if as_json:
         print(json.dumps([row.to_json() for row in measured], indent=2))
     else:
@@ -121,11 +148,14 @@ def table(measured: Sequence[Row]) -> Table:
         title_justify="left", caption_justify="left", title_style="bold", box=SIMPLE,
         padding=(0, 1, 0, 0),
     )  # fmt: skip
-    for column in ("profile", "", "stranger", "v1", "v2", "", "notes"):
+    stacks = any(row.asking for row in measured)
+    for column in ("profile", "", *(["who"] * stacks), "stranger", "v1", "v2", "", "notes"):
         shown.add_column(column, no_wrap=True)
-    for row in measured:
+    order = list(dict.fromkeys((row.profile, row.protocol) for row in measured))
+    for row in sorted(measured, key=lambda row: order.index((row.profile, row.protocol))):
         marks = " ".join(notes[note] for note in row.notes)
-        shown.add_row(row.profile, row.protocol.value, *_cells(row), _mark(row), marks)
+        who = [str(row.asking)] * stacks
+        shown.add_row(row.profile, row.protocol.value, *who, *_cells(row), _mark(row), marks)
     return shown
 
 

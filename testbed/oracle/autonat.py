@@ -7,7 +7,7 @@ a stranger meet in the model of the NAT, and the error comes out of that.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -44,13 +44,21 @@ class Rules:
 
     A verdict needs ``v1_votes`` or ``v2_votes`` servers that agree and not as many that
     agree on the contrary.  A node asks about the addresses that the most servers have
-    observed, ``asked`` of them at most.
+    observed, ``asked`` of them at most, and only those that ``agreed`` servers observe.
     """
 
     servers: int = 4
     v1_votes: int = 4
     v2_votes: int = 3
     asked: int = 3
+    agreed: int = 1
+
+
+# Of other stacks, by name; who is not here counts as ours does.
+# go-libp2p: v1 is sure (maxConfidence, p2p/host/autonat) after four answers that agree; v2
+# (p2p/host/basic, addrs_reachability_tracker.go) needs minConfidence, and asks about what
+# ActivationThresh observers (p2p/host/observedaddrs) agree on.
+RULES: Mapping[str, Rules] = {"go": Rules(v2_votes=2, asked=50, agreed=4)}
 
 
 @dataclass(frozen=True, order=True)
@@ -106,7 +114,8 @@ class _Experiment:
         observed = {s: seen for s in self.servers if (seen := self._contact(s)) is not None}
         counts = Counter(observed.values())
         ranked = sorted(counts, key=lambda address: (-counts[address], address))
-        asked = ranked[: self.rules.asked]
+        agreed = [address for address in ranked if counts[address] >= self.rules.agreed]
+        asked = agreed[: self.rules.asked]
         v1 = self._ask_v1(observed, asked)
         v2 = {address: self._ask_v2(observed, address) for address in asked}
         tested = ranked or [self._unmapped()]
@@ -115,7 +124,7 @@ class _Experiment:
             for one in tested
         ]
         outcome = Reachability(v1, tuple(sorted(addresses)))
-        return Prediction(outcome, tuple(self._notes(outcome, bool(observed))))
+        return Prediction(outcome, tuple(self._notes(outcome, len(asked), bool(observed))))
 
     def _unmapped(self) -> Endpoint:
         """Where one would look for a node that nobody has observed."""
@@ -157,7 +166,7 @@ class _Experiment:
             return AddressVerdict.UNKNOWN
         return AddressVerdict.REACHABLE if reached else AddressVerdict.UNREACHABLE
 
-    def _notes(self, outcome: Reachability, contacted: bool) -> list[str]:
+    def _notes(self, outcome: Reachability, asked: int, contacted: bool) -> list[str]:
         if not contacted:
             return ["no verdict (v1, v2): no packet reaches a server, so none can be asked"]
         notes = []
@@ -176,11 +185,11 @@ class _Experiment:
             notes.append("protocol error (v2): the servers do not get in where a stranger does")
         if outcome.v1 is NodeVerdict.UNKNOWN:
             notes.append("no verdict (v1): too few servers agree")
-        unasked = len(outcome.addresses) - self.rules.asked
+        unasked = len(outcome.addresses) - asked
         if unasked > 0:
             notes.append(
                 f"no verdict (v2) on {unasked} of {len(outcome.addresses)} addresses: "
-                f"the NAT maps for each server anew, and {self.rules.asked} are asked about"
+                f"the NAT maps for each server anew, and {asked or 'none'} are asked about"
             )
         elif any(address.v2 is AddressVerdict.UNKNOWN for address in outcome.addresses):
             notes.append("no verdict (v2): too few servers agree")

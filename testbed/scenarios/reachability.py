@@ -9,7 +9,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -81,19 +81,24 @@ def measure(lab: Lab, changes: Mapping[str, Change] | None = None) -> tuple[Meas
         told, said = nodes.connect(), nodes.probe()
         late = nodes.lateness()
         return tuple(
-            _judge(lab, protocol, late, set(told[protocol].values()), *said[protocol])
+            judged(lab, protocol, late, set(told[protocol].values()), *said[protocol])
             for protocol in Protocol
         )
 
 
-def _judge(
+def judged(
     lab: Lab,
     protocol: Protocol,
     late: float,
-    observed: set[Endpoint | None],
+    observed: Collection[Endpoint | None],
     verdict: str,
     by_address: dict[Endpoint, str],
 ) -> Measured:
+    """What a client was told, held against a stranger's dials, while its connections live.
+
+    ``observed``: where the servers see it, None of those that say nothing.  ``verdict`` is
+    version 1's, ``by_address`` has version 2's, as AutoNAT's words.
+    """
     known = {one for one in observed if one is not None} | set(by_address)
     # Nobody knows an address: then it is tried where a NAT that preserves ports has it.
     external = Endpoint(lab.plan.address("nat-a"), CLIENT_PORT)

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+import pytest
+
 from testbed.capture.packet import Endpoint
 from testbed.commands.autonat import TOO_LATE, Row, table
-from testbed.errors import Exit
+from testbed.errors import Exit, UsageError
 from testbed.nat.behaviour import Behaviour, Protocol
 from testbed.oracle.autonat import AddressVerdict, NodeVerdict, predict
+from testbed.scenarios.asking import Asking
 from testbed.scenarios.reachability import Measured, Seen
 
 SEEN = Seen(Endpoint(IPv4Address("29.0.0.2"), 4001), False, AddressVerdict.UNREACHABLE)
@@ -45,3 +48,19 @@ def test_what_could_not_be_measured_is_inconclusive_with_its_reason() -> None:
 def test_the_table_shows_both_sides_of_a_difference() -> None:
     shown = table([row(WRONG)])
     assert list(shown.columns[3].cells) == ["public, predicted private"]
+
+
+def test_a_table_of_stacks_says_who_asks_whom_and_groups_by_profile() -> None:
+    go, ours = Asking("go", "traversal"), Asking("traversal", "go")
+    both = [replace(row(RIGHT), asking=one) for one in (go, ours)]
+    other = [replace(one, profile="full-cone") for one in both]
+    shown = table([both[0], other[0], both[1], other[1]])
+    assert list(shown.columns[0].cells) == ["port-restricted"] * 2 + ["full-cone"] * 2
+    assert list(shown.columns[2].cells) == ["go asks traversal", "traversal asks go"] * 2
+    assert both[0].to_json()["client"] == "go"
+
+
+def test_stacks_ask_each_other_by_what_both_speak() -> None:
+    assert Asking("go", "traversal").protocols == tuple(Protocol)
+    with pytest.raises(UsageError, match="pigeon-quic"):
+        Asking("go", "pigeon").prepare()

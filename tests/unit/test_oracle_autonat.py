@@ -16,6 +16,7 @@ from testbed.nat.behaviour import (
 )
 from testbed.oracle.autonat import (
     CLIENT_PORT,
+    RULES,
     Address,
     AddressVerdict,
     NodeVerdict,
@@ -145,3 +146,14 @@ def test_two_servers_are_too_few_for_either() -> None:
         "no verdict (v1): too few servers agree",
         "no verdict (v2): too few servers agree",
     )
+
+
+@both
+def test_a_client_that_needs_observers_to_agree_asks_about_nothing_behind_a_dependent_nat(
+    protocol: Protocol,
+) -> None:
+    go = RULES["go"]
+    found = behind(APDM, ADF, protocol, go)
+    assert {one.v2 for one in found.outcome.addresses} == {AddressVerdict.UNKNOWN}
+    assert any("none are asked about" in note for note in found.notes)
+    assert behind(EIM, EIF, protocol, go).outcome == behind(EIM, EIF, protocol).outcome
