@@ -8,12 +8,12 @@ BUILD = nice -n 19 cargo build --quiet --release --locked -j 2 --target-dir $(TA
 .PHONY: peer
 peer:
 	@if command -v cargo >/dev/null && command -v cc >/dev/null; then \
-	  mkdir -p $(OUT) $(OUT)-old && \
+	  mkdir -p $(OUT) $(OUT)-v0.54 && \
 	  $(BUILD) && install $(TARGET)/release/rust-libp2p $(OUT) && \
 	  echo "rust-libp2p: $(OUT)/rust-libp2p" && \
 	  $(BUILD) --manifest-path old/Cargo.toml && \
-	  install $(TARGET)/release/rust-libp2p-old $(OUT)-old && \
-	  echo "rust-libp2p-old: $(OUT)-old/rust-libp2p-old"; \
+	  install $(TARGET)/release/rust-libp2p-old $(OUT)-v0.54/rust-libp2p-v0.54 && \
+	  echo "rust-libp2p-v0.54: $(OUT)-v0.54/rust-libp2p-v0.54"; \
 	else \
-	  echo "rust-libp2p, rust-libp2p-old: left out, they take Rust 1.88 or later and a C compiler"; \
+	  echo "rust-libp2p, rust-libp2p-v0.54: left out, they take Rust 1.88 or later and a C compiler"; \
 	fi

@@ -269,7 +269,7 @@ _KNOWN = dict(
             *_libp2p("py", "py-libp2p", "a C compiler and Debian's python3-dev and libgmp-dev"),
             *_libp2p("go-v0.46", "go-libp2p-v0.46", "Go 1.26 or later"),
             *_libp2p("rust", "rust-libp2p", RUST),
-            *_libp2p("rust-v0.54", "rust-libp2p-old", RUST),
+            *_libp2p("rust-v0.54", "rust-libp2p-v0.54", RUST),
             *_libp2p("js", "js-libp2p", "Node 18 or later with npm"),
         )
     )

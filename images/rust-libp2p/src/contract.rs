@@ -15,8 +15,7 @@ const VERSION: u32 = 2;
 const ECHO_LIMIT: usize = 1 << 24;
 const REASON_LIMIT: usize = 1000; // characters
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Endpoint {
     pub address: Ipv4Addr,
     pub port: u16,
@@ -40,6 +39,16 @@ impl Endpoint {
 pub enum Role {
     Dialer,
     Listener,
+    Relay,
+    AutonatServer,
+    AutonatClient,
+}
+
+impl Role {
+    /// Of a cell, and not a libp2p node on its own.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Dialer | Self::Listener)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

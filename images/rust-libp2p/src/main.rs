@@ -124,7 +124,7 @@ impl Session {
             }
             self.state = State::Offered;
             let peer = self.peer.as_mut().expect("was just made");
-            return unless_closed(peer.gather(), &mut self.lines).await;
+            return unless_closed(peer.begin(), &mut self.lines).await;
         }
         let peer = self.peer.as_mut().expect("the order of commands");
         self.state = State::Connected;

@@ -1,9 +1,9 @@
-//! The swarm: one transport, identify, the relay's client, DCUtR and the testbed's echo.
+//! The swarm: one transport, identify, and what its role takes of relaying, DCUtR and AutoNAT.
 
 use std::{error::Error, time::Duration};
 
 use libp2p::{
-    Multiaddr, PeerId, Swarm, Transport as _,
+    Multiaddr, PeerId, Swarm, Transport as _, autonat,
     core::{
         muxing::StreamMuxerBox,
         transport::{Boxed, timeout::TransportTimeout},
@@ -29,11 +29,18 @@ const DIAL_DEADLINE: Duration = Duration::from_secs(2);
 /// Longer than a session.
 const IDLE: Duration = Duration::from_secs(120);
 
+/// Between two servers that AutoNAT v1 asks.
+const ASK_PAUSE: Duration = Duration::from_secs(1);
+
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
     identify: identify::Behaviour,
     circuits: relay::client::Behaviour,
     punch: Toggle<dcutr::Behaviour>,
+    relay: Toggle<relay::Behaviour>,
+    pub node_autonat: Toggle<autonat::v1::Behaviour>,
+    address_autonat: Toggle<autonat::v2::client::Behaviour>,
+    address_server: Toggle<autonat::v2::server::Behaviour>,
     pub echo: echo::Behaviour,
 }
 
@@ -47,13 +54,10 @@ pub fn listen_address(configure: &Configure) -> Multiaddr {
     }
 }
 
-/// A key for each of a session's two: equal sessions, equal peer ids.
+/// A key for each role of a session: equal sessions, equal peer ids.
 fn identity(configure: &Configure) -> Result<Keypair, Box<dyn Error>> {
     let mut seed: [u8; 32] = configure.session.as_bytes().try_into()?;
-    seed[0] ^= match configure.role {
-        Role::Dialer => 0,
-        Role::Listener => 0x80,
-    };
+    seed[0] ^= (configure.role as u8) << 5;
     Ok(Keypair::ed25519_from_bytes(seed)?)
 }
 
@@ -76,7 +80,7 @@ pub fn build(
         .map(|either, _| either.into_inner());
     Ok(Swarm::new(
         TransportTimeout::new(all, DIAL_DEADLINE).boxed(),
-        behaviours(&key, behaviour, !configure.options.relay_only),
+        behaviours(&key, behaviour, configure),
         me,
         swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE),
     ))
@@ -102,13 +106,40 @@ fn direct(
     })
 }
 
-fn behaviours(key: &Keypair, circuits: relay::client::Behaviour, punch: bool) -> Behaviour {
+fn behaviours(
+    key: &Keypair,
+    circuits: relay::client::Behaviour,
+    configure: &Configure,
+) -> Behaviour {
+    let me = key.public().to_peer_id();
+    let role = configure.role;
+    let client = role == Role::AutonatClient;
+    let public = matches!(role, Role::Relay | Role::AutonatServer);
+    let punch = role.is_end() && !configure.options.relay_only;
     Behaviour {
         identify: identify::Behaviour::new(identify::Config::new(PROTOCOL.into(), key.public())),
         circuits,
-        punch: punch
-            .then(|| dcutr::Behaviour::new(key.public().to_peer_id()))
+        punch: punch.then(|| dcutr::Behaviour::new(me)).into(),
+        relay: (role == Role::Relay)
+            .then(|| relay::Behaviour::new(me, relay::Config::default()))
             .into(),
+        node_autonat: (client || public)
+            .then(|| autonat::v1::Behaviour::new(me, node_autonat(client)))
+            .into(),
+        address_autonat: client.then(autonat::v2::client::Behaviour::default).into(),
+        address_server: public.then(autonat::v2::server::Behaviour::default).into(),
         echo: echo::Behaviour::default(),
+    }
+}
+
+/// One behaviour is both sides of AutoNAT v1.  A client asks at once and again at short
+/// intervals, where a usual node takes minutes; a server asks nobody.
+fn node_autonat(client: bool) -> autonat::v1::Config {
+    autonat::v1::Config {
+        boot_delay: if client { Duration::ZERO } else { IDLE },
+        retry_interval: ASK_PAUSE,
+        throttle_server_period: ASK_PAUSE,
+        use_connected: client,
+        ..Default::default()
     }
 }

@@ -1,18 +1,18 @@
-//! One session: gathers, dials, echoes, and hands on what the swarm tells.
+//! One session: gathers, dials and echoes.
+
+mod driving;
+mod public;
 
 use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
+    collections::{BTreeMap, HashMap},
+    time::Duration,
 };
 
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
-    futures::StreamExt,
-    identify,
     multiaddr::Protocol,
-    relay,
-    swarm::{ConnectionId, SwarmEvent, dial_opts::DialOpts},
+    swarm::{ConnectionId, dial_opts::DialOpts},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     contract::{Configure, Dial, Endpoint, Failure, Role, emit, event, until},
     echo,
-    node::{Behaviour, BehaviourEvent, build, listen_address},
+    node::{Behaviour, build, listen_address},
     story::{Story, ends, words},
     tap::Seen,
 };
@@ -35,6 +35,10 @@ const ECHO_DEADLINE: Duration = Duration::from_secs(6);
 /// Observers that must agree before an address is advertised.  rust-libp2p leaves it to its
 /// user when an address is confirmed; go-libp2p and testbed.traversal ask for as many.
 const ADVERTISED_BY: usize = 4;
+
+const PUBLIC: &str = "public";
+const PRIVATE: &str = "private";
+const UNKNOWN: &str = "unknown";
 
 struct Connection {
     peer: PeerId,
@@ -51,6 +55,7 @@ pub struct Peer {
     listening: bool,
     connections: HashMap<ConnectionId, Connection>,
     observed: HashMap<PeerId, Multiaddr>,
+    judged: BTreeMap<Endpoint, &'static str>, // AutoNAT v2's verdicts on our candidates
     reserved: bool,
     unheard: HashMap<ListenerId, String>,
     failed: HashMap<ConnectionId, String>,
@@ -63,7 +68,7 @@ impl Peer {
             let reason = format!("no mode {}", configure.options.mode);
             return Ok(Err(Failure::new("unsupported", reason)));
         }
-        if configure.relays.is_empty() {
+        if configure.role.is_end() && configure.relays.is_empty() {
             return Ok(Err(Failure::new("unsupported", "a relay is needed")));
         }
         let (told, tap) = unbounded_channel();
@@ -82,6 +87,7 @@ impl Peer {
             listening: false,
             connections: HashMap::new(),
             observed: HashMap::new(),
+            judged: BTreeMap::new(),
             reserved: false,
             unheard: HashMap::new(),
             failed: HashMap::new(),
@@ -90,38 +96,51 @@ impl Peer {
 
     // Commands
 
-    /// Meets the public nodes, and reserves where it is to be dialed.
-    pub async fn gather(&mut self) -> Result<(), Failure> {
+    /// What configuring leads to, by the role.
+    pub async fn begin(&mut self) -> Result<(), Failure> {
         let gathering = |reason: String| Failure::new("gathering", reason);
-        let listener = self
-            .swarm
-            .listen_on(listen_address(&self.configure))
-            .map_err(|error| gathering(words(&error)))?;
-        self.within(MEET_DEADLINE, |seen| {
-            if let Some(error) = seen.unheard.get(&listener) {
-                return Some(Err(error.clone()));
-            }
-            seen.listening.then_some(Ok(()))
+        self.listen().await.map_err(gathering)?;
+        match self.configure.role {
+            Role::Dialer | Role::Listener => self.gather().await,
+            Role::Relay | Role::AutonatServer => Ok(self.serve()),
+            Role::AutonatClient => self.ask().await,
+        }
+        .map_err(gathering)
+    }
+
+    async fn listen(&mut self) -> Result<(), String> {
+        let listened = self.swarm.listen_on(listen_address(&self.configure));
+        let listener = listened.map_err(|error| words(&error))?;
+        self.within(MEET_DEADLINE, |seen| match seen.unheard.get(&listener) {
+            Some(error) => Some(Err(error.clone())),
+            None => seen.listening.then_some(Ok(())),
         })
         .await
-        .map_err(gathering)?;
+    }
+
+    /// Meets the public nodes, and reserves where it is to be dialed.
+    async fn gather(&mut self) -> Result<(), String> {
         emit(&event("listening", json!({"local": self.local})));
-        self.meet().await.map_err(gathering)?;
+        let (relays, observers) = (&self.configure.relays, &self.configure.observers);
+        let public: Vec<_> = relays.iter().chain(observers).cloned().collect();
+        let silent = self.meet(public).await?;
+        if let Some(words) = silent.first() {
+            return Err(words.clone());
+        }
         self.confirm();
         let me = *self.swarm.local_peer_id();
         let multiaddr = match self.configure.role {
-            Role::Dialer => format!("/p2p/{me}"),
-            Role::Listener => self.reserve(me).await.map_err(gathering)?,
+            Role::Listener => self.reserve(me).await?,
+            _ => format!("/p2p/{me}"),
         };
         let offer = json!({"addresses": [], "ice": null, "multiaddrs": [multiaddr]});
         emit(&event("offer", json!({"offer": offer})));
         Ok(())
     }
 
-    /// Connects to the public nodes from the listening port, and learns how they see us.
-    async fn meet(&mut self) -> Result<(), String> {
-        let (relays, observers) = (&self.configure.relays, &self.configure.observers);
-        let public: Vec<_> = relays.iter().chain(observers).cloned().collect();
+    /// Connects to public nodes from the listening port, and learns how they see us; of those
+    /// that it cannot connect to, why.
+    async fn meet(&mut self, public: Vec<Multiaddr>) -> Result<Vec<String>, String> {
         let mut dials = vec![];
         for address in public {
             let peer = peer_of(&address)?;
@@ -132,15 +151,15 @@ impl Peer {
             self.swarm.dial(dial).map_err(|error| words(&error))?;
         }
         self.within(MEET_DEADLINE, |seen| {
-            for (_, connection, address) in &dials {
+            let mut silent = vec![];
+            for (peer, connection, address) in &dials {
                 if let Some(error) = seen.failed.get(connection) {
-                    return Some(Err(format!("{address}: {error}")));
+                    silent.push(format!("{address}: {error}"));
+                } else if !seen.observed.contains_key(peer) {
+                    return None;
                 }
             }
-            let all = dials
-                .iter()
-                .all(|(peer, ..)| seen.observed.contains_key(peer));
-            all.then_some(Ok(()))
+            Some(Ok(silent))
         })
         .await
     }
@@ -252,138 +271,6 @@ impl Peer {
     /// Tells nothing more.
     pub fn end(&mut self) {
         self.story.end();
-    }
-
-    // Driving
-
-    /// Handles events for ever.
-    pub async fn drive(&mut self) -> std::convert::Infallible {
-        loop {
-            tokio::select! {
-                biased; // a message was seen before what the swarm makes of it
-                Some(seen) = self.tap.recv() => self.story.message(seen),
-                event = self.swarm.select_next_some() => self.take(event),
-            }
-        }
-    }
-
-    async fn wait(&mut self, duration: Duration) {
-        let _ = timeout(duration, self.drive()).await;
-    }
-
-    /// What `found` gives once it gives something; an error after the deadline.
-    async fn within<T>(
-        &mut self,
-        deadline: Duration,
-        found: impl Fn(&Self) -> Option<Result<T, String>>,
-    ) -> Result<T, String> {
-        let end = Instant::now() + deadline;
-        loop {
-            if let Some(result) = found(self) {
-                return result;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            tokio::select! {
-                biased;
-                Some(seen) = self.tap.recv() => self.story.message(seen),
-                event = self.swarm.select_next_some() => self.take(event),
-                () = tokio::time::sleep(left) => return Err(format!("nothing in {deadline:?}")),
-            }
-        }
-    }
-
-    /// A direct connection to `peer`, else a relayed one.
-    fn best(&self, peer: PeerId) -> Option<(ConnectionId, &Connection)> {
-        let all = self.connections.iter().filter(|(_, one)| one.peer == peer);
-        all.min_by_key(|(_, one)| one.endpoint.is_relayed())
-            .map(|(id, one)| (*id, one))
-    }
-
-    fn take(&mut self, event: SwarmEvent<BehaviourEvent>) {
-        match event {
-            SwarmEvent::NewListenAddr { .. } => self.listening = true,
-            SwarmEvent::ListenerClosed {
-                listener_id,
-                reason,
-                ..
-            } => {
-                let error = reason.err().map_or("closed".into(), |error| words(&error));
-                self.unheard.insert(listener_id, error);
-            }
-            SwarmEvent::Dialing {
-                peer_id,
-                connection_id,
-            } if peer_id.is_some() && peer_id == self.remote => self.story.dialing(connection_id),
-            SwarmEvent::OutgoingConnectionError {
-                connection_id,
-                error,
-                ..
-            } => {
-                self.failed.insert(connection_id, words(&error));
-                self.story.dial_failed(connection_id);
-            }
-            SwarmEvent::ConnectionEstablished {
-                peer_id,
-                connection_id,
-                endpoint,
-                ..
-            } => {
-                if Some(peer_id) == self.remote {
-                    self.story.opened(&endpoint);
-                }
-                let connection = Connection {
-                    peer: peer_id,
-                    endpoint,
-                };
-                self.connections.insert(connection_id, connection);
-            }
-            SwarmEvent::ConnectionClosed {
-                peer_id,
-                connection_id,
-                endpoint,
-                ..
-            } => {
-                self.connections.remove(&connection_id);
-                if Some(peer_id) == self.remote && endpoint.is_relayed() {
-                    self.story.relay_left();
-                }
-            }
-            SwarmEvent::Behaviour(event) => self.take_inner(event),
-            _ => {}
-        }
-    }
-
-    fn take_inner(&mut self, event: BehaviourEvent) {
-        match event {
-            BehaviourEvent::Identify(identify::Event::Received {
-                peer_id,
-                connection_id,
-                info,
-            }) => self.identified(peer_id, connection_id, info.observed_addr),
-            BehaviourEvent::Circuits(relay::client::Event::ReservationReqAccepted { .. }) => {
-                self.reserved = true;
-            }
-            BehaviourEvent::Punch(punch) if Some(punch.remote_peer_id) == self.remote => {
-                self.story.ended(&punch.result);
-            }
-            _ => {}
-        }
-    }
-
-    /// A public node, or the other peer, said how it sees us.
-    fn identified(&mut self, peer: PeerId, connection: ConnectionId, observed: Multiaddr) {
-        let Some(connection) = self.connections.get(&connection) else {
-            return;
-        };
-        let public = !connection.endpoint.is_relayed() && Some(peer) != self.remote;
-        let server = Endpoint::of(connection.endpoint.get_remote_address());
-        let (true, Some(address), Some(server)) = (public, Endpoint::of(&observed), server) else {
-            return;
-        };
-        if self.observed.insert(peer, observed).is_none() {
-            let more = json!({"address": address, "server": server});
-            emit(&event("observed", more));
-        }
     }
 }
 
