@@ -166,6 +166,7 @@ class Cause(StrEnum):
     PORT_COLLISION = "port_collision"
     SIGNALLED_PRIVATE = "signalled_private"
     SIGNALLED_STALE = "signalled_stale"  # the address told was not (or no more) the mapping
+    PORT_NOT_SHARED = "port_not_shared"  # a peer dials from other ports than it listens on
     HAIRPIN_MISSING = "hairpin_missing"
     QUOTA_REACHED = "quota_reached"
     PORTS_EXHAUSTED = "ports_exhausted"

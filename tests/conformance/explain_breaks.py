@@ -140,6 +140,19 @@ def upgrades_anyway() -> None:
     )
 
 
+def dials_from_anywhere() -> None:
+    """No dial leaves from the port that the peer listens on."""
+    from testbed.traversal.aio import tcp
+
+    honest = tcp.dial
+
+    async def dial(address: Any, source: Any, timeout: float) -> Any:
+        del source
+        return await honest(address, None, timeout)
+
+    tcp.dial = dial
+
+
 # -- a lab that is broken --------------------------------------------------------
 
 

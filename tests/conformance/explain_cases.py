@@ -12,6 +12,7 @@ from explain_breaks import (
     deaf,
     deaf_once_failed,
     dialer_offers,
+    dials_from_anywhere,
     gathering,
     inside,
     lazy_listener,
@@ -172,6 +173,13 @@ CASES: dict[str, Case] = {
         C.SIGNALLED_STALE,
         "a",
         peer("punch-udp", gathering(punch_udp.UdpPuncher, dialer_offers(next_port))),
+    ),
+    "dials from anywhere": Case(
+        _libp2p(),
+        C.PORT_NOT_SHARED,
+        "a",
+        peer("traversal-tcp", dials_from_anywhere),
+        seen_at=("a", "b"),
     ),
     "liar": Case(
         Cell("ice", ("full-cone", "full-cone"), mode="relay_only"),

@@ -1,6 +1,6 @@
 """One cause of a run, from both directions and the relay between them."""
 
-from testbed.explain.causes import harness, relay, through, unsent
+from testbed.explain.causes import harness, relay, through, unsent, unshared
 from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Line
@@ -10,6 +10,7 @@ from testbed.oracle.predict import Outcome
 # Which of two causes comes first in the chain: what was never sent was never dropped.
 _ORDER = (
     (Cause.UDP_BLOCKED, Cause.TCP_BLOCKED, Cause.LOST_ON_LINK, Cause.RELAY_UNREACHABLE),
+    (Cause.PORT_NOT_SHARED,),
     (Cause.PEER_FAILED, Cause.NEVER_SENT, Cause.PUNCHING_OFF),
     (Cause.QUOTA_REACHED, Cause.PORTS_EXHAUSTED, Cause.HAIRPIN_MISSING),
     (Cause.SIGNALLED_STALE,),
@@ -52,7 +53,8 @@ def _not_direct(scene: Scene) -> Finding:
         return _off(scene)
     a, b = scene.sides
     ways = (Direction(scene, a, b), Direction(scene, b, a))
-    found = [finding for way in ways if (finding := way.obstacle()) is not None]
+    found = unshared.why(scene)
+    found += [finding for way in ways if (finding := way.obstacle()) is not None]
     if not found:
         return _nothing_came_of_it(scene, *ways)
     found.sort(key=lambda finding: RANK.get(finding.cause, len(_ORDER)))

@@ -1,0 +1,37 @@
+"""Who dials from another port than the one it listens on learns nothing of that one.
+
+DCUtR signals what public nodes have observed (libp2p relay/DCUtR.md), which is an address
+of the socket that dialed them.
+"""
+
+from testbed.explain.causes.finding import Finding, line
+from testbed.explain.model import Cause, Journey
+from testbed.explain.scene import Scene
+from testbed.explain.sides import Side
+from testbed.peers.contract import PUNCH_PORT
+
+
+def why(scene: Scene) -> list[Finding]:
+    """What keeps a punch from being possible at all, of each side for which it holds."""
+    if not scene.circuits:
+        return []
+    return [_apart(side, asked) for side in scene.sides if (asked := _from_elsewhere(scene, side))]
+
+
+def _from_elsewhere(scene: Scene, side: Side) -> list[Journey]:
+    """What ``side`` sent to public nodes, if none of it left from where it listens."""
+    asked = [j for j in scene.asked(side) if j.first.protocol == scene.protocol]
+    return [] if any(j.first.source.port == PUNCH_PORT for j in asked) else asked
+
+
+def _apart(side: Side, asked: list[Journey]) -> Finding:
+    first = asked[0].first
+    ports = len({j.first.source.port for j in asked})
+    return Finding(
+        Cause.PORT_NOT_SHARED,
+        side.node,
+        f"{side.node} listens on port {PUNCH_PORT} and dials from others, {ports} of them towards "
+        "public nodes: no address that those see of it is one by which it is reached",
+        (line(f"{side.node} asks {first.destination} from {first.source}", first),),
+        (first,),
+    )
