@@ -69,6 +69,10 @@ class Connection(ABC):
     def start(self) -> None:
         """Begin to read and write; call it once `on_stream` is set."""
 
+    def locate(self) -> Multiaddr:
+        """`local` as it is now: a socket that is bound to no address follows the routes."""
+        return self.local
+
     async def wait_closed(self) -> None:
         """Returns when the connection is gone."""
         await self._closed.wait()

@@ -154,7 +154,7 @@ class IdentifyService:
             hook()
 
     def _observe(self, connection: Connection, seen: Multiaddr) -> None:
-        if connection.local not in self._host.transports.listening:
+        if connection.locate() not in self._host.transports.listening:
             return  # dialed from an ephemeral port: its mapping is nobody's address
         outbound = connection.direction is Direction.OUTBOUND
         observation = Observation(connection.local, seen, connection.remote, outbound)

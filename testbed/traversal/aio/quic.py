@@ -94,7 +94,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         connection = QuicPeer(
             engine,
             self._send,
-            self._facing(address),
+            self._facing,
             address.without_peer(),
             Direction.OUTBOUND,
             peer,
@@ -203,8 +203,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
             original_destination_connection_id=original,
             retry_source_connection_id=retried,
         )
-        local = self._facing(remote)
-        connection = QuicPeer(engine, self._send, local, remote, Direction.INBOUND)
+        connection = QuicPeer(engine, self._send, self._facing, remote, Direction.INBOUND)
         self._register(connection, header.destination_cid, engine.host_cid)
         self._pending.add(connection)
         loop = asyncio.get_running_loop()

@@ -122,23 +122,26 @@ class Engine(QuicConnection):
 
 
 class QuicPeer(Connection):
-    """A connection whose `peer` is known once `handshake` is done."""
+    """A connection whose `peer` is known once `handshake` is done.
+
+    `facing` gives our address on the way to another.
+    """
 
     def __init__(
         self,
         engine: Engine,
         send: Send,
-        local: Multiaddr,
+        facing: Callable[[Multiaddr], Multiaddr],
         remote: Multiaddr,
         direction: Direction,
         expected: PeerId | None = None,
     ) -> None:
-        super().__init__(expected or _UNKNOWN, local, remote, direction)
+        super().__init__(expected or _UNKNOWN, facing(remote), remote, direction)
         self.engine = engine
         self.on_connection_id: Callable[[bytes, bool], None] = _ignore
         self.on_terminated: Callable[[], None] = lambda: None
         self.on_settled: Callable[[], None] = lambda: None
-        self._send = send
+        self._send, self._facing = send, facing
         self._expected = expected
         self._met: Any | None = None  # where the remote was last seen
         self._loop = asyncio.get_running_loop()
@@ -183,6 +186,10 @@ class QuicPeer(Connection):
 
     def start(self) -> None:
         """Nothing to begin: the endpoint's datagrams and timers drive the engine."""
+
+    def locate(self) -> Multiaddr:
+        self.local = self._facing(self.remote)
+        return self.local
 
     async def open_raw_stream(self) -> Stream:
         if self.closed:
