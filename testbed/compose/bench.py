@@ -5,12 +5,14 @@ others are guests, containers of ours that join the LAN, and the network outside
 long as it takes.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from testbed.backends.containers import images
 from testbed.backends.containers.crew import Member
+from testbed.backends.netfilter import CONNTRACK, ask
 from testbed.compose.project import engines
 from testbed.compose.running import GUESTS_OWN, Container, ProjectLab
 from testbed.errors import BackendError
@@ -21,6 +23,7 @@ from testbed.plan.model import AddBridge, AddLink, AddNode, End, NodeKind, Plan
 from testbed.topology.model import Router
 from testbed.topology.presets import probe_bench
 
+DELETE_ALL = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE, of no flow in particular
 _ANYWHERE = "0.0.0.0/0"
 
 
@@ -65,7 +68,7 @@ class Bench:
         return {ROUTER: self.router.name, **self.hosts, **guests}
 
     def furnish(self, lab: ProjectLab, profile: Profile) -> None:
-        """Give the guests the addresses and routes that the engine leaves out."""
+        """Give the guests what the engine leaves out, and begin without any mapping."""
         beyond = str(self.inside.network), str(self.outside[0].ip)
         for guest in self.guests:
             if guest.name in LAN:
@@ -73,6 +76,7 @@ class Bench:
             else:
                 routes = {} if profile.behaviour.translates else dict([beyond])
             lab.give(guest.name, guest.addresses[1:], routes)
+        _forget(lab)
 
 
 def bench(
@@ -97,6 +101,18 @@ def bench(
     addresses[ROUTER] = tuple(one.ip for one in outside)
     made = _plan(router, addresses, outside, plug.mac, inside[0].ip)
     return Bench(router, hosts, tuple(guests), outside, inside[0], plug.mac, made)
+
+
+def _forget(lab: ProjectLab) -> None:
+    """Empty what the router's rules and its conntrack hold of flows; the rules stay."""
+    commands = []
+    for kind in ("set", "map"):
+        listed = json.loads(lab.run(ROUTER, ["nft", "-j", "list", f"{kind}s"]))["nftables"]
+        for one in (entry[kind] for entry in listed if kind in entry):
+            if "dynamic" in one.get("flags", ()):
+                commands.append(f"flush {kind} {one['family']} {one['table']} {one['name']}\n")
+    lab.run(ROUTER, ["nft", "-f", "-"], input="".join(commands).encode())
+    ask(lab, ROUTER, DELETE_ALL)
 
 
 def _plan(

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import docker
 
 from testbed.backends.audit import audit
-from testbed.compose.project import engines, layout
+from testbed.compose.project import RESOLVER, engines, layout
 from testbed.compose.running import Container, ProjectLab
 from testbed.errors import BackendError
 from testbed.plan.model import AddNode, Plan
@@ -31,7 +31,8 @@ def require_closed(
 
     ``lab`` has all nodes of ``plan``.
     """
-    findings = [*networks(client, found), *audit(lab), *_ipv6(lab), *answers(plan, lab)]
+    findings = [*networks(client, found), *_resolvers(found)]
+    findings += [*audit(lab), *_ipv6(lab), *answers(plan, lab)]
     if findings:
         raise BackendError("the project is not what was rendered: " + "; ".join(findings))
 
@@ -48,6 +49,13 @@ def networks(client: docker.APIClient, found: Mapping[str, Container]) -> Iterat
         for number, other in told["Containers"].items():
             if number not in own:
                 yield f"{other['Name']} is on {name}, and of no node"
+
+
+def _resolvers(found: Mapping[str, Container]) -> Iterator[str]:
+    """The engine answers questions for names in every container, and asks others."""
+    for node, container in found.items():
+        if container.resolvers != (RESOLVER,):
+            yield f"{node} may ask the host for names"
 
 
 def _ipv6(lab: ProjectLab) -> Iterator[str]:

@@ -33,6 +33,7 @@ from testbed.plan.model import (
 from testbed.topology.model import INTERNET, Impairment
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "compose"
+RESOLVER = "127.0.0.1"  # in the container, where nobody listens
 _SUFFIXES = {Engine.NFTABLES: "nft", Engine.IPTABLES: "rules"}
 # Of the machine's bridges and of IPv6, which the engine itself leaves out.
 _NOT_OURS = ("net.bridge.", "net.ipv6.")
@@ -89,6 +90,7 @@ def render(source: Source) -> dict[str, str]:
         "services": list(made.services.values()),
         "networks": made.networks,
         "engines": engines,
+        "resolver": RESOLVER,
         "hosts": hosts,
         "command": source.command(),
         "certifiable": source.certifiable,

@@ -47,8 +47,8 @@ class Container:
 
     node: str
     id: str
-    name: str
     plugs: tuple[Plug, ...]
+    resolvers: tuple[str, ...]  # whom the engine's resolver asks; none: the host's
 
     def plug(self, address: IPv4Address) -> Plug:
         """Where it has ``address``; BackendError if it has not."""
@@ -101,7 +101,7 @@ def _container(client: docker.APIClient, node: str, number: str) -> Container:
         for name, end in told["NetworkSettings"]["Networks"].items()
         if end["IPAddress"]
     ]
-    return Container(node, told["Id"], told["Name"].lstrip("/"), tuple(plugs))
+    return Container(node, told["Id"], tuple(plugs), tuple(told["HostConfig"]["Dns"] or ()))
 
 
 def eye(container: Container) -> Member:

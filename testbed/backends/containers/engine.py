@@ -1,7 +1,7 @@
 """The Docker engine: how it is found, what it must have, and errors in our words."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import docker
@@ -45,9 +45,9 @@ def engine() -> Iterator[docker.APIClient]:
         client.close()
 
 
-def require_images(client: docker.APIClient) -> None:
-    """UnfitError where an image is missing or of other sources than these."""
-    for name in (images.BASE, images.ROUTER, images.PEER, images.COTURN):
+def require_images(client: docker.APIClient, names: Collection[str] = images.OURS) -> None:
+    """UnfitError where one of ``names`` is missing, or ours and of other sources than these."""
+    for name in names:
         try:
             labels = client.inspect_image(name)["Config"]["Labels"] or {}
         except NotFound:

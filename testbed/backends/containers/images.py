@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 BASE, ROUTER, PEER, COTURN = (f"testbed-{name}" for name in ("base", "router", "peer", "coturn"))
+OURS = (BASE, ROUTER, PEER, COTURN)
 MARK = "testbed.mark"  # the label that bears `mark`
 _PACKAGE = Path(__file__).resolve().parents[2]
 # What runs inside containers, and so must be the same inside and outside.
