@@ -89,6 +89,9 @@ class Bench:
         self._told: list[tuple[str, Path]] = []  # what was run, its folder
         self._repeats: Counter[tuple[str, NatPair]] = Counter()
 
+    def __repr__(self) -> str:
+        return "testbed"  # in a failure's fixtures there is enough to read
+
     def nat_pair(self, dialer: str, listener: str, *, topology: str | None = None) -> NatPair:
         """Two NATs, certified: names of profiles, or files (``*.toml``) of one's own.
 

@@ -63,6 +63,7 @@ class Verdict:
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Verdict":
         """From a row of a matrix; InconclusiveError if it has no verdict."""
+        __tracebackhide__ = True
         why = row["explanation"] or {}
         if row["judgement"] == "inconclusive":
             raise InconclusiveError(

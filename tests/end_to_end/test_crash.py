@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ordinary import copy_for_everybody, is_one_already, ordinary_user, readable_python
 
 pytestmark = pytest.mark.alone  # footprints of other tests would be taken for its own
 
@@ -143,26 +144,17 @@ def test_a_lab_that_is_up_is_entered_inspected_and_left() -> None:
         up.stdout.close()
 
 
-def ordinary_user() -> dict[str, object]:
-    """Arguments for subprocess that make the child a user without any privilege."""
-    return {"user": 12345, "group": 12345, "extra_groups": []} if os.getuid() == 0 else {}
-
-
 def test_an_ordinary_user_runs_the_same_labs() -> None:
-    if Path("/proc/self/uid_map").read_text().split()[2] == "1":
-        return  # this whole suite is being run by an ordinary user: that is the proof
-    python = _readable_python()
+    if is_one_already():
+        return
+    python = readable_python()
     place = Path("/tmp") / f"testbed-user-{os.getpid()}"
-    _copy_for_everybody(place)
+    env = copy_for_everybody(place)
     try:
         done = subprocess.run(
             [python, "-m", "testbed", "run", "--peer", "ice", "-b", "symmetric", "-o", "out"],
             cwd=place,
-            env={
-                "PYTHONPATH": f"{place}:{place / 'site'}",
-                "PATH": os.environ["PATH"],
-                "HOME": str(place),
-            },
+            env=env,
             capture_output=True,
             text=True,
             timeout=90,
@@ -173,31 +165,3 @@ def test_an_ordinary_user_runs_the_same_labs() -> None:
         subprocess.run(["rm", "-rf", str(place)], check=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pass: measured relayed" in done.stdout
-
-
-def _readable_python() -> str:
-    """An interpreter of this version that other users may execute."""
-    for candidate in (os.path.realpath(sys.executable), "/usr/bin/python3"):
-        probe = subprocess.run(
-            [candidate, "-c", "import sys; print(sys.version_info[:2])"],
-            capture_output=True,
-            text=True,
-            check=False,
-            **ordinary_user(),  # type: ignore[call-overload]
-        )
-        if probe.returncode == 0 and probe.stdout.strip() == str(sys.version_info[:2]):
-            return candidate
-    pytest.fail("no Python here can be executed by an ordinary user: install python3")
-
-
-def _copy_for_everybody(place: Path) -> None:
-    """The checkout may lie where others cannot read: a copy, as an installation would be."""
-    import testbed
-
-    root = Path(testbed.__file__).parent.parent
-    site = Path(pytest.__file__).parent.parent
-    place.mkdir()
-    for name in ("testbed", "nat-profiles"):
-        subprocess.run(["cp", "-r", str(root / name), str(place / name)], check=True)
-    subprocess.run(["cp", "-r", str(site), str(place / "site")], check=True)
-    subprocess.run(["chown", "-R", "12345:12345", str(place)], check=True)
