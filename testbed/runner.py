@@ -319,6 +319,6 @@ def _late_starts(cell: Cell, packets: list[Packet], start_ns: int | None) -> dic
     for node, delay_ms in ((DIALER, 0.0), (LISTENER, cell.skew_ms)):
         due = start_ns + delay_ms * 1e6
         sent = (p for p in packets if p.outgoing and p.time_ns >= due and p.node == node)
-        if (first := next(sent, None)) is not None:  # else it sent nothing, which is judged elsewhere
+        if (first := next(sent, None)) is not None:  # judged elsewhere
             late[f"{node}'s start"] = (first.time_ns - due) / 1e6
     return late
