@@ -25,6 +25,7 @@ from testbed.scenarios.sweep import Outcome, sweep
 
 TOO_LATE = 0.5  # seconds
 TRIES = 3
+WIDE = 120  # columns, where no terminal says how many there are
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ def autonat(
     if as_json:
         print(json.dumps([row.to_json() for row in measured], indent=2))
     else:
-        Console().print(table(measured))
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=max(console.width, WIDE))
+        console.print(table(measured))
     codes = {row.exit_code for row in measured}
     return int(Exit.DIFFERS if Exit.DIFFERS in codes else max(codes))
 
@@ -149,13 +153,14 @@ def table(measured: Sequence[Row]) -> Table:
         padding=(0, 1, 0, 0),
     )  # fmt: skip
     stacks = any(row.asking for row in measured)
-    for column in ("profile", "", *(["who"] * stacks), "stranger", "v1", "v2", "", "notes"):
+    who = ("client", "server") if stacks else ()
+    for column in ("profile", "", *who, "stranger", "v1", "v2", "", "notes"):
         shown.add_column(column, no_wrap=True)
     order = list(dict.fromkeys((row.profile, row.protocol) for row in measured))
     for row in sorted(measured, key=lambda row: order.index((row.profile, row.protocol))):
         marks = " ".join(notes[note] for note in row.notes)
-        who = [str(row.asking)] * stacks
-        shown.add_row(row.profile, row.protocol.value, *who, *_cells(row), _mark(row), marks)
+        names = (row.asking.client, row.asking.server) if row.asking else who
+        shown.add_row(row.profile, row.protocol.value, *names, *_cells(row), _mark(row), marks)
     return shown
 
 

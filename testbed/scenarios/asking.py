@@ -35,9 +35,6 @@ class Asking:
     client: str
     server: str
 
-    def __str__(self) -> str:
-        return f"{self.client} asks {self.server}"
-
     @property
     def protocols(self) -> tuple[Protocol, ...]:
         """What both speak."""

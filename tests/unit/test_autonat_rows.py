@@ -56,7 +56,8 @@ def test_a_table_of_stacks_says_who_asks_whom_and_groups_by_profile() -> None:
     other = [replace(one, profile="full-cone") for one in both]
     shown = table([both[0], other[0], both[1], other[1]])
     assert list(shown.columns[0].cells) == ["port-restricted"] * 2 + ["full-cone"] * 2
-    assert list(shown.columns[2].cells) == ["go asks traversal", "traversal asks go"] * 2
+    assert list(shown.columns[2].cells) == ["go", "traversal"] * 2
+    assert list(shown.columns[3].cells) == ["traversal", "go"] * 2
     assert both[0].to_json()["client"] == "go"
 
 

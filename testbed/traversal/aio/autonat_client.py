@@ -17,6 +17,7 @@ from .stream import Stream
 
 _TIMEOUT = 45.0
 _MAX_NONCES = 64
+_AT_ONCE = 2  # v2 requests to one server: go-libp2p refuses a third
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class AutonatClient:
             if self._identify.supports(server.peer, autonat_v1.PROTOCOL):
                 work.append(self._quietly(self.ask_v1(server)))
             if self._identify.supports(server.peer, autonat_v2.REQUEST_PROTOCOL):
-                work += [self._quietly(self.ask_v2(server, (a,))) for a in self._candidates()]
+                work += self._asking(server, self._candidates())
         await asyncio.gather(*work)
 
     async def prove(self, patience: float) -> None:
@@ -69,10 +70,10 @@ class AutonatClient:
         wanted = self._candidates()
         asked = {c.peer: c for c in reversed(self._host.connections) if not c.relayed}
         work = {
-            asyncio.create_task(self._quietly(self.ask_v2(server, (a,))))
+            asyncio.create_task(ask)
             for server in asked.values()
             if self._identify.supports(server.peer, autonat_v2.REQUEST_PROTOCOL)
-            for a in wanted
+            for ask in self._asking(server, wanted)
         }
         try:
             async with asyncio.timeout(patience):
@@ -133,6 +134,18 @@ class AutonatClient:
         return self._count(server, addresses, response, came_on)
 
     # Private.
+
+    def _asking(
+        self, server: Connection, addresses: tuple[Multiaddr, ...]
+    ) -> list[Coroutine[object, object, None]]:
+        """v2 requests for single addresses, `_AT_ONCE` at a time."""
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(address: Multiaddr) -> None:
+            async with turns:
+                await self.ask_v2(server, (address,))
+
+        return [self._quietly(ask(address)) for address in addresses]
 
     async def _request(
         self, server: Connection, addresses: tuple[Multiaddr, ...], nonce: int
