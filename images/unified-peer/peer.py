@@ -14,6 +14,7 @@ import sys
 import time
 
 from testbed.traversal import Multiaddr, Node, NodeOptions, PrivateKey, RelayLimits, TraversalError
+from testbed.traversal.aio.upgrade_service import UpgradeOptions
 
 # Seconds.  Their runner ends a test after 180.
 MEETING = 60.0  # until the others have said who they are
@@ -99,6 +100,7 @@ def node(relay: Multiaddr | None) -> Node:
         NodeOptions(
             identity=PrivateKey.generate(),
             relay=RelayLimits() if relay is None else None,
+            upgrade=UpgradeOptions(punch_timeout=2.0, reversal_timeout=1.0),
             allow_private=relay is not None and not relay.is_public,
             autonat_interval=0,
         )

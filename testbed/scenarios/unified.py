@@ -36,6 +36,7 @@ from testbed.verdict.model import Claim
 from testbed.verdict.wire import Window
 
 PATIENCE = 60.0  # seconds for the dialer; their runner has 180, a cell here has 90 in all
+GRACE = 5.0  # seconds for it, once another has failed
 SETTLE = 0.15  # seconds after its end in which its last packets are still captured
 KEPT = 1 << 16  # bytes of each stream of a peer
 LAST_WORDS = 800  # characters
@@ -163,7 +164,11 @@ class _Running:
     def await_dialer(self, deadline: float) -> None:
         """Until it ends, or the deadline; meanwhile Redis answers and the peers are heard."""
         dialer = self.peers[Part.DIALER]
+        deserted: float | None = None
         while self.code is None and time.monotonic() < deadline:
+            if deserted is None and self._deserted():
+                deserted = time.monotonic() + GRACE
+                deadline = min(deadline, deserted)
             self._hear(min(TICK, deadline - time.monotonic()))
             if not dialer.open:
                 with suppress(TimeoutError):
@@ -174,6 +179,11 @@ class _Running:
         end = time.monotonic() + SETTLE
         while time.monotonic() < end:
             self._hear(end - time.monotonic())
+
+    def _deserted(self) -> list[Part]:
+        """Who else has ended: some listeners do so, with 0, when they are connected."""
+        others = (part for part in self.peers if part is not Part.DIALER)
+        return [part for part in others if self.peers[part].process.poll()]
 
     def _hear(self, seconds: float) -> None:
         ears: dict[int, Callable[[], None]] = {}
@@ -207,9 +217,13 @@ class _Running:
         if self.code == 0:
             ms = read_result(dialer.text("stdout"), dialer.node)
             return Claim(dialer.node, Outcome.DIRECT, f"ended with 0, handshake {ms:g} ms")
-        what = f"did not end within {PATIENCE:g} s" if self.code is None else f"ended: {self.code}"
-        last = dialer.text("stderr")[-LAST_WORDS:]
-        return Claim(dialer.node, None, f"{what}\n{last}" if last else what)
+        words = ["did not end in time" if self.code is None else f"ended with {self.code}"]
+        words.append(dialer.text("stderr")[-LAST_WORDS:])
+        for part in self._deserted():
+            other = self.peers[part]
+            words.append(f"the {part}, {other.node}, had ended with {other.process.poll()}")
+            words.append(other.text("stderr")[-LAST_WORDS:])
+        return Claim(dialer.node, None, "\n".join(filter(None, words)))
 
     def _breaches(self) -> tuple[str, ...]:
         """What else the peers did by way of the server that they only were to meet at."""

@@ -69,7 +69,7 @@ def read_path(
         _one_way(during, plan, source, target, window)
         for source, target in ((dialer, listener), (listener, dialer))
     ]
-    return _both(ways, dialer, listener)
+    return _both(ways, dialer, listener, "connection" if window.overhead else "echo")
 
 
 def _one_way(
@@ -106,18 +106,20 @@ def _by_volume(packets: Sequence[Packet], plan: Plan, source: str, target: str, 
     return _Way(Outcome.NONE, ())
 
 
-def _both(ways: Sequence[_Way], dialer: str, listener: str) -> WireReading:
+def _both(ways: Sequence[_Way], dialer: str, listener: str, what: str) -> WireReading:
     there, back = ways
     cited = tuple(sorted({*there.packets, *back.packets}))
     seen = {there.outcome, back.outcome}
     if Outcome.NONE in seen:
         missing = f"{dialer} to {listener}" if there.outcome is Outcome.NONE else "the way back"
-        return WireReading(Outcome.NONE, f"the echo's bytes are missing on {missing}", cited)
+        return WireReading(Outcome.NONE, f"the {what}'s bytes are missing on {missing}", cited)
     if Outcome.RELAYED in seen:
         nodes = ", ".join(sorted(there.through | back.through))
-        return WireReading(Outcome.RELAYED, f"the echo passed through {nodes}", cited)
+        return WireReading(Outcome.RELAYED, f"the {what} passed through {nodes}", cited)
     return WireReading(
-        Outcome.DIRECT, f"the echo's payloads left {dialer}, arrived at {listener}, and back", cited
+        Outcome.DIRECT,
+        f"the {what}'s payloads left {dialer}, arrived at {listener}, and back",
+        cited,
     )
 
 

@@ -1,0 +1,136 @@
+"""Peers of libp2p's unified-testing contract in whole cells: honest ones, and such as cheat.
+
+Entry points are as those of the project's own images are: a shell that sets a route by the
+names of their networks' interfaces, and ends at the first error.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.backends.namespaces import Namespaces
+from testbed.capture.reader import read
+from testbed.cell import Cell
+from testbed.matrix import TRIES
+from testbed.nat.load import catalogue
+from testbed.oracle.predict import Outcome
+from testbed.peers import adapter
+from testbed.peers.external import add_stacks
+from testbed.peers.unified import REDIS
+from testbed.runner import Result, run_cell
+from testbed.verdict.model import Judgement
+
+CATALOGUE = catalogue()
+HERE = Path(__file__).resolve().parent
+PEER = HERE.parents[1] / "images" / "unified-peer" / "peer.py"
+OURS = f"{sys.executable} {PEER}"
+ENTRY = """set -e
+if [ -n "$RELAY_IP" ]; then
+    ip route add "$DIALER_LAN_SUBNET" via "$DIALER_ROUTER_IP" dev wan0
+    ip route add "$LISTENER_LAN_SUBNET" via "$LISTENER_ROUTER_IP" dev wan0
+else
+    ip route add "$WAN_SUBNET" via "$WAN_ROUTER_IP" dev lan0
+fi
+exec """
+RESULT = r"printf 'latency:\n  handshake_plus_one_rtt: 60\n  ping_rtt: 40\n  unit: ms\n'"
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test adds is gone after it."""
+    known = dict(adapter._KNOWN)
+    monkeypatch.setattr(adapter, "_KNOWN", known)
+    monkeypatch.setattr(adapter, "ADAPTERS", known)
+    monkeypatch.setattr("testbed.peers.external.ADAPTERS", known)
+    return
+
+
+def shell(script: str) -> str:
+    return f"sh -c {shlex.quote(script)}"
+
+
+def ran(
+    command: str, folder: Path, pair: str = "port-restricted", mechanism: str = "dcutr_tcp"
+) -> Result:
+    """A cell of two such peers; where ``RELAY_IP`` is theirs to serve, they relay, too."""
+    add_stacks([f"mine={command}"], mechanism, "unified")
+    relay = "mine" if ENTRY in command else adapter.OURS
+    for _ in range(TRIES):
+        result = run_cell(Cell("mine", (pair, pair), relay=relay), CATALOGUE, Namespaces(), folder)
+        if not result.late:
+            break
+    if result.late:
+        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
+    return result
+
+
+# cheats first: their word alone would be a pass
+
+
+@pytest.mark.parametrize("way", ["boast", "redis", "veth-gone"])
+def test_a_connection_that_did_not_pass_the_lab_is_no_connection(way: str, tmp_path: Path) -> None:
+    result = ran(f"{sys.executable} {HERE / 'unified_cheat.py'} {way}", tmp_path)
+    verdict = result.verdict
+    assert verdict.predicted is Outcome.DIRECT
+    assert (verdict.measured, verdict.judgement) == (Outcome.NONE, Judgement.FAIL), verdict
+    assert "a claims direct, the wire shows none" in verdict.findings[0]
+    carried = [words for words in verdict.findings if "bytes to others through Redis" in words]
+    assert len(carried) == (2 if way == "redis" else 0)
+
+
+def test_a_second_network_that_peers_laid_themselves_is_found(tmp_path: Path) -> None:
+    verdict = ran(f"{sys.executable} {HERE / 'unified_cheat.py'} veth", tmp_path).verdict
+    assert verdict.judgement is Judgement.INCONCLUSIVE
+    assert "after the run: a has an unplanned interface cheat0" in verdict.reason
+    assert "a claims direct, the wire shows none" in verdict.findings[0]
+
+
+@pytest.mark.timeout(120)
+def test_who_calls_a_relayed_connection_direct_fails_where_relayed_is_right(
+    tmp_path: Path,
+) -> None:
+    script = f'{OURS} || [ "$IS_DIALER" != true ] || {{ {RESULT}; }}'
+    verdict = ran(shell(script), tmp_path, "symmetric").verdict
+    assert (verdict.measured, verdict.predicted) == (Outcome.RELAYED, Outcome.RELAYED)
+    assert verdict.judgement is Judgement.FAIL
+    assert "a claims direct, the wire shows relayed" in verdict.findings[0]
+
+
+def test_who_ends_at_once_has_not_stayed_relayed(tmp_path: Path) -> None:
+    script = 'echo "no good" >&2; exit 3'
+    verdict = ran(shell(script), tmp_path, "symmetric").verdict
+    assert (verdict.measured, verdict.judgement) != (Outcome.RELAYED, Judgement.PASS)
+    assert verdict.judgement is not Judgement.PASS
+
+
+def test_who_ends_with_0_and_no_result_breaks_the_contract(tmp_path: Path) -> None:
+    verdict = ran(shell("exit 0"), tmp_path).verdict
+    assert verdict.judgement is Judgement.INCONCLUSIVE
+    assert "without a result on stdout" in verdict.reason
+
+
+# honest ones
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("mechanism", ["dcutr_tcp", "dcutr_quic"])
+def test_honest_peers_go_direct_and_their_relay_serves_them(mechanism: str, tmp_path: Path) -> None:
+    """Routes of their own, which lead where the default does, are no difference from the plan."""
+    result = ran(shell(ENTRY + OURS), tmp_path, mechanism=mechanism)
+    verdict = result.verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
+    packets = read(tmp_path / "capture.pcapng")
+    assert not [p for p in packets if REDIS[1] in (p.source.port, p.destination.port)]
+    offered = json.loads((tmp_path / "events.jsonl").read_text())
+    assert offered["peer"] == "b"
+    assert offered["offer"]["multiaddrs"][0].startswith("/p2p/12D3Koo")
+
+
+@pytest.mark.timeout(120)
+def test_where_no_punch_gets_through_they_stay_relayed_and_say_so(tmp_path: Path) -> None:
+    verdict = ran(OURS, tmp_path, "symmetric").verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
