@@ -1,5 +1,6 @@
-"""A rendered project by hand, as its README says: up, looked into, down."""
+"""A rendered project by hand, as its README says: up, looked into, certified, down."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine import docker, require_engine
+from engine import docker, labelled, require_engine
 
 NUMBER = 201
 SERVER = (f"29.{NUMBER}.0.34", f"29.{NUMBER}.0.35")
@@ -29,6 +30,7 @@ end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for address in sys.argv[1:]:
     end.sendto(b"x", (address, 9000))
 """
+TESTBED = [sys.executable, "-m", "testbed"]
 pytestmark = pytest.mark.xdist_group("docker")
 
 
@@ -46,8 +48,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pytest.skip("NO COMPOSE: docker-compose is not installed")
     folder = tmp_path_factory.mktemp("compose") / "project"
     words = ["compose", "render", "two-homes", "--a", "linux-home", "--b", "symmetric"]
-    command = [sys.executable, "-m", "testbed", *words, "--number", str(NUMBER), "-o", str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    words += ["--certifiable", "--number", str(NUMBER), "-o", str(folder)]
+    subprocess.run([*TESTBED, *words], check=True, capture_output=True, timeout=60)
     try:
         compose(folder, "up", "-d")
         yield folder
@@ -92,3 +94,67 @@ def test_no_node_has_a_route_of_the_engines_and_the_host_no_address(project: Pat
     for network in names.split():
         form = '{{.Internal}} {{index .Options "com.docker.network.bridge.inhibit_ipv4"}}'
         assert docker("network", "inspect", "--format", form, network) == "true true"
+
+
+# Certified.  The negative controls come first.
+
+
+def certify(folder: Path) -> tuple[int, dict[str, str], str]:
+    """The exit code, each router's verdict with the axes that differ, and the errors."""
+    command = [*TESTBED, "compose", "certify", str(folder), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    found = {}
+    for certificate in json.loads(done.stdout or "[]"):
+        axes = [row["axis"] for row in certificate["rows"] if not row["agrees"]]
+        router = certificate["profile"].partition(":")[0]
+        found[router] = " ".join([certificate["verdict"], *axes])
+    return done.returncode, found, done.stderr
+
+
+def test_a_route_changed_by_hand_is_no_closed_project(project: Path) -> None:
+    route = ("exec", "-T", "core", "ip", "route", "replace")
+    compose(project, *route, "default", "via", f"29.{NUMBER}.0.34")
+    try:
+        code, found, said = certify(project)
+    finally:
+        compose(project, *route, "blackhole", "default")
+    assert (code, found) == (3, {})
+    assert f"core has an unplanned route to everywhere via {SERVER[0]}" in said
+
+
+def test_a_stranger_on_a_network_of_the_projects_is_named(project: Path) -> None:
+    name = f"{PROJECT}-intruder"
+    words = ("--name", name, "--network", f"{PROJECT}_nat-a-wan", "--entrypoint", "sleep")
+    docker("run", "-d", *words, "testbed-base", "1000")
+    try:
+        code, found, said = certify(project)
+    finally:
+        docker("rm", "-f", name)
+    assert (code, found) == (3, {})
+    assert f"{name} is on {PROJECT}_nat-a-wan, and of no node" in said
+
+
+def test_a_rule_changed_by_hand_is_measured(project: Path) -> None:
+    rule = ("FORWARD", "-i", "wan", "-j", "ACCEPT")
+    compose(project, "exec", "-T", "nat-a", "iptables", "-I", *rule)
+    try:
+        code, found, said = certify(project)
+    finally:
+        compose(project, "exec", "-T", "nat-a", "iptables", "-D", *rule)
+    assert (code, found) == (1, {"nat-a": "FAIL lan_exposed", "nat-b": "PASS"}), said
+
+
+def test_the_project_is_certified_and_nothing_of_that_stays(project: Path) -> None:
+    before = labelled()
+    code, found, said = certify(project)
+    assert (code, found) == (0, {"nat-a": "PASS", "nat-b": "PASS"}), said
+    assert labelled() <= before
+
+
+def test_a_project_that_is_not_up_is_said_to_be_down(tmp_path: Path) -> None:
+    require_engine()
+    words = [*TESTBED, "compose", "render", "two-homes", "-o", str(tmp_path)]
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    code, found, said = certify(tmp_path)
+    assert (code, found) == (4, {})
+    assert f"remedy: docker-compose -f {tmp_path}/compose.yaml up -d" in said
