@@ -65,6 +65,7 @@ class Pairs(StrEnum):
 
     SAME = "same"
     ALL = "all"
+    INTEROP = "interop"
 
 
 DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
@@ -349,9 +350,12 @@ def matrix(
     profiles: Annotated[
         str, typer.Option(help="classic, nine, default, all, or names with commas.")
     ] = "default",
-    peers: Annotated[str, typer.Option(help="Stacks with commas, default, or all.")] = "default",
+    peers: Annotated[
+        str, typer.Option(help="Stacks with commas, default, libp2p, or all.")
+    ] = "default",
     pairs: Annotated[
-        Pairs, typer.Option(help="Each stack with the same, or with all that understand it.")
+        Pairs,
+        typer.Option(help="Which stacks meet; interop: with others behind the classic NATs alone."),
     ] = Pairs.SAME,
     topology: Annotated[
         str | None, typer.Option(help="two-homes, libp2p or carrier; each stack's own if none.")
@@ -389,7 +393,7 @@ def matrix(
     request = Request(
         profiles,
         ",".join(own) if own and peers == "default" else peers,
-        pairs is Pairs.ALL,
+        pairs is not Pairs.SAME,
         topology,
         tuple(select or ()),
         repeat,
@@ -401,6 +405,7 @@ def matrix(
         backend,
         Shard.parse(shard) if shard is not None else None,
         relay,
+        interop=pairs is Pairs.INTEROP,
     )
     raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
 

@@ -42,6 +42,7 @@ class Selection:
     patterns: Sequence[str] = ()  # shell patterns on `Cell.pair`; none: all
     topology: str | None = None  # None: each stack's own
     relays: Sequence[str] = (OURS,)  # stacks, of cells with a libp2p relay
+    strangers: Sequence[str] | None = None  # profiles, of stacks that differ; None: all the same
 
     def cells(self) -> list[Cell]:
         """The cells in order; UsageError when there is none."""
@@ -61,10 +62,14 @@ class Selection:
 
     def _pairs(self) -> Iterator[Cell]:
         for peer, relay in self._casts():
-            for a in self.dialers:
-                for b in self.listeners:
+            for a in self._met(peer, self.dialers):
+                for b in self._met(peer, self.listeners):
                     place = self.topology or stacks(peer).topology
                     yield Cell(peer, (a, b), place, relay=relay)
+
+    def _met(self, peer: str, profiles: Sequence[str]) -> Sequence[str]:
+        mixed = len(set(stacks(peer).both)) > 1
+        return self.strangers if mixed and self.strangers is not None else profiles
 
     def _controls(self) -> Iterator[Cell]:
         """The plain dial to each NAT, and nobody punching: what must fail, fails."""
@@ -72,7 +77,7 @@ class Selection:
             ends = stacks(name)
             place = self.topology or ends.topology
             for mode in ends.controls:
-                for profile in dict.fromkeys(self.listeners):
+                for profile in dict.fromkeys(self._met(name, self.listeners)):
                     yield Cell(name, (profile, profile), place, mode, relay=relay)
 
     def _casts(self) -> Iterator[tuple[str, str]]:
@@ -90,16 +95,18 @@ class Selection:
 def chosen_stacks(words: str, *, mixed: bool) -> tuple[list[str], list[str]]:
     """What ``--peers`` and ``--pairs`` ask for: names as `Cell.peer` has them.
 
-    ``words`` is all, default, or stacks and pairs of stacks with commas.  ``mixed``: every
-    stack with every other that understands it, in both directions.  Beside the names
-    is what was left out, as sentences: `all` passes over a stack that is not built, which
-    is an UnfitError for one that was named.
+    ``words`` is all, libp2p (the current release of each stack), default, or stacks and pairs
+    of stacks with commas.  ``mixed``: every stack with every other that understands it, in
+    both directions.  Beside the names is what was left out, as sentences: `all` and `libp2p`
+    pass over a stack that is not built, which is an UnfitError for one that was named.
     """
     left_out = []
     names = list(DEFAULT_PEERS) if words == "default" else words.split(",")
-    if words == "all":
+    if words in ("all", "libp2p"):
         names = []
         for name, one in ADAPTERS.items():
+            if words == "libp2p" and (one.older or not one.mechanism.startswith("dcutr")):
+                continue
             try:
                 one.command()
                 names.append(name)

@@ -20,6 +20,7 @@ from testbed.cell import MODES, Cell, load_cell, require_sane
 from testbed.errors import UsageError
 from testbed.facts import facts
 from testbed.matrix import (
+    CLASSIC,
     SETS,
     TRIES,
     Row,
@@ -113,6 +114,7 @@ class Request:
     kind: Kind = Kind.NAMESPACES
     shard: Shard | None = None  # this part of it alone
     relays: str = OURS  # stacks with commas
+    interop: bool = False  # stacks that differ meet behind the classic four alone
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
         patterns=request.patterns,
         topology=request.topology,
         relays=[name for name in request.relays.split(",") if name],
+        strangers=CLASSIC if request.interop else None,
     )
 
 

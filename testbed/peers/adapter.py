@@ -9,7 +9,7 @@ that is dialed, ``ice`` is aioice at both ends.
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -47,6 +47,7 @@ class Adapter:
     needs: frozenset[Need] = frozenset()
     topology: str = "two-homes"  # the preset that it is tried in where none is named
     agent: IceAgent = AIOICE  # of the mechanism ice: what it leaves to implementations
+    older: bool = False  # a release that is there to show regressions
     contract: Contract = "lines"
 
     @property
@@ -240,13 +241,14 @@ def _traversal(
     return Adapter(name, mechanism, transport, Main(name, module), warm, LIBP2P, "libp2p")
 
 
-def _libp2p(name: str, program: str, toolchain: str) -> tuple[Adapter, Adapter]:
+def _libp2p(
+    name: str, program: str, toolchain: str, *, older: bool = False
+) -> tuple[Adapter, Adapter]:
     """A libp2p stack that is a program: ``NAME-tcp`` and ``NAME-quic``."""
     entry = Program(program, toolchain)
-    return (
-        Adapter(f"{name}-tcp", "dcutr_tcp", "tcp", entry, _warm_nodes, LIBP2P, "libp2p"),
-        Adapter(f"{name}-quic", "dcutr_quic", "udp", entry, _warm_nodes, LIBP2P, "libp2p"),
-    )
+    tcp = Adapter(f"{name}-tcp", "dcutr_tcp", "tcp", entry, _warm_nodes, LIBP2P, "libp2p")
+    quic = replace(tcp, name=f"{name}-quic", mechanism="dcutr_quic", transport="udp")
+    return replace(tcp, older=older), replace(quic, older=older)
 
 
 def _warm_nodes() -> None:
@@ -266,10 +268,10 @@ _KNOWN = dict(
             _traversal("ladder-tcp", "ladder_tcp", "tcp", "testbed.peers.ladder"),
             _traversal("ladder-quic", "ladder_quic", "udp", "testbed.peers.ladder"),
             *_libp2p("go", "go-libp2p", "Go 1.26 or later"),
+            *_libp2p("go-v0.46", "go-libp2p-v0.46", "Go 1.26 or later", older=True),
             *_libp2p("py", "py-libp2p", "a C compiler and Debian's python3-dev and libgmp-dev"),
-            *_libp2p("go-v0.46", "go-libp2p-v0.46", "Go 1.26 or later"),
             *_libp2p("rust", "rust-libp2p", RUST),
-            *_libp2p("rust-v0.54", "rust-libp2p-v0.54", RUST),
+            *_libp2p("rust-v0.54", "rust-libp2p-v0.54", RUST, older=True),
             *_libp2p("js", "js-libp2p", "Node 18 or later with npm"),
         )
     )

@@ -114,6 +114,29 @@ def test_all_leaves_out_loudly_what_is_not_built(built: Path) -> None:
     assert "make peers" in words
 
 
+def test_libp2p_names_the_current_release_of_each_stack(built: Path) -> None:
+    names, left_out = chosen_stacks("libp2p", mixed=False)
+    assert {"traversal-tcp", "go-quic", "rust-tcp", "js-tcp", "py-quic"} <= set(names)
+    assert not any("-v" in name or name.startswith(("ladder", "punch", "ice")) for name in names)
+    assert left_out == []
+    (built / "js-libp2p" / "js-libp2p").unlink()
+    assert "js-tcp is left out" in chosen_stacks("libp2p", mixed=False)[1][0]
+
+
+def test_stacks_that_differ_may_meet_behind_other_nats_than_a_stack_and_itself(
+    built: Path,
+) -> None:
+    peers, _ = chosen_stacks("go-tcp,rust-tcp", mixed=True)
+    wide, narrow = ["full-cone", "symmetric"], ["symmetric"]
+    cells = Selection(wide, wide, peers, strangers=narrow).cells()
+    met = {cell.pair for cell in cells if not cell.control}
+    itself = {f"go-tcp/{a}--{b}" for a in wide for b in wide}
+    assert {pair for pair in met if pair.startswith("go-tcp/")} == itself
+    assert {pair for pair in met if pair.startswith("go-tcp+")} == {
+        "go-tcp+rust-tcp/symmetric--symmetric"
+    }
+
+
 def test_a_program_is_started_by_its_absolute_path(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
