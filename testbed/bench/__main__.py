@@ -11,19 +11,30 @@ import sys
 from pathlib import Path
 
 from testbed.backends import sandbox
-from testbed.bench import containers, explain, footprint, lab, throughput, upgrade
+from testbed.bench import (
+    containers,
+    explain,
+    footprint,
+    interop,
+    lab,
+    stacks,
+    throughput,
+    upgrade,
+)
 from testbed.bench.table import Results, head
 
 OUT = Path("out")
-PARTS = ("lab", "containers", "traversal", "explain")
+PARTS = ("lab", "containers", "traversal", "explain", "stacks")
+LONG = ("interop",)  # many minutes: only where they are named
+_HELP = f"all but {', '.join(LONG)} if none is named"
 
 
 def main() -> int:
     """Run the parts that are asked for; 0 when the lab is within its two promised ratios."""
     parser = argparse.ArgumentParser(prog="python -m testbed.bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="|".join(PARTS), help="all if none is named")
+    parser.add_argument("parts", nargs="*", metavar="|".join(PARTS + LONG), help=_HELP)
     parts = parser.parse_args().parts or PARTS
-    if unknown := set(parts).difference(PARTS):
+    if unknown := set(parts).difference(PARTS, LONG):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     OUT.mkdir(exist_ok=True)
     # Only out here is there a package index to have the rival from.
@@ -37,6 +48,10 @@ def main() -> int:
         footprint.measure(results, rival)
         throughput.measure(results)
         print(f"  load average of the last minute: {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs")
+    if "stacks" in parts:
+        stacks.measure(results)
+    if "interop" in parts:
+        interop.measure(results)
     if "explain" in parts:
         explain.measure(results)
     if "containers" in parts:

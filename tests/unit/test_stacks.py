@@ -123,9 +123,7 @@ def test_libp2p_names_the_current_release_of_each_stack(built: Path) -> None:
     assert "js-tcp is left out" in chosen_stacks("libp2p", mixed=False)[1][0]
 
 
-def test_stacks_that_differ_may_meet_behind_other_nats_than_a_stack_and_itself(
-    built: Path,
-) -> None:
+def test_stacks_that_differ_may_meet_behind_other_nats_than_a_stack_and_itself() -> None:
     peers, _ = chosen_stacks("go-tcp,rust-tcp", mixed=True)
     wide, narrow = ["full-cone", "symmetric"], ["symmetric"]
     cells = Selection(wide, wide, peers, strangers=narrow).cells()
