@@ -26,6 +26,7 @@ CERTIFYING = 600.0  # seconds, likewise
 _UNFIT_FOR_A_NAME = re.compile(r"[^a-z0-9]+")
 
 Words = str | Sequence[str | PathLike[str]]
+Stranger = tuple[str, str, str]  # words, mechanism, contract: as `add_stacks` takes them
 
 
 class Session:
@@ -37,7 +38,7 @@ class Session:
         self._results = results
         self._helper: Helper | None = None
         self._certified: set[str] = set()  # files
-        self._strangers: dict[str, tuple[str, str]] = {}  # stack -> words, mechanism
+        self._strangers: dict[str, Stranger] = {}
 
     def close(self) -> None:
         if self._helper is not None:
@@ -65,16 +66,15 @@ class Session:
                 raise ProfileError(_uncertified(certificate, new[certificate["profile"]]))
         self._certified |= set(new.values())
 
-    def stranger(self, name: str, words: str, mechanism: str) -> str:
+    def stranger(self, name: str, told: Stranger) -> str:
         """What a stack of the user's is called here: as little changed as two of a name need."""
-        told, number = (words, mechanism), 1
-        unique = name
+        unique, number = name, 1
         while self._strangers.setdefault(unique, told) != told:
             number += 1
             unique = f"{name}-{number}"
         return unique
 
-    def described(self, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    def described(self, names: Iterable[str]) -> dict[str, Stranger]:
         """Those of ``names`` that are the user's."""
         return {name: self._strangers[name] for name in names if name in self._strangers}
 
@@ -112,14 +112,16 @@ class Bench:
         command: Words | None = None,
         image: str | None = None,
         mechanism: str | None = None,
+        contract: str = "lines",
         name: str | None = None,
     ) -> Peer:
-        """A stack that speaks the contract (testbed/peers/contract.schema.json).
+        """Either one of the testbed's stacks by its name, or the user's own.
 
-        Either one of the testbed's own by its name, or the user's: the ``command`` of a
-        program, the ``image`` of a container, or both, of which labs of containers take the
-        image.  ``mechanism`` says by what the outcome is predicted: ``punch_udp``, ``ice``, ...
-        A relative path in the command begins at pytest's root.
+        That is the ``command`` of a program, the ``image`` of a container, or both, of which
+        labs of containers take the image.  A relative path in a command begins at pytest's
+        root.  ``contract`` is what it speaks: JSON Lines (testbed/peers/contract.schema.json),
+        or ``unified``, that of libp2p's unified-testing.  ``mechanism`` says by what the outcome
+        is predicted: ``punch_udp``, ``ice``, ``dcutr_quic``, ...
         """
         __tracebackhide__ = True
         if stack is not None:
@@ -128,19 +130,9 @@ class Bench:
             return Peer(stack, self)
         if mechanism is None:
             raise UsageError("a peer of yours needs a mechanism", remedy='mechanism="punch_udp"')
-        if image is not None and (command is None or self._session.backend == "docker"):
-            if self._session.backend != "docker":
-                raise UsageError(
-                    f"an image is run in labs of containers only: {image}",
-                    remedy="--testbed-backend docker; or give its command as well",
-                )
-            words, plain = f"image:{image}", image.rpartition("/")[2].partition(":")[0]
-        elif command is not None:
-            words, plain = _words(command, self._session.root)
-        else:
-            raise UsageError("a peer is a stack's name, a command or an image")
+        words, plain = _own(command, image, self._session)
         known = name or _UNFIT_FOR_A_NAME.sub("-", plain.lower()).strip("-") or "peer"
-        return Peer(self._session.stranger(known, words, mechanism), self)
+        return Peer(self._session.stranger(known, (words, mechanism, contract)), self)
 
     def lab(self, topology: str | NatPair = "two-homes", *profiles: str) -> Lab:
         """A lab that is up: a preset and the profiles of its NATs, or a `NatPair`'s."""
@@ -248,6 +240,22 @@ def _inner(built: Topology, files: dict[str, str]) -> dict[str, str]:
     """``files`` with those of the NATs that a topology has besides, a carrier's for instance."""
     used = (router.profile for router in built.routers)
     return {name: files.get(name) or str(DEFAULT / f"{name}.toml") for name in used}
+
+
+def _own(command: Words | None, image: str | None, session: Session) -> tuple[str, str]:
+    """How a stack of the user's is started on this backend, and its plain name."""
+    __tracebackhide__ = True
+    containers = session.backend == "docker"
+    if image is not None and containers:
+        return f"image:{image}", image.rpartition("/")[2].partition(":")[0]
+    if command is not None:
+        return _words(command, session.root)
+    if image is None:
+        raise UsageError("a peer is a stack's name, a command or an image")
+    raise UsageError(
+        f"an image is run in labs of containers only: {image}",
+        remedy="--testbed-backend docker; or give its command as well",
+    )
 
 
 def _words(command: Words, root: Path) -> tuple[str, str]:

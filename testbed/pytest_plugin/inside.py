@@ -76,11 +76,11 @@ class Server:
     ) -> Answer:
         """One cell, tried again while this machine is too busy; its row.
 
-        ``strangers`` are stacks that no one here knows yet: name -> words and mechanism.
+        ``strangers`` are stacks that are not known here: name -> words, mechanism, contract.
         """
-        for name, (words, mechanism) in strangers.items():
+        for name, (words, mechanism, contract) in strangers.items():
             if name not in ADAPTERS:
-                add_stacks([f"{name}={words}"], mechanism)
+                add_stacks([f"{name}={words}"], mechanism, contract)
         topology = cell["topology"] or stacks(cell["peer"]).topology
         asked = Cell(**(cell | {"topology": topology, "profiles": tuple(cell["profiles"])}))
         require_sane(asked)

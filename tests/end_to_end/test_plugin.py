@@ -239,15 +239,9 @@ def test_an_ordinary_user_runs_the_example() -> None:
 
 
 @pytest.mark.xdist_group("docker")
-def test_the_example_is_green_on_containers() -> None:
+def test_on_containers_the_example_is_green_and_what_cannot_connect_is_red() -> None:
     require_engine()
-    done = run("--testbed-backend=docker", cwd=EXAMPLE, BASE="testbed-base")
-    assert outcome(done) == {"passed": 5}, done.stdout + done.stderr
-
-
-@pytest.mark.xdist_group("docker")
-def test_on_containers_a_pair_that_cannot_connect_is_red() -> None:
-    require_engine()
-    done = run("--testbed-backend=docker", "cannot_connect.py", cwd=EXAMPLE, BASE="testbed-base")
-    assert outcome(done) == {"failed": 1}, done.stdout + done.stderr
+    files = ("test_my_puncher.py", "cannot_connect.py")
+    done = run("--testbed-backend=docker", *files, cwd=EXAMPLE, BASE="testbed-base")
+    assert outcome(done) == {"passed": 5, "failed": 1}, done.stdout + done.stderr
     assert "cause   mapping_changed at nat-a" in done.stdout
