@@ -92,7 +92,9 @@ def one(
         print(json.dumps(row, indent=2))
     else:
         print(f"{row['judgement']}: measured {row['measured']}, predicted {row['predicted']}")
-        print(f"  {row['reason']}\n  packets and everything else: {out}")
+        for words in (row["reason"], *row["findings"]):
+            print(f"  {words}")
+        print(f"  packets and everything else: {out}")
     return int(summary.exit_code)
 
 
