@@ -103,12 +103,12 @@ def lab(testbed_bench: "Bench") -> "Callable[..., Lab]":
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure is shown with the explanations of what the test ran."""
     report = yield
     bench = item.stash.get(_BENCH, None)
-    if bench is not None and report.failed and call.when == "call":
+    if bench is not None and report.failed:
         report.sections.extend(bench.sections())
     return report
 
