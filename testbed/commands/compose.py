@@ -30,6 +30,7 @@ def certify(folder: Path, as_json: bool) -> int:
         if found.left_out:
             errors.print(f"  left out: {', '.join(found.left_out)}")
         certificates.append(certificate)
+    certificates.sort(key=lambda certificate: certificate.profile)
     if as_json:
         print(json.dumps([certificate.to_json() for certificate in certificates], indent=2))
     else:

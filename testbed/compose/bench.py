@@ -52,6 +52,11 @@ class Bench:
     plan: Plan
 
     @property
+    def name(self) -> str:
+        """As certificates bear it."""
+        return f"{self.router.name}: {self.router.profile}"
+
+    @property
     def metered(self) -> bool:
         """Is the host whose mappings are counted one that a quota knows?"""
         return LAN[1] in self.hosts
@@ -79,22 +84,39 @@ class Bench:
         _forget(lab)
 
 
-def bench(
-    plan: Plan, router: Router, behaviour: Behaviour, found: Mapping[str, Container]
+def benches(
+    plan: Plan, profiles: Mapping[str, Profile], found: Mapping[str, Container]
+) -> list[Bench]:
+    """One for each router; BackendError where its networks have no room for guests.
+
+    They can be used side by side: no two guests have one address.
+    """
+    taken = set(plan.owners)
+    return [
+        _bench(plan, router, profiles[router.profile].behaviour, found, taken)
+        for router in plan.topology.routers
+    ]
+
+
+def _bench(
+    plan: Plan,
+    router: Router,
+    behaviour: Behaviour,
+    found: Mapping[str, Container],
+    taken: set[IPv4Address],
 ) -> Bench:
-    """BackendError where the router's networks have no room for guests."""
     outside, inside = _interface(plan, router.name, "wan"), _interface(plan, router.name, "lan")
     own = [host.name for host in plan.topology.hosts if host.network == router.lan]
     # The prober counts the mappings of the second; forwards lead to the first.
     counted = behaviour.quota is not None and not behaviour.forwards
     hosts = dict(zip(LAN if len(own) > 1 or not counted else LAN[::-1], own, strict=False))
     plug = found[router.name].plug(outside[0].ip)
-    free = _free(plan, outside[0].network, router.name)
+    free = _free(outside[0].network, taken, router.name)
     guests = [
         Guest(SERVER, plug.network, (next(free), next(free))),
         Guest(STRANGER, plug.network, (next(free),)),
     ]
-    free, lan = _free(plan, inside[0].network, router.name), found[router.name].plug(inside[0].ip)
+    free, lan = _free(inside[0].network, taken, router.name), found[router.name].plug(inside[0].ip)
     guests += [Guest(name, lan.network, (next(free),)) for name in LAN if name not in hosts]
     addresses = {guest.name: tuple(one.ip for one in guest.addresses) for guest in guests}
     addresses |= {name: plan.addresses[host] for name, host in hosts.items()}
@@ -147,9 +169,10 @@ def _interface(plan: Plan, node: str, ifname: str) -> tuple[IPv4Interface, ...]:
     raise BackendError(f"the plan has no {ifname}", node=node)
 
 
-def _free(plan: Plan, network: IPv4Network, node: str) -> Iterator[IPv4Interface]:
-    """Addresses of a network that nobody has; BackendError when there are no more."""
+def _free(network: IPv4Network, taken: set[IPv4Address], node: str) -> Iterator[IPv4Interface]:
+    """Take addresses of a network that nobody has; BackendError when there are no more."""
     for ip in network.hosts():
-        if ip not in plan.owners and ip != engines(network):
+        if ip not in taken and ip != engines(network):
+            taken.add(ip)
             yield IPv4Interface((ip, network.prefixlen))
     raise BackendError(f"no room for guests in {network}", node=node)

@@ -1,21 +1,24 @@
 """Certificates of the routers of a compose project that is up: declared = measured?"""
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from testbed.backends.containers.crew import crew
 from testbed.backends.containers.engine import engine
 from testbed.backends.containers.remote import Agent
-from testbed.compose.bench import Bench, bench
+from testbed.compose.bench import Bench, benches
 from testbed.compose.closed import require_closed
 from testbed.compose.running import Container, as_wired, containers, eye, looked_into
 from testbed.compose.source import Source
-from testbed.errors import TestbedError, UnfitError
+from testbed.errors import TestbedError
+from testbed.forked import forked
 from testbed.nat.behaviour import Allocation, Behaviour, Protocol
-from testbed.nat.certify import Certificate, concluded, held_against, inconclusive
+from testbed.nat.certify import DEADLINE, Certificate, concluded, held_against, inconclusive
 from testbed.nat.profile import Profile
 
 _TIMERS = ("udp", "udp_stream", "tcp_transitory", "tcp_established")
@@ -31,21 +34,25 @@ class Certified:
 
 
 def certified(folder: Path, source: Source) -> Iterator[Certified]:
-    """One after another, the routers of the project in ``folder``, which is up.
+    """The routers of the project in ``folder``, which is up, as each is done.
+
+    The calling process must have one thread.
 
     UnfitError: it is not up, there is no engine, or we are not root; BackendError: it is
     not what was rendered, or not closed.
     """
     plan, profiles = source.plan(), source.named()
     with _proven_closed(folder, source) as found:
-        routers = [(router, profiles[router.profile]) for router in plan.topology.routers]
-        benches = [bench(plan, one, profile.behaviour, found) for one, profile in routers]
+        all_benches = benches(plan, profiles, found)
         members = [eye(container) for container in found.values()]
-        guests = [member for made in benches for member in made.members()]
+        guests = [member for made in all_benches for member in made.members()]
         with crew([*members, *guests]) as agents:
-            for made in benches:
-                profile = profiles[made.router.profile]
-                yield _certified(made, profile, agents, waits=source.certifiable)
+            tasks = [
+                partial(_task, made, profiles[made.router.profile], agents, source.certifiable)
+                for made in all_benches
+            ]
+            for index, output, seconds in forked(tasks, len(tasks), DEADLINE):
+                yield _from_bytes(all_benches[index], output, seconds)
 
 
 @contextmanager
@@ -61,23 +68,35 @@ def _proven_closed(folder: Path, source: Source) -> Iterator[Mapping[str, Contai
         yield found
 
 
+def _task(made: Bench, profile: Profile, agents: Mapping[str, Agent], waits: bool, _: int) -> bytes:
+    found = _certified(made, profile, agents, waits=waits)
+    return json.dumps([found.certificate.to_json(), found.left_out]).encode()
+
+
+def _from_bytes(made: Bench, output: bytes, seconds: float) -> Certified:
+    try:
+        certificate, left_out = json.loads(output)
+        return Certified(Certificate.from_json(certificate), tuple(left_out))
+    except (ValueError, KeyError, TypeError):
+        reason = f"the prober's process ended without a result after {seconds:.1f} s"
+        return Certified(inconclusive(made.name, reason, seconds), ())
+
+
 def _certified(
     made: Bench, profile: Profile, agents: Mapping[str, Agent], *, waits: bool
 ) -> Certified:
-    name, start = f"{made.router.name}: {profile.name}", time.monotonic()
+    start = time.monotonic()
     own = {node: agents[place] for node, place in made.places().items()}
     try:
         with looked_into(made.plan, own) as lab:
             made.furnish(lab, profile)
             rows = held_against(profile, lab)
-    except UnfitError:
-        raise
     except TestbedError as error:
-        return Certified(inconclusive(name, str(error), time.monotonic() - start), ())
+        return Certified(inconclusive(made.name, str(error), time.monotonic() - start), ())
     mute = unsaid(profile.behaviour, metered=made.metered, waits=waits)
     kept = tuple(row for row in rows if row.axis not in mute)
     left_out = tuple(row.axis for row in rows if row.axis in mute)
-    return Certified(concluded(name, kept, time.monotonic() - start), left_out)
+    return Certified(concluded(made.name, kept, time.monotonic() - start), left_out)
 
 
 def unsaid(behaviour: Behaviour, *, metered: bool, waits: bool) -> Sequence[str]:
