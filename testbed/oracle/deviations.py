@@ -44,6 +44,7 @@ class Deviation:
 
 
 GO = frozenset({"go-tcp", "go-quic", "go-v0.46-tcp", "go-v0.46-quic"})
+DEPENDENT = frozenset({Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT})
 _HOLEPUNCHER = "https://github.com/libp2p/go-libp2p/blob/v0.51.0/p2p/protocol/holepunch"
 JS = frozenset({"js-tcp", "js-quic"})
 
@@ -57,6 +58,27 @@ def _third_dial_gets_in(case: Case) -> bool:
         and case.dialer_nat.mapping is Mapping.ENDPOINT_INDEPENDENT
         and case.dialer_nat.filtering is Filtering.ADDRESS_DEPENDENT
     )
+
+
+def _only_the_listeners_syn_gets_in(case: Case) -> bool:
+    """It leaves nat-b from a port of its own, which nat-a lets in by its address."""
+    return (
+        not case.quic
+        and case.dialer in GO
+        and case.listener_nat.mapping in DEPENDENT
+        and case.dialer_nat.mapping is Mapping.ENDPOINT_INDEPENDENT
+        and case.dialer_nat.filtering is Filtering.ADDRESS_DEPENDENT
+    )
+
+
+def _both_serve(case: Case) -> bool:
+    return case.outcome is Outcome.DIRECT and _only_the_listeners_syn_gets_in(case)
+
+
+def _third_dial_is_served(case: Case) -> bool:
+    """After `_both_serve`."""
+    relayed = case.outcome is Outcome.RELAYED
+    return relayed and case.listener == "go-tcp" and _only_the_listeners_syn_gets_in(case)
 
 
 def _nobody_leaves(case: Case) -> bool:
@@ -104,6 +126,31 @@ DEVIATIONS = (
         breach="b sent a QUIC Initial of its own",
         cause="in its last attempt the listener dials as a client, too, for the sake of releases "
         "before 0.41; over QUIC the dial itself gets in where random datagrams open nothing",
+        link=f"{_HOLEPUNCHER}/holepuncher.go",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="what is accepted in a punch is served",
+        stack="go-libp2p",
+        versions=("v0.46.0", "v0.51.0"),
+        condition=_both_serve,
+        outcome=Outcome.RELAYED,
+        breach=None,
+        cause="a is the client, whoever's SYN came first, but its listener takes each connection "
+        "that it accepts for inbound: where only b's SYN gets in, both are servers, and nobody "
+        "begins",
+        link="https://github.com/libp2p/go-libp2p/blob/v0.51.0/p2p/net/upgrader/listener.go",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="the third attempt swaps roles over TCP",
+        stack="go-libp2p",
+        versions=("v0.51.0",),
+        condition=_third_dial_is_served,
+        outcome=Outcome.DIRECT,
+        breach="a is not the client",
+        cause="in its last attempt the listener dials as a client, for the sake of releases before "
+        "0.41: what a serves wrongly, it then serves rightly",
         link=f"{_HOLEPUNCHER}/holepuncher.go",
         date="2026-11-21",
     ),

@@ -140,6 +140,26 @@ def test_the_third_attempt_is_expected_only_where_the_listener_is_go_over_quic()
     assert outcome("go-v0.46-quic") is Outcome.RELAYED
 
 
+def test_where_only_the_listeners_syn_gets_in_go_is_reached_by_the_third_attempt_alone() -> None:
+    def outcome(peer: str, a: str = "restricted-cone", b: str = "symmetric") -> Outcome:
+        return prediction(cell(peer, a, b), CATALOGUE).outcome
+
+    assert outcome("traversal-tcp+go-tcp") is Outcome.DIRECT
+    assert outcome("go-tcp") is Outcome.DIRECT
+    assert outcome("go-tcp+traversal-tcp") is Outcome.RELAYED
+    assert outcome("go-v0.46-tcp") is Outcome.RELAYED
+    assert outcome("go-v0.46-tcp+go-tcp") is Outcome.DIRECT
+    assert outcome("go-tcp+traversal-tcp", "symmetric", "restricted-cone") is Outcome.DIRECT
+    names = [
+        one.name for one in deviations(cell("go-tcp", "restricted-cone", "symmetric"), CATALOGUE)
+    ]
+    assert names[-3:] == [
+        "what is accepted in a punch is served",
+        "the third attempt swaps roles over TCP",
+        "the relayed connection is kept",
+    ]
+
+
 def test_where_the_filter_looks_at_ports_the_third_attempt_changes_nothing() -> None:
     tried = cell("traversal-quic+go-quic", "port-restricted", "symmetric")
     assert deviations(tried, CATALOGUE) == ()
