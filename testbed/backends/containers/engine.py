@@ -13,7 +13,7 @@ from testbed.backends.containers import images
 from testbed.errors import BackendError, UnfitError
 
 START = 'eval "$(.ci/engine start)", as root'
-AS_ROOT = "run it as root (sudo --preserve-env=DOCKER_HOST), or in namespaces, which need none"
+AS_ROOT = "run containers as root (sudo --preserve-env=DOCKER_HOST); namespaces need no root"
 TIMEOUT = 60.0  # seconds for one request
 Gone = NotFound
 
