@@ -11,7 +11,7 @@ use libp2p::{
     },
     dcutr, identify,
     identity::Keypair,
-    noise, quic, relay,
+    noise, ping, quic, relay,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, yamux,
 };
@@ -35,6 +35,7 @@ const ASK_PAUSE: Duration = Duration::from_secs(1);
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
     identify: identify::Behaviour,
+    ping: ping::Behaviour, // our own stack asks for it before it trusts a connection
     circuits: relay::client::Behaviour,
     punch: Toggle<dcutr::Behaviour>,
     relay: Toggle<relay::Behaviour>,
@@ -118,6 +119,7 @@ fn behaviours(
     let punch = role.is_end() && !configure.options.relay_only;
     Behaviour {
         identify: identify::Behaviour::new(identify::Config::new(PROTOCOL.into(), key.public())),
+        ping: ping::Behaviour::default(),
         circuits,
         punch: punch.then(|| dcutr::Behaviour::new(me)).into(),
         relay: (role == Role::Relay)
