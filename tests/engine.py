@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from testbed.backends.containers.engine import engine, require_images
+from testbed.backends.containers.engine import engine, require_images, require_root
 from testbed.errors import TestbedError
 
 REQUIRED = "TESTBED_REQUIRE_ENGINE"  # set where a missing engine is a failure: in CI
@@ -16,9 +16,8 @@ REQUIRED = "TESTBED_REQUIRE_ENGINE"  # set where a missing engine is a failure: 
 @cache
 def missing() -> str | None:
     """Why no lab of containers can be had here; None if one can."""
-    if os.getuid() != 0:
-        return "labs of containers take root"
     try:
+        require_root()
         with engine() as client:
             require_images(client)
     except TestbedError as error:

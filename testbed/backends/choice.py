@@ -46,10 +46,11 @@ def backend(kind: Kind) -> "Namespaces | Containers":
         from testbed.backends.namespaces import Namespaces
 
         return Namespaces()
-    from testbed.backends.containers.engine import engine, require_images
+    from testbed.backends.containers.engine import engine, require_images, require_root
     from testbed.backends.containers.lab import Containers
     from testbed.backends.containers.reaper import reap
 
+    require_root()
     with engine() as client:
         reap(client)
         require_images(client)

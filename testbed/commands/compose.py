@@ -1,27 +1,22 @@
 """`testbed compose certify`."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
+from testbed.backends.containers.engine import require_root
 from testbed.commands.nat import exit_code
 from testbed.compose.certify import certified
 from testbed.compose.source import read
-from testbed.errors import UnfitError
 from testbed.report.certificates import table
 
 
 def certify(folder: Path, as_json: bool) -> int:
     """Hold each router of a project that is up against its profile; the exit code."""
     source = read(folder)
-    if os.geteuid() != 0:
-        raise UnfitError(
-            "networks of containers are entered by root alone",
-            remedy=f"sudo .venv/bin/testbed compose certify {folder}",
-        )
+    require_root()
     errors, certificates = Console(stderr=True), []
     for found in certified(folder, source):
         certificate = found.certificate

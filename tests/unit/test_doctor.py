@@ -198,8 +198,19 @@ def test_checks_are_json():
 
 def test_without_an_engine_containers_are_said_to_lack_it_and_nothing_else(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    monkeypatch.setattr("testbed.backends.containers.fitness.require_root", lambda: None)
     found = checks(machine(containers=doctor._containers))
     absent = [check for check in found if not check.ok]
     assert [check.name for check in absent] == ["Docker engine"]
     assert ".ci/engine start" in absent[0].remedy
+    assert exit_code(found) is Exit.AGREED
+
+
+def test_an_ordinary_user_is_told_that_containers_take_root_and_namespaces_do_not(monkeypatch):
+    monkeypatch.setattr("testbed.backends.containers.engine.os.geteuid", lambda: 1000)
+    found = checks(machine(containers=doctor._containers))
+    (absent,) = (check for check in found if not check.ok)
+    assert (absent.name, absent.needed_for) == ("root", "labs of containers")
+    assert "as root (sudo" in absent.remedy
+    assert "namespaces need no root" in absent.remedy
     assert exit_code(found) is Exit.AGREED

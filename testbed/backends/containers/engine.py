@@ -1,8 +1,10 @@
 """The Docker engine: how it is found, what it must have, and errors in our words."""
 
+import os
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import docker
 import requests
@@ -16,6 +18,13 @@ START = 'eval "$(.ci/engine start)", as root'
 AS_ROOT = "run containers as root (sudo --preserve-env=DOCKER_HOST); namespaces need no root"
 TIMEOUT = 60.0  # seconds for one request
 Gone = NotFound
+
+
+def require_root() -> None:
+    """UnfitError unless this is the machine's root, and not that of a sandbox of a user's."""
+    alone = Path("/proc/self/uid_map").read_text().split()[2:] == ["1"]
+    if os.geteuid() != 0 or alone:
+        raise UnfitError("networks of containers are entered by root alone", remedy=AS_ROOT)
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """What labs of containers need of this machine, tried; for the doctor."""
 
-import os
 from collections.abc import Callable
 
 from testbed.backends.containers import images
 from testbed.backends.containers.crew import Member, crew
-from testbed.backends.containers.engine import AS_ROOT, START, engine, require_images
+from testbed.backends.containers.engine import AS_ROOT, START, engine, require_images, require_root
 from testbed.backends.containers.remote import finish
 from testbed.errors import TestbedError
 from testbed.trials import Check
@@ -38,8 +37,7 @@ def _tried(name: str, work: Callable[[], str], remedy: str) -> Check:
 
 
 def _root() -> str:
-    if os.geteuid() != 0:
-        raise PermissionError("their networks are entered, and wired, by root alone")
+    require_root()
     return "you are"
 
 
