@@ -1,27 +1,32 @@
 """go-libp2p as a peer: whole cells beside ours, its contract, and what is known to deviate."""
 
 import json
+import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from built import built, lack
 
 from testbed.backends.namespaces import Namespaces
 from testbed.cell import Cell
+from testbed.commands.autonat import rows
+from testbed.errors import Exit
 from testbed.expectation import deviations, prediction
 from testbed.matrix import TRIES
 from testbed.nat.load import catalogue
 from testbed.oracle.deviations import DEVIATIONS, expected, unexpected
 from testbed.oracle.predict import Outcome
-from testbed.peers.adapter import adapter
-from testbed.peers.contract import decode_event
+from testbed.peers.contract import Event, Ready, decode_event
 from testbed.peers.programs import Program
 from testbed.runner import Result, run_cell
+from testbed.scenarios.asking import Asking
 from testbed.verdict.model import Judgement
 
 CATALOGUE = catalogue()
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "go-libp2p"
+PROGRAM = Program("go-libp2p", "Go")
 PINNED = {"go-libp2p": "go.mod", "go-libp2p-v0.46": "old.mod"}
 MIXED = (
     "go-quic",
@@ -93,9 +98,9 @@ def test_deviations_are_told_of_releases_that_are_pinned() -> None:
     ["not json", '{"command":"echo","bytes":0}', '{"command":"dial"}', '{"command":"configure"}'],
 )
 def test_what_breaks_the_contract_ends_the_program_with_words(line: str) -> None:
-    argv = adapter("go-quic").command()
-    assert not callable(argv)
-    done = subprocess.run(argv, input=f"{line}\n", capture_output=True, text=True, timeout=10)
+    done = subprocess.run(
+        PROGRAM.argv(), input=f"{line}\n", capture_output=True, text=True, timeout=10
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip()
     assert "panic" not in done.stderr
@@ -103,8 +108,12 @@ def test_what_breaks_the_contract_ends_the_program_with_words(line: str) -> None
 
 @needs_go
 def test_what_it_cannot_do_is_a_failure_and_it_closes() -> None:
-    argv = adapter("go-quic").command()
-    assert not callable(argv)
+    failed, closed = talk({}, "failed")  # a dialer without a relay
+    assert (getattr(failed, "failure", None), closed) == ("unsupported", 0)
+
+
+def talk(words: dict[str, Any], wanted: str) -> tuple[Event, int]:
+    """Configure the program with ``words``; its first event, which is ``wanted``, and its exit."""
     configure = {
         "command": "configure", "version": 2, "role": "dialer", "transport": "udp",
         "local_address": "127.0.0.1", "port": 4001, "stun": None, "turn": None,
@@ -112,18 +121,58 @@ def test_what_it_cannot_do_is_a_failure_and_it_closes() -> None:
         "options": {"mode": "punch", "relay_only": False},
     }  # fmt: skip
     with subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        PROGRAM.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as peer:
         assert peer.stdin is not None
         assert peer.stdout is not None
-        peer.stdin.write(json.dumps(configure).encode() + b"\n")
+        peer.stdin.write(json.dumps(configure | words).encode() + b"\n")
         peer.stdin.flush()
-        failed = decode_event(peer.stdout.readline())
-        assert (failed.event, getattr(failed, "failure", None)) == ("failed", "unsupported")
+        first = decode_event(peer.stdout.readline())
+        assert first.event == wanted, first
         peer.stdin.write(b'{"command":"close"}\n')
         peer.stdin.flush()
         assert decode_event(peer.stdout.readline()).event == "closed"
-        assert peer.wait(10) == 0
+        return first, peer.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+# its other roles
+
+
+@needs_go
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("peer", built(("traversal-quic", "go-tcp")))
+def test_its_relay_carries_whom_the_nats_keep_apart(peer: str, tmp_path: Path) -> None:
+    tried = Cell(peer, ("symmetric", "symmetric"), "libp2p", relay="go")
+    verdict = ran(tried, tmp_path).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
+
+
+@needs_go
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("client", "server"), [("go", "traversal"), ("traversal", "go")])
+def test_autonat_between_go_and_ours_says_what_the_model_says(client: str, server: str) -> None:
+    profiles = [CATALOGUE["full-cone"], CATALOGUE["port-restricted"]]
+    found = rows(profiles, 2, Asking(client, server))
+    if any(row.exit_code is Exit.INCONCLUSIVE for row in found):
+        pytest.skip(f"this machine is too busy for a verdict: {found}")
+    assert len(found) == 4
+    assert {row.exit_code for row in found} == {Exit.AGREED}, found
+
+
+@needs_go
+@pytest.mark.parametrize("role", ["relay", "autonat_server"])
+def test_a_public_node_says_where_it_is_and_closes(role: str) -> None:
+    ready, closed = talk({"role": role, "port": free_port()}, "ready")
+    assert isinstance(ready, Ready)
+    assert "/p2p/12D3KooW" in ready.addresses[0]
+    assert closed == 0
 
 
 # the table
