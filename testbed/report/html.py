@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from testbed.matrix import Row
 from testbed.peers.adapter import ADAPTERS
 from testbed.report.files import write_text
+from testbed.report.rungs import HEAD, summaries
 
 CHUNK = 24  # cells whose details are packed together: alike, so they pack well
 BUDGET = 8_000_000  # bytes of packed details, some 5,000 cells; what differs comes first
@@ -68,6 +69,8 @@ def page(document: Mapping[str, Any], beside: Path) -> str:
         style_hash=_hash(style),
         data=_embedded(data),
         chunks=chunks,
+        ladder_head=HEAD,
+        ladder=list(summaries(rows)),
     )
 
 

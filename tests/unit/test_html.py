@@ -96,6 +96,24 @@ def test_a_row_and_its_folder_come_back_out_of_the_page(
     assert page.data["facts"] == small["facts"]
 
 
+def test_which_rung_carried_the_cells_and_how_long_it_took_is_on_the_page(
+    small: dict[str, Any], tmp_path: Path
+) -> None:
+    write_html(tmp_path / "plain.html", small)
+    assert "Which rung" not in (tmp_path / "plain.html").read_text()
+    rung = {"predicted": "punched", "measured": "punched", "mapped": None}
+    small["cells"][0]["rung"] = rung | {"first_byte_ms": 612.4, "final_ms": 1171.0}
+    write_html(tmp_path / "page.html", small)
+    text = (tmp_path / "page.html").read_text()
+    row = re.search(r"<tr><td>.*punched.*</tr>", text)
+    assert row is not None
+    assert re.findall(r"<td>(.*?)</td>", row[0])[1:] == [
+        "punched", "1", "1", "0", "612 ms", "1171 ms",
+    ]  # fmt: skip
+    told = written(small, tmp_path).details(small["cells"][0]["name"])
+    assert told["rung"]["first_byte_ms"] == 612.4
+
+
 def test_nothing_in_a_cell_can_end_the_script_or_start_another(
     small: dict[str, Any], tmp_path: Path
 ) -> None:

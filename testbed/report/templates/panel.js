@@ -143,7 +143,7 @@ function facts(more) {
   const numbers = [
     more.packets === null ? null : `${more.packets} packets`,
     more.connect_ms === null ? null : `connected in ${more.connect_ms} ms`,
-    more.rung?.measured ? `${more.rung.measured} after ${more.rung.final_ms} ms` : null,
+    ...carried(more.rung),
     more.up_ms === null ? null : `lab up in ${more.up_ms} ms`,
     more.seconds === null ? null : `${more.seconds} s in all`,
   ].filter(Boolean);
@@ -154,6 +154,17 @@ function facts(more) {
     earlier.length ? make('p', {}, `Tried again; before: ${earlier.join('; ')}`) : null,
     make('p', { class: 'soft' }, numbers.join(', ')),
   ].filter(Boolean);
+}
+
+// By which rung of the ladder, and how long that took from the dial on.
+function carried(rung) {
+  if (!rung?.measured) return [];
+  return [
+    `carried: ${rung.measured}${rung.mapped ? ` by a port that ${rung.mapped} maps` : ''}`
+      + `${rung.predicted === rung.measured ? '' : `, predicted ${rung.predicted ?? 'nothing'}`}`,
+    rung.first_byte_ms === null ? null : `first byte after ${rung.first_byte_ms} ms`,
+    rung.final_ms === null ? null : `final path after ${rung.final_ms} ms`,
+  ];
 }
 
 function commands(more) {
