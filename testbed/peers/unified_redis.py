@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 
 from testbed.backends.base import Lab
 from testbed.peers.unified import REDIS
-from testbed.peers.unified_store import TIMED_OUT, NotRedis, Store, Words, requests
+from testbed.peers.unified_store import (
+    TIMED_OUT,
+    NotRedis,
+    Store,
+    Words,
+    hello,
+    in_resp3,
+    requests,
+)
 
 _AT_ONCE = 1 << 16  # bytes read
 _WRITES = {b"SET", b"RPUSH", b"LPUSH"}
@@ -29,6 +37,10 @@ class _Client:
     buffer: bytearray = field(default_factory=bytearray)
     waiting: Words | None = None
     until: float = float("inf")  # of time.monotonic
+    protocol: int = 2
+
+    def reply(self, words: bytes) -> None:
+        self.socket.sendall(in_resp3(words) if self.protocol == 3 else words)
 
 
 class Redis:
@@ -88,20 +100,27 @@ class Redis:
         try:
             data = client.socket.recv(_AT_ONCE)
             client.buffer += data
-            if not data:
-                raise ConnectionResetError
             for words in requests(client.buffer):
                 self._answer(client, words)
+            if not data:
+                self._drop(client)
         except BlockingIOError:
             return
-        except (NotRedis, OSError) as error:
+        except NotRedis as error:
             with contextlib.suppress(OSError):
-                client.socket.send(b"-ERR Protocol error: %s\r\n" % str(error).encode())
+                client.reply(b"-ERR Protocol error: %s\r\n" % str(error).encode())
+            self._drop(client)
+        except OSError:
             self._drop(client)
 
     def _answer(self, client: _Client, words: Words) -> None:
         if self._seen is not None:
             self._seen(client.node, words)
+        if words[0].upper() == b"HELLO":
+            protocol, answer = hello(words)
+            client.protocol = protocol or client.protocol
+            client.reply(answer)
+            return
         if words[0].upper() in _WRITES:
             size = sum(map(len, words[1:]))
             self.carried[client.node] = self.carried.get(client.node, 0) + size
@@ -109,7 +128,7 @@ class Redis:
         if reply is None:
             client.waiting, client.until = words, _until(words[-1])
             return
-        client.socket.sendall(reply)
+        client.reply(reply)
 
     def _wake(self) -> None:
         """Those that wait for an element: is it there, or their time over?"""
@@ -122,7 +141,7 @@ class Redis:
             if reply is not None:
                 client.waiting = None
                 try:
-                    client.socket.sendall(reply)
+                    client.reply(reply)
                 except OSError:
                     self._drop(client)
 

@@ -1,7 +1,8 @@
 """The keys and lists that unified-testing's peers meet by: Redis's commands, without I/O.
 
 Peers set and poll two keys; what client libraries say besides, to get acquainted, is
-answered so that they go on.  RESP2 (redis.io, "Redis serialization protocol").
+answered so that they go on.  RESP2, and RESP3 for who asks for it (redis.io, "Redis
+serialization protocol specification").
 """
 
 from collections import deque
@@ -163,8 +164,23 @@ class Store:
 TIMED_OUT = _NO_LIST
 
 
+def hello(words: Words) -> tuple[int, bytes]:
+    """The protocol that HELLO asks for, 0 if there is none such, and the reply."""
+    asked = words[1] if len(words) > 1 else b"2"
+    if asked not in (b"2", b"3"):
+        return 0, b"-NOPROTO unsupported protocol version\r\n"
+    said = b"".join(map(bulk, (b"server", b"redis", b"version", b"7.0.0", b"proto")))
+    head = b"%3" if asked == b"3" else b"*6"
+    return int(asked), b"%s\r\n%s:%s\r\n" % (head, said, asked)
+
+
+def in_resp3(reply: bytes) -> bytes:
+    """There nothing has one form; the rest of our replies is the same."""
+    return b"_\r\n" if reply in (_NOTHING, _NO_LIST) else reply
+
+
 def _acquaintance(_: Store, words: Words) -> bytes:
-    """What clients say first.  HELLO is refused: then they speak RESP2."""
+    """What clients say first."""
     match words[0].upper():
         case b"PING":
             return bulk(words[1]) if len(words) > 1 else b"+PONG\r\n"

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.peers.unified_store import LONGEST, NotRedis, Store, array, requests
+from testbed.peers.unified_store import (
+    LONGEST,
+    NotRedis,
+    Store,
+    array,
+    hello,
+    in_resp3,
+    requests,
+)
 
 
 def said(store: Store, line: str) -> bytes | None:
@@ -55,7 +63,7 @@ def test_a_list_is_taken_from_the_end_that_is_asked() -> None:
     assert said(store, "EXISTS l") == b":0\r\n"
 
 
-@pytest.mark.parametrize("line", ["HELLO 3", "EVAL x 0", "SUBSCRIBE c", "CONFIG GET save"])
+@pytest.mark.parametrize("line", ["EVAL x 0", "SUBSCRIBE c", "CONFIG GET save"])
 def test_an_unknown_command_is_an_error_that_clients_know(line: str) -> None:
     reply = said(Store(), line)
     assert reply is not None
@@ -85,3 +93,16 @@ def test_a_list_is_no_value_and_a_value_no_list() -> None:
         assert reply is not None
         assert reply.startswith(b"-WRONGTYPE")
     assert said(store, "LRANGE l x y") == b"-ERR value is not an integer or out of range\r\n"
+
+
+def test_a_client_may_ask_for_either_protocol_and_for_no_other() -> None:
+    assert hello([b"HELLO"])[0] == 2
+    protocol, reply = hello([b"HELLO", b"3", b"SETNAME", b"x"])
+    assert (protocol, reply[:4], reply[-4:]) == (3, b"%3\r\n", b":3\r\n")
+    assert hello([b"HELLO", b"4"]) == (0, b"-NOPROTO unsupported protocol version\r\n")
+
+
+def test_nothing_has_one_form_in_resp3() -> None:
+    assert in_resp3(Store().answer([b"GET", b"k"]) or b"") == b"_\r\n"
+    assert in_resp3(b"*-1\r\n") == b"_\r\n"
+    assert in_resp3(b"$1\r\nv\r\n") == b"$1\r\nv\r\n"
