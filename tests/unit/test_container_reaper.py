@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from testbed.backends.containers import reaper
 from testbed.backends.containers.crew import FOLDER, LOCK, RUN, USER, alone
 from testbed.backends.containers.engine import require_images
 from testbed.backends.containers.images import BASE, COTURN, MARK, PEER, ROUTER, mark
+from testbed.commands import lab
 from testbed.errors import UnfitError
 
 
@@ -111,3 +113,16 @@ def test_images_of_other_sources_are_refused_with_the_remedy() -> None:
     require_images(Images(mark()))
     with pytest.raises(UnfitError, match=r"of other sources\n.*make images"):
         require_images(Images("old"))
+
+
+def test_who_may_not_ask_the_engine_has_nothing_to_wipe_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        with pytest.raises(UnfitError, match="no Docker engine answers"):
+            lab._reap(False)
+        monkeypatch.setattr("testbed.commands.lab.os.access", lambda *_: False)
+        assert lab._reap(False) == []
