@@ -19,9 +19,10 @@ def why(scene: Scene) -> list[Finding]:
 
 
 def _from_elsewhere(scene: Scene, side: Side) -> list[Journey]:
-    """What ``side`` sent to public nodes, if none of it left from where it listens."""
+    """What ``side`` sent to public nodes, if nothing at all left from where it listens."""
     asked = [j for j in scene.asked(side) if j.first.protocol == scene.protocol]
-    return [] if any(j.first.source.port == PUNCH_PORT for j in asked) else asked
+    sent = (*asked, *scene.tries(side))  # py-libp2p punches from there, and from there alone
+    return [] if any(j.first.source.port == PUNCH_PORT for j in sent) else asked
 
 
 def _apart(side: Side, asked: list[Journey]) -> Finding:
