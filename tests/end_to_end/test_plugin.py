@@ -19,6 +19,10 @@ from ordinary import (
     readable_python,
 )
 
+from testbed.errors import ProfileError
+from testbed.pytest_plugin.bench import Session
+from testbed.pytest_plugin.verdicts import InconclusiveError, Verdict
+
 EXAMPLE = ROOT / "tests" / "example"
 # Without this suite's own mark and options: a user's pytest makes its own sandbox.
 OUTSIDE = ["env", "-u", "TESTBED_SANDBOX", "-u", "PYTEST_ADDOPTS"]
@@ -59,7 +63,7 @@ def run(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | env,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
         check=False,
     )
 
@@ -141,6 +145,27 @@ def test_a_name_that_is_unknown_is_told_with_its_file(tmp_path: Path) -> None:
     assert "--testbed-backend docker; or give its command as well" in done.stdout
     assert 'mechanism="punch_udp"' in done.stdout
     assert "pytest_plugin" not in done.stdout
+
+
+def test_a_nat_that_is_not_what_its_file_claims_is_refused_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"axis": "UDP mapping", "declared": "endpoint_independent", "agrees": False}
+    row |= {"measured": "address_dependent", "evidence": ""}
+    found = {"profile": "mine", "rows": [row], "verdict": "FAIL", "reason": ""}
+    session = Session("namespaces", tmp_path, tmp_path)
+    monkeypatch.setattr(session, "ask", lambda *_, **__: [found])
+    for _ in range(2):
+        with pytest.raises(ProfileError, match="UDP mapping: declared endpoint_independent, mea"):
+            session.certify({"mine": "mine.toml"})
+
+
+def test_a_cell_without_a_verdict_is_no_verdict() -> None:
+    """Else ``not verdict.connected`` would hold of what nobody measured."""
+    row = {"pair": "mine/a--b", "folder": "out", "judgement": "inconclusive", "measured": "none"}
+    row |= {"reason": "a link's frame was 300 ms late", "explanation": None}
+    with pytest.raises(InconclusiveError, match="300 ms late"):
+        Verdict.of(row)
 
 
 def test_a_suite_that_does_not_use_it_loads_nothing_of_it(tmp_path: Path) -> None:
