@@ -16,6 +16,7 @@ from testbed.errors import UsageError
 from testbed.nat.load import load
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import BY, OURS, Adapter, Stacks, public, stacks
+from testbed.peers.external import own, recall
 from testbed.topology.model import Topology
 from testbed.topology.presets import PRESETS, preset
 
@@ -131,6 +132,8 @@ def save_cell(
         if path is not None:
             shutil.copy(path, kept / path.name)
     value = {"format": FORMAT, "cell": asdict(cell), "number": number, "facts": facts}
+    if users := own([*(end.name for end in cell.stacks.both), cell.relay]):
+        value["own"] = users
     (folder / "cell.json").write_text(json.dumps(value, indent=2) + "\n")
 
 
@@ -145,9 +148,10 @@ def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
         if data["format"] != FORMAT:
             raise UsageError(f"{file}: format {data['format']}, this version reads {FORMAT}")
         fields, number = data["cell"], data["number"]
+        recall(data.get("own", {}))
         names = fields["profiles"]
         cell = Cell(**(fields | {"profiles": tuple(names) if isinstance(names, list) else names}))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{file}: not a cell that can be run again ({error})",
             remedy="name a folder that `testbed run` or `testbed matrix` has written",

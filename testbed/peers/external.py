@@ -4,13 +4,13 @@ import hashlib
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 from testbed.backends.base import Image
-from testbed.errors import UsageError
+from testbed.errors import UnfitError, UsageError
 from testbed.peers.adapter import ADAPTERS, Adapter, Contract, add
 from testbed.peers.programs import Program
 
@@ -44,6 +44,17 @@ class Stranger(Command):
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
+@dataclass(frozen=True)
+class Past(Program):
+    """A stack of a run that is over; the program is not known."""
+
+    def argv(self) -> tuple[str, ...]:
+        raise UnfitError(
+            f"{self.name} was a stack of your own, and which program is not known",
+            remedy=f"--stack {self.name}=COMMAND --mechanism ... as it was given then",
+        )
+
+
 def add_stacks(
     described: Sequence[str], mechanism: str | None, contract: str = "lines"
 ) -> list[str]:
@@ -54,29 +65,55 @@ def add_stacks(
     """
     if bool(described) != bool(mechanism):
         raise UsageError("--stack and --mechanism go together", remedy=_EXAMPLE)
-    if contract not in get_args(Contract):
-        known = ", ".join(get_args(Contract))
-        raise UsageError(f"unknown contract {contract!r}", remedy=f"one of: {known}")
-    kin = next((one for one in ADAPTERS.values() if one.mechanism == mechanism), None)
-    if described and kin is None:
-        known = ", ".join(dict.fromkeys(one.mechanism for one in ADAPTERS.values()))
-        raise UsageError(f"unknown mechanism {mechanism!r}", remedy=f"one of: {known}")
-    if contract == "unified":
-        kin = _unified(kin)
+    if mechanism is None:
+        return []
+    kin = _kin(mechanism, contract)
     names = []
     for text in described:
         name, _, command = text.partition("=")
         if not _NAME.fullmatch(name):
             raise UsageError(f"--stack {text!r}: a name has small letters, digits and hyphens")
-        assert kin is not None
         add(replace(kin, name=name, entry=_entry(text, name, command, kin.contract)))
         names.append(name)
     return names
 
 
-def _unified(kin: Adapter | None) -> Adapter:
+def own(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Those of ``names`` that are the user's: as much of each as it takes to read its results."""
+    stacks = [ADAPTERS[name] for name in names if name in ADAPTERS]
+    return {
+        one.name: {"mechanism": one.mechanism, "contract": one.contract}
+        for one in stacks
+        if isinstance(one.entry, Command | Image | Past)
+    }
+
+
+def recall(stacks: Mapping[str, Mapping[str, str]]) -> None:
+    """Know the stacks of a run that is over, as `own` gave them, where they are not known.
+
+    They cannot be started: what a file says is not run.
+    """
+    for name, how in stacks.items():
+        if name not in ADAPTERS:
+            kin = _kin(how["mechanism"], how["contract"])
+            add(replace(kin, name=name, entry=Past(name, "you")))
+
+
+def _kin(mechanism: str, contract: str) -> Adapter:
+    """The adapter that one of this mechanism and contract differs from by its program alone."""
+    if contract not in get_args(Contract):
+        known = ", ".join(get_args(Contract))
+        raise UsageError(f"unknown contract {contract!r}", remedy=f"one of: {known}")
+    kin = next((one for one in ADAPTERS.values() if one.mechanism == mechanism), None)
+    if kin is None:
+        known = ", ".join(dict.fromkeys(one.mechanism for one in ADAPTERS.values()))
+        raise UsageError(f"unknown mechanism {mechanism!r}", remedy=f"one of: {known}")
+    return _unified(kin) if contract == "unified" else kin
+
+
+def _unified(kin: Adapter) -> Adapter:
     """What peers of libp2p's unified-testing need: a relay, and nobody else to see them."""
-    if kin is None or kin.mechanism not in _LIBP2P:
+    if kin.mechanism not in _LIBP2P:
         raise UsageError(
             "the unified-testing contract is one of DCUtR over a relay",
             remedy=f"--mechanism {' or '.join(_LIBP2P)}",

@@ -1,9 +1,14 @@
 """Stacks that a user names on the command line."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from testbed.errors import UsageError
-from testbed.peers import adapter
+from testbed.cell import Cell, load_cell, save_cell
+from testbed.errors import UnfitError, UsageError
+from testbed.nat.load import find
+from testbed.peers import adapter, external
 from testbed.peers.adapter import stacks
 from testbed.peers.external import add_stacks
 
@@ -50,3 +55,39 @@ def test_what_is_no_stack_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         add_stacks(described, mechanism)
+
+
+def test_a_cell_of_the_users_stack_is_read_where_the_stack_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = {name: find(name) for name in ("full-cone", "symmetric")}
+    before = dict(adapter.ADAPTERS)
+    add_stacks(["mine=sh", "yours=image:yours"], "dcutr_tcp", "unified")
+    cell = Cell("mine+yours", ("full-cone", "symmetric"), relay="mine")
+    save_cell(cell, profiles, tmp_path, 0, None)
+    for module in (adapter, external):
+        monkeypatch.setattr(module, "ADAPTERS", before)
+    monkeypatch.setattr(adapter, "_KNOWN", before)
+    read, _, _ = load_cell(tmp_path)
+    assert read == cell
+    assert (read.stacks.mechanism, read.stacks.contract) == ("dcutr_tcp", "unified")
+    with pytest.raises(UnfitError, match="mine was a stack of your own"):
+        read.prepare()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        '{"mine": {}}',
+        '{"mine": 1}',
+        "[1]",
+        '{"go-tcp+x": {"mechanism": "ice", "contract": "lines"}}',
+    ],
+)
+def test_a_file_that_tells_nonsense_of_a_stack_is_named(own: str, tmp_path: Path) -> None:
+    profiles = {"full-cone": find("full-cone")}
+    save_cell(Cell("ice", ("full-cone", "full-cone")), profiles, tmp_path, 0, None)
+    data = json.loads((tmp_path / "cell.json").read_text()) | {"own": json.loads(own)}
+    (tmp_path / "cell.json").write_text(json.dumps(data))
+    with pytest.raises(UsageError):
+        load_cell(tmp_path)
