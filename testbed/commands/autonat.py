@@ -25,7 +25,7 @@ from testbed.scenarios.sweep import Outcome, sweep
 
 TOO_LATE = 0.5  # seconds
 TRIES = 3
-WIDE = 120  # columns, where no terminal says how many there are
+WIDE = 160  # columns, where no terminal says how many there are
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from .stream import Stream
 
 _TIMEOUT = 45.0
 _MAX_NONCES = 64
-_AT_ONCE = 2  # v2 requests to one server: go-libp2p refuses a third
 
 
 @dataclass(frozen=True)
@@ -138,11 +137,15 @@ class AutonatClient:
     def _asking(
         self, server: Connection, addresses: tuple[Multiaddr, ...]
     ) -> list[Coroutine[object, object, None]]:
-        """v2 requests for single addresses, `_AT_ONCE` at a time."""
-        turns = asyncio.Semaphore(_AT_ONCE)
+        """v2 requests for single addresses, one after the other.
+
+        go-libp2p's server has two of a peer under way at most, and one that it has answered is
+        for a moment still among them.
+        """
+        turn = asyncio.Lock()
 
         async def ask(address: Multiaddr) -> None:
-            async with turns:
+            async with turn:
                 await self.ask_v2(server, (address,))
 
         return [self._quietly(ask(address)) for address in addresses]
