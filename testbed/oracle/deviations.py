@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from testbed.nat.behaviour import Filtering, Mapping, Transport
+from testbed.nat.behaviour import Allocation, Filtering, Mapping, Transport
 from testbed.oracle.predict import Outcome, Prediction
 
 
@@ -47,6 +47,9 @@ GO = frozenset({"go-tcp", "go-quic", "go-v0.46-tcp", "go-v0.46-quic"})
 DEPENDENT = frozenset({Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT})
 _HOLEPUNCHER = "https://github.com/libp2p/go-libp2p/blob/v0.51.0/p2p/protocol/holepunch"
 JS = frozenset({"js-tcp", "js-quic"})
+RUST_NOW = frozenset({"rust-tcp", "rust-quic"})
+RUST = RUST_NOW | {"rust-v0.54-tcp", "rust-v0.54-quic"}
+_RUST_LIBP2P = "https://github.com/libp2p/rust-libp2p"
 
 
 def _third_dial_gets_in(case: Case) -> bool:
@@ -64,7 +67,7 @@ def _only_the_listeners_syn_gets_in(case: Case) -> bool:
     """It leaves nat-b from a port of its own, which nat-a lets in by its address."""
     return (
         not case.quic
-        and case.dialer in GO
+        and case.dialer in GO | RUST
         and case.listener_nat.mapping in DEPENDENT
         and case.dialer_nat.mapping is Mapping.ENDPOINT_INDEPENDENT
         and case.dialer_nat.filtering is Filtering.ADDRESS_DEPENDENT
@@ -72,7 +75,8 @@ def _only_the_listeners_syn_gets_in(case: Case) -> bool:
 
 
 def _both_serve(case: Case) -> bool:
-    return case.outcome is Outcome.DIRECT and _only_the_listeners_syn_gets_in(case)
+    go = case.dialer in GO and case.outcome is Outcome.DIRECT
+    return go and _only_the_listeners_syn_gets_in(case)
 
 
 def _third_dial_is_served(case: Case) -> bool:
@@ -101,6 +105,51 @@ def _plain_dial(case: Case) -> bool:
 def _nobody_punches(case: Case) -> bool:
     either = {case.dialer, case.listener} & JS
     return bool(either) and case.outcome is Outcome.DIRECT and not _plain_dial(case)
+
+
+def _found(stack: str, nat: Transport) -> bool:
+    """What ``stack`` signals of itself is where its packets come from."""
+    if nat.mapping is Mapping.NONE:
+        return True
+    lost = stack in RUST_NOW and nat.allocation is not Allocation.PRESERVING
+    return nat.mapping is Mapping.ENDPOINT_INDEPENDENT and not lost
+
+
+def _gets_in(case: Case, *, to_dialer: bool) -> bool:
+    """One side's dial of a punch reaches the other, which sends to what it was signalled."""
+    ends = (case.listener, case.listener_nat), (case.dialer, case.dialer_nat)
+    source, target = ends if to_dialer else reversed(ends)
+    exact = target[1].filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT
+    return _found(*target) and (_found(*source) or not exact)
+
+
+def _reverses(case: Case) -> bool:
+    """The listener dials what the dialer advertises, which rust-libp2p's does not."""
+    return case.listener not in RUST and _admits(case.dialer_nat)
+
+
+def _port_forgotten(case: Case) -> bool:
+    either = _gets_in(case, to_dialer=True) or _gets_in(case, to_dialer=False)
+    rust = bool({case.dialer, case.listener} & RUST_NOW)
+    return rust and not either and not _reverses(case) and case.outcome is Outcome.DIRECT
+
+
+def _served_alone(case: Case) -> bool:
+    """Only the listener's SYN gets in, and the dialer takes it for any other."""
+    accepts = case.dialer in RUST or (case.dialer in GO and case.listener in RUST)
+    alone = _gets_in(case, to_dialer=True) and not _gets_in(case, to_dialer=False)
+    served = not case.quic and accepts and alone and not _reverses(case)
+    return served and case.outcome is Outcome.DIRECT
+
+
+def _dials_too(case: Case) -> bool:
+    dials = case.quic and case.listener in RUST and case.outcome is not Outcome.NONE
+    return dials and _gets_in(case, to_dialer=True)
+
+
+def _kept_by_rust(case: Case) -> bool:
+    ends = {case.dialer, case.listener}
+    return ends <= GO | RUST and bool(ends & RUST) and case.outcome is Outcome.DIRECT
 
 
 DEVIATIONS = (
@@ -143,6 +192,19 @@ DEVIATIONS = (
         date="2026-11-21",
     ),
     Deviation(
+        name="over TCP a SYN that comes to the listening socket leaves no client",
+        stack="rust-libp2p",
+        versions=("0.54.1", "0.57.1"),
+        condition=_served_alone,
+        outcome=Outcome.RELAYED,
+        breach=None,
+        cause="the listener plays the server's part in a dial of a punch, and so does the dialer "
+        "on what it accepts: both wait. Its listener does not dial what the dialer advertises, "
+        "either, before it punches",
+        link=f"{_RUST_LIBP2P}/blob/libp2p-v0.57.1/protocols/dcutr/src/behaviour.rs",
+        date="2026-11-21",
+    ),
+    Deviation(
         name="the third attempt swaps roles over TCP",
         stack="go-libp2p",
         versions=("v0.51.0",),
@@ -164,6 +226,43 @@ DEVIATIONS = (
         cause="nothing closes the relayed connection once there is a direct one; relay/DCUtR.md "
         "wants it closed after a grace period",
         link=f"{_HOLEPUNCHER}/svc.go",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="behind a NAT that changes ports, the listening port is signalled",
+        stack="rust-libp2p",
+        versions=("0.57.1",),
+        condition=_port_forgotten,
+        outcome=Outcome.RELAYED,
+        breach=None,
+        cause="identify takes an observed port that is not the listening one for a dial's own, "
+        "and puts the listening port in its place: since 0.57 it looks at the port alone, while "
+        "0.54 asked whether the dial had left from the listening port",
+        link=f"{_RUST_LIBP2P}/pull/6096",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="over QUIC the listener dials, too",
+        stack="rust-libp2p",
+        versions=("0.54.1", "0.57.1"),
+        condition=_dials_too,
+        outcome=Outcome.DIRECT,
+        breach="b sent a QUIC Initial of its own",
+        cause="the transport sends random datagrams only for a dial from a new port, which no "
+        "punch is: the listener's is made as a client; it gets in where datagrams open nothing",
+        link=f"{_RUST_LIBP2P}/blob/libp2p-v0.57.1/transports/quic/src/transport.rs",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="the relayed connection is kept",
+        stack="rust-libp2p",
+        versions=("0.54.1", "0.57.1"),
+        condition=_kept_by_rust,
+        outcome=None,
+        breach="a and b did not leave the relayed connection$",
+        cause="nothing closes the relayed connection once there is a direct one; relay/DCUtR.md "
+        "wants it closed after a grace period",
+        link=f"{_RUST_LIBP2P}/blob/libp2p-v0.57.1/protocols/dcutr/src/handler/relayed.rs",
         date="2026-11-21",
     ),
 )
