@@ -10,6 +10,7 @@ import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { dcutr } from '@libp2p/dcutr'
 import { identify } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
+import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
@@ -52,7 +53,7 @@ async function common ({ session, role, transport }, services) {
     transports: [transport === 'udp' ? quic() : tcp(), circuitRelayTransport()],
     connectionEncrypters: [noise()], // of circuits, too, whatever carries them
     streamMuxers: [yamux()],
-    services: { identify: identify(), ...services }
+    services: { identify: identify(), ping: ping(), ...services } // ours proves connections by ping
   }
 }
 

@@ -204,12 +204,15 @@ class UpgradeService:
     async def _punch(
         self, peer: PeerId, role: str, attempt: int, remote: tuple[Multiaddr, ...]
     ) -> None:
-        """Dial or send towards every usable address until one direct connection is there."""
+        """Dial or send towards every usable address until one direct connection is there.
+
+        B waits without any, too: A has B's addresses, and its dial may get in by itself.
+        """
         targets = tuple(a for a in remote if self._usable(a))
-        if not targets:
+        client, timeout = role == "responder", self._options.punch_timeout
+        if client and not targets:
             raise ProtocolError("dcutr", "the peer offered no address that we can reach")
         self._step(peer, role, attempt, "punching", addresses=targets)
-        client, timeout = role == "responder", self._options.punch_timeout
         expecting = self._host.transports.client_towards(targets if client else ())
         work = [self._host.spawn(self._punch_one(a, peer, client, timeout)) for a in targets]
         try:
