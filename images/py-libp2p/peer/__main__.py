@@ -25,10 +25,10 @@ class Conversation:
     """The contract's order.  Commands are carried out in ``nursery``, one at a time."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        session = importlib.import_module("session")  # half a second: --version does without
-
+        # half a second of imports, which --version does without
+        self._session = importlib.import_module("session").Session(nursery)
+        self._public = importlib.import_module("public").Public(nursery)
         self._nursery = nursery
-        self._session = session.Session(nursery)
         self._state = "start"
 
     def take(self, command: Fields) -> bool:
@@ -46,11 +46,15 @@ class Conversation:
         self._nursery.start_soon(self._obey, command)
         return True
 
+    def left(self) -> None:
+        """stdin has ended, which tells a public node to; ContractError of others."""
+        if self._state != "serving":
+            raise ContractError("the harness went away without a word")
+
     async def _obey(self, command: Fields) -> None:
         try:
             if command["command"] == "configure":
-                offer = await self._session.gather(command)
-                self._say("offer", "offered", offer=offer)
+                await self._configured(command)
             elif command["command"] == "dial":
                 first = await self._session.dial(command)
                 self._say("connected", "connected", **first)
@@ -61,6 +65,18 @@ class Conversation:
         except* Failure as group:
             failure = _first(group)
             self._say("failed", "failed", failure=failure.failure, reason=failure.reason)
+
+    async def _configured(self, command: Fields) -> None:
+        match command["role"]:
+            case "dialer" | "listener":
+                offer = await self._session.gather(command)
+                self._say("offer", "offered", offer=offer)
+            case "relay" | "autonat_server":
+                self._say("ready", "serving", **await self._public.serve(command))
+            case "autonat_client":
+                self._say("verdicts", "serving", **await self._public.ask(command))
+            case other:
+                raise Failure("unsupported", f"no role {other}")
 
     def _say(self, event: str, state: str, **more: object) -> None:
         emit(event, **more)
@@ -76,7 +92,7 @@ def _first(group: BaseExceptionGroup[Failure]) -> Failure:
 
 
 async def lines() -> AsyncIterator[bytes]:
-    """stdin, line by line; ContractError where it ends."""
+    """stdin, line by line, until it ends."""
     kept = b""
     async with trio.lowlevel.FdStream(0) as stdin:
         async for more in stdin:
@@ -85,7 +101,6 @@ async def lines() -> AsyncIterator[bytes]:
                 raise ContractError("a line is too long")
             for line in whole:
                 yield line
-    raise ContractError("the harness went away without a word")
 
 
 async def run() -> None:
@@ -95,6 +110,8 @@ async def run() -> None:
         async for line in lines():
             if not conversation.take(parse(line)):
                 break
+        else:
+            conversation.left()
         nursery.cancel_scope.cancel()
     emit("closed")
 

@@ -1,18 +1,23 @@
 """py-libp2p's host as this peer uses it: one transport, Noise, and addresses taken apart."""
 
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
-from contract import Fields, endpoint
+import trio
+from contract import Fields, emit, endpoint
 from libp2p import new_host
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as noise_key_pair
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
 from multiaddr import Multiaddr
 from multiaddr.exceptions import MultiaddrLookupError
 
+MEETING = 3.0  # seconds to meet public nodes
 _INWARDS = ("secured_conn", "conn", "stream", "socket", "_socket")  # from a muxer to its socket
 
 
@@ -57,3 +62,31 @@ def local_end(connection: Any, fallback: Fields) -> Fields:
         inner = getattr(inner, word)
     port = inner.getsockname()[1] if hasattr(inner, "getsockname") else fallback["port"]
     return endpoint(fallback["address"], port)
+
+
+async def meet(host: Any, public: list[str]) -> list[str]:
+    """Connect to public nodes and tell how each sees us; those that did not say."""
+    servers = {info_from_p2p_addr(Multiaddr(one)).peer_id: one for one in public}
+    waiting, seen = dict(servers), trio.Event()
+    record = host._observed_addr_manager.record_observation
+
+    def observe(conn: Any, observed: Multiaddr, local: list[Multiaddr]) -> None:
+        record(conn, observed, local)
+        peer, address = conn.muxed_conn.peer_id, socket_of(observed)
+        if peer in waiting and address is not None:
+            emit("observed", address=address, server=socket_of(Multiaddr(waiting.pop(peer))))
+            if not waiting:
+                seen.set()
+
+    async def connect(address: str) -> None:
+        with suppress(SwarmException):  # who was not reached says nothing
+            await host.connect(info_from_p2p_addr(Multiaddr(address)))
+
+    host._observed_addr_manager.record_observation = observe
+    with trio.move_on_after(MEETING):
+        async with trio.open_nursery() as nursery:
+            for one in public:
+                nursery.start_soon(connect, one)
+        await seen.wait()
+    host._observed_addr_manager.record_observation = record
+    return list(waiting.values())

@@ -15,12 +15,11 @@ from libp2p.relay.circuit_v2.protocol import CircuitV2Protocol
 from libp2p.relay.circuit_v2.transport import CircuitV2Transport
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
-from node import listen_address, new_node, socket_of
+from node import MEETING, listen_address, meet, new_node, socket_of
 from story import Punching, Story
 
 ECHO = TProtocol("/testbed/echo/1.0.0")
 # Seconds; those of testbed/peers/traversal.py where it has the same.
-MEETING = 3.0  # to meet one public node
 CIRCUIT = 4.0  # from start_at to the relayed connection
 ECHOING = 6.0
 DIALLING = 2.0  # one dial of DCUtR: py-libp2p's own 10 s outlast the harness's patience
@@ -53,7 +52,8 @@ class Session:
         self._transport = CircuitV2Transport(self._host, self._circuits, RelayConfig())
         await self._nursery.start(self._live)
         emit("listening", local=self._local)
-        await self._meet([*configure["relays"], *configure["observers"]])
+        if silent := await meet(self._host, [*configure["relays"], *configure["observers"]]):
+            raise Failure("gathering", f"did not say how they see us: {', '.join(silent)}")
         return {"addresses": [], "ice": None, "multiaddrs": [await self._offered(relay)]}
 
     async def _live(self, task_status: Any) -> None:
@@ -82,39 +82,6 @@ class Session:
                     await self._story.found.wait()
                     await punching.initiate_hole_punch(self._story.remote)
                 await trio.sleep_forever()
-
-    async def _meet(self, public: list[str]) -> None:
-        """Connect to public nodes, and wait until each has said how it sees us."""
-        servers = {info_from_p2p_addr(Multiaddr(one)).peer_id: one for one in public}
-        waiting = dict.fromkeys(servers)
-        seen = trio.Event()
-        record = self._host._observed_addr_manager.record_observation
-
-        def observe(conn: Any, observed: Multiaddr, local: list[Multiaddr]) -> None:
-            record(conn, observed, local)
-            peer, address = conn.muxed_conn.peer_id, socket_of(observed)
-            if peer in waiting and address is not None:
-                server = socket_of(Multiaddr(servers[peer]))
-                emit("observed", address=address, server=server)
-                del waiting[peer]
-                if not waiting:
-                    seen.set()
-
-        self._host._observed_addr_manager.record_observation = observe
-        with trio.move_on_after(MEETING):
-            async with trio.open_nursery() as nursery:
-                for one in public:
-                    nursery.start_soon(self._connect, one)
-            await seen.wait()
-        if waiting:
-            silent = ", ".join(servers[peer] for peer in waiting)
-            raise Failure("gathering", f"did not say how they see us: {silent}")
-
-    async def _connect(self, address: str) -> None:
-        try:
-            await self._host.connect(info_from_p2p_addr(Multiaddr(address)))
-        except Exception as error:  # py-libp2p has no common class
-            raise Failure("gathering", f"{address}: {error}") from error
 
     async def _offered(self, relay: Multiaddr) -> str:
         """The listener's circuit; of the dialer, its name."""

@@ -77,7 +77,7 @@ class Story(INotifee):
 
     def punch_ends(self, success: bool) -> None:
         self._punches -= 1
-        if not success:
+        if not success and not self._over:
             self._step("failed")
 
     # connections
