@@ -23,7 +23,7 @@ def certify(folder: Path, as_json: bool) -> int:
         words = f"{certificate.verdict.lower()} in {certificate.seconds:.0f} s"
         errors.print(f"{certificate.profile}: {words}")
         if found.left_out:
-            errors.print(f"  left out: {', '.join(found.left_out)}")
+            errors.print(f"  left out: {', '.join(found.left_out)}", soft_wrap=True)
         certificates.append(certificate)
     certificates.sort(key=lambda certificate: certificate.profile)
     if as_json:
