@@ -97,7 +97,7 @@ class Store:
     def set(self, words: Words) -> bytes:
         _, key, value, *options = words
         wanted = {option.upper() for option in options}
-        old, there = self.values.get(key), self._there(key)
+        old, there = self.values.get(key), self.holds(key)
         if (b"NX" in wanted and there) or (b"XX" in wanted and not there):
             return bulk(old) if b"GET" in wanted else _NOTHING
         self.lists.pop(key, None)
@@ -108,14 +108,14 @@ class Store:
         return _WRONG_TYPE if words[1] in self.lists else bulk(self.values.get(words[1]))
 
     def delete(self, words: Words) -> bytes:
-        gone = [key for key in set(words[1:]) if self._there(key)]
+        gone = [key for key in set(words[1:]) if self.holds(key)]
         for key in gone:
             self.values.pop(key, None)
             self.lists.pop(key, None)
         return _integer(len(gone))
 
     def exists(self, words: Words) -> bytes:
-        return _integer(sum(self._there(key) for key in words[1:]))
+        return _integer(sum(self.holds(key) for key in words[1:]))
 
     def push(self, words: Words) -> bytes:
         name, key, *values = words
@@ -155,9 +155,10 @@ class Store:
 
     def expire(self, words: Words) -> bytes:
         """A cell is over before anything expires."""
-        return _integer(self._there(words[1]))
+        return _integer(self.holds(words[1]))
 
-    def _there(self, key: bytes) -> bool:
+    def holds(self, key: bytes) -> bool:
+        """Whether there is a value or a list of that name."""
         return key in self.values or key in self.lists
 
 

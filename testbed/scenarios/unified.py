@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from testbed.backends.base import Image, Lab, Process
 from testbed.errors import BackendError, PeerError
@@ -99,6 +100,7 @@ class _Running:
         self.peers: dict[Part, _Peer] = {}
         self.began = time.time_ns()
         self.told: int | None = None  # when the dialer was told of the listener, capture time
+        self.asked = False  # did the dialer want to know the relay?
         self.offered: Offered | None = None
         self.code: int | None = None
         self.ended = 0
@@ -155,9 +157,11 @@ class _Running:
                 multiaddrs = (name if name.startswith("/") else f"/p2p/{name}",)
                 offer = Offer(addresses=(), ice=None, multiaddrs=multiaddrs)
                 self.offered = Offered(at=now, offer=offer)
-            case [b"GET", self.keys.listener] if node == self.task.dialer:
-                if self.told is None and self.keys.listener in self.redis.store.values:
+            case [_, self.keys.listener, *_] if node == self.task.dialer:
+                if self.told is None and self.redis.store.holds(self.keys.listener):
                     self.told = time.time_ns()
+            case [_, self.keys.relay, *_] if node == self.task.dialer:
+                self.asked = True
             case _:
                 pass
 
@@ -189,7 +193,7 @@ class _Running:
         ears: dict[int, Callable[[], None]] = {}
         for peer in self.peers.values():
             for fd in peer.open:
-                ears[fd] = lambda peer=peer, fd=fd: peer.read(fd)  # type: ignore[misc]
+                ears[fd] = partial(peer.read, fd)
         self.redis.serve(ears, seconds)
 
     # Afterwards
@@ -223,7 +227,10 @@ class _Running:
             other = self.peers[part]
             words.append(f"the {part}, {other.node}, had ended with {other.process.poll()}")
             words.append(other.text("stderr")[-LAST_WORDS:])
-        return Claim(dialer.node, None, "\n".join(filter(None, words)))
+        text = "\n".join(filter(None, words))
+        if not self.asked:  # it failed before it knew where to go
+            raise PeerError(f"asked for no relay, and {text}", node=dialer.node)
+        return Claim(dialer.node, None, text)
 
     def _breaches(self) -> tuple[str, ...]:
         """What else the peers did by way of the server that they only were to meet at."""
