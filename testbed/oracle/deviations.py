@@ -57,6 +57,7 @@ def _third_dial_gets_in(case: Case) -> bool:
     return (
         case.quic
         and case.listener == "go-quic"
+        and case.dialer not in JS  # which tells nobody where to dial it
         and case.outcome is Outcome.RELAYED
         and case.dialer_nat.mapping is Mapping.ENDPOINT_INDEPENDENT
         and case.dialer_nat.filtering is Filtering.ADDRESS_DEPENDENT
@@ -95,20 +96,28 @@ def _admits(nat: Transport) -> bool:
     return mapped and nat.filtering is Filtering.ENDPOINT_INDEPENDENT
 
 
-def _plain_dial(case: Case) -> bool:
-    """js-libp2p dials from a fresh port an address that the other side has learnt and told."""
-    to_listener = case.dialer in JS and case.listener not in JS and _admits(case.listener_nat)
-    to_dialer = case.listener in JS and case.dialer not in JS and _admits(case.dialer_nat)
-    return to_listener or to_dialer
+def _dialed(case: Case) -> bool:
+    """js-libp2p dials from a fresh port what the listener has told, and gets in."""
+    return case.dialer in JS and case.listener not in JS and _admits(case.listener_nat)
+
+
+def _dialed_back(case: Case) -> bool:
+    return case.listener in JS and case.dialer not in JS and _admits(case.dialer_nat)
 
 
 def _nobody_punches(case: Case) -> bool:
-    either = {case.dialer, case.listener} & JS
-    return bool(either) and case.outcome is Outcome.DIRECT and not _plain_dial(case)
+    either = bool({case.dialer, case.listener} & JS) and case.outcome is Outcome.DIRECT
+    return either and not _dialed(case) and not _dialed_back(case)
+
+
+def _one_sided(case: Case) -> bool:
+    return case.outcome is Outcome.DIRECT and _dialed(case)
 
 
 def _found(stack: str, nat: Transport) -> bool:
     """What ``stack`` signals of itself is where its packets come from."""
+    if stack in JS:
+        return False
     if nat.mapping is Mapping.NONE:
         return True
     lost = stack in RUST_NOW and nat.allocation is not Allocation.PRESERVING
@@ -163,6 +172,18 @@ DEVIATIONS = (
         cause="CONNECT has only addresses that are verified: of TCP identify drops what was "
         "observed, as Node cannot dial from the port that it listens on; over QUIC a second "
         "socket dials; so only private ones are left, and a side without others gives up",
+        link="https://github.com/libp2p/js-libp2p/issues/2620",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="what it was told is dialed, and nothing comes towards that",
+        stack="js-libp2p",
+        versions=("3.3.11",),
+        condition=_one_sided,
+        outcome=None,
+        breach="not crossed at nat-b:wan",
+        cause="the listener has no public address of its to dial: the dialer's gets in alone, "
+        "where nat-b lets everybody in",
         link="https://github.com/libp2p/js-libp2p/issues/2620",
         date="2026-11-21",
     ),
