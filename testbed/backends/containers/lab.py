@@ -9,6 +9,7 @@ What runs where: programs that are spawned by name, the stacks of `testbed.peers
 loaders of rules run in the container, with its files and its privileges, which are none
 for hosts.  Python functions, and programs of this machine given by their path, run in a
 fork of this process in the node's network only; so does what an operator `run`s there.
+An image of the user's gets a container of its own beside the node's (`image`).
 """
 
 import contextlib
