@@ -85,9 +85,14 @@ class _Side:
         return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
 
     def step(self, name: StepName) -> int | None:
-        """When the last step of this name was, in capture time."""
-        steps = [e.realtime for e in self.events if isinstance(e, Step) and e.name is name]
-        return steps[-1] if steps else None
+        """When the last step of this name was that led to the upgrade, in capture time.
+
+        Some go on with attempts of which the other side already needs no more.
+        """
+        steps = [e for e in self.events if isinstance(e, Step) and e.name is name]
+        upgraded = self.last(Upgraded)
+        led = [e for e in steps if upgraded is None or e.at <= upgraded.at]
+        return (led or steps)[-1].realtime if steps else None
 
     def relay(self, plan: Plan) -> str | None:
         """Through whom it says that it was connected."""
