@@ -197,11 +197,12 @@ def _learned(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
     if seen in side.told or answer.first.destination != seen or not side.told:
         return None
     told = ", ".join(map(str, side.told))
+    known = "was seen as" if scene.circuits else "had signalled"  # what CONNECT says is encrypted
     words = f"{scene.other(side).node} answers {seen}, from where {side.node}'s packet came"
     return Finding(
         Cause.LEARNED_ADDRESS,
         side.routers[-1] if side.routers else side.node,
-        f"{side.node} had signalled {told} and comes from {seen}: "
+        f"{side.node} {known} {told} and comes from {seen}: "
         f"{scene.other(side).node} answered what it saw",
         (line(words, opening.last, answer.first),),
         (opening.last, answer.first),
