@@ -34,8 +34,8 @@ func (p *peer) serve(c command) (fields, error) {
 		libp2p.ForceReachabilityPublic(),
 		libp2p.EnableNATService(),
 		libp2p.EnableAutoNATv2(),
-		// Else a server that has just started answers nobody over QUIC: AutoNAT v2 dials
-		// by UDP only after five dials of the node's own have succeeded.
+		// Else a server that has just started answers nobody over QUIC: AutoNAT v2 dials by
+		// UDP only once a hundred dials of the node's own are recorded, five of them good.
 		libp2p.UDPBlackHoleSuccessCounter(nil))...)
 	if err != nil {
 		return nil, err
