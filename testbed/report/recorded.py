@@ -17,8 +17,11 @@ from testbed.verdict.model import Judgement
 
 RESULTS = "results.json"
 CONTROLS = ("plain_dial", "silent", "relay_only")  # how `testbed.cell.Cell.pair` marks them
-# Whose packet was the first to get in is a race, where both could.
+# Whose packet was the first to get in is a race, where both could; and so is whether its own
+# side had sent by then, where the filter does not ask for that.  A filter that did not ask
+# before is told by the controls: a plain dial gets in, too.
 EITHER = frozenset({Cause.BOTH_OPENED, Cause.FILTER_ADMITS})
+_RACE = " or ".join(sorted(EITHER))
 _REMEDY = "name what `testbed matrix` or `testbed golden` has written, or its folder"
 
 
@@ -41,6 +44,8 @@ class Run:
         """The cause with its place, if that is no matter of luck: ``filter_closed at nat-b``."""
         if self.cause is None:
             return "not explained"
+        if self.cause in EITHER:
+            return _RACE
         return f"{self.cause} at {self.node}" if self.place else self.cause
 
     @property

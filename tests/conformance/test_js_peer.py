@@ -11,6 +11,7 @@ from built import built, lack
 from testbed.backends.namespaces import Namespaces
 from testbed.cell import Cell
 from testbed.expectation import deviations, prediction
+from testbed.explain.model import Cause
 from testbed.matrix import TRIES
 from testbed.nat.load import catalogue
 from testbed.oracle.deviations import DEVIATIONS, Deviation, unexpected
@@ -55,16 +56,32 @@ def configure(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    "peer", built(("js-tcp", "js-tcp+traversal-tcp", "traversal-tcp+js-tcp", "js-quic"))
-)
-def test_behind_port_restricted_nats_it_stays_relayed_as_is_known(
+@pytest.mark.parametrize("peer", built(("js-tcp", "traversal-tcp+js-tcp", "js-quic")))
+def test_behind_port_restricted_nats_it_stays_relayed_and_the_cause_is_named(
     peer: str, tmp_path: Path
 ) -> None:
     tried = cell(peer, "port-restricted", "port-restricted")
-    verdict = ran(tried, tmp_path).verdict
+    result = ran(tried, tmp_path)
+    verdict = result.verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
+    assert result.explanation is not None
+    assert result.explanation.cause is Cause.PORT_NOT_SHARED, result.explanation.headline
     assert deviations(tried, CATALOGUE), "without the table it would be expected to punch"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("peer", built(("js-tcp+traversal-tcp", "traversal-quic+js-quic")))
+def test_its_own_dial_gets_in_where_everybody_is_let_in(peer: str, tmp_path: Path) -> None:
+    verdict = ran(cell(peer, "full-cone", "full-cone"), tmp_path).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
+
+
+@pytest.mark.timeout(180)
+@needs_js
+def test_it_relays_for_others(tmp_path: Path) -> None:
+    tried = cell("traversal-tcp", "port-restricted", "port-restricted", relay="js")
+    verdict = ran(tried, tmp_path).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
 @pytest.mark.timeout(180)

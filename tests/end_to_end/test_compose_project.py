@@ -1,6 +1,7 @@
 """A rendered project by hand, as its README says: up, looked into, certified, down."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 from engine import docker, labelled, require_engine
 
-NUMBER = 201
+# Each of xdist's workers has a project, and addresses, of its own.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+NUMBER = 201 + WORKER % 50
 SERVER = (f"29.{NUMBER}.0.34", f"29.{NUMBER}.0.35")
-PROJECT = "testbed-compose-test"
+PROJECT = f"testbed-compose-test-{os.getpid()}"
 # Says where datagrams to each of its addresses come from.
 LISTEN = """
 import socket, sys

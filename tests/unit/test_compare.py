@@ -182,6 +182,16 @@ def test_where_both_sides_opened_it_is_a_race_which_was_second(tmp_path: Path) -
     assert '"cause": "both_opened"}' in golden(read(tmp_path / "old.json"))[0]
 
 
+def test_whether_a_hole_was_there_by_then_is_a_race_where_the_filter_asks_for_none(
+    tmp_path: Path,
+) -> None:
+    causes = ("both_opened", "filter_admits", "reachable")
+    one, other, another = (row(explanation={"cause": c, "node": "nat-a"}) for c in causes)
+    assert between(tmp_path, [one], [other]).differences == ()
+    (difference,) = between(tmp_path, [other], [another]).differences
+    assert str(difference.aspects[0]) == "both_opened or filter_admits -> reachable at nat-a"
+
+
 def test_a_prediction_that_changed_is_told_beside_the_judgement(tmp_path: Path) -> None:
     (difference,) = between(
         tmp_path, [row()], [row(judgement="fail", predicted="none")]

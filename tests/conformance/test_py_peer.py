@@ -1,0 +1,162 @@
+"""py-libp2p as a peer: whole cells beside ours, its contract, its lock, what is known of it."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from built import built, lack
+
+from testbed.backends.namespaces import Namespaces
+from testbed.cell import Cell
+from testbed.expectation import deviations, prediction
+from testbed.matrix import TRIES
+from testbed.nat.load import catalogue
+from testbed.oracle.deviations import DEVIATIONS
+from testbed.oracle.predict import Outcome
+from testbed.peers.contract import decode_event
+from testbed.peers.programs import Program
+from testbed.runner import Result, run_cell
+from testbed.verdict.model import Judgement
+
+CATALOGUE = catalogue()
+IMAGE = Path(__file__).resolve().parents[2] / "images" / "py-libp2p"
+LOCK = (IMAGE / "requirements.txt").read_text()
+PROGRAM = Program("py-libp2p", "Python")
+KNOWN = [one for one in DEVIATIONS if one.stack == "py-libp2p"]
+needs_py = pytest.mark.skipif(bool(lack("py-tcp")), reason=lack("py-tcp"))
+
+
+def ran(cell: Cell, folder: Path) -> Result:
+    for _ in range(TRIES):
+        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
+        if not result.late:
+            break
+    if result.late:
+        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
+    return result
+
+
+def cell(peer: str, a: str, b: str, **more: Any) -> Cell:
+    return Cell(peer, (a, b), "libp2p", **more)
+
+
+def configure(**more: Any) -> dict[str, Any]:
+    return {
+        "command": "configure", "version": 2, "role": "dialer", "transport": "tcp",
+        "local_address": "127.0.0.1", "port": 4001, "stun": None, "turn": None,
+        "relays": [], "observers": [], "session": "0" * 32, "seed": 1,
+        "options": {"mode": "punch", "relay_only": False},
+    } | more  # fmt: skip
+
+
+# cells
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("peer", built(("py-tcp", "py-tcp+traversal-tcp", "traversal-tcp+py-tcp")))
+def test_over_tcp_a_punch_of_port_restricted_nats_goes_direct(peer: str, tmp_path: Path) -> None:
+    verdict = ran(cell(peer, "port-restricted", "port-restricted"), tmp_path).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("peer", built(("py-quic+traversal-quic", "traversal-quic+py-quic")))
+def test_over_quic_it_stays_relayed_as_is_known_and_the_cause_is_told(
+    peer: str, tmp_path: Path
+) -> None:
+    tried = cell(peer, "port-restricted", "port-restricted")
+    result = ran(tried, tmp_path)
+    verdict, told = result.verdict, result.explanation
+    assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
+    assert deviations(tried, CATALOGUE), "without the table it would be expected to punch"
+    assert told is not None
+    assert told.cause == "port_not_shared", told.headline
+
+
+# the contract
+
+
+@needs_py
+def test_the_program_is_the_release_that_is_pinned() -> None:
+    pinned = re.search(r"^libp2p==(\S+)", LOCK, re.MULTILINE)
+    assert pinned is not None
+    assert PROGRAM.version() == f"py-libp2p {pinned[1]}"
+
+
+def test_each_package_of_the_locks_has_a_hash_and_none_names_a_registry() -> None:
+    for lock in (LOCK, (IMAGE / "build.txt").read_text()):
+        assert "://" not in lock
+        packages = re.split(r"\n(?=[a-z0-9])", lock.strip())
+        assert all("--hash=sha256:" in package for package in packages)
+
+
+def test_deviations_are_told_of_the_release_that_is_pinned() -> None:
+    assert KNOWN
+    for one in KNOWN:
+        assert all(f"\nlibp2p=={version} " in LOCK for version in one.versions), one.name
+
+
+@needs_py
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not json",
+        "null",
+        '{"command":"echo","bytes":0}',
+        '{"command":"dial"}',
+        '{"command":"configure"}',
+        json.dumps(configure(version=1)),
+        json.dumps(configure(more=1)),
+    ],
+)
+def test_what_breaks_the_contract_ends_the_program_with_words(line: str) -> None:
+    done = subprocess.run(
+        PROGRAM.argv(), input=f"{line}\n", capture_output=True, text=True, timeout=20
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@needs_py
+@pytest.mark.parametrize(
+    "asked",
+    [configure(), configure(role="conductor"), configure(options={"mode": "silent"})],
+    ids=["no relay", "no such role", "no such mode"],
+)
+def test_what_it_cannot_do_is_a_failure_and_it_closes(asked: dict[str, Any]) -> None:
+    with subprocess.Popen(
+        PROGRAM.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as peer:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        peer.stdin.write(json.dumps(asked).encode() + b"\n")
+        peer.stdin.flush()
+        failed = decode_event(peer.stdout.readline())
+        assert (failed.event, getattr(failed, "failure", None)) == ("failed", "unsupported")
+        peer.stdin.write(b'{"command":"close"}\n')
+        peer.stdin.flush()
+        assert decode_event(peer.stdout.readline()).event == "closed"
+        assert peer.wait(20) == 0
+
+
+# the table
+
+
+def outcome(peer: str, a: str, b: str) -> Outcome:
+    return prediction(cell(peer, a, b), CATALOGUE).outcome
+
+
+def test_over_quic_only_a_dial_to_who_lets_everybody_in_is_expected_to_go_direct() -> None:
+    assert outcome("py-quic+traversal-quic", "port-restricted", "full-cone") is Outcome.DIRECT
+    assert outcome("traversal-quic+py-quic", "full-cone", "port-restricted") is Outcome.RELAYED
+    assert outcome("py-quic", "full-cone", "full-cone") is Outcome.RELAYED
+    assert outcome("traversal-quic", "full-cone", "full-cone") is Outcome.DIRECT
+
+
+def test_over_tcp_a_nat_that_does_not_preserve_ports_is_expected_to_keep_it_relayed() -> None:
+    assert outcome("py-tcp", "port-restricted", "port-restricted") is Outcome.DIRECT
+    assert outcome("py-tcp", "linux-random", "port-restricted") is Outcome.RELAYED
+    assert outcome("traversal-tcp", "linux-random", "port-restricted") is Outcome.DIRECT
