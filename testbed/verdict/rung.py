@@ -81,8 +81,7 @@ def read_rung(
     came = _opening(there)
     if came is None:  # the listener's opening got through, and yet it is not the client
         return Rung.PUNCHED if _opening(here) is not None else None
-    tried = _first_sent(since, listener, _faces(plan, dialer))
-    helped = tried is not None and tried < came.time_ns
+    helped = sent_unasked(since, listener, _faces(plan, dialer))
     left = _first_left(here, came)
     heard = sum(
         len(p.payload)
@@ -211,14 +210,17 @@ def _first_left(flow: _Flow, opening: Packet) -> int:
     return min([*syns, *(i.packet.time_ns for i in initials if i.destination in ids)], default=0)
 
 
-def _first_sent(packets: Sequence[Packet], node: str, faces: frozenset[IPv4Address]) -> int | None:
-    """When a host first sent towards another something that is no refusal or answer."""
-    sent = (
-        p.time_ns
-        for p in packets
-        if p.node == node
-        and p.outgoing
-        and p.destination.address in faces
-        and (p.is_syn or p.protocol == "udp")
-    )
-    return next(sent, None)
+def sent_unasked(packets: Iterable[Packet], node: str, faces: frozenset[IPv4Address]) -> bool:
+    """Did a host send towards another before it heard of it?  ``packets`` in order of time.
+
+    An answer, also one to another dial than that which is used in the end, opens no way
+    that was not open; a SYN or a datagram of its own may.
+    """
+    for p in packets:
+        if p.node != node:
+            continue
+        if p.outgoing and p.destination.address in faces and (p.is_syn or p.protocol == "udp"):
+            return True
+        if not p.outgoing and p.source.address in faces:
+            return False
+    return False

@@ -138,6 +138,25 @@ def test_a_relay_that_follows_a_migration_tells_where_it_sees_the_peer_now() -> 
     run(work)
 
 
+def test_a_connection_is_as_old_as_its_handshake_and_not_as_its_dial() -> None:
+    """Else a dial that a punch helped in after a while looks older than the circuit."""
+
+    async def work() -> None:
+        async with nodes("quic", {}, {}) as (hub, a), Nat(address(hub)) as nat:
+            loop, passes = asyncio.get_running_loop(), nat._out
+            opens = loop.time() + 0.3
+
+            def late(data: bytes, source: Any) -> None:
+                if loop.time() >= opens:
+                    passes(data, source)
+
+            nat.inside._pass_on = late
+            way = f"/ip4/{LOCALHOST}/udp/{nat.inside.number}/quic-v1/p2p/{hub.peer}"
+            assert (await a.dial(way)).opened_at >= opens
+
+    run(work)
+
+
 def _seen(node: Node, observer: Node) -> int | None:
     observed = node.identify.peers[observer.peer].observed
     return observed.port if observed is not None else None

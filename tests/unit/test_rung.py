@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from testbed.capture.packet import Endpoint as Captured
+from testbed.capture.packet import Packet
 from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome, Rung
 from testbed.peers.contract import (
@@ -19,7 +21,13 @@ from testbed.peers.contract import (
 from testbed.plan.planner import plan
 from testbed.report.rungs import summaries
 from testbed.topology.presets import libp2p
-from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
+from testbed.verdict.rung import (
+    RungReading,
+    check_rung,
+    read_rung,
+    rung_reading,
+    sent_unasked,
+)
 from testbed.verdict.wire import Window
 
 ENDS = ("a", "b")
@@ -84,6 +92,27 @@ def test_without_packets_only_the_relays_part_can_be_told() -> None:
     assert read_rung([], lab, ENDS, Outcome.RELAYED, window, 0) is Rung.RELAYED
     assert read_rung([], lab, ENDS, Outcome.NONE, None, 0) is None
     assert read_rung([], lab, ENDS, Outcome.DIRECT, window, 0) is None
+
+
+def datagram(source: str, destination: str, *, outgoing: bool) -> Packet:
+    """At b, whose address is 10.0.1.2."""
+    ends = (Captured(IPv4Address(ip), 4001) for ip in (source, destination))
+    return Packet(
+        1, "b:eth0", 0, outgoing, 0x0800, "udp", *ends,
+        64, 0, 0, 0, 0, None, None, None, b"", 0, b"",
+    )  # fmt: skip
+
+
+def test_who_answers_one_dial_has_not_helped_another_in() -> None:
+    """The dialer tries several addresses at once; the one that it takes may come second."""
+    asked = datagram("29.0.0.2", "10.0.1.2", outgoing=False)
+    answer = datagram("10.0.1.2", "29.0.0.2", outgoing=True)
+    elsewhere = datagram("10.0.1.2", "29.0.0.9", outgoing=True)
+    faces = frozenset({IPv4Address("29.0.0.2")})
+    assert not sent_unasked([elsewhere, asked, answer, asked], "b", faces)
+    assert sent_unasked([elsewhere, answer, asked], "b", faces)
+    assert not sent_unasked([answer], "a", faces)
+    assert not sent_unasked([], "b", faces)
 
 
 def row(measured: str | None, predicted: str | None, final: float | None) -> dict[str, Any]:

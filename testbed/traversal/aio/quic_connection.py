@@ -279,6 +279,7 @@ class QuicPeer(Connection):
             self.engine.close(error_code=_BAD_CERTIFICATE, reason_phrase=error.protocol)
             self._fail(error)
             return
+        self.opened_at = self._loop.time()  # not when it was dialed, which may be long ago
         if not self.handshake.done():
             self.handshake.set_result(self.peer)
             self.on_settled()
