@@ -114,6 +114,7 @@ async def run() -> None:
             conversation.left()
         nursery.cancel_scope.cancel()
     emit("closed")
+    os._exit(0)  # py-libp2p's system tasks may take longer to end than the harness waits
 
 
 def main(words: list[str]) -> int:
