@@ -49,8 +49,10 @@ _HOLEPUNCHER = "https://github.com/libp2p/go-libp2p/blob/v0.51.0/p2p/protocol/ho
 JS = frozenset({"js-tcp", "js-quic"})
 RUST_NOW = frozenset({"rust-tcp", "rust-quic"})
 RUST = RUST_NOW | {"rust-v0.54-tcp", "rust-v0.54-quic"}
+PY = frozenset({"py-tcp", "py-quic"})
 _KEPT = "a (and b )?did not leave the relayed connection$"  # b may see it end with a's process
 _RUST_LIBP2P = "https://github.com/libp2p/rust-libp2p"
+_PY_LIBP2P = "https://github.com/libp2p/py-libp2p/blob/v0.8.1/libp2p"
 
 
 def _third_dial_gets_in(case: Case) -> bool:
@@ -58,7 +60,7 @@ def _third_dial_gets_in(case: Case) -> bool:
     return (
         case.quic
         and case.listener == "go-quic"
-        and case.dialer not in JS  # which tells nobody where to dial it
+        and case.dialer not in JS | PY  # which tell nobody where to dial them
         and case.outcome is Outcome.RELAYED
         and case.dialer_nat.mapping is Mapping.ENDPOINT_INDEPENDENT
         and case.dialer_nat.filtering is Filtering.ADDRESS_DEPENDENT
@@ -82,9 +84,9 @@ def _both_serve(case: Case) -> bool:
 
 
 def _third_dial_is_served(case: Case) -> bool:
-    """After `_both_serve`."""
-    relayed = case.outcome is Outcome.RELAYED
-    return relayed and case.listener == "go-tcp" and _only_the_listeners_syn_gets_in(case)
+    """After `_both_serve`, and `_both_serve_py`."""
+    alone = _only_the_listeners_syn_gets_in(case) or (case.dialer in PY and _alone(case))
+    return alone and case.outcome is Outcome.RELAYED and case.listener == "go-tcp"
 
 
 def _nobody_leaves(case: Case) -> bool:
@@ -121,7 +123,9 @@ def _found(stack: str, nat: Transport) -> bool:
         return False
     if nat.mapping is Mapping.NONE:
         return True
-    lost = stack in RUST_NOW and nat.allocation is not Allocation.PRESERVING
+    if stack == "py-quic":
+        return False
+    lost = stack in RUST_NOW | PY and nat.allocation is not Allocation.PRESERVING
     return nat.mapping is Mapping.ENDPOINT_INDEPENDENT and not lost
 
 
@@ -134,8 +138,12 @@ def _gets_in(case: Case, *, to_dialer: bool) -> bool:
 
 
 def _reverses(case: Case) -> bool:
-    """The listener dials what the dialer advertises, which rust-libp2p's does not."""
-    return case.listener not in RUST and _admits(case.dialer_nat)
+    """The listener dials what the dialer advertises.
+
+    rust-libp2p's does not, py-libp2p's has not heard of it yet, and as the dialer it tells nothing.
+    """
+    told = case.listener not in RUST | PY and case.dialer not in PY
+    return told and _admits(case.dialer_nat)
 
 
 def _port_forgotten(case: Case) -> bool:
@@ -147,9 +155,14 @@ def _port_forgotten(case: Case) -> bool:
 def _served_alone(case: Case) -> bool:
     """Only the listener's SYN gets in, and the dialer takes it for any other."""
     accepts = case.dialer in RUST or (case.dialer in GO and case.listener in RUST)
-    alone = _gets_in(case, to_dialer=True) and not _gets_in(case, to_dialer=False)
-    served = not case.quic and accepts and alone and not _reverses(case)
+    served = accepts and _alone(case) and not _reverses(case)
     return served and case.outcome is Outcome.DIRECT
+
+
+def _alone(case: Case) -> bool:
+    """Over TCP, of the two dials of a punch only the listener's gets in."""
+    here, there = (_gets_in(case, to_dialer=to_dialer) for to_dialer in (True, False))
+    return not case.quic and here and not there
 
 
 def _dials_too(case: Case) -> bool:
@@ -160,6 +173,34 @@ def _dials_too(case: Case) -> bool:
 def _kept_by_rust(case: Case) -> bool:
     ends = {case.dialer, case.listener}
     return ends <= GO | RUST and bool(ends & RUST) and case.outcome is Outcome.DIRECT
+
+
+def _has_py(case: Case) -> bool:
+    return bool({case.dialer, case.listener} & PY) and case.outcome is Outcome.DIRECT
+
+
+def _enters(case: Case) -> bool:
+    """Over QUIC py-libp2p dials, from a fresh port, a listener whose NAT lets everybody in."""
+    alone = case.dialer in PY and case.listener not in PY
+    return case.quic and alone and _has_py(case) and _admits(case.listener_nat)
+
+
+def _fresh_sockets(case: Case) -> bool:
+    return case.quic and _has_py(case) and not _enters(case)
+
+
+def _port_foretold(case: Case) -> bool:
+    either = _gets_in(case, to_dialer=True) or _gets_in(case, to_dialer=False)
+    return not case.quic and _has_py(case) and not either and not _reverses(case)
+
+
+def _both_serve_py(case: Case) -> bool:
+    accepts = case.dialer in PY or (case.dialer in GO | RUST and case.listener in PY)
+    return accepts and _has_py(case) and _alone(case)
+
+
+def _kept_by_py(case: Case) -> bool:
+    return {case.dialer, case.listener} <= GO | RUST | PY and _has_py(case)
 
 
 DEVIATIONS = (
@@ -227,6 +268,56 @@ DEVIATIONS = (
         date="2026-11-21",
     ),
     Deviation(
+        name="over QUIC it dials from fresh sockets, and signals the address it listens on",
+        stack="py-libp2p",
+        versions=("0.8.1",),
+        condition=_fresh_sockets,
+        outcome=Outcome.RELAYED,
+        breach=None,
+        cause="each dial binds a socket of its own to port 0, and so do the random datagrams; "
+        "what is predicted for CONNECT is predicted for TCP alone, so over QUIC it has the "
+        "private address; and where the listener's dial gets in, it is closed: a connection "
+        "that has roles already is not taken for a punch",
+        link=f"{_PY_LIBP2P}/relay/circuit_v2/dcutr.py",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="over QUIC nothing comes towards its dial",
+        stack="py-libp2p",
+        versions=("0.8.1",),
+        condition=_enters,
+        outcome=None,
+        breach="not crossed at nat-b:wan|b punched before b's sync_sent",
+        cause="the listener was told a private address: the dialer's dial gets in alone, where "
+        "nat-b lets everybody in",
+        link=f"{_PY_LIBP2P}/relay/circuit_v2/dcutr.py",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="the listening port is signalled, whatever the NAT makes of it",
+        stack="py-libp2p",
+        versions=("0.8.1",),
+        condition=_port_foretold,
+        outcome=Outcome.RELAYED,
+        breach=None,
+        cause="ordinary dials leave from other ports, so what is observed of them is of no use: "
+        "of it CONNECT takes the address and puts the listening port to it",
+        link=f"{_PY_LIBP2P}/relay/circuit_v2/dcutr.py",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="what is accepted in a punch is served",
+        stack="py-libp2p",
+        versions=("0.8.1",),
+        condition=_both_serve_py,
+        outcome=Outcome.RELAYED,
+        breach=None,
+        cause="where only the listener's SYN gets in, the dialer takes it for any other and plays "
+        "the server's part, as the listener does; and nobody has an address to reverse to",
+        link=f"{_PY_LIBP2P}/network/swarm.py",
+        date="2026-11-21",
+    ),
+    Deviation(
         name="the third attempt swaps roles over TCP",
         stack="go-libp2p",
         versions=("v0.51.0",),
@@ -285,6 +376,17 @@ DEVIATIONS = (
         cause="nothing closes the relayed connection once there is a direct one; relay/DCUtR.md "
         "wants it closed after a grace period",
         link=f"{_RUST_LIBP2P}/blob/libp2p-v0.57.1/protocols/dcutr/src/handler/relayed.rs",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="the relayed connection is kept for a minute",
+        stack="py-libp2p",
+        versions=("0.8.1",),
+        condition=_kept_by_py,
+        outcome=None,
+        breach=_KEPT,
+        cause="its grace period is 60 s, and the others' close nothing: longer than a cell lasts",
+        link=f"{_PY_LIBP2P}/relay/circuit_v2/dcutr.py",
         date="2026-11-21",
     ),
 )

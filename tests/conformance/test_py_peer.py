@@ -158,5 +158,14 @@ def test_over_quic_only_a_dial_to_who_lets_everybody_in_is_expected_to_go_direct
 
 def test_over_tcp_a_nat_that_does_not_preserve_ports_is_expected_to_keep_it_relayed() -> None:
     assert outcome("py-tcp", "port-restricted", "port-restricted") is Outcome.DIRECT
-    assert outcome("py-tcp", "linux-random", "port-restricted") is Outcome.RELAYED
-    assert outcome("traversal-tcp", "linux-random", "port-restricted") is Outcome.DIRECT
+    assert outcome("py-tcp", "sequential", "port-restricted") is Outcome.RELAYED
+    assert outcome("traversal-tcp", "sequential", "port-restricted") is Outcome.DIRECT
+
+
+def test_over_tcp_nobody_is_expected_to_serve_alone_but_gos_third_attempt_helps() -> None:
+    pair = ("full-cone", "symmetric")
+    assert outcome("py-tcp", *pair) is Outcome.RELAYED
+    assert outcome("py-tcp+traversal-tcp", *pair) is Outcome.RELAYED
+    assert outcome("go-tcp+py-tcp", *pair) is Outcome.RELAYED
+    assert outcome("py-tcp+go-tcp", *pair) is Outcome.DIRECT
+    assert outcome("traversal-tcp+py-tcp", *pair) is Outcome.DIRECT
