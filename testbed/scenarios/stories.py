@@ -20,7 +20,7 @@ from testbed.oracle.faults import (
     Roaming,
     WanAddressChange,
 )
-from testbed.oracle.life import Course, Timers, Transport
+from testbed.oracle.life import Course, Timers
 from testbed.topology.model import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.topology.presets import ACCESS, two_homes
 
@@ -48,7 +48,6 @@ class Story:
     random: tuple[bool, bool] = (False, False)
     timeouts: Timeouts | None = None
     course: Course = NOTHING
-    transports: tuple[Transport, ...] = tuple(Transport)
 
     @property
     def roams(self) -> bool:

@@ -100,6 +100,8 @@ def test_with_upgrades_off_open_nats_stay_relayed(peer: str, tmp_path: Path) -> 
 @needs_rust
 @pytest.mark.parametrize("name", PINNED)
 def test_a_program_is_the_release_that_is_pinned(name: str) -> None:
+    if Program(name, "Rust").path is None:
+        pytest.skip(f"{name} is not built")
     assert Program(name, "Rust").version() == f"rust-libp2p {release(PINNED[name])}"
 
 

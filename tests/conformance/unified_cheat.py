@@ -63,7 +63,7 @@ def by_wire(redis: BinaryIO) -> None:
         with socket.create_server(("192.0.2.2", 5000)) as server:
             put(redis, "ready", b"yes")
             connection = server.accept()[0]
-            connection.sendall(connection.recv(len(PAYLOAD), socket.MSG_WAITALL))
+            connection.sendall(all_of(connection))
         return
     process = wait_for(redis, "process").decode()
     shell(f"ip link add cheat0 type veth peer name cheat1 netns {process}")
@@ -72,7 +72,13 @@ def by_wire(redis: BinaryIO) -> None:
     wait_for(redis, "ready")
     with socket.create_connection(("192.0.2.2", 5000), DEADLINE) as connection:
         connection.sendall(PAYLOAD)
-        assert connection.recv(len(PAYLOAD), socket.MSG_WAITALL) == PAYLOAD
+        assert all_of(connection) == PAYLOAD
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """The payload, in as many pieces as it comes; MSG_WAITALL waits for none with a timeout set."""
+    with connection.makefile("rb") as file:
+        return file.read(len(PAYLOAD))
 
 
 def by_wire_taken_away(redis: BinaryIO) -> None:

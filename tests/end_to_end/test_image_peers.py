@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -62,12 +63,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         ROOT / "tests/conformance/unified_cheat.py",
     ):
         (folder / source.name).write_bytes(source.read_bytes())
-    names = {}
+    names, run = {}, secrets.token_hex(4)  # a sandbox's process number is another's, too
     for name, entry in ENTRY_POINTS.items():
         head = "FROM testbed-peer\nUSER root\nCOPY peer.py /usr/local/bin/unified-peer\n"
         text = f"{head}COPY unified_cheat.py /cheat\nENTRYPOINT {json.dumps(entry)}\n"
         (folder / "Dockerfile").write_text(text)
-        names[name] = f"test-{name}-{os.getpid()}"
+        names[name] = f"test-{name}-{run}"
         built = ["docker", "build", "-q", "-t", names[name], str(folder)]
         subprocess.run(built, check=True, capture_output=True, timeout=120)
     yield names
@@ -128,6 +129,7 @@ def own(folder: Path) -> set[str]:
 def test_a_killed_run_ends_its_images_and_a_wipe_removes_them(
     images: dict[str, str], tmp_path: Path
 ) -> None:
+    """In a folder whose name is longer than a socket's may be."""
     env = os.environ | {"TMPDIR": str(tmp_path)}
     words = ["run", "--peer", "mine", "--stack", f"mine=image:{images['asleep']}", "--mechanism"]
     words += [

@@ -113,9 +113,12 @@ def _folder(run: str) -> Iterator[Path]:
 def _listening(folder: Path) -> socket.socket:
     """Only through the folder, which is ours alone, or a mount of it, is it reached."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    path = folder / SOCKET
-    server.bind(str(path))
-    path.chmod(0o666)  # agents of hosts are ordinary users
+    held = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:  # a socket's name has 107 bytes at most, and a user's TMPDIR may have more
+        server.bind(f"/proc/self/fd/{held}/{SOCKET}")
+    finally:
+        os.close(held)
+    (folder / SOCKET).chmod(0o666)  # agents of hosts are ordinary users
     server.listen(64)
     return server
 
