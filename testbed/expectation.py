@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from testbed.cell import DIALER, LISTENER, SERVER, Cell
 from testbed.nat.profile import Profile
-from testbed.oracle.deviations import Case, Deviation, expected, known
+from testbed.oracle.deviation_conditions import Case
+from testbed.oracle.deviations import Deviation, expected, known
 from testbed.oracle.predict import Mechanism, Prediction, predict
 
 _RELAY_ONLY = {

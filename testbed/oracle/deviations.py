@@ -9,20 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from testbed.nat.behaviour import Allocation, Filtering, Mapping, Transport
+from testbed.oracle import deviation_conditions as when
+from testbed.oracle.deviation_conditions import Case
 from testbed.oracle.predict import Outcome, Prediction
-
-
-@dataclass(frozen=True)
-class Case:
-    """A cell as conditions see it; the NATs' sides are those of the cell's transport."""
-
-    dialer: str  # the names of the stacks
-    listener: str
-    quic: bool
-    dialer_nat: Transport
-    listener_nat: Transport
-    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -43,171 +32,10 @@ class Deviation:
     date: str  # when it was last confirmed
 
 
-GO = frozenset({"go-tcp", "go-quic", "go-v0.46-tcp", "go-v0.46-quic"})
-DEPENDENT = frozenset({Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT})
 _HOLEPUNCHER = "https://github.com/libp2p/go-libp2p/blob/v0.51.0/p2p/protocol/holepunch"
-JS = frozenset({"js-tcp", "js-quic"})
-RUST_NOW = frozenset({"rust-tcp", "rust-quic"})
-RUST = RUST_NOW | {"rust-v0.54-tcp", "rust-v0.54-quic"}
-PY = frozenset({"py-tcp", "py-quic"})
-_KEPT = "a (and b )?did not leave the relayed connection$"  # b may see it end with a's process
 _RUST_LIBP2P = "https://github.com/libp2p/rust-libp2p"
 _PY_LIBP2P = "https://github.com/libp2p/py-libp2p/blob/v0.8.1/libp2p"
-
-
-def _third_dial_gets_in(case: Case) -> bool:
-    """The listener's fresh port is let in at a NAT that looks at addresses alone."""
-    return (
-        case.quic
-        and case.listener == "go-quic"
-        and case.dialer not in JS | PY  # which tell nobody where to dial them
-        and case.outcome is Outcome.RELAYED
-        and case.dialer_nat.mapping is Mapping.ENDPOINT_INDEPENDENT
-        and case.dialer_nat.filtering is Filtering.ADDRESS_DEPENDENT
-    )
-
-
-def _only_the_listeners_syn_gets_in(case: Case) -> bool:
-    """It leaves nat-b from a port of its own, which nat-a lets in by its address."""
-    return (
-        not case.quic
-        and case.dialer in GO | RUST
-        and case.listener_nat.mapping in DEPENDENT
-        and case.dialer_nat.mapping is Mapping.ENDPOINT_INDEPENDENT
-        and case.dialer_nat.filtering is Filtering.ADDRESS_DEPENDENT
-    )
-
-
-def _both_serve(case: Case) -> bool:
-    go = case.dialer in GO and case.outcome is Outcome.DIRECT
-    return go and _only_the_listeners_syn_gets_in(case)
-
-
-def _third_dial_is_served(case: Case) -> bool:
-    """After `_both_serve`, and `_both_serve_py`."""
-    alone = _only_the_listeners_syn_gets_in(case) or (case.dialer in PY and _alone(case))
-    return alone and case.outcome is Outcome.RELAYED and case.listener == "go-tcp"
-
-
-def _nobody_leaves(case: Case) -> bool:
-    return {case.dialer, case.listener} <= GO and case.outcome is Outcome.DIRECT
-
-
-def _admits(nat: Transport) -> bool:
-    """Whoever dials the address that is known of a host behind ``nat`` gets in."""
-    mapped = nat.mapping in (Mapping.NONE, Mapping.ENDPOINT_INDEPENDENT)
-    return mapped and nat.filtering is Filtering.ENDPOINT_INDEPENDENT
-
-
-def _dialed(case: Case) -> bool:
-    """js-libp2p dials from a fresh port what the listener has told, and gets in."""
-    return case.dialer in JS and case.listener not in JS and _admits(case.listener_nat)
-
-
-def _dialed_back(case: Case) -> bool:
-    return case.listener in JS and case.dialer not in JS and _admits(case.dialer_nat)
-
-
-def _nobody_punches(case: Case) -> bool:
-    either = bool({case.dialer, case.listener} & JS) and case.outcome is Outcome.DIRECT
-    return either and not _dialed(case) and not _dialed_back(case)
-
-
-def _one_sided(case: Case) -> bool:
-    """Our listener leaves alone the private address that it is told; others dial even that."""
-    ours = case.listener in ("traversal-tcp", "traversal-quic")
-    return ours and case.outcome is Outcome.DIRECT and _dialed(case)
-
-
-def _found(stack: str, nat: Transport) -> bool:
-    """What ``stack`` signals of itself is where its packets come from."""
-    if stack in JS:
-        return False
-    if nat.mapping is Mapping.NONE:
-        return True
-    if stack == "py-quic":
-        return False
-    lost = stack in RUST_NOW | PY and nat.allocation is not Allocation.PRESERVING
-    return nat.mapping is Mapping.ENDPOINT_INDEPENDENT and not lost
-
-
-def _gets_in(case: Case, *, to_dialer: bool) -> bool:
-    """One side's dial of a punch reaches the other, which sends to what it was signalled."""
-    ends = (case.listener, case.listener_nat), (case.dialer, case.dialer_nat)
-    source, target = ends if to_dialer else reversed(ends)
-    exact = target[1].filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT
-    return _found(*target) and (_found(*source) or not exact)
-
-
-def _reverses(case: Case) -> bool:
-    """The listener dials what the dialer advertises.
-
-    rust-libp2p's does not, py-libp2p's has not heard of it yet, and as the dialer it tells nothing.
-    """
-    told = case.listener not in RUST | PY and case.dialer not in PY
-    return told and _admits(case.dialer_nat)
-
-
-def _port_forgotten(case: Case) -> bool:
-    either = _gets_in(case, to_dialer=True) or _gets_in(case, to_dialer=False)
-    rust = bool({case.dialer, case.listener} & RUST_NOW)
-    return rust and not either and not _reverses(case) and case.outcome is Outcome.DIRECT
-
-
-def _served_alone(case: Case) -> bool:
-    """Only the listener's SYN gets in, and the dialer takes it for any other."""
-    accepts = case.dialer in RUST or (case.dialer in GO and case.listener in RUST)
-    served = accepts and _alone(case) and not _reverses(case)
-    return served and case.outcome is Outcome.DIRECT
-
-
-def _alone(case: Case) -> bool:
-    """Over TCP, of the two dials of a punch only the listener's gets in."""
-    here, there = (_gets_in(case, to_dialer=to_dialer) for to_dialer in (True, False))
-    return not case.quic and here and not there
-
-
-def _dials_too(case: Case) -> bool:
-    dials = case.quic and case.listener in RUST and case.outcome is not Outcome.NONE
-    return dials and _gets_in(case, to_dialer=True)
-
-
-def _kept_by_rust(case: Case) -> bool:
-    ends = {case.dialer, case.listener}
-    return ends <= GO | RUST and bool(ends & RUST) and case.outcome is Outcome.DIRECT
-
-
-def _has_py(case: Case) -> bool:
-    return bool({case.dialer, case.listener} & PY) and case.outcome is Outcome.DIRECT
-
-
-def _enters(case: Case) -> bool:
-    """Over QUIC py-libp2p dials, from a fresh port, a listener whose NAT lets everybody in."""
-    alone = case.dialer in PY and case.listener not in PY
-    return case.quic and alone and _has_py(case) and _admits(case.listener_nat)
-
-
-def _enters_alone(case: Case) -> bool:
-    """Ours keeps still where it was told a private address; go-libp2p sends there all the same."""
-    return _enters(case) and case.listener == "traversal-quic"
-
-
-def _fresh_sockets(case: Case) -> bool:
-    return case.quic and _has_py(case) and not _enters(case)
-
-
-def _port_foretold(case: Case) -> bool:
-    either = _gets_in(case, to_dialer=True) or _gets_in(case, to_dialer=False)
-    return not case.quic and _has_py(case) and not either and not _reverses(case)
-
-
-def _both_serve_py(case: Case) -> bool:
-    accepts = case.dialer in PY or (case.dialer in GO | RUST and case.listener in PY)
-    return accepts and _has_py(case) and _alone(case)
-
-
-def _kept_by_py(case: Case) -> bool:
-    return {case.dialer, case.listener} <= GO | RUST | PY and _has_py(case)
+_KEPT = "a (and b )?did not leave the relayed connection$"  # b may see it end with a's process
 
 
 DEVIATIONS = (
@@ -215,7 +43,7 @@ DEVIATIONS = (
         name="no public address is signalled, and dials leave from another port",
         stack="js-libp2p",
         versions=("3.3.11",),
-        condition=_nobody_punches,
+        condition=when.nobody_punches,
         outcome=Outcome.RELAYED,
         breach=None,
         cause="CONNECT has only addresses that are verified: of TCP identify drops what was "
@@ -228,7 +56,7 @@ DEVIATIONS = (
         name="what it was told is dialed, and nothing comes towards that",
         stack="js-libp2p",
         versions=("3.3.11",),
-        condition=_one_sided,
+        condition=when.one_sided,
         outcome=None,
         breach="not crossed at nat-b:wan",
         cause="the listener has no public address of its to dial: the dialer's gets in alone, "
@@ -240,7 +68,7 @@ DEVIATIONS = (
         name="the third attempt swaps roles",
         stack="go-libp2p",
         versions=("v0.51.0",),
-        condition=_third_dial_gets_in,
+        condition=when.third_dial_gets_in,
         outcome=Outcome.DIRECT,
         breach="b sent a QUIC Initial of its own",
         cause="in its last attempt the listener dials as a client, too, for the sake of releases "
@@ -252,7 +80,7 @@ DEVIATIONS = (
         name="what is accepted in a punch is served",
         stack="go-libp2p",
         versions=("v0.46.0", "v0.51.0"),
-        condition=_both_serve,
+        condition=when.both_serve,
         outcome=Outcome.RELAYED,
         breach=None,
         cause="a is the client, whoever's SYN came first, but its listener takes each connection "
@@ -265,7 +93,7 @@ DEVIATIONS = (
         name="over TCP a SYN that comes to the listening socket leaves no client",
         stack="rust-libp2p",
         versions=("0.54.1", "0.57.1"),
-        condition=_served_alone,
+        condition=when.served_alone,
         outcome=Outcome.RELAYED,
         breach=None,
         cause="the listener plays the server's part in a dial of a punch, and so does the dialer "
@@ -278,7 +106,7 @@ DEVIATIONS = (
         name="over QUIC it dials from fresh sockets, and signals the address it listens on",
         stack="py-libp2p",
         versions=("0.8.1",),
-        condition=_fresh_sockets,
+        condition=when.fresh_sockets,
         outcome=Outcome.RELAYED,
         breach=None,
         cause="each dial binds a socket of its own to port 0, and so do the random datagrams; "
@@ -292,7 +120,7 @@ DEVIATIONS = (
         name="over QUIC nothing comes towards its dial",
         stack="py-libp2p",
         versions=("0.8.1",),
-        condition=_enters_alone,
+        condition=when.enters_alone,
         outcome=None,
         breach="not crossed at nat-b:wan|b punched before b's sync_sent",
         cause="the listener was told a private address: the dialer's dial gets in alone, where "
@@ -304,7 +132,7 @@ DEVIATIONS = (
         name="the listening port is signalled, whatever the NAT makes of it",
         stack="py-libp2p",
         versions=("0.8.1",),
-        condition=_port_foretold,
+        condition=when.port_foretold,
         outcome=Outcome.RELAYED,
         breach=None,
         cause="ordinary dials leave from other ports, so what is observed of them is of no use: "
@@ -316,7 +144,7 @@ DEVIATIONS = (
         name="what is accepted in a punch is served",
         stack="py-libp2p",
         versions=("0.8.1",),
-        condition=_both_serve_py,
+        condition=when.both_serve_py,
         outcome=Outcome.RELAYED,
         breach=None,
         cause="where only the listener's SYN gets in, the dialer takes it for any other and plays "
@@ -328,7 +156,7 @@ DEVIATIONS = (
         name="the third attempt swaps roles over TCP",
         stack="go-libp2p",
         versions=("v0.51.0",),
-        condition=_third_dial_is_served,
+        condition=when.third_dial_is_served,
         outcome=Outcome.DIRECT,
         breach="a is not the client",
         cause="in its last attempt the listener dials as a client, for the sake of releases before "
@@ -340,7 +168,7 @@ DEVIATIONS = (
         name="the relayed connection is kept",
         stack="go-libp2p",
         versions=("v0.46.0", "v0.51.0"),
-        condition=_nobody_leaves,
+        condition=when.nobody_leaves,
         outcome=None,
         breach=_KEPT,
         cause="nothing closes the relayed connection once there is a direct one; relay/DCUtR.md "
@@ -352,7 +180,7 @@ DEVIATIONS = (
         name="behind a NAT that changes ports, the listening port is signalled",
         stack="rust-libp2p",
         versions=("0.57.1",),
-        condition=_port_forgotten,
+        condition=when.port_forgotten,
         outcome=Outcome.RELAYED,
         breach=None,
         cause="identify takes an observed port that is not the listening one for a dial's own, "
@@ -365,7 +193,7 @@ DEVIATIONS = (
         name="over QUIC the listener dials, too",
         stack="rust-libp2p",
         versions=("0.54.1", "0.57.1"),
-        condition=_dials_too,
+        condition=when.dials_too,
         outcome=Outcome.DIRECT,
         breach="b sent a QUIC Initial of its own",
         cause="the transport sends random datagrams only for a dial from a new port, which no "
@@ -377,7 +205,7 @@ DEVIATIONS = (
         name="the relayed connection is kept",
         stack="rust-libp2p",
         versions=("0.54.1", "0.57.1"),
-        condition=_kept_by_rust,
+        condition=when.kept_by_rust,
         outcome=None,
         breach=_KEPT,
         cause="nothing closes the relayed connection once there is a direct one; relay/DCUtR.md "
@@ -389,7 +217,7 @@ DEVIATIONS = (
         name="the relayed connection is kept for a minute",
         stack="py-libp2p",
         versions=("0.8.1",),
-        condition=_kept_by_py,
+        condition=when.kept_by_py,
         outcome=None,
         breach=_KEPT,
         cause="its grace period is 60 s, and the others' close nothing: longer than a cell lasts",

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from testbed.capture.packet import ACK, RST, SYN, Packet
-from testbed.peers.contract import Event, Step, StepName
+from testbed.peers.contract import Event, StepName
 from testbed.plan.model import Plan
 from testbed.topology.model import Topology
+from testbed.verdict.steps import leading_step
 
 # A capture's clock is exact; delays are made by timers that never fire early.
 SHORTEST = 0.9  # of the planned round trip
@@ -136,29 +137,26 @@ def late_punches(
     one: str,
     other: str,
 ) -> dict[str, float]:
-    """By how many ms each peer's last punch left after the peer had decided on it.
+    """By how many ms each peer's punch left after the peer had decided on it.
 
     A process that waits for a processor in between does not follow the protocol's
     times, and is not to blame.  A peer that never punched is left out.
     """
     late = {}
     for node, target in ((one, other), (other, one)):
-        decided = [
-            event.realtime
-            for name, event in events
-            if name == node and isinstance(event, Step) and event.name is StepName.PUNCHING
-        ]
+        decided = leading_step([e for name, e in events if name == node], StepName.PUNCHING)
+        if decided is None:
+            continue
         nodes = {target, *(router.name for router in plan.topology.path_out(target))}
         sent = (
             p.time_ns
             for p in packets
-            if decided
-            and p.outgoing
+            if p.outgoing
             and p.node == node
-            and p.time_ns >= decided[-1]
+            and p.time_ns >= decided.realtime
             and plan.owners.get(p.destination.address) in nodes
         )
         first = next(sent, None)
         if first is not None:
-            late[f"{node}'s punch"] = (first - decided[-1]) / 1e6
+            late[f"{node}'s punch"] = (first - decided.realtime) / 1e6
     return late

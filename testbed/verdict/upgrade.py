@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
-from typing import TypeVar
 
 from testbed.capture.packet import RST, Packet
 from testbed.peers.contract import Connected, Event, How, Path, Step, StepName, Upgraded
 from testbed.plan.model import Plan
 from testbed.verdict import handshake
+from testbed.verdict.steps import last, leading_step
 
 # From a packet to the step that tells of it, and back: a process waits for a processor so
 # long.  Less than the way through the relay and back (80 ms) plus that of its answer.
@@ -24,8 +24,6 @@ SLACK_NS = 100_000_000
 LEFTOVER = 600  # bytes
 STAMPED_NS = 1_000_000  # a step's time is a float of seconds, told before the packet is sent
 CITED = 3
-
-E = TypeVar("E", bound=Event)
 
 
 def check_upgrade(
@@ -46,8 +44,8 @@ def check_upgrade(
     relay = a.relay(plan)
     if relay is None or relay != b.relay(plan):
         return ["no connection through one relay came first: the peers do not say so"]
-    upgraded = b.last(Upgraded)
-    if upgraded is None or a.last(Upgraded) is None:
+    upgraded = last(b.events, Upgraded)
+    if upgraded is None or last(a.events, Upgraded) is None:
         return ["a peer does not say that the connection was upgraded"]
     wire = _Wire(packets, relay, frozenset(plan.addresses[relay]))
     found = _relayed_first(wire, a, b)
@@ -81,31 +79,23 @@ class _Side:
     events: tuple[Event, ...]
     clock_ns: int
 
-    def last(self, kind: type[E]) -> E | None:
-        return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
-
     def step(self, name: StepName) -> int | None:
-        """When the last step of this name was that led to the upgrade, in capture time.
-
-        Some go on with attempts of which the other side already needs no more.
-        """
-        steps = [e for e in self.events if isinstance(e, Step) and e.name is name]
-        upgraded = self.last(Upgraded)
-        led = [e for e in steps if upgraded is None or e.at <= upgraded.at]
-        return (led or steps)[-1].realtime if steps else None
+        """When the step of this name was that led to the upgrade, in capture time."""
+        step = leading_step(self.events, name)
+        return step.realtime if step else None
 
     def relay(self, plan: Plan) -> str | None:
         """Through whom it says that it was connected."""
-        connected = self.last(Connected)
+        connected = last(self.events, Connected)
         if connected is None or connected.path is not Path.RELAYED:
             return None
         return plan.owners.get(connected.remote.address)
 
-    def relayed_at(self) -> int:
-        """When the relayed connection was there, in capture time."""
-        connected, step = self.last(Connected), self.last(Step)
+    def when(self, kind: type[Connected | Upgraded]) -> int:
+        """Of its last event of this kind, in capture time; 0 if there is none."""
+        event, step = last(self.events, kind), last(self.events, Step)
         offset = step.realtime - step.at if step else self.clock_ns
-        return connected.at + offset if connected else 0
+        return event.at + offset if event else 0
 
 
 def _side(plan: Plan, events: Iterable[tuple[str, Event]], node: str, clock_ns: int = 0) -> _Side:
@@ -192,7 +182,7 @@ def _relayed_first(wire: _Wire, a: _Side, b: _Side) -> list[str]:
     first = min(payloads, key=lambda packet: packet.time_ns)
     found = []
     for source, target in ((a, b), (b, a)):
-        there = target.relayed_at()
+        there = target.when(Connected)
         if there > first.time_ns:
             found.append(f"{first} came before {target.node}'s relayed connection")
         if not wire.carried(source, target, there - SLACK_NS, there):
@@ -256,16 +246,18 @@ def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[str]:
 def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[str]:
     """The security handshake's first message is the client's.
 
-    What was before ``since`` belongs to dials that failed.
+    What was before ``since`` belongs to dials that failed, and what comes once both say that
+    they are connected to attempts that are needed no more.
     """
-    upgraded = client.last(Upgraded)
+    upgraded = last(client.events, Upgraded)
     if upgraded is None:
         return [f"{client.node} does not say by which addresses it is connected"]
     ends = {upgraded.local.pair, upgraded.remote.pair}
+    until = max(side.when(Upgraded) for side in (client, server))
     here = [
         p
         for p in sorted((*wire.sent(client, server), *wire.got(client, server)), key=_time)
-        if p.time_ns >= since
+        if since <= p.time_ns <= until
         and {(str(e.address), e.port) for e in (p.source, p.destination)} == ends
     ]
     mine, theirs = ([p for p in here if p.outgoing is out] for out in (True, False))

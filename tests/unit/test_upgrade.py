@@ -220,10 +220,12 @@ def test_a_missing_step_is_found() -> None:
     assert "a's sync_received is missing" in story.check()
 
 
-def test_attempts_after_the_upgrade_say_nothing_of_it() -> None:
-    story = punched()
+@BOTH
+def test_attempts_after_the_upgrade_say_nothing_of_it(protocol: str) -> None:
+    story = punched(protocol)
     for at, name in enumerate((StepName.CONNECT_RECEIVED, StepName.CONNECT_SENT)):
         story.step(5000 + at, "a", name)
+    story.direct(5010, "b", HEADER + NOISE[1] if protocol == "tcp" else initial(b"one-more", b"b"))
     assert story.check() == []
 
 

@@ -8,7 +8,8 @@ import pytest
 from testbed.capture.packet import Endpoint, Packet
 from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome, Prediction
-from testbed.peers.contract import Step, StepName
+from testbed.peers.contract import Endpoint as Spoken
+from testbed.peers.contract import How, Step, StepName, Upgraded
 from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
 from testbed.verdict.judge import inconclusive, judge
@@ -19,6 +20,7 @@ from testbed.verdict.wire import Window, read_path
 PLAN = plan(two_homes(), catalogue())
 A, B, SERVER = (PLAN.address(node) for node in ("a", "b", "server"))
 NAT_A, NAT_B = PLAN.address("nat-a"), PLAN.address("nat-b")
+MS = 1_000_000
 WINDOW = Window(0, 10**9, 2000)
 ONE, TWO = b"1" * 1000, b"2" * 1000
 DIRECT = Prediction(Outcome.DIRECT, "both filters are opened in time", ())
@@ -241,3 +243,17 @@ def test_a_punch_that_left_long_after_it_was_decided_on_is_the_machines_fault() 
     events = [("a", punching)]
     assert late_punches(wire.packets, PLAN, events, "a", "b") == {"a's punch": 23.0}
     assert late_punches(wire.packets, PLAN, [], "a", "b") == {}
+
+
+def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    left = wire.packets[0]
+    wire.packets = [replace(left, time_ns=at * MS) for at in (10, 900)]
+    end = Spoken(address=A, port=4001)
+    events = [
+        ("a", Step(at=1, name=StepName.PUNCHING, attempt=1, realtime=9 * MS)),
+        ("a", Upgraded(at=2, local=end, remote=end, how=How.PUNCHED, attempts=1)),
+        ("a", Step(at=3, name=StepName.PUNCHING, attempt=2, realtime=20 * MS)),
+    ]
+    assert late_punches(wire.packets, PLAN, events, "a", "b") == {"a's punch": 1.0}
