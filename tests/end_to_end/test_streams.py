@@ -81,11 +81,11 @@ def test_what_nobody_foresaw_is_inconclusive_and_asks_to_be_reported(
     error: str, debug: str
 ) -> None:
     program = f"""
-from testbed import cli
+from testbed.cli import labs, main
 def fail(*a, **k):
     raise {error}
-cli._build = fail
-cli.main()
+labs.built = fail
+main()
 """
     done = subprocess.run(
         [sys.executable, "-c", program, "plan"],

@@ -1,0 +1,139 @@
+"""Words for cells: one, a matrix of them, why one ended as it did."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.backends.choice import Kind
+from testbed.cli.options import (
+    DEFAULT_JOBS,
+    AsJson,
+    Contract,
+    Jobs,
+    MadeBy,
+    Mechanism,
+    Out,
+    Pairs,
+    ProfileA,
+    ProfileB,
+    Relay,
+    Seed,
+    Stack,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    peer: Annotated[
+        str, typer.Option(help="The stack: punch-udp, ice, ...; or two, DIALER+LISTENER.")
+    ] = "ice",
+    a: ProfileA = "linux-home",
+    b: ProfileB = "linux-home",
+    topology: Annotated[
+        str | None, typer.Option(help="A preset; the peer's own if none is named.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="punch, plain_dial, silent, relay_only.")] = "punch",
+    skew: Annotated[float, typer.Option(help="The listener starts later, ms.")] = 0.0,
+    seed: Seed = 0,
+    replay: Annotated[Path | None, typer.Option(help="Run a cell's folder again.")] = None,
+    out: Out = Path("out/run"),
+    as_json: AsJson = False,
+    backend: MadeBy = Kind.NAMESPACES,
+    stack: Stack = None,
+    mechanism: Mechanism = None,
+    contract: Contract = "lines",
+    relay: Relay = "traversal",
+) -> None:
+    """Run one cell and judge it; or --replay one from its folder."""
+    from testbed.commands.cells import one
+    from testbed.peers.external import add_stacks
+
+    add_stacks(stack or (), mechanism, contract)
+    raise typer.Exit(
+        one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json, backend, relay)
+    )
+
+
+@app.command()
+def matrix(
+    profiles: Annotated[
+        str, typer.Option(help="classic, nine, default, all, or names with commas.")
+    ] = "default",
+    peers: Annotated[
+        str, typer.Option(help="Stacks with commas, default, libp2p, or all.")
+    ] = "default",
+    pairs: Annotated[
+        Pairs,
+        typer.Option(help="Which stacks meet; interop: with others behind the classic NATs alone."),
+    ] = Pairs.SAME,
+    topology: Annotated[
+        str | None, typer.Option(help="two-homes, libp2p or carrier; each stack's own if none.")
+    ] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Times each cell is run.")] = 1,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only this part: see `testbed merge`.")
+    ] = None,
+    controls: Annotated[bool, typer.Option(help="With the negative controls.")] = True,
+    certify: Annotated[bool, typer.Option(help="Measure the profiles first.")] = True,
+    jobs: Jobs = DEFAULT_JOBS,
+    seed: Seed = 0,
+    out: Out = Path("out/matrix"),
+    as_json: AsJson = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the output as a picture.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write a summary, for CI job pages.")
+    ] = None,
+    backend: MadeBy = Kind.NAMESPACES,
+    stack: Stack = None,
+    mechanism: Mechanism = None,
+    contract: Contract = "lines",
+    relay: Relay = "traversal",
+) -> None:
+    """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
+    from testbed.commands.cells import Reports, Request, many
+    from testbed.peers.external import add_stacks
+    from testbed.shards import Shard
+
+    own = add_stacks(stack or (), mechanism, contract)
+    request = Request(
+        profiles,
+        ",".join(own) if own and peers == "default" else peers,
+        pairs is not Pairs.SAME,
+        topology,
+        tuple(select or ()),
+        repeat,
+        controls,
+        certify,
+        jobs,
+        seed,
+        out,
+        backend,
+        Shard.parse(shard) if shard is not None else None,
+        relay,
+        interop=pairs is Pairs.INTEROP,
+    )
+    raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
+
+
+@app.command()
+def explain(
+    cell: Annotated[str, typer.Argument(help="A cell's folder, or its name in the matrix.")],
+    packets: Annotated[
+        bool, typer.Option("--packets", help="Every packet, at each node of its way.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The matrix: its folder or its results.json.")
+    ] = Path("out/matrix"),
+    as_json: AsJson = False,
+) -> None:
+    """Why a cell ended as it did: the cause, the story, a ladder of its packets."""
+    from testbed.commands.explain import explain_cell
+
+    raise typer.Exit(explain_cell(cell, out, packets=packets, as_json=as_json))

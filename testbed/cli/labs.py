@@ -1,0 +1,140 @@
+"""Words for labs: the doctor, up, in, and down again."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from testbed.backends.choice import Kind
+from testbed.cli.building import built, emit
+from testbed.cli.options import AsJson, LabPid, MadeBy, ProfileA, ProfileB, TopologyName
+from testbed.errors import UsageError
+
+app = typer.Typer()
+compose = typer.Typer(help="Labs as compose projects.", no_args_is_help=True)
+app.add_typer(compose, name="compose")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Is this machine fit?  What is missing, and the line that remedies it."""
+    from testbed.doctor import checks, exit_code, remedies, render
+
+    found = checks()
+    if as_json:
+        emit([check.to_json() for check in found])
+    else:
+        console = Console()
+        console.print(render(found))
+        for line in remedies(found):  # whole: they are there to be copied
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+    raise typer.Exit(int(exit_code(found)))
+
+
+@app.command()
+def plan(
+    topology: TopologyName = "two-homes",
+    a: ProfileA = "linux-home",
+    b: ProfileB = None,
+    number: Annotated[int, typer.Option(help="The lab's number, 0 to 255.")] = 0,
+) -> None:
+    """Print every step of a lab, rules and all, without doing any."""
+    from testbed.plan.describe import describe
+
+    sys.stdout.write(describe(built(topology, a, b, number)))
+
+
+@app.command()
+def up(
+    topology: TopologyName = "two-homes",
+    a: ProfileA = "linux-home",
+    b: ProfileB = None,
+    number: Annotated[int, typer.Option(help="The lab's number, 0 to 255.")] = 0,
+    backend: MadeBy = Kind.NAMESPACES,
+) -> None:
+    """Bring a lab up and keep it until Ctrl-C; enter it with `testbed shell NODE`."""
+    from testbed.commands.lab import keep
+
+    keep(built(topology, a, b, number), backend)
+
+
+@app.command()
+def shell(node: str, lab: LabPid = None) -> None:
+    """Open a shell in a node of the lab that is up."""
+    from testbed import attach
+
+    program = os.environ.get("SHELL", "/bin/sh")
+    sys.exit(attach.run_in(attach.choose(lab), node, [program]))
+
+
+@app.command("exec", context_settings={"allow_interspersed_args": False})
+def execute(node: str, command: list[str], lab: LabPid = None) -> None:
+    """Run a command in a node of the lab that is up: testbed exec a -- ip route."""
+    from testbed import attach
+
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise UsageError("no command was given", remedy="testbed exec NODE -- ip route")
+    sys.exit(attach.run_in(attach.choose(lab), node, words))
+
+
+@app.command()
+def tcpdump(
+    node: str,
+    interface: Annotated[str | None, typer.Option("-i", help="Only this interface.")] = None,
+    write: Annotated[str | None, typer.Option("-w", help="pcapng to a file; - is stdout.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many packets.")] = None,
+    lab: LabPid = None,
+) -> None:
+    """Watch a node of the lab that is up: testbed tcpdump nat-a -w - | wireshark -k -i -."""
+    from testbed.commands.tcpdump import follow
+
+    raise typer.Exit(follow(node, interface, write, count, lab))
+
+
+@app.command()
+def wipe(
+    every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
+) -> None:
+    """End your labs that are still up, and remove containers of runs that were killed."""
+    from testbed.commands.lab import wipe as wiped
+
+    if every and os.getuid() != 0:
+        raise UsageError("only root may end the labs of others", remedy="testbed wipe")
+    print(wiped(everybody=every))
+
+
+@compose.command("render")
+def compose_render(
+    topology: TopologyName = "two-homes",
+    a: Annotated[str, typer.Option("-a", "--a", help="Profile of the first NAT.")] = "linux-home",
+    b: Annotated[
+        str | None, typer.Option("-b", "--b", help="Profile of the second NAT, if any.")
+    ] = None,
+    number: Annotated[int, typer.Option(min=0, max=255, help="The lab's number.")] = 0,
+    certifiable: Annotated[
+        bool, typer.Option("--certifiable", help="Short timers and no delay: all is measured.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder.")] = Path("out/compose"),
+) -> None:
+    """Write a lab as a compose project, to be used without Python."""
+    from testbed.compose.project import render, write
+    from testbed.compose.source import Source
+
+    source = Source(topology, (a, b) if b else (a,), number, certifiable)
+    write(render(source), out)
+    print(f"{out}: see its README.md")
+
+
+@compose.command("certify")
+def compose_certify(
+    folder: Annotated[Path, typer.Argument(help="Of a project that is up.")] = Path("out/compose"),
+    as_json: AsJson = False,
+) -> None:
+    """Prove that a project is closed, and hold each of its NATs against its profile."""
+    from testbed.commands.compose import certify
+
+    raise typer.Exit(certify(folder, as_json))

@@ -1,0 +1,78 @@
+"""Words for NAT profiles."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from testbed.backends.choice import Kind
+from testbed.cli.building import built, emit
+from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, MadeBy
+from testbed.errors import UsageError
+
+nat = typer.Typer(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
+
+
+@nat.command("list")
+def nat_list(as_json: AsJson = False) -> None:
+    """All profiles: what they are and where they are met."""
+    from testbed.nat.load import catalogue
+
+    profiles = catalogue()
+    if as_json:
+        emit({n: {"title": p.title, "met": p.met, "source": p.source} for n, p in profiles.items()})
+        return
+    console = Console()
+    for name, profile in profiles.items():
+        console.print(f"[bold]{name:18}[/] {profile.title}", highlight=False)
+        console.print(f"{'':18} [dim]met: {profile.met}[/]", highlight=False)
+
+
+@nat.command("show")
+def nat_show(profile: str) -> None:
+    """A profile's claim and the rules that it becomes."""
+    from testbed.nat.load import find
+    from testbed.plan.model import LoadRules, ServePortMapping, SetSysctls
+
+    found = find(profile)
+    if found.path is not None:
+        print(found.path.read_text())
+    steps = built("two-homes", profile, profile)
+    for step in steps.of(LoadRules)[: len(steps.of(LoadRules)) // 2]:
+        print(f"# {step.engine}\n{step.text}")
+    for service in steps.of(ServePortMapping)[:1]:
+        print(f"# miniupnpd's chains\n{service.chains}\n# miniupnpd.conf\n{service.config}")
+    for key, value in steps.of(SetSysctls)[0].sysctls:
+        print(f"# {key} = {value}")
+
+
+@nat.command("probe")
+def nat_probe(
+    profile: Annotated[str, typer.Argument(help="The router's profile.")] = "linux-home",
+    rules: Annotated[
+        Path | None, typer.Option(help="Rules of your own instead: *.nft or *.rules (iptables).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a NAT from both sides, on every axis, believing nothing."""
+    from testbed.commands.nat import probe
+
+    raise typer.Exit(probe(profile, rules, as_json))
+
+
+@nat.command("certify")
+def nat_certify(
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    jobs: Jobs = 2 * DEFAULT_JOBS,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+    as_json: AsJson = False,
+    backend: MadeBy = Kind.NAMESPACES,
+) -> None:
+    """Hold declared against measured, for UDP and TCP; exit 0 only if all agree."""
+    from testbed.commands.nat import certify
+
+    if bool(profiles) == every:
+        raise UsageError("name profiles, or say --all")
+    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json, backend))

@@ -1,0 +1,87 @@
+"""Words for what matrices left behind: shards, reports, what changed."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.options import AsJson
+
+app = typer.Typer()
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="Their folders, or results.json.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the whole.")],
+    differing: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FACT", help="May be another version elsewhere: kernel, ..."),
+    ] = None,
+    as_json: AsJson = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary.")] = None,
+) -> None:
+    """Put the shards of one matrix together; one that is missing or foreign is an error."""
+    from testbed.commands.merge import merged
+
+    raise typer.Exit(merged(shards, out, differing or (), junit, markdown, as_json))
+
+
+@app.command()
+def kubernetes(
+    image: Annotated[str, typer.Argument(help="Has the testbed and its tools in it.")],
+    words: Annotated[list[str] | None, typer.Argument(help="Those of `matrix`, after --.")] = None,
+    shards: Annotated[int, typer.Option(min=1, max=1000, help="Pods.")] = 4,
+    name: Annotated[str, typer.Option(help="Of the Job.")] = "testbed",
+    claim: Annotated[str, typer.Option(help="The volume claim for results.")] = "testbed-results",
+) -> None:
+    """Print a matrix's shards as an Indexed Job: kubernetes IMAGE -- --profiles nine."""
+    from testbed.kubernetes import manifest
+
+    sys.stdout.write(manifest(image, shards, name, claim, words or ()))
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="results.json of a matrix, or its folder.")],
+    html: Annotated[
+        Path | None, typer.Option(help="The page to write; report.html beside it if none.")
+    ] = None,
+) -> None:
+    """Write the reports of a matrix again, from its results.json."""
+    from testbed.commands.report import report as write_report
+
+    raise typer.Exit(write_report(results, html))
+
+
+@app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(help="results.json, its folder, or a golden file.")],
+    new: Annotated[Path, typer.Argument(help="The same; what is held against OLD.")],
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
+    ] = None,
+    times: Annotated[
+        float | None, typer.Option(metavar="FACTOR", help="Slower by this counts as differing.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What changed between two matrices; exit 0 nothing, 1 something, 3 inconclusive."""
+    from testbed.commands.compare import compared
+
+    raise typer.Exit(compared(old, new, select or (), times, as_json))
+
+
+@app.command()
+def golden(
+    results: Annotated[
+        list[Path], typer.Argument(help="As compare takes them; the last word on a pair holds.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The golden file to write.")],
+) -> None:
+    """Keep what a matrix gave as a golden file, one line a pair, to compare with later."""
+    from testbed.commands.compare import keep
+
+    raise typer.Exit(keep(results, out))

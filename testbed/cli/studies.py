@@ -1,0 +1,60 @@
+"""Words for what is studied beside the matrix: AutoNAT, NAT life, hard NATs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, Out, Seed
+from testbed.errors import UsageError
+
+app = typer.Typer()
+
+
+@app.command()
+def autonat(
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    jobs: Jobs = DEFAULT_JOBS,
+    as_json: AsJson = False,
+    client: Annotated[
+        str | None, typer.Option(help="Who asks: traversal, go, ... with commas.")
+    ] = None,
+    server: Annotated[str | None, typer.Option(help="Who is asked, likewise.")] = None,
+) -> None:
+    """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
+    from testbed.commands.autonat import autonat as run_autonat
+
+    if bool(profiles) == every:
+        raise UsageError("name profiles, or say --all")
+    raise typer.Exit(run_autonat(profiles or [], jobs, as_json, client, server))
+
+
+@app.command()
+def life(
+    scenarios: Annotated[list[str] | None, typer.Argument(help="Scenarios.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    peers: Annotated[str, typer.Option(help="udp, quic, tcp with commas, or all.")] = "all",
+    jobs: Jobs = 2 * DEFAULT_JOBS,  # they wait most of their time
+    out: Out = Path("out/life"),
+    as_json: AsJson = False,
+) -> None:
+    """A direct path, and what happens to it: timeouts, reboots, new addresses, roaming."""
+    from testbed.commands.life import life as lead_lives
+
+    if bool(scenarios) == every:
+        raise UsageError("name scenarios, or say --all")
+    raise typer.Exit(lead_lives(scenarios or [], peers, jobs, out, as_json))
+
+
+@app.command()
+def odds(
+    runs: Annotated[int, typer.Option(min=20, max=5000, help="Runs of each case.")] = 200,
+    seed: Seed = 0,
+    svg: Annotated[Path | None, typer.Option(help="Write the plot.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hard NATs: how often prediction and birthday probing get through, beside theory."""
+    from testbed.commands.odds import odds as run_odds
+
+    raise typer.Exit(run_odds(runs, seed, svg, as_json))
