@@ -36,7 +36,10 @@ Command = Sequence[str] | Callable[[], int] | Image
 
 
 class Process(Protocol):
-    """A process inside a node, with pipes for its standard streams."""
+    """A process inside a node, with pipes for its standard streams.
+
+    What it started in its process group ends with it.
+    """
 
     pid: int
     stdin: IO[bytes]

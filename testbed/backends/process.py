@@ -15,7 +15,10 @@ from testbed.backends import kernel
 
 
 class NodeProcess:
-    """A child inside a node; see `testbed.backends.base.Process`."""
+    """A child inside a node; see `testbed.backends.base.Process`.
+
+    It leads a group, which lives no longer than it does.
+    """
 
     def __init__(self, pid: int, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]) -> None:
         self.pid = pid
@@ -26,10 +29,10 @@ class NodeProcess:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        if self._code is None:
-            done, status = os.waitpid(self.pid, os.WNOHANG)
-            if done:
-                self._code = os.waitstatus_to_exitcode(status)
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        if self._code is None and os.waitid(os.P_PIDFD, self._pidfd, ended):
+            self._kill_group()  # until it is waited for, nobody else has its number
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self._code
 
     def wait(self, timeout: float) -> int:
@@ -42,7 +45,12 @@ class NodeProcess:
 
     def kill(self) -> None:
         if self.poll() is None:
+            self._kill_group()
             os.kill(self.pid, signal.SIGKILL)
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # so young that it leads none yet
+            os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Kill, reap, close the pipes."""
@@ -88,6 +96,7 @@ def _child(
     code = 126
     try:
         kernel.die_with_parent(signal.SIGKILL)
+        os.setsid()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         for target, fd in enumerate(pipes):

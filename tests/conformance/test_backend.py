@@ -1,6 +1,8 @@
 """What every backend promises: labs that are as planned, closed, and gone afterwards."""
 
 import os
+import select
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -190,6 +192,17 @@ def test_leaving_the_lab_ends_its_processes_and_closes_everything(backend: Backe
         assert process.poll() is None
     assert process.poll() is not None
     assert open_files() == before
+
+
+@pytest.mark.parametrize("then", ["wait", "exit 3"])
+def test_what_a_process_started_ends_with_it(then: str, lab: NamespaceLab) -> None:
+    process = lab.spawn("a", ["sh", "-c", f"sleep 1000 & echo started; {then}"])
+    assert process.stdout.read(8) == b"started\n"
+    if then == "wait":
+        process.kill()
+    assert process.wait(10.0) == (-signal.SIGKILL if then == "wait" else 3)
+    assert select.select([process.stdout], [], [], 10.0)[0], "somebody still holds its pipe"
+    assert process.stdout.read(1) == b""
 
 
 def test_an_exception_in_the_lab_takes_it_down_too(backend: Backend) -> None:

@@ -100,6 +100,8 @@ class Agent:
             code = os.waitstatus_to_exitcode(status)
             for fd, child in list(self._children.items()):
                 if child.pid == pid:
+                    with contextlib.suppress(ProcessLookupError):  # its group is no more
+                        os.killpg(pid, signal.SIGKILL)
                     print(f"{pid}: ended with {code}", flush=True)
                     _say(child.said, {"code": code})
                     del self._children[fd]
