@@ -36,6 +36,10 @@ SITUATIONS = (
     ("carrier", "port-restricted", "full-cone", "punch", "direct"),
     ("carrier", "symmetric", "symmetric", "punch", "relayed"),
 )
+# Checks of both homes that cross within their carrier's NAT leave two mappings of each: answers
+# then come from other ports than were asked, and aioice gives up.  It was seen once in some
+# hundred simultaneous starts.
+SKEW_MS = 5.0
 
 
 def ran(cell: Cell, folder: Path) -> Result:
@@ -49,7 +53,8 @@ def ran(cell: Cell, folder: Path) -> Result:
 @pytest.mark.parametrize("pair", built(PAIRS))
 def test_every_pair_of_stacks_connects_as_predicted(pair: str, tmp_path: Path) -> None:
     expected = {
-        Cell(pair, (a, b), topology, mode): outcome for topology, a, b, mode, outcome in SITUATIONS
+        Cell(pair, (a, b), topology, mode, skew_ms=SKEW_MS if topology == "carrier" else 0): outcome
+        for topology, a, b, mode, outcome in SITUATIONS
     }
     rows = run_matrix(
         list(expected),
@@ -68,7 +73,7 @@ DEVIATIONS = {
     # pion gives a pair up after 1.4 s, and as the dialer never checks it again
     Cell("pion+ice", ("port-restricted", "port-restricted"), skew_ms=2600.0): Outcome.NONE,
     # aioice nominates whatever answers first, and its checks of the direct pair are rare by then
-    Cell("ice+pion", ("port-restricted", "port-restricted"), skew_ms=1300.0): Outcome.RELAYED,
+    Cell("ice+pion", ("port-restricted", "port-restricted"), skew_ms=1100.0): Outcome.RELAYED,
 }
 
 

@@ -19,7 +19,7 @@ from testbed.scenarios.stories import STORIES
 pytestmark = [pytest.mark.xdist_group("life"), pytest.mark.timeout(900)]
 
 JOBS = 8
-NAMES = [(told.name, transport) for told in STORIES.values() for transport in told.transports]
+NAMES = [(told.name, transport) for told in STORIES.values() for transport in Transport]
 
 
 @pytest.fixture(scope="module")
