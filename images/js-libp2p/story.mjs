@@ -22,6 +22,9 @@ const STEPS = {
 const BEGINS = ['B sending connect', 'A receiving connect']
 const FAILED = 'error while attempting DCUtR'
 const REFUSED = 'B had no dialable'
+// Who has not led by then was not told by identify that the other side offers DCUtR, or let it
+// lead, and js-libp2p logs no end of that: three attempts take less.
+const PATIENCE = 11000
 
 export class Story {
   #remote
@@ -67,6 +70,7 @@ export class Story {
     if (silent !== '') {
       this.#stayed(silent)
     }
+    setTimeout(() => this.#stayed(`nothing came of it in ${PATIENCE / 1000} s`), PATIENCE).unref()
     this.#begun = true
     this.#waiting.splice(0).forEach(([name, more]) => emit(name, more))
   }

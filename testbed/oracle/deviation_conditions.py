@@ -179,3 +179,9 @@ def both_serve_py(case: Case) -> bool:
 
 def kept_by_py(case: Case) -> bool:
     return {case.dialer, case.listener} <= GO | RUST | PY and _has_py(case)
+
+
+def led_by_py(case: Case) -> bool:
+    """js-libp2p waits to be told by identify what py-libp2p offers; by then that has begun."""
+    alone = not case.quic and case.dialer in PY and case.listener in JS
+    return alone and _admits(case.dialer_nat)

@@ -153,6 +153,18 @@ DEVIATIONS = (
         date="2026-11-21",
     ),
     Deviation(
+        name="the dialer leads, too",
+        stack="py-libp2p",
+        versions=("0.8.1",),
+        condition=when.led_by_py,
+        outcome=Outcome.DIRECT,
+        breach="[ab]'s sync_(sent|received) is missing|a is not the client",
+        cause="its loop looks every 2 s for peers to upgrade to, whichever side dialed; js-libp2p "
+        "takes up its CONNECT, and as A dials, as a client, where py-libp2p's NAT lets it in",
+        link=f"{_PY_LIBP2P}/relay/circuit_v2/dcutr.py",
+        date="2026-11-21",
+    ),
+    Deviation(
         name="the third attempt swaps roles over TCP",
         stack="go-libp2p",
         versions=("v0.51.0",),
