@@ -3,7 +3,7 @@
 import io
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -22,7 +22,10 @@ DEFAULT_OUT = Path("out/matrix")  # where a name alone is looked up
 _WORDS = {"direct": "direct", "relayed": "relay", "none": "none", None: "?"}
 _LETTERS = {"direct": "D", "relayed": "R", "none": "-", None: "?"}
 _STYLES = {"direct": "green", "relayed": "yellow", "none": "dim"}
+_CORNER = "dialer \\ listener"
 _LEGEND = "D direct, R relayed, - none; measured != predicted in red; ? inconclusive"
+
+Column = tuple[str, list[Text]]  # its head, and a cell for each dialer
 
 
 def render(rows: Sequence[Row], summary: Summary, seconds: float, width: int) -> RenderableType:
@@ -44,24 +47,61 @@ def render(rows: Sequence[Row], summary: Summary, seconds: float, width: int) ->
 
 
 def _grid(peer: str, rows: Sequence[Row], width: int) -> RenderableType:
-    """Words where they fit, else letters under numbered columns."""
+    """Words where they fit, else letters under numbered columns, in blocks that fit."""
     dialers = list(dict.fromkeys(row["profiles"][0] for row in rows))
     listeners = list(dict.fromkeys(row["profiles"][-1] for row in rows))
-    label = max(map(len, [*dialers, "dialer \\ listener"])) + 4
+    label = max(map(len, [*dialers, _CORNER])) + 4
     roomy = label + sum(max(len(name), 6) + 3 for name in listeners) <= width
+    names = dialers if roomy else [_numbered(name, listeners) for name in dialers]
+    columns = [
+        (listener if roomy else str(number), _column(rows, dialers, listener, roomy=roomy))
+        for number, listener in enumerate(listeners, 1)
+    ]
+    title = f"{peer}: who got through"
+    if roomy:
+        return _block(title, names, columns)
+    room = width - max(map(len, [*names, _CORNER])) - 4
+    blocks = [_block(title, names, block) for block in _fitting(columns, room)]
+    return Group(*blocks, Text(_LEGEND, style="dim"))
+
+
+def _numbered(name: str, listeners: Sequence[str]) -> str:
+    place = f"{listeners.index(name) + 1:>2} " if name in listeners else "   "
+    return place + name
+
+
+def _column(
+    rows: Sequence[Row], dialers: Sequence[str], listener: str, *, roomy: bool
+) -> list[Text]:
     words = _WORDS if roomy else _LETTERS
-    table = Table(title=f"{peer}: who got through", title_justify="left", title_style="bold")
-    table.add_column("dialer \\ listener", no_wrap=True)
-    for number, listener in enumerate(listeners, 1):
-        table.add_column(listener if roomy else str(number), justify="center", no_wrap=True)
-    for dialer in dialers:
-        place = f"{listeners.index(dialer) + 1:>2} " if dialer in listeners else "   "
-        cells = [
-            _cell([row for row in rows if row["profiles"] == [dialer, listener]], words)
-            for listener in listeners
-        ]
-        table.add_row(dialer if roomy else place + dialer, *cells)
-    return table if roomy else Group(table, Text(_LEGEND, style="dim"))
+    return [
+        _cell([row for row in rows if row["profiles"] == [dialer, listener]], words)
+        for dialer in dialers
+    ]
+
+
+def _fitting(columns: Sequence[Column], width: int) -> Iterator[list[Column]]:
+    """As many columns at a time as ``width`` holds, at least one."""
+    block: list[Column] = []
+    left = width
+    for head, cells in columns:
+        needed = max(len(head), *map(len, cells)) + 3
+        if block and needed > left:
+            yield block
+            block, left = [], width
+        block.append((head, cells))
+        left -= needed
+    yield block
+
+
+def _block(title: str, names: Sequence[str], columns: Sequence[Column]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(_CORNER, no_wrap=True)
+    for head, _ in columns:
+        table.add_column(head, justify="center", no_wrap=True)
+    for name, cells in zip(names, zip(*(cells for _, cells in columns), strict=True), strict=True):
+        table.add_row(name, *cells)
+    return table
 
 
 def _cell(rows: Sequence[Row], words: Mapping[str | None, str]) -> Text:

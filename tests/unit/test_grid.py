@@ -80,3 +80,12 @@ def test_a_cell_that_nothing_explains_gives_the_reason_and_the_command(without: 
 
 def test_a_green_matrix_explains_nothing():
     assert "testbed explain" not in shown(row(judgement="pass", measured="direct"))
+
+
+def test_of_a_whole_catalogue_every_letter_is_shown_at_80_columns():
+    names = [f"profile-{number:02}" for number in range(40)]
+    passed = {"judgement": "pass", "measured": "direct"}
+    text = shown(*(row(profiles=[a, b], **passed) for a in names for b in names))
+    lines = [line for line in text.splitlines() if "profile-17" in line]
+    assert sum(line.count(" D ") for line in lines) == 40
+    assert max(map(len, text.splitlines())) <= 80
