@@ -16,7 +16,7 @@ from testbed.errors import Exit
 from testbed.nat.behaviour import Protocol
 from testbed.nat.load import catalogue, named
 from testbed.nat.profile import Profile
-from testbed.oracle.autonat import RULES, Prediction, Reachability, predict
+from testbed.oracle.autonat import RULES, UNADDING, Prediction, Reachability, predict
 from testbed.peers.adapter import OURS
 from testbed.scenarios.asking import Asking
 from testbed.scenarios.asking import measure as measure_between
@@ -94,11 +94,12 @@ def _rows(
 ) -> list[Row]:
     by_protocol = {one.protocol: one for one in outcome.result or ()}
     rules = RULES.get(asking.client) if asking else None
+    adding = asking is None or asking.server not in UNADDING
     return [
         Row(
             profile.name,
             protocol,
-            predict(profile.behaviour, protocol, rules),
+            predict(profile.behaviour, protocol, rules, adding=adding),
             by_protocol.get(protocol),
             outcome.error,
             asking,

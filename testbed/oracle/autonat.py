@@ -44,7 +44,8 @@ class Rules:
 
     A verdict needs ``v1_votes`` or ``v2_votes`` servers that agree and not as many that
     agree on the contrary.  A node asks about the addresses that the most servers have
-    observed, ``asked`` of them at most, and only those that ``agreed`` servers observe.
+    observed, ``asked`` of them at most, and only those that ``agreed`` servers observe.  With
+    ``own_port`` it puts the port that it listens on to what was observed.
     """
 
     servers: int = 4
@@ -52,13 +53,21 @@ class Rules:
     v2_votes: int = 3
     asked: int = 3
     agreed: int = 1
+    own_port: bool = False
 
 
 # Of other stacks, by name; who is not here counts as ours does.
 # go-libp2p: v1 is sure (maxConfidence, p2p/host/autonat) after four answers that agree; v2
 # (p2p/host/basic, addrs_reachability_tracker.go) needs minConfidence, and asks about what
 # ActivationThresh observers (p2p/host/observedaddrs) agree on.
-RULES: Mapping[str, Rules] = {"go": Rules(v2_votes=2, asked=50, agreed=4)}
+# rust-libp2p: since 0.57 identify takes another port for a dial's own; see its FINDINGS.md.
+RULES: Mapping[str, Rules] = {
+    "go": Rules(v2_votes=2, asked=50, agreed=4),
+    "rust": Rules(own_port=True),
+}
+# Servers of version 1 that dial what they are asked about, and do not add what they observe:
+# asked about nothing public they refuse (rust-libp2p, protocols/autonat/src/v1).
+UNADDING = frozenset({"rust"})
 
 
 @dataclass(frozen=True, order=True)
@@ -90,20 +99,27 @@ class Prediction:
     notes: tuple[str, ...]
 
 
-def predict(behaviour: Behaviour, protocol: Protocol, rules: Rules | None = None) -> Prediction:
+def predict(
+    behaviour: Behaviour, protocol: Protocol, rules: Rules | None = None, *, adding: bool = True
+) -> Prediction:
     """Let a node behind ``behaviour`` ask ``rules.servers`` public servers.
+
+    ``adding``: to what they are asked about by version 1 they add what they observe.
 
     The node listens at `CLIENT_PORT`, the only host of its LAN, and its connections to
     the servers stay open.
     """
-    return _Experiment(behaviour, protocol, rules or Rules()).run()
+    return _Experiment(behaviour, protocol, rules or Rules(), adding=adding).run()
 
 
 class _Experiment:
     """The client, its NAT, the servers and the stranger."""
 
-    def __init__(self, behaviour: Behaviour, protocol: Protocol, rules: Rules) -> None:
+    def __init__(
+        self, behaviour: Behaviour, protocol: Protocol, rules: Rules, *, adding: bool
+    ) -> None:
         self.rules = rules
+        self.adding = adding
         self.client = Endpoint("a", CLIENT_PORT)
         self.servers = [Endpoint(f"observer-{n + 1}", SERVER_PORT) for n in range(rules.servers)]
         self.nat = TransportNat(_NAT, protocol, behaviour, [_NAT], [self.client.address])
@@ -112,19 +128,22 @@ class _Experiment:
 
     def run(self) -> Prediction:
         observed = {s: seen for s in self.servers if (seen := self._contact(s)) is not None}
-        counts = Counter(observed.values())
+        counts = Counter(map(self._believed, observed.values()))
         ranked = sorted(counts, key=lambda address: (-counts[address], address))
         agreed = [address for address in ranked if counts[address] >= self.rules.agreed]
         asked = agreed[: self.rules.asked]
         v1 = self._ask_v1(observed, asked)
         v2 = {address: self._ask_v2(observed, address) for address in asked}
-        tested = ranked or [self._unmapped()]
+        tested = dict.fromkeys([*sorted(observed.values()), *asked]) or [self._unmapped()]
         addresses = [
             Address(self._dial("stranger", one), v2.get(one, AddressVerdict.UNKNOWN))
             for one in tested
         ]
         outcome = Reachability(v1, tuple(sorted(addresses)))
         return Prediction(outcome, tuple(self._notes(outcome, len(asked), bool(observed))))
+
+    def _believed(self, observed: Endpoint) -> Endpoint:
+        return Endpoint(observed.address, CLIENT_PORT) if self.rules.own_port else observed
 
     def _unmapped(self) -> Endpoint:
         """Where one would look for a node that nobody has observed."""
@@ -150,9 +169,14 @@ class _Experiment:
 
     def _ask_v1(self, observed: dict[Endpoint, Endpoint], asked: Sequence[Endpoint]) -> NodeVerdict:
         """Each server dials what it is asked about and what it observes itself."""
-        votes = [
-            any(self._dial(server.address, one) for one in dict.fromkeys([*asked, own]))
+        dialed = {
+            server: dict.fromkeys([*asked, own] if self.adding else asked)
             for server, own in observed.items()
+        }
+        votes = [
+            any(self._dial(server.address, one) for one in addresses)
+            for server, addresses in dialed.items()
+            if addresses
         ]
         reached = _verdict(votes, self.rules.v1_votes)
         if reached is None:

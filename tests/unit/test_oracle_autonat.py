@@ -157,3 +157,21 @@ def test_a_client_that_needs_observers_to_agree_asks_about_nothing_behind_a_depe
     assert {one.v2 for one in found.outcome.addresses} == {AddressVerdict.UNKNOWN}
     assert any("none are asked about" in note for note in found.notes)
     assert behind(EIM, EIF, protocol, go).outcome == behind(EIM, EIF, protocol).outcome
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_who_takes_its_own_port_for_the_observed_one_asks_about_an_address_of_nobody(
+    protocol: Protocol,
+) -> None:
+    found = behind(APDM, APDF, protocol, RULES["rust"]).outcome
+    assert found.v1 is NodeVerdict.PRIVATE
+    assert sorted(found.addresses) == sorted([UNASKED] * 4 + [OUT])
+
+
+def test_a_server_that_adds_nothing_refuses_who_asks_about_nothing() -> None:
+    behaviour = Behaviour(udp=Transport(APDM, APDF), tcp=Transport(APDM, APDF))
+    asked = {
+        adding: predict(behaviour, Protocol.TCP, RULES["go"], adding=adding).outcome.v1
+        for adding in (True, False)
+    }
+    assert asked == {True: NodeVerdict.PRIVATE, False: NodeVerdict.UNKNOWN}
