@@ -96,7 +96,7 @@ def _child(
     code = 126
     try:
         kernel.die_with_parent(signal.SIGKILL)
-        os.setsid()
+        os.setpgid(0, 0)  # no session: each would be scheduled as somebody of its own
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         for target, fd in enumerate(pipes):
