@@ -31,7 +31,7 @@ from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
 from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
-from testbed.verdict.sanity import denied, late_punches, never_sent, undelayed
+from testbed.verdict.sanity import denied, late_punches, late_starts, never_sent, undelayed
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
 
@@ -237,7 +237,7 @@ def _judged(
     """The verdict, the faults of the harness, and whether it was late."""
     lateness = {"a link's frame": run.frames_late_ms}
     account, peers = run.account, (DIALER, LISTENER)
-    lateness |= _late_starts(cell, packets, account.start_ns)
+    lateness |= late_starts(packets, run.plan, _starts(cell, account.start_ns), SERVER)
     lateness |= late_punches(packets, run.plan, account.events, *peers)
     reading = read_path(packets, run.plan, *peers, account.window)
     faults = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
@@ -311,14 +311,16 @@ def _violations(
     return []
 
 
-def _late_starts(cell: Cell, packets: list[Packet], start_ns: int | None) -> dict[str, float]:
-    """Did both punchers really start together?  The wire says when each began, in ms late."""
-    if start_ns is None or cell.mode != "punch" or not cell.stacks.mechanism.startswith("punch"):
+def _starts(cell: Cell, start_ns: int | None) -> dict[str, float]:
+    """When each peer was to send its first packet to the other, in ns; none if nobody can say."""
+    begins = {
+        "ice": [adapter.agent.begins for adapter in cell.stacks.both],
+        "punch_udp": [0.0, 0.0],
+        "punch_tcp": [0.0, 0.0],
+    }.get(cell.stacks.mechanism)
+    if start_ns is None or cell.mode != "punch" or begins is None:
         return {}
-    late = {}
-    for node, delay_ms in ((DIALER, 0.0), (LISTENER, cell.skew_ms)):
-        due = start_ns + delay_ms * 1e6
-        sent = (p for p in packets if p.outgoing and p.time_ns >= due and p.node == node)
-        if (first := next(sent, None)) is not None:  # judged elsewhere
-            late[f"{node}'s start"] = (first.time_ns - due) / 1e6
-    return late
+    return {
+        DIALER: start_ns + begins[0] * 1e9,
+        LISTENER: start_ns + begins[1] * 1e9 + cell.skew_ms * 1e6,
+    }

@@ -4,7 +4,7 @@ A peer that never sent, a link that did not delay, a connection that nobody admi
 each would make a cell look as predicted for the wrong reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
 from testbed.capture.packet import ACK, RST, SYN, Packet
@@ -128,6 +128,28 @@ def _says_something(packet: Packet) -> bool:
     if packet.protocol == "udp":
         return True
     return packet.protocol == "tcp" and packet.tcp_flags & (SYN | RST | ACK) == ACK
+
+
+def late_starts(
+    packets: Sequence[Packet], plan: Plan, due_ns: Mapping[str, float], server: str
+) -> dict[str, float]:
+    """By how many ms each peer sent its first packet to others than ``server`` after it was due.
+
+    Did both really start together?  Who sends none is judged elsewhere.
+    """
+    late = {}
+    for node, due in due_ns.items():
+        sent = (
+            p
+            for p in packets
+            if p.outgoing
+            and p.node == node
+            and p.time_ns >= due
+            and plan.owners.get(p.destination.address) != server
+        )
+        if (first := next(sent, None)) is not None:
+            late[f"{node}'s start"] = (first.time_ns - due) / 1e6
+    return late
 
 
 def late_punches(

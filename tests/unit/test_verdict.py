@@ -14,7 +14,7 @@ from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Claim, Judgement, WireReading
-from testbed.verdict.sanity import denied, late_punches, never_sent, undelayed
+from testbed.verdict.sanity import denied, late_punches, late_starts, never_sent, undelayed
 from testbed.verdict.wire import Window, read_path
 
 PLAN = plan(two_homes(), catalogue())
@@ -243,6 +243,15 @@ def test_a_punch_that_left_long_after_it_was_decided_on_is_the_machines_fault() 
     events = [("a", punching)]
     assert late_punches(wire.packets, PLAN, events, "a", "b") == {"a's punch": 23.0}
     assert late_punches(wire.packets, PLAN, [], "a", "b") == {}
+
+
+def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server() -> None:
+    wire = Wire()
+    for at, target in ((5, NAT_B), (12, SERVER), (31, NAT_B)):
+        wire.seen("a:eth0", True, A, target, ONE)
+        wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
+    due = {"a": 10.0 * MS, "b": 10.0 * MS}
+    assert late_starts(wire.packets, PLAN, due, "server") == {"a's start": 21.0}
 
 
 def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
