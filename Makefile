@@ -19,7 +19,7 @@ testbed: $(READY) ## set up what is missing, then run the default matrix (with A
 # Older releases cost minutes to compile: their tests run where `make peers` was called before.
 test: $(READY) ## run the whole suite
 	-@$(MAKE) -s peers OLDER=
-	.venv/bin/pytest -q -n auto --dist loadgroup -m "not alone" tests
+	.venv/bin/pytest -q -n auto -m "not alone" tests
 	.venv/bin/pytest -q -m alone tests
 
 lint: $(READY) ## check style and types

@@ -30,9 +30,7 @@ def planned(a: str = "linux-home", b: str = "full-cone", number: int = 0) -> Pla
     return plan(two_homes(a, b, link=BARE), CATALOGUE, number)
 
 
-@pytest.fixture(
-    params=[Kind.NAMESPACES, pytest.param(Kind.DOCKER, marks=pytest.mark.xdist_group("docker"))]
-)
+@pytest.fixture(params=Kind)
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param is Kind.DOCKER:
         require_engine()

@@ -219,7 +219,6 @@ def certificates() -> dict[str, Certificate]:
     return found | {each.profile: each for each in certify_all(again, jobs=4)}
 
 
-@pytest.mark.xdist_group("catalogue")
 def test_the_documented_catalogue_is_what_is_measured(
     certificates: dict[str, Certificate],
 ) -> None:
@@ -230,7 +229,6 @@ def test_the_documented_catalogue_is_what_is_measured(
     )
 
 
-@pytest.mark.xdist_group("catalogue")
 @pytest.mark.parametrize("name", sorted(catalogue()))
 def test_a_profile_is_measured_as_it_is_declared(
     certificates: dict[str, Certificate], name: str

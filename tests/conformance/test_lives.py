@@ -16,7 +16,7 @@ from testbed.oracle.life import Fate, Transport
 from testbed.scenarios.life import Led, lead_with
 from testbed.scenarios.stories import STORIES
 
-pytestmark = [pytest.mark.xdist_group("life"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 JOBS = 8
 NAMES = [(told.name, transport) for told in STORIES.values() for transport in Transport]

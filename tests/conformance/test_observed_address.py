@@ -15,8 +15,6 @@ from testbed.traversal import Multiaddr, Node, identify
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream
 
-pytestmark = pytest.mark.xdist_group("observed")
-
 JOBS = 4
 CATALOGUE = catalogue()
 Found = dict[str, Outcome[tuple[Observation, ...]]]

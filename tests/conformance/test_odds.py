@@ -31,8 +31,6 @@ from testbed.scenarios.odds_cases import LIMITS, SMALL, Case, cases
 from testbed.scenarios.odds_wire import Told, disagreements
 from testbed.traversal.hard_nat import Birthday, Kind, Prediction, decode
 
-pytestmark = pytest.mark.xdist_group("odds")
-
 RUNS, SEED, JOBS = 200, 5128, 8
 CASES = {case.name: case for case in cases()}
 CONTROLS = [name for name in CASES if name.startswith("control")]

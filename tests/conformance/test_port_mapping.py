@@ -301,7 +301,6 @@ def found() -> dict[str, Certificate]:
     return measured({name: case[:2] for name, case in SABOTAGES.items()})
 
 
-@pytest.mark.xdist_group("services")
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_a_service_that_is_not_as_declared_is_found_out(
     found: dict[str, Certificate], name: str

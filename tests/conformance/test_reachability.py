@@ -20,8 +20,6 @@ from testbed.traversal import Node, autonat_v1, autonat_v2
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream
 
-pytestmark = pytest.mark.xdist_group("reachability")
-
 JOBS = 16
 CATALOGUE = catalogue()
 OBSERVERS = [f"observer-{n}" for n in range(1, 5)]

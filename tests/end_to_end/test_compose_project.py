@@ -34,7 +34,6 @@ for address in sys.argv[1:]:
     end.sendto(b"x", (address, 9000))
 """
 TESTBED = [sys.executable, "-m", "testbed"]
-pytestmark = pytest.mark.xdist_group("docker")
 
 
 def compose(folder: Path, *words: str) -> str:

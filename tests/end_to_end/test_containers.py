@@ -44,7 +44,6 @@ for address in sys.argv[1:]:
         else:
             print(address, port, "answers")
 """
-pytestmark = pytest.mark.xdist_group("docker")
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,6 @@ ENTRY_POINTS = {
     "lines": ("python3", "-m", "testbed.peers", "punch-udp"),
     "asleep": ("sleep", "1000"),
 }
-pytestmark = pytest.mark.xdist_group("docker")
 
 
 @pytest.fixture(autouse=True)

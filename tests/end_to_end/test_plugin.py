@@ -263,7 +263,6 @@ def test_an_ordinary_user_runs_the_example() -> None:
     assert outcome(done) == {"passed": 1}, done.stdout + done.stderr
 
 
-@pytest.mark.xdist_group("docker")
 def test_on_containers_the_example_is_green_and_what_cannot_connect_is_red() -> None:
     require_engine()
     files = ("test_my_puncher.py", "cannot_connect.py")

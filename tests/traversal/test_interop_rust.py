@@ -27,7 +27,7 @@ from .test_nodes import STAY_RELAYED, echoed
 SOURCE = Path(__file__).parent / "interop" / "rust"
 FETCH = ("cargo", "fetch", "--locked", "--target", "host-tuple")
 BOTH = pytest.mark.parametrize("transport", ["tcp", "quic"])
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("interop-rust")]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="session")
