@@ -8,23 +8,19 @@ from typing import Any
 
 import pytest
 from built import built, lack
+from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.backends.namespaces import Namespaces
 from testbed.cell import Cell
 from testbed.commands.autonat import rows
 from testbed.errors import Exit
 from testbed.expectation import deviations, prediction
-from testbed.matrix import TRIES
-from testbed.nat.load import catalogue
 from testbed.oracle.deviations import DEVIATIONS, expected, unexpected
 from testbed.oracle.predict import Outcome
 from testbed.peers.contract import Event, Ready, decode_event
 from testbed.peers.programs import Program
-from testbed.runner import Result, run_cell
 from testbed.scenarios.asking import Asking
 from testbed.verdict.model import Judgement
 
-CATALOGUE = catalogue()
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "go-libp2p"
 PROGRAM = Program("go-libp2p", "Go")
 PINNED = {"go-libp2p": "go.mod", "go-libp2p-v0.46": "old.mod"}
@@ -42,20 +38,6 @@ KEPT = next(one for one in DEVIATIONS if one.name == "the relayed connection is 
 needs_go = pytest.mark.skipif(bool(lack("go-quic")), reason=lack("go-quic"))
 
 
-def ran(cell: Cell, folder: Path) -> Result:
-    for _ in range(TRIES):
-        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    if result.late:
-        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
-    return result
-
-
-def cell(peer: str, a: str, b: str, mode: str = "punch") -> Cell:
-    return Cell(peer, (a, b), "libp2p", mode)
-
-
 def release(module_file: str) -> str:
     words = (IMAGE / module_file).read_text().split()
     return words[words.index("github.com/libp2p/go-libp2p") + 1]
@@ -66,14 +48,14 @@ def release(module_file: str) -> str:
 def test_a_punch_of_port_restricted_nats_goes_direct_and_keeps_to_the_protocol(
     peer: str, tmp_path: Path
 ) -> None:
-    verdict = ran(cell(peer, "port-restricted", "port-restricted"), tmp_path).verdict
+    verdict = sure(ran(libp2p_cell(peer, "port-restricted", "port-restricted"), tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("peer", built(("go-quic", "go-tcp")))
 def test_with_upgrades_off_open_nats_stay_relayed(peer: str, tmp_path: Path) -> None:
-    verdict = ran(cell(peer, "full-cone", "full-cone", "relay_only"), tmp_path).verdict
+    verdict = sure(ran(libp2p_cell(peer, "full-cone", "full-cone", "relay_only"), tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
 
 
@@ -114,18 +96,12 @@ def test_what_it_cannot_do_is_a_failure_and_it_closes() -> None:
 
 def talk(words: dict[str, Any], wanted: str) -> tuple[Event, int]:
     """Configure the program with ``words``; its first event, which is ``wanted``, and its exit."""
-    configure = {
-        "command": "configure", "version": 2, "role": "dialer", "transport": "udp",
-        "local_address": "127.0.0.1", "port": 4001, "stun": None, "turn": None,
-        "relays": [], "observers": [], "session": "0" * 32, "seed": 1,
-        "options": {"mode": "punch", "relay_only": False},
-    }  # fmt: skip
     with subprocess.Popen(
         PROGRAM.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as peer:
         assert peer.stdin is not None
         assert peer.stdout is not None
-        peer.stdin.write(json.dumps(configure | words).encode() + b"\n")
+        peer.stdin.write(json.dumps(configure(transport="udp", **words)).encode() + b"\n")
         peer.stdin.flush()
         first = decode_event(peer.stdout.readline())
         assert first.event == wanted, first
@@ -150,7 +126,7 @@ def free_port() -> int:
 @pytest.mark.parametrize("peer", built(("traversal-quic", "go-tcp")))
 def test_its_relay_carries_whom_the_nats_keep_apart(peer: str, tmp_path: Path) -> None:
     tried = Cell(peer, ("symmetric", "symmetric"), "libp2p", relay="go")
-    verdict = ran(tried, tmp_path).verdict
+    verdict = sure(ran(tried, tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
 
 
@@ -180,7 +156,7 @@ def test_a_public_node_says_where_it_is_and_closes(role: str) -> None:
 
 def test_the_third_attempt_is_expected_only_where_the_listener_is_go_over_quic() -> None:
     def outcome(peer: str) -> Outcome:
-        return prediction(cell(peer, "restricted-cone", "symmetric"), CATALOGUE).outcome
+        return prediction(libp2p_cell(peer, "restricted-cone", "symmetric"), CATALOGUE).outcome
 
     assert outcome("traversal-quic+go-quic") is Outcome.DIRECT
     assert outcome("go-quic") is Outcome.DIRECT
@@ -191,7 +167,7 @@ def test_the_third_attempt_is_expected_only_where_the_listener_is_go_over_quic()
 
 def test_where_only_the_listeners_syn_gets_in_go_is_reached_by_the_third_attempt_alone() -> None:
     def outcome(peer: str, a: str = "restricted-cone", b: str = "symmetric") -> Outcome:
-        return prediction(cell(peer, a, b), CATALOGUE).outcome
+        return prediction(libp2p_cell(peer, a, b), CATALOGUE).outcome
 
     assert outcome("traversal-tcp+go-tcp") is Outcome.DIRECT
     assert outcome("go-tcp") is Outcome.DIRECT
@@ -200,7 +176,8 @@ def test_where_only_the_listeners_syn_gets_in_go_is_reached_by_the_third_attempt
     assert outcome("go-v0.46-tcp+go-tcp") is Outcome.DIRECT
     assert outcome("go-tcp+traversal-tcp", "symmetric", "restricted-cone") is Outcome.DIRECT
     names = [
-        one.name for one in deviations(cell("go-tcp", "restricted-cone", "symmetric"), CATALOGUE)
+        one.name
+        for one in deviations(libp2p_cell("go-tcp", "restricted-cone", "symmetric"), CATALOGUE)
     ]
     assert names[-3:] == [
         "what is accepted in a punch is served",
@@ -210,7 +187,7 @@ def test_where_only_the_listeners_syn_gets_in_go_is_reached_by_the_third_attempt
 
 
 def test_where_the_filter_looks_at_ports_the_third_attempt_changes_nothing() -> None:
-    tried = cell("traversal-quic+go-quic", "port-restricted", "symmetric")
+    tried = libp2p_cell("traversal-quic+go-quic", "port-restricted", "symmetric")
     assert deviations(tried, CATALOGUE) == ()
 
 
@@ -228,6 +205,6 @@ def test_an_unknown_breach_is_told_beside_a_known_one() -> None:
 
 
 def test_a_deviation_is_named_and_dated_in_the_prediction() -> None:
-    plain = prediction(cell("traversal-quic", "full-cone", "full-cone"), CATALOGUE)
+    plain = prediction(libp2p_cell("traversal-quic", "full-cone", "full-cone"), CATALOGUE)
     assert KEPT.date in expected(plain, (KEPT,)).reason
     assert expected(plain, ()) == plain

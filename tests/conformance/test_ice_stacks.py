@@ -9,19 +9,17 @@ from typing import Any
 
 import pytest
 from built import built, lack
+from trying import CATALOGUE, ran
 
 from testbed.backends.namespaces import Namespaces
 from testbed.cell import Cell, load_cell
 from testbed.expectation import prediction
-from testbed.matrix import TRIES, run_matrix
-from testbed.nat.load import catalogue
+from testbed.matrix import run_matrix
 from testbed.oracle.predict import Outcome
 from testbed.peers.adapter import adapter
 from testbed.peers.programs import VARIABLE
-from testbed.runner import Result, run_cell
 from testbed.verdict.model import Judgement
 
-CATALOGUE = catalogue()
 ICE = ("ice", "libnice", "pion")
 PROGRAMS = ("libnice", "pion")
 PAIRS = [a if a == b else f"{a}+{b}" for a, b in product(ICE, ICE)]
@@ -40,14 +38,6 @@ SITUATIONS = (
 # then come from other ports than were asked, and aioice gives up.  It was seen once in some
 # hundred simultaneous starts.
 SKEW_MS = 5.0
-
-
-def ran(cell: Cell, folder: Path) -> Result:
-    for _ in range(TRIES):  # as `testbed run` does, on a machine that is busy with other tests
-        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    return result
 
 
 @pytest.mark.parametrize("pair", built(PAIRS))

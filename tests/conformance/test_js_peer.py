@@ -7,49 +7,21 @@ from typing import Any
 
 import pytest
 from built import built, lack
+from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
 from testbed.expectation import deviations, prediction
 from testbed.explain.model import Cause
-from testbed.matrix import TRIES
-from testbed.nat.load import catalogue
 from testbed.oracle.deviations import DEVIATIONS, Deviation, unexpected
 from testbed.oracle.predict import Outcome
 from testbed.peers.contract import decode_event
 from testbed.peers.programs import Program
-from testbed.runner import Result, run_cell
 from testbed.verdict.model import Judgement
 
-CATALOGUE = catalogue()
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "js-libp2p"
 LOCK = json.loads((IMAGE / "package-lock.json").read_text())["packages"]
 PROGRAM = Program("js-libp2p", "Node")
 KNOWN = [one for one in DEVIATIONS if one.stack == "js-libp2p"]
 needs_js = pytest.mark.skipif(bool(lack("js-tcp")), reason=lack("js-tcp"))
-
-
-def ran(cell: Cell, folder: Path) -> Result:
-    for _ in range(TRIES):
-        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    if result.late:
-        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
-    return result
-
-
-def cell(peer: str, a: str, b: str, **more: Any) -> Cell:
-    return Cell(peer, (a, b), "libp2p", **more)
-
-
-def configure(**more: Any) -> dict[str, Any]:
-    return {
-        "command": "configure", "version": 2, "role": "dialer", "transport": "tcp",
-        "local_address": "127.0.0.1", "port": 4001, "stun": None, "turn": None,
-        "relays": [], "observers": [], "session": "0" * 32, "seed": 1,
-        "options": {"mode": "punch", "relay_only": False},
-    } | more  # fmt: skip
 
 
 # cells
@@ -60,8 +32,8 @@ def configure(**more: Any) -> dict[str, Any]:
 def test_behind_port_restricted_nats_it_stays_relayed_and_the_cause_is_named(
     peer: str, tmp_path: Path
 ) -> None:
-    tried = cell(peer, "port-restricted", "port-restricted")
-    result = ran(tried, tmp_path)
+    tried = libp2p_cell(peer, "port-restricted", "port-restricted")
+    result = sure(ran(tried, tmp_path))
     verdict = result.verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
     assert result.explanation is not None
@@ -72,22 +44,22 @@ def test_behind_port_restricted_nats_it_stays_relayed_and_the_cause_is_named(
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("peer", built(("js-tcp+traversal-tcp", "traversal-quic+js-quic")))
 def test_its_own_dial_gets_in_where_everybody_is_let_in(peer: str, tmp_path: Path) -> None:
-    verdict = ran(cell(peer, "full-cone", "full-cone"), tmp_path).verdict
+    verdict = sure(ran(libp2p_cell(peer, "full-cone", "full-cone"), tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
 @pytest.mark.timeout(180)
 @needs_js
 def test_it_relays_for_others(tmp_path: Path) -> None:
-    tried = cell("traversal-tcp", "port-restricted", "port-restricted", relay="js")
-    verdict = ran(tried, tmp_path).verdict
+    tried = libp2p_cell("traversal-tcp", "port-restricted", "port-restricted", relay="js")
+    verdict = sure(ran(tried, tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("peer", built(("js-tcp",)))
 def test_with_upgrades_off_it_stays_relayed(peer: str, tmp_path: Path) -> None:
-    verdict = ran(cell(peer, "full-cone", "full-cone", mode="relay_only"), tmp_path).verdict
+    verdict = sure(ran(libp2p_cell(peer, "full-cone", "full-cone", "relay_only"), tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
 
 
@@ -155,7 +127,7 @@ def test_deviations_are_told_of_the_release_that_is_pinned() -> None:
 
 
 def outcome(peer: str, a: str, b: str) -> Outcome:
-    return prediction(cell(peer, a, b), CATALOGUE).outcome
+    return prediction(libp2p_cell(peer, a, b), CATALOGUE).outcome
 
 
 def test_between_two_of_it_nothing_is_dialed() -> None:

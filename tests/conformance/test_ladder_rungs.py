@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trying import CATALOGUE, ran
 
 from testbed import runner
-from testbed.backends.namespaces import Namespaces
 from testbed.cell import Cell
-from testbed.matrix import TRIES
 from testbed.nat.behaviour import Hairpin, PortMapping
-from testbed.nat.load import catalogue
 from testbed.nat.profile import Profile
 from testbed.oracle.predict import Rung
 from testbed.peers.adapter import ADAPTERS, Stacks
-from testbed.runner import Result, run_cell
+from testbed.runner import Result
 from testbed.verdict.model import Judgement
 
-CATALOGUE = catalogue()
 PEERS = pytest.mark.parametrize("peer", ["ladder-tcp", "ladder-quic"])
 pytestmark = pytest.mark.timeout(180)
 
@@ -30,14 +27,6 @@ def served(name: str) -> Profile:
     plain = CATALOGUE[name]
     behaviour = replace(plain.behaviour, port_mapping=PortMapping(pcp=True))
     return replace(plain, behaviour=behaviour, path=None)
-
-
-def ran(cell: Cell, folder: Path, profiles: dict[str, Profile] | None = None) -> Result:
-    for _ in range(TRIES):
-        result = run_cell(cell, CATALOGUE | (profiles or {}), Namespaces(), folder)
-        if not result.late:
-            break
-    return result
 
 
 def said(folder: Path, word: str) -> list[dict[str, Any]]:
@@ -64,7 +53,9 @@ def test_under_a_carrier_nat_both_say_that_mappings_are_useless_and_go_on(
     shared = CATALOGUE["carrier-grade"]
     shared = replace(shared, behaviour=replace(shared.behaviour, hairpin=hairpin), path=None)
     profiles = {"carrier-grade": shared, "linux-home": served("linux-home")}
-    result = ran(Cell(peer, ("linux-home", "linux-home"), "carrier"), tmp_path, profiles)
+    result = ran(
+        Cell(peer, ("linux-home", "linux-home"), "carrier"), tmp_path, CATALOGUE | profiles
+    )
     assert measured(result) == (rung, Judgement.PASS), result.verdict
     told = {event["peer"]: event for event in said(tmp_path, "port_mapping")}
     assert set(told) == {"a", "b"}

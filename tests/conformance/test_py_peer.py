@@ -8,48 +8,20 @@ from typing import Any
 
 import pytest
 from built import built, lack
+from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
 from testbed.expectation import deviations, prediction
-from testbed.matrix import TRIES
-from testbed.nat.load import catalogue
 from testbed.oracle.deviations import DEVIATIONS
 from testbed.oracle.predict import Outcome
 from testbed.peers.contract import decode_event
 from testbed.peers.programs import Program
-from testbed.runner import Result, run_cell
 from testbed.verdict.model import Judgement
 
-CATALOGUE = catalogue()
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "py-libp2p"
 LOCK = (IMAGE / "requirements.txt").read_text()
 PROGRAM = Program("py-libp2p", "Python")
 KNOWN = [one for one in DEVIATIONS if one.stack == "py-libp2p"]
 needs_py = pytest.mark.skipif(bool(lack("py-tcp")), reason=lack("py-tcp"))
-
-
-def ran(cell: Cell, folder: Path) -> Result:
-    for _ in range(TRIES):
-        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    if result.late:
-        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
-    return result
-
-
-def cell(peer: str, a: str, b: str, **more: Any) -> Cell:
-    return Cell(peer, (a, b), "libp2p", **more)
-
-
-def configure(**more: Any) -> dict[str, Any]:
-    return {
-        "command": "configure", "version": 2, "role": "dialer", "transport": "tcp",
-        "local_address": "127.0.0.1", "port": 4001, "stun": None, "turn": None,
-        "relays": [], "observers": [], "session": "0" * 32, "seed": 1,
-        "options": {"mode": "punch", "relay_only": False},
-    } | more  # fmt: skip
 
 
 # cells
@@ -58,7 +30,7 @@ def configure(**more: Any) -> dict[str, Any]:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("peer", built(("py-tcp", "py-tcp+traversal-tcp", "traversal-tcp+py-tcp")))
 def test_over_tcp_a_punch_of_port_restricted_nats_goes_direct(peer: str, tmp_path: Path) -> None:
-    verdict = ran(cell(peer, "port-restricted", "port-restricted"), tmp_path).verdict
+    verdict = sure(ran(libp2p_cell(peer, "port-restricted", "port-restricted"), tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
@@ -67,8 +39,8 @@ def test_over_tcp_a_punch_of_port_restricted_nats_goes_direct(peer: str, tmp_pat
 def test_over_quic_it_stays_relayed_as_is_known_and_the_cause_is_told(
     peer: str, tmp_path: Path
 ) -> None:
-    tried = cell(peer, "port-restricted", "port-restricted")
-    result = ran(tried, tmp_path)
+    tried = libp2p_cell(peer, "port-restricted", "port-restricted")
+    result = sure(ran(tried, tmp_path))
     verdict, told = result.verdict, result.explanation
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
     assert deviations(tried, CATALOGUE), "without the table it would be expected to punch"
@@ -146,7 +118,7 @@ def test_what_it_cannot_do_is_a_failure_and_it_closes(asked: dict[str, Any]) -> 
 
 
 def outcome(peer: str, a: str, b: str) -> Outcome:
-    return prediction(cell(peer, a, b), CATALOGUE).outcome
+    return prediction(libp2p_cell(peer, a, b), CATALOGUE).outcome
 
 
 def test_over_quic_only_a_dial_to_who_lets_everybody_in_is_expected_to_go_direct() -> None:

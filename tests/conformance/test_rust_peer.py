@@ -8,21 +8,16 @@ from typing import Any
 
 import pytest
 from built import built, lack
+from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
 from testbed.expectation import deviations, prediction
-from testbed.matrix import TRIES
-from testbed.nat.load import catalogue
 from testbed.oracle.deviations import DEVIATIONS
 from testbed.oracle.predict import Outcome
 from testbed.peers.adapter import adapter
 from testbed.peers.contract import decode_event
 from testbed.peers.programs import Program
-from testbed.runner import Result, run_cell
 from testbed.verdict.model import Judgement
 
-CATALOGUE = catalogue()
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "rust-libp2p"
 PINNED = {"rust-libp2p": IMAGE, "rust-libp2p-v0.54": IMAGE / "old"}
 PUNCHES = (
@@ -37,34 +32,11 @@ KNOWN = [one for one in DEVIATIONS if one.stack == "rust-libp2p"]
 needs_rust = pytest.mark.skipif(bool(lack("rust-quic")), reason=lack("rust-quic"))
 
 
-def ran(cell: Cell, folder: Path) -> Result:
-    for _ in range(TRIES):
-        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    if result.late:
-        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
-    return result
-
-
-def cell(peer: str, a: str, b: str, mode: str = "punch") -> Cell:
-    return Cell(peer, (a, b), "libp2p", mode)
-
-
 def release(folder: Path) -> str:
     """Of rust-libp2p, as the lock file has it."""
     packages = tomllib.loads((folder / "Cargo.lock").read_text())["package"]
     version: str = next(one["version"] for one in packages if one["name"] == "libp2p")
     return version
-
-
-def configure(**more: Any) -> dict[str, Any]:
-    return {
-        "command": "configure", "version": 2, "role": "dialer", "transport": "udp",
-        "local_address": "127.0.0.1", "port": 4001, "stun": None, "turn": None,
-        "relays": [], "observers": [], "session": "0" * 32, "seed": 1,
-        "options": {"mode": "punch", "relay_only": False},
-    } | more  # fmt: skip
 
 
 # cells
@@ -73,7 +45,7 @@ def configure(**more: Any) -> dict[str, Any]:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("peer", built(PUNCHES))
 def test_a_punch_of_port_restricted_nats_goes_direct_as_is_known(peer: str, tmp_path: Path) -> None:
-    verdict = ran(cell(peer, "port-restricted", "port-restricted"), tmp_path).verdict
+    verdict = sure(ran(libp2p_cell(peer, "port-restricted", "port-restricted"), tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
@@ -83,14 +55,14 @@ def test_behind_nats_that_change_ports_only_the_old_release_punches(
     peer: str, tmp_path: Path
 ) -> None:
     expected = Outcome.DIRECT if peer == "rust-v0.54-tcp" else Outcome.RELAYED
-    verdict = ran(cell(peer, "sequential", "sequential"), tmp_path).verdict
+    verdict = sure(ran(libp2p_cell(peer, "sequential", "sequential"), tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (expected, Judgement.PASS), verdict
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("peer", built(("rust-tcp",)))
 def test_with_upgrades_off_open_nats_stay_relayed(peer: str, tmp_path: Path) -> None:
-    verdict = ran(cell(peer, "full-cone", "full-cone", "relay_only"), tmp_path).verdict
+    verdict = sure(ran(libp2p_cell(peer, "full-cone", "full-cone", "relay_only"), tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
 
 
@@ -149,11 +121,11 @@ def test_what_it_cannot_do_is_a_failure_and_it_closes(asked: dict[str, Any]) -> 
 
 
 def outcome(peer: str, a: str, b: str) -> Outcome:
-    return prediction(cell(peer, a, b), CATALOGUE).outcome
+    return prediction(libp2p_cell(peer, a, b), CATALOGUE).outcome
 
 
 def names(peer: str, a: str, b: str) -> list[str]:
-    return [one.name for one in deviations(cell(peer, a, b), CATALOGUE)]
+    return [one.name for one in deviations(libp2p_cell(peer, a, b), CATALOGUE)]
 
 
 def test_deviations_are_told_of_releases_that_are_pinned() -> None:

@@ -11,20 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from trying import ran, sure
 
-from testbed.backends.namespaces import Namespaces
 from testbed.capture.reader import read
 from testbed.cell import Cell
-from testbed.matrix import TRIES
-from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome
 from testbed.peers import adapter
 from testbed.peers.external import add_stacks
 from testbed.peers.unified import REDIS
-from testbed.runner import Result, run_cell
+from testbed.runner import Result
 from testbed.verdict.model import Judgement
 
-CATALOGUE = catalogue()
 HERE = Path(__file__).resolve().parent
 PEER = HERE.parents[1] / "images" / "unified-peer" / "peer.py"
 OURS = f"{sys.executable} {PEER}"
@@ -53,19 +50,13 @@ def shell(script: str) -> str:
     return f"sh -c {shlex.quote(script)}"
 
 
-def ran(
+def met(
     command: str, folder: Path, pair: str = "port-restricted", mechanism: str = "dcutr_tcp"
 ) -> Result:
     """A cell of two such peers; where ``RELAY_IP`` is theirs to serve, they relay, too."""
     add_stacks([f"mine={command}"], mechanism, "unified")
     relay = "mine" if ENTRY in command else adapter.OURS
-    for _ in range(TRIES):
-        result = run_cell(Cell("mine", (pair, pair), relay=relay), CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    if result.late:
-        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
-    return result
+    return sure(ran(Cell("mine", (pair, pair), relay=relay), folder))
 
 
 # cheats first: their word alone would be a pass
@@ -73,7 +64,7 @@ def ran(
 
 @pytest.mark.parametrize("way", ["boast", "redis", "veth-gone"])
 def test_a_connection_that_did_not_pass_the_lab_is_no_connection(way: str, tmp_path: Path) -> None:
-    result = ran(f"{sys.executable} {HERE / 'unified_cheat.py'} {way}", tmp_path)
+    result = met(f"{sys.executable} {HERE / 'unified_cheat.py'} {way}", tmp_path)
     verdict = result.verdict
     assert verdict.predicted is Outcome.DIRECT
     assert (verdict.measured, verdict.judgement) == (Outcome.NONE, Judgement.FAIL), verdict
@@ -83,7 +74,7 @@ def test_a_connection_that_did_not_pass_the_lab_is_no_connection(way: str, tmp_p
 
 
 def test_a_second_network_that_peers_laid_themselves_is_found(tmp_path: Path) -> None:
-    verdict = ran(f"{sys.executable} {HERE / 'unified_cheat.py'} veth", tmp_path).verdict
+    verdict = met(f"{sys.executable} {HERE / 'unified_cheat.py'} veth", tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
     assert "after the run: a has an unplanned interface cheat0" in verdict.reason
     assert "a claims direct, the wire shows none" in verdict.findings[0]
@@ -94,7 +85,7 @@ def test_who_calls_a_relayed_connection_direct_fails_where_relayed_is_right(
     tmp_path: Path,
 ) -> None:
     script = f'{OURS} || [ "$IS_DIALER" != true ] || {{ {RESULT}; }}'
-    verdict = ran(shell(script), tmp_path, "symmetric").verdict
+    verdict = met(shell(script), tmp_path, "symmetric").verdict
     assert (verdict.measured, verdict.predicted) == (Outcome.RELAYED, Outcome.RELAYED)
     assert verdict.judgement is Judgement.FAIL
     assert "a claims direct, the wire shows relayed" in verdict.findings[0]
@@ -102,13 +93,13 @@ def test_who_calls_a_relayed_connection_direct_fails_where_relayed_is_right(
 
 def test_who_ends_at_once_has_not_stayed_relayed(tmp_path: Path) -> None:
     script = 'echo "no good" >&2; exit 3'
-    verdict = ran(shell(script), tmp_path, "symmetric").verdict
+    verdict = met(shell(script), tmp_path, "symmetric").verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
     assert "asked for no relay, and ended with 3\nno good" in verdict.reason
 
 
 def test_who_ends_with_0_and_no_result_breaks_the_contract(tmp_path: Path) -> None:
-    verdict = ran(shell("exit 0"), tmp_path).verdict
+    verdict = met(shell("exit 0"), tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
     assert "without a result on stdout" in verdict.reason
 
@@ -120,7 +111,7 @@ def test_who_ends_with_0_and_no_result_breaks_the_contract(tmp_path: Path) -> No
 @pytest.mark.parametrize("mechanism", ["dcutr_tcp", "dcutr_quic"])
 def test_honest_peers_go_direct_and_their_relay_serves_them(mechanism: str, tmp_path: Path) -> None:
     """Routes of their own, which lead where the default does, are no difference from the plan."""
-    result = ran(shell(ENTRY + OURS), tmp_path, mechanism=mechanism)
+    result = met(shell(ENTRY + OURS), tmp_path, mechanism=mechanism)
     verdict = result.verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
     packets = read(tmp_path / "capture.pcapng")
@@ -132,5 +123,5 @@ def test_honest_peers_go_direct_and_their_relay_serves_them(mechanism: str, tmp_
 
 @pytest.mark.timeout(120)
 def test_where_no_punch_gets_through_they_stay_relayed_and_say_so(tmp_path: Path) -> None:
-    verdict = ran(OURS, tmp_path, "symmetric").verdict
+    verdict = met(OURS, tmp_path, "symmetric").verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict

@@ -11,30 +11,19 @@ from typing import Any
 
 import pytest
 from built import built
+from trying import ran
 
 from testbed import recording, runner
 from testbed.backends.base import Lab
 from testbed.backends.namespaces import Namespaces
 from testbed.capture import recorder
 from testbed.cell import Cell, load_cell
-from testbed.matrix import TRIES
-from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome
 from testbed.peers.adapter import ADAPTERS, Adapter, Stacks
 from testbed.peers.contract import Connected, Event
 from testbed.peers.contract import Path as ClaimedPath
-from testbed.runner import Result, run_cell
+from testbed.runner import run_cell
 from testbed.verdict.model import Judgement
-
-CATALOGUE = catalogue()
-
-
-def ran(cell: Cell, folder: Path) -> Result:
-    for _ in range(TRIES):  # as `testbed run` does, on a machine that is busy with other tests
-        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    return result
 
 
 @pytest.mark.parametrize("peer", built(ADAPTERS))

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 from engine import docker, inspected, labelled, require_engine
+from trying import ran, sure
 
 from testbed.backends.containers.lab import Containers
 from testbed.cell import Cell
 from testbed.errors import UnfitError
-from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome
 from testbed.peers import adapter
 from testbed.peers.external import add_stacks
-from testbed.runner import Result, run_cell
+from testbed.runner import Result
 from testbed.verdict.model import Judgement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,24 +74,20 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     docker("rmi", "-f", *names.values())
 
 
-def ran(
+def met(
     image: str, folder: Path, contract: str = "unified", mechanism: str = "dcutr_tcp"
 ) -> Result:
     add_stacks([f"mine=image:{image}"], mechanism, contract)
     relay = "mine" if "honest" in image else adapter.OURS
     cell = Cell("mine", ("port-restricted", "port-restricted"), relay=relay)
-    for _ in range(3):
-        result = run_cell(cell, catalogue(), Containers(), folder)
-        if not result.late:
-            return result
-    pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
+    return sure(ran(cell, folder, backend=Containers()))
 
 
 @pytest.mark.parametrize("way", ["boast", "redis"])
 def test_an_image_that_cheats_is_found_out(
     way: str, images: dict[str, str], tmp_path: Path
 ) -> None:
-    verdict = ran(images[way], tmp_path).verdict
+    verdict = met(images[way], tmp_path).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.NONE, Judgement.FAIL), verdict
     assert "a claims direct, the wire shows none" in verdict.findings[0]
 
@@ -100,18 +96,18 @@ def test_an_image_that_cheats_is_found_out(
 def test_a_strangers_images_dial_listen_and_relay_unmodified(
     images: dict[str, str], tmp_path: Path
 ) -> None:
-    verdict = ran(images["honest"], tmp_path).verdict
+    verdict = met(images["honest"], tmp_path).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
 def test_an_image_may_speak_our_own_contract(images: dict[str, str], tmp_path: Path) -> None:
-    verdict = ran(images["lines"], tmp_path, "lines", "punch_udp").verdict
+    verdict = met(images["lines"], tmp_path, "lines", "punch_udp").verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
 def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnfitError, match="the engine has no image no-such-image"):
-        ran("no-such-image", tmp_path)
+        met("no-such-image", tmp_path)
 
 
 def own(folder: Path) -> set[str]:

@@ -5,38 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from trying import CATALOGUE, libp2p_cell, ran
 
 from testbed import runner
 from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
 from testbed.errors import BackendError
-from testbed.matrix import TRIES
-from testbed.nat.load import catalogue
 from testbed.oracle.predict import Outcome
 from testbed.peers import infrastructure
 from testbed.peers.adapter import ADAPTERS, Adapter, Stacks
 from testbed.peers.contract import Connected, Reserved, Step, StepName, Transport, Upgraded
 from testbed.plan.planner import plan
-from testbed.runner import Result, run_cell
 from testbed.scenarios.hole_punch import Account
 from testbed.topology.presets import libp2p
 from testbed.verdict.model import Judgement
 
-CATALOGUE = catalogue()
 PEERS = ("traversal-tcp", "traversal-quic")
 pytestmark = pytest.mark.timeout(120)
-
-
-def ran(cell: Cell, folder: Path) -> Result:
-    for _ in range(TRIES):
-        result = run_cell(cell, CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    return result
-
-
-def cell(peer: str, a: str, b: str, mode: str = "punch") -> Cell:
-    return Cell(peer, (a, b), "libp2p", mode)
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -51,13 +35,13 @@ def cell(peer: str, a: str, b: str, mode: str = "punch") -> Cell:
 def test_a_pair_goes_the_way_the_oracle_says(
     peer: str, a: str, b: str, outcome: Outcome, tmp_path: Path
 ) -> None:
-    verdict = ran(cell(peer, a, b), tmp_path).verdict
+    verdict = ran(libp2p_cell(peer, a, b), tmp_path).verdict
     assert (verdict.measured, verdict.judgement) == (outcome, Judgement.PASS), verdict
 
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_with_upgrades_off_two_open_nats_stay_relayed(peer: str, tmp_path: Path) -> None:
-    verdict = ran(cell(peer, "eim-eif", "eim-eif", "relay_only"), tmp_path).verdict
+    verdict = ran(libp2p_cell(peer, "eim-eif", "eim-eif", "relay_only"), tmp_path).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
 
 
@@ -73,7 +57,7 @@ def test_the_events_tell_the_whole_way(
         return accounts[-1]
 
     monkeypatch.setattr(runner, "attempt", kept)
-    ran(cell(peer, "port-restricted", "port-restricted"), tmp_path)
+    ran(libp2p_cell(peer, "port-restricted", "port-restricted"), tmp_path)
     said = accounts[-1].events
     assert [node for node, event in said if isinstance(event, Reserved)] == ["b"]
     assert [e.path.value for _, e in said if isinstance(e, Connected)] == ["relayed"] * 2
@@ -163,7 +147,7 @@ def test_a_stack_that_breaks_the_protocol_does_not_pass_though_it_goes_direct(
 ) -> None:
     lawless = _broken(ADAPTERS[peer], breach)
     monkeypatch.setattr(runner, "stacks", lambda _: Stacks(lawless, lawless))
-    verdict = ran(cell(peer, "port-restricted", "port-restricted"), tmp_path).verdict
+    verdict = ran(libp2p_cell(peer, "port-restricted", "port-restricted"), tmp_path).verdict
     assert verdict.measured is Outcome.DIRECT
     assert verdict.judgement is not Judgement.PASS  # FAIL; on a busy machine inconclusive
     assert any(words in finding for finding in verdict.findings), verdict.findings

@@ -41,5 +41,5 @@ def test_a_punch_with_rust_on_the_other_side_succeeds_at_the_first_attempt(
         # rust-libp2p keeps a ping stream open: it is not waited for.
         left = ours.wait_any(10, "RelayLeft")
         assert (left["peer"], left["forced"]) == (rust.peer, False)
-        assert rust.ask("direct", ours.address)["punched"] == "ok"
+        assert rust.punched(ours.address, 10) == "ok"
         assert rust.ask("echo", ours.address, bytes=100_000) == {"bytes": 100_000, "equal": True}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,14 @@ class LabForeign:
         answer = self._line()
         assert "error" not in answer, f"{cmd}: {answer}"
         return answer
+
+    def punched(self, addr: str, timeout: float) -> str:
+        """What it says of its punch; as QUIC's server it hears of the end after its peer."""
+        deadline = time.monotonic() + timeout
+        while not (said := self.ask("direct", addr)["punched"]):
+            assert time.monotonic() < deadline, f"no word of a punch in {timeout} s"
+            time.sleep(0.05)
+        return str(said)
 
 
 def _command(cmd: str, addr: str, words: dict[str, Any]) -> bytes:
