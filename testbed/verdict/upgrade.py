@@ -129,34 +129,22 @@ class _Wire:
 
     def to_relay(self, side: _Side) -> tuple[list[Packet], list[Packet]]:
         """Payloads from ``side`` to the relay: as they left, and as they arrived."""
-        left = [
-            p
-            for p in self.packets
-            if p.payload and p.outgoing and p.node == side.node
-            and p.destination.address in self.relay_faces
-        ]  # fmt: skip
-        arrived = [
-            p
-            for p in self.packets
-            if p.payload and not p.outgoing and p.node == self.relay
-            and p.source.address in side.faces
-        ]  # fmt: skip
-        return left, arrived
+        return self._leg(side.node, side.faces, self.relay, self.relay_faces)
 
     def from_relay(self, side: _Side) -> tuple[list[Packet], list[Packet]]:
         """Payloads from the relay to ``side``: as they left, and as they arrived."""
+        return self._leg(self.relay, self.relay_faces, side.node, side.faces)
+
+    def _leg(
+        self, node: str, faces: frozenset[IPv4Address], to: str, to_faces: frozenset[IPv4Address]
+    ) -> tuple[list[Packet], list[Packet]]:
+        loaded = [p for p in self.packets if p.payload]
         left = [
-            p
-            for p in self.packets
-            if p.payload and p.outgoing and p.node == self.relay
-            and p.destination.address in side.faces
-        ]  # fmt: skip
+            p for p in loaded if p.outgoing and p.node == node and p.destination.address in to_faces
+        ]
         arrived = [
-            p
-            for p in self.packets
-            if p.payload and not p.outgoing and p.node == side.node
-            and p.source.address in self.relay_faces
-        ]  # fmt: skip
+            p for p in loaded if not p.outgoing and p.node == to and p.source.address in faces
+        ]
         return left, arrived
 
     def carried(self, source: _Side, target: _Side, sent: int, received: int) -> bool:
@@ -269,11 +257,10 @@ def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[str]:
                 f"{server.node}'s {second}"
             ]
         return []
-    initials = handshake.quic_initials(mine)
-    if not initials:
-        return [f"{client.node} is not the client: it sent no QUIC Initial"]
-    answers = handshake.quic_initials(theirs)
+    initials, answers = handshake.quic_initials(mine), handshake.quic_initials(theirs)
     wrong = handshake.unsolicited(answers, initials)
+    if not initials and not wrong:
+        return [f"{client.node} is not the client: it sent no QUIC Initial"]
     return [f"{server.node} sent a QUIC Initial of its own: {one.packet}" for one in wrong[:CITED]]
 
 
