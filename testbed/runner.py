@@ -312,7 +312,7 @@ def _violations(
 
 
 def _starts(cell: Cell, start_ns: int | None) -> dict[str, float]:
-    """When each peer was to send its first packet to the other, in ns; none if nobody can say."""
+    """When each peer was to send its first packet to the other, in ns, where that is known."""
     begins = {
         "ice": [adapter.agent.begins for adapter in cell.stacks.both],
         "punch_udp": [0.0, 0.0],
@@ -320,7 +320,9 @@ def _starts(cell: Cell, start_ns: int | None) -> dict[str, float]:
     }.get(cell.stacks.mechanism)
     if start_ns is None or cell.mode != "punch" or begins is None:
         return {}
+    ends = zip(cell.stacks.both, (DIALER, LISTENER), begins, (0.0, cell.skew_ms), strict=True)
     return {
-        DIALER: start_ns + begins[0] * 1e9,
-        LISTENER: start_ns + begins[1] * 1e9 + cell.skew_ms * 1e6,
+        node: start_ns + after * 1e9 + skew_ms * 1e6
+        for adapter, node, after, skew_ms in ends
+        if not adapter.agent.assumed
     }

@@ -41,6 +41,7 @@ class IceAgent:
     heeds_early: bool = True  # what came in before the other side's offer is answered
     rechecks_failed: tuple[bool, bool] = (True, True)
     rechecks_in_progress: tuple[bool, bool] = (True, True)
+    assumed: bool = False  # of a stack that nobody has read: its times are held to nothing
 
 
 AIOICE = IceAgent(  # with `testbed.peers.ice`'s head start for direct pairs

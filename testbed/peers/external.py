@@ -108,6 +108,7 @@ def _kin(mechanism: str, contract: str) -> Adapter:
     if kin is None:
         known = ", ".join(dict.fromkeys(one.mechanism for one in ADAPTERS.values()))
         raise UsageError(f"unknown mechanism {mechanism!r}", remedy=f"one of: {known}")
+    kin = replace(kin, agent=replace(kin.agent, assumed=kin.mechanism == "ice"))
     return _unified(kin) if contract == "unified" else kin
 
 

@@ -11,6 +11,7 @@ from testbed.nat.load import find
 from testbed.peers import adapter, external
 from testbed.peers.adapter import stacks
 from testbed.peers.external import add_stacks
+from testbed.runner import _starts
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,14 @@ def test_a_command_becomes_a_stack_that_the_others_of_its_mechanism_understand()
     assert not callable(command)
     assert command[0].endswith("/sh")
     assert command[1:] == ("-c", "echo hello there")
+
+
+def test_nobody_knows_when_a_users_ice_agent_begins_and_so_it_is_never_late() -> None:
+    add_stacks(["mine=sh"], "ice")
+    homes = ("full-cone", "full-cone")
+    assert set(_starts(Cell("ice+mine", homes), 0)) == {"a"}
+    assert set(_starts(Cell("mine+ice", homes), 0)) == {"b"}
+    assert set(_starts(Cell("pion+ice", homes, skew_ms=5.0), 0)) == {"a", "b"}
 
 
 @pytest.mark.parametrize(
