@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from testbed.traversal import DialError, Multiaddr, Node, NodeOptions, RelayLimits
+from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.mapped import MappedPorts
 from testbed.traversal.aio.portmap import PortMapper
 from testbed.traversal.aio.portmap_session import PortMapOptions
@@ -16,6 +17,7 @@ from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.errors import AddressError
 from testbed.traversal.events import ConnectionOpened, RungReached, Upgraded
 from testbed.traversal.ladder import AT_ONCE, Climb, LadderOptions, Rung, Step, Try
+from testbed.traversal.peer_id import PeerId
 from testbed.traversal.portmap.mapping import (
     Endpoint,
     Mapping,
@@ -209,6 +211,40 @@ def test_the_listener_reverses_to_an_address_that_the_dialer_advertises() -> Non
         async with behind_a_relay("quic", a, b) as (one, two, circuit):
             assert (await one.dial(circuit)).relayed
             assert await rungs_of(one, two) == ["relayed", "reversed"]
+
+    run(work)
+
+
+@BOTH
+def test_a_dial_that_gets_in_only_after_the_upgrade_is_no_rung_of_its_own(transport: str) -> None:
+    """It is retransmitted into the hole that the other side has opened meanwhile."""
+
+    async def work() -> None:
+        a, b = options(ladder=LadderOptions(AT_ONCE, stagger=0.0, linger=5.0)), options()
+        async with behind_a_relay(transport, a, b) as (one, two, circuit):
+            ladder, told = one.ladder, asyncio.Event()
+            got_in, dials = asyncio.Event(), dict(ladder._dials)
+
+            async def late(attempt: Try, peer: PeerId | None, timeout: float) -> Connection:
+                await told.wait()
+                connection = await dials[Rung.DIRECT](attempt, peer, timeout)
+                got_in.set()
+                return connection
+
+            ladder._dials = dials | {Rung.DIRECT: late}
+            ladder._dialed_back = lambda: False  # or the dial would not go on
+            await one.dial(address(two), circuit)
+            assert await rungs_of(one, two) == ["relayed", "reversed"]
+            async with asyncio.timeout(5):
+                while one.host.connections_to(two.peer, relayed=True):
+                    await asyncio.sleep(0.01)
+            told.set()
+            await got_in.wait()
+            await one.ping(two.peer)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    direct = (two.peer, Rung.DIRECT)
+                    await wait_event(one, RungReached, lambda e: (e.peer, e.rung) == direct)
 
     run(work)
 

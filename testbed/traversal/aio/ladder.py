@@ -108,11 +108,12 @@ class Ladder:
 
     def _took(self, rung: Rung, connection: Connection, started: float) -> None:
         peer = connection.peer
-        if peer not in self._reports:
-            self._reports[peer] = _Report(started)
+        report = self._reports.setdefault(peer, _Report(started))
         relayed = self._host.connections_to(peer, relayed=True)
         if rung is Rung.DIRECT and any(c.opened_at < connection.opened_at for c in relayed):
             return  # how that came about is for the upgrade service to say: `upgraded`
+        if report.rung in (Rung.REVERSED, Rung.PUNCHED):
+            return  # a dial from before that gets in by the hole that is open now
         self._host.spawn(self._tell(rung, connection))
 
     async def _tell(self, rung: Rung, connection: Connection) -> None:
