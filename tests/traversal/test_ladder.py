@@ -241,9 +241,9 @@ def test_a_dial_that_gets_in_only_after_the_upgrade_is_no_rung_of_its_own(transp
             told.set()
             await got_in.wait()
             await one.ping(two.peer)
+            direct = (two.peer, Rung.DIRECT)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
-                    direct = (two.peer, Rung.DIRECT)
                     await wait_event(one, RungReached, lambda e: (e.peer, e.rung) == direct)
 
     run(work)
