@@ -85,7 +85,10 @@ def read_back(whole: Evidence) -> None:
 
 
 def _is_of_its_packets(line: Line, whole: Evidence) -> None:
-    """Each address and each moment in a sentence is one of a packet that it cites."""
+    """Each address and each moment in a sentence is one of a packet that it cites.
+
+    What it says of conntrack is of an event that conntrack told.
+    """
     if not line.cites:
         return
     ends = {str(end) for cite in line.cites for end in (cite.source, cite.destination)}
@@ -93,8 +96,10 @@ def _is_of_its_packets(line: Line, whole: Evidence) -> None:
     zero = whole.start_ns
     if zero is None:
         zero = min(packet.time_ns for packet in whole.packets or ())
-    times = {f"{(cite.time_ns - zero) / 1e6:.1f}" for cite in line.cites}
-    assert set(MOMENT.findall(line.text)) <= times, (whole.name, line)
+    of_packets, _, of_conntrack = line.text.partition("; its conntrack ")
+    for text, seen in ((of_packets, line.cites), (of_conntrack, whole.flows or ())):
+        times = {f"{(one.time_ns - zero) / 1e6:.1f}" for one in seen}
+        assert set(MOMENT.findall(text)) <= times, (whole.name, line)
 
 
 # -- who is wrong --------------------------------------------------------------
