@@ -31,7 +31,7 @@ from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
 from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
-from testbed.verdict.sanity import denied, late_punches, late_starts, never_sent, undelayed
+from testbed.verdict.sanity import Start, denied, late_punches, late_starts, never_sent, undelayed
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
 
@@ -311,8 +311,8 @@ def _violations(
     return []
 
 
-def _starts(cell: Cell, start_ns: int | None) -> dict[str, float]:
-    """When each peer was to send its first packet to the other, in ns, where that is known."""
+def _starts(cell: Cell, start_ns: int | None) -> dict[str, Start]:
+    """When each peer was to send its first packet to the other, where that is known."""
     begins = {
         "ice": [adapter.agent.begins for adapter in cell.stacks.both],
         "punch_udp": [0.0, 0.0],
@@ -320,9 +320,10 @@ def _starts(cell: Cell, start_ns: int | None) -> dict[str, float]:
     }.get(cell.stacks.mechanism)
     if start_ns is None or cell.mode != "punch" or begins is None:
         return {}
-    ends = zip(cell.stacks.both, (DIALER, LISTENER), begins, (0.0, cell.skew_ms), strict=True)
+    starts = (start_ns, start_ns + cell.skew_ms * 1e6)
+    ends = zip(cell.stacks.both, (DIALER, LISTENER), starts, begins, strict=True)
     return {
-        node: start_ns + after * 1e9 + skew_ms * 1e6
-        for adapter, node, after, skew_ms in ends
+        node: Start(start, start + after * 1e9)
+        for adapter, node, start, after in ends
         if not adapter.agent.assumed
     }

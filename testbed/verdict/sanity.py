@@ -5,6 +5,7 @@ each would make a cell look as predicted for the wrong reason.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from testbed.capture.packet import ACK, RST, SYN, Packet
@@ -130,25 +131,33 @@ def _says_something(packet: Packet) -> bool:
     return packet.protocol == "tcp" and packet.tcp_flags & (SYN | RST | ACK) == ACK
 
 
+@dataclass(frozen=True)
+class Start:
+    """When a peer was to start, and when it is known to send its first packet by then, in ns."""
+
+    since_ns: float
+    due_ns: float
+
+
 def late_starts(
-    packets: Sequence[Packet], plan: Plan, due_ns: Mapping[str, float], server: str
+    packets: Sequence[Packet], plan: Plan, starts: Mapping[str, Start], server: str
 ) -> dict[str, float]:
     """By how many ms each peer sent its first packet to others than ``server`` after it was due.
 
     Did both really start together?  Who sends none is judged elsewhere.
     """
     late = {}
-    for node, due in due_ns.items():
+    for node, start in starts.items():
         sent = (
             p
             for p in packets
             if p.outgoing
             and p.node == node
-            and p.time_ns >= due
+            and p.time_ns >= start.since_ns
             and plan.owners.get(p.destination.address) != server
         )
         if (first := next(sent, None)) is not None:
-            late[f"{node}'s start"] = (first.time_ns - due) / 1e6
+            late[f"{node}'s start"] = max(0.0, first.time_ns - start.due_ns) / 1e6
     return late
 
 

@@ -14,7 +14,7 @@ from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Claim, Judgement, WireReading
-from testbed.verdict.sanity import denied, late_punches, late_starts, never_sent, undelayed
+from testbed.verdict.sanity import Start, denied, late_punches, late_starts, never_sent, undelayed
 from testbed.verdict.wire import Window, read_path
 
 PLAN = plan(two_homes(), catalogue())
@@ -250,8 +250,17 @@ def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server(
     for at, target in ((5, NAT_B), (12, SERVER), (31, NAT_B)):
         wire.seen("a:eth0", True, A, target, ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
-    due = {"a": 10.0 * MS, "b": 10.0 * MS}
-    assert late_starts(wire.packets, PLAN, due, "server") == {"a's start": 21.0}
+    starts = dict.fromkeys("ab", Start(9.0 * MS, 10.0 * MS))
+    assert late_starts(wire.packets, PLAN, starts, "server") == {"a's start": 21.0}
+
+
+def test_who_is_a_moment_early_is_not_late_by_its_second_packet() -> None:
+    wire = Wire()
+    for at in (11, 500):
+        wire.seen("a:eth0", True, A, NAT_B, ONE)
+        wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
+    starts = {"a": Start(10.0 * MS, 12.0 * MS)}
+    assert late_starts(wire.packets, PLAN, starts, "server") == {"a's start": 0.0}
 
 
 def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
