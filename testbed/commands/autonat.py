@@ -74,16 +74,23 @@ class Row:
 
 
 def rows(profiles: Sequence[Profile], jobs: int, asking: Asking | None = None) -> list[Row]:
-    """Measure every profile, in the given order; inside a sandbox.
+    """Measure every profile, in the given order; says how far it is on stderr.  In a sandbox.
 
     Inconclusive ones are tried again at the end, with fewer at a time.
     """
+    errors = Console(stderr=True)
+    who = f"{asking.client} asks {asking.server}: " if asking else ""
     found: dict[str, list[Row]] = {}
     todo = list(profiles)
     work = partial(measure_between, asking=asking) if asking else measure
     for _ in range(TRIES):
-        for profile, outcome in sweep(todo, bench, work, jobs):
+        for done, (profile, outcome) in enumerate(sweep(todo, bench, work, jobs), 1):
             found[profile.name] = _rows(profile, outcome, asking)
+            words = ", ".join(
+                f"{row.protocol.value} {row.exit_code.name.lower()}" for row in found[profile.name]
+            )
+            line = f"{done:3} of {len(todo)}  {who}{profile.name}: {words}"
+            errors.print(line, highlight=False, soft_wrap=True)
         todo = [p for p in todo if any(_inconclusive(row) for row in found[p.name])]
         jobs = max(1, jobs // 4)
     return [row for profile in profiles for row in found[profile.name]]

@@ -72,15 +72,18 @@ def lives(names: Sequence[str], peers: str) -> list[Life]:
 
 
 def rows(chosen: Sequence[Life], jobs: int, out: Path) -> list[Row]:
-    """Lead them, in the given order; inside a sandbox.
+    """Lead them, in the given order; says how far it is on stderr.  In a sandbox.
 
     Inconclusive ones are led again at the end, with fewer at a time.
     """
+    errors = Console(stderr=True)
     found: dict[int, Row] = {}
     todo = list(range(len(chosen)))
     for _ in range(TRIES):
-        for index, row in _led([chosen[n] for n in todo], jobs, out):
+        for done, (index, row) in enumerate(_led([chosen[n] for n in todo], jobs, out), 1):
             found[todo[index]] = row
+            words = f"{row.story} {row.transport.value}: {row.exit_code.name.lower()}"
+            errors.print(f"{done:3} of {len(todo)}  {words}", highlight=False, soft_wrap=True)
         todo = [n for n in todo if found[n].exit_code is Exit.INCONCLUSIVE]
         jobs = max(1, jobs // 4)
     return [found[n] for n in range(len(chosen))]
