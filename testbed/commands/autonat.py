@@ -16,7 +16,7 @@ from testbed.errors import Exit
 from testbed.nat.behaviour import Protocol
 from testbed.nat.load import catalogue, named
 from testbed.nat.profile import Profile
-from testbed.oracle.autonat import RULES, UNADDING, Prediction, Reachability, predict
+from testbed.oracle.autonat import Prediction, Reachability, between
 from testbed.peers.adapter import OURS
 from testbed.scenarios.asking import Asking
 from testbed.scenarios.asking import measure as measure_between
@@ -100,13 +100,12 @@ def _rows(
     profile: Profile, outcome: Outcome[tuple[Measured, ...]], asking: Asking | None
 ) -> list[Row]:
     by_protocol = {one.protocol: one for one in outcome.result or ()}
-    rules = RULES.get(asking.client) if asking else None
-    adding = asking is None or asking.server not in UNADDING
+    client, server = (asking.client, asking.server) if asking else (OURS, OURS)
     return [
         Row(
             profile.name,
             protocol,
-            predict(profile.behaviour, protocol, rules, adding=adding),
+            between(profile.behaviour, protocol, client, server),
             by_protocol.get(protocol),
             outcome.error,
             asking,

@@ -68,6 +68,10 @@ RULES: Mapping[str, Rules] = {
 # Servers of version 1 that dial what they are asked about, and do not add what they observe:
 # asked about nothing public they refuse (rust-libp2p, protocols/autonat/src/v1).
 UNADDING = frozenset({"rust"})
+# Clients of version 2 that answer a nonce and reset the stream at once, by which QUIC drops the
+# answer; and servers that wait for it, and else say that the dial-back failed, of which go's
+# client makes no verdict (images/go-libp2p/FINDINGS.md).
+RESETTING, AWAITING = frozenset({"go"}), frozenset({"rust"})
 
 
 @dataclass(frozen=True, order=True)
@@ -99,27 +103,40 @@ class Prediction:
     notes: tuple[str, ...]
 
 
+def between(behaviour: Behaviour, protocol: Protocol, client: str, server: str) -> Prediction:
+    """Let a node of the stack ``client`` ask servers of the stack ``server``."""
+    unheard = protocol is Protocol.UDP and client in RESETTING and server in AWAITING
+    rules, adding = RULES.get(client), server not in UNADDING
+    return predict(behaviour, protocol, rules, adding=adding, heard=not unheard)
+
+
 def predict(
-    behaviour: Behaviour, protocol: Protocol, rules: Rules | None = None, *, adding: bool = True
+    behaviour: Behaviour,
+    protocol: Protocol,
+    rules: Rules | None = None,
+    *,
+    adding: bool = True,
+    heard: bool = True,
 ) -> Prediction:
     """Let a node behind ``behaviour`` ask ``rules.servers`` public servers.
 
     ``adding``: to what they are asked about by version 1 they add what they observe.
+    ``heard``: servers of version 2 get the answer to their nonce.
 
     The node listens at `CLIENT_PORT`, the only host of its LAN, and its connections to
     the servers stay open.
     """
-    return _Experiment(behaviour, protocol, rules or Rules(), adding=adding).run()
+    return _Experiment(behaviour, protocol, rules or Rules(), adding=adding, heard=heard).run()
 
 
 class _Experiment:
     """The client, its NAT, the servers and the stranger."""
 
     def __init__(
-        self, behaviour: Behaviour, protocol: Protocol, rules: Rules, *, adding: bool
+        self, behaviour: Behaviour, protocol: Protocol, rules: Rules, *, adding: bool, heard: bool
     ) -> None:
         self.rules = rules
-        self.adding = adding
+        self.adding, self.heard = adding, heard
         self.client = Endpoint("a", CLIENT_PORT)
         self.servers = [Endpoint(f"observer-{n + 1}", SERVER_PORT) for n in range(rules.servers)]
         self.nat = TransportNat(_NAT, protocol, behaviour, [_NAT], [self.client.address])
@@ -184,7 +201,8 @@ class _Experiment:
         return NodeVerdict.PUBLIC if reached else NodeVerdict.PRIVATE
 
     def _ask_v2(self, observed: dict[Endpoint, Endpoint], address: Endpoint) -> AddressVerdict:
-        votes = [self._dial(server.address, address) for server in observed]
+        dialed = [self._dial(server.address, address) for server in observed]
+        votes = [reached for reached in dialed if self.heard or not reached]
         reached = _verdict(votes, self.rules.v2_votes)
         if reached is None:
             return AddressVerdict.UNKNOWN
@@ -216,7 +234,8 @@ class _Experiment:
                 f"the NAT maps for each server anew, and {asked or 'none'} are asked about"
             )
         elif any(address.v2 is AddressVerdict.UNKNOWN for address in outcome.addresses):
-            notes.append("no verdict (v2): too few servers agree")
+            why = "too few servers agree" if self.heard else "the answer to the nonce is reset"
+            notes.append(f"no verdict (v2): {why}")
         return notes
 
     def _tick(self) -> float:

@@ -23,6 +23,7 @@ from testbed.oracle.autonat import (
     Prediction,
     Reachability,
     Rules,
+    between,
     predict,
 )
 
@@ -175,3 +176,20 @@ def test_a_server_that_adds_nothing_refuses_who_asks_about_nothing() -> None:
         for adding in (True, False)
     }
     assert asked == {True: NodeVerdict.PRIVATE, False: NodeVerdict.UNKNOWN}
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_gos_answer_to_a_nonce_is_lost_on_rust_over_quic_alone(protocol: Protocol) -> None:
+    opened = Behaviour(udp=Transport(EIM, EIF), tcp=Transport(EIM, EIF))
+    closed = Behaviour(udp=Transport(EIM, APDF), tcp=Transport(EIM, APDF))
+
+    def v2(behaviour: Behaviour, client: str, server: str) -> AddressVerdict:
+        [address] = between(behaviour, protocol, client, server).outcome.addresses
+        return address.v2
+
+    lost = protocol is Protocol.UDP
+    expected = AddressVerdict.UNKNOWN if lost else AddressVerdict.REACHABLE
+    assert v2(opened, "go", "rust") is expected
+    assert v2(closed, "go", "rust") is AddressVerdict.UNREACHABLE
+    for pair in (("go", "go"), ("go", "traversal"), ("rust", "rust"), ("traversal", "rust")):
+        assert v2(opened, *pair) is AddressVerdict.REACHABLE
