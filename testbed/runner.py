@@ -18,7 +18,7 @@ from testbed.explain.load import Notes, Recorded, assemble, read_recorded
 from testbed.explain.model import Explanation
 from testbed.explaining import explained, write_json
 from testbed.nat.profile import Profile
-from testbed.oracle.deviations import Deviation, unexpected
+from testbed.oracle.deviations import Deviation
 from testbed.oracle.predict import Outcome, Prediction
 from testbed.peers.adapter import stacks
 from testbed.peers.contract import Mode
@@ -260,10 +260,8 @@ def _judged(
         faults=faults,
         doubts=late,
         denied=crossed,
-        violations=unexpected(
-            _violations(cell, packets, run, reading.outcome, climbed),
-            known if reading.outcome is expected.outcome else (),
-        ),
+        violations=_violations(cell, packets, run, reading.outcome, climbed),
+        known=known if reading.outcome is expected.outcome else (),
     )
     if verdict.judgement is Judgement.INCONCLUSIVE:
         faults += late  # then they weighed, too

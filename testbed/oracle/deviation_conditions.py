@@ -167,6 +167,12 @@ def fresh_sockets(case: Case) -> bool:
     return case.quic and _has_py(case) and not _enters(case)
 
 
+def closed_unseen(case: Case) -> bool:
+    """After `fresh_sockets`: the listener's dial gets in, and it closes that without a word."""
+    takes = case.dialer in ("go-quic", "rust-quic") and case.listener in PY
+    return takes and case.outcome is Outcome.RELAYED and _admits(case.dialer_nat)
+
+
 def port_foretold(case: Case) -> bool:
     either = _gets_in(case, to_dialer=True) or _gets_in(case, to_dialer=False)
     return not case.quic and _has_py(case) and not either and not _reverses(case)

@@ -16,9 +16,9 @@ from testbed.oracle.predict import Outcome, Prediction
 
 @dataclass(frozen=True)
 class Deviation:
-    """One of them.  ``breach`` is the beginning of what the verdict says of the protocol,
+    """One of them.  ``breach`` is the beginning of what the verdict finds wrong: with the
 
-    None where nothing of it is broken that packets show.
+    protocol, or with what a peer claims.  None where nothing is that packets show.
     """
 
     name: str
@@ -114,6 +114,19 @@ DEVIATIONS = (
         "private address; and where the listener's dial gets in, it is closed: a connection "
         "that has roles already is not taken for a punch",
         link=f"{_PY_LIBP2P}/relay/circuit_v2/dcutr.py",
+        date="2026-11-21",
+    ),
+    Deviation(
+        name="over QUIC it closes its dial of a punch, and the dialer has told of it",
+        stack="py-libp2p",
+        versions=("0.8.1",),
+        condition=when.closed_unseen,
+        outcome=None,
+        breach="a claims direct, the wire shows relayed",
+        cause="the dial that gets in is closed after the handshake, as a connection that has "
+        "roles already is not taken for a punch; go and rust take a QUIC connection for good "
+        "once its handshake is done (ours waits for a ping's answer), and fall back to the relay",
+        link=f"{_PY_LIBP2P}/network/swarm.py",
         date="2026-11-21",
     ),
     Deviation(

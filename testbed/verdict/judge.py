@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from testbed.oracle.deviations import Deviation, unexpected
 from testbed.oracle.predict import Prediction
 from testbed.verdict.model import Claim, Judgement, Verdict, WireReading
 
@@ -15,6 +16,7 @@ def judge(
     doubts: Sequence[str] = (),
     denied: tuple[str, tuple[int, ...]] | None = None,
     violations: Sequence[str] = (),
+    known: Sequence[Deviation] = (),
 ) -> Verdict:
     """The verdict of one cell.
 
@@ -24,17 +26,18 @@ def judge(
     difference is then INCONCLUSIVE, too.  A peer's claim that the wire denies fails
     the cell: whoever reports such a connection to its user reports what is not there.
     So does ``denied``, a connection on the wire that no peer admits, and any of
-    ``violations``, the ways in which the stack broke its protocol.
+    ``violations``, the ways in which the stack broke its protocol.  What ``known``
+    deviations account for is let pass, and missed where it is not there.
     """
-    findings = tuple(
+    findings = [
         f"{claim.node} claims {claim.outcome or 'no direct connection'}, "
         f"the wire shows {reading.outcome} ({claim.words})"
         for claim in claims
         if claim.denied_by(reading.outcome)
-    )
+    ]
     if denied is not None:
-        findings = (*findings, f"{denied[0]} (packets {denied[1][0]} and {denied[1][1]})")
-    findings = (*findings, *violations)
+        findings.append(f"{denied[0]} (packets {denied[1][0]} and {denied[1][1]})")
+    findings = unexpected([*findings, *violations], known)
     predicted = prediction.beside(reading.outcome)
     agrees = reading.outcome is predicted and not findings
     troubles = [*faults, *(() if agrees else doubts)]
@@ -44,7 +47,7 @@ def judge(
             reading.outcome,
             predicted,
             "; ".join(troubles),
-            findings,
+            tuple(findings),
             reading.packets,
         )
     return Verdict(
@@ -52,7 +55,7 @@ def judge(
         reading.outcome,
         predicted,
         prediction.reason if agrees else f"predicted: {prediction.reason}; {reading.evidence}",
-        findings,
+        tuple(findings),
         reading.packets,
     )
 

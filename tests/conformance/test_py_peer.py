@@ -141,3 +141,18 @@ def test_over_tcp_nobody_is_expected_to_serve_alone_but_gos_third_attempt_helps(
     assert outcome("go-tcp+py-tcp", *pair) is Outcome.RELAYED
     assert outcome("py-tcp+go-tcp", *pair) is Outcome.DIRECT
     assert outcome("traversal-tcp+py-tcp", *pair) is Outcome.DIRECT
+
+
+def test_only_who_lets_everybody_in_is_expected_to_take_the_closed_dial_for_good() -> (
+    None
+):
+    def names(peer: str, a: str) -> list[str]:
+        tried = libp2p_cell(peer, a, "port-restricted")
+        return [one.name for one in deviations(tried, CATALOGUE)]
+
+    closed = "over QUIC it closes its dial of a punch, and the dialer has told of it"
+    for dialer in ("go-quic", "rust-quic"):
+        assert closed in names(f"{dialer}+py-quic", "full-cone")
+        assert closed not in names(f"{dialer}+py-quic", "restricted-cone")
+    assert closed not in names("traversal-quic+py-quic", "full-cone")
+    assert closed not in names("py-quic+go-quic", "full-cone")

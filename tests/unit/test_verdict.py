@@ -7,6 +7,7 @@ import pytest
 
 from testbed.capture.packet import Endpoint, Packet
 from testbed.nat.load import catalogue
+from testbed.oracle.deviations import DEVIATIONS
 from testbed.oracle.predict import Outcome, Prediction
 from testbed.peers.contract import Endpoint as Spoken
 from testbed.peers.contract import How, Step, StepName, Upgraded
@@ -147,6 +148,19 @@ def test_a_peer_that_says_direct_while_relayed_fails_the_cell() -> None:
     verdict = judge(reading, prediction, [CLAIM])
     assert verdict.judgement is Judgement.FAIL
     assert "a claims direct, the wire shows relayed" in verdict.findings[0]
+
+
+def test_a_claim_that_a_known_deviation_accounts_for_is_let_pass_and_missed_without_it() -> None:
+    reading = replace(READING, outcome=Outcome.RELAYED)
+    prediction = replace(DIRECT, outcome=Outcome.RELAYED)
+    known = [one for one in DEVIATIONS if one.breach and one.breach.startswith("a claims direct")]
+    assert known
+    assert judge(reading, prediction, [CLAIM], known=known).judgement is Judgement.PASS
+    honest = judge(reading, prediction, [], known=known)
+    assert honest.judgement is Judgement.FAIL
+    assert "deviates no more" in honest.findings[0]
+    boast = Claim("b", Outcome.DIRECT, "connected")
+    assert judge(reading, prediction, [CLAIM, boast], known=known).judgement is Judgement.FAIL
 
 
 def test_a_stack_that_broke_its_protocol_fails_the_cell_though_the_outcome_agrees() -> None:
