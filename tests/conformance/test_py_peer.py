@@ -143,9 +143,7 @@ def test_over_tcp_nobody_is_expected_to_serve_alone_but_gos_third_attempt_helps(
     assert outcome("traversal-tcp+py-tcp", *pair) is Outcome.DIRECT
 
 
-def test_only_who_lets_everybody_in_is_expected_to_take_the_closed_dial_for_good() -> (
-    None
-):
+def test_only_who_lets_everybody_in_is_expected_to_take_the_closed_dial_for_good() -> None:
     def names(peer: str, a: str) -> list[str]:
         tried = libp2p_cell(peer, a, "port-restricted")
         return [one.name for one in deviations(tried, CATALOGUE)]
