@@ -125,6 +125,7 @@ def test_over_quic_only_a_dial_to_who_lets_everybody_in_is_expected_to_go_direct
     assert outcome("py-quic+traversal-quic", "port-restricted", "full-cone") is Outcome.DIRECT
     assert outcome("traversal-quic+py-quic", "full-cone", "port-restricted") is Outcome.RELAYED
     assert outcome("py-quic", "full-cone", "full-cone") is Outcome.RELAYED
+    assert outcome("py-quic+js-quic", "full-cone", "full-cone") is Outcome.RELAYED
     assert outcome("traversal-quic", "full-cone", "full-cone") is Outcome.DIRECT
 
 
