@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from testbed.backends.base import Backend
+from testbed.capture import reader
 from testbed.cell import Cell
 from testbed.errors import Exit, UnfitError, UsageError
 from testbed.forked import forked
+from testbed.nat import rules
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import ADAPTERS, OURS, Stacks, compatible, public, stacks
 from testbed.runner import run_cell
@@ -137,6 +139,8 @@ def run_matrix(
     """
     for cell in {(cell.peer, cell.relay): cell for cell in cells}.values():
         cell.prepare()
+    reader.warm()
+    rules.warm()
     gc.collect()
     gc.freeze()  # what the forks share stays shared
     work = partial(_work, profiles=profiles, backend=backend, out=out, facts=facts)

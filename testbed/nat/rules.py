@@ -115,6 +115,12 @@ def hooks(profile: Profile, context: RouterContext) -> Hooks | None:
     return Hooks(chains, config)
 
 
+def warm() -> None:
+    """Compile the templates, before this process is forked for many labs."""
+    for name in _templates().list_templates(extensions=["j2"]):
+        _templates().get_template(name)
+
+
 @cache
 def _templates() -> Environment:
     return Environment(
