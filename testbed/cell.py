@@ -134,7 +134,7 @@ def save_cell(
     value = {"format": FORMAT, "cell": asdict(cell), "number": number, "facts": facts}
     if users := own([*(end.name for end in cell.stacks.both), cell.relay]):
         value["own"] = users
-    (folder / "cell.json").write_text(json.dumps(value, indent=2) + "\n")
+    (folder / "cell.json").write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
@@ -144,7 +144,7 @@ def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
     """
     file = folder / "cell.json"
     try:
-        data = json.loads(file.read_text())
+        data = json.loads(file.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
             raise UsageError(f"{file}: format {data['format']}, this version reads {FORMAT}")
         fields, number = data["cell"], data["number"]

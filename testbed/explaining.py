@@ -42,4 +42,4 @@ def _unexplained(evidence: Evidence, error: Exception) -> Explanation:
 
 def write_json(path: Path, value: Any) -> None:
     """As a cell's folder has it; OSError."""
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

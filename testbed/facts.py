@@ -25,7 +25,14 @@ def facts() -> dict[str, str]:
             found[package] = "absent"
     for name, command in _TOOLS.items():
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=5,
+                check=False,
+            )
             found[name] = (done.stdout or done.stderr).strip().splitlines()[-1]
         except (OSError, subprocess.TimeoutExpired, IndexError):
             found[name] = "absent"

@@ -65,7 +65,9 @@ def record_run(lab: Lab, folder: Path, run: Callable[[], Account]) -> tuple[Acco
     lines = (b'{"peer":"%s",' % name.encode() + encode(e)[1:] for name, e in account.events)
     (folder / "events.jsonl").write_bytes(b"".join(lines))
     if asked.drops is not None:
-        (folder / "drops.json").write_text(json.dumps(asked.drops, indent=2) + "\n")
+        (folder / "drops.json").write_text(
+            json.dumps(asked.drops, indent=2) + "\n", encoding="utf-8"
+        )
     flows, unsaid = _flows(told, recorder.missed, asked.held)
     lost = (*asked.lost, *unsaid)
     return account, Records(recorder.recording, flows, asked.drops, clock_ns, lost, run_s)

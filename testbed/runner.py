@@ -154,7 +154,7 @@ def _effects(
     cell: Cell, profiles: Mapping[str, Profile], backend: Backend, folder: Path, number: int
 ) -> _Run:
     steps = plan(cell.build(), profiles, number)
-    (folder / "plan.txt").write_text(describe(steps))
+    (folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
     task = Attempt(
         stacks=stacks(cell.peer),
         dialer=DIALER,

@@ -4,8 +4,13 @@ One rule for every command: its exit code is that of the work, and 0 where words
 all there was to do.  A reader that has seen enough (`testbed plan | head -1`) and a
 stream that was closed from the start (`>&-`) change nothing about it.  Output that is
 lost against the caller's will, on a full disk say, turns a 0 into INCONCLUSIVE.
+
+Words are in the encoding of the user's locale.  A character that it lacks becomes an ASCII one of
+the same meaning, or an escape: no locale makes a command fail.  Names of files are UTF-8
+everywhere, as what is in them: `read_names_as_utf8`.
 """
 
+import codecs
 import errno
 import io
 import os
@@ -13,6 +18,23 @@ import sys
 from typing import Any
 
 from testbed.errors import Exit
+from testbed.report.glyphs import PLAIN
+
+_FALLBACK = "testbed.plain"  # the name of the error handler
+
+
+def read_names_as_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where the locale has another encoding.
+
+    Else a path of the command line would be one that no UTF-8 file can hold, and a path of a
+    file one that cannot be opened.  The standard streams keep the encoding of the locale.
+    """
+    if sys.getfilesystemencoding() == "utf-8":
+        return
+    if sys.stdout is not None:
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+    program, *words = sys.orig_argv
+    os.execv(sys.executable, [program, "-X", "utf8", *words])
 
 
 class _Stream(io.RawIOBase):
@@ -68,9 +90,17 @@ def _text(
     stream: _Stream, before: io.TextIOBase | Any, line_buffering: bool = False
 ) -> io.TextIOWrapper:
     """``stream`` for words, in the encoding that Python chose; no word is refused."""
+    codecs.register_error(_FALLBACK, _plain)
     return io.TextIOWrapper(
         io.BufferedWriter(stream),
         encoding=before.encoding if before else "utf-8",
-        errors="backslashreplace",
+        errors=_FALLBACK,
         line_buffering=line_buffering or stream.isatty(),
     )
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What is written for characters that an encoding lacks, and where to go on."""
+    if isinstance(error, UnicodeEncodeError) and (found := PLAIN.get(error.object[error.start])):
+        return found, error.start + 1
+    return codecs.backslashreplace_errors(error)

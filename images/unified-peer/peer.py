@@ -114,7 +114,9 @@ def route(network: str, gateway: str, interface: str) -> None:
     words = ["ip", "route", "replace", os.environ[network], "via", os.environ[gateway]]
     with contextlib.suppress(OSError):
         words += ["dev", interface]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         say(f"route to {os.environ[network]}: {done.stderr.strip() or 'set'}")
 
 

@@ -92,6 +92,6 @@ def refused(error: OSError) -> bool:
 def read_switch(path: str) -> str | None:
     """A one-line kernel switch, or None where this kernel has none."""
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     except OSError:
         return None

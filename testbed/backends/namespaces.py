@@ -222,8 +222,8 @@ class NamespaceLab:
         for step in steps:
             files = folder / step.node
             files.mkdir()
-            (files / "hosts").write_text(step.hosts)
-            (files / "resolv.conf").write_text(step.resolv)
+            (files / "hosts").write_text(step.hosts, encoding="utf-8")
+            (files / "resolv.conf").write_text(step.resolv, encoding="utf-8")
             self._nodes[step.node].files = files
 
     @contextmanager

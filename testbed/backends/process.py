@@ -104,9 +104,11 @@ def _child(
         enter_node(netns, files)
         if callable(command):
             _close_inherited()
-            sys.stdin = os.fdopen(0, "r", closefd=False)
-            sys.stdout = os.fdopen(1, "w", 1, closefd=False)
-            sys.stderr = os.fdopen(2, "w", 1, closefd=False)
+            sys.stdin = os.fdopen(0, "r", closefd=False, encoding="utf-8")
+            sys.stdout = os.fdopen(1, "w", 1, closefd=False, encoding="utf-8")
+            sys.stderr = os.fdopen(
+                2, "w", 1, closefd=False, encoding="utf-8", errors="backslashreplace"
+            )
             code = command()
             sys.stdout.flush()
         else:

@@ -95,9 +95,9 @@ def _unshare() -> None:
     uid, gid = os.geteuid(), os.getegid()
     try:
         kernel.unshare(_NAMESPACES | kernel.CLONE_NEWUSER)
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="utf-8")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="utf-8")
     except OSError as error:
         raise UnfitError(f"no user namespace: {error}", remedy=diagnose()) from error
 

@@ -58,7 +58,7 @@ def main() -> int:
         containers.measure(results)
     if "lab" in parts:
         kept = lab.measure(results)
-    (OUT / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
+    (OUT / "bench.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0 if kept else 1
 
 

@@ -42,7 +42,9 @@ def measure(results: Results) -> None:
         print("  neither `docker compose` nor docker-compose is installed: not compared")
         return
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "compose.yaml").write_text(json.dumps(_project()))  # JSON is YAML
+        Path(folder, "compose.yaml").write_text(
+            json.dumps(_project()), encoding="utf-8"
+        )  # JSON is YAML
         words = [*compose, "-f", f"{folder}/compose.yaml", "-p", f"testbed-bench-{os.getpid()}"]
 
         def theirs() -> None:
@@ -90,6 +92,13 @@ def _ends(link: str, nodes: tuple[str, ...]) -> set[str]:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=DEADLINE,
+        check=False,
+    )
     if done.returncode:
         raise TestbedError(f"{' '.join(command)}: {done.stderr.strip()}")

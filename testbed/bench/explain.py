@@ -55,7 +55,7 @@ def long_cell(folder: Path, packets: int) -> int:
     cell = Cell("punch-udp", ("full-cone", "port-restricted"))
     profiles = {profile.name: profile for profile in named(cell.profiles)}
     run_cell(cell, profiles, Namespaces(), folder)
-    window = json.loads((folder / "run.json").read_text())["window"]
+    window = json.loads((folder / "run.json").read_text(encoding="utf-8"))["window"]
     if window is None:
         raise TestbedError("the peers of the benchmark's cell did not connect")
     capture = folder / "capture.pcapng"
@@ -111,7 +111,11 @@ def _run(command: list[str]) -> _Cost:
     """What a process costs; TestbedError where it fails."""
     started = time.perf_counter()
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         assert process.stderr is not None
         words = process.stderr.read()

@@ -86,7 +86,14 @@ def fetch_rival(folder: Path) -> Path | None:
 
 
 def _quietly(command: list[str]) -> None:
-    subprocess.run(command, capture_output=True, text=True, check=True, timeout=INSTALL_DEADLINE)
+    subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        timeout=INSTALL_DEADLINE,
+    )
 
 
 def measure(results: Results, rival: Path | None) -> None:
@@ -131,7 +138,7 @@ def _say(results: Results, who: str, runs: list[Probe]) -> dict[str, float]:
 def _probe(python: Path, code: str) -> Probe:
     done = subprocess.run(
         [str(python), "-c", _HEAD + code + _TAIL],
-        capture_output=True, text=True, timeout=RUN_DEADLINE, check=False,
+        capture_output=True, encoding="utf-8", errors="replace", timeout=RUN_DEADLINE, check=False,
     )  # fmt: skip
     if done.returncode:
         raise TestbedError(f"{python.name}: {done.stderr.strip().splitlines()[-1:]}")

@@ -125,7 +125,9 @@ def _docker() -> float:
 
 
 def _output(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
+    )
     if done.returncode:
         raise TestbedError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
@@ -144,7 +146,9 @@ def _ip_batch(steps: Plan) -> None:
 
 
 def _feed(command: list[str], text: str) -> None:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=text, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode:
         raise TestbedError(f"{' '.join(command)}: {done.stderr.strip()}")
 
@@ -180,10 +184,12 @@ def _mininet(steps: Plan) -> float | None:
         paths = []
         for rules in steps.of(LoadRules):
             path = Path(folder, rules.node)
-            path.write_text(rules.text)
+            path.write_text(rules.text, encoding="utf-8")
             paths.append(str(path))
         command = [_SYSTEM_PYTHON, "-c", _MININET, "5", *paths]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     if done.returncode:
         print(f"  mininet failed: {done.stderr.strip().splitlines()[-1:]}")
         return None

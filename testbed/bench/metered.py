@@ -22,7 +22,7 @@ def main() -> int:
         os.execvp(command[0], command)
     _, status, used = os.wait4(pid, 0)
     figures = {"cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss / 1024}
-    Path(file).write_text(json.dumps(figures))
+    Path(file).write_text(json.dumps(figures), encoding="utf-8")
     return os.waitstatus_to_exitcode(status)
 
 

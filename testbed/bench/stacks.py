@@ -110,7 +110,7 @@ def _run(one: Adapter, seed: int) -> Run | None:
         took = _took(account, records.clock_ns)
         if direct is not Outcome.DIRECT or took is None:
             return None
-        used = [json.loads(meter.read_text()) for meter in meters]
+        used = [json.loads(meter.read_text(encoding="utf-8")) for meter in meters]
     cpu, memory = (statistics.mean(peer[key] for peer in used) for key in ("cpu", "memory"))
     return Run(took, cpu, memory)
 

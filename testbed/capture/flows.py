@@ -93,7 +93,7 @@ class FlowRecorder:
         if self._missed:
             return [f"conntrack events of {node} {why}" for node, why in self._missed.items()]
         lines = [json.dumps(to_json(event)) + "\n" for event in changes(self._heard)]
-        self._path.write_text("".join(lines))
+        self._path.write_text("".join(lines), encoding="utf-8")
         return []
 
 
@@ -181,7 +181,7 @@ def read_flows(path: Path) -> tuple[FlowEvent, ...]:
     """The events of a file; CaptureError naming file and line where it is damaged."""
     events: list[FlowEvent] = []
     try:
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             events.append(_from_json(json.loads(line)))
     except OSError as error:
         raise CaptureError(f"cannot read {path}: {error.strerror}") from None

@@ -10,7 +10,7 @@ import typer
 
 from testbed.cli import cells, labs, nats, results, studies
 from testbed.errors import Exit, TestbedError
-from testbed.streams import Streams
+from testbed.streams import Streams, read_names_as_utf8
 
 app = typer.Typer(
     help="A NAT-traversal testbed: measured NATs, real stacks, verdicts read off the wire.",
@@ -29,6 +29,7 @@ _REPORT = "  please open an issue with the command and what it prints with TESTB
 
 def main() -> NoReturn:
     """The console script: errors become one message and their exit code."""
+    read_names_as_utf8()
     streams = Streams()
     try:
         code = app(standalone_mode=False) or 0  # the code of a typer.Exit comes back

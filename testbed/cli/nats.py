@@ -37,7 +37,7 @@ def nat_show(profile: str) -> None:
 
     found = find(profile)
     if found.path is not None:
-        print(found.path.read_text())
+        print(found.path.read_text(encoding="utf-8"))
     steps = built("two-homes", profile, profile)
     for step in steps.of(LoadRules)[: len(steps.of(LoadRules)) // 2]:
         print(f"# {step.engine}\n{step.text}")

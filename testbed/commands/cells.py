@@ -35,7 +35,14 @@ from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import OURS, stacks
 from testbed.report import markdown
-from testbed.report.files import document, require_writable, write_json, write_junit, write_text
+from testbed.report.files import (
+    document,
+    require_utf8,
+    require_writable,
+    write_json,
+    write_junit,
+    write_text,
+)
 from testbed.report.grid import export_svg, render
 from testbed.report.html import write_html
 from testbed.runner import run_cell
@@ -64,7 +71,11 @@ def one(
     number = 0
     if replay is not None:
         cell, used, number = load_cell(replay)
-        recorded = (replay / "plan.txt").read_text() if (replay / "plan.txt").exists() else ""
+        recorded = (
+            (replay / "plan.txt").read_text(encoding="utf-8")
+            if (replay / "plan.txt").exists()
+            else ""
+        )
     else:
         ends = stacks(peer)
         place = topology or ends.topology
@@ -83,7 +94,11 @@ def one(
         result = run_cell(cell, used, made_by, out, number=number, facts=versions)
         if not result.late:
             break
-    if recorded and (out / "plan.txt").exists() and recorded != (out / "plan.txt").read_text():
+    if (
+        recorded
+        and (out / "plan.txt").exists()
+        and recorded != (out / "plan.txt").read_text(encoding="utf-8")
+    ):
         print("testbed: the lab differs from the recorded one, see plan.txt", file=sys.stderr)
     os.close(held)
     row = result.to_json()
@@ -215,6 +230,7 @@ def _hold(out: Path) -> int:
 
     The lock is on the folder itself and gone with the process; gives its descriptor.
     """
+    require_utf8(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         held = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

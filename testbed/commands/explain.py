@@ -123,7 +123,7 @@ def _rows(results: Path) -> list[dict[str, Any]]:
     if not results.exists():
         return []
     try:
-        document = json.loads(results.read_text())
+        document = json.loads(results.read_text(encoding="utf-8"))
         return [{"name": str(c["name"]), "folder": str(c["folder"])} for c in document["cells"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{results}: not the results of a matrix ({error})") from error

@@ -54,7 +54,7 @@ def _with_rules(steps: Plan, rules: Path) -> Plan:
     if engine is None:
         raise UsageError(f"{rules}: is it nft or iptables?", remedy="name it *.nft or *.rules")
     try:
-        text = rules.read_text()
+        text = rules.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{rules}: {error}") from error
     router = steps.topology.routers[0].name

@@ -120,7 +120,7 @@ def write(files: dict[str, str], folder: Path) -> None:
         for name, text in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
             path.chmod(0o644)  # containers without privilege read it
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}", remedy="choose another -o") from error

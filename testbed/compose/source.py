@@ -54,7 +54,7 @@ def read(folder: Path) -> Source:
     """UsageError where ``folder`` holds no rendered project."""
     file = folder / FILE
     try:
-        data = json.loads(file.read_text())
+        data = json.loads(file.read_text(encoding="utf-8"))
         source = Source(
             str(data["topology"]),
             _names(data["profiles"]),

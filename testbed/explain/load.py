@@ -135,7 +135,7 @@ def _read(path: Path, parse: Callable[[Path], T]) -> T | None:
 
 
 def _verdict(path: Path, expected: Prediction) -> Verdict:
-    row = json.loads(path.read_text())
+    row = json.loads(path.read_text(encoding="utf-8"))
     measured = row["measured"]
     return Verdict(
         Judgement(row["judgement"]),
@@ -157,12 +157,12 @@ def _events(path: Path) -> tuple[tuple[str, Event], ...]:
 
 
 def _drops(path: Path) -> dict[str, dict[str, int]]:
-    routers = json.loads(path.read_text()).items()
+    routers = json.loads(path.read_text(encoding="utf-8")).items()
     return {name: {why: _whole(count) for why, count in one.items()} for name, one in routers}
 
 
 def _notes(path: Path) -> Notes:
-    fields = json.loads(path.read_text())
+    fields = json.loads(path.read_text(encoding="utf-8"))
     times = [fields[key] for key in ("start_ns", "clock_ns")]
     start, clock = (None if value is None else _whole(value) for value in times)
     window = fields["window"]

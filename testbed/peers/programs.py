@@ -52,7 +52,8 @@ class Program:
             done = subprocess.run(
                 [*self.argv(), "--version"],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=PATIENCE,
                 check=True,
             )

@@ -1,6 +1,7 @@
 """Results for machines: JSON and JUnit XML."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ def require_writable(*paths: Path | None) -> None:
     for path in paths:
         if path is None:
             continue
+        require_utf8(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             new = not path.exists()
@@ -59,6 +61,18 @@ def require_writable(*paths: Path | None) -> None:
         except OSError as error:
             reason = f"{path} cannot be written: {error.strerror}"
             raise UsageError(reason, remedy="choose another folder") from error
+
+
+def require_utf8(path: Path) -> None:
+    """UsageError if results, which are UTF-8 and name their folders, could not name ``path``."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UsageError(
+            f"{shown}: that name is not UTF-8, and no result could tell it",
+            remedy="choose another folder, or rename it",
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -56,9 +56,9 @@ def page(document: Mapping[str, Any], beside: Path) -> str:
         "chunk": CHUNK,
         "rows": [_entry(row, places.get(row["name"])) for row in rows],
     }
-    script = "\n".join((_TEMPLATES / name).read_text() for name in _SCRIPTS)
+    script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f"(() => {{\n'use strict';\n{script}\n}})();\n"
-    style = (_TEMPLATES / "style.css").read_text()
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=True
     )
@@ -148,7 +148,7 @@ def _link(path: Path, beside: Path) -> str:
 def _read(path: Path) -> Any:
     """A JSON file; None where there is none or it is damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -195,7 +195,7 @@ def _events(path: Path, run: Mapping[str, Any]) -> tuple[list[list[Any]], int]:
 
 def _said(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return
     for line in text.splitlines():

@@ -144,7 +144,7 @@ def _create(
     binds = [f"{folder / SOCKET}:{_INSIDE}/{SOCKET}"]
     for name, text in member.files.items():
         file = folder / f"{member.node}-{name}"
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         binds.append(f"{file}:/etc/{name}:ro")
     config = client.create_host_config(
         network_mode=member.network,

@@ -22,7 +22,7 @@ Gone = NotFound
 
 def require_root() -> None:
     """UnfitError unless this is the machine's root, and not that of a sandbox of a user's."""
-    alone = Path("/proc/self/uid_map").read_text().split()[2:] == ["1"]
+    alone = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()[2:] == ["1"]
     if os.geteuid() != 0 or alone:
         raise UnfitError("networks of containers are entered by root alone", remedy=AS_ROOT)
 

@@ -48,7 +48,7 @@ def default_gateway(table: str) -> IPv4Address | None:
 def uplink(gateway: IPv4Address | None = None) -> Uplink:
     """As the routing table has it now; `gateway` names another router.  NoGatewayError."""
     if gateway is None:
-        gateway = default_gateway(ROUTES.read_text())
+        gateway = default_gateway(ROUTES.read_text(encoding="utf-8"))
     if gateway is None:
         raise NoGatewayError("there is no default route")
     local = route_source(str(gateway))
