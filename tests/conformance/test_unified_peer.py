@@ -24,7 +24,8 @@ from testbed.verdict.model import Judgement
 
 HERE = Path(__file__).resolve().parent
 PEER = HERE.parents[1] / "images" / "unified-peer" / "peer.py"
-OURS = f"{sys.executable} {PEER}"
+OURS = shlex.join([sys.executable, str(PEER)])
+CHEAT = shlex.join([sys.executable, str(HERE / "unified_cheat.py")])
 ENTRY = """set -e
 if [ -n "$RELAY_IP" ]; then
     ip route add "$DIALER_LAN_SUBNET" via "$DIALER_ROUTER_IP" dev wan0
@@ -64,7 +65,7 @@ def met(
 
 @pytest.mark.parametrize("way", ["boast", "redis", "veth-gone"])
 def test_a_connection_that_did_not_pass_the_lab_is_no_connection(way: str, tmp_path: Path) -> None:
-    result = met(f"{sys.executable} {HERE / 'unified_cheat.py'} {way}", tmp_path)
+    result = met(f"{CHEAT} {way}", tmp_path)
     verdict = result.verdict
     assert verdict.predicted is Outcome.DIRECT
     assert (verdict.measured, verdict.judgement) == (Outcome.NONE, Judgement.FAIL), verdict
@@ -74,7 +75,7 @@ def test_a_connection_that_did_not_pass_the_lab_is_no_connection(way: str, tmp_p
 
 
 def test_a_second_network_that_peers_laid_themselves_is_found(tmp_path: Path) -> None:
-    verdict = met(f"{sys.executable} {HERE / 'unified_cheat.py'} veth", tmp_path).verdict
+    verdict = met(f"{CHEAT} veth", tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
     assert "after the run: a has an unplanned interface cheat0" in verdict.reason
     assert "a claims direct, the wire shows none" in verdict.findings[0]

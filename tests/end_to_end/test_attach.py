@@ -243,10 +243,8 @@ def test_a_ctrl_c_is_the_commands_and_the_lab_stays(script: str, code: int) -> N
 
 def test_a_command_in_a_lab_notices_that_its_reader_has_gone() -> None:
     with own_lab():
-        words = " ".join([*TESTBED, "exec", "a", "--", "yes"])
-        done = subprocess.run(
-            ["sh", "-c", f"{words} | head -1"], capture_output=True, text=True, timeout=20
-        )
+        words = ["sh", "-c", '"$@" | head -1', "sh", *TESTBED, "exec", "a", "--", "yes"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.stderr) == ("y\n", "")
 
 

@@ -3,24 +3,40 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
 
 
-def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A line with redirections, in which ``testbed`` is the program."""
-    words = line.replace("testbed", " ".join(TESTBED), 1)
+def shell(line: str, cwd: Path, program: Sequence[str] = TESTBED) -> CompletedProcess[str]:
+    """Run ``line``, in which the word ``testbed`` calls ``program``, in bash.
+
+    The program's words are arguments of the shell, never text within the line: the
+    path of this checkout may hold spaces, or the word ``testbed`` itself.
+    """
+    define = 'program=("$@"); testbed() { "${program[@]}" "$@"; }'
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", words],
+        ["bash", "-o", "pipefail", "-c", f"{define}\n{line}", "bash", *program],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
         cwd=cwd,
     )
+
+
+def test_the_program_may_lie_in_any_folder(tmp_path: Path) -> None:
+    """A clone is called testbed most of the time, and its path may hold spaces and quotes."""
+    program = tmp_path / "testbed of 'mine'" / "testbed"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$# $1"\n')
+    program.chmod(0o755)
+    done = shell("testbed 'two words' | cat", tmp_path, [str(program)])
+    assert (done.stdout, done.stderr) == ("1 two words\n", "")
 
 
 CELL = "run --peer punch-udp -a full-cone -b full-cone -o out"
@@ -58,9 +74,10 @@ def test_the_exit_code_is_that_of_the_work_whatever_becomes_of_the_words(
 
 def test_a_red_cell_stays_red_when_nobody_reads_it(tmp_path: Path) -> None:
     (tmp_path / "red.py").write_text(_WRONG_ORACLE)
-    words = f"env -u TESTBED_SANDBOX {sys.executable} red.py run --peer punch-udp"
+    red = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "red.py"]
+    line = "testbed run --peer punch-udp -a symmetric -b symmetric -o out"
     for redirection in (">&-", "| true", ">/dev/full"):
-        done = shell(f"{words} -a symmetric -b symmetric -o out {redirection}", tmp_path)
+        done = shell(f"{line} {redirection}", tmp_path, red)
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
 
