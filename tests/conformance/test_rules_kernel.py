@@ -475,6 +475,17 @@ def test_the_seed_replays_the_ports_and_another_seed_does_not(name: str) -> None
     assert run(2) != first
 
 
+@pytest.mark.parametrize(
+    ("name", "ports"),
+    [("adm-apdf", [44445, 50472, 44445, 50472]), ("apdm-apdf", [17441, 13066, 59169, 56324])],
+)
+def test_a_seed_means_the_same_ports_with_every_release_of_nft(name: str, ports: list[int]) -> None:
+    """As nft 1.0.6 had them, also when the port was written by a shift."""
+    with bench(find(name)) as b:
+        servers = [b.udp("server", port, index) for port in (1, 2) for index in (0, 1)]
+        assert [seen(b.udp("a"), server)[1] for server in servers] == ports
+
+
 @pytest.mark.parametrize("allocation", [Allocation.HASHED, Allocation.RANDOM])
 def test_ports_stay_in_their_range_and_collisions_cost_no_packet(allocation: Allocation) -> None:
     profile = with_transport(
