@@ -20,6 +20,7 @@ testbed: $(READY) ## set up what is missing, then run the default matrix (with A
 # What fails beside others on a busy machine is tried once more with the machine to itself; both
 # results stay on the page.
 test: $(READY) ## run the whole suite
+	@.ci/system-packages tests || echo "==> without them, some tests are left out, and say so"
 	-@$(MAKE) -s peers OLDER=
 	.venv/bin/pytest -q -n auto -m "not alone" tests || { \
 	  test $$? = 1 && echo "==> these failed beside others, and are tried again alone" && \

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from wireshark import needs_tshark
 
 from testbed.capture.pcapng import SNAP_LENGTH
 from testbed.capture.reader import inspect, read
@@ -240,6 +241,7 @@ def test_an_interface_that_vanishes_takes_nothing_recorded_along(wire: Wire, pat
     assert recorder.recording.packets == 2
 
 
+@needs_tshark
 @wired
 def test_wireshark_opens_the_file_as_it_is(wire: Wire, path: Path) -> None:
     with record(wire.packet_socket, BOTH, path):

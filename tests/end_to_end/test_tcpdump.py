@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from test_attach import TESTBED, apart, lab_of_somebody, needs_others, said
+from wireshark import needs_tshark
 
 from testbed.capture.packet import decode
 from testbed.capture.reader import read
@@ -129,6 +130,7 @@ def test_what_was_written_until_a_signal_is_a_whole_recording(number: int, tmp_p
     assert abs(packets[0].time_ns - time.time_ns()) < 60e9
 
 
+@needs_tshark
 def test_tshark_reads_each_packet_as_it_comes() -> None:
     fields = ["-T", "fields", "-e", "frame.interface_name", "-e", "udp.srcport", "-e", "stun.type"]
     with lab("two-homes"), watching("nat-a", "-w", "-") as watched:

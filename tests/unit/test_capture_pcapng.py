@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wireshark import needs_tshark
 
 from testbed.capture.drain import in_order
 from testbed.capture.pcapng import Recording, VantageCount, Writer, survey
@@ -115,6 +116,7 @@ def test_a_missing_file_is_a_capture_error(tmp_path):
         read(tmp_path / "none.pcapng")
 
 
+@needs_tshark
 def test_wireshark_sees_the_names_the_directions_and_every_packet(tmp_path):
     path = tmp_path / "c.pcapng"
     path.write_bytes(SAMPLE)
