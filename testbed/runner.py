@@ -31,7 +31,7 @@ from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Judgement, Verdict
 from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
-from testbed.verdict.sanity import Start, denied, late_punches, late_starts, never_sent, undelayed
+from testbed.verdict.sanity import Start, crossed, late_punches, late_starts, never_sent, undelayed
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
 
@@ -245,7 +245,9 @@ def _judged(
     boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
     senders = () if boasts else _SENDERS[cell.mode]
     faults += never_sent(packets, run.plan, senders, SERVER, account.start_ns)
-    crossed = denied(packets, run.plan, *peers, account.start_ns) if not account.window else None
+    through = None
+    if account.window is None:
+        through = crossed(packets, run.plan, *peers, account.start_ns)
     late = [
         f"{what} was {ms:.0f} ms late: this machine is too busy for so many cells"
         for what, ms in lateness.items()
@@ -259,7 +261,7 @@ def _judged(
         account.claims,
         faults=faults,
         doubts=late,
-        denied=crossed,
+        crossed=through,
         violations=_violations(cell, packets, run, reading.outcome, climbed),
         known=known if reading.outcome is expected.outcome else (),
     )

@@ -106,6 +106,8 @@ def assemble(
         reason=verdict.reason,
         findings=verdict.findings,
         faults=recorded.notes.faults,
+        cited=verdict.packets,
+        window=recorded.notes.window,
     )
 
 

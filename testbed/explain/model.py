@@ -14,6 +14,7 @@ from testbed.oracle.predict import Outcome, Prediction
 from testbed.peers.contract import Event
 from testbed.plan.model import Plan
 from testbed.verdict.model import Judgement
+from testbed.verdict.wire import Window
 
 
 class Fate(StrEnum):
@@ -142,6 +143,8 @@ class Evidence:
     reason: str  # the judge's
     findings: tuple[str, ...]  # the judge's
     faults: tuple[str, ...] = ()  # the harness's
+    cited: tuple[int, ...] = ()  # packets of the connection, by which the judge read its path
+    window: Window | None = None  # of the echo; None: nobody was asked for one
 
 
 class Cause(StrEnum):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from testbed.oracle.deviations import Deviation, unexpected
-from testbed.oracle.predict import Prediction
+from testbed.oracle.predict import Outcome, Prediction
 from testbed.verdict.model import Claim, Judgement, Verdict, WireReading
 
 
@@ -14,7 +14,7 @@ def judge(
     *,
     faults: Sequence[str] = (),
     doubts: Sequence[str] = (),
-    denied: tuple[str, tuple[int, ...]] | None = None,
+    crossed: tuple[int, int] | None = None,
     violations: Sequence[str] = (),
     known: Sequence[Deviation] = (),
 ) -> Verdict:
@@ -25,18 +25,20 @@ def judge(
     cannot make a wrong result look right, but may explain one that differs, so a
     difference is then INCONCLUSIVE, too.  A peer's claim that the wire denies fails
     the cell: whoever reports such a connection to its user reports what is not there.
-    So does ``denied``, a connection on the wire that no peer admits, and any of
-    ``violations``, the ways in which the stack broke its protocol.  What ``known``
+    So does ``crossed``, packets that passed both ways between peers who do not both claim
+    a connection, so that nothing was echoed: whoever denies it is then who is at odds with
+    the wire, and whoever claims it is not.  So do any of ``violations``, the ways in which
+    the stack broke its protocol.  What ``known``
     deviations account for is let pass, and missed where it is not there.
     """
-    findings = [
-        f"{claim.node} claims {claim.outcome or 'no direct connection'}, "
-        f"the wire shows {reading.outcome} ({claim.words})"
-        for claim in claims
-        if claim.denied_by(reading.outcome)
-    ]
-    if denied is not None:
-        findings.append(f"{denied[0]} (packets {denied[1][0]} and {denied[1][1]})")
+    if crossed is None:
+        findings = [
+            f"{_claims(claim)}, the wire shows {reading.outcome} ({claim.words})"
+            for claim in claims
+            if claim.denied_by(reading.outcome)
+        ]
+    else:
+        findings = [_disowned(claims, crossed)]
     findings = unexpected([*findings, *violations], known)
     predicted = prediction.beside(reading.outcome)
     agrees = reading.outcome is predicted and not findings
@@ -58,6 +60,19 @@ def judge(
         tuple(findings),
         reading.packets,
     )
+
+
+def _claims(claim: Claim) -> str:
+    return f"{claim.node} claims {claim.outcome or 'no direct connection'}"
+
+
+def _disowned(claims: Sequence[Claim], crossed: tuple[int, int]) -> str:
+    """What the wire shows of a connection that not both peers claim, and what each says."""
+    there, back = crossed
+    words = f"packets crossed both ways (packets {there} and {back}), and"
+    if all(claim.outcome in (None, Outcome.NONE) for claim in claims):
+        return f"{words} no connection is claimed"
+    return f"{words} " + "; ".join(f"{_claims(claim)} ({claim.words})" for claim in claims)
 
 
 def inconclusive(prediction: Prediction, *faults: str) -> Verdict:

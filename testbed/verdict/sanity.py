@@ -89,22 +89,19 @@ def _first_round_trip_ms(
     return (answer.time_ns - asked.time_ns) / 1e6 if answer else None
 
 
-def denied(
+def crossed(
     packets: Sequence[Packet], plan: Plan, one: str, other: str, start_ns: int | None
-) -> tuple[str, tuple[int, ...]] | None:
-    """Packets that crossed both ways between two peers who claim no connection.
+) -> tuple[int, int] | None:
+    """The first packets that crossed between two peers, one each way.
 
-    None if there are none.  Whoever's probe arrives is answered, so one way alone is
+    None if there are not both.  Whoever's probe arrives is answered, so one way alone is
     what a filter leaves of a failed attempt; both ways are a connection.
     """
     if start_ns is None:
         return None
     there = _crossing(packets, plan, one, other, start_ns)
     back = _crossing(packets, plan, other, one, start_ns)
-    if not there or not back:
-        return None
-    said = f"packets crossed from {one} to {other} and back, and no connection is claimed"
-    return said, (there[0], back[0])
+    return (there[0], back[0]) if there and back else None
 
 
 def _crossing(

@@ -53,12 +53,12 @@ def read_path(
 ) -> WireReading:
     """The way of the echo between two hosts, both directions.
 
-    ``window`` is None when no peer claimed a connection: then nothing was echoed,
+    ``window`` is None unless both peers claimed a connection: then nothing was echoed,
     and none is what the wire shows.  Otherwise each direction must show at least
     half of ``window.size`` bytes: a stray probe is no connection.
     """
     if window is None:
-        return WireReading(Outcome.NONE, "no connection was claimed, nothing was echoed")
+        return WireReading(Outcome.NONE, "nothing was echoed: not both peers claimed a connection")
     during = [
         packet
         for packet in packets

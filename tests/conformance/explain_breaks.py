@@ -105,6 +105,19 @@ def deaf() -> None:
     Speaker.heeds = lambda *_: False  # type: ignore[method-assign,assignment]
 
 
+def settled() -> None:
+    """Who is probed from elsewhere than was signalled answers there, and never probes there."""
+    honest = punch_udp.Punch.received
+
+    def received(self: punch_udp.Punch, data: bytes, source: Any) -> Any:
+        targets = list(self._targets)
+        answers = honest(self, data, source)
+        self._targets = targets
+        return answers
+
+    punch_udp.Punch.received = received  # type: ignore[method-assign]
+
+
 def boast() -> None:
     """Every connection is said to be direct."""
     said = session._Session.emit

@@ -20,6 +20,7 @@ from explain_breaks import (
     next_port,
     no_turn,
     relay_with,
+    settled,
     side_network,
     steady_oracle,
     stubborn,
@@ -199,6 +200,13 @@ CASES: dict[str, Case] = {
         C.HANDSHAKE_FAILED,
         None,
         peer("punch-udp", deaf),
+        seen_at=("a", "b"),
+    ),
+    "never learns the other's new address": Case(
+        _udp("symmetric", "full-cone"),
+        C.HANDSHAKE_FAILED,
+        "b",
+        peer("punch-udp", settled),
         seen_at=("a", "b"),
     ),
     "both controlling": Case(

@@ -4,6 +4,7 @@ import random
 import time
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,11 +16,21 @@ from testbed.explain.model import Cause, Change, Evidence, Explanation, FlowEven
 from testbed.nat.load import catalogue
 from testbed.oracle.predict import Mechanism, Outcome, predict
 from testbed.peers import contract
-from testbed.peers.contract import Event, Failed, FailureClass, Listening, Observed, Offer, Offered
+from testbed.peers.contract import (
+    Connected,
+    Event,
+    Failed,
+    FailureClass,
+    Listening,
+    Observed,
+    Offer,
+    Offered,
+)
 from testbed.plan.model import AddLink, Plan
 from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
 from testbed.verdict.model import Judgement
+from testbed.verdict.wire import Window
 
 MS = 1_000_000
 START = 1_000 * MS
@@ -249,6 +260,95 @@ def test_a_peer_that_offers_what_nobody_saw_is_found_out() -> None:
     run.fails("a", "b")
     found = explain(run.evidence(Outcome.NONE))
     assert (found.cause, found.node, found.wrong) == (Cause.SIGNALLED_STALE, "a", Wrong.PEER)
+
+
+# -- what peers claim ------------------------------------------------------------
+
+
+def _says_direct(run: Run, node: str) -> None:
+    end = contract.Endpoint(address=run.plan.address(node), port=4001)
+    said = Connected(at=100 * MS, local=end, remote=end, path=contract.Path.DIRECT)
+    run.events.append((node, said))
+
+
+def _claimed(run: Run, measured: Outcome = Outcome.NONE, **known: Any) -> Explanation:
+    """The explanation of a run in which the judge found something wrong."""
+    whole = replace(run.evidence(measured), judgement=Judgement.FAIL, findings=("claims",))
+    return explain(replace(whole, **known))
+
+
+def test_who_never_learns_where_the_other_comes_from_is_told_and_nobody_has_lied() -> None:
+    """a is answered at its new port, and says so; b sends to the port that was signalled."""
+    run = Run("symmetric", "full-cone")
+    run.learns("a", 5000)
+    run.learns("b", 4001)
+    run.sends(0, "a", 4001, run.at("nat-b", 4001), 5001, inside="b")
+    run.sends(1, "b", 4001, run.at("nat-a", 5000), 4001, stopped=True)
+    run.sends(25, "b", 4001, run.at("nat-a", 5001), 4001, inside="a", payload=b"ack")
+    _says_direct(run, "a")
+    run.fails("b")
+    found = _claimed(run)
+    assert (found.cause, found.node, found.wrong) == (Cause.HANDSHAKE_FAILED, "b", Wrong.PEER)
+    assert {str(c.destination) for c in found.decisive} == {"29.0.0.2:5000", "10.0.1.2:4001"}
+    assert "29.0.0.34" not in str(found.story)
+    texts = [line.text for line in found.story]
+    assert "b answered 29.0.0.2:5001, and that came to a" in texts
+    assert "a says that it is connected: direct" in texts
+    assert "b says that it has no connection" in texts
+
+
+def test_a_claim_is_false_where_nothing_of_the_other_came_and_the_packets_show_that() -> None:
+    run = Run("port-restricted", "port-restricted")
+    run.learns("a", 4001)
+    run.learns("b", 4001)
+    run.sends(0, "a", 4001, run.at("nat-b", 4001), 4001, stopped=True)
+    run.sends(-30, "b", 4001, run.at("nat-a", 4001), 4001, stopped=True)
+    _says_direct(run, "a")
+    run.fails("b")
+    found = _claimed(run)
+    assert (found.cause, found.node, found.wrong) == (Cause.FALSE_CLAIM, "a", Wrong.PEER)
+    assert "nothing of b came to a" in found.headline
+    assert {cite.vantage for cite in found.decisive} == {"nat-a:wan"}
+
+
+def test_an_echo_that_was_never_sent_or_never_came_is_told_by_its_own_packets() -> None:
+    for reaches in (True, False):
+        run = Run("full-cone", "full-cone")
+        run.learns("a", 4001)
+        run.learns("b", 4001)
+        run.sends(0, "a", 4001, run.at("nat-b", 4001), 4001, inside="b")
+        run.sends(0, "b", 4001, run.at("nat-a", 4001), 4001, inside="a")
+        payload = b"e" * 1000
+        run.sends(
+            50, "a", 4001, run.at("nat-b", 4001), 4001, "b", stopped=not reaches, payload=payload
+        )
+        _says_direct(run, "a")
+        _says_direct(run, "b")
+        found = _claimed(run, window=Window(START + 40 * MS, START + 900 * MS, 1000))
+        assert (found.cause, found.node) == (Cause.FALSE_CLAIM, "a")
+        if reaches:
+            assert "b sent no byte of the echo" in found.headline
+            assert {str(c.vantage) for line in found.story for c in line.cites} == {
+                "a:eth0",
+                "b:eth0",
+            }
+        else:
+            assert "no byte of the echo that a sent came to b" in found.headline
+            assert [cite.vantage for cite in found.decisive] == ["a:eth0"]
+
+
+def test_another_path_than_is_claimed_is_told_by_the_packets_that_the_judge_saw() -> None:
+    run = Run("full-cone", "full-cone")
+    run.learns("a", 4001)
+    run.learns("b", 4001)
+    run.sends(50, "a", 4001, run.at("server", 443), 4001, payload=b"e" * 1000)
+    run.sends(90, "a", 4001, run.at("server", 3478), 4001, payload=b"keepalive")
+    _says_direct(run, "a")
+    packets = run.evidence(Outcome.RELAYED).packets or ()
+    cited = tuple(p.number for p in packets if p.node == "a" and p.destination.port == 443)
+    found = _claimed(run, Outcome.RELAYED, cited=cited)
+    assert (found.cause, found.node) == (Cause.FALSE_CLAIM, "a")
+    assert [str(cite.destination) for cite in found.decisive] == ["29.0.0.34:443"]
 
 
 # -- whatever the evidence -------------------------------------------------------

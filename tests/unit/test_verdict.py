@@ -15,7 +15,7 @@ from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.model import Claim, Judgement, WireReading
-from testbed.verdict.sanity import Start, denied, late_punches, late_starts, never_sent, undelayed
+from testbed.verdict.sanity import Start, crossed, late_punches, late_starts, never_sent, undelayed
 from testbed.verdict.wire import Window, read_path
 
 PLAN = plan(two_homes(), catalogue())
@@ -208,24 +208,36 @@ def test_a_connection_that_no_peer_admits_fails_a_cell_predicted_as_none() -> No
     reading = wire.read(None)
     claims = [Claim(node, Outcome.NONE, "timeout") for node in ("a", "b")]
     assert judge(reading, nothing, claims).judgement is Judgement.PASS
-    crossed = denied(wire.packets, PLAN, "a", "b", 0)
-    verdict = judge(reading, nothing, claims, denied=crossed)
+    verdict = judge(reading, nothing, claims, crossed=crossed(wire.packets, PLAN, "a", "b", 0))
     assert verdict.judgement is Judgement.FAIL
     assert "no connection is claimed" in verdict.findings[0]
+
+
+def test_a_connection_that_one_peer_claims_is_not_said_to_be_claimed_by_nobody() -> None:
+    wire = Wire()
+    wire.direct(b"probe")
+    reading = wire.read(None)
+    claims = [Claim("a", Outcome.DIRECT, "connected"), Claim("b", Outcome.NONE, "timeout")]
+    through = crossed(wire.packets, PLAN, "a", "b", 0)
+    verdict = judge(reading, DIRECT, claims, crossed=through)
+    assert verdict.judgement is Judgement.FAIL
+    told = " ".join([verdict.reason, *verdict.findings])
+    assert "no connection" not in told
+    assert "a claims direct (connected); b claims none (timeout)" in told
 
 
 def test_a_probe_that_got_in_one_way_only_is_what_a_filter_leaves() -> None:
     wire = Wire()
     wire.direct(b"probe")
     wire.packets = [p for p in wire.packets if p.node != "a" or p.outgoing]
-    assert denied(wire.packets, PLAN, "a", "b", 0) is None
+    assert crossed(wire.packets, PLAN, "a", "b", 0) is None
 
 
 def test_packets_from_before_the_attempt_are_no_connection() -> None:
     wire = Wire()
     wire.direct(b"probe")
-    assert denied(wire.packets, PLAN, "a", "b", 10**6) is None
-    assert denied(wire.packets, PLAN, "a", "b", None) is None
+    assert crossed(wire.packets, PLAN, "a", "b", 10**6) is None
+    assert crossed(wire.packets, PLAN, "a", "b", None) is None
 
 
 def test_a_peer_that_talks_to_the_server_alone_made_no_attempt() -> None:

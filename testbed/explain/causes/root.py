@@ -1,6 +1,6 @@
 """One cause of a run, from both directions and the relay between them."""
 
-from testbed.explain.causes import harness, relay, through, unsent, unshared
+from testbed.explain.causes import claims, harness, relay, through, unsent, unshared
 from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Line
@@ -27,7 +27,7 @@ RANK = {cause: rank for rank, causes in enumerate(_ORDER) for cause in causes}
 
 def why(scene: Scene) -> Finding:
     """Why the run ended as it was measured, or what broke it."""
-    broken = harness.why(scene)
+    broken = harness.why(scene) or claims.why(scene)
     if broken is None:
         return _measured(scene)
     if broken.cause is Cause.HARNESS_FAULT and scene.evidence.packets:
@@ -128,10 +128,13 @@ def _from_elsewhere(way: Direction, back: Direction) -> Finding | None:
     target = ", ".join(sorted(map(str, dialed)))
     words = f"{way.source.node} sends to {target}, and what comes is from {source}"
     shown = (way.tries[0].first, journey.last)
+    lines = [line(f"{back.source.node}'s packet came from {source}", journey.last)]
+    answers = [j for j in way.arrived if j.first.destination == source]
+    lines += [
+        line(f"{way.source.node} answered {source}, and that came to {j.end.node}", j.first, j.last)
+        for j in answers[:1]
+    ]
+    lines += [line(claims.said(side)) for side in way.scene.sides if side.events]
     return Finding(
-        Cause.HANDSHAKE_FAILED,
-        way.source.node,
-        f"{words}: it is no answer",
-        (line(f"{back.source.node}'s packet came from {source}", journey.last),),
-        shown,
+        Cause.HANDSHAKE_FAILED, way.source.node, f"{words}: it is no answer", tuple(lines), shown
     )

@@ -1,0 +1,194 @@
+"""A peer's last word on its connection, held against the wire; and a protocol that was broken.
+
+Every packet that is cited here is one that the sentence beside it is about.  Where the
+wire neither shows nor denies what a peer says, its claim is no cause.
+"""
+
+import re
+from dataclasses import dataclass
+
+from testbed.capture.packet import Packet
+from testbed.explain.causes.direction import Direction
+from testbed.explain.causes.finding import Finding, line, unknown
+from testbed.explain.model import Cause, Line
+from testbed.explain.scene import Scene
+from testbed.explain.sides import Side
+from testbed.oracle.predict import Outcome
+from testbed.peers.contract import Connected, Failed, FailureClass, Upgraded
+
+_NUMBER = re.compile(r"#(\d+)")  # of a packet, as its text has it
+
+
+def why(scene: Scene) -> Finding | None:
+    """Who said what is not so, or broke the protocol; None where that explains nothing."""
+    evidence = scene.evidence
+    if not evidence.findings or evidence.measured is None:
+        return None
+    if any(s.failure and s.failure.failure is FailureClass.LOST for s in scene.sides):
+        return None  # it was so when it was said, perhaps
+    if evidence.events is None or not evidence.packets:
+        lacking = scene.whole.trouble or ("what the peers said: their events",)
+        return unknown(f"the judge found: {'; '.join(evidence.findings)}", *lacking)
+    for side in scene.sides:
+        claim = claimed(side)
+        if claim is None or claim is evidence.measured:
+            continue
+        if evidence.measured is not Outcome.NONE:
+            return _otherwise(scene, side)
+        if found := _unseen(scene, side, claim):
+            return found
+    if evidence.measured is Outcome.NONE:
+        return None  # packets crossed, and nobody made a connection of it: that has causes
+    return _violated(scene)
+
+
+def claimed(side: Side) -> Outcome | None:
+    """As `testbed.scenarios.hole_punch` reads a peer's events."""
+    for event in reversed(side.events):
+        if isinstance(event, Failed):
+            return Outcome.NONE
+        if isinstance(event, Upgraded):
+            return Outcome.DIRECT
+        if isinstance(event, Connected):
+            return Outcome(event.path.value)
+    return Outcome.NONE if side.events else None
+
+
+def said(side: Side) -> str:
+    """The claim in words."""
+    claim = claimed(side)
+    if claim in (None, Outcome.NONE):
+        return f"{side.node} says that it has no connection"
+    return f"{side.node} says that it is connected: {claim}"
+
+
+def _otherwise(scene: Scene, side: Side) -> Finding:
+    """The wire shows a connection, of another path than ``side`` claims."""
+    measured, cited = scene.evidence.measured, frozenset(scene.evidence.cited)
+    shown = [p for p in scene.evidence.packets or () if p.number in cited]
+    first = {(p.node, p.outgoing): p for p in reversed(shown)}  # of the connection, each way
+    decisive = sorted(first.values(), key=lambda packet: packet.time_ns)
+    return Finding(
+        Cause.FALSE_CLAIM,
+        side.node,
+        f"{said(side)}; the wire shows {measured}",
+        tuple(_carried(packet) for packet in decisive),
+        tuple(decisive),
+    )
+
+
+def _carried(packet: Packet) -> Line:
+    if packet.outgoing:
+        words = f"{packet.node} sent bytes of the connection to {packet.destination}"
+    else:
+        words = f"bytes of the connection came to {packet.node} from {packet.source}"
+    return line(words, packet)
+
+
+def _unseen(scene: Scene, side: Side, claim: Outcome) -> Finding | None:
+    """The wire shows no connection, and ``side`` claims one.
+
+    Where nothing was echoed, that alone denies no claim: packets that did not come do.
+    """
+    if scene.evidence.window is not None:
+        return _unechoed(scene, side)
+    if claim is Outcome.RELAYED:
+        return None  # what became of the relayed connection is the relay's story
+    other = scene.other(side)
+    for way in (Direction(scene, other, side), Direction(scene, side, other)):
+        obstacle = way.obstacle()
+        if obstacle is not None and obstacle.cause is Cause.UNKNOWN:
+            return unknown(f"{said(side)}; {obstacle.headline}", *obstacle.missing)
+        if obstacle is not None:
+            return Finding(
+                Cause.FALSE_CLAIM,
+                side.node,
+                f"{said(side)}; nothing of {way.source.node} came to {way.target.node}: "
+                f"{obstacle.headline}",
+                obstacle.lines,
+                obstacle.decisive,
+            )
+    return None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One direction of an echo that was asked for: its packets that left, and that came."""
+
+    source: str
+    target: str
+    left: tuple[Packet, ...]
+    came: tuple[Packet, ...]
+    size: int
+
+    @property
+    def shown(self) -> list[Packet]:
+        """The first that left, and the first that came."""
+        return [*self.left[:1], *self.came[:1]]
+
+    @property
+    def lines(self) -> list[Line]:
+        found = [
+            line(f"{self.source} sent bytes of the echo to {packet.destination}", packet)
+            for packet in self.left[:1]
+        ]
+        return found + [
+            line(f"bytes of the echo came to {self.target} from {packet.source}", packet)
+            for packet in self.came[:1]
+        ]
+
+    @property
+    def gap(self) -> str | None:
+        """What is missing of it; None if it went through, which half of its bytes show."""
+        if not self.left:
+            return f"{self.source} sent no byte of the echo"
+        if not self.came:
+            return f"no byte of the echo that {self.source} sent came to {self.target}"
+        volume = sum(map(len, {packet.payload for packet in self.came}))
+        if volume * 2 < self.size:
+            return f"of {self.size} bytes of the echo {volume} came to {self.target}"
+        return None
+
+
+def _unechoed(scene: Scene, side: Side) -> Finding | None:
+    """An echo was asked for, and its bytes did not cross both ways."""
+    lines: list[Line] = []
+    for source in (scene.dialer, scene.listener):  # as the echo goes: there, then back
+        way = _way(scene, source)
+        lines += way.lines
+        if way.gap is None:
+            continue
+        words = f"{said(side)}; {way.gap}"
+        nodes = (way.target,) if way.left else (way.source,)
+        if not way.came and (lacking := scene.whole.absent(*nodes)):
+            return unknown(words, *lacking)
+        return Finding(Cause.FALSE_CLAIM, side.node, words, tuple(lines), tuple(way.shown))
+    return None
+
+
+def _way(scene: Scene, source: Side) -> _Way:
+    window, target = scene.evidence.window, scene.other(source)
+    assert window is not None  # an echo was asked for
+    during = [
+        packet
+        for packet in scene.evidence.packets or ()
+        if window.start_ns <= packet.time_ns <= window.end_ns
+        and len(packet.payload) >= window.shortest
+    ]
+    left = (p for p in during if p.outgoing and p.node == source.node)
+    came = (p for p in during if not p.outgoing and p.node == target.node)
+    return _Way(source.node, target.node, tuple(left), tuple(came), window.size)
+
+
+def _violated(scene: Scene) -> Finding:
+    """The packets are those that the judge's words name."""
+    words = "; ".join(scene.evidence.findings)
+    numbers = {int(number) for number in _NUMBER.findall(words)}
+    shown = tuple(p for p in scene.evidence.packets or () if p.number in numbers)
+    return Finding(
+        Cause.PROTOCOL_VIOLATION,
+        shown[0].node if shown else None,
+        f"the protocol was not kept: {words}",
+        (line("what the protocol does not allow", *shown),) if shown else (),
+        shown,
+    )
