@@ -44,16 +44,12 @@ fuzz: $(READY) ## fuzz each parser of the traversal stack for FUZZ_SECONDS (20)
 
 # A toolchain that is missing is said, and costs only its peer; a build that breaks is an error.
 OLDER ?= yes
-peers: ## build the stacks that are programs of their own, into out/peers
+peers: $(READY) ## build the stacks that are programs of their own, into out/peers
 	@.ci/system-packages peers || echo "without them, some peers are left out"
-	@for file in images/*/peer.mk; do \
-	  folder=$${file%/peer.mk} name=$${folder##*/}; \
-	  mkdir -p "out/peers/$$name"; \
-	  $(MAKE) -s -C "$$folder" -f peer.mk OUT="../../out/peers/$$name" OLDER="$(OLDER)" || exit 1; \
-	done
+	@.venv/bin/testbed build peers $(if $(OLDER),,--no-older)
 
 images: $(READY) ## build the images of container labs (BASE names their Debian)
-	images/build
+	.venv/bin/testbed build images
 
 setup: $(READY) ## only set up: system packages (as root or by sudo) and .venv
 

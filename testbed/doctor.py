@@ -148,7 +148,7 @@ def _python(machine: Machine) -> Check:
     version = ".".join(map(str, machine.python))
     oldest = ".".join(map(str, OLDEST_PYTHON))
     fits = machine.python >= OLDEST_PYTHON
-    remedy = "" if fits else f"make clean; make testbed PYTHON=python{oldest}"
+    remedy = "" if fits else f"install Python {oldest} or later, and the testbed with it"
     return Check("Python", fits, version, remedy, f"everything: {oldest} or later")
 
 

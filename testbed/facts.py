@@ -12,7 +12,7 @@ _TOOLS = {
     "iptables": ("iptables", "--version"),
     "turnserver": ("turnserver", "--version"),
 }
-_PACKAGES = ("nat-testbed", "aioice", "pyroute2", "scapy")
+_PACKAGES = ("aioice", "pyroute2", "scapy")
 
 
 def facts() -> dict[str, str]:

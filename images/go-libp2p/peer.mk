@@ -1,5 +1,5 @@
 # Builds go-libp2p's current release as a peer, and an older one, from the same source:
-# `make -C images/go-libp2p -f peer.mk OUT=...`; `make peers` does it.  v0.46 is the oldest
+# `make -C images/go-libp2p -f peer.mk OUT=...`; `testbed build peers` does it.  v0.46 is the oldest
 # release whose QUIC works when built with Go 1.26.
 OUT ?= ../../out/peers/go-libp2p
 OLD = $(OUT)-v0.46

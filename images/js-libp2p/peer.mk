@@ -1,5 +1,5 @@
 # Installs js-libp2p and a Node of its own from the lock: `make -C images/js-libp2p -f peer.mk
-# OUT=...`; `make peers` does it.  js-libp2p wants Node 22; the machine's may be older, for the
+# OUT=...`; `testbed build peers` does it.  js-libp2p wants Node 22; the machine's may be older, for the
 # lock has the one that the peer runs with.
 OUT ?= ../../out/peers/js-libp2p
 NPM_CI = npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -1,4 +1,4 @@
-# Builds the libnice peer: `make -C images/libnice -f peer.mk OUT=...`; `make peers` does it.
+# Builds the libnice peer: `make -C images/libnice -f peer.mk OUT=...`; `testbed build peers` does it.
 OUT ?= ../../out/peers/libnice
 LIBRARIES = nice json-glib-1.0
 CFLAGS ?= -O2 -g

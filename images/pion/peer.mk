@@ -1,4 +1,4 @@
-# Builds the pion peer: `make -C images/pion -f peer.mk OUT=...`; `make peers` does it.
+# Builds the pion peer: `make -C images/pion -f peer.mk OUT=...`; `testbed build peers` does it.
 OUT ?= ../../out/peers/pion
 
 .PHONY: peer

@@ -1,19 +1,21 @@
 # Installs py-libp2p's release in a venv of its own, from the lock:
-# `make -C images/py-libp2p -f peer.mk OUT=...`; `make peers` does it.
+# `make -C images/py-libp2p -f peer.mk OUT=...`; `testbed build peers` does it.
 OUT ?= ../../out/peers/py-libp2p
+PYTHON ?= python3
 VENV = $(OUT)/venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install -q --require-hashes
 LOCKS = build.txt requirements.txt
+FITS = import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 TOOLS = import sysconfig; print(sysconfig.get_path("include"))
 
 .PHONY: peer
 peer:
-	@if ! python=$$(../../.ci/python) || ! printf '#include <Python.h>\n#include <gmp.h>\n' | \
-	    cc -I"$$("$$python" -c '$(TOOLS)')" -fsyntax-only -xc - 2>&1; then \
-	  echo "py-libp2p: left out, it takes Python 3.11 or later, a C compiler, and" \
+	@if ! "$(PYTHON)" -c '$(FITS)' || ! printf '#include <Python.h>\n#include <gmp.h>\n' | \
+	    cc -I"$$("$(PYTHON)" -c '$(TOOLS)')" -fsyntax-only -xc - 2>&1; then \
+	  echo "py-libp2p: left out, it takes Python 3.11 or later with venv, a C compiler, and" \
 	    "Debian's python3-dev and libgmp-dev"; \
 	else \
-	  $(MAKE) -s -f peer.mk OUT=$(OUT) PYTHON="$$python" program; \
+	  $(MAKE) -s -f peer.mk OUT=$(OUT) PYTHON="$(PYTHON)" program; \
 	fi
 
 .PHONY: program

@@ -1,5 +1,5 @@
 # Builds rust-libp2p's current release as a peer, and an older one, from the same source:
-# `make -C images/rust-libp2p -f peer.mk OUT=...`; `make peers` does it.
+# `make -C images/rust-libp2p -f peer.mk OUT=...`; `testbed build peers` does it.
 OUT ?= ../../out/peers/rust-libp2p
 # What is compiled stays for the next time: a gigabyte.
 TARGET ?= ../../out/cargo

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from testbed.cli import cells, labs, nats, results, studies
+from testbed.cli import build, cells, labs, nats, results, studies
 from testbed.errors import Exit, TestbedError
 from testbed.streams import Streams, read_names_as_utf8
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 for group in (labs, cells, studies, results):
     app.add_typer(group.app)
 app.add_typer(nats.nat, name="nat")
+app.add_typer(build.build, name="build")
 _REPORT = "  please open an issue with the command and what it prints with TESTBED_DEBUG=1 set"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from testbed import places
 from testbed.compose.source import FILE, Source
 from testbed.errors import UsageError
 from testbed.plan.model import (
@@ -32,7 +33,7 @@ from testbed.plan.model import (
 )
 from testbed.topology.model import INTERNET, Impairment
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "compose"
+TEMPLATES = places.shared("compose")
 RESOLVER = "127.0.0.1"  # in the container, where nobody listens
 _SUFFIXES = {Engine.NFTABLES: "nft", Engine.IPTABLES: "rules"}
 # Of the machine's bridges and of IPv6, which the engine itself leaves out.

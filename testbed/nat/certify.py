@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from testbed import places
 from testbed.backends.audit import require_closed
 from testbed.backends.base import Backend, Lab
 from testbed.backends.namespaces import Namespaces
@@ -178,9 +179,8 @@ def _from_bytes(name: str, output: bytes, seconds: float) -> Certificate:
 
 
 def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/testbed/certificates``."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "testbed" / "certificates"
+    """``$XDG_CACHE_HOME/nat-testbed/certificates``."""
+    return places.cached() / "certificates"
 
 
 def certified(
@@ -232,9 +232,10 @@ def _tools() -> tuple[str, str]:
 @cache
 def _sources() -> list[str]:
     """The text of prober and backend: an edited experiment asks for new certificates."""
-    package = Path(__file__).parents[1]
     files = [
-        file for part in ("nat", "backends", "services") for file in (package / part).rglob("*.py")
+        file
+        for part in ("nat", "backends", "services")
+        for file in (places.PACKAGE / part).rglob("*.py")
     ]
     return [file.read_text(encoding="utf-8") for file in sorted(files)]
 

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from testbed import places
 from testbed.errors import ProfileError
 from testbed.nat.behaviour import (
     Behaviour,
@@ -38,7 +38,7 @@ from testbed.nat.limits import refusals
 from testbed.nat.profile import Profile
 from testbed.plan.model import Engine
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "nat-profiles" / "rules"
+TEMPLATES = places.shared("nat-profiles") / "rules"
 HTTP_PORT = 5000  # of UPnP's description and control, on the LAN
 _DAEMON = ("portmap.j2", "miniupnpd.j2")
 _TRIES = 16  # candidates for an external port before a new mapping is refused

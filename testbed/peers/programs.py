@@ -1,7 +1,8 @@
 """Peers that are programs of their own: where they were built, and how to build them.
 
 A program NAME is the executable ``NAME/NAME`` in the folder that the environment variable
-TESTBED_PEERS names, else in ``out/peers`` of this checkout, where ``make peers`` puts it.
+TESTBED_PEERS names, else in ``peers`` of `testbed.places.built`, where ``testbed build peers``
+puts it: ``out/peers`` in a clone, and a folder in the user's home otherwise.
 It speaks `testbed.peers.contract` on its standard streams and takes no argument but
 ``--version``, which prints one line.
 """
@@ -11,11 +12,17 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed import places
 from testbed.errors import UnfitError
 
 VARIABLE = "TESTBED_PEERS"
-BUILT = Path(__file__).resolve().parents[2] / "out" / "peers"
 PATIENCE = 5.0  # seconds for a program to say its version
+
+
+def folder() -> Path:
+    """Where programs are looked for, and put when they are built."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else places.built() / "peers"
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,7 @@ class Program:
     @property
     def expected(self) -> Path:
         """Where it is looked for, absolute."""
-        folder = Path(os.environ.get(VARIABLE) or BUILT)
-        return (folder / self.name / self.name).absolute()
+        return (folder() / self.name / self.name).absolute()
 
     @property
     def path(self) -> Path | None:
@@ -42,7 +48,7 @@ class Program:
         if self.path is None:
             raise UnfitError(
                 f"the peer {self.name} is not built: there is no program {self.expected}",
-                remedy=f"make peers, which takes {self.toolchain}; or set {VARIABLE}",
+                remedy=f"testbed build peers, which takes {self.toolchain}; or set {VARIABLE}",
             )
         return (str(self.path),)
 

@@ -248,7 +248,7 @@ def test_a_certificate_survives_json() -> None:
 
 def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_cache() == Path("/somewhere/testbed/certificates")
+    assert default_cache() == Path("/somewhere/nat-testbed/certificates")
 
 
 def passing(name: str) -> Certificate:

@@ -111,7 +111,7 @@ class Images:
 
 def test_images_of_other_sources_are_refused_with_the_remedy() -> None:
     require_images(Images(mark()))
-    with pytest.raises(UnfitError, match=r"of other sources\n.*make images"):
+    with pytest.raises(UnfitError, match=r"of other sources\n.*testbed build images"):
         require_images(Images("old"))
 
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import shutil
-import tomllib
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -264,13 +263,6 @@ def test_a_row_that_lacks_something_is_named(small: dict[str, Any], tmp_path: Pa
 def test_a_page_that_cannot_be_written_is_an_error_with_a_remedy(small: dict[str, Any]) -> None:
     with pytest.raises(TestbedError, match="was not written"):
         write_html(Path("/proc/nowhere/report.html"), small)
-
-
-def test_every_file_of_the_page_is_packaged() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["testbed"]
-    packaged = {path for pattern in patterns for path in (ROOT / "testbed").glob(pattern)}
-    assert set(TEMPLATES.iterdir()) <= packaged
 
 
 # What is written on what: names of the style sheet's colours.

@@ -99,7 +99,7 @@ def test_a_named_stack_that_is_not_built_is_an_error_with_its_remedy(
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     for name in ("pion", "ice+pion", "pion+ice"):
-        with pytest.raises(UnfitError, match=r"pion is not built(.|\n)*make peers"):
+        with pytest.raises(UnfitError, match=r"pion is not built(.|\n)*testbed build peers"):
             stacks(name).prepare()
 
 
@@ -111,7 +111,7 @@ def test_all_leaves_out_loudly_what_is_not_built(built: Path) -> None:
     assert "libnice+ice" in names
     (words,) = left_out
     assert "pion is left out" in words
-    assert "make peers" in words
+    assert "testbed build peers" in words
 
 
 def test_libp2p_names_the_current_release_of_each_stack(built: Path) -> None:

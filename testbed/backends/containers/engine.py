@@ -10,11 +10,14 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
+from testbed import places
 from testbed.backends.choice import engine_socket
 from testbed.backends.containers import images
 from testbed.errors import BackendError, UnfitError
 
-START = 'eval "$(.ci/engine start)", as root'
+START = "start Docker's daemon as root, or name an engine of this machine by DOCKER_HOST"
+if places.clone():
+    START += '; a clone has one of its own: eval "$(.ci/engine start)"'
 AS_ROOT = "run containers as root (sudo --preserve-env=DOCKER_HOST); namespaces need no root"
 TIMEOUT = 60.0  # seconds for one request
 Gone = NotFound
@@ -60,6 +63,6 @@ def require_images(client: docker.APIClient, names: Collection[str] = images.OUR
         try:
             labels = client.inspect_image(name)["Config"]["Labels"] or {}
         except NotFound:
-            raise UnfitError(f"there is no image {name}", remedy="make images") from None
+            raise UnfitError(f"there is no image {name}", remedy="testbed build images") from None
         if name in (images.PEER, images.COTURN) and labels.get(images.MARK) != images.mark():
-            raise UnfitError(f"the image {name} is of other sources", remedy="make images")
+            raise UnfitError(f"the image {name} is of other sources", remedy="testbed build images")

@@ -19,7 +19,7 @@ def checks() -> list[Check]:
     for name, work, remedy in (
         ("root", _root, AS_ROOT),
         ("Docker engine", _engine, START),
-        ("images", _images, "make images"),
+        ("images", _images, "testbed build images"),
         ("containers", _container, "an engine of this machine, not one in a machine of its own"),
     ):
         found.append(_tried(name, work, remedy))

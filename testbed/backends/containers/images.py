@@ -2,12 +2,12 @@
 
 import hashlib
 from functools import cache
-from pathlib import Path
+
+from testbed import places
 
 BASE, ROUTER, PEER, COTURN = (f"testbed-{name}" for name in ("base", "router", "peer", "coturn"))
 OURS = (BASE, ROUTER, PEER, COTURN)
 MARK = "testbed.mark"  # the label that bears `mark`
-_PACKAGE = Path(__file__).resolve().parents[2]
 # What runs inside containers, and so must be the same inside and outside.
 _INSIDE = ("peers", "traversal", "backends/containers/agent.py")
 
@@ -17,9 +17,9 @@ def mark() -> str:
     """A digest of the sources that run inside containers."""
     digest = hashlib.sha256()
     for place in _INSIDE:
-        path = _PACKAGE / place
+        path = places.PACKAGE / place
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{file.relative_to(_PACKAGE)}\0".encode() + file.read_bytes())
+            digest.update(f"{file.relative_to(places.PACKAGE)}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
