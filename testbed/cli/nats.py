@@ -69,10 +69,16 @@ def nat_certify(
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
     as_json: AsJson = False,
     backend: MadeBy = Kind.NAMESPACES,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every axis with what was seen of it.")
+    ] = False,
 ) -> None:
-    """Hold declared against measured, for UDP and TCP; exit 0 only if all agree."""
+    """Hold declared against measured, for UDP and TCP; exit 0 only if all agree.
+
+    The first line sums up; then follows what differs.
+    """
     from testbed.commands.nat import certify
 
     if bool(profiles) == every:
         raise UsageError("name profiles, or say --all")
-    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json, backend))
+    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json, backend, detailed=verbose))

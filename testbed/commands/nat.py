@@ -21,7 +21,7 @@ from testbed.nat.measured import Measured
 from testbed.nat.prober import probe as measure
 from testbed.plan.model import Engine, LoadRules, Plan, ServePortMapping, SetSysctls, Step
 from testbed.plan.planner import FORWARDING, plan
-from testbed.report.certificates import markdown, table
+from testbed.report.certificates import markdown, told
 from testbed.report.files import require_writable, write_text
 from testbed.topology.presets import probe_bench
 
@@ -84,14 +84,21 @@ def _say(value: object) -> str:
 
 
 def certify(
-    names: Sequence[str], jobs: int, document: Path | None, as_json: bool, kind: Kind
+    names: Sequence[str],
+    jobs: int,
+    document: Path | None,
+    as_json: bool,
+    kind: Kind,
+    *,
+    detailed: bool,
 ) -> int:
-    """Certify profiles (none named: all); the exit code."""
+    """Certify profiles (none named: all); the exit code.  ``detailed``: print every axis."""
     profiles = named(names) if names else list(catalogue().values())
     require_writable(document)
     sandbox.enter()
     made_by = backend(kind)
     errors = Console(stderr=True)
+    started = time.monotonic()
     done = 0
 
     def progress(certificate: Certificate) -> None:
@@ -107,7 +114,8 @@ def certify(
         print(json.dumps([certificate.to_json() for certificate in certificates], indent=2))
     else:
         sys.stderr.flush()
-        Console().print(table(certificates, detailed=bool(names)))
+        seconds = time.monotonic() - started
+        Console(highlight=False).print(told(certificates, seconds, detailed=detailed))
     return int(exit_code(certificates))
 
 
