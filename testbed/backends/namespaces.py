@@ -36,6 +36,7 @@ from testbed.errors import BackendError, UnfitError, UsageError
 from testbed.links.base import Links
 from testbed.links.interfaces import disable_offloads
 from testbed.links.netem import Egress
+from testbed.naming import instead
 from testbed.plan.model import (
     AddBridge,
     AddLink,
@@ -329,8 +330,8 @@ class NamespaceLab:
         try:
             return self._nodes[name]
         except KeyError:
-            known = ", ".join(node for node in self._nodes if node != WireBench.NODE)
-            raise BackendError(f"unknown node {name!r}", remedy=f"one of: {known}") from None
+            remedy = instead(name, (node for node in self._nodes if node != WireBench.NODE))
+            raise BackendError(f"unknown node {name!r}", remedy=remedy) from None
 
 
 def _popen(command: Sequence[str]) -> subprocess.Popen[bytes]:

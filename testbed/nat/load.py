@@ -8,7 +8,6 @@ wrong type or a wrong word is a `ProfileError` with file, line and remedy.
 """
 
 import dataclasses
-import difflib
 import re
 import tomllib
 import typing
@@ -19,12 +18,15 @@ from types import NoneType, UnionType
 from typing import Any, NoReturn
 
 from testbed.errors import ProfileError
+from testbed.naming import instead
 from testbed.nat.behaviour import Behaviour, PortRange, Timeouts
 from testbed.nat.profile import Profile
 from testbed.nat.rules import TEMPLATES, check
 from testbed.plan.model import Engine
 
 DEFAULT = TEMPLATES.parent
+
+LIST = "testbed nat list"  # the command that shows them
 
 _TEXTS = ("title", "met", "source")
 _LONGEST = 2_000_000  # seconds: conntrack counts them as jiffies, in a signed 32 bit number
@@ -60,8 +62,7 @@ def find(name: str) -> Profile:
     path = DEFAULT / f"{name}.toml"
     known = sorted(path.stem for path in DEFAULT.glob("*.toml"))
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
-        raise ProfileError(f"unknown profile {name!r}", remedy=f"one of: {', '.join(near)}")
+        raise ProfileError(f"unknown profile {name!r}", remedy=instead(name, known, LIST))
     return load(path)
 
 

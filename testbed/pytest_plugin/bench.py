@@ -5,13 +5,13 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import ProfileError, UsageError
-from testbed.nat.load import DEFAULT, load
+from testbed.naming import instead
+from testbed.nat.load import DEFAULT, LIST, load
 from testbed.plan.planner import plan
 from testbed.pytest_plugin.helper import Helper
 from testbed.pytest_plugin.labs import STARTING, Lab
@@ -233,7 +233,7 @@ def _near(name: str, own: bool) -> str:
     if own:
         return "a path from pytest's root, or an absolute one"
     known = [*ALIASES, *sorted(path.stem for path in DEFAULT.glob("*.toml"))]
-    return f"one of: {', '.join(get_close_matches(name, known, 4, 0.5) or known)}"
+    return instead(name, known, LIST)
 
 
 def _inner(built: Topology, files: dict[str, str]) -> dict[str, str]:

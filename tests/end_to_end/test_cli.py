@@ -32,7 +32,7 @@ def said(
     ("words", "code", "message"),
     [
         (("plan", "nowhere"), 2, "one of: two-homes"),
-        (("plan", "-a", "full-con"), 2, "one of: full-cone"),
+        (("plan", "-a", "full-con"), 2, "did you mean full-cone"),
         (("plan", "--number", "256"), 2, "0 to 255"),
         (("plan", "same-lan", "-a", "pf", "-b", "pf"), 2, "1 NAT(s), 2 were given"),
         (("run", "--peer", "nobody"), 2, "one of: punch-udp"),
