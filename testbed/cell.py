@@ -6,7 +6,6 @@ what came of it, which README lists.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,9 +128,9 @@ def save_cell(
     kept = folder / "profiles"
     kept.mkdir(parents=True, exist_ok=True)
     for router in cell.build().routers:
-        path = profiles[router.profile].path
-        if path is not None:
-            shutil.copy(path, kept / path.name)
+        (kept / f"{router.profile}.toml").write_text(
+            profiles[router.profile].text, encoding="utf-8"
+        )
     value = {"format": FORMAT, "cell": asdict(cell), "number": number, "facts": facts}
     if users := own([*(end.name for end in cell.stacks.both), cell.relay]):
         value["own"] = users

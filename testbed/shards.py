@@ -105,7 +105,7 @@ def identity(
 
 def _claim(profile: "Profile") -> str:
     """The file, wherever it is on this machine."""
-    return profile.path.read_text(encoding="utf-8") if profile.path else repr(profile)
+    return profile.text or repr(profile)
 
 
 def merge(

@@ -20,12 +20,14 @@ from testbed.cli.options import (
     Relay,
     Seed,
     Stack,
+    takes_profiles,
 )
 
 app = typer.Typer()
 
 
 @app.command()
+@takes_profiles
 def run(
     peer: Annotated[
         str, typer.Option(help="The stack: punch-udp, ice, ...; or two, DIALER+LISTENER.")
@@ -58,9 +60,10 @@ def run(
 
 
 @app.command()
+@takes_profiles
 def matrix(
     profiles: Annotated[
-        str, typer.Option(help="classic, nine, default, all, or names with commas.")
+        str, typer.Option(help="classic, nine, default, all, or names and files with commas.")
     ] = "default",
     peers: Annotated[
         str, typer.Option(help="Stacks with commas, default, libp2p, or all.")

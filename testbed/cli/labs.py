@@ -10,7 +10,15 @@ from rich.console import Console
 
 from testbed.backends.choice import Kind
 from testbed.cli.building import built, emit
-from testbed.cli.options import AsJson, LabPid, MadeBy, ProfileA, ProfileB, TopologyName
+from testbed.cli.options import (
+    AsJson,
+    LabPid,
+    MadeBy,
+    ProfileA,
+    ProfileB,
+    TopologyName,
+    takes_profiles,
+)
 from testbed.errors import UsageError
 
 app = typer.Typer()
@@ -35,6 +43,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
+@takes_profiles
 def plan(
     topology: TopologyName = "two-homes",
     a: ProfileA = "linux-home",
@@ -48,6 +57,7 @@ def plan(
 
 
 @app.command()
+@takes_profiles
 def up(
     topology: TopologyName = "two-homes",
     a: ProfileA = "linux-home",
@@ -108,6 +118,7 @@ def wipe(
 
 
 @compose.command("render")
+@takes_profiles
 def compose_render(
     topology: TopologyName = "two-homes",
     a: Annotated[str, typer.Option("-a", "--a", help="Profile of the first NAT.")] = "linux-home",
@@ -123,8 +134,11 @@ def compose_render(
     """Write a lab as a compose project, to be used without Python."""
     from testbed.compose.project import render, write
     from testbed.compose.source import Source
+    from testbed.nat.load import named
 
-    source = Source(topology, (a, b) if b else (a,), number, certifiable)
+    given = tuple(named([a, b] if b else [a]))
+    names = tuple(profile.name for profile in given)
+    source = Source(topology, names, number, certifiable, given)
     write(render(source), out)
     print(f"{out}: see its README.md")
 

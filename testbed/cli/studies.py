@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, Out, Seed
+from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, Out, Seed, takes_profiles
 from testbed.errors import UsageError
 
 app = typer.Typer()
 
 
 @app.command()
+@takes_profiles
 def autonat(
     profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
     every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
@@ -31,6 +32,7 @@ def autonat(
 
 
 @app.command()
+@takes_profiles
 def life(
     scenarios: Annotated[list[str] | None, typer.Argument(help="Scenarios.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,

@@ -31,7 +31,7 @@ from testbed.matrix import (
     summarize,
 )
 from testbed.nat.certify import JOBS, Certificate, certified, certify_all
-from testbed.nat.load import catalogue, find, named
+from testbed.nat.load import by_name, catalogue, named
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import OURS, stacks
 from testbed.report import markdown
@@ -79,10 +79,12 @@ def one(
     else:
         ends = stacks(peer)
         place = topology or ends.topology
-        names = tuple(name for name in profiles if name)[: 2 if place in TWO_SIDED else 1]
+        words = [word for word in profiles if word][: 2 if place in TWO_SIDED else 1]
+        given = named(words)
+        names = tuple(profile.name for profile in given)
         cell = Cell(ends.name, names, place, mode, seed=seed, skew_ms=skew, relay=relay)
         require_sane(cell)
-        used = {r.profile: find(r.profile) for r in cell.build().routers}
+        used = by_name(given, (router.profile for router in cell.build().routers))
         recorded = ""
     cell.prepare()
     versions = facts()
@@ -163,7 +165,7 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     used = _profiles(request.profiles)
     cells = _selection(request, used).cells()
     needed = {router.profile for cell in cells for router in cell.build().routers}
-    used |= {name: find(name) for name in sorted(needed - used.keys())}  # a carrier's NAT
+    used |= by_name((), sorted(needed - used.keys()))  # a carrier's NAT
     shard = None
     if request.shard is not None:
         settings = {"seed": request.seed, "backend": request.kind, "certified": request.certify}

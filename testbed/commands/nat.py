@@ -31,7 +31,7 @@ _ENGINES = {".nft": Engine.NFTABLES, ".rules": Engine.IPTABLES}
 def probe(profile: str, rules: Path | None, as_json: bool) -> int:
     """Measure one NAT, a profile's or one given as a file of rules; the exit code."""
     found = find(profile)
-    steps = plan(probe_bench(profile), {profile: found})
+    steps = plan(probe_bench(found.name), {found.name: found})
     if rules is not None:
         steps = _with_rules(steps, rules)
     sandbox.enter()
