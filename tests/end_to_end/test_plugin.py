@@ -140,7 +140,7 @@ def test_a_name_that_is_unknown_is_told_with_its_file(tmp_path: Path) -> None:
     done = run(cwd=project(tmp_path, suite))
     assert outcome(done) == {"failed": 4}, done.stdout
     assert "unknown profile 'symetric'" in done.stdout
-    assert "one of: symmetric" in done.stdout
+    assert "did you mean symmetric" in done.stdout
     assert f"{tmp_path}/mine.toml: No such file" in done.stdout
     assert "--testbed-backend docker; or give its command as well" in done.stdout
     assert 'mechanism="punch_udp"' in done.stdout

@@ -207,7 +207,7 @@ def test_profiles_of_a_folder_are_known_beside_ours(
     with pytest.raises(ProfileError) as caught:
         find("mines")
     assert caught.value.remedy is not None
-    assert "mine;" in caught.value.remedy
+    assert "did you mean mine" in caught.value.remedy
 
 
 def test_the_users_configuration_has_a_folder_of_profiles(
