@@ -13,6 +13,7 @@ from rich.table import Table
 from testbed.backends import sandbox
 from testbed.backends.audit import require_closed
 from testbed.backends.choice import Kind, backend
+from testbed.backends.loading import RefusedRulesError
 from testbed.backends.namespaces import Namespaces
 from testbed.errors import Exit, UsageError
 from testbed.nat.certify import Certificate, Verdict, certify_all
@@ -36,9 +37,14 @@ def probe(profile: str, rules: Path | None, as_json: bool) -> int:
         steps = _with_rules(steps, rules)
     sandbox.enter()
     started = time.monotonic()
-    with Namespaces().start(steps) as lab:
-        require_closed(lab)
-        measured = measure(lab)
+    try:
+        with Namespaces().start(steps) as lab:
+            require_closed(lab)
+            measured = measure(lab)
+    except RefusedRulesError as error:
+        if rules is None:
+            raise
+        raise UsageError(f"{rules}: {error.said}: {error.complaint}") from error
     subject = str(rules) if rules else profile
     if as_json:
         axes = {axis: {"value": f.value, "evidence": f.evidence} for axis, f in measured.axes()}
