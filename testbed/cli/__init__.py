@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from testbed import __version__
-from testbed.cli import build, cells, labs, nats, results, studies
+from testbed.cli import build, cells, labs, nats, peers, results, studies
 from testbed.errors import Exit, TestbedError
 from testbed.streams import Streams, read_names_as_utf8
 
@@ -26,6 +26,7 @@ for group in (labs, cells, studies, results):
     app.add_typer(group.app)
 app.add_typer(nats.nat, name="nat")
 app.add_typer(build.build, name="build")
+app.add_typer(peers.peer, name="peer")
 _REPORT = "  please open an issue with the command and what it prints with TESTBED_DEBUG=1 set"
 
 
