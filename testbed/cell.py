@@ -6,7 +6,7 @@ what came of it, which README lists.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -34,6 +34,11 @@ RESULTS = (
     "capture.pcapng",
     "plan.txt",
 )
+
+
+def own_names(profiles: Iterable[str]) -> tuple[str, ...]:
+    """The files of a cell's folder, whatever came of it, where it was run with ``profiles``."""
+    return ("cell.json", *RESULTS, *(f"profiles/{name}.toml" for name in profiles))
 
 
 @dataclass(frozen=True)

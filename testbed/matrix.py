@@ -166,6 +166,11 @@ def run_matrix(
     return [rows[cell.name] for cell in cells]
 
 
+def folder_of(cell: Cell, tries: int) -> str:
+    """Where in a matrix's folder a try of ``cell`` is kept."""
+    return f"cells/{cell.name}" + (f"/try-{tries}" if tries > 1 else "")
+
+
 def _work(
     cell: Cell,
     tries: int,
@@ -177,7 +182,7 @@ def _work(
     facts: Any,
 ) -> bytes:
     """One cell, in a fork: its row as JSON."""
-    folder = out / "cells" / cell.name / (f"try-{tries}" if tries > 1 else "")
+    folder = out / folder_of(cell, tries)
     try:
         result = run_cell(cell, profiles, backend, folder, number=slot, facts=facts)
         row = result.to_json() | {"late": result.late}

@@ -1,11 +1,9 @@
 """`testbed run` and `testbed matrix`."""
 
-import fcntl
 import json
-import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from testbed.backends import sandbox
 from testbed.backends.base import Backend
 from testbed.backends.choice import Kind, backend
-from testbed.cell import MODES, Cell, load_cell, require_sane
+from testbed.cell import MODES, Cell, load_cell, own_names, require_sane
 from testbed.errors import UsageError
 from testbed.facts import facts
 from testbed.matrix import (
@@ -27,6 +25,7 @@ from testbed.matrix import (
     Selection,
     Summary,
     chosen_stacks,
+    folder_of,
     run_matrix,
     summarize,
 )
@@ -37,7 +36,6 @@ from testbed.peers.adapter import OURS, stacks
 from testbed.report import markdown
 from testbed.report.files import (
     document,
-    require_utf8,
     require_writable,
     write_json,
     write_junit,
@@ -45,6 +43,8 @@ from testbed.report.files import (
 )
 from testbed.report.grid import export_svg, render
 from testbed.report.html import write_html
+from testbed.run_folder import Files, RunFolder, say
+from testbed.run_record import RunRecord
 from testbed.runner import run_cell
 from testbed.shards import Shard, identity
 from testbed.topology.presets import TWO_SIDED
@@ -70,6 +70,8 @@ def one(
         raise UsageError(f"unknown mode {mode!r}", remedy=f"one of: {', '.join(MODES)}")
     number = 0
     if replay is not None:
+        if replay.resolve() == out.resolve():
+            raise UsageError(f"{out} is what is replayed", remedy="choose another --out")
         cell, used, number = load_cell(replay)
         recorded = (
             (replay / "plan.txt").read_text(encoding="utf-8")
@@ -88,10 +90,12 @@ def one(
         recorded = ""
     cell.prepare()
     versions = facts()
-    held = _hold(out)
+    own = Files((".",), own_names(used))
+    kept = RunFolder(out, RunRecord.now("run", cell.seed), [own])
     require_writable(out / "result.json")
     sandbox.enter(out)
     made_by = backend(kind)
+    say(kept.begin())
     for _ in range(TRIES):
         result = run_cell(cell, used, made_by, out, number=number, facts=versions)
         if not result.late:
@@ -102,7 +106,7 @@ def one(
         and recorded != (out / "plan.txt").read_text(encoding="utf-8")
     ):
         print("testbed: the lab differs from the recorded one, see plan.txt", file=sys.stderr)
-    os.close(held)
+    kept.end()
     row = result.to_json()
     summary = summarize([row], certified=False)
     if as_json:
@@ -171,13 +175,14 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
         settings = {"seed": request.seed, "backend": request.kind, "certified": request.certify}
         cells, shard = request.shard.of_run(cells, identity(cells, used, **settings))
     versions = facts()
-    held = _hold(request.out)
+    kept = RunFolder(request.out, RunRecord.now("matrix", request.seed), _own(cells, used))
     require_writable(request.out / "results.json", request.out / "report.html", *reports.paths)
     sandbox.enter(request.out, *reports.paths)
     started = time.monotonic()
     errors = Console(stderr=True)
     made_by = backend(request.kind)
     refused = _refused(used, errors, request.kind, made_by) if request.certify else {}
+    say(kept.begin())
     with _Reporter(errors, len(cells)) as reporter:
         rows = run_matrix(
             cells,
@@ -190,12 +195,12 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
         )
     rows = [_distrust(row, refused) for row in rows]
     summary = summarize(rows, certified=request.certify)
-    value = document(rows, summary, versions, shard)
+    value = document(rows, summary, versions, kept.run, shard)
     write_json(request.out / "results.json", value)
     write_html(request.out / "report.html", value)
     seconds = time.monotonic() - started
     reports.write(rows, summary, value, seconds)
-    os.close(held)
+    kept.end()
     if as_json:
         print(json.dumps(value, indent=2))
     else:
@@ -203,6 +208,15 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
         console.print(render(rows, summary, seconds, console.width))
         print(f"report: {request.out / 'report.html'}; packets: {request.out / 'cells'}")
     return int(summary.exit_code)
+
+
+def _own(cells: Sequence[Cell], profiles: Iterable[str]) -> list[Files]:
+    """All that a matrix of ``cells`` may write into its folder."""
+    folders = [folder_of(cell, tries) for cell in cells for tries in range(1, TRIES + 1)]
+    return [
+        Files((".",), ("results.json", "report.html")),
+        Files(tuple(folders), own_names(profiles)),
+    ]
 
 
 def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
@@ -225,25 +239,6 @@ def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
         relays=[name for name in request.relays.split(",") if name],
         strangers=CLASSIC if request.interop else None,
     )
-
-
-def _hold(out: Path) -> int:
-    """Keep the folder for this run alone: two in one would mix their packets.
-
-    The lock is on the folder itself and gone with the process; gives its descriptor.
-    """
-    require_utf8(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(
-            f"{out}: another run writes there", remedy="choose another --out"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{out}: {error.strerror}", remedy="choose another --out") from error
-    return held
 
 
 def _profiles(words: str) -> dict[str, Profile]:
