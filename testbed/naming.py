@@ -30,7 +30,7 @@ def instead(word: str, known: Iterable[str], where: str = "") -> str:
     """
     names = list(dict.fromkeys(known))
     if near := nearest(word, names):
-        return f"did you mean {_either(near)}?"
+        return either(near)
     if len(names) > MANY and where:
         return f"see `{where}`"
     return f"one of: {', '.join(names)}"
@@ -41,6 +41,7 @@ def twice(words: Iterable[str]) -> list[str]:
     return [word for word, count in Counter(words).items() if count > 1]
 
 
-def _either(names: list[str]) -> str:
+def either(names: list[str]) -> str:
+    """Was it one of these?"""
     *first, last = names
-    return f"{', '.join(first)} or {last}" if first else last
+    return f"did you mean {', '.join(first)} or {last}?" if first else f"did you mean {last}?"

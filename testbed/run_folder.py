@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from testbed.errors import UsageError
-from testbed.report.files import write_json
+from testbed.report.files import require_utf8, write_json
 from testbed.run_record import RunRecord
 
 RECORD = "testbed-run.json"
@@ -90,6 +90,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, run: RunRecord, own: Iterable[Files]) -> None:
+        require_utf8(path)
         self.path = path
         self.run = run
         self._own = tuple(own)

@@ -19,10 +19,11 @@ from testbed.cli.options import (
     TopologyName,
     takes_profiles,
 )
+from testbed.cli.words import App
 from testbed.errors import UsageError
 
-app = typer.Typer()
-compose = typer.Typer(help="Labs as compose projects.", no_args_is_help=True)
+app = App()
+compose = App(help="Labs as compose projects.", no_args_is_help=True)
 app.add_typer(compose, name="compose")
 
 

@@ -9,9 +9,10 @@ from rich.console import Console
 from testbed.backends.choice import Kind
 from testbed.cli.building import built, emit
 from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, MadeBy, takes_profiles
+from testbed.cli.words import App
 from testbed.errors import UsageError
 
-nat = typer.Typer(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
+nat = App(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
 
 
 @nat.command("list")

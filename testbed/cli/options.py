@@ -38,7 +38,8 @@ Contract = Annotated[
     str, typer.Option(help="Which one your stacks follow: lines (ours), or unified (libp2p's).")
 ]
 Relay = Annotated[
-    str, typer.Option(help="The libp2p relay's stack: traversal, go, ...; a matrix takes several.")
+    str | None,
+    typer.Option(help="The libp2p relay's stack, [default: traversal]; a matrix takes several."),
 ]
 
 

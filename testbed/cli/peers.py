@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from testbed.cli.options import AsJson
+from testbed.cli.words import App
 from testbed.peercheck.model import Scene
 
-peer = typer.Typer(
+peer = App(
     help="Your own stack: does it keep the contract that all peers speak?", no_args_is_help=True
 )
 

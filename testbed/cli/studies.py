@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, Out, Seed, takes_profiles
+from testbed.cli.words import App
 from testbed.errors import UsageError
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -32,7 +33,6 @@ def autonat(
 
 
 @app.command()
-@takes_profiles
 def life(
     scenarios: Annotated[list[str] | None, typer.Argument(help="Scenarios.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,

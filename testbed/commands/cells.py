@@ -14,25 +14,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from testbed.backends import sandbox
 from testbed.backends.base import Backend
 from testbed.backends.choice import Kind, backend
-from testbed.cell import MODES, Cell, load_cell, own_names, require_sane
+from testbed.cell import Cell, load_cell, own_names
+from testbed.commands.chosen import Request, Single, require_cast, require_ready
 from testbed.errors import UsageError
 from testbed.facts import facts
 from testbed.matrix import (
-    CLASSIC,
-    SETS,
     TRIES,
     Row,
-    Selection,
     Summary,
-    chosen_stacks,
     folder_of,
     run_matrix,
     summarize,
 )
 from testbed.nat.certify import JOBS, Certificate, certified, certify_all
-from testbed.nat.load import by_name, catalogue, named
 from testbed.nat.profile import Profile
-from testbed.peers.adapter import OURS, stacks
 from testbed.report import markdown
 from testbed.report.files import (
     document,
@@ -46,48 +41,28 @@ from testbed.report.html import write_html
 from testbed.run_folder import Files, RunFolder, say
 from testbed.run_record import RunRecord
 from testbed.runner import run_cell
-from testbed.shards import Shard, identity
-from testbed.topology.presets import TWO_SIDED
+from testbed.shards import identity
 
 SVG_WIDTH = 84  # columns of the exported picture
 
 
 def one(
-    peer: str,
-    profiles: tuple[str, str | None],
-    topology: str | None,
-    mode: str,
-    skew: float,
-    seed: int,
-    replay: Path | None,
-    out: Path,
-    as_json: bool,
-    kind: Kind = Kind.NAMESPACES,
-    relay: str = OURS,
+    asked: Single | Path, described: Sequence[str], out: Path, as_json: bool, kind: Kind
 ) -> int:
-    """Run one cell; the exit code."""
-    if mode not in MODES:
-        raise UsageError(f"unknown mode {mode!r}", remedy=f"one of: {', '.join(MODES)}")
-    number = 0
-    if replay is not None:
-        if replay.resolve() == out.resolve():
+    """Run one cell, the folder of one that was run before or one that is described.
+
+    ``described`` are the stacks of the user's that were described.  Gives the exit code.
+    """
+    number, recorded = 0, None
+    if isinstance(asked, Path):
+        if asked.resolve() == out.resolve():
             raise UsageError(f"{out} is what is replayed", remedy="choose another --out")
-        cell, used, number = load_cell(replay)
-        recorded = (
-            (replay / "plan.txt").read_text(encoding="utf-8")
-            if (replay / "plan.txt").exists()
-            else ""
-        )
+        cell, used, number = load_cell(asked)
+        recorded = _text(asked / "plan.txt")
     else:
-        ends = stacks(peer)
-        place = topology or ends.topology
-        words = [word for word in profiles if word][: 2 if place in TWO_SIDED else 1]
-        given = named(words)
-        names = tuple(profile.name for profile in given)
-        cell = Cell(ends.name, names, place, mode, seed=seed, skew_ms=skew, relay=relay)
-        require_sane(cell)
-        used = by_name(given, (router.profile for router in cell.build().routers))
-        recorded = ""
+        cell, used = asked.cell()
+    require_cast(described, [cell], "--peer")
+    require_ready([cell], kind)
     cell.prepare()
     versions = facts()
     own = Files((".",), own_names(used))
@@ -100,11 +75,7 @@ def one(
         result = run_cell(cell, used, made_by, out, number=number, facts=versions)
         if not result.late:
             break
-    if (
-        recorded
-        and (out / "plan.txt").exists()
-        and recorded != (out / "plan.txt").read_text(encoding="utf-8")
-    ):
+    if recorded is not None and recorded != _text(out / "plan.txt"):
         print("testbed: the lab differs from the recorded one, see plan.txt", file=sys.stderr)
     kept.end()
     row = result.to_json()
@@ -119,25 +90,9 @@ def one(
     return int(summary.exit_code)
 
 
-@dataclass(frozen=True)
-class Request:
-    """The words of `testbed matrix`."""
-
-    profiles: str
-    peers: str
-    mixed: bool  # each stack with every other that understands it
-    topology: str | None
-    patterns: tuple[str, ...]
-    repeat: int
-    controls: bool
-    certify: bool
-    jobs: int
-    seed: int
-    out: Path
-    kind: Kind = Kind.NAMESPACES
-    shard: Shard | None = None  # this part of it alone
-    relays: str = OURS  # stacks with commas
-    interop: bool = False  # stacks that differ meet behind the classic four alone
+def _text(file: Path) -> str | None:
+    """None where there is no such file."""
+    return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 @dataclass(frozen=True)
@@ -166,10 +121,8 @@ class Reports:
 
 def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     """Run a matrix; the exit code."""
-    used = _profiles(request.profiles)
-    cells = _selection(request, used).cells()
-    needed = {router.profile for cell in cells for router in cell.build().routers}
-    used |= by_name((), sorted(needed - used.keys()))  # a carrier's NAT
+    cells, used = request.cells()
+    require_ready(cells, request.kind)
     shard = None
     if request.shard is not None:
         settings = {"seed": request.seed, "backend": request.kind, "certified": request.certify}
@@ -217,37 +170,6 @@ def _own(cells: Sequence[Cell], profiles: Iterable[str]) -> list[Files]:
         Files((".",), ("results.json", "report.html")),
         Files(tuple(folders), own_names(profiles)),
     ]
-
-
-def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
-    peers, left_out = chosen_stacks(request.peers, mixed=request.mixed)
-    for words in left_out:
-        print(f"testbed: {words}", file=sys.stderr)
-    if request.topology not in (None, *TWO_SIDED):
-        raise UsageError(
-            f"no topology with two sides: {request.topology!r}", remedy=", ".join(TWO_SIDED)
-        )
-    return Selection(
-        dialers=list(used),
-        listeners=list(used),
-        peers=peers,
-        repeat=request.repeat,
-        seed=request.seed,
-        controls=request.controls,
-        patterns=request.patterns,
-        topology=request.topology,
-        relays=[name for name in request.relays.split(",") if name],
-        strangers=CLASSIC if request.interop else None,
-    )
-
-
-def _profiles(words: str) -> dict[str, Profile]:
-    if words == "all":
-        return catalogue()
-    names = SETS.get(words) or [name for name in words.split(",") if name]
-    if not names:
-        raise UsageError("no profile was named", remedy="see `testbed nat list`")
-    return {profile.name: profile for profile in named(names)}
 
 
 def _refused(
