@@ -23,7 +23,7 @@ def git(*words: str) -> str:
 def faults(
     version: str, changelog: str, tags: Sequence[str], tags_here: Sequence[str]
 ) -> list[str]:
-    """What is wrong in a tree of this ``version``; ``tags``: of the repository and of this commit."""
+    """What is wrong in a tree of this ``version``; ``tags_here``: those of its commit."""
     found = []
     heads = re.findall(r"^## .*$", changelog, re.MULTILINE)
     sections = [match.groups() for match in SECTION.finditer(changelog)]
