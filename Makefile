@@ -1,7 +1,7 @@
 # `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup testbed images test lint bench fuzz peers release clean force
+.PHONY: help setup testbed images test lint bench fuzz machines peers release clean force
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian keeps nft and iptables where ordinary users do not look.
@@ -41,6 +41,9 @@ fuzz: $(READY) ## fuzz each parser of the traversal stack for FUZZ_SECONDS (20)
 	@test -d out/fuzz/.atheris/atheris || \
 	  .venv/bin/python -m pip install -q --no-deps --target out/fuzz/.atheris "atheris>=3,<4"
 	PYTHONPATH=out/fuzz/.atheris:tests .venv/bin/python -m traversal.fuzz --seconds $(FUZZ_SECONDS)
+
+machines: $(READY) ## as root: run the testbed on bare Debian releases (ARGS="quick trixie")
+	.ci/machines $(ARGS)
 
 # A toolchain that is missing is said, and costs only its peer; a build that breaks is an error.
 OLDER ?= yes
