@@ -1,11 +1,12 @@
 """What is expected of a cell: the oracle's prediction, and how stacks are known to deviate."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from testbed.cell import DIALER, LISTENER, SERVER, Cell
+from testbed.model.version import Built
 from testbed.nat.profile import Profile
 from testbed.oracle.deviation_conditions import Case
-from testbed.oracle.deviations import Deviation, expected, known
+from testbed.oracle.deviations import Deviation, expected, known, uncovered
 from testbed.oracle.predict import Mechanism, Prediction, predict
 
 _RELAY_ONLY = {
@@ -17,15 +18,39 @@ _RELAY_ONLY = {
 }
 
 
-def prediction(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
-    """What the oracle says of ``cell``, as known deviations of its stacks change it."""
+def prediction(
+    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str] | None = None
+) -> Prediction:
+    """What the oracle says of ``cell``, as known deviations of its stacks change it.
+
+    ``versions``: what the program of a stack says of itself, by the stack's name
+    (`testbed.facts`).  A stack of which nothing is known is taken for one that the table of
+    deviations covers.
+    """
     plain = _predicted(cell, profiles)
-    return expected(plain, _known(cell, profiles, plain))
+    return expected(plain, _known(cell, profiles, versions or {}, plain))
 
 
-def deviations(cell: Cell, profiles: Mapping[str, Profile]) -> tuple[Deviation, ...]:
-    """The known deviations that apply to ``cell``."""
-    return _known(cell, profiles, _predicted(cell, profiles))
+def deviations(
+    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str] | None = None
+) -> tuple[Deviation, ...]:
+    """The known deviations that apply to ``cell``; ``versions`` as in `prediction`."""
+    return _known(cell, profiles, versions or {}, _predicted(cell, profiles))
+
+
+def strangers(cells: Iterable[Cell], versions: Mapping[str, str] | None) -> tuple[Built, ...]:
+    """Stacks of ``cells`` that the table of deviations knows, but not in their version.
+
+    Their cells are judged without the table.
+    """
+    built = (one for cell in cells for one in _built(cell, versions or {}))
+    return uncovered(dict.fromkeys(built))
+
+
+def _built(cell: Cell, versions: Mapping[str, str]) -> tuple[Built, ...]:
+    """The stacks of ``cell``, as far as they say their name and version."""
+    told = (versions.get(end.name, "").partition(" ") for end in cell.stacks.both)
+    return tuple(Built(stack, version) for stack, _, version in told if version)
 
 
 def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
@@ -43,14 +68,17 @@ def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
     )
 
 
-def _known(cell: Cell, profiles: Mapping[str, Profile], plain: Prediction) -> tuple[Deviation, ...]:
+def _known(
+    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str], plain: Prediction
+) -> tuple[Deviation, ...]:
     """The table is of stacks behind one NAT each."""
     if cell.topology != "libp2p" or cell.mode != "punch":
         return ()
     ends, quic = cell.stacks, cell.stacks.transport == "udp"
     a, b = (profiles[name].behaviour for name in cell.profiles)
     nats = (a.udp, b.udp) if quic else (a.tcp, b.tcp)
-    return known(Case(ends.dialer.name, ends.listener.name, quic, *nats, plain.outcome))
+    names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
+    return known(Case(*names, quic, *nats, plain.outcome, built))
 
 
 def mechanism(cell: Cell) -> Mechanism:

@@ -12,14 +12,20 @@ from testbed.backends.base import Backend
 from testbed.capture.packet import Packet
 from testbed.capture.reader import read
 from testbed.cell import DIALER, LISTENER, SERVER, Cell, save_cell
-from testbed.errors import Exit, TestbedError, UsageError
-from testbed.expectation import deviations, prediction
+from testbed.errors import Exit, PeerError, TestbedError, UsageError
+from testbed.expectation import deviations, prediction, strangers
 from testbed.explain.load import Notes, Recorded, assemble, read_recorded
 from testbed.explain.model import Explanation
 from testbed.explaining import explained, write_json
+from testbed.model.breach import Breach
+from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
+from testbed.model.outcome import Outcome
+from testbed.model.saved import breaches_to_json
+from testbed.model.verdict import Judgement
+from testbed.model.version import Built
 from testbed.nat.profile import Profile
 from testbed.oracle.deviations import Deviation
-from testbed.oracle.predict import Outcome, Prediction
+from testbed.oracle.predict import Prediction
 from testbed.peers.adapter import stacks
 from testbed.peers.contract import Mode
 from testbed.plan.describe import describe
@@ -29,11 +35,12 @@ from testbed.recording import Records, record_run
 from testbed.scenarios import unified
 from testbed.scenarios.hole_punch import Account, Attempt, attempt
 from testbed.verdict.judge import inconclusive, judge
-from testbed.verdict.model import Judgement, Verdict
+from testbed.verdict.model import Verdict
 from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
 from testbed.verdict.sanity import Start, crossed, late_punches, late_starts, never_sent, undelayed
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
+from testbed.words import sentence
 
 # A punch is decided by who comes first, on a way of 20 ms.  Lateness of the harness
 # beyond the first figure may explain a difference; beyond the second it measures itself.
@@ -64,6 +71,7 @@ class Result:
     late: bool = False  # inconclusive because the machine was too busy: worth another try
     explanation: Explanation | None = None
     rung: RungReading | None = None  # of stacks that climb the ladder
+    strangers: tuple[Built, ...] = ()  # stacks in versions that no known deviation is of
 
     def to_json(self) -> dict[str, Any]:
         """As the JSON report and ``result.json`` have it."""
@@ -74,8 +82,9 @@ class Result:
                 "judgement": verdict.judgement.value,
                 "measured": verdict.measured.value if verdict.measured else None,
                 "predicted": verdict.predicted.value,
-                "reason": verdict.reason,
-                "findings": list(verdict.findings),
+                "reason": sentence(verdict.because),
+                "findings": [sentence(breach) for breach in verdict.findings],
+                "finding_values": breaches_to_json(verdict.findings),
                 "packets_cited": list(verdict.packets),
                 "packets": self.packets,
                 "seconds": round(self.seconds, 3),
@@ -86,6 +95,7 @@ class Result:
                 "explanation": self._why(),
             }
             | ({"rung": self.rung.to_json()} if self.rung else {})
+            | ({"notes": [sentence(one) for one in self.strangers]} if self.strangers else {})
         )
 
     def _why(self) -> dict[str, Any] | None:
@@ -108,7 +118,7 @@ class _Run:
     plan: Plan
     account: Account
     records: Records
-    faults: tuple[str, ...]
+    faults: tuple[Fault, ...]
     frames_late_ms: float  # by which a link held the most delayed frame too long
     up_ms: float
 
@@ -120,7 +130,7 @@ def run_cell(
     folder: Path,
     *,
     number: int = 0,
-    facts: Any = None,
+    facts: Mapping[str, str] | None = None,
 ) -> Result:
     """Run ``cell`` and judge it; the folder is filled as far as it went.
 
@@ -128,7 +138,7 @@ def run_cell(
     errors of usage (an unknown peer, say) are raised.
     """
     started = time.monotonic()
-    expected = prediction(cell, profiles)
+    expected = prediction(cell, profiles, facts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -136,16 +146,22 @@ def run_cell(
     try:
         save_cell(cell, profiles, folder, number, facts)
         run = _effects(cell, profiles, backend, folder, number)
-        result = _finished(cell, profiles, run, expected, folder)
+        known = deviations(cell, profiles, facts)
+        result = _finished(cell, profiles, run, expected, known, folder)
     except (TestbedError, OSError) as error:
         if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
         result = _broken(cell, profiles, number, expected, error, folder)
-    result = replace(result, seconds=time.monotonic() - started)
+    result = replace(
+        result,
+        seconds=time.monotonic() - started,
+        strangers=strangers([cell], facts),
+    )
     try:
         write_json(folder / "result.json", result.to_json())
     except OSError as error:
-        verdict = inconclusive(expected, f"{folder}/result.json: {error.strerror}")
+        fault = Broke(None, None, f"{folder}/result.json: {error.strerror}")
+        verdict = inconclusive(expected, fault)
         return replace(result, verdict=verdict)
     return result
 
@@ -172,26 +188,26 @@ def _effects(
         require_closed(lab)
         scenario = unified.attempt if task.stacks.contract == "unified" else attempt
         account, records = record_run(lab, folder, lambda: scenario(lab, task))
-        faults = [f"after the run: {finding}" for finding in audit(lab)]
-        faults += lab.lost_frames()
+        faults: list[Fault] = [*audit(lab), *lab.lost_frames()]
         frames_late_ms = lab.lateness_ms()
     faults += [
-        f"the capture lost {count.dropped} packets at {count.name}"
-        for count in records.capture.counts
-        if count.dropped
+        CaptureLost(count.name, count.dropped) for count in records.capture.counts if count.dropped
     ]
     return _Run(steps, account, records, tuple(faults), frames_late_ms, up_ms)
 
 
 def _finished(
-    cell: Cell, profiles: Mapping[str, Profile], run: _Run, expected: Prediction, folder: Path
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    run: _Run,
+    expected: Prediction,
+    known: tuple[Deviation, ...],
+    folder: Path,
 ) -> Result:
     """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
     climbed = _climbed(cell, run, expected, packets)
-    verdict, faults, late = _judged(
-        cell, run, expected, packets, climbed, deviations(cell, profiles)
-    )
+    verdict, faults, late = _judged(cell, run, expected, packets, climbed, known)
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
     write_json(folder / "run.json", notes.to_json())
@@ -233,14 +249,16 @@ def _judged(
     packets: list[Packet],
     climbed: RungReading | None,
     known: tuple[Deviation, ...],
-) -> tuple[Verdict, tuple[str, ...], bool]:
+) -> tuple[Verdict, tuple[Fault, ...], bool]:
     """The verdict, the faults of the harness, and whether it was late."""
-    lateness = {"a link's frame": run.frames_late_ms}
     account, peers = run.account, (DIALER, LISTENER)
-    lateness |= late_starts(packets, run.plan, _starts(cell, account.start_ns), SERVER)
-    lateness |= late_punches(packets, run.plan, account.events, *peers)
+    lateness = [
+        Late(Tardy.FRAME, None, run.frames_late_ms),
+        *late_starts(packets, run.plan, _starts(cell, account.start_ns), SERVER),
+        *late_punches(packets, run.plan, account.events, *peers),
+    ]
     reading = read_path(packets, run.plan, *peers, account.window)
-    faults = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
+    faults: list[Fault] = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
     # Who boasts of a connection and sent nothing is no fault of the harness.
     boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
     senders = () if boasts else _SENDERS[cell.mode]
@@ -248,12 +266,8 @@ def _judged(
     through = None
     if account.window is None:
         through = crossed(packets, run.plan, *peers, account.start_ns)
-    late = [
-        f"{what} was {ms:.0f} ms late: this machine is too busy for so many cells"
-        for what, ms in lateness.items()
-        if ms > LATE_MS
-    ]
-    if max(lateness.values()) > TOO_LATE_MS:
+    late = [one for one in lateness if one.ms > LATE_MS]
+    if any(one.ms > TOO_LATE_MS for one in late):
         faults += late
     verdict = judge(
         reading,
@@ -279,8 +293,9 @@ def _broken(
     folder: Path,
 ) -> Result:
     """The result of a run that did not come to a verdict; explained from what it left."""
-    verdict = inconclusive(expected, str(error))
-    notes = Notes(faults=(str(error),))
+    fault = _fault(error)
+    verdict = inconclusive(expected, fault)
+    notes = Notes(faults=(fault,))
     recorded = Recorded(notes=notes)
     with suppress(OSError, UsageError):  # a full disk is what broke it, perhaps
         write_json(folder / "run.json", notes.to_json())
@@ -293,9 +308,18 @@ def _broken(
     return Result(cell, verdict, folder, explanation=explanation)
 
 
+def _fault(error: Exception) -> Fault:
+    """What an error of the harness, of a peer or of the system is."""
+    if isinstance(error, PeerError):
+        return PeerFailed(error.node, error.message, error.remedy)
+    if isinstance(error, TestbedError):
+        return Broke(error.phase, error.node, error.message, error.remedy)
+    return Broke(None, None, str(error))
+
+
 def _violations(
     cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome, climbed: RungReading | None
-) -> list[str]:
+) -> list[Breach]:
     """How the stacks broke their protocol, or took another way than they should and say."""
     if cell.stacks.contract == "unified":  # its peers tell nothing of their steps
         return list(run.account.breaches)

@@ -19,15 +19,13 @@ from testbed.explain.model import (
     Wrong,
 )
 from testbed.matrix import Row, summarize
-from testbed.oracle.predict import Outcome
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.report.files import document, write_json
-from testbed.run_record import RunRecord
-from testbed.verdict.model import Judgement
 
 PROFILES = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 PEERS = ("punch-udp", "punch-tcp", "ice")
 FACTS = {"kernel": "6.1.0", "python": "3.11.2", "nat-testbed": "0.1.0"}
-RUN = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
 COLUMNS = ("a", "nat-a", "server", "nat-b", "b")
 START_NS = 1_700_000_000_000_000_000
 
@@ -64,7 +62,7 @@ def matrix(
         row = _row(out, peer, profile, profile, 0, (), (), "silent")
         rows.append(row)
         _fill(Path(row["folder"]), row, explained=True)
-    made = document(rows, summarize(rows), FACTS, RUN)
+    made = document(rows, summarize(rows), FACTS)
     write_json(out / "results.json", made)
     return made
 
@@ -104,6 +102,7 @@ def _row(
         "predicted": predicted,
         "reason": f"{'nobody' if closed else 'b'} gets through, says the oracle",
         "findings": [],
+        "finding_values": [],
         "packets_cited": [12, 15],
         "packets": 40,
         "seconds": 1.25,
@@ -233,7 +232,7 @@ def _fill(folder: Path, row: Row, *, explained: bool) -> None:
         {"peer": "b", "at": 1_012_000_000, "event": "failed", "class": "timeout"},
     ]
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    run = {"start_ns": START_NS + 1_002_000_000, "clock_ns": START_NS, "faults": []}
+    run = {"start_ns": START_NS + 1_002_000_000, "clock_ns": START_NS, "fault_values": []}
     (folder / "run.json").write_text(json.dumps(run))
     (folder / "capture.pcapng").write_bytes(b"")
     if explained:

@@ -13,6 +13,7 @@ from testbed.matrix import TRIES
 from testbed.nat.load import catalogue
 from testbed.nat.profile import Profile
 from testbed.runner import Result, run_cell
+from testbed.words import sentence
 
 CATALOGUE = catalogue()
 
@@ -34,7 +35,7 @@ def ran(
 def sure(result: Result) -> Result:
     """The result, if there is one: a machine that stayed too busy is told as a skip."""
     if result.late:
-        pytest.skip(f"this machine is too busy for a verdict: {result.verdict.reason}")
+        pytest.skip(f"this machine is too busy for a verdict: {sentence(result.verdict.because)}")
     return result
 
 

@@ -5,35 +5,47 @@ that has an interface or a route beside the planned ones might reach, or be
 reached by, what it must not.
 """
 
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-from testbed.backends.base import Lab, Route
+from testbed.backends.base import Lab
 from testbed.errors import BackendError
+from testbed.model.address import Route
+from testbed.model.fault import Difference, LabDiffers
 from testbed.plan.model import AddBridge, AddLink, AddNode, AddRoute, Blackhole, End, Plan
+from testbed.words.faults import difference
 
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
-def audit(lab: Lab) -> list[str]:
-    """Every difference between the plan and the kernel, as a sentence; empty if none."""
-    findings = []
+def audit(lab: Lab) -> list[LabDiffers]:
+    """Every difference between the plan and the kernel."""
+    findings: list[LabDiffers] = []
     for step in lab.plan.of(AddNode):
         node = step.node
         planned, real = _interfaces(lab.plan, node), lab.interfaces(node)
-        findings += [f"{node} has an unplanned interface {name}" for name in sorted(real - planned)]
-        findings += [f"{node} lacks its interface {name}" for name in sorted(planned - real)]
+        findings += _each(Difference.UNPLANNED_INTERFACE, node, sorted(real - planned))
+        findings += _each(Difference.MISSING_INTERFACE, node, sorted(planned - real))
         wanted, found = _routes(lab.plan, node), lab.routes(node)
         unplanned = (route for route in found - wanted if not _needless(route, wanted))
-        findings += [f"{node} has an unplanned route {_say(route)}" for route in unplanned]
-        findings += [f"{node} lacks its route {_say(route)}" for route in wanted - found]
+        findings += _each(Difference.UNPLANNED_ROUTE, node, unplanned)
+        findings += _each(Difference.MISSING_ROUTE, node, wanted - found)
     return findings
+
+
+def _each(
+    difference: Difference, node: str, found: Iterable[str] | Iterable[Route]
+) -> Iterator[LabDiffers]:
+    return (LabDiffers(difference, node, one) for one in found)
 
 
 def require_closed(lab: Lab) -> None:
     """BackendError naming every difference between the plan and the kernel."""
     findings = audit(lab)
     if findings:
-        raise BackendError("the lab is not what was planned: " + "; ".join(findings))
+        raise BackendError(
+            "the lab is not what was planned: " + "; ".join(map(difference, findings))
+        )
 
 
 def _ends(plan: Plan, node: str) -> list[End]:
@@ -64,11 +76,3 @@ def _needless(route: Route, wanted: set[Route]) -> bool:
         return False
     others = (other.destination for other in wanted if other.destination != _EVERYWHERE)
     return not any(route.destination.overlaps(other) for other in others)
-
-
-def _say(route: Route) -> str:
-    if route.blackhole:
-        return f"to {route.destination}, a blackhole"
-    everywhere = route.destination == _EVERYWHERE
-    target = "to everywhere" if everywhere else f"to {route.destination}"
-    return f"{target} via {route.gateway}" if route.gateway else f"{target} on the link"

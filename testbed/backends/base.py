@@ -8,19 +8,11 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from typing import IO, Protocol
 
+from testbed.model.address import Route as Route
+from testbed.model.fault import FramesLost
 from testbed.plan.model import Plan
-
-
-@dataclass(frozen=True)
-class Route:
-    """A route as the kernel has it; a gateway of None is a link or a blackhole."""
-
-    destination: IPv4Network
-    gateway: IPv4Address | None
-    blackhole: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +69,8 @@ class Lab(Protocol):
     ) -> bytes:
         """Run a program to its end and give its output; BackendError if it fails."""
 
-    def lost_frames(self) -> list[str]:
-        """Frames that the lab lost by itself, where no plan asked for it; as sentences."""
+    def lost_frames(self) -> list[FramesLost]:
+        """Frames that the lab lost by itself, where no plan asked for it."""
 
     def lateness_ms(self) -> float:
         """By how much the most delayed frame was late, beyond its link's delay."""

@@ -12,6 +12,7 @@ from testbed.links.base import Links
 from testbed.links.delay_line import DelayLine, Wire, delay_line
 from testbed.links.interfaces import wire_socket
 from testbed.links.netem import Egress, NetemLinks, netem_available
+from testbed.model.fault import FramesLost
 from testbed.plan.model import AddLink, End, Plan
 
 
@@ -46,11 +47,11 @@ class WireBench:
             End(self.NODE, f"b{number}", f"0e:00:00:00:{number >> 8:02x}:{number & 255:02x}"),
         )
 
-    def lost_frames(self) -> list[str]:
+    def lost_frames(self) -> list[FramesLost]:
         """Frames that the bench itself lost."""
         counters = self._line.counters() if self._line else ()
         return [
-            f"link {c.wire} ({c.direction}) lost {c.missed + c.unfinished} frames by itself"
+            FramesLost(c.wire, c.direction, c.missed + c.unfinished)
             for c in counters
             if not c.faithful
         ]

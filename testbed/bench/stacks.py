@@ -21,8 +21,8 @@ from testbed.bench.table import Results
 from testbed.capture.reader import read
 from testbed.cell import DIALER, LISTENER, SERVER
 from testbed.errors import TestbedError, UnfitError
+from testbed.model.outcome import Outcome
 from testbed.nat.load import catalogue
-from testbed.oracle.predict import Outcome
 from testbed.peers.adapter import ADAPTERS, Adapter, Main, Mechanism, Stacks
 from testbed.peers.contract import Mode, Upgraded
 from testbed.peers.external import Command

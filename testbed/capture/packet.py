@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Protocol = Literal["udp", "tcp", "icmp", "other"]
+from testbed.model.address import Endpoint as Endpoint
+from testbed.model.address import Protocol as Protocol
+from testbed.model.address import Sight
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10  # TCP flags, RFC 9293 section 3.1
 ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})  # those that quote a packet, RFC 1122 section 3.2.2
@@ -17,17 +19,6 @@ _IPV4 = struct.Struct("!B x H H H B B 2x 4s 4s")
 _TCP = struct.Struct("!HHIIBB")
 _PORTS = struct.Struct("!HH")
 _PROTOCOLS: dict[int, Protocol] = {1: "icmp", 6: "tcp", 17: "udp"}
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A transport address.  ``port`` is 0 where the protocol has none."""
-
-    address: IPv4Address
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.address}:{self.port}"
 
 
 NOWHERE = Endpoint(IPv4Address(0), 0)
@@ -90,12 +81,21 @@ class Packet:
         """A TCP SYN without ACK."""
         return self.tcp_flags & (SYN | ACK) == SYN
 
-    def __str__(self) -> str:
-        arrow = "out" if self.outgoing else "in"
-        return (
-            f"#{self.number} {self.vantage} {arrow} {self.protocol} "
-            f"{self.source} -> {self.destination} ({len(self.payload)} bytes)"
+    @property
+    def sight(self) -> Sight:
+        """How facts cite it."""
+        return Sight(
+            self.number,
+            self.vantage,
+            self.outgoing,
+            self.protocol,
+            self.source,
+            self.destination,
+            len(self.payload),
         )
+
+    def __str__(self) -> str:
+        return str(self.sight)
 
 
 class _Transport(NamedTuple):

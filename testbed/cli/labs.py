@@ -10,20 +10,11 @@ from rich.console import Console
 
 from testbed.backends.choice import Kind
 from testbed.cli.building import built, emit
-from testbed.cli.options import (
-    AsJson,
-    LabPid,
-    MadeBy,
-    ProfileA,
-    ProfileB,
-    TopologyName,
-    takes_profiles,
-)
-from testbed.cli.words import App
+from testbed.cli.options import AsJson, LabPid, MadeBy, ProfileA, ProfileB, TopologyName
 from testbed.errors import UsageError
 
-app = App()
-compose = App(help="Labs as compose projects.", no_args_is_help=True)
+app = typer.Typer()
+compose = typer.Typer(help="Labs as compose projects.", no_args_is_help=True)
 app.add_typer(compose, name="compose")
 
 
@@ -44,7 +35,6 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
-@takes_profiles
 def plan(
     topology: TopologyName = "two-homes",
     a: ProfileA = "linux-home",
@@ -58,7 +48,6 @@ def plan(
 
 
 @app.command()
-@takes_profiles
 def up(
     topology: TopologyName = "two-homes",
     a: ProfileA = "linux-home",
@@ -119,7 +108,6 @@ def wipe(
 
 
 @compose.command("render")
-@takes_profiles
 def compose_render(
     topology: TopologyName = "two-homes",
     a: Annotated[str, typer.Option("-a", "--a", help="Profile of the first NAT.")] = "linux-home",
@@ -135,11 +123,8 @@ def compose_render(
     """Write a lab as a compose project, to be used without Python."""
     from testbed.compose.project import render, write
     from testbed.compose.source import Source
-    from testbed.nat.load import named
 
-    given = tuple(named([a, b] if b else [a]))
-    names = tuple(profile.name for profile in given)
-    source = Source(topology, names, number, certifiable, given)
+    source = Source(topology, (a, b) if b else (a,), number, certifiable)
     write(render(source), out)
     print(f"{out}: see its README.md")
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -11,14 +10,13 @@ from testbed.backends.containers.engine import require_root
 from testbed.commands.nat import exit_code
 from testbed.compose.certify import certified
 from testbed.compose.source import read
-from testbed.report.certificates import told
+from testbed.report.certificates import table
 
 
 def certify(folder: Path, as_json: bool) -> int:
     """Hold each router of a project that is up against its profile; the exit code."""
     source = read(folder)
     require_root()
-    started = time.monotonic()
     errors, certificates = Console(stderr=True), []
     for found in certified(folder, source):
         certificate = found.certificate
@@ -32,6 +30,5 @@ def certify(folder: Path, as_json: bool) -> int:
         print(json.dumps([certificate.to_json() for certificate in certificates], indent=2))
     else:
         sys.stderr.flush()
-        seconds = time.monotonic() - started
-        Console(highlight=False).print(told(certificates, seconds, detailed=False))
+        Console().print(table(certificates, detailed=False))
     return int(exit_code(certificates))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from testbed.errors import UsageError
-from testbed.oracle.predict import Outcome
+from testbed.model.outcome import Outcome
 from testbed.report.files import require_writable
 from testbed.report.html import write_html
 from testbed.report.recorded import RESULTS

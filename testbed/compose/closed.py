@@ -18,6 +18,7 @@ from testbed.compose.project import RESOLVER, engines, layout
 from testbed.compose.running import Container, ProjectLab
 from testbed.errors import BackendError
 from testbed.plan.model import AddNode, Plan
+from testbed.words.faults import difference
 
 _INHIBITED = "com.docker.network.bridge.inhibit_ipv4"
 _PATIENCE = 0.3  # seconds for an answer of the host, a bridge away
@@ -32,7 +33,7 @@ def require_closed(
     ``lab`` has all nodes of ``plan``.
     """
     findings = [*networks(client, found), *_resolvers(found)]
-    findings += [*audit(lab), *_ipv6(lab), *answers(plan, lab)]
+    findings += [*map(difference, audit(lab)), *_ipv6(lab), *answers(plan, lab)]
     if findings:
         raise BackendError("the project is not what was rendered: " + "; ".join(findings))
 

@@ -13,17 +13,22 @@ from typing import Any, TypeVar
 from testbed.capture.flows import read_flows
 from testbed.capture.packet import Packet
 from testbed.capture.reader import read
-from testbed.cell import DIALER, LISTENER, SERVER, Cell, load_cell
+from testbed.cell import DIALER, LISTENER, SERVER, Cell, load_cell, load_versions
 from testbed.errors import CaptureError, PeerError, UsageError
 from testbed.expectation import mechanism, prediction
 from testbed.explain.model import Evidence, FlowEvent
+from testbed.model.fault import Fault
+from testbed.model.outcome import Outcome
+from testbed.model.saved import breaches_from_json, faults_from_json, faults_to_json
+from testbed.model.verdict import Judgement, Recalled
 from testbed.nat.profile import Profile
-from testbed.oracle.predict import Outcome, Prediction
+from testbed.oracle.predict import Prediction
 from testbed.peers.contract import Event, decode_event
 from testbed.plan.model import Plan
 from testbed.plan.planner import plan
-from testbed.verdict.model import Judgement, Verdict
+from testbed.verdict.model import Verdict
 from testbed.verdict.wire import Window
+from testbed.words import sentence
 
 T = TypeVar("T")
 _ILL_FORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
@@ -36,7 +41,7 @@ class Notes:
     start_ns: int | None = None  # as `Evidence` has it, like the next
     clock_ns: int | None = None
     window: Window | None = None  # of the echo
-    faults: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
     lost: tuple[str, ...] = ()  # evidence that should be there and is not, as sentences
 
     def to_json(self) -> dict[str, Any]:
@@ -44,7 +49,8 @@ class Notes:
             "start_ns": self.start_ns,
             "clock_ns": self.clock_ns,
             "window": vars(self.window) if self.window else None,
-            "faults": list(self.faults),
+            "faults": [sentence(fault) for fault in self.faults],
+            "fault_values": faults_to_json(self.faults),
             "lost": list(self.lost),
         }
 
@@ -67,10 +73,10 @@ def load_evidence(folder: Path) -> Evidence:
     file: no cell's folder, or a file that is damaged.
     """
     cell, profiles, number = load_cell(folder)
-    expected = prediction(cell, profiles)
+    expected = prediction(cell, profiles, load_versions(folder))
     verdict = _read(folder / "result.json", lambda path: _verdict(path, expected))
     verdict = verdict or Verdict(
-        Judgement.INCONCLUSIVE, None, expected.outcome, "the run left no result.json"
+        Judgement.INCONCLUSIVE, None, expected.outcome, Recalled("the run left no result.json")
     )
     steps = plan(cell.build(), profiles, number)
     return assemble(cell, profiles, steps, expected, read_recorded(folder), verdict)
@@ -103,7 +109,6 @@ def assemble(
         prediction=expected,
         judgement=verdict.judgement,
         measured=verdict.measured,
-        reason=verdict.reason,
         findings=verdict.findings,
         faults=recorded.notes.faults,
         cited=verdict.packets,
@@ -143,8 +148,8 @@ def _verdict(path: Path, expected: Prediction) -> Verdict:
         Judgement(row["judgement"]),
         None if measured is None else Outcome(measured),
         expected.outcome,
-        _word(row["reason"]),
-        _words(row["findings"]),
+        Recalled(_word(row["reason"])),
+        breaches_from_json(row["finding_values"]),
         tuple(map(_whole, row["packets_cited"])),
     )
 
@@ -172,7 +177,7 @@ def _notes(path: Path) -> Notes:
         start,
         clock,
         None if window is None else Window(**{key: _whole(value) for key, value in window.items()}),
-        _words(fields["faults"]),
+        faults_from_json(fields["fault_values"]),
         _words(fields["lost"]),
     )
 

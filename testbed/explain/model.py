@@ -9,11 +9,14 @@ from enum import StrEnum
 from typing import Any
 
 from testbed.capture.packet import Endpoint, Packet, Protocol
+from testbed.model.breach import Breach
+from testbed.model.fault import Fault
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.nat.behaviour import Behaviour
-from testbed.oracle.predict import Outcome, Prediction
+from testbed.oracle.predict import Prediction
 from testbed.peers.contract import Event
 from testbed.plan.model import Plan
-from testbed.verdict.model import Judgement
 from testbed.verdict.wire import Window
 
 
@@ -140,9 +143,8 @@ class Evidence:
     prediction: Prediction
     judgement: Judgement
     measured: Outcome | None
-    reason: str  # the judge's
-    findings: tuple[str, ...]  # the judge's
-    faults: tuple[str, ...] = ()  # the harness's
+    findings: tuple[Breach, ...]  # the judge's
+    faults: tuple[Fault, ...] = ()  # the harness's
     cited: tuple[int, ...] = ()  # packets of the connection, by which the judge read its path
     window: Window | None = None  # of the echo; None: nobody was asked for one
 

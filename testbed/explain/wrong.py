@@ -5,7 +5,7 @@ from testbed.explain.conformance import violations
 from testbed.explain.model import Cause, Citation, Line, Wrong
 from testbed.explain.refuted import refuted
 from testbed.explain.scene import Scene
-from testbed.verdict.model import Judgement
+from testbed.model.verdict import Judgement
 
 # A peer's own doing, whatever NATs do.
 _PEERS = frozenset(

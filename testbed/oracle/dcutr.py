@@ -13,8 +13,9 @@ skew is not used: the protocol makes its own.
 
 from collections import Counter
 
+from testbed.model.outcome import Outcome
 from testbed.nat.behaviour import Protocol
-from testbed.oracle.mechanisms import PORT, Outcome, Result, Setting
+from testbed.oracle.mechanisms import PORT, Result, Setting
 from testbed.oracle.network import Network
 from testbed.oracle.packet import Endpoint, Message, Packet
 from testbed.oracle.public import OBSERVED, Carrier, Observer, Relay

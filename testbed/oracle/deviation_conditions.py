@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
+from testbed.model.outcome import Outcome
+from testbed.model.version import Built
 from testbed.nat.behaviour import Allocation, Filtering, Mapping, Transport
-from testbed.oracle.predict import Outcome
 
 
 @dataclass(frozen=True)
 class Case:
-    """A cell as conditions see it; the NATs' sides are those of the cell's transport."""
+    """A cell as conditions see it; the NATs' sides are those of the cell's transport.
+
+    ``built``: the versions of its two stacks, those of them that are known.
+    """
 
     dialer: str  # the names of the stacks
     listener: str
@@ -16,6 +20,7 @@ class Case:
     dialer_nat: Transport
     listener_nat: Transport
     outcome: Outcome
+    built: tuple[Built, ...] = ()
 
 
 GO = frozenset({"go-tcp", "go-quic", "go-v0.46-tcp", "go-v0.46-quic"})

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from testbed.model.outcome import Outcome
 from testbed.nat.behaviour import Protocol
 from testbed.oracle import stun, turn
 from testbed.oracle.agents import IceAgent, Nomination
-from testbed.oracle.mechanisms import Outcome, Result, Setting, serve_stun, unlearned
+from testbed.oracle.mechanisms import Result, Setting, serve_stun, unlearned
 from testbed.oracle.packet import Endpoint, Message, Packet
 from testbed.oracle.stun import send_udp
 from testbed.oracle.tcp import Tcp

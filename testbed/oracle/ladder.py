@@ -9,11 +9,11 @@ there and no direct connection is, the listener dials the dialer's; then both pu
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from testbed.model.outcome import Outcome, Rung
 from testbed.nat.behaviour import Behaviour, Forward, Protocol
 from testbed.oracle import dcutr
-from testbed.oracle.mechanisms import FRESH_PORT, PORT, Outcome, Setting
+from testbed.oracle.mechanisms import FRESH_PORT, PORT, Setting
 from testbed.oracle.network import Network
 from testbed.oracle.packet import Endpoint, Message, Packet
 from testbed.oracle.port_mapping import Mapped, mapped_endpoint
@@ -28,15 +28,6 @@ CIRCUIT = "circuit"
 ROUND_TRIPS = 3  # over the relay until the dialer has its circuit: HOP and STOP, Noise, the muxer
 LINGER = 1.0  # seconds that direct dials go on beside a circuit, if nobody dials back
 LONGEST = 4.0  # seconds for a circuit
-
-
-class Rung(StrEnum):
-    """What carries the connection in the end."""
-
-    DIRECT = "direct"
-    REVERSED = "reversed"
-    PUNCHED = "punched"
-    RELAYED = "relayed"
 
 
 @dataclass(frozen=True)

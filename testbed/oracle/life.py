@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from testbed.errors import UsageError
+from testbed.model.outcome import Outcome
 from testbed.nat.behaviour import Behaviour, Protocol
 from testbed.oracle.faults import (
     Fault,
@@ -34,7 +35,7 @@ from testbed.oracle.faults import (
     WanAddressChange,
 )
 from testbed.oracle.lives import TICK, Direct, Side
-from testbed.oracle.predict import Mechanism, Outcome, predict
+from testbed.oracle.predict import Mechanism, predict
 from testbed.topology.model import Topology
 
 PAUSE = 0.7  # seconds before a lost connection is dialed again

@@ -6,8 +6,8 @@ in one `Network`.  A mechanism is a function (Setting) -> (outcome, reason).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
+from testbed.model.outcome import Outcome
 from testbed.nat.behaviour import Protocol
 from testbed.oracle import stun
 from testbed.oracle.agents import AIOICE, IceAgent
@@ -25,14 +25,6 @@ TCP_DEADLINE = 4.0
 PROBE = "probe"
 ACK = "probe ACK"
 NONCE = "nonce"
-
-
-class Outcome(StrEnum):
-    """How two peers end up connected."""
-
-    DIRECT = "direct"
-    RELAYED = "relayed"
-    NONE = "none"
 
 
 @dataclass(frozen=True)

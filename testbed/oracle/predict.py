@@ -6,16 +6,13 @@ from enum import StrEnum
 from functools import lru_cache
 
 from testbed.errors import ProfileError, UsageError
+from testbed.model.outcome import Outcome, Rung
 from testbed.nat.behaviour import Behaviour
 from testbed.oracle import dcutr, ice, ladder, mechanisms
 from testbed.oracle.agents import AIOICE, IceAgent
-from testbed.oracle.ladder import Rung
-from testbed.oracle.mechanisms import Outcome, Setting
+from testbed.oracle.mechanisms import Setting
 from testbed.oracle.network import Network
 from testbed.topology.model import Topology
-
-__all__ = ["Mechanism", "Outcome", "Prediction", "Rung", "predict"]
-
 
 HASTE_MS = 5.0  # by which one side of a common start may be ahead of the other, by chance
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from testbed.errors import PeerError
+from testbed.model.outcome import StepName as StepName
 
 VERSION = 2
 PUNCH_PORT = 4001  # where punchers listen and dial from
@@ -100,18 +101,6 @@ class RungName(StrEnum):
     REVERSED = "reversed"
     PUNCHED = "punched"
     RELAYED = "relayed"
-
-
-class StepName(StrEnum):
-    """What a peer sees of DCUtR (libp2p relay/DCUtR.md)."""
-
-    CONNECT_SENT = "connect_sent"
-    CONNECT_RECEIVED = "connect_received"
-    SYNC_SENT = "sync_sent"
-    SYNC_RECEIVED = "sync_received"
-    PUNCHING = "punching"  # dials, or sends, towards the other side
-    FAILED = "failed"  # this attempt
-    RELAY_LEFT = "relay_left"  # the relayed connection is closed
 
 
 class Message(BaseModel):
@@ -387,50 +376,18 @@ def decode_event(line: bytes) -> Event:
     return _decode(_EVENT, line, "event")
 
 
-class Fault(StrEnum):
-    """What is wrong with a line."""
-
-    TOO_LONG = "too_long"
-    NOT_JSON = "not_json"  # or no object
-    UNKNOWN_MESSAGE = "unknown_message"  # no such event or command, or the word is missing
-    MISSING_FIELD = "missing_field"
-    UNKNOWN_FIELD = "unknown_field"
-    WRONG_VALUE = "wrong_value"
-
-
-class MalformedError(PeerError):
-    """A line that is no message: its first ``fault``, in which ``field`` of which ``message``."""
-
-    def __init__(self, words: str, fault: Fault, message: str = "", field: str = "") -> None:
-        super().__init__(words)
-        self.fault = fault
-        self.named = message
-        self.field = field
-
-
 _T = TypeVar("_T")
-_FAULTS = {  # pydantic's types of errors
-    "json_invalid": Fault.NOT_JSON,
-    "union_tag_invalid": Fault.UNKNOWN_MESSAGE,
-    "union_tag_not_found": Fault.UNKNOWN_MESSAGE,
-    "missing": Fault.MISSING_FIELD,
-    "extra_forbidden": Fault.UNKNOWN_FIELD,
-}
 
 
 def _decode(adapter: TypeAdapter[_T], line: bytes, what: str) -> _T:
     if len(line) > LINE_LIMIT:
-        words = f"a line of {len(line)} bytes; {LINE_LIMIT} are allowed"
-        raise MalformedError(words, Fault.TOO_LONG)
+        raise PeerError(f"a line of {len(line)} bytes; {LINE_LIMIT} are allowed")
     try:
         return adapter.validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = [str(part) for part in first["loc"]]
-        words = f"not a valid {what}: {'.'.join(where) or 'line'}: {first['msg']}: {line[:200]!r}"
-        fault = _FAULTS.get(first["type"], Fault.WRONG_VALUE if where else Fault.NOT_JSON)
-        message = where[0] if where else ""
-        raise MalformedError(words, fault, message, ".".join(where[1:])) from None
+        where = ".".join(str(part) for part in first["loc"]) or "line"
+        raise PeerError(f"not a valid {what}: {where}: {first['msg']}: {line[:200]!r}") from None
 
 
 def schema() -> dict[str, Any]:

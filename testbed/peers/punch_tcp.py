@@ -208,12 +208,13 @@ class TcpPuncher:
     async def _converse(self, sock: socket.socket) -> None:
         """Say hello, then heed the other side until the connection ends or is not chosen."""
         connection = _Connection(*await asyncio.open_connection(sock=sock))
-        reader = self._frames()
+        reader = FrameReader()
         connection.writer.write(self._speaker.say(Kind.PROBE, HELLO))
         try:
             while data := await connection.reader.read(READ_SIZE):
                 for frame in reader.feed(data):
-                    self._take(connection, frame)
+                    if self._speaker.heeds(frame):
+                        self._heed(connection, frame)
                 if self._agreed.is_set() and self._selection.agreed is not connection:
                     break
                 await connection.writer.drain()
@@ -225,12 +226,7 @@ class TcpPuncher:
             self._selection.lost(connection)
             connection.writer.close()
 
-    def _frames(self) -> FrameReader:
-        return FrameReader()
-
-    def _take(self, connection: _Connection, frame: Frame) -> None:
-        if not self._speaker.heeds(frame):
-            return
+    def _heed(self, connection: _Connection, frame: Frame) -> None:
         self._selection.received(connection, frame)
         if self._selection.agreed is not None:
             self._agreed.set()

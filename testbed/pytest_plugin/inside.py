@@ -34,6 +34,7 @@ from testbed.peers.external import add_stacks
 from testbed.plan.planner import plan
 from testbed.pytest_plugin.channel import from_memory, in_memory, receive, send, told
 from testbed.topology.presets import preset
+from testbed.words import sentence
 
 EXPLANATION = "explanation.txt"  # beside a cell's explanation.json
 _COLUMNS = "110"  # of it
@@ -121,7 +122,7 @@ class Server:
             send(self._channel, {"value": None})
             with suppress(_Closed):
                 serve(self._channel, LabServer(lab))
-            lost = lab.lost_frames()
+            lost = [sentence(fault) for fault in lab.lost_frames()]
         counts = recorder.recording.counts
         lost += [f"{n.dropped} packets were not recorded at {n.name}" for n in counts if n.dropped]
         return Answer(lost)

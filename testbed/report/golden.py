@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator
 
 from testbed.errors import Exit, TestbedError
+from testbed.model.verdict import Judgement
 from testbed.report.recorded import Pair, Recorded
-from testbed.verdict.model import Judgement
 
 FORMAT = 1
 

@@ -12,8 +12,8 @@ from pydantic_core import from_json
 
 from testbed.errors import UsageError
 from testbed.explain.model import Cause
-from testbed.oracle.predict import Outcome
-from testbed.verdict.model import Judgement
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 
 RESULTS = "results.json"
 CONTROLS = ("plain_dial", "silent", "relay_only")  # how `testbed.cell.Cell.pair` marks them

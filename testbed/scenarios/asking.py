@@ -45,16 +45,10 @@ class Asking:
         )
 
     def prepare(self) -> None:
-        """Before many forks.
-
-        UsageError for no such stack or one that cannot do its part, with those that can;
-        UnfitError for one not built.
-        """
-        spoken = self.protocols or tuple(Protocol)
-        asking = [public(self.client, one.value, "autonat_client") for one in spoken]
-        asked = [public(self.server, one.value, "autonat_server") for one in spoken]
-        for stack in (*asking, *asked):
-            stack.prepare()
+        """Before many forks; UsageError for no such stack, UnfitError for one not built."""
+        for protocol in self.protocols or Protocol:
+            for stack in (self.client, self.server):
+                public(stack, protocol.value).prepare()
 
 
 def measure(lab: Lab, asking: Asking) -> tuple[Measured, ...]:
@@ -67,14 +61,13 @@ def measure(lab: Lab, asking: Asking) -> tuple[Measured, ...]:
         late = stack.enter_context(_watched(lab))
         clients = []
         for protocol in asking.protocols:
-            node = public(asking.server, protocol.value, "autonat_server")
+            node = public(asking.server, protocol.value)
             nodes = [
                 PublicNode(host, node, contract.Role.AUTONAT_SERVER, SERVER_PORT, seed=0)
                 for host in hosts
             ]
             servers = stack.enter_context(serving(lab, nodes))
-            asker = public(asking.client, protocol.value, "autonat_client")
-            process = lab.spawn(CLIENT, asker.command())
+            process = lab.spawn(CLIENT, public(asking.client, protocol.value).command())
             stack.callback(process.kill)
             clients.append(PeerClient(process, CLIENT))
             clients[-1].send(_configure(lab, protocol, servers))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from testbed.backends.base import Lab
 from testbed.errors import PeerError
-from testbed.oracle.predict import Outcome
+from testbed.model.breach import Breach, Claim
+from testbed.model.outcome import Outcome
 from testbed.peers.adapter import Adapter, Stacks
 from testbed.peers.client import PeerClient, wait_all
 from testbed.peers.contract import (
@@ -40,7 +41,6 @@ from testbed.peers.contract import (
 )
 from testbed.peers.coturn import HTTPS_PORT, PORT, Coturn, coturn
 from testbed.peers.infrastructure import NOTHING_PUBLIC, Infrastructure, infrastructure
-from testbed.verdict.model import Claim
 from testbed.verdict.wire import Window
 
 ECHO_BYTES = 16_384
@@ -79,7 +79,7 @@ class Account:
     start_ns: int | None  # capture time of the common start
     events: tuple[tuple[str, Event], ...]  # peer, event; in order for each peer
     connect_ms: float | None  # from the common start to the later peer's ``connected``
-    breaches: tuple[str, ...] = ()  # of rules that the harness saw broken
+    breaches: tuple[Breach, ...] = ()  # of rules that the harness saw broken
 
 
 def attempt(lab: Lab, task: Attempt) -> Account:

@@ -17,7 +17,8 @@ from functools import partial
 
 from testbed.backends.base import Image, Lab, Process
 from testbed.errors import BackendError, PeerError
-from testbed.oracle.predict import Outcome
+from testbed.model.breach import Breach, Carried, Claim
+from testbed.model.outcome import Outcome
 from testbed.peers.adapter import Adapter
 from testbed.peers.contract import Event, Failed, FailureClass, Offer, Offered, Transport
 from testbed.peers.infrastructure import infrastructure
@@ -33,7 +34,6 @@ from testbed.peers.unified import (
 from testbed.peers.unified_redis import Redis
 from testbed.peers.unified_store import Store, Words
 from testbed.scenarios.hole_punch import Account, Attempt
-from testbed.verdict.model import Claim
 from testbed.verdict.wire import Window
 
 PATIENCE = 60.0  # seconds for the dialer; their runner has 180, a cell here has 90 in all
@@ -232,10 +232,8 @@ class _Running:
             raise PeerError(f"asked for no relay, and {text}", node=dialer.node)
         return Claim(dialer.node, None, text)
 
-    def _breaches(self) -> tuple[str, ...]:
+    def _breaches(self) -> tuple[Breach, ...]:
         """What else the peers did by way of the server that they only were to meet at."""
         return tuple(
-            f"{node} passed {size} bytes to others through Redis, by the contract some 200 are due"
-            for node, size in self.redis.carried.items()
-            if size > CARRIED
+            Carried(node, size) for node, size in self.redis.carried.items() if size > CARRIED
         )

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from testbed.model.breach import Breach, Claim, Disowned, FalseClaim
+from testbed.model.fault import Fault
+from testbed.model.verdict import AsPredicted, Grounds, Judgement, Otherwise, Troubled
 from testbed.oracle.deviations import Deviation, unexpected
-from testbed.oracle.predict import Outcome, Prediction
-from testbed.verdict.model import Claim, Judgement, Verdict, WireReading
+from testbed.oracle.predict import Prediction
+from testbed.verdict.model import Verdict, WireReading
 
 
 def judge(
@@ -12,10 +15,10 @@ def judge(
     prediction: Prediction,
     claims: Sequence[Claim],
     *,
-    faults: Sequence[str] = (),
-    doubts: Sequence[str] = (),
+    faults: Sequence[Fault] = (),
+    doubts: Sequence[Fault] = (),
     crossed: tuple[int, int] | None = None,
-    violations: Sequence[str] = (),
+    violations: Sequence[Breach] = (),
     known: Sequence[Deviation] = (),
 ) -> Verdict:
     """The verdict of one cell.
@@ -32,49 +35,27 @@ def judge(
     deviations account for is let pass, and missed where it is not there.
     """
     if crossed is None:
-        findings = [
-            f"{_claims(claim)}, the wire shows {reading.outcome} ({claim.words})"
+        claimed: list[Breach] = [
+            FalseClaim(claim.node, claim.outcome, reading.outcome, claim.words)
             for claim in claims
             if claim.denied_by(reading.outcome)
         ]
     else:
-        findings = [_disowned(claims, crossed)]
-    findings = unexpected([*findings, *violations], known)
+        claimed = [Disowned(*crossed, tuple(claims))]
+    findings = tuple(unexpected([*claimed, *violations], known))
     predicted = prediction.beside(reading.outcome)
     agrees = reading.outcome is predicted and not findings
-    troubles = [*faults, *(() if agrees else doubts)]
+    troubles = (*faults, *(() if agrees else doubts))
+    because: Grounds
     if troubles:
-        return Verdict(
-            Judgement.INCONCLUSIVE,
-            reading.outcome,
-            predicted,
-            "; ".join(troubles),
-            tuple(findings),
-            reading.packets,
-        )
-    return Verdict(
-        Judgement.PASS if agrees else Judgement.FAIL,
-        reading.outcome,
-        predicted,
-        prediction.reason if agrees else f"predicted: {prediction.reason}; {reading.evidence}",
-        tuple(findings),
-        reading.packets,
-    )
+        judgement, because = Judgement.INCONCLUSIVE, Troubled(troubles)
+    elif agrees:
+        judgement, because = Judgement.PASS, AsPredicted(prediction.reason)
+    else:
+        judgement, because = Judgement.FAIL, Otherwise(prediction.reason, reading.path)
+    return Verdict(judgement, reading.outcome, predicted, because, findings, reading.packets)
 
 
-def _claims(claim: Claim) -> str:
-    return f"{claim.node} claims {claim.outcome or 'no direct connection'}"
-
-
-def _disowned(claims: Sequence[Claim], crossed: tuple[int, int]) -> str:
-    """What the wire shows of a connection that not both peers claim, and what each says."""
-    there, back = crossed
-    words = f"packets crossed both ways (packets {there} and {back}), and"
-    if all(claim.outcome in (None, Outcome.NONE) for claim in claims):
-        return f"{words} no connection is claimed"
-    return f"{words} " + "; ".join(f"{_claims(claim)} ({claim.words})" for claim in claims)
-
-
-def inconclusive(prediction: Prediction, *faults: str) -> Verdict:
+def inconclusive(prediction: Prediction, *faults: Fault) -> Verdict:
     """The verdict where the harness broke before anything was measured."""
-    return Verdict(Judgement.INCONCLUSIVE, None, prediction.outcome, "; ".join(faults))
+    return Verdict(Judgement.INCONCLUSIVE, None, prediction.outcome, Troubled(faults))

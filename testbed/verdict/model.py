@@ -1,35 +1,11 @@
 """What a cell's judgement is made of."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from testbed.oracle.predict import Outcome
-
-
-class Judgement(StrEnum):
-    """Three values: a broken harness is never a pass, and never a peer's failure."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What one peer says of its connection: an outcome, and its words for it.
-
-    An outcome of None: only that there is no direct one.
-    """
-
-    node: str
-    outcome: Outcome | None
-    words: str
-
-    def denied_by(self, outcome: Outcome) -> bool:
-        """Whether the wire, which shows ``outcome``, shows another thing than is claimed."""
-        if self.outcome is None:
-            return outcome is Outcome.DIRECT
-        return outcome is not self.outcome
+from testbed.model.breach import Breach
+from testbed.model.outcome import Outcome
+from testbed.model.path import PathSeen
+from testbed.model.verdict import Grounds, Judgement
 
 
 @dataclass(frozen=True)
@@ -40,7 +16,7 @@ class WireReading:
     """
 
     outcome: Outcome
-    evidence: str
+    path: PathSeen
     packets: tuple[int, ...] = ()
 
 
@@ -51,6 +27,6 @@ class Verdict:
     judgement: Judgement
     measured: Outcome | None  # None where nothing could be measured
     predicted: Outcome
-    reason: str  # why the prediction, why the measurement, or what broke
-    findings: tuple[str, ...] = ()
+    because: Grounds
+    findings: tuple[Breach, ...] = ()
     packets: tuple[int, ...] = ()

@@ -15,7 +15,8 @@ from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
 from testbed.capture.packet import Endpoint, Packet
-from testbed.oracle.predict import Outcome, Rung
+from testbed.model.breach import Breach, RungClaimed, RungDiffers
+from testbed.model.outcome import Outcome, Rung
 from testbed.peers.contract import Event, PortMapping, RungReached, Upgraded
 from testbed.plan.model import Plan
 from testbed.verdict import handshake
@@ -122,22 +123,18 @@ def rung_reading(
     )
 
 
-def check_rung(found: RungReading, events: Iterable[tuple[str, Event]], dialer: str) -> list[str]:
-    """How the rung differs from the predicted and from what the dialer says, as sentences."""
+def check_rung(
+    found: RungReading, events: Iterable[tuple[str, Event]], dialer: str
+) -> list[Breach]:
+    """How the rung differs from the predicted and from what the dialer says."""
     told = [e.rung for name, e in events if name == dialer and isinstance(e, RungReached)]
     claimed = Rung(told[-1]) if told else None
-    differs = []
+    differs: list[Breach] = []
     if found.measured is not found.predicted:
-        differs.append(
-            f"predicted {_word(found.predicted)}, the wire shows {_word(found.measured)}"
-        )
+        differs.append(RungDiffers(found.predicted, found.measured))
     if claimed is not found.measured:
-        differs.append(f"{dialer} claims {_word(claimed)}, the wire shows {_word(found.measured)}")
-    return [f"rung: {words}" for words in differs]
-
-
-def _word(rung: Rung | None) -> str:
-    return rung.value if rung else "none"
+        differs.append(RungClaimed(dialer, claimed, found.measured))
+    return differs
 
 
 def _faces(plan: Plan, node: str) -> frozenset[IPv4Address]:

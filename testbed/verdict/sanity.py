@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from testbed.capture.packet import ACK, RST, SYN, Packet
-from testbed.peers.contract import Event, StepName
+from testbed.model.fault import Late, NeverSent, Tardy, Undelayed
+from testbed.model.outcome import StepName
+from testbed.peers.contract import Event
 from testbed.plan.model import Plan
 from testbed.topology.model import Topology
 from testbed.verdict.steps import leading_step
@@ -20,8 +22,8 @@ SHORTEST = 0.9  # of the planned round trip
 
 def never_sent(
     packets: Sequence[Packet], plan: Plan, senders: Sequence[str], server: str, start_ns: int | None
-) -> list[str]:
-    """Those of ``senders`` that made no attempt, as sentences.
+) -> list[NeverSent]:
+    """Those of ``senders`` that made no attempt.
 
     After ``start_ns`` a packet to somebody else than the server is an attempt.  None:
     the attempt ended while gathering, and then any packet is one.
@@ -35,13 +37,13 @@ def never_sent(
                 p for p in sent if p.time_ns >= start_ns and p.destination.address not in served
             )
         if next(sent, None) is None:
-            found.append(f"{node} sent nothing: there was no attempt")
+            found.append(NeverSent(node))
     return found
 
 
 def undelayed(
     packets: Sequence[Packet], plan: Plan, hosts: Sequence[str], server: str
-) -> list[str]:
+) -> list[Undelayed]:
     """Round trips to the server that were shorter than the links' planned delays."""
     served = set(plan.addresses[server])
     found = []
@@ -49,10 +51,7 @@ def undelayed(
         planned_ms = _round_trip_ms(plan.topology, host, server)
         measured_ms = _first_round_trip_ms(packets, host, served)
         if measured_ms is not None and measured_ms < SHORTEST * planned_ms:
-            found.append(
-                f"a round trip from {host} to {server} took {measured_ms:.1f} ms, "
-                f"the links were planned with {planned_ms:g} ms"
-            )
+            found.append(Undelayed(host, server, measured_ms, planned_ms))
     return found
 
 
@@ -138,12 +137,12 @@ class Start:
 
 def late_starts(
     packets: Sequence[Packet], plan: Plan, starts: Mapping[str, Start], server: str
-) -> dict[str, float]:
+) -> list[Late]:
     """By how many ms each peer sent its first packet to others than ``server`` after it was due.
 
     Did both really start together?  Who sends none is judged elsewhere.
     """
-    late = {}
+    late = []
     for node, start in starts.items():
         sent = (
             p
@@ -154,7 +153,8 @@ def late_starts(
             and plan.owners.get(p.destination.address) != server
         )
         if (first := next(sent, None)) is not None:
-            late[f"{node}'s start"] = max(0.0, first.time_ns - start.due_ns) / 1e6
+            ms = max(0.0, first.time_ns - start.due_ns) / 1e6
+            late.append(Late(Tardy.START, node, ms))
     return late
 
 
@@ -164,13 +164,13 @@ def late_punches(
     events: Sequence[tuple[str, Event]],
     one: str,
     other: str,
-) -> dict[str, float]:
+) -> list[Late]:
     """By how many ms each peer's punch left after the peer had decided on it.
 
     A process that waits for a processor in between does not follow the protocol's
     times, and is not to blame.  A peer that never punched is left out.
     """
-    late = {}
+    late = []
     for node, target in ((one, other), (other, one)):
         decided = leading_step([e for name, e in events if name == node], StepName.PUNCHING)
         if decided is None:
@@ -186,5 +186,5 @@ def late_punches(
         )
         first = next(sent, None)
         if first is not None:
-            late[f"{node}'s punch"] = (first - decided.realtime) / 1e6
+            late.append(Late(Tardy.PUNCH, node, (first - decided.realtime) / 1e6))
     return late

@@ -11,7 +11,29 @@ from ipaddress import IPv4Address
 from itertools import pairwise
 
 from testbed.capture.packet import RST, Packet
-from testbed.peers.contract import Connected, Event, How, Path, Step, StepName, Upgraded
+from testbed.model.breach import (
+    AddressesUntold,
+    BeforeRelayed,
+    Breach,
+    FirstNoise,
+    NoPayload,
+    NoRelayFirst,
+    NotClient,
+    NotCrossed,
+    NothingLeft,
+    OwnInitial,
+    PunchedEarly,
+    RelayedUnseen,
+    RelayKept,
+    RelayUsed,
+    StepMissing,
+    StepsSwapped,
+    StepUnseen,
+    Tried,
+    UpgradeUntold,
+)
+from testbed.model.outcome import StepName
+from testbed.peers.contract import Connected, Event, How, Path, Step, Upgraded
 from testbed.plan.model import Plan
 from testbed.verdict import handshake
 from testbed.verdict.steps import last, leading_step
@@ -33,8 +55,8 @@ def check_upgrade(
     dialer: str,
     listener: str,
     clock_ns: int = 0,
-) -> list[str]:
-    """How a direct cell broke the protocol, as sentences; none if it did not.
+) -> list[Breach]:
+    """How a direct cell broke the protocol; empty if it did not.
 
     ``packets`` in order of time; ``events`` as the peers told them, with their names;
     ``clock_ns`` is from the peers' clock to the capture's, where no step tells it.
@@ -43,10 +65,10 @@ def check_upgrade(
     a, b = (_side(plan, said, node, clock_ns) for node in (dialer, listener))
     relay = a.relay(plan)
     if relay is None or relay != b.relay(plan):
-        return ["no connection through one relay came first: the peers do not say so"]
+        return [NoRelayFirst()]
     upgraded = last(b.events, Upgraded)
     if upgraded is None or last(a.events, Upgraded) is None:
-        return ["a peer does not say that the connection was upgraded"]
+        return [UpgradeUntold()]
     wire = _Wire(packets, relay, frozenset(plan.addresses[relay]))
     found = _relayed_first(wire, a, b)
     if upgraded.how is How.PUNCHED:
@@ -61,12 +83,14 @@ def check_upgrade(
     return [*found, *_left(wire, a, b)]
 
 
-def check_relayed(packets: Sequence[Packet], plan: Plan, dialer: str, listener: str) -> list[str]:
+def check_relayed(
+    packets: Sequence[Packet], plan: Plan, dialer: str, listener: str
+) -> list[Breach]:
     """With upgrades off nothing may even be tried: a packet from peer to peer is a violation."""
     wire = _Wire(packets, "", frozenset())
     a, b = (_side(plan, (), node) for node in (dialer, listener))
     tried = [*wire.sent(a, b), *wire.sent(b, a)]
-    return [f"upgrades are off, and yet: {packet}" for packet in tried[:CITED]]
+    return [Tried(packet.sight) for packet in tried[:CITED]]
 
 
 @dataclass(frozen=True)
@@ -162,26 +186,36 @@ class _Wire:
         return any(0 <= out - into <= SLACK_NS for into in taken for out in passed)
 
 
-def _relayed_first(wire: _Wire, a: _Side, b: _Side) -> list[str]:
+def _relayed_first(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
     """Payload went both ways through the relay before any went from peer to peer."""
     payloads = [p for p in (*wire.sent(a, b), *wire.sent(b, a)) if p.payload]
     if not payloads:
-        return ["no payload went from peer to peer"]
+        return [NoPayload()]
     first = min(payloads, key=lambda packet: packet.time_ns)
-    found = []
+    found: list[Breach] = []
     for source, target in ((a, b), (b, a)):
         there = target.when(Connected)
         if there > first.time_ns:
-            found.append(f"{first} came before {target.node}'s relayed connection")
+            found.append(BeforeRelayed(target.node, first.sight))
         if not wire.carried(source, target, there - SLACK_NS, there):
-            found.append(
-                f"no payload of {source.node} reached {target.node} through {wire.relay} "
-                "when the relayed connection was made"
-            )
+            found.append(RelayedUnseen(source.node, target.node, wire.relay))
     return found
 
 
-def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[str]:
+@dataclass(frozen=True)
+class _Told:
+    """A step that leads to a punch, and when a side tells of it; None: it does not."""
+
+    side: _Side
+    name: StepName
+    time_ns: int | None
+
+    @property
+    def at(self) -> int:
+        return self.time_ns or 0
+
+
+def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
     """CONNECT of B, CONNECT of A, SYNC of B, then the punch: in order, each on the wire."""
     order = (
         (b, StepName.CONNECT_SENT),
@@ -191,47 +225,46 @@ def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[str]:
         (b, StepName.SYNC_SENT),
         (a, StepName.SYNC_RECEIVED),
     )
-    words = [f"{side.node}'s {name.value}" for side, name in order]
-    times = [side.step(name) for side, name in order]
-    if None in times:
-        return [f"{word} is missing" for word, time in zip(words, times, strict=True) if not time]
-    steps = [(word, time or 0) for word, time in zip(words, times, strict=True)]
-    found = [
-        f"{second[0]} came before {first[0]}"
-        for first, second in pairwise(steps)
-        if second[1] < first[1]
+    told = [_Told(side, name, side.step(name)) for side, name in order]
+    missing = [one for one in told if not one.time_ns]
+    if missing:
+        return [StepMissing(one.side.node, one.name) for one in missing]
+    found: list[Breach] = [
+        StepsSwapped(later.side.node, later.name, first.side.node, first.name)
+        for first, later in pairwise(told)
+        if later.at < first.at
     ]
-    punching = [(side, side.step(StepName.PUNCHING), told) for side, told in ((a, 5), (b, 4))]
+    punching = [(side, side.step(StepName.PUNCHING), told[at]) for side, at in ((a, 5), (b, 4))]
     found += [
-        f"{side.node} punched before {words[told]}"
-        for side, time, told in punching
-        if time is None or time < steps[told][1]
+        PunchedEarly(side.node, due.name)
+        for side, time, due in punching
+        if time is None or time < due.at
     ]
-    for source, target, at in ((b, a, 0), (a, b, 2), (b, a, 4)):
-        if not wire.carried(source, target, steps[at][1], steps[at + 1][1]):
-            found.append(f"no packets through {wire.relay} belong to {words[at]}")
+    for sent, received in ((told[0], told[1]), (told[2], told[3]), (told[4], told[5])):
+        if not wire.carried(sent.side, received.side, sent.at, received.at):
+            found.append(StepUnseen(sent.side.node, sent.name, wire.relay))
     return found
 
 
-def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[str]:
+def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[Breach]:
     """Each NAT had let its own peer's packet out before the other's came in.
 
     Refusals (RST, ICMP) come in answer to packets of one's own, and cross nothing.
     """
-    found = []
+    found: list[Breach] = []
     for side, other in ((a, b), (b, a)):
         vantage = f"{side.router}:wan" if side.router else f"{side.node}:eth0"
         out = next((p for p in wire.sent(side, other, vantage) if p.time_ns >= since), None)
         came = (p for p in wire.got(side, other) if p.time_ns >= since and not _refuses(p))
         entered = next(came, None)
         if out is None:
-            found.append(f"{side.node} sent nothing towards {other.node} that left {vantage}")
+            found.append(NothingLeft(side.node, other.node, vantage))
         elif entered is not None and entered.time_ns < out.time_ns:
-            found.append(f"not crossed at {vantage}: {entered} came in before {out} went out")
+            found.append(NotCrossed(vantage, entered.sight, out.sight))
     return found
 
 
-def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[str]:
+def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[Breach]:
     """The security handshake's first message is the client's.
 
     What was before ``since`` belongs to dials that failed, and what comes once both say that
@@ -239,7 +272,7 @@ def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[str]:
     """
     upgraded = last(client.events, Upgraded)
     if upgraded is None:
-        return [f"{client.node} does not say by which addresses it is connected"]
+        return [AddressesUntold(client.node)]
     ends = {upgraded.local.pair, upgraded.remote.pair}
     until = max(side.when(Upgraded) for side in (client, server))
     here = [
@@ -252,35 +285,29 @@ def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[str]:
     if here and here[0].protocol == "tcp":
         first, second = handshake.first_noise_length(mine), handshake.first_noise_length(theirs)
         if first != handshake.NOISE_FIRST or second is None or second <= handshake.NOISE_FIRST:
-            return [
-                f"{client.node} is not the client: its first Noise message has {first} bytes, "
-                f"{server.node}'s {second}"
-            ]
+            return [NotClient(client.node, server.node, FirstNoise(first, second))]
         return []
     initials, answers = handshake.quic_initials(mine), handshake.quic_initials(theirs)
     wrong = handshake.unsolicited(answers, initials)
     if not initials and not wrong:
-        return [f"{client.node} is not the client: it sent no QUIC Initial"]
-    return [f"{server.node} sent a QUIC Initial of its own: {one.packet}" for one in wrong[:CITED]]
+        return [NotClient(client.node, server.node)]
+    return [OwnInitial(server.node, one.packet.sight) for one in wrong[:CITED]]
 
 
-def _left(wire: _Wire, a: _Side, b: _Side) -> list[str]:
+def _left(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
     """Both closed the relayed connection, and nothing of weight was carried after that."""
     times = [side.step(StepName.RELAY_LEFT) for side in (a, b)]
     missing = [s.node for s, time in zip((a, b), times, strict=True) if time is None]
     if missing:
-        return [f"{' and '.join(missing)} did not leave the relayed connection"]
+        return [RelayKept(missing[0], missing[1] if len(missing) > 1 else None)]
     since = max(time or 0 for time in times)
-    found = []
+    found: list[Breach] = []
     for source, target in ((a, b), (b, a)):
         into, _ = wire.to_relay(source)
         _, out = wire.from_relay(target)
         volume = min(sum(len(p.payload) for p in ps if p.time_ns > since) for ps in (into, out))
         if volume > LEFTOVER:
-            found.append(
-                f"{volume} bytes went from {source.node} to {target.node} through {wire.relay} "
-                "after both had left it"
-            )
+            found.append(RelayUsed(source.node, target.node, wire.relay, volume))
     return found
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from testbed.capture.packet import Packet
-from testbed.oracle.predict import Outcome
+from testbed.model.outcome import Outcome
+from testbed.model.path import BytesMissing, NothingEchoed, PassedThrough, Traffic, WentDirect
 from testbed.plan.model import AddNode, NodeKind, Plan
 from testbed.verdict.model import WireReading
 
@@ -58,7 +59,7 @@ def read_path(
     half of ``window.size`` bytes: a stray probe is no connection.
     """
     if window is None:
-        return WireReading(Outcome.NONE, "nothing was echoed: not both peers claimed a connection")
+        return WireReading(Outcome.NONE, NothingEchoed())
     during = [
         packet
         for packet in packets
@@ -69,7 +70,7 @@ def read_path(
         _one_way(during, plan, source, target, window)
         for source, target in ((dialer, listener), (listener, dialer))
     ]
-    return _both(ways, dialer, listener, "connection" if window.overhead else "echo")
+    return _both(ways, dialer, listener, Traffic.CONNECTION if window.overhead else Traffic.ECHO)
 
 
 def _one_way(
@@ -106,21 +107,18 @@ def _by_volume(packets: Sequence[Packet], plan: Plan, source: str, target: str, 
     return _Way(Outcome.NONE, ())
 
 
-def _both(ways: Sequence[_Way], dialer: str, listener: str, what: str) -> WireReading:
+def _both(ways: Sequence[_Way], dialer: str, listener: str, traffic: Traffic) -> WireReading:
     there, back = ways
     cited = tuple(sorted({*there.packets, *back.packets}))
     seen = {there.outcome, back.outcome}
     if Outcome.NONE in seen:
-        missing = f"{dialer} to {listener}" if there.outcome is Outcome.NONE else "the way back"
-        return WireReading(Outcome.NONE, f"the {what}'s bytes are missing on {missing}", cited)
+        back_only = there.outcome is not Outcome.NONE
+        ends = (listener, dialer) if back_only else (dialer, listener)
+        return WireReading(Outcome.NONE, BytesMissing(traffic, *ends, back_only), cited)
     if Outcome.RELAYED in seen:
-        nodes = ", ".join(sorted(there.through | back.through))
-        return WireReading(Outcome.RELAYED, f"the {what} passed through {nodes}", cited)
-    return WireReading(
-        Outcome.DIRECT,
-        f"the {what}'s payloads left {dialer}, arrived at {listener}, and back",
-        cited,
-    )
+        nodes = tuple(sorted(there.through | back.through))
+        return WireReading(Outcome.RELAYED, PassedThrough(traffic, nodes), cited)
+    return WireReading(Outcome.DIRECT, WentDirect(traffic, dialer, listener), cited)
 
 
 def _hosts(plan: Plan) -> set[str]:

@@ -14,6 +14,7 @@ from testbed.explain.explainer import explain
 from testbed.explain.load import load_evidence
 from testbed.explain.model import Cause, Evidence
 from testbed.forked import forked
+from testbed.model.fault import Late
 from testbed.nat.load import catalogue, load
 from testbed.nat.profile import Profile
 from testbed.peers import adapter
@@ -59,7 +60,7 @@ def corpus(folder: Path, cases: Mapping[str, Case], jobs: int = JOBS) -> dict[st
 
 def _patient(evidence: Evidence) -> Evidence:
     """A machine that is busy with other tests is no fault of a cell that is broken on purpose."""
-    faults = tuple(fault for fault in evidence.faults if "too busy" not in fault)
+    faults = tuple(fault for fault in evidence.faults if not isinstance(fault, Late))
     return replace(evidence, faults=faults)
 
 

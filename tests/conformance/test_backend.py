@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,13 @@ from testbed.backends.choice import Kind
 from testbed.backends.choice import backend as chosen
 from testbed.backends.namespaces import NamespaceLab
 from testbed.errors import BackendError, UnfitError
+from testbed.model.address import Route
+from testbed.model.fault import Difference, LabDiffers
 from testbed.nat.load import catalogue
 from testbed.plan.model import Engine, LoadRules, Plan
 from testbed.plan.planner import plan
 from testbed.topology.presets import BARE, PRESETS, lan_party, preset, two_homes
+from testbed.words.faults import difference
 
 CATALOGUE = catalogue()
 
@@ -110,13 +114,16 @@ def test_a_second_network_shared_by_both_peers_is_found(lab: NamespaceLab) -> No
     pid = os.getpid()
     lab.run("a", ["ip", "link", "add", "side", "type", "veth", "peer", "name", "side-b"])
     assert pid == os.getpid()
-    assert any("a has an unplanned interface side" in finding for finding in audit(lab))
+    assert LabDiffers(Difference.UNPLANNED_INTERFACE, "a", "side") in audit(lab)
 
 
 def test_a_route_from_the_internet_into_a_lan_is_found(lab: NamespaceLab) -> None:
     via = str(lab.plan.address("nat-a"))
     lab.run("core", ["ip", "route", "add", "10.0.0.0/24", "via", via])
-    assert audit(lab) == [f"core has an unplanned route to 10.0.0.0/24 via {via}"]
+    route = Route(IPv4Network("10.0.0.0/24"), IPv4Address(via))
+    (found,) = audit(lab)
+    assert found == LabDiffers(Difference.UNPLANNED_ROUTE, "core", route)
+    assert difference(found) == f"core has an unplanned route to 10.0.0.0/24 via {via}"
 
 
 def test_a_default_route_that_replaces_the_blackhole_is_found(lab: NamespaceLab) -> None:
@@ -127,7 +134,7 @@ def test_a_default_route_that_replaces_the_blackhole_is_found(lab: NamespaceLab)
 
 def test_an_interface_that_is_missing_is_found(lab: NamespaceLab) -> None:
     lab.run("a", ["ip", "link", "del", "eth0"])
-    assert any("a lacks its interface eth0" in finding for finding in audit(lab))
+    assert LabDiffers(Difference.MISSING_INTERFACE, "a", "eth0") in audit(lab)
 
 
 def test_a_process_sees_its_nodes_names_interfaces_and_exit_code(lab: NamespaceLab) -> None:

@@ -22,8 +22,8 @@ from testbed.explain.model import Cause, Evidence, Wrong
 from testbed.explain.scene import Scene
 from testbed.explain.stitch import stitch
 from testbed.matrix import run_matrix
+from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
-from testbed.verdict.model import Judgement
 
 PEERS = ("punch-udp", "punch-tcp")
 PARTNER = "symmetric"  # beside which most cells fail

@@ -15,10 +15,12 @@ from testbed.backends.namespaces import Namespaces
 from testbed.cell import Cell, load_cell
 from testbed.expectation import prediction
 from testbed.matrix import run_matrix
-from testbed.oracle.predict import Outcome
+from testbed.model.breach import Disowned
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.peers.adapter import adapter
 from testbed.peers.programs import VARIABLE
-from testbed.verdict.model import Judgement
+from testbed.words import sentence
 
 ICE = ("ice", "libnice", "pion")
 PROGRAMS = ("libnice", "pion")
@@ -94,7 +96,7 @@ def test_who_begin_at_once_there_are_in_a_race_and_that_is_what_is_predicted(
     assert {told.outcome, *told.race} == {Outcome.DIRECT, Outcome.RELAYED}
     verdict = ran(RACE, tmp_path).verdict
     assert verdict.judgement is Judgement.PASS, verdict
-    assert "A race: " in verdict.reason
+    assert "A race: " in sentence(verdict.because)
 
 
 @pytest.mark.skipif(bool(lack("pion")), reason=lack("pion"))
@@ -103,7 +105,7 @@ def test_a_stack_that_deviates_is_predicted_by_its_data(cell: Cell, tmp_path: Pa
     verdict = ran(cell, tmp_path).verdict
     assert verdict.measured is verdict.predicted is DEVIATIONS[cell], verdict
     # pion answers the late checks, and says that there is no connection
-    assert all("no connection is claimed" in finding for finding in verdict.findings), verdict
+    assert all(isinstance(finding, Disowned) for finding in verdict.findings), verdict
 
 
 @pytest.mark.skipif(bool(lack("pion")), reason=lack("pion"))
@@ -142,8 +144,8 @@ def test_a_program_that_breaks_the_contract_makes_the_cell_inconclusive_and_is_n
     monkeypatch.setenv(VARIABLE, str(tmp_path / "peers"))
     verdict = ran(Cell("ice+pion", ("full-cone", "full-cone")), tmp_path / "cell").verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
-    assert "[b]" in verdict.reason
-    assert words in verdict.reason
+    assert "[b]" in sentence(verdict.because)
+    assert words in sentence(verdict.because)
 
 
 # -- the programs alone: nothing is sent before the first command ---------------

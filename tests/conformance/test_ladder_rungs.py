@@ -11,12 +11,13 @@ from trying import CATALOGUE, ran
 
 from testbed import runner
 from testbed.cell import Cell
+from testbed.model.breach import Breach, RungClaimed, RungDiffers
+from testbed.model.outcome import Rung
+from testbed.model.verdict import Judgement
 from testbed.nat.behaviour import Hairpin, PortMapping
 from testbed.nat.profile import Profile
-from testbed.oracle.predict import Rung
 from testbed.peers.adapter import ADAPTERS, Stacks
 from testbed.runner import Result
-from testbed.verdict.model import Judgement
 
 PEERS = pytest.mark.parametrize("peer", ["ladder-tcp", "ladder-quic"])
 pytestmark = pytest.mark.timeout(180)
@@ -130,16 +131,16 @@ def _boasts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "breach", "words"),
+    ("profile", "breach", "finding"),
     [
-        ("pcp-home", _asks_no_gateway, "rung: predicted direct, the wire shows relayed"),
-        ("port-restricted", _boasts, "rung: a claims direct, the wire shows punched"),
+        ("pcp-home", _asks_no_gateway, RungDiffers(Rung.DIRECT, Rung.RELAYED)),
+        ("port-restricted", _boasts, RungClaimed("a", Rung.DIRECT, Rung.PUNCHED)),
     ],
 )
 def test_a_stack_that_asks_for_no_port_or_boasts_is_found_out(
     profile: str,
     breach: Callable[[], None],
-    words: str,
+    finding: Breach,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -148,7 +149,7 @@ def test_a_stack_that_asks_for_no_port_or_boasts_is_found_out(
     broken(cell.peer, breach, monkeypatch)
     result = ran(cell, tmp_path)
     assert result.verdict.judgement is not Judgement.PASS
-    assert words in result.verdict.findings, result.verdict
+    assert finding in result.verdict.findings, result.verdict
 
 
 @PEERS

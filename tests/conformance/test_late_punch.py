@@ -8,8 +8,8 @@ import pytest
 from testbed.backends.namespaces import Namespaces
 from testbed.cell import Cell
 from testbed.matrix import run_matrix
+from testbed.model.outcome import Outcome
 from testbed.nat.load import catalogue
-from testbed.oracle.predict import Outcome
 
 pytestmark = pytest.mark.timeout(200)
 LATE_MS = 500.0

@@ -15,12 +15,15 @@ from trying import ran, sure
 
 from testbed.capture.reader import read
 from testbed.cell import Cell
-from testbed.oracle.predict import Outcome
+from testbed.model.breach import Breach, Carried, FalseClaim
+from testbed.model.fault import Difference, LabDiffers
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement, Troubled
 from testbed.peers import adapter
 from testbed.peers.external import add_stacks
 from testbed.peers.unified import REDIS
 from testbed.runner import Result
-from testbed.verdict.model import Judgement
+from testbed.words import sentence
 
 HERE = Path(__file__).resolve().parent
 PEER = HERE.parents[1] / "images" / "unified-peer" / "peer.py"
@@ -60,6 +63,13 @@ def met(
     return sure(ran(Cell("mine", (pair, pair), relay=relay), folder))
 
 
+def told(breach: Breach) -> tuple[str, Outcome | None, Outcome] | None:
+    """Who claims what, and what the wire shows."""
+    if isinstance(breach, FalseClaim):
+        return breach.node, breach.claimed, breach.measured
+    return None
+
+
 # cheats first: their word alone would be a pass
 
 
@@ -69,16 +79,18 @@ def test_a_connection_that_did_not_pass_the_lab_is_no_connection(way: str, tmp_p
     verdict = result.verdict
     assert verdict.predicted is Outcome.DIRECT
     assert (verdict.measured, verdict.judgement) == (Outcome.NONE, Judgement.FAIL), verdict
-    assert "a claims direct, the wire shows none" in verdict.findings[0]
-    carried = [words for words in verdict.findings if "bytes to others through Redis" in words]
+    assert [*map(told, verdict.findings)][:1] == [("a", Outcome.DIRECT, Outcome.NONE)]
+    carried = [one for one in verdict.findings if isinstance(one, Carried)]
     assert len(carried) == (2 if way == "redis" else 0)
 
 
 def test_a_second_network_that_peers_laid_themselves_is_found(tmp_path: Path) -> None:
     verdict = met(f"{CHEAT} veth", tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
-    assert "after the run: a has an unplanned interface cheat0" in verdict.reason
-    assert "a claims direct, the wire shows none" in verdict.findings[0]
+    assert isinstance(verdict.because, Troubled)
+    extra = LabDiffers(Difference.UNPLANNED_INTERFACE, "a", "cheat0")
+    assert extra in verdict.because.faults
+    assert told(verdict.findings[0]) == ("a", Outcome.DIRECT, Outcome.NONE)
 
 
 @pytest.mark.timeout(120)
@@ -89,20 +101,20 @@ def test_who_calls_a_relayed_connection_direct_fails_where_relayed_is_right(
     verdict = met(shell(script), tmp_path, "symmetric").verdict
     assert (verdict.measured, verdict.predicted) == (Outcome.RELAYED, Outcome.RELAYED)
     assert verdict.judgement is Judgement.FAIL
-    assert "a claims direct, the wire shows relayed" in verdict.findings[0]
+    assert told(verdict.findings[0]) == ("a", Outcome.DIRECT, Outcome.RELAYED)
 
 
 def test_who_ends_at_once_has_not_stayed_relayed(tmp_path: Path) -> None:
     script = 'echo "no good" >&2; exit 3'
     verdict = met(shell(script), tmp_path, "symmetric").verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
-    assert "asked for no relay, and ended with 3\nno good" in verdict.reason
+    assert "asked for no relay, and ended with 3\nno good" in sentence(verdict.because)
 
 
 def test_who_ends_with_0_and_no_result_breaks_the_contract(tmp_path: Path) -> None:
     verdict = met(shell("exit 0"), tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
-    assert "without a result on stdout" in verdict.reason
+    assert "without a result on stdout" in sentence(verdict.because)
 
 
 # honest ones

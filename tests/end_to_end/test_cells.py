@@ -18,12 +18,14 @@ from testbed.backends.base import Lab
 from testbed.backends.namespaces import Namespaces
 from testbed.capture import recorder
 from testbed.cell import Cell, load_cell
-from testbed.oracle.predict import Outcome
+from testbed.model.breach import FalseClaim
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.peers.adapter import ADAPTERS, Adapter, Stacks
 from testbed.peers.contract import Connected, Event
 from testbed.peers.contract import Path as ClaimedPath
 from testbed.runner import run_cell
-from testbed.verdict.model import Judgement
+from testbed.words import sentence
 
 
 @pytest.mark.parametrize("peer", built(ADAPTERS))
@@ -93,7 +95,8 @@ def test_a_peer_that_says_direct_while_relayed_is_found_out(
     verdict = ran(cell, tmp_path).verdict
     assert verdict.measured is Outcome.RELAYED
     assert verdict.judgement is Judgement.FAIL
-    assert any("claims direct, the wire shows relayed" in finding for finding in verdict.findings)
+    claims = [one for one in verdict.findings if isinstance(one, FalseClaim)]
+    assert (Outcome.DIRECT, Outcome.RELAYED) in [(one.claimed, one.measured) for one in claims]
 
 
 def _liar(honest: Adapter) -> Callable[[], int]:
@@ -125,7 +128,7 @@ def test_a_capture_that_loses_packets_makes_the_cell_inconclusive(
     monkeypatch.setattr(runner, "attempt", _flooded(runner.attempt))
     verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
-    assert "the capture lost" in verdict.reason
+    assert "the capture lost" in sentence(verdict.because)
 
 
 def _flooded(attempt: Callable[..., object]) -> Callable[..., object]:
@@ -148,7 +151,7 @@ def test_a_full_disk_under_the_capture_is_inconclusive_and_says_so(tmp_path: Pat
     kernel.mount("testbed", str(small), "tmpfs", 0, "size=64k")
     verdict = ran(Cell("ice", ("full-cone", "full-cone")), small).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
-    assert "space" in verdict.reason
+    assert "space" in sentence(verdict.because)
 
 
 def test_a_second_network_added_during_the_run_makes_it_inconclusive(
@@ -163,7 +166,7 @@ def test_a_second_network_added_during_the_run_makes_it_inconclusive(
     monkeypatch.setattr(runner, "attempt", shared)
     verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
-    assert "unplanned interface side" in verdict.reason
+    assert "unplanned interface side" in sentence(verdict.because)
 
 
 def test_a_peer_that_dies_or_says_nonsense_is_inconclusive(

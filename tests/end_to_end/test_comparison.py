@@ -13,7 +13,8 @@ TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable]
 # An oracle that expects everything to go direct, and a machine that is never too busy.
 WRONG_ORACLE = """
 from testbed import expectation, runner
-from testbed.oracle.predict import Outcome, Prediction
+from testbed.model.outcome import Outcome
+from testbed.oracle.predict import Prediction
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9
 expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, "planted", ())
 from testbed.cli import main

@@ -19,13 +19,14 @@ from testbed.backends.containers.lab import ContainerLab, Containers
 from testbed.capture.packet import NOWHERE
 from testbed.capture.reader import read
 from testbed.cell import Cell
+from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
 from testbed.peers.adapter import adapter
 from testbed.plan.model import AddNode
 from testbed.plan.planner import plan
 from testbed.runner import run_cell
 from testbed.topology.presets import BARE, two_homes
-from testbed.verdict.model import Judgement
+from testbed.words import sentence
 
 CATALOGUE = catalogue()
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
@@ -124,7 +125,7 @@ def test_a_node_can_be_given_an_image_of_ones_own() -> None:
 def test_a_capture_holds_addresses_of_the_plan_only(tmp_path: Path) -> None:
     cell = Cell("ice", ("symmetric", "port-restricted"), "two-homes")
     result = run_cell(cell, CATALOGUE, Containers(), tmp_path)
-    assert result.verdict.judgement is Judgement.PASS, result.verdict.reason
+    assert result.verdict.judgement is Judgement.PASS, sentence(result.verdict.because)
     owners = plan(cell.build(), CATALOGUE).owners
     packets = read(tmp_path / "capture.pcapng")
     assert len(packets) > 20

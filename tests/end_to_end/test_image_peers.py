@@ -17,11 +17,12 @@ from trying import ran, sure
 from testbed.backends.containers.lab import Containers
 from testbed.cell import Cell
 from testbed.errors import UnfitError
-from testbed.oracle.predict import Outcome
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.peers import adapter
 from testbed.peers.external import add_stacks
 from testbed.runner import Result
-from testbed.verdict.model import Judgement
+from testbed.words import sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
@@ -89,7 +90,7 @@ def test_an_image_that_cheats_is_found_out(
 ) -> None:
     verdict = met(images[way], tmp_path).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.NONE, Judgement.FAIL), verdict
-    assert "a claims direct, the wire shows none" in verdict.findings[0]
+    assert "a claims direct, the wire shows none" in sentence(verdict.findings[0])
 
 
 @pytest.mark.timeout(120)

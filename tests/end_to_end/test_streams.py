@@ -84,7 +84,8 @@ def test_a_red_cell_stays_red_when_nobody_reads_it(tmp_path: Path) -> None:
 
 _WRONG_ORACLE = """
 from testbed import expectation, runner
-from testbed.oracle.predict import Outcome, Prediction
+from testbed.model.outcome import Outcome
+from testbed.oracle.predict import Prediction
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9  # however busy this machine is
 expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, "planted", ())
 from testbed.cli import main

@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 from testbed.capture.packet import Endpoint, Packet
 from testbed.explain.explainer import explain
 from testbed.explain.model import Cause, Change, Evidence, Explanation, FlowEvent, Wrong
+from testbed.model.breach import RelayKept
+from testbed.model.fault import Broke, CaptureLost
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
-from testbed.oracle.predict import Mechanism, Outcome, predict
+from testbed.oracle.predict import Mechanism, predict
 from testbed.peers import contract
 from testbed.peers.contract import (
     Connected,
@@ -29,7 +33,6 @@ from testbed.peers.contract import (
 from testbed.plan.model import AddLink, Plan
 from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
-from testbed.verdict.model import Judgement
 from testbed.verdict.wire import Window
 
 MS = 1_000_000
@@ -157,7 +160,7 @@ class Run:
             packets=packets, events=tuple(self.events), flows=tuple(self.flows),
             drops=self.drops, clock_ns=START, start_ns=START, prediction=self.prediction,
             judgement=Judgement.PASS if agrees else Judgement.FAIL, measured=measured,
-            reason="", findings=(),
+            findings=(),
         )  # fmt: skip
 
 
@@ -238,9 +241,11 @@ def test_nothing_recorded_is_not_nothing_done(what: str) -> None:
 
 def test_harness_faults_come_first() -> None:
     whole = symmetric().evidence(Outcome.NONE)
-    found = explain(replace(whole, faults=("the capture lost 3 packets at nat-a:wan",)))
+    found = explain(replace(whole, faults=(CaptureLost("nat-a:wan", 3),)))
     assert (found.cause, found.wrong) == (Cause.HARNESS_FAULT, Wrong.NOBODY)
-    broken = replace(whole, faults=("it rained",), judgement=Judgement.INCONCLUSIVE)
+    broken = replace(
+        whole, faults=(Broke("lab", None, "it rained"),), judgement=Judgement.INCONCLUSIVE
+    )
     assert explain(broken).wrong is Wrong.HARNESS
 
 
@@ -273,7 +278,7 @@ def _says_direct(run: Run, node: str) -> None:
 
 def _claimed(run: Run, measured: Outcome = Outcome.NONE, **known: Any) -> Explanation:
     """The explanation of a run in which the judge found something wrong."""
-    whole = replace(run.evidence(measured), judgement=Judgement.FAIL, findings=("claims",))
+    whole = replace(run.evidence(measured), judgement=Judgement.FAIL, findings=(RelayKept("a"),))
     return explain(replace(whole, **known))
 
 

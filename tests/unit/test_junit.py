@@ -21,8 +21,8 @@ from testbed.explain.model import (
     Wrong,
 )
 from testbed.matrix import summarize
+from testbed.model.verdict import Judgement
 from testbed.report.files import printable, write_junit
-from testbed.verdict.model import Judgement
 
 
 def cite(number: int) -> Citation:

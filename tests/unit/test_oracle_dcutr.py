@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.model.outcome import Outcome
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -21,7 +22,7 @@ from testbed.nat.behaviour import (
 )
 from testbed.nat.load import catalogue
 from testbed.nat.profile import Profile
-from testbed.oracle.predict import Mechanism, Outcome, Prediction, predict
+from testbed.oracle.predict import Mechanism, Prediction, predict
 from testbed.topology.model import INTERNET, Host, Impairment, Link, Topology
 from testbed.topology.presets import carrier, libp2p, same_lan, two_homes
 

@@ -7,9 +7,10 @@ import pytest
 
 from testbed.cell import Cell
 from testbed.expectation import prediction
+from testbed.model.outcome import Outcome
 from testbed.nat.load import catalogue
 from testbed.oracle.agents import AIOICE, LIBNICE, PION, IceAgent
-from testbed.oracle.predict import Mechanism, Outcome, Prediction, predict
+from testbed.oracle.predict import Mechanism, Prediction, predict
 from testbed.topology.presets import carrier, two_homes
 
 CATALOGUE = catalogue()

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from testbed.model.outcome import Outcome, Rung
 from testbed.nat.behaviour import Behaviour, Hairpin, PortMapping, Protocol, Transport
 from testbed.nat.load import catalogue
 from testbed.oracle import ladder
-from testbed.oracle.predict import Mechanism, Outcome, Prediction, Rung, predict
+from testbed.oracle.predict import Mechanism, Prediction, predict
 from testbed.topology.model import INTERNET, Host, Topology
 from testbed.topology.presets import ACCESS, carrier, home_and_public, libp2p
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from testbed.errors import ProfileError, TopologyError, UsageError
+from testbed.model.outcome import Outcome
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -17,7 +18,7 @@ from testbed.nat.behaviour import (
     Unsolicited,
     WanInput,
 )
-from testbed.oracle.predict import Mechanism, Outcome, Prediction, predict
+from testbed.oracle.predict import Mechanism, Prediction, predict
 from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
 
 ACCESS = Link.both(delay_ms=10)

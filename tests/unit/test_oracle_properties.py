@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.model.outcome import Outcome
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -16,7 +17,7 @@ from testbed.nat.behaviour import (
     Unsolicited,
     WanInput,
 )
-from testbed.oracle.predict import Mechanism, Outcome, predict
+from testbed.oracle.predict import Mechanism, predict
 from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
 
 ACCESS = Link.both(delay_ms=10)

@@ -7,8 +7,8 @@ import pytest
 
 from testbed.capture.packet import Endpoint as Captured
 from testbed.capture.packet import Packet
+from testbed.model.outcome import Outcome, Rung
 from testbed.nat.load import catalogue
-from testbed.oracle.predict import Outcome, Rung
 from testbed.peers.contract import (
     Endpoint,
     Event,

@@ -13,10 +13,10 @@ from ways import Wire, evidence, explained, lab, labelled
 import testbed.explain
 from testbed.explain.ladder import ladder
 from testbed.explain.model import Cause, Citation, Fate, Hop, Journey, Label, Line, Wrong
-from testbed.oracle.predict import Outcome
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.report.glyphs import ASCII, UNICODE, glyphs_for
 from testbed.report.story import hops, pointers, render
-from testbed.verdict.model import Judgement
 
 ADDRESSES = {"a": "10.0.0.2", "nat-a": "29.0.0.2", "nat-b": "29.0.0.18", "b": "10.0.1.2"}
 

@@ -8,8 +8,9 @@ from testbed.backends.audit import _needless
 from testbed.backends.base import Image, Route
 from testbed.cell import Cell
 from testbed.errors import PeerError, UsageError
+from testbed.model.breach import Claim
+from testbed.model.outcome import Outcome
 from testbed.nat.load import find
-from testbed.oracle.predict import Outcome
 from testbed.peers import adapter
 from testbed.peers.adapter import public, stacks
 from testbed.peers.contract import Transport
@@ -17,7 +18,6 @@ from testbed.peers.external import add_stacks
 from testbed.peers.unified import Keys, Part, Places, environment, read_result
 from testbed.plan.planner import plan
 from testbed.topology.presets import preset
-from testbed.verdict.model import Claim
 
 LAB = plan(
     preset("two-homes", "full-cone", "symmetric"), {n: find(n) for n in ("full-cone", "symmetric")}

@@ -10,6 +10,22 @@ from ipaddress import IPv4Address
 import pytest
 
 from testbed.capture.packet import ACK, PSH, RST, SYN, Endpoint, Packet
+from testbed.model.breach import (
+    BeforeRelayed,
+    Breach,
+    NoRelayFirst,
+    NotClient,
+    NotCrossed,
+    NothingLeft,
+    OwnInitial,
+    PunchedEarly,
+    RelayKept,
+    RelayUsed,
+    StepMissing,
+    StepsSwapped,
+    StepUnseen,
+    Tried,
+)
 from testbed.nat.load import catalogue
 from testbed.peers.contract import (
     Connected,
@@ -101,7 +117,7 @@ class Story:
         self.step(there + 1, OTHER[source], StepName(f"{word}_received"))
         return there + 2
 
-    def check(self) -> list[str]:
+    def check(self) -> list[Breach]:
         ordered = sorted(self.packets, key=lambda packet: packet.time_ns)
         return check_upgrade(ordered, PLAN, self.events, "a", "b")
 
@@ -200,14 +216,15 @@ def swapped(story: Story, one: tuple[str, StepName], other: tuple[str, StepName]
 def test_steps_in_another_order_are_found(protocol: str) -> None:
     story = punched(protocol)
     swapped(story, ("b", StepName.CONNECT_RECEIVED), ("b", StepName.SYNC_SENT))
-    assert any("b's sync_sent came before b's connect_received" in s for s in story.check())
+    swap = StepsSwapped("b", StepName.SYNC_SENT, "b", StepName.CONNECT_RECEIVED)
+    assert swap in story.check()
 
 
 def test_a_punch_before_the_sync_is_found() -> None:
     story = punched()
     swapped(story, ("a", StepName.SYNC_RECEIVED), ("a", StepName.PUNCHING))
     story.step(100, "a", StepName.PUNCHING)
-    assert any("a punched before a's sync_received" in s for s in story.check())
+    assert PunchedEarly("a", StepName.SYNC_RECEIVED) in story.check()
 
 
 def test_a_missing_step_is_found() -> None:
@@ -217,7 +234,7 @@ def test_a_missing_step_is_found() -> None:
         for node, event in story.events
         if not (isinstance(event, Step) and event.name is StepName.SYNC_RECEIVED)
     ]
-    assert "a's sync_received is missing" in story.check()
+    assert StepMissing("a", StepName.SYNC_RECEIVED) in story.check()
 
 
 @BOTH
@@ -235,7 +252,7 @@ def test_a_step_that_no_packet_bears_out_is_found() -> None:
         p for p in story.packets if not (p.node == "server" and p.time_ns < EPOCH + 340 * MS
                                          and p.time_ns > EPOCH + 300 * MS)
     ]  # fmt: skip
-    assert "no packets through server belong to b's connect_sent" in story.check()
+    assert StepUnseen("b", StepName.CONNECT_SENT, "server") in story.check()
 
 
 @BOTH
@@ -244,7 +261,10 @@ def test_bytes_that_go_on_through_the_relay_are_found(protocol: str) -> None:
     last = max(p.time_ns for p in story.packets) - EPOCH
     for _ in range(2):
         story.relayed(last / MS, "b", size=LEFTOVER)
-    assert any("bytes went from b to a through server" in s for s in story.check())
+    used = [one for one in story.check() if isinstance(one, RelayUsed)]
+    assert [(one.node, one.other, one.relay, one.size > LEFTOVER) for one in used] == [
+        ("b", "a", "server", True)
+    ]
 
 
 def test_a_relayed_connection_that_is_kept_is_found() -> None:
@@ -254,14 +274,14 @@ def test_a_relayed_connection_that_is_kept_is_found() -> None:
         for node, event in story.events
         if not (node == "b" and isinstance(event, Step) and event.name is StepName.RELAY_LEFT)
     ]
-    assert story.check() == ["b did not leave the relayed connection"]
+    assert story.check() == [RelayKept("b")]
 
 
 @BOTH
 def test_a_punch_that_only_one_side_sends_is_found(protocol: str) -> None:
     story = punched(protocol)
     story.packets = [p for p in story.packets if p.vantage != "nat-b:wan"]
-    assert any("b sent nothing towards a that left nat-b:wan" in s for s in story.check())
+    assert NothingLeft("b", "a", "nat-b:wan") in story.check()
 
 
 @BOTH
@@ -270,7 +290,8 @@ def test_a_packet_that_came_in_before_the_own_one_went_out_is_found(protocol: st
     moved = [replace(p, time_ns=p.time_ns + 45 * MS) if p.node == "nat-b" else p
              for p in story.packets]  # fmt: skip
     story.packets = moved
-    assert any("not crossed at nat-b:wan" in s for s in story.check())
+    (found,) = [one for one in story.check() if isinstance(one, NotCrossed)]
+    assert (found.vantage, found.came.outgoing, found.went.outgoing) == ("nat-b:wan", False, True)
 
 
 def test_a_refusal_of_the_reversal_is_no_early_packet() -> None:
@@ -288,7 +309,11 @@ def test_a_refusal_of_the_reversal_is_no_early_packet() -> None:
 def test_the_wrong_client_is_found(tell: Callable[..., Story], protocol: str) -> None:
     right = "a" if tell is punched else "b"
     found = tell(protocol, client=OTHER[right]).check()
-    assert any(f"{right} is not the client" in s or "Initial of its own" in s for s in found)
+    assert any(
+        (isinstance(one, NotClient) and one.node == right)
+        or (isinstance(one, OwnInitial) and one.node == OTHER[right])
+        for one in found
+    )
 
 
 def test_both_sides_as_quic_clients_are_found() -> None:
@@ -296,7 +321,7 @@ def test_both_sides_as_quic_clients_are_found() -> None:
     start = next(e.realtime for _, e in story.events
                  if isinstance(e, Step) and e.name is StepName.PUNCHING)  # fmt: skip
     story.direct((start - EPOCH) / MS + 5, "b", initial(b"another-", b"server--"))
-    assert any("b sent a QUIC Initial of its own" in s for s in story.check())
+    assert [one.node for one in story.check() if isinstance(one, OwnInitial)] == ["b"]
 
 
 @BOTH
@@ -311,7 +336,8 @@ def test_the_first_bytes_of_an_earlier_dial_that_failed_say_nothing_of_the_clien
 def test_a_direct_payload_before_the_relayed_connection_is_found() -> None:
     story = punched()
     story.direct(5, "b", b"too early")
-    assert any("came before a's relayed connection" in s for s in story.check())
+    early = [one for one in story.check() if isinstance(one, BeforeRelayed)]
+    assert [one.node for one in early] == ["b", "a"]
 
 
 def test_a_connection_that_was_never_relayed_is_found() -> None:
@@ -320,7 +346,7 @@ def test_a_connection_that_was_never_relayed_is_found() -> None:
         (node, e.model_copy(update={"path": Path.DIRECT}) if isinstance(e, Connected) else e)
         for node, e in story.events
     ]
-    assert story.check() == ["no connection through one relay came first: the peers do not say so"]
+    assert story.check() == [NoRelayFirst()]
 
 
 def test_with_upgrades_off_a_single_packet_from_peer_to_peer_is_found() -> None:
@@ -328,7 +354,9 @@ def test_with_upgrades_off_a_single_packet_from_peer_to_peer_is_found() -> None:
     connected(story)
     assert check_relayed(story.packets, PLAN, "a", "b") == []
     story.direct(200, "b", b"", SYN)
-    assert "upgrades are off" in check_relayed(story.packets, PLAN, "a", "b")[0]
+    assert check_relayed(story.packets, PLAN, "a", "b") == [
+        Tried(packet.sight) for packet in story.packets[-3:] if packet.vantage == "b:eth0"
+    ]
 
 
 # The handshake's own reading.

@@ -6,17 +6,23 @@ from ipaddress import IPv4Address
 import pytest
 
 from testbed.capture.packet import Endpoint, Packet
+from testbed.model.breach import BreachKind, Claim, DeviationGone, Disowned, FalseClaim, RelayKept
+from testbed.model.fault import CaptureLost, Late, NeverSent, Tardy
+from testbed.model.outcome import Outcome
+from testbed.model.path import PassedThrough, Traffic, WentDirect
+from testbed.model.verdict import Judgement, Troubled
 from testbed.nat.load import catalogue
 from testbed.oracle.deviations import DEVIATIONS
-from testbed.oracle.predict import Outcome, Prediction
+from testbed.oracle.predict import Prediction
 from testbed.peers.contract import Endpoint as Spoken
 from testbed.peers.contract import How, Step, StepName, Upgraded
 from testbed.plan.planner import plan
 from testbed.topology.presets import two_homes
 from testbed.verdict.judge import inconclusive, judge
-from testbed.verdict.model import Claim, Judgement, WireReading
+from testbed.verdict.model import WireReading
 from testbed.verdict.sanity import Start, crossed, late_punches, late_starts, never_sent, undelayed
 from testbed.verdict.wire import Window, read_path
+from testbed.words import sentence
 
 PLAN = plan(two_homes(), catalogue())
 A, B, SERVER = (PLAN.address(node) for node in ("a", "b", "server"))
@@ -99,7 +105,7 @@ def test_a_relay_is_seen_whether_it_wraps_the_payload_or_not(wrapping: bytes) ->
     wire.relayed(TWO, wrapping)
     reading = wire.read()
     assert reading.outcome is Outcome.RELAYED
-    assert "server" in reading.evidence
+    assert reading.path == PassedThrough(Traffic.ECHO, ("server",))
 
 
 def test_a_stray_probe_is_no_connection() -> None:
@@ -134,7 +140,7 @@ def test_without_a_claimed_connection_the_wire_shows_none() -> None:
     assert Wire().read(None).outcome is Outcome.NONE
 
 
-READING = WireReading(Outcome.DIRECT, "seen", (1, 2))
+READING = WireReading(Outcome.DIRECT, WentDirect(Traffic.ECHO, "a", "b"), (1, 2))
 CLAIM = Claim("a", Outcome.DIRECT, "connected")
 
 
@@ -147,26 +153,27 @@ def test_a_peer_that_says_direct_while_relayed_fails_the_cell() -> None:
     prediction = replace(DIRECT, outcome=Outcome.RELAYED)
     verdict = judge(reading, prediction, [CLAIM])
     assert verdict.judgement is Judgement.FAIL
-    assert "a claims direct, the wire shows relayed" in verdict.findings[0]
+    assert verdict.findings == (FalseClaim("a", Outcome.DIRECT, Outcome.RELAYED, "connected"),)
 
 
 def test_a_claim_that_a_known_deviation_accounts_for_is_let_pass_and_missed_without_it() -> None:
     reading = replace(READING, outcome=Outcome.RELAYED)
     prediction = replace(DIRECT, outcome=Outcome.RELAYED)
-    known = [one for one in DEVIATIONS if one.breach and one.breach.startswith("a claims direct")]
+    claimed = BreachKind.FALSE_CLAIM
+    known = [row for row in DEVIATIONS if any(one.kind is claimed for one in row.breaches)]
     assert known
     assert judge(reading, prediction, [CLAIM], known=known).judgement is Judgement.PASS
     honest = judge(reading, prediction, [], known=known)
     assert honest.judgement is Judgement.FAIL
-    assert "deviates no more" in honest.findings[0]
+    assert honest.findings == (DeviationGone(known[0].stack, known[0].name, known[0].link),)
     boast = Claim("b", Outcome.DIRECT, "connected")
     assert judge(reading, prediction, [CLAIM, boast], known=known).judgement is Judgement.FAIL
 
 
 def test_a_stack_that_broke_its_protocol_fails_the_cell_though_the_outcome_agrees() -> None:
-    verdict = judge(READING, DIRECT, [CLAIM], violations=["the relay was not left"])
+    verdict = judge(READING, DIRECT, [CLAIM], violations=[RelayKept("a")])
     assert verdict.judgement is Judgement.FAIL
-    assert verdict.findings == ("the relay was not left",)
+    assert verdict.findings == (RelayKept("a"),)
 
 
 def test_a_measurement_that_differs_from_the_prediction_fails_and_says_both() -> None:
@@ -187,18 +194,19 @@ def test_a_race_is_as_predicted_whoever_wins_it_and_nothing_else_is() -> None:
 
 
 def test_any_fault_of_the_harness_is_inconclusive_even_when_all_else_agrees() -> None:
-    verdict = judge(READING, DIRECT, [CLAIM], faults=["the capture lost 3 packets"])
+    lost = CaptureLost("nat-a:wan", 3)
+    verdict = judge(READING, DIRECT, [CLAIM], faults=[lost])
     assert verdict.judgement is Judgement.INCONCLUSIVE
-    assert "lost 3 packets" in verdict.reason
-    assert inconclusive(DIRECT, "no lab").measured is None
+    assert verdict.because == Troubled((lost,))
+    assert inconclusive(DIRECT, lost).measured is None
 
 
 def test_a_small_doubt_excuses_no_agreement_and_explains_a_difference() -> None:
-    doubts = ["a link's frame was 12 ms late"]
+    doubts = [Late(Tardy.FRAME, None, 12.0)]
     assert judge(READING, DIRECT, [CLAIM], doubts=doubts).judgement is Judgement.PASS
     differs = judge(replace(READING, outcome=Outcome.NONE), DIRECT, [], doubts=doubts)
     assert differs.judgement is Judgement.INCONCLUSIVE
-    assert "12 ms late" in differs.reason
+    assert differs.because == Troubled(tuple(doubts))
 
 
 def test_a_connection_that_no_peer_admits_fails_a_cell_predicted_as_none() -> None:
@@ -210,7 +218,10 @@ def test_a_connection_that_no_peer_admits_fails_a_cell_predicted_as_none() -> No
     assert judge(reading, nothing, claims).judgement is Judgement.PASS
     verdict = judge(reading, nothing, claims, crossed=crossed(wire.packets, PLAN, "a", "b", 0))
     assert verdict.judgement is Judgement.FAIL
-    assert "no connection is claimed" in verdict.findings[0]
+    (found,) = verdict.findings
+    assert isinstance(found, Disowned)
+    assert found.claims == tuple(claims)
+    assert "no connection is claimed" in sentence(found)
 
 
 def test_a_connection_that_one_peer_claims_is_not_said_to_be_claimed_by_nobody() -> None:
@@ -221,7 +232,7 @@ def test_a_connection_that_one_peer_claims_is_not_said_to_be_claimed_by_nobody()
     through = crossed(wire.packets, PLAN, "a", "b", 0)
     verdict = judge(reading, DIRECT, claims, crossed=through)
     assert verdict.judgement is Judgement.FAIL
-    told = " ".join([verdict.reason, *verdict.findings])
+    told = " ".join(map(sentence, (verdict.because, *verdict.findings)))
     assert "no connection" not in told
     assert "a claims direct (connected); b claims none (timeout)" in told
 
@@ -244,9 +255,7 @@ def test_a_peer_that_talks_to_the_server_alone_made_no_attempt() -> None:
     wire = Wire()
     wire.seen("a:eth0", True, A, SERVER, ONE)
     wire.seen("b:eth0", True, B, NAT_A, ONE)
-    assert never_sent(wire.packets, PLAN, ("a", "b"), "server", 0) == [
-        "a sent nothing: there was no attempt"
-    ]
+    assert never_sent(wire.packets, PLAN, ("a", "b"), "server", 0) == [NeverSent("a")]
     assert never_sent(wire.packets, PLAN, ("a", "b"), "server", None) == []
     assert never_sent([], PLAN, ("a",), "server", None)
 
@@ -267,8 +276,8 @@ def test_a_punch_that_left_long_after_it_was_decided_on_is_the_machines_fault() 
     punching = Step(at=0, name=StepName.PUNCHING, attempt=1, realtime=1)
     wire.packets[0] = replace(wire.packets[0], time_ns=23_000_001)
     events = [("a", punching)]
-    assert late_punches(wire.packets, PLAN, events, "a", "b") == {"a's punch": 23.0}
-    assert late_punches(wire.packets, PLAN, [], "a", "b") == {}
+    assert late_punches(wire.packets, PLAN, events, "a", "b") == [Late(Tardy.PUNCH, "a", 23.0)]
+    assert late_punches(wire.packets, PLAN, [], "a", "b") == []
 
 
 def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server() -> None:
@@ -277,7 +286,7 @@ def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server(
         wire.seen("a:eth0", True, A, target, ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
     starts = dict.fromkeys("ab", Start(9.0 * MS, 10.0 * MS))
-    assert late_starts(wire.packets, PLAN, starts, "server") == {"a's start": 21.0}
+    assert late_starts(wire.packets, PLAN, starts, "server") == [Late(Tardy.START, "a", 21.0)]
 
 
 def test_who_is_a_moment_early_is_not_late_by_its_second_packet() -> None:
@@ -286,7 +295,7 @@ def test_who_is_a_moment_early_is_not_late_by_its_second_packet() -> None:
         wire.seen("a:eth0", True, A, NAT_B, ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
     starts = {"a": Start(10.0 * MS, 12.0 * MS)}
-    assert late_starts(wire.packets, PLAN, starts, "server") == {"a's start": 0.0}
+    assert late_starts(wire.packets, PLAN, starts, "server") == [Late(Tardy.START, "a", 0.0)]
 
 
 def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
@@ -300,4 +309,4 @@ def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
         ("a", Upgraded(at=2, local=end, remote=end, how=How.PUNCHED, attempts=1)),
         ("a", Step(at=3, name=StepName.PUNCHING, attempt=2, realtime=20 * MS)),
     ]
-    assert late_punches(wire.packets, PLAN, events, "a", "b") == {"a's punch": 1.0}
+    assert late_punches(wire.packets, PLAN, events, "a", "b") == [Late(Tardy.PUNCH, "a", 1.0)]

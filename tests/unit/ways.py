@@ -18,12 +18,13 @@ from testbed.explain.model import (
     Line,
     Wrong,
 )
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
-from testbed.oracle.predict import Outcome, Prediction
+from testbed.oracle.predict import Prediction
 from testbed.plan.model import Plan
 from testbed.plan.planner import plan
 from testbed.topology.presets import preset
-from testbed.verdict.model import Judgement
 
 MS = 1_000_000
 
@@ -51,7 +52,6 @@ def evidence(steps: Plan | None = None, **changes) -> Evidence:
         "prediction": Prediction(Outcome.NONE, "", ()),
         "judgement": Judgement.PASS,
         "measured": Outcome.NONE,
-        "reason": "",
         "findings": (),
     }
     return Evidence(**(known | changes))

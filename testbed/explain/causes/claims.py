@@ -4,7 +4,6 @@ Every packet that is cited here is one that the sentence beside it is about.  Wh
 wire neither shows nor denies what a peer says, its claim is no cause.
 """
 
-import re
 from dataclasses import dataclass
 
 from testbed.capture.packet import Packet
@@ -13,10 +12,10 @@ from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Line
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
-from testbed.oracle.predict import Outcome
+from testbed.model.breach import cited
+from testbed.model.outcome import Outcome
 from testbed.peers.contract import Connected, Failed, FailureClass, Upgraded
-
-_NUMBER = re.compile(r"#(\d+)")  # of a packet, as its text has it
+from testbed.words import sentence
 
 
 def why(scene: Scene) -> Finding | None:
@@ -28,7 +27,7 @@ def why(scene: Scene) -> Finding | None:
         return None  # it was so when it was said, perhaps
     if evidence.events is None or not evidence.packets:
         lacking = scene.whole.trouble or ("what the peers said: their events",)
-        return unknown(f"the judge found: {'; '.join(evidence.findings)}", *lacking)
+        return unknown(f"the judge found: {'; '.join(map(sentence, evidence.findings))}", *lacking)
     for side in scene.sides:
         claim = claimed(side)
         if claim is None or claim is evidence.measured:
@@ -181,9 +180,10 @@ def _way(scene: Scene, source: Side) -> _Way:
 
 
 def _violated(scene: Scene) -> Finding:
-    """The packets are those that the judge's words name."""
-    words = "; ".join(scene.evidence.findings)
-    numbers = {int(number) for number in _NUMBER.findall(words)}
+    """The packets are those that the judge cites."""
+    findings = scene.evidence.findings
+    words = "; ".join(map(sentence, findings))
+    numbers = {number for breach in findings for number in cited(breach)}
     shown = tuple(p for p in scene.evidence.packets or () if p.number in numbers)
     return Finding(
         Cause.PROTOCOL_VIOLATION,

@@ -5,7 +5,7 @@ from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Line
 from testbed.explain.scene import Scene
-from testbed.oracle.predict import Outcome
+from testbed.model.outcome import Outcome
 
 # Which of two causes comes first in the chain: what was never sent was never dropped.
 _ORDER = (

@@ -1,0 +1,328 @@
+"""Breaches: how a stack broke its protocol, or told of a connection that is not there.
+
+Each is a value of its own type, with its `BreachKind` as the field ``kind``.
+`testbed.words` has their sentences; nothing but people reads those.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from testbed.model.address import Sight
+from testbed.model.outcome import Outcome, Rung, StepName
+
+
+class BreachKind(StrEnum):
+    """What was broken."""
+
+    NO_RELAY_FIRST = "no_relay_first"
+    UPGRADE_UNTOLD = "upgrade_untold"
+    NO_PAYLOAD = "no_payload"
+    BEFORE_RELAYED = "before_relayed"
+    RELAYED_UNSEEN = "relayed_unseen"
+    STEP_MISSING = "step_missing"
+    STEPS_SWAPPED = "steps_swapped"
+    PUNCHED_EARLY = "punched_early"
+    STEP_UNSEEN = "step_unseen"
+    NOTHING_LEFT = "nothing_left"
+    NOT_CROSSED = "not_crossed"
+    ADDRESSES_UNTOLD = "addresses_untold"
+    NOT_CLIENT = "not_client"
+    OWN_INITIAL = "own_initial"
+    RELAY_KEPT = "relay_kept"
+    RELAY_USED = "relay_used"
+    TRIED = "tried"
+    RUNG_DIFFERS = "rung_differs"
+    RUNG_CLAIMED = "rung_claimed"
+    FALSE_CLAIM = "false_claim"
+    DISOWNED = "disowned"
+    CARRIED = "carried"
+    DEVIATION_GONE = "deviation_gone"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one peer says of its connection: an outcome, and its words for it.
+
+    An outcome of None: only that there is no direct one.
+    """
+
+    node: str
+    outcome: Outcome | None
+    words: str
+
+    def denied_by(self, outcome: Outcome) -> bool:
+        """Whether the wire, which shows ``outcome``, shows another thing than is claimed."""
+        if self.outcome is None:
+            return outcome is Outcome.DIRECT
+        return outcome is not self.outcome
+
+
+@dataclass(frozen=True)
+class NoRelayFirst:
+    """The peers do not tell of a connection through one relay."""
+
+    kind: Literal[BreachKind.NO_RELAY_FIRST] = BreachKind.NO_RELAY_FIRST
+
+
+@dataclass(frozen=True)
+class UpgradeUntold:
+    """A peer does not tell that the connection was upgraded."""
+
+    kind: Literal[BreachKind.UPGRADE_UNTOLD] = BreachKind.UPGRADE_UNTOLD
+
+
+@dataclass(frozen=True)
+class NoPayload:
+    """No payload went from peer to peer."""
+
+    kind: Literal[BreachKind.NO_PAYLOAD] = BreachKind.NO_PAYLOAD
+
+
+@dataclass(frozen=True)
+class BeforeRelayed:
+    """``packet`` went from peer to peer before ``node`` had its relayed connection."""
+
+    node: str
+    packet: Sight
+    kind: Literal[BreachKind.BEFORE_RELAYED] = BreachKind.BEFORE_RELAYED
+
+
+@dataclass(frozen=True)
+class RelayedUnseen:
+    """No payload of ``node`` reached ``other`` when ``other`` says it was connected."""
+
+    node: str
+    other: str
+    relay: str
+    kind: Literal[BreachKind.RELAYED_UNSEEN] = BreachKind.RELAYED_UNSEEN
+
+
+@dataclass(frozen=True)
+class StepMissing:
+    """``node`` does not tell of a step that leads to a punch."""
+
+    node: str
+    step: StepName
+    kind: Literal[BreachKind.STEP_MISSING] = BreachKind.STEP_MISSING
+
+
+@dataclass(frozen=True)
+class StepsSwapped:
+    """``step`` of ``node`` came before ``other_step`` of ``other``, which must come first."""
+
+    node: str
+    step: StepName
+    other: str
+    other_step: StepName
+    kind: Literal[BreachKind.STEPS_SWAPPED] = BreachKind.STEPS_SWAPPED
+
+
+@dataclass(frozen=True)
+class PunchedEarly:
+    """``node`` punched before its own ``step`` had told it to, or did not tell of a punch."""
+
+    node: str
+    step: StepName
+    kind: Literal[BreachKind.PUNCHED_EARLY] = BreachKind.PUNCHED_EARLY
+
+
+@dataclass(frozen=True)
+class StepUnseen:
+    """No packets through the relay belong to ``step``, which ``node`` tells of."""
+
+    node: str
+    step: StepName
+    relay: str
+    kind: Literal[BreachKind.STEP_UNSEEN] = BreachKind.STEP_UNSEEN
+
+
+@dataclass(frozen=True)
+class NothingLeft:
+    """In a punch nothing of ``node`` towards ``other`` left ``vantage``."""
+
+    node: str
+    other: str
+    vantage: str
+    kind: Literal[BreachKind.NOTHING_LEFT] = BreachKind.NOTHING_LEFT
+
+
+@dataclass(frozen=True)
+class NotCrossed:
+    """In a punch the other side's packet came in at ``vantage`` before any went out there."""
+
+    vantage: str
+    came: Sight
+    went: Sight
+    kind: Literal[BreachKind.NOT_CROSSED] = BreachKind.NOT_CROSSED
+
+
+@dataclass(frozen=True)
+class AddressesUntold:
+    """``node`` does not tell by which addresses it is connected."""
+
+    node: str
+    kind: Literal[BreachKind.ADDRESSES_UNTOLD] = BreachKind.ADDRESSES_UNTOLD
+
+
+@dataclass(frozen=True)
+class FirstNoise:
+    """How many bytes the first Noise messages declare; None: there is none."""
+
+    client: int | None
+    server: int | None
+
+
+@dataclass(frozen=True)
+class NotClient:
+    """``node`` should be the client of the handshake with ``other``, and is not.
+
+    ``noise``: over TCP, the lengths that show it.  Over QUIC it sent no Initial.
+    """
+
+    node: str
+    other: str
+    noise: FirstNoise | None = None
+    kind: Literal[BreachKind.NOT_CLIENT] = BreachKind.NOT_CLIENT
+
+
+@dataclass(frozen=True)
+class OwnInitial:
+    """``node`` is the server, and sent a QUIC Initial that answers none."""
+
+    node: str
+    packet: Sight
+    kind: Literal[BreachKind.OWN_INITIAL] = BreachKind.OWN_INITIAL
+
+
+@dataclass(frozen=True)
+class RelayKept:
+    """These peers did not leave the relayed connection: ``node``, and ``other`` if both."""
+
+    node: str
+    other: str | None = None
+    kind: Literal[BreachKind.RELAY_KEPT] = BreachKind.RELAY_KEPT
+
+
+@dataclass(frozen=True)
+class RelayUsed:
+    """So many bytes went through the relay after both had left it."""
+
+    node: str
+    other: str
+    relay: str
+    size: int
+    kind: Literal[BreachKind.RELAY_USED] = BreachKind.RELAY_USED
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A packet went from peer to peer although upgrades are off."""
+
+    packet: Sight
+    kind: Literal[BreachKind.TRIED] = BreachKind.TRIED
+
+
+@dataclass(frozen=True)
+class RungDiffers:
+    """The wire shows another rung than was predicted; None: no connection."""
+
+    predicted: Rung | None
+    measured: Rung | None
+    kind: Literal[BreachKind.RUNG_DIFFERS] = BreachKind.RUNG_DIFFERS
+
+
+@dataclass(frozen=True)
+class RungClaimed:
+    """The wire shows another rung than ``node`` claims."""
+
+    node: str
+    claimed: Rung | None
+    measured: Rung | None
+    kind: Literal[BreachKind.RUNG_CLAIMED] = BreachKind.RUNG_CLAIMED
+
+
+@dataclass(frozen=True)
+class FalseClaim:
+    """``node`` claims what the wire denies.  None: that it has no direct connection.
+
+    ``remark`` is what the peer or its process said.
+    """
+
+    node: str
+    claimed: Outcome | None
+    measured: Outcome
+    remark: str = ""
+    kind: Literal[BreachKind.FALSE_CLAIM] = BreachKind.FALSE_CLAIM
+
+
+@dataclass(frozen=True)
+class Disowned:
+    """Packets crossed both ways, and not both peers claim a connection.
+
+    ``there`` and ``back`` are the numbers of the first packets of both ways.
+    """
+
+    there: int
+    back: int
+    claims: tuple[Claim, ...]
+    kind: Literal[BreachKind.DISOWNED] = BreachKind.DISOWNED
+
+
+@dataclass(frozen=True)
+class Carried:
+    """``node`` passed ``size`` bytes to others by way of the server they only meet at."""
+
+    node: str
+    size: int
+    kind: Literal[BreachKind.CARRIED] = BreachKind.CARRIED
+
+
+@dataclass(frozen=True)
+class DeviationGone:
+    """A known deviation of a stack was not there."""
+
+    stack: str
+    name: str
+    link: str
+    kind: Literal[BreachKind.DEVIATION_GONE] = BreachKind.DEVIATION_GONE
+
+
+Breach = (
+    NoRelayFirst
+    | UpgradeUntold
+    | NoPayload
+    | BeforeRelayed
+    | RelayedUnseen
+    | StepMissing
+    | StepsSwapped
+    | PunchedEarly
+    | StepUnseen
+    | NothingLeft
+    | NotCrossed
+    | AddressesUntold
+    | NotClient
+    | OwnInitial
+    | RelayKept
+    | RelayUsed
+    | Tried
+    | RungDiffers
+    | RungClaimed
+    | FalseClaim
+    | Disowned
+    | Carried
+    | DeviationGone
+)
+
+
+def cited(breach: Breach) -> tuple[int, ...]:
+    """The numbers of the packets that show it."""
+    match breach:
+        case BeforeRelayed() | OwnInitial() | Tried():
+            return (breach.packet.number,)
+        case NotCrossed():
+            return breach.came.number, breach.went.number
+        case Disowned():
+            return breach.there, breach.back
+        case _:
+            return ()

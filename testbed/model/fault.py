@@ -1,0 +1,123 @@
+"""Faults and doubts: how the harness, a link or a peer kept a run from being a measurement.
+
+Each is a value of its own type, with its `FaultKind` as the field ``kind``.
+`testbed.words` has their sentences; nothing but people reads those.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from testbed.model.address import Route
+
+
+class FaultKind(StrEnum):
+    """What went wrong."""
+
+    LAB_DIFFERS = "lab_differs"
+    FRAMES_LOST = "frames_lost"
+    CAPTURE_LOST = "capture_lost"
+    UNDELAYED = "undelayed"
+    NEVER_SENT = "never_sent"
+    LATE = "late"
+    PEER_FAILED = "peer_failed"
+    BROKE = "broke"
+
+
+class Difference(StrEnum):
+    """How a lab differs from its plan."""
+
+    UNPLANNED_INTERFACE = "unplanned_interface"
+    MISSING_INTERFACE = "missing_interface"
+    UNPLANNED_ROUTE = "unplanned_route"
+    MISSING_ROUTE = "missing_route"
+
+
+class Tardy(StrEnum):
+    """What was late."""
+
+    FRAME = "frame"  # a link held one too long
+    START = "start"  # of a peer, by its first packet
+    PUNCH = "punch"  # of a peer, after it had decided on it
+
+
+@dataclass(frozen=True)
+class LabDiffers:
+    """After the run ``node`` is not what its plan says: an interface or a route."""
+
+    difference: Difference
+    node: str
+    what: str | Route
+    kind: Literal[FaultKind.LAB_DIFFERS] = FaultKind.LAB_DIFFERS
+
+
+@dataclass(frozen=True)
+class FramesLost:
+    """The emulation of a link lost frames by itself."""
+
+    link: str
+    direction: str
+    frames: int
+    kind: Literal[FaultKind.FRAMES_LOST] = FaultKind.FRAMES_LOST
+
+
+@dataclass(frozen=True)
+class CaptureLost:
+    """The recorder lost packets at ``interface``, "node:name"."""
+
+    interface: str
+    packets: int
+    kind: Literal[FaultKind.CAPTURE_LOST] = FaultKind.CAPTURE_LOST
+
+
+@dataclass(frozen=True)
+class Undelayed:
+    """A round trip from ``node`` to ``server`` was shorter than the links' planned delays."""
+
+    node: str
+    server: str
+    measured_ms: float
+    planned_ms: float
+    kind: Literal[FaultKind.UNDELAYED] = FaultKind.UNDELAYED
+
+
+@dataclass(frozen=True)
+class NeverSent:
+    """``node`` should have made an attempt, and sent nothing."""
+
+    node: str
+    kind: Literal[FaultKind.NEVER_SENT] = FaultKind.NEVER_SENT
+
+
+@dataclass(frozen=True)
+class Late:
+    """``what`` of ``node`` was so many ms late; of a link's frame no node is known."""
+
+    what: Tardy
+    node: str | None
+    ms: float
+    kind: Literal[FaultKind.LATE] = FaultKind.LATE
+
+
+@dataclass(frozen=True)
+class PeerFailed:
+    """A peer's process broke its contract, died, or missed a deadline."""
+
+    node: str | None
+    message: str
+    remedy: str | None = None
+    kind: Literal[FaultKind.PEER_FAILED] = FaultKind.PEER_FAILED
+
+
+@dataclass(frozen=True)
+class Broke:
+    """The harness could not go on.  ``phase`` as `testbed.errors` names it; None: the system."""
+
+    phase: str | None
+    node: str | None
+    message: str
+    remedy: str | None = None
+    kind: Literal[FaultKind.BROKE] = FaultKind.BROKE
+
+
+Fault = LabDiffers | FramesLost | CaptureLost | Undelayed | NeverSent | Late | PeerFailed | Broke

@@ -1,0 +1,32 @@
+"""How two peers end up connected, and what a peer tells of the way there."""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How two peers end up connected."""
+
+    DIRECT = "direct"
+    RELAYED = "relayed"
+    NONE = "none"
+
+
+class Rung(StrEnum):
+    """What carries the connection in the end."""
+
+    DIRECT = "direct"
+    REVERSED = "reversed"
+    PUNCHED = "punched"
+    RELAYED = "relayed"
+
+
+class StepName(StrEnum):
+    """What a peer sees of DCUtR (libp2p relay/DCUtR.md)."""
+
+    CONNECT_SENT = "connect_sent"
+    CONNECT_RECEIVED = "connect_received"
+    SYNC_SENT = "sync_sent"
+    SYNC_RECEIVED = "sync_received"
+    PUNCHING = "punching"  # dials, or sends, towards the other side
+    FAILED = "failed"  # this attempt
+    RELAY_LEFT = "relay_left"  # the relayed connection is closed

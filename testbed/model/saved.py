@@ -1,0 +1,40 @@
+"""Facts as JSON values and back: ``kind`` tells which type it is."""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from testbed.model.breach import Breach
+from testbed.model.fault import Fault
+
+
+@cache
+def _breaches() -> TypeAdapter[tuple[Breach, ...]]:
+    return TypeAdapter(tuple[Annotated[Breach, Field(discriminator="kind")], ...])
+
+
+@cache
+def _faults() -> TypeAdapter[tuple[Fault, ...]]:
+    return TypeAdapter(tuple[Annotated[Fault, Field(discriminator="kind")], ...])
+
+
+def breaches_to_json(breaches: Iterable[Breach]) -> list[dict[str, Any]]:
+    """One object for each."""
+    return list(_breaches().dump_python(tuple(breaches), mode="json"))
+
+
+def breaches_from_json(value: object) -> tuple[Breach, ...]:
+    """What `breaches_to_json` made; ValueError for anything else."""
+    return _breaches().validate_python(value)
+
+
+def faults_to_json(faults: Iterable[Fault]) -> list[dict[str, Any]]:
+    """One object for each."""
+    return list(_faults().dump_python(tuple(faults), mode="json"))
+
+
+def faults_from_json(value: object) -> tuple[Fault, ...]:
+    """What `faults_to_json` made; ValueError for anything else."""
+    return _faults().validate_python(value)

@@ -1,1 +1,0 @@
-"""Plays the harness to one peer on loopback, without a lab, and says what breaks the contract."""

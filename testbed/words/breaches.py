@@ -1,0 +1,150 @@
+"""Sentences about breaches."""
+
+from typing import assert_never
+
+from testbed.model.breach import (
+    AddressesUntold,
+    BeforeRelayed,
+    Breach,
+    Carried,
+    Claim,
+    DeviationGone,
+    Disowned,
+    FalseClaim,
+    NoPayload,
+    NoRelayFirst,
+    NotClient,
+    NotCrossed,
+    NothingLeft,
+    OwnInitial,
+    PunchedEarly,
+    RelayedUnseen,
+    RelayKept,
+    RelayUsed,
+    RungClaimed,
+    RungDiffers,
+    StepMissing,
+    StepsSwapped,
+    StepUnseen,
+    Tried,
+    UpgradeUntold,
+)
+from testbed.model.outcome import Outcome, Rung
+
+_OfPunch = (
+    StepMissing
+    | StepsSwapped
+    | PunchedEarly
+    | StepUnseen
+    | NothingLeft
+    | NotCrossed
+    | AddressesUntold
+    | NotClient
+    | OwnInitial
+)
+_OfRelay = (
+    NoRelayFirst
+    | UpgradeUntold
+    | NoPayload
+    | BeforeRelayed
+    | RelayedUnseen
+    | RelayKept
+    | RelayUsed
+    | Tried
+)
+
+
+def sentence(breach: Breach) -> str:
+    """What was broken."""
+    if isinstance(breach, _OfPunch):
+        return _of_punch(breach)
+    if isinstance(breach, _OfRelay):
+        return _of_relay(breach)
+    match breach:
+        case RungDiffers(predicted, measured):
+            return f"rung: predicted {_rung(predicted)}, the wire shows {_rung(measured)}"
+        case RungClaimed(node, claimed, measured):
+            return f"rung: {node} claims {_rung(claimed)}, the wire shows {_rung(measured)}"
+        case FalseClaim(node, outcome, shown, remark):
+            return f"{_claims(node, outcome)}, the wire shows {shown} ({remark})"
+        case Disowned(there, back, claims):
+            return f"packets crossed both ways (packets {there} and {back}), and {_all(claims)}"
+        case Carried(node, size):
+            return (
+                f"{node} passed {size} bytes to others through Redis, "
+                "by the contract some 200 are due"
+            )
+        case DeviationGone(stack, name, link):
+            return f"{stack} deviates no more: {name} ({link})"
+    assert_never(breach)
+
+
+def _of_relay(breach: _OfRelay) -> str:
+    match breach:
+        case NoRelayFirst():
+            return "no connection through one relay came first: the peers do not say so"
+        case UpgradeUntold():
+            return "a peer does not say that the connection was upgraded"
+        case NoPayload():
+            return "no payload went from peer to peer"
+        case BeforeRelayed(node, packet):
+            return f"{packet} came before {node}'s relayed connection"
+        case RelayedUnseen(node, other, relay):
+            return (
+                f"no payload of {node} reached {other} through {relay} "
+                "when the relayed connection was made"
+            )
+        case RelayKept(node, also):
+            both = f"{node} and {also}" if also else node
+            return f"{both} did not leave the relayed connection"
+        case RelayUsed(node, other, relay, size):
+            went = f"{size} bytes went from {node} to {other} through {relay}"
+            return f"{went} after both had left it"
+        case Tried(packet):
+            return f"upgrades are off, and yet: {packet}"
+    assert_never(breach)
+
+
+def _of_punch(breach: _OfPunch) -> str:
+    match breach:
+        case StepMissing(node, step):
+            return f"{node}'s {step} is missing"
+        case StepsSwapped(node, step, other, other_step):
+            return f"{node}'s {step} came before {other}'s {other_step}"
+        case PunchedEarly(node, step):
+            return f"{node} punched before {node}'s {step}"
+        case StepUnseen(node, step, relay):
+            return f"no packets through {relay} belong to {node}'s {step}"
+        case NothingLeft(node, other, vantage):
+            return f"{node} sent nothing towards {other} that left {vantage}"
+        case NotCrossed(vantage, came, went):
+            return f"not crossed at {vantage}: {came} came in before {went} went out"
+        case AddressesUntold(node):
+            return f"{node} does not say by which addresses it is connected"
+        case NotClient():
+            return f"{breach.node} is not the client: {_first(breach)}"
+        case OwnInitial(node, packet):
+            return f"{node} sent a QUIC Initial of its own: {packet}"
+    assert_never(breach)
+
+
+def _first(breach: NotClient) -> str:
+    noise = breach.noise
+    if noise is None:
+        return "it sent no QUIC Initial"
+    return f"its first Noise message has {noise.client} bytes, {breach.other}'s {noise.server}"
+
+
+def _rung(rung: Rung | None) -> str:
+    return rung.value if rung else "none"
+
+
+def _claims(node: str, claimed: Outcome | None) -> str:
+    return f"{node} claims {claimed or 'no direct connection'}"
+
+
+def _all(claims: tuple[Claim, ...]) -> str:
+    """What each peer says of a connection that not both claim."""
+    if all(claim.outcome in (None, Outcome.NONE) for claim in claims):
+        return "no connection is claimed"
+    return "; ".join(f"{_claims(claim.node, claim.outcome)} ({claim.words})" for claim in claims)

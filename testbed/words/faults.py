@@ -1,0 +1,73 @@
+"""Sentences about faults of the harness, and of peers that broke."""
+
+from ipaddress import IPv4Network
+from typing import assert_never
+
+from testbed.model.address import Route
+from testbed.model.fault import (
+    Broke,
+    CaptureLost,
+    Difference,
+    Fault,
+    FramesLost,
+    LabDiffers,
+    Late,
+    NeverSent,
+    PeerFailed,
+    Tardy,
+    Undelayed,
+)
+
+_EVERYWHERE = IPv4Network("0.0.0.0/0")
+_DIFFERENCES = {
+    Difference.UNPLANNED_INTERFACE: "has an unplanned interface",
+    Difference.MISSING_INTERFACE: "lacks its interface",
+    Difference.UNPLANNED_ROUTE: "has an unplanned route",
+    Difference.MISSING_ROUTE: "lacks its route",
+}
+
+
+def sentence(fault: Fault) -> str:
+    """What went wrong."""
+    match fault:
+        case LabDiffers():
+            return f"after the run: {difference(fault)}"
+        case FramesLost(link, direction, frames):
+            return f"link {link} ({direction}) lost {frames} frames by itself"
+        case CaptureLost(interface, packets):
+            return f"the capture lost {packets} packets at {interface}"
+        case Undelayed(node, server, measured_ms, planned_ms):
+            return (
+                f"a round trip from {node} to {server} took {measured_ms:.1f} ms, "
+                f"the links were planned with {planned_ms:g} ms"
+            )
+        case NeverSent(node):
+            return f"{node} sent nothing: there was no attempt"
+        case Late(what, node, ms):
+            late = "a link's frame" if what is Tardy.FRAME else f"{node}'s {what}"
+            return f"{late} was {ms:.0f} ms late: this machine is too busy for so many cells"
+        case PeerFailed(node, message, remedy):
+            return _failed("peer", node, message, remedy)
+        case Broke(phase, node, message, remedy):
+            return _failed(phase, node, message, remedy)
+    assert_never(fault)
+
+
+def difference(fault: LabDiffers) -> str:
+    """How one node is not as planned."""
+    what = _route(fault.what) if isinstance(fault.what, Route) else fault.what
+    return f"{fault.node} {_DIFFERENCES[fault.difference]} {what}"
+
+
+def _route(route: Route) -> str:
+    if route.blackhole:
+        return f"to {route.destination}, a blackhole"
+    everywhere = route.destination == _EVERYWHERE
+    target = "to everywhere" if everywhere else f"to {route.destination}"
+    return f"{target} via {route.gateway}" if route.gateway else f"{target} on the link"
+
+
+def _failed(phase: str | None, node: str | None, message: str, remedy: str | None) -> str:
+    """As `testbed.errors` has it."""
+    where = f"{phase} [{node}]: " if node else f"{phase}: " if phase else ""
+    return f"{where}{message}" + (f"\n  remedy: {remedy}" if remedy else "")

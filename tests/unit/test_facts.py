@@ -1,0 +1,77 @@
+"""Facts are values: each has a sentence, a JSON form that is read back, and no other use."""
+
+from dataclasses import MISSING, fields
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from testbed.model import breach, fault
+from testbed.model.address import Endpoint, Route, Sight
+from testbed.model.breach import Breach, BreachKind, Claim, FirstNoise
+from testbed.model.fault import Difference, Fault, FaultKind, Tardy
+from testbed.model.outcome import Outcome, Rung, StepName
+from testbed.model.saved import (
+    breaches_from_json,
+    breaches_to_json,
+    faults_from_json,
+    faults_to_json,
+)
+from testbed.words import sentence
+
+END = Endpoint(IPv4Address("29.0.0.2"), 4001)
+SIGHT = Sight(7, "nat-a:wan", False, "udp", END, END, 3)
+VALUES: dict[str, list[Any]] = {
+    "node": ["a"], "other": ["b"], "relay": ["server"], "server": ["server"], "size": [700],
+    "packet": [SIGHT], "came": [SIGHT], "went": [SIGHT], "vantage": ["nat-b:wan"],
+    "step": list(StepName), "other_step": [StepName.SYNC_SENT],
+    "noise": [FirstNoise(32, None), None],
+    "predicted": [*Rung, None], "measured": [Outcome.RELAYED], "claimed": [Outcome.DIRECT],
+    "remark": ["connected"], "there": [3], "back": [4], "claims": [(Claim("a", None, "no"),)],
+    "stack": ["go-libp2p"], "name": ["it waits"], "link": ["https://example.org"],
+    "difference": list(Difference), "what": ["eth0", Route(IPv4Network("0.0.0.0/0"), None)],
+    "direction": ["a to b"], "frames": [2], "interface": ["a:eth0"], "packets": [3],
+    "measured_ms": [1.5], "planned_ms": [40.0], "ms": [12.0], "phase": ["lab", None],
+    "message": ["it fell off"], "remedy": ["glue", None],
+}  # fmt: skip
+OVERRIDES: dict[type, dict[str, list[Any]]] = {
+    breach.RungDiffers: {"measured": [*Rung, None]},
+    breach.RungClaimed: {"measured": [Rung.PUNCHED], "claimed": [None]},
+    fault.Late: {"what": list(Tardy)},
+}
+
+
+def examples(kind: type) -> list[Any]:
+    """Values of one type of fact that differ in each field in turn."""
+    known = VALUES | OVERRIDES.get(kind, {})
+    names = [one.name for one in fields(kind) if one.name != "kind"]
+    usual = {name: known[name][0] for name in names}
+    return [kind(**(usual | {name: value})) for name in names for value in known[name]] or [kind()]
+
+
+BREACHES = [one for kind in get_args(Breach) for one in examples(kind)]
+FAULTS = [one for kind in get_args(Fault) for one in examples(kind)]
+
+
+@pytest.mark.parametrize("fact", [*BREACHES, *FAULTS], ids=lambda fact: fact.kind)
+def test_every_fact_has_a_sentence(fact: Breach | Fault) -> None:
+    assert sentence(fact).strip()
+
+
+def test_facts_are_read_back_from_json_as_they_were() -> None:
+    assert breaches_from_json(breaches_to_json(BREACHES)) == tuple(BREACHES)
+    assert faults_from_json(faults_to_json(FAULTS)) == tuple(FAULTS)
+    for wrong in ([{"kind": "nobody knows"}], [{}], "no list", [{"kind": "relay_kept"}]):
+        with pytest.raises(ValueError, match="validation error"):
+            breaches_from_json(wrong)
+
+
+@pytest.mark.parametrize(("union", "kinds"), [(Breach, BreachKind), (Fault, FaultKind)])
+def test_each_kind_is_of_one_type(union: object, kinds: type[BreachKind] | type[FaultKind]) -> None:
+    told = []
+    for kind in get_args(union):
+        (field,) = [one for one in fields(kind) if one.name == "kind"]
+        assert field.default is not MISSING
+        assert get_args(get_type_hints(kind)["kind"]) == (field.default,)
+        told.append(field.default)
+    assert sorted(told) == sorted(kinds)
