@@ -1,7 +1,7 @@
 # `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup testbed images test lint bench fuzz peers clean force
+.PHONY: help setup testbed images test lint bench fuzz machines peers release clean force
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian keeps nft and iptables where ordinary users do not look.
@@ -42,6 +42,9 @@ fuzz: $(READY) ## fuzz each parser of the traversal stack for FUZZ_SECONDS (20)
 	  .venv/bin/python -m pip install -q --no-deps --target out/fuzz/.atheris "atheris>=3,<4"
 	PYTHONPATH=out/fuzz/.atheris:tests .venv/bin/python -m traversal.fuzz --seconds $(FUZZ_SECONDS)
 
+machines: $(READY) ## as root: run the testbed on bare Debian releases (ARGS="quick trixie")
+	.ci/machines $(ARGS)
+
 # A toolchain that is missing is said, and costs only its peer; a build that breaks is an error.
 OLDER ?= yes
 peers: $(READY) ## build the stacks that are programs of their own, into out/peers
@@ -50,6 +53,9 @@ peers: $(READY) ## build the stacks that are programs of their own, into out/pee
 
 images: $(READY) ## build the images of container labs (BASE names their Debian)
 	.venv/bin/testbed build images
+
+release: $(READY) ## check that version, changelog and tags agree, and build into out/dist
+	@.ci/release
 
 setup: $(READY) ## only set up: system packages (as root or by sudo) and .venv
 

@@ -6,13 +6,13 @@ what came of it, which README lists.
 """
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from testbed.errors import UsageError
+from testbed.naming import instead
 from testbed.nat.load import load
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import BY, OURS, Adapter, Stacks, public, stacks
@@ -34,6 +34,11 @@ RESULTS = (
     "capture.pcapng",
     "plan.txt",
 )
+
+
+def own_names(profiles: Iterable[str]) -> tuple[str, ...]:
+    """The files of a cell's folder, whatever came of it, where it was run with ``profiles``."""
+    return ("cell.json", *RESULTS, *(f"profiles/{name}.toml" for name in profiles))
 
 
 @dataclass(frozen=True)
@@ -128,9 +133,9 @@ def save_cell(
     kept = folder / "profiles"
     kept.mkdir(parents=True, exist_ok=True)
     for router in cell.build().routers:
-        path = profiles[router.profile].path
-        if path is not None:
-            shutil.copy(path, kept / path.name)
+        (kept / f"{router.profile}.toml").write_text(
+            profiles[router.profile].text, encoding="utf-8"
+        )
     value = {"format": FORMAT, "cell": asdict(cell), "number": number, "facts": facts}
     if users := own([*(end.name for end in cell.stacks.both), cell.relay]):
         value["own"] = users
@@ -190,7 +195,26 @@ def require_sane(cell: Cell, where: str = "") -> None:
     }
     for field, (fits, words) in wanted.items():
         if not fits:
-            raise UsageError(f"{where}{field} must be {words}, not {getattr(cell, field)!r}")
+            value = getattr(cell, field)
+            known = {"topology": list(PRESETS), "mode": list(MODES)}.get(field)
+            remedy = instead(value, known) if known and isinstance(value, str) else None
+            raise UsageError(f"{where}{field} must be {words}, not {value!r}", remedy=remedy)
+    require_able(cell, where)
+
+
+def require_able(cell: Cell, where: str = "") -> None:
+    """UsageError for what its stacks cannot do, with what they can; ``where`` it came from."""
+    ends = cell.stacks
+    if cell.mode not in ends.modes:
+        remedy = f"one of: {', '.join(ends.modes)}"
+        raise UsageError(f"{where}{cell.peer} has no mode {cell.mode!r}", remedy=remedy)
+    if cell.skew_ms and ends.contract == "unified":
+        raise UsageError(f"{where}{cell.peer} starts when it likes: a skew has no effect on it")
+    if cell.relaying is None and cell.relay != OURS:
+        raise UsageError(
+            f"{where}{cell.peer} uses no libp2p relay: {cell.relay!r} has no effect on it",
+            remedy="leave --relay out, or name a peer of DCUtR: traversal-quic, go-tcp, ...",
+        )
 
 
 def _whole(value: object) -> TypeGuard[int]:

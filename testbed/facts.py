@@ -4,6 +4,7 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
+from testbed import __version__
 from testbed.peers.adapter import ADAPTERS
 from testbed.peers.programs import Program
 
@@ -17,7 +18,11 @@ _PACKAGES = ("aioice", "pyroute2", "scapy")
 
 def facts() -> dict[str, str]:
     """Name to version; "absent" for what is not there."""
-    found = {"kernel": platform.release(), "python": platform.python_version()}
+    found = {
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "nat-testbed": __version__,
+    }
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -14,6 +14,7 @@ from testbed.capture import reader
 from testbed.cell import Cell
 from testbed.errors import Exit, UnfitError, UsageError
 from testbed.forked import forked
+from testbed.naming import instead
 from testbed.nat import rules
 from testbed.nat.profile import Profile
 from testbed.peers.adapter import ADAPTERS, OURS, Stacks, compatible, public, stacks
@@ -23,6 +24,7 @@ CLASSIC = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 DEFAULT = (*CLASSIC, "linux-home", "naive-linux", "carrier-grade", "udp-blocked")
 NINE = tuple(f"{m}-{f}" for m in ("eim", "adm", "apdm") for f in ("eif", "adf", "apdf"))
 SETS: Mapping[str, tuple[str, ...]] = {"classic": CLASSIC, "default": DEFAULT, "nine": NINE}
+PEER_SETS = ("default", "libp2p", "all")
 DEFAULT_PEERS = ("punch-udp", "punch-tcp", "ice")  # what a minute is enough for
 CELL_DEADLINE = 90.0  # seconds; every wait inside has its own, this ends what has none
 TRIES = 3  # of a cell that this machine was too busy for
@@ -49,14 +51,13 @@ class Selection:
     def cells(self) -> list[Cell]:
         """The cells in order; UsageError when there is none."""
         pairs = [*self._pairs(), *(self._controls() if self.controls else ())]
+        for pattern in self.patterns:
+            if not any(fnmatchcase(cell.pair, pattern) for cell in pairs):
+                remedy = instead(pattern, (cell.pair for cell in pairs), "testbed matrix --json")
+                raise UsageError(f"--select {pattern!r} matches no cell", remedy=remedy)
         chosen = [cell for cell in pairs if self._wanted(cell)]
         if not any(not cell.control for cell in chosen) and not self.patterns:
             raise UsageError("the selection has no cell", remedy="name a profile and a peer")
-        if not chosen:
-            raise UsageError(
-                f"no cell matches {' or '.join(self.patterns)}",
-                remedy=f"names look like {next(iter(pairs)).pair}" if pairs else None,
-            )
         repeated = [replace(c, repeat=n) for c in chosen for n in range(self.repeat)]
         return [
             replace(cell, seed=self.seed * 1_000_003 + index) for index, cell in enumerate(repeated)
@@ -166,6 +167,11 @@ def run_matrix(
     return [rows[cell.name] for cell in cells]
 
 
+def folder_of(cell: Cell, tries: int) -> str:
+    """Where in a matrix's folder a try of ``cell`` is kept."""
+    return f"cells/{cell.name}" + (f"/try-{tries}" if tries > 1 else "")
+
+
 def _work(
     cell: Cell,
     tries: int,
@@ -177,7 +183,7 @@ def _work(
     facts: Any,
 ) -> bytes:
     """One cell, in a fork: its row as JSON."""
-    folder = out / "cells" / cell.name / (f"try-{tries}" if tries > 1 else "")
+    folder = out / folder_of(cell, tries)
     try:
         result = run_cell(cell, profiles, backend, folder, number=slot, facts=facts)
         row = result.to_json() | {"late": result.late}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import Exit, TestbedError, UsageError
+from testbed.naming import instead
 
 if TYPE_CHECKING:  # who only puts results together need not load what makes them
     from testbed.cell import Cell
@@ -105,7 +106,7 @@ def identity(
 
 def _claim(profile: "Profile") -> str:
     """The file, wherever it is on this machine."""
-    return profile.path.read_text(encoding="utf-8") if profile.path else repr(profile)
+    return profile.text or repr(profile)
 
 
 def merge(
@@ -119,6 +120,10 @@ def merge(
     """
     parts = sorted(parts, key=lambda part: part.shard.number)
     first = parts[0]
+    for name in differing:
+        if name not in first.facts:
+            remedy = instead(name, first.facts)
+            raise UsageError(f"--differing {name!r} is no fact of these shards", remedy=remedy)
     for part in parts[1:]:
         _require_same_run(first, part, differing)
     seen: dict[int, Part] = {}

@@ -15,71 +15,25 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from testbed.backends import kernel, sandbox
+from testbed.backends.loading import LOADERS, REMEDIES, brief
 from testbed.backends.netlink import Netlink, VethEnd, bridge, veth
 from testbed.capture.ring import Ring
 from testbed.errors import TestbedError
 from testbed.links.netem import netem_available
+from testbed.nat.load import catalogue
+from testbed.plan.model import Engine, LoadRules, ServePortMapping
+from testbed.plan.planner import plan
+from testbed.topology.presets import probe_bench
 
 _DEADLINE = 30.0  # seconds for one fork and all that it tries
 _TOOL_DEADLINE = 5.0  # seconds for a program that loads a few rules
 
-# What the profiles' rules use of nft: feature -> the chain it stands in, and a rule.
-_NFT_FEATURES = {
-    "hashed ports": (
-        "srcnat",
-        "meta l4proto udp snat ip to 192.0.2.1 : "
-        "jhash ip saddr . udp sport mod 9 seed 1 offset 2000",
-    ),
-    "sequential ports": (
-        "srcnat",
-        "meta l4proto udp snat ip to 192.0.2.1 : numgen inc mod 9 offset 2000",
-    ),
-    "ports from a map": ("srcnat", "meta l4proto udp snat ip to 192.0.2.1 : udp sport map @ports"),
-    "endpoints from a map": ("dstnat", "meta l4proto udp dnat ip to udp dport map @endpoints"),
-    "maps that packets write": (
-        "filter",
-        "meta l4proto udp update @endpoints "
-        "{ udp sport timeout 9s : ct original ip saddr . ct original proto-src }",
-    ),
-    "resets": ("filter", "meta l4proto tcp reject with tcp reset"),
-    "conntrack marks": ("filter", "ct mark set numgen inc mod 9"),
-}
-_NFT_CHAINS = {
-    "srcnat": "type nat hook postrouting priority srcnat;",
-    "dstnat": "type nat hook prerouting priority dstnat;",
-    "filter": "type filter hook forward priority filter;",
-}
-_NFT_TABLE = """\
-table ip probe
-delete table ip probe
-table ip probe {{
-    map ports {{ type inet_service : inet_service; flags dynamic,timeout; size 9; }}
-    map endpoints {{
-        type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; size 9;
-    }}
-    chain {chain} {{
-        {hook}
-        {rule}
-    }}
-}}
-"""
-_IPTABLES = """\
-*nat
--A POSTROUTING -o wan -p udp -j SNAT --to-source 192.0.2.1:2000-2009 --random-fully
--A POSTROUTING -o wan -j MASQUERADE
--A PREROUTING -i wan -p udp --dport 2000 -j DNAT --to-destination 10.0.0.2:2000
-COMMIT
-*filter
--A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -m comment --comment probe -j ACCEPT
--A FORWARD -p udp -m multiport ! --dports 53,123 -j DROP
--A FORWARD -p tcp -j REJECT --reject-with tcp-reset
-COMMIT
-"""
 _TIMERS = ("udp_timeout", "udp_timeout_stream", "tcp_timeout_established")
 _RING_BYTES = 1 << 20
 
@@ -144,8 +98,10 @@ def try_sandbox() -> list[Check]:
     return [
         Check("sandbox", True, "comes up", "", "every lab"),
         _attempt("links", make_links, "every lab", "modprobe veth bridge"),
-        _attempt("nft rules", load_nft, "NAT", "nftables 1.0 and a kernel with nf_tables NAT"),
-        _attempt("iptables rules", load_iptables, "NAT", "a kernel with xtables and nft_compat"),
+        *(
+            _attempt(f"{engine} rules", partial(load_rules, engine), "NAT", REMEDIES[engine])
+            for engine in Engine
+        ),
         _attempt("NAT timers", set_timers, "NAT", "modprobe nf_conntrack; a writable /proc/sys"),
         _attempt("capture ring", open_ring, "captures", "a kernel with CONFIG_PACKET"),
         _netem(),
@@ -179,23 +135,38 @@ def make_links() -> str:
     return "veths and bridges can be made"
 
 
-def load_nft(features: dict[str, tuple[str, str]] = _NFT_FEATURES) -> str:
-    """Each feature of nft by itself, so that the one that is refused is named."""
-    refused = []
-    for feature, (chain, rule) in features.items():
-        text = _NFT_TABLE.format(chain=chain, hook=_NFT_CHAINS[chain], rule=rule)
-        if complaint := _feed(("nft", "-f", "-"), text):
-            refused.append(f"{feature} ({complaint.splitlines()[0]})")
-    if refused:
-        raise OSError(f"refused: {', '.join(refused)}")
-    return f"all {len(features)} features load"
+def profile_rules() -> dict[str, list[tuple[Engine, str]]]:
+    """What each profile of the catalogue loads into its router, and its daemon's table."""
+    found = {}
+    for name, profile in catalogue().items():
+        steps = plan(probe_bench(name), {name: profile})
+        texts = [(step.engine, step.text) for step in steps.of(LoadRules)]
+        texts += [(Engine.NFTABLES, step.chains) for step in steps.of(ServePortMapping)]
+        found[name] = texts
+    return found
 
 
-def load_iptables() -> str:
-    """The modules that the profiles' rules name."""
-    if complaint := _feed(("iptables-restore", "-w", "5"), _IPTABLES):
-        raise OSError(complaint)
-    return "NAT and matches load"
+def load_rules(
+    engine: Engine, rules: Mapping[str, Sequence[tuple[Engine, str]]] | None = None
+) -> str:
+    """The very rules of every profile, one after the other, in this network namespace."""
+    complaints: dict[str, str] = {}
+    tried = set()
+    for name, texts in (profile_rules() if rules is None else rules).items():
+        for one, text in texts:
+            if one is not engine:
+                continue
+            tried.add(name)
+            if complaint := _feed(LOADERS[engine], text):
+                complaints.setdefault(name, complaint)
+    if complaints:
+        first = brief(next(iter(complaints.values())))
+        names = ", ".join(complaints)
+        raise OSError(
+            f"the rules of {len(complaints)} of {len(tried)} profiles are refused"
+            f" ({names}); the first complaint: {first}"
+        )
+    return f"those of {len(tried)} profiles load"
 
 
 def set_timers() -> str:

@@ -22,10 +22,12 @@ from testbed.matrix import Row, summarize
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
 from testbed.report.files import document, write_json
+from testbed.run_record import RunRecord
 
 PROFILES = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 PEERS = ("punch-udp", "punch-tcp", "ice")
 FACTS = {"kernel": "6.1.0", "python": "3.11.2", "nat-testbed": "0.1.0"}
+RUN = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
 COLUMNS = ("a", "nat-a", "server", "nat-b", "b")
 START_NS = 1_700_000_000_000_000_000
 
@@ -62,7 +64,7 @@ def matrix(
         row = _row(out, peer, profile, profile, 0, (), (), "silent")
         rows.append(row)
         _fill(Path(row["folder"]), row, explained=True)
-    made = document(rows, summarize(rows), FACTS)
+    made = document(rows, summarize(rows), FACTS, RUN)
     write_json(out / "results.json", made)
     return made
 

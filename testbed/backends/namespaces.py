@@ -13,12 +13,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Self
 
 from testbed.backends import kernel, process, sandbox
 from testbed.backends.base import Command, Image, Process, Route
+from testbed.backends.loading import LOADERS, not_loaded
 from testbed.backends.netlink import (
     Netlink,
     Request,
@@ -37,6 +39,7 @@ from testbed.links.base import Links
 from testbed.links.interfaces import disable_offloads
 from testbed.links.netem import Egress
 from testbed.model.fault import FramesLost
+from testbed.naming import instead
 from testbed.plan.model import (
     AddBridge,
     AddLink,
@@ -45,7 +48,6 @@ from testbed.plan.model import (
     AddRoute,
     Blackhole,
     End,
-    Engine,
     LoadRules,
     Plan,
     SetSysctls,
@@ -53,10 +55,6 @@ from testbed.plan.model import (
 )
 from testbed.services import miniupnpd
 
-LOADERS = {
-    Engine.NFTABLES: ("nft", "-f", "-"),
-    Engine.IPTABLES: ("iptables-restore", "-w", "5"),
-}
 _PACKAGES = {"nft": "nftables", "iptables-restore": "iptables"}
 _LOOPBACK = 1
 RULES_DEADLINE = 20.0
@@ -247,7 +245,27 @@ class NamespaceLab:
                     loader.stdin.close()
             yield
             for step, loader in running:
-                _finish(step, loader)
+                self._finish(step, loader)
+
+    def _finish(self, step: LoadRules, loader: subprocess.Popen[bytes]) -> None:
+        loader.stdin = None
+        try:
+            out, err = loader.communicate(timeout=RULES_DEADLINE)
+        except subprocess.TimeoutExpired:
+            loader.kill()
+            raise BackendError(
+                f"{step.engine} rules were not loaded within {RULES_DEADLINE} s", node=step.node
+            ) from None
+        if loader.returncode:
+            complaint = (err or out).decode(errors="replace")
+            raise not_loaded(self.plan, step, complaint, partial(self._said, step.node))
+
+    def _said(self, node: str, command: Sequence[str], text: bytes) -> tuple[int, str]:
+        """The exit code of a router's tool, and what it said."""
+        with kernel.inside_netns(self._node(node).netns, self._home):
+            child = _popen(command)
+        out, err = _communicated(child, command, node, text, RULES_DEADLINE)
+        return child.returncode, (err + out).decode(errors="replace")
 
     def _set_sysctls(self) -> None:
         for step in self.plan.of(SetSysctls):
@@ -291,12 +309,7 @@ class NamespaceLab:
     ) -> bytes:
         with kernel.inside_netns(self._node(node).netns, self._home):
             child = _popen(command)
-        try:
-            out, err = child.communicate(input, timeout)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
-            raise BackendError(f"{command[0]} did not end within {timeout} s", node=node) from None
+        out, err = _communicated(child, command, node, input, timeout)
         if child.returncode:
             text = err.decode(errors="replace").strip()
             raise BackendError(f"{' '.join(command)}: {text}", node=node)
@@ -330,8 +343,8 @@ class NamespaceLab:
         try:
             return self._nodes[name]
         except KeyError:
-            known = ", ".join(node for node in self._nodes if node != WireBench.NODE)
-            raise BackendError(f"unknown node {name!r}", remedy=f"one of: {known}") from None
+            remedy = instead(name, (node for node in self._nodes if node != WireBench.NODE))
+            raise BackendError(f"unknown node {name!r}", remedy=remedy) from None
 
 
 def _popen(command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -344,14 +357,13 @@ def _popen(command: Sequence[str]) -> subprocess.Popen[bytes]:
         raise UnfitError(f"{command[0]!r} is not installed", remedy=remedy) from None
 
 
-def _finish(step: LoadRules, loader: subprocess.Popen[bytes]) -> None:
-    loader.stdin = None
+def _communicated(
+    child: subprocess.Popen[bytes], command: Sequence[str], node: str, text: bytes, timeout: float
+) -> tuple[bytes, bytes]:
+    """What a program printed to its end, on standard output and standard error."""
     try:
-        out, err = loader.communicate(timeout=RULES_DEADLINE)
+        return child.communicate(text, timeout)
     except subprocess.TimeoutExpired:
-        loader.kill()
-        raise BackendError(
-            f"{step.engine} rules were not loaded within {RULES_DEADLINE} s", node=step.node
-        ) from None
-    if loader.returncode:
-        raise BackendError(f"{step.engine}: {(err or out).decode().strip()}", node=step.node)
+        child.kill()
+        child.communicate()
+        raise BackendError(f"{command[0]} did not end within {timeout} s", node=node) from None

@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import traceback
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from testbed.cli import build, cells, labs, nats, results, studies
+from testbed import __version__
+from testbed.cli import build, cells, labs, nats, peers, results, studies
 from testbed.errors import Exit, TestbedError
 from testbed.streams import Streams, read_names_as_utf8
 
@@ -25,7 +26,26 @@ for group in (labs, cells, studies, results):
     app.add_typer(group.app)
 app.add_typer(nats.nat, name="nat")
 app.add_typer(build.build, name="build")
+app.add_typer(peers.peer, name="peer")
 _REPORT = "  please open an issue with the command and what it prints with TESTBED_DEBUG=1 set"
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"testbed {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def before_commands(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_say_version, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
+    """Options before a command."""
 
 
 def main() -> NoReturn:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-build = typer.Typer(
-    help="Build what takes a compiler or an engine: peers, images.", no_args_is_help=True
-)
+from testbed.cli.words import App
+
+build = App(help="Build what takes a compiler or an engine: peers, images.", no_args_is_help=True)
 
 
 @build.command("peers")

@@ -8,13 +8,14 @@ if TYPE_CHECKING:  # else `testbed --help` waits for all of it
 
 
 def built(topology: str, a: str, b: str | None, number: int = 0) -> "Plan":
-    """The plan of a preset between NATs; UsageError for a name that nobody knows."""
-    from testbed.nat.load import find
+    """The plan of a preset between NATs, names or files; an error for what nobody knows."""
+    from testbed.nat.load import by_name, named
     from testbed.plan.planner import plan
     from testbed.topology.presets import preset
 
-    chosen = preset(topology, *([a, b] if b else [a]))
-    profiles = {router.profile: find(router.profile) for router in chosen.routers}
+    given = named([a, b] if b else [a])
+    chosen = preset(topology, *(profile.name for profile in given))
+    profiles = by_name(given, (router.profile for router in chosen.routers))
     return plan(chosen, profiles, number)
 
 

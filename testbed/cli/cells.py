@@ -20,18 +20,21 @@ from testbed.cli.options import (
     Relay,
     Seed,
     Stack,
+    takes_profiles,
 )
+from testbed.cli.words import App
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
+@takes_profiles
 def run(
     peer: Annotated[
         str, typer.Option(help="The stack: punch-udp, ice, ...; or two, DIALER+LISTENER.")
     ] = "ice",
     a: ProfileA = "linux-home",
-    b: ProfileB = "linux-home",
+    b: ProfileB = None,
     topology: Annotated[
         str | None, typer.Option(help="A preset; the peer's own if none is named.")
     ] = None,
@@ -45,22 +48,23 @@ def run(
     stack: Stack = None,
     mechanism: Mechanism = None,
     contract: Contract = "lines",
-    relay: Relay = "traversal",
+    relay: Relay = None,
 ) -> None:
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.commands.cells import one
+    from testbed.commands.chosen import Single
     from testbed.peers.external import add_stacks
 
-    add_stacks(stack or (), mechanism, contract)
-    raise typer.Exit(
-        one(peer, (a, b), topology, mode, skew, seed, replay, out, as_json, backend, relay)
-    )
+    own = add_stacks(stack or (), mechanism, contract)
+    single = Single(peer, a, b, topology, mode, skew, seed, relay)
+    raise typer.Exit(one(replay or single, own, out, as_json, backend))
 
 
 @app.command()
+@takes_profiles
 def matrix(
     profiles: Annotated[
-        str, typer.Option(help="classic, nine, default, all, or names with commas.")
+        str, typer.Option(help="classic, nine, default, all, or names and files with commas.")
     ] = "default",
     peers: Annotated[
         str, typer.Option(help="Stacks with commas, default, libp2p, or all.")
@@ -94,10 +98,11 @@ def matrix(
     stack: Stack = None,
     mechanism: Mechanism = None,
     contract: Contract = "lines",
-    relay: Relay = "traversal",
+    relay: Relay = None,
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
-    from testbed.commands.cells import Reports, Request, many
+    from testbed.commands.cells import Reports, many
+    from testbed.commands.chosen import Request
     from testbed.peers.external import add_stacks
     from testbed.shards import Shard
 
@@ -118,6 +123,7 @@ def matrix(
         Shard.parse(shard) if shard is not None else None,
         relay,
         interop=pairs is Pairs.INTEROP,
+        own=tuple(own),
     )
     raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
 

@@ -10,11 +10,20 @@ from rich.console import Console
 
 from testbed.backends.choice import Kind
 from testbed.cli.building import built, emit
-from testbed.cli.options import AsJson, LabPid, MadeBy, ProfileA, ProfileB, TopologyName
+from testbed.cli.options import (
+    AsJson,
+    LabPid,
+    MadeBy,
+    ProfileA,
+    ProfileB,
+    TopologyName,
+    takes_profiles,
+)
+from testbed.cli.words import App
 from testbed.errors import UsageError
 
-app = typer.Typer()
-compose = typer.Typer(help="Labs as compose projects.", no_args_is_help=True)
+app = App()
+compose = App(help="Labs as compose projects.", no_args_is_help=True)
 app.add_typer(compose, name="compose")
 
 
@@ -35,6 +44,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
+@takes_profiles
 def plan(
     topology: TopologyName = "two-homes",
     a: ProfileA = "linux-home",
@@ -48,6 +58,7 @@ def plan(
 
 
 @app.command()
+@takes_profiles
 def up(
     topology: TopologyName = "two-homes",
     a: ProfileA = "linux-home",
@@ -108,6 +119,7 @@ def wipe(
 
 
 @compose.command("render")
+@takes_profiles
 def compose_render(
     topology: TopologyName = "two-homes",
     a: Annotated[str, typer.Option("-a", "--a", help="Profile of the first NAT.")] = "linux-home",
@@ -123,8 +135,11 @@ def compose_render(
     """Write a lab as a compose project, to be used without Python."""
     from testbed.compose.project import render, write
     from testbed.compose.source import Source
+    from testbed.nat.load import named
 
-    source = Source(topology, (a, b) if b else (a,), number, certifiable)
+    given = tuple(named([a, b] if b else [a]))
+    names = tuple(profile.name for profile in given)
+    source = Source(topology, names, number, certifiable, given)
     write(render(source), out)
     print(f"{out}: see its README.md")
 

@@ -8,16 +8,18 @@ from rich.console import Console
 
 from testbed.backends.choice import Kind
 from testbed.cli.building import built, emit
-from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, MadeBy
+from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, MadeBy, takes_profiles
+from testbed.cli.words import App
 from testbed.errors import UsageError
 
-nat = typer.Typer(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
+nat = App(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
 
 
 @nat.command("list")
+@takes_profiles
 def nat_list(as_json: AsJson = False) -> None:
     """All profiles: what they are and where they are met."""
-    from testbed.nat.load import catalogue
+    from testbed.nat.load import catalogue, is_own
 
     profiles = catalogue()
     if as_json:
@@ -27,17 +29,21 @@ def nat_list(as_json: AsJson = False) -> None:
     for name, profile in profiles.items():
         console.print(f"[bold]{name:18}[/] {profile.title}", highlight=False)
         console.print(f"{'':18} [dim]met: {profile.met}[/]", highlight=False)
+        if is_own(profile):
+            console.print(f"{'':18} [dim]yours: {profile.path}[/]", highlight=False)
 
 
 @nat.command("show")
-def nat_show(profile: str) -> None:
+@takes_profiles
+def nat_show(
+    profile: Annotated[str, typer.Argument(help="A name, or a file: ./mine.toml.")],
+) -> None:
     """A profile's claim and the rules that it becomes."""
     from testbed.nat.load import find
     from testbed.plan.model import LoadRules, ServePortMapping, SetSysctls
 
     found = find(profile)
-    if found.path is not None:
-        print(found.path.read_text(encoding="utf-8"))
+    print(found.text)
     steps = built("two-homes", profile, profile)
     for step in steps.of(LoadRules)[: len(steps.of(LoadRules)) // 2]:
         print(f"# {step.engine}\n{step.text}")
@@ -48,6 +54,7 @@ def nat_show(profile: str) -> None:
 
 
 @nat.command("probe")
+@takes_profiles
 def nat_probe(
     profile: Annotated[str, typer.Argument(help="The router's profile.")] = "linux-home",
     rules: Annotated[
@@ -62,6 +69,7 @@ def nat_probe(
 
 
 @nat.command("certify")
+@takes_profiles
 def nat_certify(
     profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
     every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
@@ -69,10 +77,16 @@ def nat_certify(
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
     as_json: AsJson = False,
     backend: MadeBy = Kind.NAMESPACES,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every axis with what was seen of it.")
+    ] = False,
 ) -> None:
-    """Hold declared against measured, for UDP and TCP; exit 0 only if all agree."""
+    """Hold declared against measured, for UDP and TCP; exit 0 only if all agree.
+
+    The first line sums up; then follows what differs.
+    """
     from testbed.commands.nat import certify
 
     if bool(profiles) == every:
         raise UsageError("name profiles, or say --all")
-    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json, backend))
+    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json, backend, detailed=verbose))

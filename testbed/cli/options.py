@@ -1,16 +1,19 @@
 """Options that several commands have."""
 
+import inspect
 import os
+from collections.abc import Callable
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from testbed.backends.choice import Kind
 
 TopologyName = Annotated[str, typer.Argument(help="A preset: two-homes, carrier, same-lan, ...")]
-ProfileA = Annotated[str, typer.Option("-a", help="Profile of the first NAT.")]
+ProfileA = Annotated[str, typer.Option("-a", help="Profile of the first NAT: a name or a file.")]
 ProfileB = Annotated[str | None, typer.Option("-b", help="Profile of the second NAT, if any.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for captures and results.")]
@@ -35,7 +38,8 @@ Contract = Annotated[
     str, typer.Option(help="Which one your stacks follow: lines (ours), or unified (libp2p's).")
 ]
 Relay = Annotated[
-    str, typer.Option(help="The libp2p relay's stack: traversal, go, ...; a matrix takes several.")
+    str | None,
+    typer.Option(help="The libp2p relay's stack, [default: traversal]; a matrix takes several."),
 ]
 
 
@@ -45,6 +49,41 @@ class Pairs(StrEnum):
     SAME = "same"
     ALL = "all"
     INTEROP = "interop"
+
+
+ProfilesDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--profiles-dir",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Your own profiles, besides ours; else those of the folder that TESTBED_PROFILES "
+        "names, else of ~/.config/nat-testbed/profiles.",
+    ),
+]
+
+
+def takes_profiles(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--profiles-dir``, which holds for all that it starts, too."""
+
+    @wraps(command)
+    def with_folder(*words: Any, profiles_dir: Path | None, **options: Any) -> None:
+        if profiles_dir is not None:
+            from testbed.nat.load import VARIABLE
+
+            os.environ[VARIABLE] = str(profiles_dir.absolute())
+        command(*words, **options)
+
+    known = inspect.signature(command)
+    more = inspect.Parameter(
+        "profiles_dir", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ProfilesDir
+    )
+    with_folder.__signature__ = known.replace(  # type: ignore[attr-defined]
+        parameters=[*known.parameters.values(), more]
+    )
+    with_folder.__annotations__ = {**command.__annotations__, "profiles_dir": ProfilesDir}
+    return with_folder
 
 
 DEFAULT_JOBS = 4 * (os.cpu_count() or 1)

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from testbed.cli.options import AsJson
+from testbed.cli.words import App, require_words
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -38,8 +39,10 @@ def kubernetes(
     claim: Annotated[str, typer.Option(help="The volume claim for results.")] = "testbed-results",
 ) -> None:
     """Print a matrix's shards as an Indexed Job: kubernetes IMAGE -- --profiles nine."""
+    from testbed.cli.cells import app as cells_app
     from testbed.kubernetes import manifest
 
+    require_words(cells_app, "matrix", words or ())  # else each pod would end with the error
     sys.stdout.write(manifest(image, shards, name, claim, words or ()))
 
 

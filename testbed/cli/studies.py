@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, Out, Seed
+from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, Out, Seed, takes_profiles
+from testbed.cli.words import App
 from testbed.errors import UsageError
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
+@takes_profiles
 def autonat(
     profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
     every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,

@@ -5,12 +5,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from testbed import places
 from testbed.backends.containers.engine import engine
 from testbed.errors import Exit, UnfitError, UsageError
+from testbed.naming import instead
 from testbed.peers import programs
 
 
@@ -23,8 +23,9 @@ def peers(names: Sequence[str], *, older: bool) -> int:
     sources = {file.parent.name: file.parent for file in places.shared("images").glob("*/peer.mk")}
     for name in names:
         if name not in sources:
-            near = get_close_matches(name, sources, n=3) or sorted(sources)
-            raise UsageError(f"there is no peer {name!r} to build", remedy=", ".join(near))
+            raise UsageError(
+                f"there is no peer {name!r} to build", remedy=instead(name, sorted(sources))
+            )
     make = _tool("make", "apt-get install make")
     folder = programs.folder().absolute()
     for name in names or sorted(sources):

@@ -1,8 +1,6 @@
 """`testbed run` and `testbed matrix`."""
 
-import fcntl
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,30 +14,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from testbed.backends import sandbox
 from testbed.backends.base import Backend
 from testbed.backends.choice import Kind, backend
-from testbed.cell import MODES, Cell, load_cell, require_sane
+from testbed.cell import Cell, load_cell, own_names
+from testbed.commands.chosen import Request, Single, require_cast, require_ready
 from testbed.errors import UsageError
 from testbed.expectation import strangers
 from testbed.facts import facts
 from testbed.matrix import (
-    CLASSIC,
-    SETS,
     TRIES,
     Row,
-    Selection,
     Summary,
-    chosen_stacks,
+    folder_of,
     run_matrix,
     summarize,
 )
 from testbed.model.version import Built
 from testbed.nat.certify import JOBS, Certificate, certified, certify_all
-from testbed.nat.load import catalogue, find, named
 from testbed.nat.profile import Profile
-from testbed.peers.adapter import OURS, stacks
 from testbed.report import markdown
 from testbed.report.files import (
     document,
-    require_utf8,
     require_writable,
     write_json,
     write_junit,
@@ -47,64 +40,48 @@ from testbed.report.files import (
 )
 from testbed.report.grid import export_svg, render
 from testbed.report.html import write_html
+from testbed.run_folder import Files, RunFolder, say
+from testbed.run_record import RunRecord
 from testbed.runner import run_cell
-from testbed.shards import Shard, identity
-from testbed.topology.presets import TWO_SIDED
+from testbed.shards import identity
 from testbed.words import sentence
 
 SVG_WIDTH = 84  # columns of the exported picture
 
 
 def one(
-    peer: str,
-    profiles: tuple[str, str | None],
-    topology: str | None,
-    mode: str,
-    skew: float,
-    seed: int,
-    replay: Path | None,
-    out: Path,
-    as_json: bool,
-    kind: Kind = Kind.NAMESPACES,
-    relay: str = OURS,
+    asked: Single | Path, described: Sequence[str], out: Path, as_json: bool, kind: Kind
 ) -> int:
-    """Run one cell; the exit code."""
-    if mode not in MODES:
-        raise UsageError(f"unknown mode {mode!r}", remedy=f"one of: {', '.join(MODES)}")
-    number = 0
-    if replay is not None:
-        cell, used, number = load_cell(replay)
-        recorded = (
-            (replay / "plan.txt").read_text(encoding="utf-8")
-            if (replay / "plan.txt").exists()
-            else ""
-        )
+    """Run one cell, the folder of one that was run before or one that is described.
+
+    ``described`` are the stacks of the user's that were described.  Gives the exit code.
+    """
+    number, recorded = 0, None
+    if isinstance(asked, Path):
+        if asked.resolve() == out.resolve():
+            raise UsageError(f"{out} is what is replayed", remedy="choose another --out")
+        cell, used, number = load_cell(asked)
+        recorded = _text(asked / "plan.txt")
     else:
-        ends = stacks(peer)
-        place = topology or ends.topology
-        names = tuple(name for name in profiles if name)[: 2 if place in TWO_SIDED else 1]
-        cell = Cell(ends.name, names, place, mode, seed=seed, skew_ms=skew, relay=relay)
-        require_sane(cell)
-        used = {r.profile: find(r.profile) for r in cell.build().routers}
-        recorded = ""
+        cell, used = asked.cell()
+    require_cast(described, [cell], "--peer")
+    require_ready([cell], kind)
     cell.prepare()
     versions = facts()
     _tell(strangers([cell], versions))
-    held = _hold(out)
+    own = Files((".",), own_names(used))
+    kept = RunFolder(out, RunRecord.now("run", cell.seed), [own])
     require_writable(out / "result.json")
     sandbox.enter(out)
     made_by = backend(kind)
+    say(kept.begin())
     for _ in range(TRIES):
         result = run_cell(cell, used, made_by, out, number=number, facts=versions)
         if not result.late:
             break
-    if (
-        recorded
-        and (out / "plan.txt").exists()
-        and recorded != (out / "plan.txt").read_text(encoding="utf-8")
-    ):
+    if recorded is not None and recorded != _text(out / "plan.txt"):
         print("testbed: the lab differs from the recorded one, see plan.txt", file=sys.stderr)
-    os.close(held)
+    kept.end()
     row = result.to_json()
     summary = summarize([row], certified=False)
     if as_json:
@@ -117,25 +94,9 @@ def one(
     return int(summary.exit_code)
 
 
-@dataclass(frozen=True)
-class Request:
-    """The words of `testbed matrix`."""
-
-    profiles: str
-    peers: str
-    mixed: bool  # each stack with every other that understands it
-    topology: str | None
-    patterns: tuple[str, ...]
-    repeat: int
-    controls: bool
-    certify: bool
-    jobs: int
-    seed: int
-    out: Path
-    kind: Kind = Kind.NAMESPACES
-    shard: Shard | None = None  # this part of it alone
-    relays: str = OURS  # stacks with commas
-    interop: bool = False  # stacks that differ meet behind the classic four alone
+def _text(file: Path) -> str | None:
+    """None where there is no such file."""
+    return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 @dataclass(frozen=True)
@@ -170,23 +131,22 @@ def _tell(notes: Iterable[Built]) -> None:
 
 def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     """Run a matrix; the exit code."""
-    used = _profiles(request.profiles)
-    cells = _selection(request, used).cells()
-    needed = {router.profile for cell in cells for router in cell.build().routers}
-    used |= {name: find(name) for name in sorted(needed - used.keys())}  # a carrier's NAT
+    cells, used = request.cells()
+    require_ready(cells, request.kind)
     shard = None
     if request.shard is not None:
         settings = {"seed": request.seed, "backend": request.kind, "certified": request.certify}
         cells, shard = request.shard.of_run(cells, identity(cells, used, **settings))
     versions = facts()
     _tell(strangers(cells, versions))
-    held = _hold(request.out)
+    kept = RunFolder(request.out, RunRecord.now("matrix", request.seed), _own(cells, used))
     require_writable(request.out / "results.json", request.out / "report.html", *reports.paths)
     sandbox.enter(request.out, *reports.paths)
     started = time.monotonic()
     errors = Console(stderr=True)
     made_by = backend(request.kind)
     refused = _refused(used, errors, request.kind, made_by) if request.certify else {}
+    say(kept.begin())
     with _Reporter(errors, len(cells)) as reporter:
         rows = run_matrix(
             cells,
@@ -199,12 +159,12 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
         )
     rows = [_distrust(row, refused) for row in rows]
     summary = summarize(rows, certified=request.certify)
-    value = document(rows, summary, versions, shard)
+    value = document(rows, summary, versions, kept.run, shard)
     write_json(request.out / "results.json", value)
     write_html(request.out / "report.html", value)
     seconds = time.monotonic() - started
     reports.write(rows, summary, value, seconds)
-    os.close(held)
+    kept.end()
     if as_json:
         print(json.dumps(value, indent=2))
     else:
@@ -214,54 +174,13 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     return int(summary.exit_code)
 
 
-def _selection(request: Request, used: Mapping[str, Profile]) -> Selection:
-    peers, left_out = chosen_stacks(request.peers, mixed=request.mixed)
-    for words in left_out:
-        print(f"testbed: {words}", file=sys.stderr)
-    if request.topology not in (None, *TWO_SIDED):
-        raise UsageError(
-            f"no topology with two sides: {request.topology!r}", remedy=", ".join(TWO_SIDED)
-        )
-    return Selection(
-        dialers=list(used),
-        listeners=list(used),
-        peers=peers,
-        repeat=request.repeat,
-        seed=request.seed,
-        controls=request.controls,
-        patterns=request.patterns,
-        topology=request.topology,
-        relays=[name for name in request.relays.split(",") if name],
-        strangers=CLASSIC if request.interop else None,
-    )
-
-
-def _hold(out: Path) -> int:
-    """Keep the folder for this run alone: two in one would mix their packets.
-
-    The lock is on the folder itself and gone with the process; gives its descriptor.
-    """
-    require_utf8(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(
-            f"{out}: another run writes there", remedy="choose another --out"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{out}: {error.strerror}", remedy="choose another --out") from error
-    return held
-
-
-def _profiles(words: str) -> dict[str, Profile]:
-    if words == "all":
-        return catalogue()
-    names = SETS.get(words) or [name for name in words.split(",") if name]
-    if not names:
-        raise UsageError("no profile was named", remedy="see `testbed nat list`")
-    return {profile.name: profile for profile in named(names)}
+def _own(cells: Sequence[Cell], profiles: Iterable[str]) -> list[Files]:
+    """All that a matrix of ``cells`` may write into its folder."""
+    folders = [folder_of(cell, tries) for cell in cells for tries in range(1, TRIES + 1)]
+    return [
+        Files((".",), ("results.json", "report.html")),
+        Files(tuple(folders), own_names(profiles)),
+    ]
 
 
 def _refused(

@@ -33,6 +33,8 @@ def compared(
     """Compare two records of a matrix; the exit code."""
     if factor is not None and not 1 < factor < float("inf"):
         raise UsageError(f"--times must be more than 1, not {factor:g}", remedy="--times 1.5")
+    if old.resolve() == new.resolve():
+        raise UsageError(f"{old} is held against itself: name two runs")
     found = compare(read(old), read(new), select=select, factor=factor)
     if as_json:
         print(json.dumps(found.to_json(), indent=2))

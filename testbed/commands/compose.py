@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -10,13 +11,14 @@ from testbed.backends.containers.engine import require_root
 from testbed.commands.nat import exit_code
 from testbed.compose.certify import certified
 from testbed.compose.source import read
-from testbed.report.certificates import table
+from testbed.report.certificates import told
 
 
 def certify(folder: Path, as_json: bool) -> int:
     """Hold each router of a project that is up against its profile; the exit code."""
     source = read(folder)
     require_root()
+    started = time.monotonic()
     errors, certificates = Console(stderr=True), []
     for found in certified(folder, source):
         certificate = found.certificate
@@ -30,5 +32,6 @@ def certify(folder: Path, as_json: bool) -> int:
         print(json.dumps([certificate.to_json() for certificate in certificates], indent=2))
     else:
         sys.stderr.flush()
-        Console().print(table(certificates, detailed=False))
+        seconds = time.monotonic() - started
+        Console(highlight=False).print(told(certificates, seconds, detailed=False))
     return int(exit_code(certificates))

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -19,9 +18,11 @@ from testbed.explain.stitch import stitch
 from testbed.plan.model import Plan
 from testbed.report.glyphs import Glyphs, glyphs_for
 from testbed.report.story import hops, pointers, render
+from testbed.run_folder import left_in, say
 
 CELL = "cell.json"  # what makes a folder a cell's
 RESULTS = "results.json"
+MATRIX = "matrix"  # the study whose folder has many cells
 
 
 def explain_cell(name: str, out: Path, *, packets: bool, as_json: bool) -> int:
@@ -95,22 +96,35 @@ def _nearest(name: str, known: Mapping[str, Path]) -> str:
 
 
 def _folders(out: Path) -> dict[str, Path]:
-    """Name of each cell of a matrix to its folder, of the try that counted.
+    """Name of each cell of a run to its folder, of the try that counted.
 
-    Those of an earlier or an interrupted run below the same folder have no row.
+    What the run's results do not name is another's, and is not looked at; of a run that
+    has no results (yet), the cells that it recorded as its own.
     """
     results = out if out.suffix == ".json" else out / RESULTS
-    cells = results.parent / "cells"
+    beside = results.parent
+    if not results.exists():
+        return _unfinished(beside)
     known = {}
     for row in _rows(results):
         # A results file may have moved with its folder, or the user elsewhere.
-        moved = cells / row["name"]
-        folder = Path(row["folder"])
-        known[row["name"]] = folder if (folder / CELL).is_file() else moved
-    known = {name: folder for name, folder in known.items() if (folder / CELL).is_file()}
-    for folder in sorted((file.parent for file in cells.rglob(CELL)), key=_age):
-        own = folder.parent if folder.name.startswith("try-") else folder
-        known.setdefault(str(own.relative_to(cells)), folder)
+        tried = [beside / "cells" / row["name"] / row["try"], Path(row["folder"])]
+        known[row["name"]] = next((f for f in tried if (f / CELL).is_file()), None)
+    return {name: folder for name, folder in known.items() if folder is not None}
+
+
+def _unfinished(out: Path) -> dict[str, Path]:
+    """The same of a run that was interrupted, or still runs; says so."""
+    left = left_in(out)
+    if left is None or left.run.study != MATRIX:
+        return {}
+    known = {}
+    for folder in (out / name for name in left.folders):
+        if (folder / CELL).is_file():
+            own = folder.parent if folder.name.startswith("try-") else folder
+            known[str(own.relative_to(out / "cells"))] = folder  # a later try is a later folder
+    if known:
+        say(f"{out}: the {left.run.words} has not come to its end")
     return known
 
 
@@ -119,11 +133,18 @@ def _age(folder: Path) -> int:
     return -(folder / CELL).stat().st_mtime_ns
 
 
-def _rows(results: Path) -> list[dict[str, Any]]:
+def _rows(results: Path) -> list[dict[str, str]]:
     if not results.exists():
         return []
     try:
         document = json.loads(results.read_text(encoding="utf-8"))
-        return [{"name": str(c["name"]), "folder": str(c["folder"])} for c in document["cells"]]
+        rows = ((str(cell["name"]), str(cell["folder"])) for cell in document["cells"])
+        return [{"name": name, "folder": folder, "try": _try(folder)} for name, folder in rows]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{results}: not the results of a matrix ({error})") from error
+
+
+def _try(folder: str) -> str:
+    """The last part of a cell's folder, if it is not the first try's."""
+    name = Path(folder).name
+    return name if name.startswith("try-") else ""

@@ -14,6 +14,8 @@ from testbed.errors import Exit, TestbedError, UsageError
 from testbed.forked import forked
 from testbed.oracle.life import Expected, Transport, expect
 from testbed.report.life import table, to_json
+from testbed.run_folder import Files, RunFolder, say
+from testbed.run_record import RunRecord
 from testbed.scenarios.life import Led, lead
 from testbed.scenarios.stories import STORIES, Story, story
 
@@ -120,8 +122,12 @@ def _to_bytes(told: Story, transport: Transport, out: Path, slot: int) -> bytes:
 def life(names: Sequence[str], peers: str, jobs: int, out: Path, as_json: bool) -> int:
     """Lead lives and print one table; the exit code."""
     chosen = lives(names, peers)
+    folders = tuple(f"{told.name}/{transport.value}" for told, transport in chosen)
+    kept = RunFolder(out, RunRecord.now("life"), [Files(folders, ("capture.pcapng",))])
     sandbox.enter()
+    say(kept.begin())
     led = rows(chosen, jobs, out)
+    kept.end()
     if as_json:
         print(json.dumps([to_json(row) for row in led], indent=2))
     else:

@@ -17,6 +17,8 @@ from testbed.report.files import document, require_writable, write_json
 from testbed.report.grid import render
 from testbed.report.html import write_html
 from testbed.report.recorded import RESULTS
+from testbed.run_folder import Files, RunFolder, say
+from testbed.run_record import RunRecord
 from testbed.shards import MOST, Part, Shard, merge
 
 
@@ -60,13 +62,18 @@ def merged(
     parts = [read(path) for path in shards]
     reports = Reports(junit=junit, markdown=markdown)
     rows, facts = merge(parts, differing)
+    seed = parts[0].run.get("seed")
+    run = RunRecord.now("merge", int(seed) if seed and seed.isdecimal() else None)
+    kept = RunFolder(out, run, [Files((".",), (RESULTS, PAGE))])
     require_writable(out / RESULTS, out / PAGE, *reports.paths)
+    say(kept.begin())
     summary = summarize(rows, certified=parts[0].run["certified"] == "True")
-    value = document(rows, summary, facts)
+    value = document(rows, summary, facts, run)
     write_json(out / RESULTS, value)
     write_html(out / PAGE, value)
     seconds = sum(row["seconds"] for row in rows)
     reports.write(rows, summary, value, seconds)
+    kept.end()
     if as_json:
         print(json.dumps(value, indent=2))
     else:

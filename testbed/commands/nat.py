@@ -13,6 +13,7 @@ from rich.table import Table
 from testbed.backends import sandbox
 from testbed.backends.audit import require_closed
 from testbed.backends.choice import Kind, backend
+from testbed.backends.loading import RefusedRulesError
 from testbed.backends.namespaces import Namespaces
 from testbed.errors import Exit, UsageError
 from testbed.nat.certify import Certificate, Verdict, certify_all
@@ -21,7 +22,7 @@ from testbed.nat.measured import Measured
 from testbed.nat.prober import probe as measure
 from testbed.plan.model import Engine, LoadRules, Plan, ServePortMapping, SetSysctls, Step
 from testbed.plan.planner import FORWARDING, plan
-from testbed.report.certificates import markdown, table
+from testbed.report.certificates import markdown, told
 from testbed.report.files import require_writable, write_text
 from testbed.topology.presets import probe_bench
 
@@ -31,14 +32,19 @@ _ENGINES = {".nft": Engine.NFTABLES, ".rules": Engine.IPTABLES}
 def probe(profile: str, rules: Path | None, as_json: bool) -> int:
     """Measure one NAT, a profile's or one given as a file of rules; the exit code."""
     found = find(profile)
-    steps = plan(probe_bench(profile), {profile: found})
+    steps = plan(probe_bench(found.name), {found.name: found})
     if rules is not None:
         steps = _with_rules(steps, rules)
     sandbox.enter()
     started = time.monotonic()
-    with Namespaces().start(steps) as lab:
-        require_closed(lab)
-        measured = measure(lab)
+    try:
+        with Namespaces().start(steps) as lab:
+            require_closed(lab)
+            measured = measure(lab)
+    except RefusedRulesError as error:
+        if rules is None:
+            raise
+        raise UsageError(f"{rules}: {error.said}: {error.complaint}") from error
     subject = str(rules) if rules else profile
     if as_json:
         axes = {axis: {"value": f.value, "evidence": f.evidence} for axis, f in measured.axes()}
@@ -84,14 +90,21 @@ def _say(value: object) -> str:
 
 
 def certify(
-    names: Sequence[str], jobs: int, document: Path | None, as_json: bool, kind: Kind
+    names: Sequence[str],
+    jobs: int,
+    document: Path | None,
+    as_json: bool,
+    kind: Kind,
+    *,
+    detailed: bool,
 ) -> int:
-    """Certify profiles (none named: all); the exit code."""
+    """Certify profiles (none named: all); the exit code.  ``detailed``: print every axis."""
     profiles = named(names) if names else list(catalogue().values())
     require_writable(document)
     sandbox.enter()
     made_by = backend(kind)
     errors = Console(stderr=True)
+    started = time.monotonic()
     done = 0
 
     def progress(certificate: Certificate) -> None:
@@ -107,7 +120,8 @@ def certify(
         print(json.dumps([certificate.to_json() for certificate in certificates], indent=2))
     else:
         sys.stderr.flush()
-        Console().print(table(certificates, detailed=bool(names)))
+        seconds = time.monotonic() - started
+        Console(highlight=False).print(told(certificates, seconds, detailed=detailed))
     return int(exit_code(certificates))
 
 

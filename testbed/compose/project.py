@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from testbed import places
-from testbed.compose.source import FILE, Source
+from testbed.compose.source import PROFILES, Source
 from testbed.errors import UsageError
 from testbed.plan.model import (
     AddBridge,
@@ -84,7 +84,7 @@ def render(source: Source) -> dict[str, str]:
     """The project's files, by their paths.  Errors as of `Source.plan`."""
     plan = source.plan()
     made = layout(plan)
-    files = {FILE: source.to_json(), **dict(_rules(plan, made.services))}
+    files = {**source.files(), **dict(_rules(plan, made.services))}
     hosts = {node: str(ips[0]) for node, ips in plan.addresses.items()}
     values: dict[str, Any] = {
         "topology": plan.topology.name,
@@ -116,8 +116,8 @@ def write(files: dict[str, str], folder: Path) -> None:
     try:
         if folder.exists() and any(folder.iterdir()) and not (folder / "compose.yaml").exists():
             raise UsageError(f"{folder} is not empty", remedy="choose another -o")
-        for stale in (folder / "rules").glob("*/*"):  # all there are loaded
-            stale.unlink()
+        for stale in [*folder.glob("rules/*/*"), *folder.glob(f"{PROFILES}/*.toml")]:
+            stale.unlink()  # all there are loaded
         for name, text in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
 """What a project is rendered from; its folder keeps it, so that it can be certified later."""
 
 import json
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.errors import UsageError
 from testbed.nat.certify import shortened
-from testbed.nat.load import find
+from testbed.nat.load import by_name, is_own, load
 from testbed.nat.profile import Profile
 from testbed.plan.model import Plan
 from testbed.plan.planner import plan
@@ -14,16 +15,21 @@ from testbed.topology.model import Topology
 from testbed.topology.presets import BARE, PRESETS, preset
 
 FILE = "testbed.json"
+PROFILES = "profiles"  # beside it: the files of all NATs
 
 
 @dataclass(frozen=True)
 class Source:
-    """``certifiable``: with timers that certification can wait for, and links without delay."""
+    """``certifiable``: with timers that certification can wait for, and links without delay.
+
+    ``given``: profiles that are not to be looked up by their names.
+    """
 
     topology: str
     profiles: tuple[str, ...]
     number: int = 0
     certifiable: bool = False
+    given: tuple[Profile, ...] = field(default=(), compare=False)
 
     def built(self) -> Topology:
         found = preset(self.topology, *self.profiles)  # refuses what there is not
@@ -31,7 +37,7 @@ class Source:
 
     def named(self) -> dict[str, Profile]:
         """The profiles of all routers, by name, as the project has them."""
-        found = {router.profile: find(router.profile) for router in self.built().routers}
+        found = by_name(self.given, (router.profile for router in self.built().routers))
         if self.certifiable:
             return {name: shortened(profile) for name, profile in found.items()}
         return found
@@ -42,12 +48,28 @@ class Source:
 
     def command(self) -> str:
         """That renders the same again."""
-        options = [f"-{letter} {name}" for letter, name in zip("ab", self.profiles, strict=False)]
+        own = {one.name: str(one.path) for one in self.given if is_own(one)}
+        options = [
+            f"-{letter} {shlex.quote(own.get(name, name))}"
+            for letter, name in zip("ab", self.profiles, strict=False)
+        ]
         words = ["testbed compose render", self.topology, *options, f"--number {self.number}"]
         return " ".join([*words, "--certifiable"] if self.certifiable else words)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        """Without the profiles' files, which are kept beside it."""
+        value = {
+            "topology": self.topology,
+            "profiles": self.profiles,
+            "number": self.number,
+            "certifiable": self.certifiable,
+        }
+        return json.dumps(value, indent=2) + "\n"
+
+    def files(self) -> dict[str, str]:
+        """What a folder keeps of it, by paths."""
+        kept = {f"{PROFILES}/{name}.toml": one.text for name, one in self.named().items()}
+        return {FILE: self.to_json(), **kept}
 
 
 def read(folder: Path) -> Source:
@@ -60,6 +82,7 @@ def read(folder: Path) -> Source:
             _names(data["profiles"]),
             int(data["number"]),
             bool(data["certifiable"]),
+            tuple(load(path) for path in sorted((folder / PROFILES).glob("*.toml"))),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(

@@ -14,11 +14,12 @@ from testbed.explain.model import Citation, Journey, Line
 from testbed.explain.scene import Scene, stopped
 from testbed.explain.sides import Side
 
+_DRAWN = r"(?: \(model's port\))?"  # as `testbed.oracle.packet.Drawn` has it
 _STEP = re.compile(
-    r"^ *[\d.]+ ms  (?P<what>.+) (?P<source>[\w#-]+):(?P<port>\d+) > "
-    r"(?P<target>[\w#-]+):\d+: (?P<fate>.+)$"
+    rf"^ *[\d.]+ ms  (?P<what>.+) (?P<source>[\w#-]+):(?P<port>\d+){_DRAWN} > "
+    rf"(?P<target>[\w#-]+):\d+{_DRAWN}: (?P<fate>.+)$"
 )
-_LEAVES = re.compile(r"^leaves (?P<router>[\w-]+) as (?P<external>[\w#-]+:\d+)$")
+_LEAVES = re.compile(rf"^leaves (?P<router>[\w-]+) as (?P<external>[\w#-]+:\d+){_DRAWN}$")
 _ENTERS = re.compile(r"^enters (?P<router>[\w-]+) for ")
 
 

@@ -131,7 +131,8 @@ class PortMapping:
     nat_pmp: bool = False  # RFC 6886
     pcp: bool = False  # RFC 6887
     secure_mode: bool = True  # UPnP: a host maps ports to itself alone
-    min_lease: int = 120  # seconds, of PCP; miniupnpd grants the others what they ask
+    # Seconds, of PCP; miniupnpd grants the others what they ask, and from 2.3.5 no less of PCP.
+    min_lease: int = 120
     max_lease: int = 86400
 
     @property

@@ -22,13 +22,18 @@ _SPREAD = 4  # scattered ports span at least the range's size by this
 
 @dataclass(frozen=True)
 class Row:
-    """One axis: the claim, the measurement, and whether they agree."""
+    """One axis: the claim, the measurement, and whether they agree.
+
+    ``shortened_from``: what the profile declares, where ``declared`` is a shorter timer
+    that the same rules were certified with.
+    """
 
     axis: str
     declared: str
     measured: str
     agrees: bool
     evidence: str
+    shortened_from: str = ""
 
 
 @dataclass(frozen=True)

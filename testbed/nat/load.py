@@ -1,4 +1,7 @@
-"""NAT profiles from ``nat-profiles/*.toml``.
+"""NAT profiles: those of ``nat-profiles/*.toml``, and those of the user's own.
+
+A user's are named by their paths, or lie in a folder: the one that TESTBED_PROFILES names,
+else ``profiles`` in `testbed.places.configured`.
 
 A file holds ``title``, ``met``, ``source`` and ``engine``; the fields of
 `Behaviour` at the top; tables ``[udp]``, ``[tcp]`` (`Transport`),
@@ -8,7 +11,7 @@ wrong type or a wrong word is a `ProfileError` with file, line and remedy.
 """
 
 import dataclasses
-import difflib
+import os
 import re
 import tomllib
 import typing
@@ -18,14 +21,21 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NoReturn
 
+from testbed import places
 from testbed.errors import ProfileError
+from testbed.naming import instead
 from testbed.nat.behaviour import Behaviour, PortRange, Timeouts
 from testbed.nat.profile import Profile
 from testbed.nat.rules import TEMPLATES, check
 from testbed.plan.model import Engine
 
 DEFAULT = TEMPLATES.parent
+VARIABLE = "TESTBED_PROFILES"  # names the folder of the user's own
+SETS = ("all", "classic", "default", "nine")  # what else ``--profiles`` understands
 
+LIST = "testbed nat list"  # the command that shows them
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _TEXTS = ("title", "met", "source")
 _LONGEST = 2_000_000  # seconds: conntrack counts them as jiffies, in a signed 32 bit number
 _RANGES = {  # key -> lowest and highest value
@@ -47,27 +57,97 @@ _RANGES = {  # key -> lowest and highest value
 }
 
 
-def catalogue(folder: Path = DEFAULT) -> dict[str, Profile]:
-    """Every profile of ``folder``, sorted by name."""
-    profiles = {path.stem: load(path) for path in sorted(folder.glob("*.toml"))}
-    if not profiles:
-        raise ProfileError(f"no profiles in {folder}")
-    return dict(sorted(profiles.items()))
+def catalogue() -> dict[str, Profile]:
+    """Every profile that has a name, ours and the user's, sorted by it."""
+    return {name: find(name) for name in _names()}
 
 
-def find(name: str) -> Profile:
-    """The profile called ``name``; ProfileError with near names if there is none."""
-    path = DEFAULT / f"{name}.toml"
-    known = sorted(path.stem for path in DEFAULT.glob("*.toml"))
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
-        raise ProfileError(f"unknown profile {name!r}", remedy=f"one of: {', '.join(near)}")
+def is_path(word: str) -> bool:
+    """True of a word that is a file's path, and no name."""
+    return word.endswith(".toml") or "/" in word
+
+
+def is_own(profile: Profile) -> bool:
+    """True of a profile that is the user's, and none of those that come with the testbed."""
+    return profile.path is None or not profile.path.is_relative_to(DEFAULT)
+
+
+def find(word: str, start: Path = Path()) -> Profile:
+    """The profile that ``word`` means, a name or a path, which begins at ``start``.
+
+    ProfileError with near names if there is none, and where two have one name.
+    """
+    if is_path(word):
+        path = start / Path(word).expanduser()
+        ours = DEFAULT / path.name
+        return load(ours) if ours.exists() and _same(ours, path) else _own(path)
+    known = _names()
+    if word not in known:
+        raise ProfileError(f"unknown profile {word!r}", remedy=instead(word, known, LIST))
+    folder = own_folder()
+    if folder is not None and (folder / f"{word}.toml").exists():
+        return _own(folder / f"{word}.toml")
+    return load(DEFAULT / f"{word}.toml")
+
+
+def named(words: Iterable[str], start: Path = Path()) -> list[Profile]:
+    """The profiles that ``words`` mean, in that order; ProfileError where two share a name."""
+    found = [find(word, start) for word in words]
+    paths: dict[str, Path | None] = {}
+    for profile in found:
+        other = paths.setdefault(profile.name, profile.path)
+        if other and profile.path and not _same(other, profile.path):
+            raise ProfileError(
+                f"two profiles are called {profile.name}: {other} and {profile.path}",
+                remedy="rename one of the files",
+            )
+    return found
+
+
+def by_name(given: Iterable[Profile], names: Iterable[str]) -> dict[str, Profile]:
+    """A profile for each of ``names``: one of those ``given``, else the one that has the name."""
+    known = {profile.name: profile for profile in given}
+    return {name: known.get(name) or find(name) for name in dict.fromkeys(names)}
+
+
+def own_folder() -> Path | None:
+    """The folder of the user's own profiles, if there is one."""
+    if told := os.environ.get(VARIABLE):
+        folder = Path(told).expanduser().absolute()
+        if not any(folder.glob("*.toml")):
+            raise ProfileError(
+                f"no profiles in {folder}", remedy=f"--profiles-dir and {VARIABLE} name a folder"
+            )
+        return folder
+    folder = places.configured() / "profiles"
+    return folder if folder.is_dir() else None
+
+
+def _names() -> list[str]:
+    folders = [DEFAULT, *filter(None, [own_folder()])]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _own(path: Path) -> Profile:
+    """A user's own profile; its name is new, and can be a part of a path and of a pattern."""
+    name = path.stem
+    if not path.is_file():
+        return load(path)  # which says what is wrong with it
+    if (DEFAULT / f"{name}.toml").exists() or name in SETS:
+        what = "set of profiles" if name in SETS else "profile of the testbed's own"
+        raise ProfileError(
+            f"{path}: there is a {what} called {name}", remedy="give the file another name"
+        )
+    if not _NAME.fullmatch(name) or "--" in name or path.suffix != ".toml":
+        raise ProfileError(
+            f"{path}: the file's name is the profile's, and does not do for one",
+            remedy="letters, digits, '_' and single '-', then .toml: my-router.toml",
+        )
     return load(path)
-
-
-def named(names: Iterable[str]) -> list[Profile]:
-    """The profiles called ``names``, in that order."""
-    return [find(name) for name in names]
 
 
 def with_timeouts(profile: Profile, timeouts: Timeouts) -> Profile:
@@ -82,13 +162,18 @@ def load(path: Path) -> Profile:
     """Read and check one profile; ProfileError says file, line, key and what was expected."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ProfileError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ProfileError(f"{path}:{line}: {error.reason}: not UTF-8") from error
     reader = _Reader(path, text)
     try:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also of numbers and nests beyond Python
-        raise ProfileError(f"{path}: {error}") from error
+        at = re.search(r"\(at line (\d+)", str(error))
+        line = int(at[1]) if at else max(1, len(reader.lines))  # else it is at the end
+        raise ProfileError(f"{path}:{line}: {error}") from error
     profile = reader.profile(tables)
     try:
         check(profile)
@@ -102,6 +187,7 @@ class _Reader:
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
+        self.text = text
         self.lines = text.splitlines()
 
     def profile(self, tables: dict[str, Any]) -> Profile:
@@ -120,7 +206,12 @@ class _Reader:
                 tables[name] = {**both, **own}
         behaviour = self._value(Behaviour, tables, ())
         return Profile(
-            name=self.path.stem, engine=engine, behaviour=behaviour, path=self.path, **texts
+            name=self.path.stem,
+            engine=engine,
+            behaviour=behaviour,
+            path=self.path,
+            text=self.text,
+            **texts,
         )
 
     def _take(self, tables: dict[str, Any], key: str) -> Any:
@@ -174,8 +265,7 @@ class _Reader:
         return made
 
     def _refuse(self, where: tuple[str, ...], message: str) -> NoReturn:
-        line = self._line(where)
-        place = f"{self.path}:{line}" if line else str(self.path)
+        place = f"{self.path}:{self._line(where) or 1}"
         key = f" {'.'.join(where)}:" if where else ""
         raise ProfileError(f"{place}:{key} {message}")
 

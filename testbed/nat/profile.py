@@ -1,6 +1,6 @@
 """A NAT profile: a name, a claimed behaviour, and where it is met."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.nat.behaviour import Behaviour
@@ -9,7 +9,7 @@ from testbed.plan.model import Engine
 
 @dataclass(frozen=True)
 class Profile:
-    """One file of ``nat-profiles/``, read and checked."""
+    """One file of ``nat-profiles/``, or of the user's own, read and checked."""
 
     name: str  # the file's stem
     title: str
@@ -18,3 +18,4 @@ class Profile:
     engine: Engine
     behaviour: Behaviour
     path: Path | None = None
+    text: str = field(default="", repr=False)  # of the file

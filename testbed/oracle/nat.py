@@ -20,7 +20,7 @@ from testbed.nat.behaviour import (
     WanInput,
 )
 from testbed.oracle.conntrack import Binding, Conntrack, Session
-from testbed.oracle.packet import Endpoint, Packet
+from testbed.oracle.packet import Drawn, Endpoint, Packet
 from testbed.oracle.translation import Answer, Dropped, Enters, Leaves
 
 
@@ -193,9 +193,10 @@ class TransportNat:
     def _fresh(self, now: float, address: str) -> Endpoint | None:
         """The next port that no live or remembered mapping uses; None: exhausted."""
         ports = self.axes.ports
+        kind = Endpoint if self.axes.allocation is Allocation.SEQUENTIAL else Drawn
         promised = set(self._hashed.values())
         for _ in range(ports.size):
-            candidate = Endpoint(address, ports.first + self._cursor % ports.size)
+            candidate = kind(address, ports.first + self._cursor % ports.size)
             self._cursor += 1
             hole = self._track.pinhole(now, candidate)
             held = candidate.port in self._forwards or candidate in promised

@@ -17,6 +17,18 @@ class Endpoint(NamedTuple):
         return f"{self.address}:{self.port}"
 
 
+class Drawn(Endpoint):
+    """One whose port a model of a NAT chose where a real one chooses at random.
+
+    Its number says which mapping it is and nothing else: on the wire it is another.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port} (model's port)"
+
+
 class Kind(StrEnum):
     DATAGRAM = "datagram"
     SYN = "SYN"

@@ -11,10 +11,11 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from testbed.backends.base import Image
 from testbed.errors import UsageError
+from testbed.naming import instead
 from testbed.oracle.agents import AIOICE, LIBNICE, PION, IceAgent
 from testbed.peers.programs import Program
 
@@ -22,6 +23,7 @@ Mechanism = Literal[
     "punch_udp", "punch_tcp", "ice", "dcutr_tcp", "dcutr_quic", "ladder_tcp", "ladder_quic"
 ]
 Contract = Literal["lines", "unified"]  # testbed.peers.contract, testbed.peers.unified
+Role = Literal["relay", "autonat_server", "autonat_client"]  # beside being an end
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
 BETWEEN = "+"  # the names of two stacks
 BY = "@"  # what relays, after them
@@ -49,6 +51,16 @@ class Adapter:
     agent: IceAgent = AIOICE  # of the mechanism ice: what it leaves to implementations
     older: bool = False  # a release that is there to show regressions
     contract: Contract = "lines"
+    lacks: frozenset[Role] = frozenset()  # of a libp2p stack
+
+    @property
+    def family(self) -> str:
+        """A libp2p stack's name without its transport: ``go`` of ``go-tcp``."""
+        return self.name.removesuffix(f"-{SUFFIX[self.transport]}")
+
+    def plays(self, role: Role) -> bool:
+        """Whether it can be that node, besides an end of a cell."""
+        return "relay" in self.needs and role not in self.lacks
 
     @property
     def relays(self) -> bool:
@@ -102,6 +114,11 @@ class Stacks:
         return ("relay_only",) if self.relays else ("plain_dial", "silent")
 
     @property
+    def modes(self) -> tuple[str, ...]:
+        """All that both can be run in."""
+        return "punch", *self.controls
+
+    @property
     def agents(self) -> tuple[IceAgent, IceAgent]:
         return self.dialer.agent, self.listener.agent
 
@@ -140,8 +157,7 @@ def adapter(name: str) -> Adapter:
     try:
         return ADAPTERS[name]
     except KeyError:
-        known = ", ".join(ADAPTERS)
-        raise UsageError(f"unknown peer {name!r}", remedy=f"one of: {known}") from None
+        raise UsageError(f"unknown peer {name!r}", remedy=instead(name, ADAPTERS)) from None
 
 
 def stacks(name: str) -> Stacks:
@@ -162,15 +178,26 @@ def stacks(name: str) -> Stacks:
     return Stacks(dialer, listener)
 
 
-def public(name: str, transport: Literal["udp", "tcp"]) -> Adapter:
-    """The libp2p stack ``name`` (``go``) on ``transport``: what public nodes run.
+def public(name: str, transport: Literal["udp", "tcp"], role: Role = "relay") -> Adapter:
+    """The libp2p stack ``name`` (``go``) on ``transport``, which is to play ``role``.
 
-    A stack of the user's is called ``name`` itself.  UsageError if there is none.
+    A stack of the user's is called ``name`` itself.  UsageError, with those that can, if there is
+    none or it cannot.
     """
-    found = ADAPTERS.get(f"{name}-{SUFFIX[transport]}") or ADAPTERS.get(name)
-    if found is None or found.transport != transport or "relay" not in found.needs:
-        return adapter(f"{name}-{SUFFIX[transport]}")
-    return found
+    able = {
+        one.family: one
+        for one in ADAPTERS.values()
+        if one.transport == transport and one.plays(role)
+    }
+    if found := able.get(name) or able.get(name.removesuffix(f"-{SUFFIX[transport]}")):
+        return found
+    what = role.replace("autonat", "AutoNAT").replace("_", " ")
+    families = {one.family for one in ADAPTERS.values()}
+    if name in families or name in ADAPTERS:
+        who = ", ".join(able)
+        by = SUFFIX[transport].upper()
+        raise UsageError(f"{name} is no {what} over {by}", remedy=f"one of: {who}")
+    raise UsageError(f"unknown {what} {name!r}", remedy=instead(name, able))
 
 
 def compatible(dialer: Adapter, listener: Adapter) -> bool:
@@ -204,6 +231,7 @@ def _warm(module: str) -> Callable[[], None]:
 
 
 LIBP2P: frozenset[Need] = frozenset({"relay", "observers"})
+ALONE: frozenset[Role] = frozenset(get_args(Role))  # what only ever is an end lacks
 RUST = "Rust 1.88 or later and a C compiler"
 
 
@@ -238,15 +266,19 @@ def _traversal(
         _warm_nodes()
         importlib.import_module(module)
 
-    return Adapter(name, mechanism, transport, Main(name, module), warm, LIBP2P, "libp2p")
+    lacks = frozenset[Role]() if module == "testbed.peers.roles" else ALONE
+    return Adapter(
+        name, mechanism, transport, Main(name, module), warm, LIBP2P, "libp2p", lacks=lacks
+    )
 
 
 def _libp2p(
-    name: str, program: str, toolchain: str, *, older: bool = False
+    name: str, program: str, toolchain: str, *lacks: Role, older: bool = False
 ) -> tuple[Adapter, Adapter]:
     """A libp2p stack that is a program: ``NAME-tcp`` and ``NAME-quic``."""
     entry = Program(program, toolchain)
     tcp = Adapter(f"{name}-tcp", "dcutr_tcp", "tcp", entry, _warm_nodes, LIBP2P, "libp2p")
+    tcp = replace(tcp, lacks=frozenset(lacks))
     quic = replace(tcp, name=f"{name}-quic", mechanism="dcutr_quic", transport="udp")
     return replace(tcp, older=older), replace(quic, older=older)
 
@@ -272,7 +304,7 @@ _KNOWN = dict(
             *_libp2p("py", "py-libp2p", "a C compiler and Debian's python3-dev and libgmp-dev"),
             *_libp2p("rust", "rust-libp2p", RUST),
             *_libp2p("rust-v0.54", "rust-libp2p-v0.54", RUST, older=True),
-            *_libp2p("js", "js-libp2p", "Node 18 or later with npm"),
+            *_libp2p("js", "js-libp2p", "Node 18 or later with npm", "autonat_client"),
         )
     )
 )

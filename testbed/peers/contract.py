@@ -376,18 +376,50 @@ def decode_event(line: bytes) -> Event:
     return _decode(_EVENT, line, "event")
 
 
+class Fault(StrEnum):
+    """What is wrong with a line."""
+
+    TOO_LONG = "too_long"
+    NOT_JSON = "not_json"  # or no object
+    UNKNOWN_MESSAGE = "unknown_message"  # no such event or command, or the word is missing
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_FIELD = "unknown_field"
+    WRONG_VALUE = "wrong_value"
+
+
+class MalformedError(PeerError):
+    """A line that is no message: its first ``fault``, in which ``field`` of which ``message``."""
+
+    def __init__(self, words: str, fault: Fault, message: str = "", field: str = "") -> None:
+        super().__init__(words)
+        self.fault = fault
+        self.named = message
+        self.field = field
+
+
 _T = TypeVar("_T")
+_FAULTS = {  # pydantic's types of errors
+    "json_invalid": Fault.NOT_JSON,
+    "union_tag_invalid": Fault.UNKNOWN_MESSAGE,
+    "union_tag_not_found": Fault.UNKNOWN_MESSAGE,
+    "missing": Fault.MISSING_FIELD,
+    "extra_forbidden": Fault.UNKNOWN_FIELD,
+}
 
 
 def _decode(adapter: TypeAdapter[_T], line: bytes, what: str) -> _T:
     if len(line) > LINE_LIMIT:
-        raise PeerError(f"a line of {len(line)} bytes; {LINE_LIMIT} are allowed")
+        words = f"a line of {len(line)} bytes; {LINE_LIMIT} are allowed"
+        raise MalformedError(words, Fault.TOO_LONG)
     try:
         return adapter.validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "line"
-        raise PeerError(f"not a valid {what}: {where}: {first['msg']}: {line[:200]!r}") from None
+        where = [str(part) for part in first["loc"]]
+        words = f"not a valid {what}: {'.'.join(where) or 'line'}: {first['msg']}: {line[:200]!r}"
+        fault = _FAULTS.get(first["type"], Fault.WRONG_VALUE if where else Fault.NOT_JSON)
+        message = where[0] if where else ""
+        raise MalformedError(words, fault, message, ".".join(where[1:])) from None
 
 
 def schema() -> dict[str, Any]:

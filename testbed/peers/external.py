@@ -11,12 +11,14 @@ from typing import get_args
 
 from testbed.backends.base import Image
 from testbed.errors import UnfitError, UsageError
-from testbed.peers.adapter import ADAPTERS, Adapter, Contract, add
+from testbed.naming import instead
+from testbed.peers.adapter import ADAPTERS, Adapter, Contract, Role, add
 from testbed.peers.programs import Program
 
 IMAGE = "image:"  # before a reference that an engine knows
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _LIBP2P = ("dcutr_tcp", "dcutr_quic")
+_AUTONAT: frozenset[Role] = frozenset({"autonat_server", "autonat_client"})
 _EXAMPLE = "--stack mine=./my-peer --mechanism dcutr_quic"
 
 
@@ -102,12 +104,12 @@ def recall(stacks: Mapping[str, Mapping[str, str]]) -> None:
 def _kin(mechanism: str, contract: str) -> Adapter:
     """The adapter that one of this mechanism and contract differs from by its program alone."""
     if contract not in get_args(Contract):
-        known = ", ".join(get_args(Contract))
-        raise UsageError(f"unknown contract {contract!r}", remedy=f"one of: {known}")
+        remedy = instead(contract, get_args(Contract))
+        raise UsageError(f"unknown contract {contract!r}", remedy=remedy)
     kin = next((one for one in ADAPTERS.values() if one.mechanism == mechanism), None)
     if kin is None:
-        known = ", ".join(dict.fromkeys(one.mechanism for one in ADAPTERS.values()))
-        raise UsageError(f"unknown mechanism {mechanism!r}", remedy=f"one of: {known}")
+        remedy = instead(mechanism, (one.mechanism for one in ADAPTERS.values()))
+        raise UsageError(f"unknown mechanism {mechanism!r}", remedy=remedy)
     kin = replace(kin, agent=replace(kin.agent, assumed=kin.mechanism == "ice"))
     return _unified(kin) if contract == "unified" else kin
 
@@ -119,7 +121,8 @@ def _unified(kin: Adapter) -> Adapter:
             "the unified-testing contract is one of DCUtR over a relay",
             remedy=f"--mechanism {' or '.join(_LIBP2P)}",
         )
-    return replace(kin, needs=frozenset({"relay"}), topology="two-homes", contract="unified")
+    kin = replace(kin, needs=frozenset({"relay"}), topology="two-homes", lacks=_AUTONAT)
+    return replace(kin, contract="unified")
 
 
 def _entry(text: str, name: str, command: str, contract: Contract) -> Program | Image:

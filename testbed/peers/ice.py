@@ -67,8 +67,12 @@ class PatientConnection(Connection):
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: int = GATHER_DEADLINE
     ) -> list[Candidate]:
-        """Gather, with our one host address in place of all that the machine has."""
-        hosts = [self._host] if addresses else []
+        """Gather, with our one host address in place of all that the machine has.
+
+        It counts also where it is loopback's, and the machine has no other.
+        """
+        del addresses
+        hosts = [] if self._transport_policy is TransportPolicy.RELAY else [self._host]
         return await super().get_component_candidates(component, hosts, timeout)
 
     async def check_start(self, pair: CandidatePair) -> None:
@@ -167,12 +171,15 @@ class IcePeer:
     async def _receive(self) -> None:
         with contextlib.suppress(ConnectionError):  # lost: `echo` finds out
             while True:
-                frame = decode(await self._connection.recv())
-                if frame is None or not self._speaker.heeds(frame):
-                    continue
-                back = self._echo.received(frame)
-                if back is not None:
-                    await self._connection.send(back)
+                await self._take(await self._connection.recv())
+
+    async def _take(self, data: bytes) -> None:
+        frame = decode(data)
+        if frame is None or not self._speaker.heeds(frame):
+            return
+        back = self._echo.received(frame)
+        if back is not None:
+            await self._connection.send(back)
 
     async def echo(self, count: int) -> int:
         try:

@@ -57,6 +57,7 @@ class Program:
         try:
             done = subprocess.run(
                 [*self.argv(), "--version"],
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",

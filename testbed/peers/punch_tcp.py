@@ -208,13 +208,12 @@ class TcpPuncher:
     async def _converse(self, sock: socket.socket) -> None:
         """Say hello, then heed the other side until the connection ends or is not chosen."""
         connection = _Connection(*await asyncio.open_connection(sock=sock))
-        reader = FrameReader()
+        reader = self._frames()
         connection.writer.write(self._speaker.say(Kind.PROBE, HELLO))
         try:
             while data := await connection.reader.read(READ_SIZE):
                 for frame in reader.feed(data):
-                    if self._speaker.heeds(frame):
-                        self._heed(connection, frame)
+                    self._take(connection, frame)
                 if self._agreed.is_set() and self._selection.agreed is not connection:
                     break
                 await connection.writer.drain()
@@ -226,7 +225,12 @@ class TcpPuncher:
             self._selection.lost(connection)
             connection.writer.close()
 
-    def _heed(self, connection: _Connection, frame: Frame) -> None:
+    def _frames(self) -> FrameReader:
+        return FrameReader()
+
+    def _take(self, connection: _Connection, frame: Frame) -> None:
+        if not self._speaker.heeds(frame):
+            return
         self._selection.received(connection, frame)
         if self._selection.agreed is not None:
             self._agreed.set()

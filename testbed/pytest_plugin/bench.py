@@ -5,13 +5,12 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import ProfileError, UsageError
-from testbed.nat.load import DEFAULT, load
+from testbed.nat.load import find, load, named
 from testbed.plan.planner import plan
 from testbed.pytest_plugin.helper import Helper
 from testbed.pytest_plugin.labs import STARTING, Lab
@@ -213,33 +212,14 @@ def folder_name(test: str) -> Path:
 def _found(names: Sequence[str], root: Path) -> tuple[list[str], dict[str, str]]:
     """Names of profiles as the catalogue or their file has them, and the file of each."""
     __tracebackhide__ = True
-    files: dict[str, str] = {}
-    for name in names:
-        own = name.endswith(".toml")
-        file = Path(root, name) if own else DEFAULT / f"{ALIASES.get(name, name)}.toml"
-        if not file.is_file():
-            raise ProfileError(f"no NAT {name!r}: there is no file {file}", remedy=_near(name, own))
-        load(file)
-        if files.setdefault(file.stem, str(file)) != str(file):
-            raise ProfileError(f"two NATs are called {file.stem}: {file}, {files[file.stem]}")
-    return [_stem(name) for name in names], files
-
-
-def _stem(name: str) -> str:
-    return Path(name).stem if name.endswith(".toml") else ALIASES.get(name, name)
-
-
-def _near(name: str, own: bool) -> str:
-    if own:
-        return "a path from pytest's root, or an absolute one"
-    known = [*ALIASES, *sorted(path.stem for path in DEFAULT.glob("*.toml"))]
-    return f"one of: {', '.join(get_close_matches(name, known, 4, 0.5) or known)}"
+    found = named((ALIASES.get(name, name) for name in names), root)
+    return [profile.name for profile in found], {one.name: str(one.path) for one in found}
 
 
 def _inner(built: Topology, files: dict[str, str]) -> dict[str, str]:
     """``files`` with those of the NATs that a topology has besides, a carrier's for instance."""
     used = (router.profile for router in built.routers)
-    return {name: files.get(name) or str(DEFAULT / f"{name}.toml") for name in used}
+    return {name: files.get(name) or str(find(name).path) for name in used}
 
 
 def _own(command: Words | None, image: str | None, session: Session) -> tuple[str, str]:

@@ -1,11 +1,14 @@
 """Certificates on a terminal and as a document."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from testbed.nat.certify import Certificate, Verdict
+from testbed.nat.claims import Row
 from testbed.nat.profile import Profile
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "magenta"}
@@ -25,37 +28,61 @@ _SHORT = {
 }
 
 
-def table(certificates: Sequence[Certificate], *, detailed: bool) -> Table:
-    """A line a profile, or a line an axis where ``detailed``."""
-    shown = Table(title="declared = measured?", title_justify="left", title_style="bold")
-    if detailed:
-        for column in ("profile", "axis", "declared", "measured", "", "evidence"):
-            shown.add_column(column)
-        for certificate in certificates:
-            for row in certificate.rows:
-                mark = Text("=", "green") if row.agrees else Text("!=", "bold red")
-                name = certificate.profile
-                shown.add_row(name, row.axis, row.declared, row.measured, mark, row.evidence)
-            if certificate.reason:
-                shown.add_row(certificate.profile, "", "", "", Text("?"), certificate.reason)
-        return shown
-    for column in ("profile", "axes", "verdict", "seconds", "what differs"):
-        shown.add_column(column)
+def told(certificates: Sequence[Certificate], seconds: float, *, detailed: bool) -> Group:
+    """A summary line, then each NAT that is not what it declares, with the axes that differ.
+
+    With ``detailed`` every NAT and every axis.  Nothing is set in columns that a narrow
+    terminal would cut: lines wrap between words.
+    """
+    lines: list[RenderableType] = [Text(_summary(certificates, seconds), "bold")]
+    rows = [row for certificate in certificates for row in certificate.rows]
+    if short := next((row for row in rows if row.shortened_from), None):
+        words = f"a declared {short.shortened_from} was certified with {short.declared}"
+        lines.append(Text(f"timers were shortened: {words}, by the same rules", "dim"))
     for certificate in certificates:
-        verdict = Text(certificate.verdict.lower(), style=_STYLES[certificate.verdict])
-        seconds = f"{certificate.seconds:.1f}"
-        axes = str(len(certificate.rows))
-        shown.add_row(certificate.profile, axes, verdict, seconds, _differences(certificate))
-    return shown
+        if detailed or certificate.verdict is not Verdict.PASS:
+            lines += ["", *_told(certificate, detailed=detailed)]
+    if rows and not detailed:
+        lines.append(Text("-v shows every axis and what was seen of it", "dim"))
+    return Group(*lines)
 
 
-def _differences(certificate: Certificate) -> str:
-    lines = [
-        f"{row.axis}: declared {row.declared}, measured {row.measured} ({row.evidence})"
-        for row in certificate.rows
-        if not row.agrees
-    ]
-    return "\n".join([*lines, certificate.reason] if certificate.reason else lines)
+def _summary(certificates: Sequence[Certificate], seconds: float) -> str:
+    """``35 of 37 NATs are what they declare, 1 differs, 1 could not be measured (40 s)``."""
+    verdicts = Counter(certificate.verdict for certificate in certificates)
+    failed, unclear = verdicts[Verdict.FAIL], verdicts[Verdict.INCONCLUSIVE]
+    good, count = verdicts[Verdict.PASS], len(certificates)
+    words = f"{good} of {count} {'NAT' if count == 1 else 'NATs'} "
+    words += "is what it declares" if good == 1 else "are what they declare"
+    words += f", {failed} {'differs' if failed == 1 else 'differ'}" if failed else ""
+    words += f", {unclear} could not be measured" if unclear else ""
+    return f"{words} ({seconds:.0f} s)"
+
+
+def _told(certificate: Certificate, *, detailed: bool) -> Iterator[RenderableType]:
+    """One NAT: its verdict, and its axes."""
+    verdict = Text(certificate.verdict.lower(), _STYLES[certificate.verdict])
+    head = Text.assemble(certificate.profile, ": ", verdict)
+    differing = [row for row in certificate.rows if not row.agrees]
+    if certificate.rows:
+        agree = len(certificate.rows) - len(differing)
+        head.append(f", {agree} of {len(certificate.rows)} axes are as declared")
+    yield head
+    if certificate.reason:
+        yield Padding(Text(certificate.reason), (0, 0, 0, 2))
+    for row in certificate.rows if detailed else differing:
+        mark = Text("= ", "green") if row.agrees else Text("!=", "bold red")
+        yield Padding(Text.assemble(mark, " ", row.axis, ": ", _values(row)), (0, 0, 0, 2))
+        yield Padding(Text(row.evidence, "dim"), (0, 0, 0, 5))
+
+
+def _values(row: Row) -> str:
+    if row.agrees and row.declared == row.measured:
+        return row.measured
+    declared = row.declared
+    if row.shortened_from:
+        declared = f"{row.shortened_from}, certified with {row.declared}"
+    return f"declared {declared}, measured {row.measured}"
 
 
 def markdown(certificates: Sequence[Certificate], profiles: Mapping[str, Profile]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import Exit, UsageError
+from testbed.naming import instead
 from testbed.report.chance import shift, wilson
 from testbed.report.delays import FACTOR, Delay, delays
 from testbed.report.recorded import Pair, Recorded
@@ -132,6 +133,10 @@ def compare(
     Without it times are only told, from `FACTOR` on.  UsageError where there is nothing
     to compare.
     """
+    for pattern in select:
+        if not (_selected(old, [pattern]) or _selected(new, [pattern])):
+            remedy = instead(pattern, [*old.pairs, *new.pairs], "testbed compare")
+            raise UsageError(f"--select {pattern!r} matches no pair", remedy=remedy)
     before, after = _selected(old, select), _selected(new, select)
     both = [name for name in before if name in after]
     if not both:
@@ -148,6 +153,8 @@ def compare(
     names = sorted(old.facts.keys() | new.facts.keys()) if old.facts and new.facts else ()
     facts = {name: (old.facts.get(name), new.facts.get(name)) for name in names}
     pairs = [(before[name], after[name]) for name in both]
+    if factor is not None and not any(one.times and other.times for one, other in pairs):
+        raise UsageError("--times has no effect: no pair has times on both sides")
     return Comparison(
         old.path,
         new.path,

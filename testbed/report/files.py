@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from testbed.errors import TestbedError, UsageError
 from testbed.report.stability import unstable
+from testbed.run_record import RunRecord
 
 if TYPE_CHECKING:  # who only compares results need not load what makes them
     from testbed.matrix import Row, Summary
@@ -23,11 +24,13 @@ def document(
     rows: Sequence["Row"],
     summary: "Summary",
     facts: Mapping[str, str],
+    run: RunRecord,
     shard: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole run as one JSON value; or one shard of it (`testbed.shards.Shard.of_run`)."""
     return {
         "format": FORMAT,
+        "run": run.to_json(),
         "facts": dict(facts),
         "total": summary.total,
         "passed": summary.passed,

@@ -45,10 +45,16 @@ class Asking:
         )
 
     def prepare(self) -> None:
-        """Before many forks; UsageError for no such stack, UnfitError for one not built."""
-        for protocol in self.protocols or Protocol:
-            for stack in (self.client, self.server):
-                public(stack, protocol.value).prepare()
+        """Before many forks.
+
+        UsageError for no such stack or one that cannot do its part, with those that can;
+        UnfitError for one not built.
+        """
+        spoken = self.protocols or tuple(Protocol)
+        asking = [public(self.client, one.value, "autonat_client") for one in spoken]
+        asked = [public(self.server, one.value, "autonat_server") for one in spoken]
+        for stack in (*asking, *asked):
+            stack.prepare()
 
 
 def measure(lab: Lab, asking: Asking) -> tuple[Measured, ...]:
@@ -61,13 +67,14 @@ def measure(lab: Lab, asking: Asking) -> tuple[Measured, ...]:
         late = stack.enter_context(_watched(lab))
         clients = []
         for protocol in asking.protocols:
-            node = public(asking.server, protocol.value)
+            node = public(asking.server, protocol.value, "autonat_server")
             nodes = [
                 PublicNode(host, node, contract.Role.AUTONAT_SERVER, SERVER_PORT, seed=0)
                 for host in hosts
             ]
             servers = stack.enter_context(serving(lab, nodes))
-            process = lab.spawn(CLIENT, public(asking.client, protocol.value).command())
+            asker = public(asking.client, protocol.value, "autonat_client")
+            process = lab.spawn(CLIENT, asker.command())
             stack.callback(process.kill)
             clients.append(PeerClient(process, CLIENT))
             clients[-1].send(_configure(lab, protocol, servers))

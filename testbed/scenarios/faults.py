@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
 from testbed.backends import kernel
+from testbed.backends.loading import LOADERS
 from testbed.backends.namespaces import NamespaceLab
 from testbed.backends.netfilter import CONNTRACK, ask
 from testbed.errors import BackendError
@@ -29,7 +30,6 @@ from testbed.plan.model import AddBridge, AddLink, Engine
 _DELETE = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE; of no flow in particular: of all
 _FORWARDING = "net.ipv4.ip_forward"
 _DEADLINE = 5.0  # seconds for one change inside a node
-_LOADERS = {Engine.NFTABLES: ("nft", "-f", "-"), Engine.IPTABLES: ("iptables-restore", "-w", "5")}
 _WIRELESS = "wifi0"  # the interface that a host has where it roams to
 
 Wait = Callable[[float], None]
@@ -93,7 +93,7 @@ def _reload(
     _forward(lab, router, on=False)
     until = time.monotonic() + down
     for engine, text in rules.texts:
-        lab.run(router, _LOADERS[engine], input=text.encode())
+        lab.run(router, LOADERS[engine], input=text.encode())
     ask(lab, router, _DELETE)
     wait(max(0.0, until - time.monotonic()))
     _forward(lab, router, on=True)
@@ -140,7 +140,7 @@ def _renumber(lab: NamespaceLab, router: str, profile: Profile) -> None:
         if profile.behaviour.transport(protocol).filtering is Filtering.ADDRESS_DEPENDENT:
             commands.append(f"flush set ip nat_testbed contacted_{protocol}")
     commands.append("flush set ip nat_testbed settled_tcp")
-    lab.run(router, _LOADERS[Engine.NFTABLES], input="\n".join([*commands, ""]).encode())
+    lab.run(router, LOADERS[Engine.NFTABLES], input="\n".join([*commands, ""]).encode())
     ask(lab, router, _DELETE)
     _forward(lab, router, on=True)
 

@@ -7,6 +7,7 @@ of 60 s) takes 2 s here.
 from dataclasses import dataclass, replace
 
 from testbed.errors import UsageError
+from testbed.naming import instead
 from testbed.nat.behaviour import Allocation, Behaviour, Timeouts
 from testbed.nat.load import find, with_timeouts
 from testbed.nat.profile import Profile
@@ -168,9 +169,8 @@ STORIES = {
 
 
 def story(name: str) -> Story:
-    """The story called ``name``; UsageError with all names if there is none."""
+    """The story called ``name``; UsageError with the known names if there is none."""
     try:
         return STORIES[name]
     except KeyError:
-        known = ", ".join(STORIES)
-        raise UsageError(f"unknown scenario {name!r}", remedy=f"one of: {known}") from None
+        raise UsageError(f"unknown scenario {name!r}", remedy=instead(name, STORIES)) from None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from testbed.errors import TopologyError
+from testbed.naming import instead
 
 
 class Scope(StrEnum):
@@ -139,8 +140,8 @@ class Topology:
         try:
             return self._by_name[name]
         except KeyError:
-            known = ", ".join(self._by_name)
-            raise TopologyError(f"unknown node {name!r}", remedy=f"one of: {known}") from None
+            remedy = instead(name, self._by_name)
+            raise TopologyError(f"unknown node {name!r}", remedy=remedy) from None
 
     def host(self, name: str) -> Host:
         node = self.node(name)

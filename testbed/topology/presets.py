@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from testbed.errors import UsageError
+from testbed.naming import instead
 from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
 
 ACCESS = Link.both(delay_ms=10.0)
@@ -150,8 +151,7 @@ def preset(name: str, *profiles: str) -> Topology:
     try:
         build = PRESETS[name]
     except KeyError:
-        known = ", ".join(PRESETS)
-        raise UsageError(f"unknown topology {name!r}", remedy=f"one of: {known}") from None
+        raise UsageError(f"unknown topology {name!r}", remedy=instead(name, PRESETS)) from None
     nats = 2 if name in TWO_SIDED else 1
     if len(profiles) > nats:
         raise UsageError(f"{name} has {nats} NAT(s), {len(profiles)} were given")

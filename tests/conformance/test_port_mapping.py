@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from broken_nats import Sabotage, measured, wrong
-from traversal.portmap_lab import PORT, SILENCE, Mapper
+from traversal.portmap_lab import PORT, SILENCE, Mapper, require_short_leases
 
 from testbed.backends.base import Lab
 from testbed.backends.namespaces import NamespaceLab, Namespaces
@@ -104,6 +104,12 @@ def home(profile: Profile) -> Iterator[NamespaceLab]:
         yield lab
 
 
+def short_leases(profile: Profile) -> Profile:
+    """The same NAT, whose leases of PCP can end while a test waits."""
+    services = replace(profile.behaviour.port_mapping, min_lease=1)
+    return replace(profile, behaviour=replace(profile.behaviour, port_mapping=services))
+
+
 def await_no_rule(lab: NamespaceLab) -> None:
     end = time.monotonic() + 15
     while "dnat" in lab.services["nat-a"].mappings():
@@ -156,7 +162,8 @@ def lead(lab: NamespaceLab, strangers: Strangers, service: Service) -> None:
 def test_strangers_get_in_while_a_port_is_mapped_and_the_wire_shows_it(
     profile: str, service: Service, tmp_path: Path
 ) -> None:
-    with home(find(profile)) as lab:
+    require_short_leases(service)
+    with home(short_leases(find(profile))) as lab:
         strangers = Strangers(lab)
         path, vantages = tmp_path / "capture.pcapng", lab.plan.vantages
         with record(lambda v: raw(lab, v), vantages, path) as recorder:

@@ -139,9 +139,9 @@ def test_a_name_that_is_unknown_is_told_with_its_file(tmp_path: Path) -> None:
     """
     done = run(cwd=project(tmp_path, suite))
     assert outcome(done) == {"failed": 4}, done.stdout
-    assert "nat-profiles/symetric.toml" in done.stdout
-    assert "one of: symmetric" in done.stdout
-    assert f"there is no file {tmp_path}/mine.toml" in done.stdout
+    assert "unknown profile 'symetric'" in done.stdout
+    assert "did you mean symmetric" in done.stdout
+    assert f"{tmp_path}/mine.toml: No such file" in done.stdout
     assert "--testbed-backend docker; or give its command as well" in done.stdout
     assert 'mechanism="punch_udp"' in done.stdout
     assert "pytest_plugin" not in done.stdout

@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
-"""A small UDP hole puncher: the program of this project, and what its tests are about.
+"""A UDP hole puncher that keeps the testbed's contract, as short as it can be.
 
-It speaks the testbed's contract (testbed/peers/contract.schema.json): a line of JSON for
-each command on stdin, and one for each event on stdout.  It needs nothing of the testbed,
-only Python, and could be in any language.
+testbed/peers/README.md explains every line.  It needs nothing but Python.
 """
 
 import json
@@ -15,160 +13,138 @@ import struct
 import sys
 import time
 
-FRAME = struct.Struct("!4sBB16sIH")  # magic, kind, role, session, number, length
+FRAME = struct.Struct("!4sBB16sIH")  # magic, kind, role, session, number, size of the payload
 MAGIC, PROBE, ACK, DATA, BACK = b"\xf5tb1", 1, 2, 4, 5
-STUN = struct.Struct("!HHI12s")
-COOKIE = 0x2112A442
-EVERY, PATIENCE = 0.05, 3.0  # seconds: from probe to probe, and for all
-PIECE = 1000  # bytes of a datagram
 
 
-class Harness:
-    """The testbed, at the other end of our standard streams."""
-
-    def __init__(self):
-        self.buffer = b""
-
-    def command(self):
-        """The next one that is complete, or None for now."""
-        line, newline, rest = self.buffer.partition(b"\n")
-        if newline:
-            self.buffer = rest
-            return json.loads(line)
-        return None
-
-    def read(self):
-        more = os.read(0, 65536)
-        if not more:
-            sys.exit("the testbed has gone")
-        self.buffer += more
-
-    def say(self, event, **fields):
-        print(json.dumps({"event": event, "at": time.monotonic_ns(), **fields}), flush=True)
+def say(event, **fields):
+    print(json.dumps({"event": event, "at": time.monotonic_ns(), **fields}), flush=True)
 
 
-def endpoint(address):
-    return {"address": address[0], "port": address[1]}
+def endpoint(pair):
+    return {"address": pair[0], "port": pair[1]}
 
 
-class Puncher:
-    """One session: learn our address, tell it, probe, and echo."""
+def bound(address, port):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((address, port))
+    return sock
 
-    def __init__(self, harness):
-        self.harness = harness
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.targets = []
-        self.remote = None
-        self.back = set()  # numbers of what came back
 
-    def run(self):
-        while (command := self.harness.command()) is None:
-            self.harness.read()
-        self.configured(command)
-        while True:
-            command = self.harness.command()
-            if command is None:
-                self.wait(1.0)
-            elif command["command"] == "close":
-                self.harness.say("closed")
-                return
-            else:
-                {"dial": self.dial, "echo": self.echo}[command["command"]](command)
+def observed(sock, server):
+    """How the STUN server sees us; None if it does not answer."""
+    request = struct.pack("!HHI", 1, 0, 0x2112A442) + os.urandom(12)
+    for _ in range(4):
+        sock.sendto(request, server)
+        if select.select([sock], [], [], 0.5)[0]:
+            answer, at = sock.recv(2048), 20
+            while answer[8:20] == request[8:20] and at < len(answer):
+                kind, size = struct.unpack_from("!HH", answer, at)
+                if kind == 0x20:  # XOR-MAPPED-ADDRESS
+                    port, address = struct.unpack_from("!HI", answer, at + 6)
+                    dotted = socket.inet_ntoa(struct.pack("!I", address ^ 0x2112A442))
+                    return dotted, port ^ 0x2112
+                at += 4 + size + -size % 4
+    return None
 
-    def configured(self, command):
-        self.role = ("dialer", "listener").index(command["role"])
-        self.session = bytes.fromhex(command["session"])
-        self.seed = command["seed"]
-        self.socket.bind((command["local_address"], command["port"]))
-        self.harness.say("listening", local=endpoint(self.socket.getsockname()))
-        server = (command["stun"]["address"], command["stun"]["port"])
-        mapped = self.observed(server)
-        if mapped is None:
-            self.fail("gathering", "the STUN server does not answer")
-            return
-        self.harness.say("observed", address=endpoint(mapped), server=endpoint(server))
-        self.harness.say("offer", offer={"addresses": [endpoint(mapped)], "ice": None})
 
-    def observed(self, server):
-        """How the STUN server sees us (RFC 8489)."""
-        transaction = os.urandom(12)
-        for _ in range(6):
-            self.socket.sendto(STUN.pack(1, 0, COOKIE, transaction), server)
-            if select.select([self.socket], [], [], 0.5)[0]:
-                data = self.socket.recv(2048)
-                at = STUN.size
-                while data[8:20] == transaction and at + 12 <= len(data):
-                    kind, size = struct.unpack_from("!HH", data, at)
-                    if kind == 0x0020:  # XOR-MAPPED-ADDRESS
-                        port, address = struct.unpack_from("!2xHI", data, at + 4)
-                        dotted = socket.inet_ntoa(struct.pack("!I", address ^ COOKIE))
-                        return dotted, port ^ (COOKIE >> 16)
-                    at += 4 + size + -size % 4
-        return None
+class Punch:
+    def __init__(self, configure):
+        self.mode = configure["options"]["mode"]
+        self.role = ["dialer", "listener"].index(configure["role"])
+        self.session, self.seed = bytes.fromhex(configure["session"]), configure["seed"]
+        self.address = configure["local_address"]
+        self.sock = bound(self.address, configure["port"])
+        self.targets, self.asked, self.remote, self.back = [], {}, None, {}
+        self.started = False  # until start_at nothing is sent, answers included
 
-    def dial(self, command):
-        self.targets = [(to["address"], to["port"]) for to in command["remote"]["addresses"]]
-        time.sleep(max(0, command["start_at"] - time.monotonic_ns()) / 1e9)
-        end, number = time.monotonic() + PATIENCE, 0
-        while self.remote is None and time.monotonic() < end:
-            for target in self.targets:
-                self.send(PROBE, number, target)
-            number += 1
-            due = time.monotonic() + EVERY
-            while self.remote is None and time.monotonic() < due:
-                self.wait(due - time.monotonic())
-        if self.remote is None:
-            self.fail("timeout", "nobody answers")
-            return
-        ends = {"local": self.socket.getsockname(), "remote": self.remote}
-        told = {name: endpoint(address) for name, address in ends.items()}
-        self.harness.say("connected", path="direct", **told)
+    def send(self, kind, number, to, payload=b""):
+        head = FRAME.pack(MAGIC, kind, self.role, self.session, number, len(payload))
+        self.sock.sendto(head + payload, to)
 
-    def echo(self, command):
-        data = random.Random(self.seed).randbytes(command["bytes"])
-        pieces = [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
-        for _ in range(5):
-            missing = [n for n in range(len(pieces)) if n not in self.back]
-            for number in missing:
-                self.send(DATA, number, self.remote, pieces[number])
-                self.wait(0.001)
-            end = time.monotonic() + 0.5
-            while len(self.back) < len(pieces) and time.monotonic() < end:
-                self.wait(end - time.monotonic())
-        self.harness.say("echoed", bytes=sum(len(pieces[number]) for number in self.back))
-
-    def wait(self, seconds):
-        """Until a datagram or a command comes; take what it is."""
-        ready = select.select([self.socket, 0], [], [], max(0, seconds))[0]
-        if 0 in ready:
-            self.harness.read()
-        if self.socket in ready:
-            self.received(*self.socket.recvfrom(2048))
-
-    def received(self, data, source):
-        if len(data) < FRAME.size or not self.targets:
+    def take(self):
+        data, source = self.sock.recvfrom(2048)
+        if len(data) < FRAME.size:
             return
         magic, kind, role, session, number, _ = FRAME.unpack_from(data)
-        if (magic, session, role) != (MAGIC, self.session, 1 - self.role):
-            return
+        if not self.started or (magic, session, role) != (MAGIC, self.session, 1 - self.role):
+            return  # too early, or a stranger
         if kind == PROBE:
-            if source not in self.targets:
-                self.targets.append(source)
             self.send(ACK, number, source)
-        elif kind == ACK:
+            self.targets += [] if source in self.targets else [source]
+        elif kind == ACK and self.asked.get(number) == source:
             self.remote = self.remote or source
         elif kind == DATA:
             self.send(BACK, number, source, data[FRAME.size :])
         elif kind == BACK:
-            self.back.add(number)
+            self.back[number] = data[FRAME.size :]
 
-    def send(self, kind, number, target, payload=b""):
-        head = FRAME.pack(MAGIC, kind, self.role, self.session, number, len(payload))
-        self.socket.sendto(head + payload, target)
+    def listen(self, seconds, enough=lambda: False):
+        end = time.monotonic() + seconds
+        while not enough() and (left := end - time.monotonic()) > 0:
+            if select.select([self.sock], [], [], left)[0]:
+                self.take()
 
-    def fail(self, failure, reason):
-        self.harness.say("failed", failure=failure, reason=reason)
+    def dial(self, remote, start_at):
+        calls = self.mode == "punch" or self.role == 0
+        if self.mode == "silent":
+            return say("failed", failure="not_attempted", reason="punching is off")
+        if self.mode == "plain_dial" and self.role == 0:
+            self.sock = bound(self.address, 0)
+        self.targets = [(e["address"], e["port"]) for e in remote["addresses"]] if calls else []
+        time.sleep(max(0, start_at - time.monotonic_ns()) / 1e9)
+        self.started = True
+        for number in range(60):  # 3 seconds
+            for target in self.targets:
+                probe = number * 16 + self.targets.index(target)
+                self.asked[probe] = target
+                self.send(PROBE, probe, target)
+            self.listen(0.05, lambda: self.remote)
+            if self.remote:
+                ends = {"local": self.sock.getsockname(), "remote": self.remote}
+                return say("connected", path="direct", **{k: endpoint(v) for k, v in ends.items()})
+        return say("failed", failure="timeout", reason="no probe was answered")
+
+    def echo(self, count):
+        data = random.Random(self.seed).randbytes(count)
+        sent = {n: data[n * 1000 : n * 1000 + 1000] for n in range((count + 999) // 1000)}
+        intact = lambda: [n for n in sent if self.back.get(n) == sent[n]]  # noqa: E731
+        for _ in range(5):
+            for n in sent.keys() - set(intact()):
+                self.send(DATA, n, self.remote, sent[n])
+                self.listen(0.001)
+            self.listen(0.5, lambda: len(intact()) == len(sent))
+        say("echoed", bytes=sum(len(sent[n]) for n in intact()))
+
+
+def main():
+    punch, buffer = None, b""
+    while True:
+        if select.select([0, *([punch.sock] if punch else [])], [], [])[0][-1] != 0:
+            punch.take()
+            continue
+        buffer += (more := os.read(0, 65536))
+        *lines, buffer = buffer.split(b"\n")
+        for command in map(json.loads, lines):
+            if command["command"] == "configure":
+                punch = Punch(command)
+                say("listening", local=endpoint(punch.sock.getsockname()))
+                server = (command["stun"]["address"], command["stun"]["port"])
+                if mapped := observed(punch.sock, server):
+                    say("observed", address=endpoint(mapped), server=endpoint(server))
+                    say("offer", offer={"addresses": [endpoint(mapped)], "ice": None})
+                else:
+                    say("failed", failure="gathering", reason="the STUN server does not answer")
+            elif command["command"] == "dial":
+                punch.dial(command["remote"], command["start_at"])
+            elif command["command"] == "echo":
+                punch.echo(command["bytes"])
+            elif command["command"] == "close":
+                say("closed")
+                return
+        if not more:
+            sys.exit("the testbed has gone")
 
 
 if __name__ == "__main__":
-    Puncher(Harness()).run()
+    main()

@@ -24,6 +24,7 @@ from testbed.report.compare import compare
 from testbed.report.files import document, write_json
 from testbed.report.golden import golden
 from testbed.report.recorded import read
+from testbed.run_record import RunRecord
 
 HERE = Path(__file__).parent
 CATALOGUE = catalogue()
@@ -75,7 +76,9 @@ def test_runs_end_as_on_record_and_for_the_same_cause(path: Path, tmp_path: Path
     rows = run_matrix(
         chosen, CATALOGUE, Namespaces(), tmp_path, jobs=2, facts={}, progress=lambda *_: None
     )
-    write_json(tmp_path / "results.json", document(rows, summarize(rows), {}))
+    write_json(
+        tmp_path / "results.json", document(rows, summarize(rows), {}, RunRecord.now("matrix"))
+    )
     found = compare(read(path), read(tmp_path), select=[cell.pair for cell in chosen])
     assert found.compared == len(chosen)
     assert int(found.exit_code) == 0, json.dumps(found.to_json(), indent=2)

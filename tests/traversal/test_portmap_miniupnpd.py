@@ -21,6 +21,7 @@ from .portmap_lab import (
     lab_of,
     miniupnpd,
     reaches,
+    require_short_leases,
     rules,
 )
 
@@ -77,6 +78,7 @@ def test_a_stranger_reaches_a_mapped_port_and_only_while_it_is_mapped(
 
 @EACH
 def test_a_mapping_that_nobody_renews_ends_with_its_lease(service: Service) -> None:
+    require_short_leases(service)
     with mapped(service, UDP, TCP, lifetime=2) as (lab, mapper, _):
         assert reaches(lab, "b", TCP, wan(lab))
         mapper.kill()
@@ -89,6 +91,7 @@ def test_a_mapping_that_nobody_renews_ends_with_its_lease(service: Service) -> N
 
 @EACH
 def test_renewal_keeps_a_mapping_past_its_lease(service: Service) -> None:
+    require_short_leases(service)
     with mapped(service, UDP, TCP, lifetime=4) as (lab, mapper, _):
         start = time.monotonic()
         while time.monotonic() - start < 7:

@@ -63,5 +63,12 @@ def test_a_table_of_stacks_says_who_asks_whom_and_groups_by_profile() -> None:
 
 def test_stacks_ask_each_other_by_what_both_speak() -> None:
     assert Asking("go", "traversal").protocols == tuple(Protocol)
-    with pytest.raises(UsageError, match="pigeon-quic"):
+    with pytest.raises(UsageError, match="unknown AutoNAT server 'pigeon'"):
         Asking("go", "pigeon").prepare()
+
+
+def test_a_role_that_a_stack_lacks_is_refused_with_those_that_have_it() -> None:
+    with pytest.raises(UsageError, match=r"js is no AutoNAT client over QUIC\n.*traversal, go, "):
+        Asking("js", "traversal").prepare()
+    with pytest.raises(UsageError, match="ladder is no AutoNAT server"):
+        Asking("traversal", "ladder").prepare()

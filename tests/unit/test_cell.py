@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cell import Cell, load_cell, save_cell
+from testbed.cell import Cell, load_cell, require_sane, save_cell
 from testbed.errors import UsageError
 from testbed.matrix import Selection
 from testbed.nat.load import find
+from testbed.peers.adapter import ADAPTERS, stacks
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,29 @@ def test_a_cell_that_was_tampered_with_is_refused_by_file_and_field(
     file.write_text(json.dumps(data))
     with pytest.raises(UsageError, match=rf"cell\.json: {field} must be"):
         load_cell(tmp_path / "cell")
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (Cell("go-tcp", (), mode="plain_dial"), "no mode 'plain_dial'\n.*: punch, relay_only"),
+        (Cell("ice", (), mode="silent"), "no mode 'silent'\n.*: punch, relay_only"),
+        (Cell("punch-udp", (), mode="relay_only"), "one of: punch, plain_dial, silent"),
+        (Cell("ice", (), mode="punsh"), "did you mean punch?"),
+        (Cell("ice", (), relay="go"), "ice uses no libp2p relay: 'go' has no effect"),
+        (Cell("traversal-tcp", (), relay="ladder"), "ladder is no relay over TCP\n.*: traversal"),
+        (Cell("traversal-tcp", (), "two-hoems"), "did you mean two-homes?"),
+    ],
+)
+def test_what_a_stack_cannot_do_is_refused_with_what_it_can(cell: Cell, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        require_sane(cell)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_each_control_of_a_stack_is_a_mode_that_it_can_be_run_in(name: str) -> None:
+    for mode in (*stacks(name).controls, "punch"):
+        require_sane(Cell(name, (), mode=mode))
 
 
 @pytest.mark.parametrize("number", ["x", 256, -1, None, float("inf")])
@@ -120,5 +144,5 @@ def test_a_matrix_has_each_libp2p_cell_with_each_relay_and_others_once() -> None
 
 def test_a_relay_that_nobody_knows_is_refused() -> None:
     chosen = Selection(["full-cone"], ["full-cone"], ["traversal-tcp"], relays=["pigeon"])
-    with pytest.raises(UsageError, match="pigeon-tcp"):
+    with pytest.raises(UsageError, match="unknown relay 'pigeon'"):
         chosen.cells()

@@ -11,6 +11,8 @@ from rich.console import Console
 from testbed import doctor, trials
 from testbed.doctor import Check, Machine, checks, exit_code
 from testbed.errors import Exit
+from testbed.nat.load import catalogue
+from testbed.plan.model import Engine
 
 VERSIONS = {"iptables-restore": "iptables-restore v1.8.9 (nf_tables)"}
 
@@ -152,19 +154,20 @@ def test_this_machine_is_fit(tmp_path):
     assert unfit == []
 
 
-def test_a_feature_that_nft_lacks_is_named():
-    broken = {"time travel": ("filter", "meta yesterday accept")}
+def test_the_profiles_whose_rules_are_refused_are_named():
+    rules = {
+        "good": [(Engine.IPTABLES, "")],
+        "broken": [(Engine.NFTABLES, "table ip probe {\nchain c {\nudp sport set yesterday\n}\n}")],
+    }
+    with pytest.raises(OSError, match=r"of 1 of 1 profiles are refused \(broken\)"):
+        trials.load_rules(Engine.NFTABLES, rules)
 
-    def work():
-        try:
-            trials.load_nft(broken)
-        except OSError as error:
-            return [Check("nft", False, str(error), "", "")]
-        return [Check("nft", True, "", "", "")]
 
-    (check,) = trials.in_a_fork(work)
-    assert check.ok is False
-    assert "time travel" in check.found
+def test_the_rules_that_are_tried_are_those_of_all_profiles():
+    tried = trials.profile_rules()
+    assert list(tried) == list(catalogue())
+    assert all(tried.values())
+    assert len(tried["upnp-home"]) == 2  # and the daemon's table
 
 
 def test_a_tool_that_is_absent_is_not_blamed_twice():

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from testbed import __version__
 from testbed.commands.merge import merged, read
 from testbed.errors import Exit, UsageError
 from testbed.matrix import Selection, summarize
 from testbed.nat.load import named
 from testbed.report.files import document
 from testbed.report.stability import stabilities, unstable
+from testbed.run_record import RunRecord
 from testbed.shards import MissingShardError, Shard, identity
 
 CELLS = Selection(["full-cone", "symmetric"], ["full-cone"], ["punch-udp"], repeat=3).cells()
@@ -31,6 +33,7 @@ def row(name: str, **changes: Any) -> dict[str, Any]:
     return cell.to_json() | judged | numbers | rest | changes
 
 
+RUN = RunRecord("matrix", "testbed matrix", "2026-11-29T07:40:58+00:00", 0, __version__)
 ROWS = [row(cell.name) for cell in CELLS]
 
 
@@ -38,7 +41,7 @@ def shard(folder: Path, number: int, change: Change = lambda _value: None, seed:
     run = identity(CELLS, USED, seed=seed, backend="namespaces", certified=True)
     cells, said = Shard(number, OF).of_run(CELLS, run)
     rows = [row(cell.name) for cell in cells]
-    value = document(rows, summarize(rows), FACTS, said)
+    value = document(rows, summarize(rows), FACTS, RUN, said)
     change(value)
     out = folder / f"shard-{number}"
     out.mkdir(exist_ok=True)
@@ -54,8 +57,13 @@ def put_together(folder: Path, *shards: Path, differing: tuple[str, ...] = ()) -
 
 def test_merged_in_any_order_they_are_the_run_that_was_not_cut(tmp_path: Path) -> None:
     two, three, one = (shard(tmp_path, number) for number in (2, 3, 1))
-    whole = document(ROWS, summarize(ROWS), FACTS)
-    assert put_together(tmp_path, two, three, one) == json.loads(json.dumps(whole))
+    whole = document(ROWS, summarize(ROWS), FACTS, RUN)
+    found = put_together(tmp_path, two, three, one)
+    run = found.pop("run")
+    assert (run["study"], run["seed"], run["version"]) == ("merge", 0, __version__)
+    assert found == {
+        key: value for key, value in json.loads(json.dumps(whole)).items() if key != "run"
+    }
     assert (tmp_path / "all" / "report.html").is_file()
     assert f"{len(CELLS)} of {len(CELLS)} cells" in (tmp_path / "summary.md").read_text()
 

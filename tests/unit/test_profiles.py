@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed import matrix
 from testbed.errors import Exit, ProfileError
 from testbed.nat.behaviour import (
     Allocation,
@@ -15,7 +16,17 @@ from testbed.nat.behaviour import (
     Timeouts,
     Unsolicited,
 )
-from testbed.nat.load import DEFAULT, catalogue, find, load, named, with_timeouts
+from testbed.nat.load import (
+    DEFAULT,
+    SETS,
+    VARIABLE,
+    catalogue,
+    find,
+    is_own,
+    load,
+    named,
+    with_timeouts,
+)
 
 HEAD = """\
 title = "A NAT"
@@ -152,9 +163,11 @@ def test_a_file_that_is_not_there_or_not_text_is_a_profile_error(tmp_path: Path)
         load(tmp_path / "bytes.toml")
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="no profiles"):
-        catalogue(tmp_path)
+def own(folder: Path, name: str = "mine", text: str | None = None) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.toml"
+    path.write_text(text or (DEFAULT / "symmetric.toml").read_text())
+    return path
 
 
 def test_an_unknown_name_is_refused_with_near_ones() -> None:
@@ -164,9 +177,86 @@ def test_an_unknown_name_is_refused_with_near_ones() -> None:
     assert "full-cone" in caught.value.remedy
 
 
-def test_a_name_cannot_leave_the_folder() -> None:
-    with pytest.raises(ProfileError, match="unknown profile"):
-        find("../nat-profiles/full-cone")
+def test_a_path_is_a_profile_wherever_a_name_is(tmp_path: Path) -> None:
+    path = own(tmp_path)
+    assert find(str(path)).name == "mine"
+    assert find("mine.toml", tmp_path).path == path
+    assert find(str(path)).text == path.read_text()
+    assert [one.name for one in named(["pf", str(path)])] == ["pf", "mine"]
+    assert find(str(DEFAULT / "pf.toml")) == find("pf")
+
+
+def test_a_path_that_leads_nowhere_is_told_once_and_is_no_name(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError) as caught:
+        find("./absent.toml", tmp_path)
+    assert caught.value.message == f"{tmp_path}/absent.toml: No such file or directory"
+    with pytest.raises(ProfileError, match="nowhere/full-cone: No such file"):
+        find("nowhere/full-cone", tmp_path)
+
+
+def test_profiles_of_a_folder_are_known_beside_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = set(catalogue())
+    path = own(tmp_path / "somewhere")
+    monkeypatch.setenv(VARIABLE, str(path.parent))
+    assert set(catalogue()) == ours | {"mine"}
+    assert find("mine").path == path
+    assert is_own(find("mine"))
+    assert not is_own(find("pf"))
+    with pytest.raises(ProfileError) as caught:
+        find("mines")
+    assert caught.value.remedy is not None
+    assert "did you mean mine" in caught.value.remedy
+
+
+def test_the_users_configuration_has_a_folder_of_profiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert set(catalogue()) == {path.stem for path in DEFAULT.glob("*.toml")}
+    (tmp_path / "nat-testbed").mkdir()
+    path = own(tmp_path / "nat-testbed" / "profiles")
+    assert find("mine").path == path
+
+
+def test_a_folder_without_profiles_that_was_named_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(ProfileError, match="no profiles in"):
+        find("pf")
+
+
+@pytest.mark.parametrize("name", ["symmetric", *SETS])
+def test_the_name_of_one_of_ours_is_refused_wherever_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = own(tmp_path, name)
+    with pytest.raises(ProfileError, match=f"{path}: there is a .* called {name}"):
+        find(str(path))
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(ProfileError, match=f"{path}: there is a .* called {name}"):
+        catalogue()
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    words = [str(own(tmp_path / "one")), str(own(tmp_path / "two"))]
+    with pytest.raises(ProfileError, match="two profiles are called mine"):
+        named(words)
+    assert len(named([words[0], words[0]])) == 2
+
+
+@pytest.mark.parametrize("name", ["a b", "a--b", "-a", "ä", "x" * 41, "a.b", "*"])
+def test_a_name_that_would_not_do_for_a_folder_or_a_pattern_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ProfileError, match="does not do for one"):
+        find(str(own(tmp_path, name)))
+
+
+def test_the_names_of_sets_are_those_of_the_matrix() -> None:
+    assert sorted(SETS) == sorted(("all", *matrix.SETS))
 
 
 def test_named_keeps_the_order() -> None:

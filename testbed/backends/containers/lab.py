@@ -13,7 +13,7 @@ An image of the user's gets a container of its own beside the node's (`image`).
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import count
@@ -25,7 +25,8 @@ from testbed.backends.containers import image, images
 from testbed.backends.containers.crew import Member, crew
 from testbed.backends.containers.engine import engine
 from testbed.backends.containers.remote import Agent, RemoteProcess, finish
-from testbed.backends.namespaces import LOADERS, RULES_DEADLINE, NamespaceLab
+from testbed.backends.loading import LOADERS, not_loaded
+from testbed.backends.namespaces import RULES_DEADLINE, NamespaceLab
 from testbed.errors import BackendError, UnfitError
 from testbed.plan.model import AddNode, LoadRules, NodeKind, Plan, WriteFiles
 from testbed.topology.model import INTERNET
@@ -93,7 +94,30 @@ class ContainerLab(NamespaceLab):
                 loader.stdin.close()
             yield
             for step, loader in running:
-                _finish(step, loader)
+                self._loaded(step, loader)
+
+    def _loaded(self, step: LoadRules, loader: RemoteProcess) -> None:
+        try:
+            code, said = finish(loader, RULES_DEADLINE)
+        except TimeoutError as error:
+            raise BackendError(f"{step.engine} rules: {error}", node=step.node) from None
+        if code:
+            complaint = said.decode(errors="replace")
+            raise not_loaded(self.plan, step, complaint, partial(self._said, step.node))
+
+    def _said(self, node: str, command: Sequence[str], text: bytes) -> tuple[int, str]:
+        """The router's own tool, in its container."""
+        process = self._agents[node].start(command)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(text)
+            process.stdin.close()
+            code, said = finish(process, RULES_DEADLINE)
+        except TimeoutError as error:
+            raise BackendError(f"{command[0]}: {error}", node=node) from None
+        finally:
+            process.close()
+        return code, said.decode(errors="replace")
 
     def spawn(self, node: str, command: Command) -> Process:
         if isinstance(command, Image):
@@ -151,12 +175,3 @@ def _image(step: AddNode, public: bool) -> str:
     if step.kind is not NodeKind.HOST:
         return images.ROUTER
     return images.COTURN if public else images.PEER
-
-
-def _finish(step: LoadRules, loader: RemoteProcess) -> None:
-    try:
-        code, said = finish(loader, RULES_DEADLINE)
-    except TimeoutError as error:
-        raise BackendError(f"{step.engine} rules: {error}", node=step.node) from None
-    if code:
-        raise BackendError(f"{step.engine}: {said.decode().strip()}", node=step.node)

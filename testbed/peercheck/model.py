@@ -1,0 +1,138 @@
+"""What a check finds: breaches of named rules, and what could not be looked at.  Values only."""
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Scene(StrEnum):
+    """One conversation with a process of its own.  The names of those that are played together."""
+
+    DIALER = "dialer"  # punches, is told to echo
+    LISTENER = "listener"  # punches, sends an echo back
+    NOBODY = "nobody"  # dials where nobody answers
+    INTERRUPTED = "interrupted"  # is told to close between `dial` and its start
+    ORPHANED = "orphaned"  # its stdin ends
+    SILENT = "silent"  # mode silent
+    PLAIN_DIALER = "plain_dialer"  # mode plain_dial
+    PLAIN_LISTENER = "plain_listener"
+    RELAYED_DIALER = "relayed_dialer"  # relay_only
+    RELAYED_LISTENER = "relayed_listener"
+    RELAY = "relay"  # the roles of public libp2p nodes, and of AutoNAT's client
+    AUTONAT_SERVER = "autonat_server"
+    AUTONAT_CLIENT = "autonat_client"
+
+
+class Rule(StrEnum):
+    """Every rule of the contract that a peer can break, each with the fields that say how."""
+
+    # lines
+    LINE_NOT_JSON = "line_not_json"
+    LINE_TOO_LONG = "line_too_long"
+    LINE_UNFINISHED = "line_unfinished"
+    EVENT_UNKNOWN = "event_unknown"
+    FIELD_MISSING = "field_missing"
+    FIELD_UNKNOWN = "field_unknown"
+    FIELD_WRONG = "field_wrong"
+    # order and time
+    OUT_OF_ORDER = "out_of_order"
+    NO_ANSWER = "no_answer"
+    STDOUT_BUFFERED = "stdout_buffered"
+    CLOCK_OFF = "clock_off"
+    DIALED_EARLY = "dialed_early"
+    # the process
+    EXITED_EARLY = "exited_early"
+    CLOSE_IGNORED = "close_ignored"
+    OUTPUT_AFTER_CLOSED = "output_after_closed"
+    STILL_RUNNING = "still_running"
+    EXIT_CODE = "exit_code"
+    OUTLIVED_STDIN = "outlived_stdin"
+    # what it says and does
+    NOT_BOUND = "not_bound"
+    OBSERVED_WRONG = "observed_wrong"
+    OFFER_EMPTY = "offer_empty"
+    OFFER_WRONG = "offer_wrong"
+    NOT_CONNECTED = "not_connected"
+    CLAIM_WRONG = "claim_wrong"
+    MODE_IGNORED = "mode_ignored"
+    FAILURE_WRONG = "failure_wrong"
+    ECHO_SHORT = "echo_short"
+    ECHO_OVERSTATED = "echo_overstated"
+    ECHO_NOT_RETURNED = "echo_not_returned"
+    ECHO_ALTERED = "echo_altered"
+    FRAME_MALFORMED = "frame_malformed"
+    FRAME_FOREIGN = "frame_foreign"
+    FRAME_SMALL = "frame_small"
+    FRAME_LARGE = "frame_large"
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One rule that was broken in ``scene``.  Which fields are filled depends on the rule."""
+
+    rule: Rule
+    scene: Scene
+    event: str = ""  # the event, or command, that it is about
+    field: str = ""  # of that event, or of a frame
+    expected: str | int | float | None = None
+    found: str | int | float | None = None
+
+
+class Gap(StrEnum):
+    """Why a scene, or a part of it, was not looked at."""
+
+    UNSUPPORTED = "unsupported"  # the peer says that it cannot
+    GATHERING = "gathering"  # it says that it did not learn its address on loopback
+    CHECKS = "checks"  # ICE agents may leave out loopback addresses
+    PARTNER = "partner"  # our own side failed, and the peer is not to blame
+    NEEDS_LAB = "needs_lab"  # it takes more than loopback
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A scene that says nothing.  ``words`` are the peer's own, or our library's."""
+
+    scene: Scene
+    gap: Gap
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What one conversation showed, and the end of what the peer wrote to stderr."""
+
+    scene: Scene
+    breaches: tuple[Breach, ...]
+    unchecked: tuple[Unchecked, ...]
+    events: tuple[str, ...]
+    stderr: str
+    seconds: float
+
+
+REQUIRED = (Scene.DIALER, Scene.LISTENER)  # without these nothing is known
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All conversations with one peer."""
+
+    mechanism: str
+    scenes: tuple[SceneResult, ...]
+
+    @property
+    def breaches(self) -> tuple[Breach, ...]:
+        return tuple(breach for scene in self.scenes for breach in scene.breaches)
+
+    @property
+    def unchecked(self) -> tuple[Unchecked, ...]:
+        return tuple(gap for scene in self.scenes for gap in scene.unchecked)
+
+    @property
+    def determined(self) -> bool:
+        """Whether what every peer needs was seen, or a breach says enough."""
+        open_ends = {gap.scene for gap in self.unchecked}
+        return bool(self.breaches) or not open_ends.intersection(REQUIRED)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)

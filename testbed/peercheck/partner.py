@@ -1,0 +1,115 @@
+"""The other side of a conversation: a stack of ours that also notes what comes to it."""
+
+import select
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from testbed.peers.contract import Configure
+from testbed.peers.ice import IcePeer
+from testbed.peers.punch_tcp import TcpPuncher, _Connection
+from testbed.peers.punch_udp import UdpPuncher
+from testbed.peers.roles import RolePeer
+from testbed.peers.session import Stack
+from testbed.peers.wire import Frame, FrameReader, NotAFrame, decode
+from testbed.traversal import NodeOptions
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What came: a frame, or bytes that are none; from where and when, where that is known."""
+
+    at: int
+    frame: Frame | None
+    data: bytes = b""
+    source: tuple[str, int] | None = None
+
+
+class Partner(Stack, Protocol):
+    """A stack that is asked what it has seen."""
+
+    seen: list[Sight]
+
+    def touched(self) -> bool:
+        """Whether the peer under test has sent it anything."""
+
+
+class UdpPartner(UdpPuncher):
+    """Every datagram but the STUN server's is noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Sight] = []
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        source = (str(addr[0]), int(addr[1]))
+        server = self._configure.stun
+        if server is None or source != server.pair:
+            self.seen.append(Sight(time.monotonic_ns(), decode(data), data, source))
+        super().datagram_received(data, addr)
+
+    def touched(self) -> bool:
+        return bool(self.seen)
+
+
+class _Noting(FrameReader):
+    def __init__(self, seen: list[Sight]) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        try:
+            yield from super().feed(data)
+        except NotAFrame:
+            self._seen.append(Sight(time.monotonic_ns(), None, data))
+            raise
+
+
+class TcpPartner(TcpPuncher):
+    """Every frame of a stream is noted; a caller waits in the backlog until the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Sight] = []
+
+    def _frames(self) -> FrameReader:
+        return _Noting(self.seen)
+
+    def _take(self, connection: _Connection, frame: Frame) -> None:
+        self.seen.append(Sight(time.monotonic_ns(), frame, source=connection.remote.pair))
+        super()._take(connection, frame)
+
+    def touched(self) -> bool:
+        return bool(self.seen) or bool(select.select([self._listener], [], [], 0)[0])
+
+
+class IcePartner(IcePeer):
+    """Every datagram that is no STUN message is noted, and checks that come before the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Sight] = []
+
+    async def _take(self, data: bytes) -> None:
+        self.seen.append(Sight(time.monotonic_ns(), decode(data), data))
+        await super()._take(data)
+
+    def touched(self) -> bool:
+        return bool(self._connection._early_checks)  # aioice keeps them for the start
+
+
+class Libp2pPartner(RolePeer):
+    """Our libp2p stack, which uses loopback addresses like public ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Sight] = []
+
+    def _options(self, configure: Configure) -> NodeOptions:
+        return replace(super()._options(configure), allow_private=True)
+
+    def touched(self) -> bool:
+        """Beyond the public nodes, which it has called itself."""
+        public = {*self._configure.relays, *self._configure.observers}
+        return len(self._ready().host.connections) > len(public)

@@ -1,0 +1,41 @@
+"""What is checked, as what, and how long it may take."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from testbed.peercheck.partner import Partner
+from testbed.peers.client import EXIT_DEADLINE
+from testbed.peers.contract import Transport
+from testbed.scenarios import hole_punch
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long each answer may take, in seconds: the harness's own deadlines."""
+
+    gathering: float = hole_punch.GATHERING
+    connecting: float = hole_punch.CONNECTING
+    upgrading: float = hole_punch.UPGRADING
+    echoing: float = hole_punch.ECHOING
+    closing: float = hole_punch.CLOSING
+    exiting: float = EXIT_DEADLINE
+
+
+@dataclass(frozen=True)
+class Task:
+    """``argv`` is a program that says that it is a peer of ``mechanism``."""
+
+    argv: Sequence[str]
+    mechanism: str
+    transport: Transport
+    partner: Callable[[], Partner]
+    patience: Patience = Patience()
+
+    @property
+    def punches(self) -> bool:
+        """By no more than STUN and frames."""
+        return self.mechanism.startswith("punch_")
+
+    @property
+    def libp2p(self) -> bool:
+        return self.mechanism.startswith("dcutr_")

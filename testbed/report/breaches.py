@@ -1,0 +1,107 @@
+"""The words for what `testbed peer check` finds.  Only here a breach is words."""
+
+from collections.abc import Iterator
+
+from testbed.peercheck.model import Breach, Checked, Gap, Rule, SceneResult, Unchecked
+
+PAGE = "testbed/peers/README.md"
+
+_RULES = {
+    Rule.LINE_NOT_JSON: "wrote a line to stdout that is no JSON object: {found!r}. Words go to "
+    "stderr",
+    Rule.LINE_TOO_LONG: "wrote a line of {found} bytes or more; {expected} are allowed",
+    Rule.LINE_UNFINISHED: "ended its stdout within a line: {found!r}",
+    Rule.EVENT_UNKNOWN: "wrote an event that there is not: {event!r} in {found!r}",
+    Rule.FIELD_MISSING: "left out {field} of the event {event}: {found}",
+    Rule.FIELD_UNKNOWN: "put a field into the event {event} that there is not, {field}: {found}",
+    Rule.FIELD_WRONG: "gave {field} of the event {event} a value that it cannot have: {found}",
+    Rule.OUT_OF_ORDER: "said {event} in the state {found}, in which it may not come",
+    Rule.NO_ANSWER: "did not answer {event} within {expected:g} s",
+    Rule.STDOUT_BUFFERED: "held back {event} until it ended: its stdout is buffered. Flush after "
+    "every line",
+    Rule.CLOCK_OFF: "dated {event} {found:+g} s from when it was read, before it was configured or "
+    "in the future: `at` is nanoseconds of CLOCK_MONOTONIC",
+    Rule.DIALED_EARLY: "sent something {found:g} ms before start_at",
+    Rule.EXITED_EARLY: "ended with exit code {found} while the answer to {event} was due",
+    Rule.CLOSE_IGNORED: "did not answer close with closed within {expected:g} s",
+    Rule.OUTPUT_AFTER_CLOSED: "wrote a line after closed: {found!r}",
+    Rule.STILL_RUNNING: "still ran {expected:g} s after closed",
+    Rule.EXIT_CODE: "ended with exit code {found} after closed instead of 0",
+    Rule.OUTLIVED_STDIN: "still ran {expected:g} s after its stdin had ended",
+    Rule.NOT_BOUND: "was to bind {expected} and is at {found}, by {event}",
+    Rule.OBSERVED_WRONG: "said in {event} that it is seen as {found}; the STUN server saw "
+    "{expected}",
+    Rule.OFFER_EMPTY: "offered nothing that can be dialed: {field} is empty",
+    Rule.OFFER_WRONG: "offered {found}; the STUN server saw {expected}",
+    Rule.NOT_CONNECTED: "got nowhere with {event} although nothing is in the way: {found}",
+    Rule.CLAIM_WRONG: "said in {event} what is not so: {claim}",
+    Rule.MODE_IGNORED: "did not keep to the mode {expected}",
+    Rule.FAILURE_WRONG: "answered {event} with the failure {found} instead of {expected}",
+    Rule.ECHO_SHORT: "said that {found} of {expected} bytes came back; all did",
+    Rule.ECHO_OVERSTATED: "said that {found} bytes came back; it had sent {expected}",
+    Rule.ECHO_NOT_RETURNED: "was sent {expected} bytes to send back; came back: {found}",
+    Rule.ECHO_ALTERED: "sent a frame back with another payload: number {found}",
+    Rule.FRAME_MALFORMED: "sent something that is no frame: {found}",
+    Rule.FRAME_FOREIGN: "sent a frame with a wrong {field}: {found}",
+    Rule.FRAME_SMALL: "echoed in frames of at most {found} bytes; fewer than {expected} prove "
+    "nothing",
+    Rule.FRAME_LARGE: "sent a frame with a payload of {found} bytes; {expected} are allowed",
+}
+_GAPS = {
+    Gap.UNSUPPORTED: "the peer says that it cannot",
+    Gap.GATHERING: "the peer did not learn its address on loopback",
+    Gap.CHECKS: "the peer found no way on loopback; many ICE agents leave out its addresses",
+    Gap.PARTNER: "our own side failed, and the peer is not to blame",
+    Gap.NEEDS_LAB: "that takes more than loopback",
+}
+
+
+def sentence(breach: Breach) -> str:
+    """What the peer did."""
+    claim = breach.field or "the other side is not connected"
+    if breach.field:
+        claim = f"{breach.field} is {breach.found}"
+        claim += f", not {breach.expected}" if breach.expected is not None else ""
+    elif breach.found:
+        claim = f"the other side says: {breach.found}"
+    return _RULES[breach.rule].format(
+        event=breach.event,
+        field=breach.field,
+        expected=breach.expected,
+        found=breach.found,
+        claim=claim,
+    )
+
+
+def gap_sentence(gap: Unchecked) -> str:
+    return f"{_GAPS[gap.gap]}: {gap.words}" if gap.words else _GAPS[gap.gap]
+
+
+def lines(subject: str, checked: Checked) -> Iterator[str]:
+    """The result for a terminal: the sum, each breach, what was not looked at."""
+    yield f"{subject} as {checked.mechanism}: {_sum(checked)}"
+    for scene in checked.scenes:
+        for breach in scene.breaches:
+            yield f"  {scene.scene:16} {breach.rule:20} {sentence(breach)}"
+        yield from _stderr(scene)
+    for gap in checked.unchecked:
+        yield f"  {gap.scene:16} {'not checked':20} {gap_sentence(gap)}"
+    if checked.breaches:
+        yield f"the rules are explained in {PAGE}"
+
+
+def _sum(checked: Checked) -> str:
+    count = len(checked.breaches)
+    scenes = f"{len(checked.scenes)} scenes"
+    if count:
+        return f"{count} breach{'es' if count > 1 else ''} of the contract in {scenes}"
+    if not checked.determined:
+        return "could not be determined"
+    return f"keeps the contract in {scenes}"
+
+
+def _stderr(scene: SceneResult) -> Iterator[str]:
+    if scene.stderr:
+        yield f"  {scene.scene:16} its stderr ends with:"
+        for line in scene.stderr.splitlines()[-5:]:
+            yield f"    | {line}"

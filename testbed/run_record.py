@@ -1,0 +1,36 @@
+"""What a run was: the record that its folder, its results and every report carry."""
+
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from testbed import __version__
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run.  ``study`` is the command's word: what is asked, and which files come of it."""
+
+    study: str
+    command: str  # as a shell takes it
+    started: str  # ISO 8601 with its zone, in UTC
+    seed: int | None  # None where the study has none
+    version: str  # of the testbed
+
+    @classmethod
+    def now(cls, study: str, seed: int | None = None) -> "RunRecord":
+        """The record of the run that this process begins."""
+        command = shlex.join(["testbed", *sys.argv[1:]])
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(study, command, started, seed, __version__)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def words(self) -> str:
+        """``matrix of 2026-11-29 07:40:58 UTC``."""
+        moment = datetime.fromisoformat(self.started)
+        return f"{self.study} of {moment:%Y-%m-%d %H:%M:%S %Z}"

@@ -1,0 +1,171 @@
+"""`testbed peer check`: sound peers pass, and each breach is red for its own reason."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from peer_zoo import BREAKS
+
+from testbed.peercheck.model import Checked, Gap, Rule, Scene
+from testbed.peercheck.run import check
+from testbed.peercheck.task import Patience
+from testbed.report.breaches import lines, sentence
+
+HERE = Path(__file__).parent
+EXAMPLE = HERE.parent / "example"
+SHORT = Patience(gathering=6, connecting=8, echoing=6, closing=2, exiting=1)
+HASTY = Patience(gathering=2, connecting=2, echoing=2, closing=2, exiting=1)  # for who is mute
+ENDS = (Scene.DIALER,)
+
+# kind -> the scene in which it shows, and the rules that it breaks there
+ZOO = {
+    "chatty": (Scene.DIALER, [Rule.LINE_NOT_JSON]),
+    "listing": (Scene.DIALER, [Rule.LINE_NOT_JSON]),
+    "long_winded": (Scene.DIALER, [Rule.LINE_TOO_LONG]),
+    "cut_off": (Scene.DIALER, [Rule.LINE_UNFINISHED]),
+    "inventive": (Scene.DIALER, [Rule.EVENT_UNKNOWN]),
+    "forgetful": (Scene.DIALER, [Rule.FIELD_MISSING]),
+    "generous": (Scene.DIALER, [Rule.FIELD_UNKNOWN]),
+    "wordy": (Scene.DIALER, [Rule.FIELD_WRONG]),
+    "hasty": (Scene.DIALER, [Rule.OUT_OF_ORDER]),
+    "double": (Scene.DIALER, [Rule.OUT_OF_ORDER]),
+    "mute": (Scene.DIALER, [Rule.NO_ANSWER]),
+    "mute_dial": (Scene.DIALER, [Rule.NO_ANSWER]),
+    "mute_echo": (Scene.DIALER, [Rule.NO_ANSWER]),
+    "buffered": (Scene.DIALER, [Rule.STDOUT_BUFFERED]),
+    "wall_clock": (Scene.DIALER, [Rule.CLOCK_OFF]),
+    "milliseconds": (Scene.DIALER, [Rule.CLOCK_OFF]),
+    "impatient": (Scene.LISTENER, [Rule.DIALED_EARLY]),
+    "crashing": (Scene.DIALER, [Rule.EXITED_EARLY]),
+    "crashing_dial": (Scene.DIALER, [Rule.EXITED_EARLY]),
+    "deaf_to_close": (Scene.INTERRUPTED, [Rule.CLOSE_IGNORED]),
+    "talkative": (Scene.INTERRUPTED, [Rule.OUTPUT_AFTER_CLOSED]),
+    "lingering": (Scene.INTERRUPTED, [Rule.STILL_RUNNING]),
+    "ungraceful": (Scene.INTERRUPTED, [Rule.EXIT_CODE]),
+    "orphan": (Scene.ORPHANED, [Rule.OUTLIVED_STDIN]),
+    "elsewhere": (Scene.INTERRUPTED, [Rule.NOT_BOUND]),
+    "mistaken": (Scene.INTERRUPTED, [Rule.OBSERVED_WRONG]),
+    "empty": (Scene.INTERRUPTED, [Rule.OFFER_EMPTY]),
+    "lying": (Scene.INTERRUPTED, [Rule.OFFER_WRONG]),
+    "lame": (Scene.DIALER, [Rule.NOT_CONNECTED]),
+    "boasting": (Scene.NOBODY, [Rule.CLAIM_WRONG]),
+    "relaying": (Scene.LISTENER, [Rule.CLAIM_WRONG]),
+    "astray": (Scene.LISTENER, [Rule.CLAIM_WRONG]),
+    "loud": (Scene.SILENT, [Rule.MODE_IGNORED]),
+    "misnamed": (Scene.SILENT, [Rule.FAILURE_WRONG]),
+    "modest": (Scene.DIALER, [Rule.ECHO_SHORT]),
+    "proud": (Scene.DIALER, [Rule.ECHO_OVERSTATED]),
+    "idle": (Scene.DIALER, [Rule.ECHO_OVERSTATED]),
+    "keeping": (Scene.LISTENER, [Rule.ECHO_NOT_RETURNED]),
+    "altering": (Scene.LISTENER, [Rule.ECHO_ALTERED]),
+    "garbled": (Scene.DIALER, [Rule.FRAME_MALFORMED]),
+    "estranged": (Scene.DIALER, [Rule.FRAME_FOREIGN]),
+    "mirrored": (Scene.DIALER, [Rule.FRAME_FOREIGN]),
+    "tiny": (Scene.DIALER, [Rule.FRAME_SMALL]),
+    "huge": (Scene.DIALER, [Rule.FRAME_LARGE]),
+}
+MUTE = {"mute", "mute_dial", "mute_echo", "buffered"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loopback() -> None:
+    """In the sandbox of the suite nobody has brought it up."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
+
+
+def broken(kind: str, scene: Scene) -> Checked:
+    argv = (sys.executable, str(HERE / "peer_zoo.py"), kind)
+    patience = HASTY if kind in MUTE else SHORT
+    return check(argv, "punch_udp", (scene,), patience)
+
+
+def test_the_zoo_is_whole():
+    assert set(ZOO) == set(BREAKS)
+
+
+def test_every_rule_has_a_peer_that_breaks_it():
+    assert {rule for _, rules in ZOO.values() for rule in rules} == set(Rule)
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_a_broken_peer_is_red_for_its_own_reason(kind):
+    scene, rules = ZOO[kind]
+    found = broken(kind, scene)
+    assert list(dict.fromkeys(breach.rule for breach in found.breaches)) == rules, found
+    assert all(sentence(breach) for breach in found.breaches)
+
+
+@pytest.mark.parametrize("scene", [Scene.PLAIN_DIALER, Scene.PLAIN_LISTENER])
+def test_who_punches_in_a_plain_dial_is_caught(scene):
+    assert {breach.rule for breach in broken("loud", scene).breaches} == {Rule.MODE_IGNORED}
+
+
+def test_a_breach_names_the_line_the_event_and_the_field():
+    (breach,) = broken("generous", Scene.INTERRUPTED).breaches
+    assert (breach.event, breach.field) == ("listening", "comment")
+    assert '"comment": "mine"' in str(breach.found)
+
+
+def test_a_peer_that_crashes_is_shown_with_its_last_words():
+    found = broken("crashing", Scene.DIALER)
+    assert "the peer is broken" in "\n".join(lines("it", found))
+
+
+@pytest.mark.parametrize(
+    ("name", "mechanism"),
+    [
+        ("punch-udp", "punch_udp"),
+        ("punch-tcp", "punch_tcp"),
+        ("ice", "ice"),
+        ("traversal-tcp", "dcutr_tcp"),
+        ("traversal-quic", "dcutr_quic"),
+    ],
+)
+def test_our_own_stacks_keep_the_contract_in_every_scene(name, mechanism):
+    found = check((sys.executable, "-m", "testbed.peers", name), mechanism)
+    assert (found.breaches, found.unchecked) == ((), ())
+    assert found.determined
+
+
+def test_the_example_in_python_keeps_the_contract():
+    found = check((sys.executable, str(EXAMPLE / "my_puncher.py")), "punch_udp")
+    assert (found.breaches, found.unchecked) == ((), ())
+
+
+def test_the_example_in_javascript_keeps_the_contract():
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("NOT RUN: there is no Node.js here, so the example in JavaScript is not tried")
+    found = check((node, str(EXAMPLE / "my_puncher.mjs")), "punch_udp")
+    assert (found.breaches, found.unchecked) == ((), ())
+
+
+def test_a_peer_that_cannot_is_not_determined_and_not_blamed():
+    found = check((sys.executable, "-m", "testbed.peers", "punch-tcp"), "punch_udp", ENDS)
+    assert not found.breaches
+    assert [gap.gap for gap in found.unchecked] == [Gap.UNSUPPORTED]
+    assert not found.determined
+
+
+def run(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "testbed", "peer", "check", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_exit_codes_of_the_command():
+    zoo = f"{sys.executable} {HERE / 'peer_zoo.py'}"
+    assert run("punch-udp", "--scene", "dialer").returncode == 0
+    assert run(f"{zoo} chatty", "--scene", "dialer").returncode == 1
+    assert run("./no-such-peer").returncode == 2
+    assert run("punch-tcp", "--mechanism", "punch_udp").returncode == 2
+    assert run(f"{sys.executable} -m testbed.peers punch-tcp", "--scene", "dialer").returncode == 3
+
+
+def test_json_is_all_that_is_on_stdout():
+    done = run(f"{sys.executable} {HERE / 'peer_zoo.py'} chatty", "--scene", "dialer", "--json")
+    (scene,) = json.loads(done.stdout)["scenes"]
+    assert [breach["rule"] for breach in scene["breaches"]] == ["line_not_json"]
+    assert done.stderr == ""

@@ -1,0 +1,198 @@
+"""Every word of every command has an effect, or is an error before anything is done."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from testbed import cli, matrix
+from testbed.backends import sandbox
+from testbed.cli import app
+from testbed.cli.words import EFFECTS, Command
+from testbed.peers import adapter, external
+
+# For each word that can be without an effect: words beside which it is, and what is said of it.
+USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
+    ("plan", "b"): [("plan same-lan -b pf", "1 NAT(s), 2 were given")],
+    ("up", "b"): [("up home-and-public -b pf", "1 NAT(s), 2 were given")],
+    ("compose render", "b"): [("compose render same-lan -b pf", "1 NAT(s), 2 were given")],
+    ("run", "peer"): [("run --replay x --peer ice", "--peer has no effect: --replay")],
+    ("run", "a"): [("run --replay x -a pf", "-a has no effect: --replay")],
+    ("run", "topology"): [("run --replay x --topology libp2p", "--topology has no effect")],
+    ("run", "mode"): [("run --replay x --mode silent", "--mode has no effect")],
+    ("run", "profiles_dir"): [("run --replay x --profiles-dir .", "--profiles-dir has no effect")],
+    ("run", "seed"): [("run --replay x --seed 0", "--seed has no effect")],
+    ("run", "b"): [
+        ("run --replay x -b pf", "-b has no effect"),
+        ("run --topology same-lan -b pf", "1 NAT(s), 2 were given"),
+    ],
+    ("run", "skew"): [
+        ("run --replay x --skew 5", "--skew has no effect"),
+        ("run --peer m --stack m=sh --mechanism dcutr_tcp --contract unified --skew 5", "skew"),
+    ],
+    ("run", "relay"): [
+        ("run --replay x --relay go", "--relay has no effect"),
+        ("run --relay gogo", "ice uses no libp2p relay"),
+        ("run --relay traversal", "--relay has no effect: ice"),
+    ],
+    ("run", "stack"): [
+        ("run --stack mine=sh --mechanism punch_udp", "--stack mine=... has no effect"),
+        ("run --peer punch-udp --stack mine=sh --mechanism punch_udp", "remedy: --peer mine"),
+        ("run --stack mine=sh", "go together"),
+    ],
+    ("run", "mechanism"): [("run --mechanism ice", "of --stack, which is not given")],
+    ("run", "contract"): [("run --contract lines", "of --stack, which is not given")],
+    ("matrix", "profiles"): [
+        ("matrix --profiles pf,pf", "--profiles names 'pf' twice"),
+        ("matrix --profiles pf,", "has an empty name"),
+        ("matrix --profiles pf,symmetric --select ice/pf--pf --peers ice", "names symmetric, and"),
+        ("matrix --profiles clasic", "did you mean classic"),
+    ],
+    ("matrix", "peers"): [
+        ("matrix --peers ice,ice", "--peers names 'ice' twice"),
+        ("matrix --peers ice,punch-udp --select ice/*", "names punch-udp, and no cell"),
+        ("matrix --peers libp2", "did you mean libp2p"),
+    ],
+    ("matrix", "select"): [
+        ("matrix --select ice/* --select ice/*", "names 'ice/*' twice"),
+        ("matrix --select ice/* --select no/such", "--select 'no/such' matches no cell"),
+        ("matrix --select ice/ful-cone--symmetric", "did you mean ice/full-cone--symmetric"),
+    ],
+    ("matrix", "relay"): [
+        ("matrix --relay go", "--relay has no effect: no stack here uses"),
+        ("matrix --peers ice --relay traversal", "--relay has no effect"),
+        ("matrix --peers traversal-tcp --relay traversal,traversal", "'traversal' twice"),
+        ("matrix --peers traversal-tcp --relay traversl", "did you mean traversal"),
+    ],
+    ("matrix", "pairs"): [("matrix --peers ice,punch-udp --pairs all", "--pairs has no effect")],
+    ("matrix", "jobs"): [("matrix --backend docker -j 99", "--jobs has no effect: an engine")],
+    ("matrix", "junit"): [("matrix --junit a --svg ./a", "--junit and --svg name the same file")],
+    ("matrix", "svg"): [("matrix --svg a --markdown a", "--svg and --markdown name the same")],
+    ("matrix", "markdown"): [("matrix --markdown a --junit a", "name the same file")],
+    ("matrix", "stack"): [
+        ("matrix --peers ice --stack mine=sh --mechanism ice", "--stack mine=... has no effect"),
+    ],
+    ("matrix", "mechanism"): [("matrix --mechanism ice", "of --stack, which is not given")],
+    ("matrix", "contract"): [("matrix --contract unified", "of --stack, which is not given")],
+    ("explain", "packets"): [("explain x --packets --json", "--packets has no effect: --json")],
+    ("explain", "out"): [("explain {cell} -o out", "--out has no effect: ")],
+    ("autonat", "profiles"): [
+        ("autonat pf pf", "names 'pf' twice"),
+        ("autonat pf --all", "PROFILES has no effect: --all decides it"),
+    ],
+    ("autonat", "client"): [("autonat pf --client traversal,traversal", "--client names")],
+    ("autonat", "server"): [("autonat pf --server traversal,", "--server has an empty name")],
+    ("life", "scenarios"): [
+        ("life reboot reboot", "SCENARIOS names 'reboot' twice"),
+        ("life reboot --all", "SCENARIOS has no effect: --all"),
+    ],
+    ("life", "peers"): [("life --all --peers udp,udp", "--peers names 'udp' twice")],
+    ("odds", "svg"): [],  # nothing else writes a file
+    ("merge", "shards"): [("merge x x/ -o y", "SHARDS names 'x' twice")],
+    ("merge", "differing"): [("merge x --differing kernel --differing kernel -o y", "twice")],
+    ("merge", "junit"): [("merge x -o y --junit z --markdown z", "name the same file")],
+    ("merge", "markdown"): [("merge x -o y --markdown z --junit z", "name the same file")],
+    ("kubernetes", "words"): [
+        ("kubernetes image -- --profile nine", "No such option"),
+        ("kubernetes image -- --contract unified", "of --stack, which is not given"),
+        ("kubernetes image -- --peers ice,ice", "--peers names 'ice' twice"),
+    ],
+    ("compare", "new"): [("compare {golden} {golden}", "is held against itself")],
+    ("compare", "select"): [
+        ("compare {golden} {other} --select no/such", "--select 'no/such' matches no pair"),
+    ],
+    ("compare", "times"): [("compare {golden} {other} --times 2", "--times has no effect")],
+    ("golden", "results"): [("golden x x -o y", "RESULTS names 'x' twice")],
+    ("nat probe", "profile"): [("nat probe pf --rules x.nft", "PROFILE has no effect: --rules")],
+    ("nat probe", "profiles_dir"): [
+        ("nat probe --profiles-dir . --rules x.nft", "--profiles-dir has no effect: --rules"),
+    ],
+    ("nat certify", "profiles"): [
+        ("nat certify pf pf", "PROFILES names 'pf' twice"),
+        ("nat certify pf --all", "PROFILES has no effect: --all"),
+    ],
+    ("nat certify", "jobs"): [("nat certify --all -j 9 --backend docker", "an engine starts 4")],
+    ("nat certify", "verbose"): [("nat certify pf -v --json", "--verbose has no effect: --json")],
+    ("peer check", "mechanism"): [("peer check ice --mechanism punch_udp", "leave --mechanism")],
+    ("peer check", "scene"): [("peer check ice --scene silent --scene silent", "'silent' twice")],
+    ("build peers", "names"): [("build peers pion pion", "names 'pion' twice")],
+}
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """All of them, as typer has them."""
+
+    def walk(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from walk(command, (*path, name))
+            else:
+                yield " ".join((*path, name)), command
+
+    return walk(typer.main.get_command(app), ())
+
+
+def test_every_command_and_every_option_is_in_the_table() -> None:
+    """A new one must be entered, with what it takes to have an effect."""
+    there = {name: {one.name for one in command.params} for name, command in commands()}
+    assert {name: set(effects) for name, effects in EFFECTS.items()} == there
+
+
+def test_every_command_is_held_against_the_table() -> None:
+    assert [name for name, command in commands() if not isinstance(command, Command)] == []
+
+
+def test_the_table_names_no_option_that_is_not_there() -> None:
+    for effects in EFFECTS.values():
+        for effect in effects.values():
+            assert {*effect.beside, *effect.unless} <= effects.keys()
+
+
+def test_each_word_that_can_be_without_effect_has_an_example_here() -> None:
+    table = {
+        (command, word)
+        for command, effects in EFFECTS.items()
+        for word, effect in effects.items()
+        if effect.conditional
+    }
+    assert table == USELESS.keys()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Results to be named; and a cell's folder."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "cell").mkdir()
+    (folder / "cell" / "cell.json").write_text("{}", encoding="utf-8")
+    source = Path(__file__).parents[1] / "golden" / "matrix-default.json"
+    (folder / "other.json").write_bytes(source.read_bytes())
+    return {"cell": folder / "cell", "golden": source, "other": folder / "other.json"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [example for examples in USELESS.values() for example in examples]
+)
+def test_a_word_without_effect_is_refused_before_anything_is_made(
+    words: str,
+    message: str,
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No lab: that begins with a sandbox, which is out of bounds here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sandbox, "enter", lambda *_: pytest.fail("a sandbox was entered"))
+    known = dict(adapter._KNOWN)
+    for module in (adapter, external, matrix):
+        monkeypatch.setattr(module, "ADAPTERS", known)
+    monkeypatch.setattr(adapter, "_KNOWN", known)
+    with pytest.raises(Exception) as refused:  # noqa: PT011 (typer's own, too)
+        app(args=[word.format(**files) for word in words.split()], standalone_mode=False)
+    assert cli._failed(refused.value) == 2
+    said = capsys.readouterr()
+    assert message in " ".join(said.err.replace("│", " ").split())
+    assert said.out == ""
+    assert list(tmp_path.iterdir()) == []
