@@ -61,11 +61,21 @@ def nat_probe(
         Path | None, typer.Option(help="Rules of your own instead: *.nft or *.rules (iptables).")
     ] = None,
     as_json: AsJson = False,
+    as_toml: Annotated[
+        bool, typer.Option("--toml", help="Print a profile that claims what was measured.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write that profile to a file.")
+    ] = None,
 ) -> None:
-    """Measure a NAT from both sides, on every axis, believing nothing."""
+    """Measure a NAT from both sides, on every axis, believing nothing.
+
+    It also names the nearest of the profiles, and the axes on which they differ. How to take the
+    rules of a router of yours is told in nat-profiles/README.md.
+    """
     from testbed.commands.nat import probe
 
-    raise typer.Exit(probe(profile, rules, as_json))
+    raise typer.Exit(probe(profile, rules, as_json, as_toml=as_toml, out=out))
 
 
 @nat.command("certify")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,12 +17,16 @@ from testbed.backends.choice import Kind, backend
 from testbed.backends.loading import RefusedRulesError
 from testbed.backends.namespaces import Namespaces
 from testbed.errors import Exit, UsageError
-from testbed.nat.certify import Certificate, Verdict, certify_all
-from testbed.nat.load import catalogue, find, named
+from testbed.nat.certify import SHORT, Certificate, Verdict, certify_all
+from testbed.nat.derive import Near, derive, nearest
+from testbed.nat.load import DEFAULT, catalogue, find, named
 from testbed.nat.measured import Measured
+from testbed.nat.prober import LookFor
 from testbed.nat.prober import probe as measure
+from testbed.nat.rules import sysctls
 from testbed.plan.model import Engine, LoadRules, Plan, ServePortMapping, SetSysctls, Step
 from testbed.plan.planner import FORWARDING, plan
+from testbed.report import profiles as words
 from testbed.report.certificates import markdown, told
 from testbed.report.files import require_writable, write_text
 from testbed.topology.presets import probe_bench
@@ -29,8 +34,22 @@ from testbed.topology.presets import probe_bench
 _ENGINES = {".nft": Engine.NFTABLES, ".rules": Engine.IPTABLES}
 
 
-def probe(profile: str, rules: Path | None, as_json: bool) -> int:
-    """Measure one NAT, a profile's or one given as a file of rules; the exit code."""
+def probe(
+    profile: str,
+    rules: Path | None,
+    as_json: bool,
+    *,
+    as_toml: bool = False,
+    out: Path | None = None,
+) -> int:
+    """Measure one NAT, a profile's or one given as a file of rules; the exit code.
+
+    ``as_toml``: it is printed as a profile, or written to ``out``.
+    """
+    if as_toml and as_json:
+        raise UsageError("--toml and --json are two forms of one output", remedy="choose one")
+    if out is not None:
+        _require_profile(out, as_toml=as_toml)
     found = find(profile)
     steps = plan(probe_bench(found.name), {found.name: found})
     if rules is not None:
@@ -45,13 +64,60 @@ def probe(profile: str, rules: Path | None, as_json: bool) -> int:
         if rules is None:
             raise
         raise UsageError(f"{rules}: {error.said}: {error.complaint}") from error
-    subject = str(rules) if rules else profile
+    subject = rules.name if rules else profile
+    near = nearest(measured, catalogue().values(), mappings=LookFor.mappings)
     if as_json:
-        axes = {axis: {"value": f.value, "evidence": f.evidence} for axis, f in measured.axes()}
-        print(json.dumps({"subject": subject, "axes": axes}, indent=2))
+        print(json.dumps(_measured_json(str(rules or profile), measured, near), indent=2))
+    elif as_toml:
+        kernel = SHORT if rules else None
+        derived = derive(measured, mappings=LookFor.mappings, kernel=kernel)
+        _write_profile(words.toml(derived, subject, near), out)
     else:
         Console().print(_measured_table(subject, measured, time.monotonic() - started))
+        print("\n".join(words.nearest(near)))
+        if rules:
+            print(words.TIMERS)
     return int(Exit.AGREED)
+
+
+def _require_profile(out: Path, *, as_toml: bool) -> None:
+    """Before anything is measured: can the profile be written there, and found again?"""
+    if not as_toml:
+        raise UsageError("-o is for a profile", remedy="say --toml, too")
+    if out.suffix != ".toml":
+        raise UsageError(f"{out}: a profile's file is called NAME.toml")
+    if (DEFAULT / out.name).exists():
+        raise UsageError(
+            f"{out}: there is a profile of the testbed's own called {out.stem}",
+            remedy="choose another name",
+        )
+    require_writable(out)
+
+
+def _write_profile(text: str, out: Path | None) -> None:
+    if out is None:
+        print(text, end="")
+        return
+    write_text(out, text)
+    print(f"wrote {out}; now: testbed nat certify {out}")
+
+
+def _measured_json(subject: str, measured: Measured, near: Sequence[Near]) -> dict[str, Any]:
+    return {
+        "subject": subject,
+        "axes": measured.to_json(),
+        "nearest": [
+            {
+                "profile": one.profile.name,
+                "agrees": one.agrees,
+                "differs": [
+                    {"axis": row.axis, "declared": row.declared, "measured": row.measured}
+                    for row in one.differs
+                ],
+            }
+            for one in near
+        ],
+    }
 
 
 def _with_rules(steps: Plan, rules: Path) -> Plan:
@@ -66,7 +132,8 @@ def _with_rules(steps: Plan, rules: Path) -> Plan:
     router = steps.topology.routers[0].name
     replaced = LoadRules | SetSysctls | ServePortMapping
     kept: list[Step] = [s for s in steps.steps if not isinstance(s, replaced)]
-    own: list[Step] = [LoadRules(router, engine, text), SetSysctls(router, (FORWARDING,))]
+    quiet = tuple(item for item in sysctls(SHORT) if item != FORWARDING)
+    own: list[Step] = [LoadRules(router, engine, text), SetSysctls(router, (*quiet, FORWARDING))]
     return replace(steps, steps=(*kept, *own))
 
 

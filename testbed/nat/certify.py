@@ -36,6 +36,7 @@ from testbed.topology.presets import probe_bench
 
 JOBS = 16  # mostly waiting for timers: more than the cores
 DEADLINE = 60.0  # seconds for one profile
+SHORT = Timeouts(udp=2, udp_stream=3, tcp_transitory=2, tcp_established=3)  # nobody minds these
 
 Progress = Callable[["Certificate"], None]
 
@@ -126,9 +127,9 @@ def inconclusive(name: str, reason: str, seconds: float) -> Certificate:
 def shortened(profile: Profile) -> Profile:
     """With timers that nobody minds waiting for; equal ones stay equal."""
     timeouts = profile.behaviour.timeouts
-    stream = 2 if timeouts.udp == timeouts.udp_stream else 3
+    one = timeouts.udp == timeouts.udp_stream
     return with_timeouts(
-        profile, Timeouts(udp=2, udp_stream=stream, tcp_transitory=2, tcp_established=3)
+        profile, dataclasses.replace(SHORT, udp_stream=SHORT.udp) if one else SHORT
     )
 
 

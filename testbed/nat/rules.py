@@ -94,7 +94,7 @@ def render(profile: Profile, context: RouterContext) -> RuleSet:
             )
     words = _words(profile, context)
     text = _templates().get_template(f"{profile.engine}.j2").render(words)
-    return RuleSet(((profile.engine, text),), tuple(_sysctls(profile.behaviour.timeouts)))
+    return RuleSet(((profile.engine, text),), tuple(sysctls(profile.behaviour.timeouts)))
 
 
 def hooks(profile: Profile, context: RouterContext) -> Hooks | None:
@@ -265,7 +265,8 @@ def _ways(protocol: Protocol, mapping: Mapping) -> Iterator[dict[str, Any]]:
         }
 
 
-def _sysctls(timeouts: Timeouts) -> Iterator[tuple[str, str]]:
+def sysctls(timeouts: Timeouts) -> Iterator[tuple[str, str]]:
+    """What a router's kernel is set to besides its rules, the switch for forwarding first."""
     yield "net.ipv4.ip_forward", "1"
     # A hairpinned packet leaves where it came in: no redirect may teach a way round.
     yield "net.ipv4.conf.all.send_redirects", "0"

@@ -1,0 +1,30 @@
+"""A profile that is written out of a measurement is the profile that is read."""
+
+import pytest
+
+from testbed.nat.behaviour import Behaviour, Filtering
+from testbed.nat.derive import Derived, Omitted, Why
+from testbed.nat.load import catalogue, load
+from testbed.nat.measured import Finding
+from testbed.plan.model import Engine
+from testbed.report.profiles import toml
+
+CATALOGUE = {n: p for n, p in catalogue().items() if not p.behaviour.forwards}
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_behaviour_of_the_catalogue_is_read_as_it_was_written(name, tmp_path):
+    profile = CATALOGUE[name]
+    written = toml(Derived(profile.behaviour, profile.engine, ()), 'a "quoted" router', ())
+    (tmp_path / "mine.toml").write_text(written, encoding="utf-8")
+    read = load(tmp_path / "mine.toml")
+    assert (read.behaviour, read.engine) == (profile.behaviour, profile.engine)
+
+
+def test_what_was_not_measured_stands_in_comments_alone():
+    omitted = Omitted("udp.filtering", Why.NO_WORD, Finding("inconsistent", "by host"))
+    text = toml(Derived(Behaviour(), Engine.NFTABLES, (omitted,)), "mine", ())
+    keys = [line for line in text.splitlines() if line.startswith("filtering")]
+    assert keys == [f'filtering = "{Filtering.ADDRESS_AND_PORT_DEPENDENT}"']  # TCP's
+    assert "#   udp.filtering: inconsistent" in text
+    assert text.index("[tcp]") < text.index(keys[0])
