@@ -15,9 +15,12 @@ class RunRecord:
 
     study: str
     command: str  # as a shell takes it
-    started: str  # ISO 8601 with its zone, in UTC
+    started: str  # ISO 8601 with its zone, in UTC; ValueError if it is no such time
     seed: int | None  # None where the study has none
     version: str  # of the testbed
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.started)
 
     @classmethod
     def now(cls, study: str, seed: int | None = None) -> "RunRecord":
@@ -30,7 +33,11 @@ class RunRecord:
         return asdict(self)
 
     @property
+    def date(self) -> str:
+        """``2026-11-29 07:40:58 UTC``."""
+        return f"{datetime.fromisoformat(self.started):%Y-%m-%d %H:%M:%S %Z}"
+
+    @property
     def words(self) -> str:
         """``matrix of 2026-11-29 07:40:58 UTC``."""
-        moment = datetime.fromisoformat(self.started)
-        return f"{self.study} of {moment:%Y-%m-%d %H:%M:%S %Z}"
+        return f"{self.study} of {self.date}"

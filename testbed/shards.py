@@ -85,6 +85,7 @@ class Part:
     run: Mapping[str, str]
     facts: Mapping[str, str]
     rows: Sequence[dict[str, Any]]
+    titles: Mapping[str, str]  # of its profiles, by name
 
 
 def digest(*texts: str) -> str:

@@ -28,6 +28,7 @@ PROFILES = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 PEERS = ("punch-udp", "punch-tcp", "ice")
 FACTS = {"kernel": "6.1.0", "python": "3.11.2", "nat-testbed": "0.1.0"}
 RUN = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
+TITLES = {"symmetric": "Symmetric NAT", "full-cone": "Full-cone NAT"}
 COLUMNS = ("a", "nat-a", "server", "nat-b", "b")
 START_NS = 1_700_000_000_000_000_000
 
@@ -64,7 +65,7 @@ def matrix(
         row = _row(out, peer, profile, profile, 0, (), (), "silent")
         rows.append(row)
         _fill(Path(row["folder"]), row, explained=True)
-    made = document(rows, summarize(rows), FACTS, RUN)
+    made = document(rows, summarize(rows), FACTS, RUN, titles=TITLES)
     write_json(out / "results.json", made)
     return made
 

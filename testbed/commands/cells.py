@@ -115,7 +115,7 @@ class Reports:
         self, rows: Sequence[Row], summary: Summary, value: Mapping[str, Any], seconds: float
     ) -> None:
         if self.junit is not None:
-            write_junit(self.junit, rows, summary)
+            write_junit(self.junit, rows, summary, RunRecord(**value["run"]))
         if self.markdown is not None:
             write_text(self.markdown, markdown.summary(value))
         if self.svg is not None:
@@ -158,8 +158,9 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
             progress=reporter.report,
         )
     rows = [_distrust(row, refused) for row in rows]
+    titles = {name: profile.title for name, profile in used.items()}
     summary = summarize(rows, certified=request.certify)
-    value = document(rows, summary, versions, kept.run, shard)
+    value = document(rows, summary, versions, kept.run, shard, titles)
     write_json(request.out / "results.json", value)
     write_html(request.out / "report.html", value)
     seconds = time.monotonic() - started

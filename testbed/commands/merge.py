@@ -68,7 +68,8 @@ def merged(
     require_writable(out / RESULTS, out / PAGE, *reports.paths)
     say(kept.begin())
     summary = summarize(rows, certified=parts[0].run["certified"] == "True")
-    value = document(rows, summary, facts, run)
+    titles = {name: title for part in parts for name, title in part.titles.items()}
+    value = document(rows, summary, facts, run, titles=titles)
     write_json(out / RESULTS, value)
     write_html(out / PAGE, value)
     seconds = sum(row["seconds"] for row in rows)
@@ -100,4 +101,12 @@ def read(path: Path) -> Part:
     if said.number > said.of or not {"selection", "certified"} <= said.run.keys():
         raise UsageError(f"{path}: shard: of no run")
     shard = Shard(said.number, said.of)
-    return Part(str(path), shard, said.places, said.run, value["facts"], value["cells"])
+    return Part(
+        str(path),
+        shard,
+        said.places,
+        said.run,
+        value["facts"],
+        value["cells"],
+        value.get("profiles", {}),
+    )

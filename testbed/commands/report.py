@@ -11,6 +11,7 @@ from testbed.model.outcome import Outcome
 from testbed.report.files import require_writable
 from testbed.report.html import write_html
 from testbed.report.recorded import RESULTS
+from testbed.run_record import RunRecord
 
 PAGE = "report.html"
 _REMEDY = "name the results.json that `testbed matrix` has written, or its folder"
@@ -51,7 +52,9 @@ class _Row(BaseModel):
 
 class _Document(BaseModel):
     format: Literal[1]
+    run: RunRecord | None = None  # None: older versions recorded none
     facts: dict[str, str]
+    profiles: dict[str, str] = {}
     total: int
     passed: int
     failed: int

@@ -26,12 +26,17 @@ def document(
     facts: Mapping[str, str],
     run: RunRecord,
     shard: Mapping[str, Any] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The whole run as one JSON value; or one shard of it (`testbed.shards.Shard.of_run`)."""
+    """The whole run as one JSON value; or one shard of it (`testbed.shards.Shard.of_run`).
+
+    ``titles`` are what its profiles are called, by name.
+    """
     return {
         "format": FORMAT,
         "run": run.to_json(),
         "facts": dict(facts),
+        "profiles": dict(titles or {}),
         "total": summary.total,
         "passed": summary.passed,
         "failed": summary.failed,
@@ -104,7 +109,7 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("", text)
 
 
-def write_junit(path: Path, rows: Sequence["Row"], summary: "Summary") -> None:
+def write_junit(path: Path, rows: Sequence["Row"], summary: "Summary", run: RunRecord) -> None:
     """One test case a cell; a failure's text is its explanation, and where the packets are."""
     suite = ElementTree.Element(
         "testsuite",
@@ -113,7 +118,13 @@ def write_junit(path: Path, rows: Sequence["Row"], summary: "Summary") -> None:
         failures=str(summary.failed),
         errors=str(summary.inconclusive),
         time=f"{sum(row['seconds'] for row in rows):.3f}",
+        timestamp=run.started,
     )
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in run.to_json().items():
+        if value is not None:
+            told = printable(str(value))
+            ElementTree.SubElement(properties, "property", name=f"testbed.{name}", value=told)
     for row in rows:
         case = ElementTree.SubElement(
             suite,

@@ -21,6 +21,7 @@ from testbed.matrix import Row
 from testbed.peers.adapter import ADAPTERS
 from testbed.report.files import write_text
 from testbed.report.rungs import HEAD, summaries
+from testbed.run_record import RunRecord
 
 CHUNK = 24  # cells whose details are packed together: alike, so they pack well
 BUDGET = 8_000_000  # bytes of packed details, some 5,000 cells; what differs comes first
@@ -29,7 +30,7 @@ EVENT_TEXT = 400  # characters of one
 RUNGS = 400  # of a ladder
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SCRIPTS = ("data.js", "ladder.js", "panel.js", "grid.js", "filters.js", "main.js")
+_SCRIPTS = ("data.js", "ladder.js", "panel.js", "grid.js", "filters.js", "address.js", "main.js")
 _CITED = ("number", "vantage", "outgoing", "protocol", "source", "destination")
 _COUNTS = ("total", "passed", "failed", "inconclusive", "mixed", "retried", "certified")
 _TOLD = ("headline", "story", "decisive", "wrong", "wrong_why", "missing", "ladder")
@@ -52,7 +53,9 @@ def page(document: Mapping[str, Any], beside: Path) -> str:
     chunks, places = _packed(rows, beside)
     data = {
         "counts": {key: document.get(key) for key in _COUNTS},
+        "run": _run(document.get("run")),
         "facts": document.get("facts", {}),
+        "profiles": document.get("profiles", {}),
         "chunk": CHUNK,
         "rows": [_entry(row, places.get(row["name"])) for row in rows],
     }
@@ -72,6 +75,14 @@ def page(document: Mapping[str, Any], beside: Path) -> str:
         ladder_head=HEAD,
         ladder=list(summaries(rows)),
     )
+
+
+def _run(recorded: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the head says of the run; None of one of an older version, which recorded nothing."""
+    if recorded is None:
+        return None
+    run = RunRecord(**recorded)
+    return {"date": run.date, "command": run.command, "seed": run.seed, "version": run.version}
 
 
 def _embedded(value: Any) -> str:

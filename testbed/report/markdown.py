@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.report.files import printable
 from testbed.report.rungs import HEAD, summaries
 from testbed.report.stability import Stability, unstable
+from testbed.run_record import RunRecord
 
 if TYPE_CHECKING:
     from testbed.matrix import Row
@@ -123,6 +124,11 @@ def _counts(document: Mapping[str, Any]) -> Iterator[str]:
     said += [f"{document['inconclusive']} inconclusive"] if document["inconclusive"] else []
     yield f"## testbed matrix: {', '.join(said)}"
     yield ""
+    if run := document.get("run"):
+        told = RunRecord(**run)
+        seed = "" if told.seed is None else f", seed {told.seed}"
+        yield f"- {escaped(told.date)}{seed}, testbed {escaped(told.version)}"
+        yield f"- {escaped(told.command)}"
     if document.get("retried"):
         yield f"- {document['retried']} tried again, for the machine was too busy"
     if not document.get("certified", True):

@@ -238,11 +238,106 @@ def test_an_address_leads_to_a_cell_and_back_is_back(browser: Browser, page: Pat
     browser.until("document.querySelector('.repeats a').ariaCurrent === 'page'")
     browser.run("history.back()")
     browser.until("document.querySelectorAll('.repeats a')[1].ariaCurrent === 'page'")
-    browser.open(page, "#no/such/cell/0")
-    assert browser.run(SHUT)
-    browser.open(page, "#%E0%A4%A")
-    assert browser.run(SHUT)
     assert browser.complaints() == []
+
+
+@pytest.mark.parametrize(
+    ("fragment", "words"),
+    [
+        ("#no/such/cell/0", "the cell no/such/cell/0"),
+        ("#%E0%A4%A", "the cell %E0%A4%A"),
+        ("#?profile=nonesuch", "the profile nonesuch"),
+        ("#?colour=red", "the filter colour"),
+    ],
+)
+def test_an_address_of_what_is_not_there_is_answered(
+    fragment: str, words: str, browser: Browser, page: Path
+) -> None:
+    browser.open(page, fragment)
+    assert browser.run(SHUT)
+    assert text(browser, "#unknown") == f"The address asks for {words}: not in this page."
+    assert browser.run("document.getElementById('unknown').checkVisibility()")
+    assert browser.run(MATCHING) == 60
+    browser.run(f"location.hash = {DROPPED!r}")
+    browser.until(OPEN)
+    assert browser.run("document.getElementById('unknown').hidden")
+    assert browser.complaints() == []
+
+
+def test_an_address_carries_the_filters_and_a_cell_beside_them(
+    browser: Browser, page: Path
+) -> None:
+    browser.open(page)
+    choose(browser, "profile", "symmetric")
+    choose(browser, "text", "ice & more?")
+    choose(browser, "text", "ice")
+    address = browser.run("location.hash")
+    assert address == "#?text=ice&profile=symmetric"
+    count = browser.run(MATCHING)
+    assert count < 60
+    browser.open(page, address)
+    assert browser.run(MATCHING) == count
+    assert browser.run("document.getElementById('f-profile').value") == "symmetric"
+    browser.run("document.querySelector('#list a').click()")
+    browser.until(OPEN)
+    shared = browser.run("location.hash")
+    assert shared.endswith("?text=ice&profile=symmetric")
+    browser.open(page, shared)
+    browser.until(OPEN)
+    assert browser.run(MATCHING) == count
+    browser.press("Escape")
+    browser.until(SHUT)
+    assert browser.run("location.hash") == address
+    browser.run("document.getElementById('f-clear').click()")
+    browser.until(f"{MATCHING} === 60")
+    assert browser.run("location.hash") in ("", "#")
+    assert browser.complaints() == []
+
+
+def test_the_head_says_when_and_how_it_was_run_and_names_have_titles(
+    browser: Browser, page: Path
+) -> None:
+    browser.open(page)
+    told = text(browser, "#run")
+    assert told == "2026-11-29 07:40:58 UTC, seed 7, testbed 0.2.0 testbed matrix --seed 7"
+    head = browser.run("document.querySelector('thead th').title")
+    assert head == "Full-cone NAT"
+    cell = browser.run("document.querySelector('td[data-cell]').title")
+    assert cell.startswith("full-cone: Full-cone NAT")
+
+
+@pytest.mark.parametrize("columns", [4, 37])
+def test_on_paper_no_column_is_cut_and_colours_stay(
+    columns: int, browser: Browser, tmp_path: Path
+) -> None:
+    names = tuple(f"profile-{number}" for number in range(columns))
+    write_html(tmp_path / "report.html", matrix(tmp_path, profiles=names, peers=("ice",)))
+    paper = 1040  # CSS pixels of A4, landscape, between its margins
+    browser.look(width=paper)
+    browser.cdp("Emulation.setEmulatedMedia", media="print")
+    try:
+        browser.open(tmp_path / "report.html")
+        right = browser.run(
+            "Math.max(...[...document.querySelectorAll('td, th')]"
+            ".map((cell) => cell.getBoundingClientRect().right))"
+        )
+        assert right <= paper
+        assert browser.run("getComputedStyle(document.body).printColorAdjust") == "exact"
+    finally:
+        browser.cdp("Emulation.setEmulatedMedia", media="")
+
+
+def test_a_cell_that_is_open_is_what_is_printed_and_all_of_it(browser: Browser, page: Path) -> None:
+    browser.look(width=1040)
+    show(browser, page, DROPPED)
+    browser.cdp("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert not browser.run("document.getElementById('top').checkVisibility()")
+        for selector in ("dialog", ".ladder"):
+            box = f"document.querySelector({selector!r})"
+            assert browser.run(f"{box}.scrollHeight <= {box}.clientHeight + 2"), selector
+    finally:
+        browser.cdp("Emulation.setEmulatedMedia", media="")
 
 
 def test_a_cell_without_an_explanation_still_opens(browser: Browser, page: Path) -> None:

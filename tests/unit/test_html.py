@@ -283,7 +283,7 @@ TEXTS = [
 
 def colours(dark: bool) -> dict[str, str]:
     style = (TEMPLATES / "style.css").read_text()
-    light, _, rest = style.partition("@media (prefers-color-scheme: dark)")
+    light, _, rest = style.partition("@media screen and (prefers-color-scheme: dark)")
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
     if dark:
         found |= dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", rest[: rest.index("\n}\n")]))
@@ -317,3 +317,31 @@ def test_every_text_stands_out_as_wcag_aa_asks(dark: bool) -> None:
 def test_dark_has_every_colour_of_its_own() -> None:
     light, dark = colours(False), colours(True)
     assert [name for name in light if light[name] == dark[name]] == []
+
+
+def test_the_page_carries_the_runs_own_record_and_does_without_one(tmp_path: Path) -> None:
+    made = matrix(tmp_path, profiles=("full-cone",), peers=("ice",))
+    write_html(tmp_path / "report.html", made)
+    data = Page((tmp_path / "report.html").read_text()).data
+    assert data["run"] == {
+        "date": "2026-11-29 07:40:58 UTC",
+        "command": "testbed matrix --seed 7",
+        "seed": 7,
+        "version": "0.2.0",
+    }
+    assert data["profiles"]["full-cone"] == "Full-cone NAT"
+    kept = json.loads((tmp_path / "results.json").read_text())
+    for name in ("run", "profiles"):  # as of an older version
+        del kept[name]
+    (tmp_path / "results.json").write_text(json.dumps(kept))
+    report(tmp_path, None)
+    data = Page((tmp_path / "report.html").read_text()).data
+    assert (data["run"], data["profiles"]) == (None, {})
+
+
+def test_a_damaged_record_of_the_run_is_named(tmp_path: Path) -> None:
+    made = matrix(tmp_path, profiles=("full-cone",), peers=("ice",))
+    made["run"]["started"] = "yesterday"
+    (tmp_path / "results.json").write_text(json.dumps(made))
+    with pytest.raises(UsageError, match=r"results\.json: run"):
+        load_document(tmp_path)

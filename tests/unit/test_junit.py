@@ -23,6 +23,9 @@ from testbed.explain.model import (
 from testbed.matrix import summarize
 from testbed.model.verdict import Judgement
 from testbed.report.files import printable, write_junit
+from testbed.run_record import RunRecord
+
+RUN = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
 
 
 def cite(number: int) -> Citation:
@@ -68,8 +71,21 @@ def row(folder: Path | str = "out/cell", **changes: Any) -> dict[str, Any]:
 
 
 def suite(path: Path, *rows: dict[str, Any]) -> ElementTree.Element:
-    write_junit(path, rows, summarize(rows))
-    return ElementTree.parse(path).getroot()
+    write_junit(path, rows, summarize(rows), RUN)
+    root = ElementTree.parse(path).getroot()
+    root.remove(root[0])  # the properties, of which a test of its own asks
+    return root
+
+
+def test_the_suite_says_when_and_by_which_command_seed_and_version_it_was_run(
+    tmp_path: Path,
+) -> None:
+    write_junit(tmp_path / "junit.xml", [row()], summarize([row()]), RUN)
+    root = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert root.get("timestamp") == "2026-11-29T07:40:58+00:00"
+    properties = {one.get("name"): one.get("value") for one in root.iter("property")}
+    assert properties["testbed.command"] == "testbed matrix --seed 7"
+    assert (properties["testbed.seed"], properties["testbed.version"]) == ("7", "0.2.0")
 
 
 def test_a_failures_text_is_its_explanation(tmp_path: Path) -> None:

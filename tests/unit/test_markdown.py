@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 
 from testbed.report.files import printable
 from testbed.report.markdown import LIMIT, escaped, summary
+from testbed.run_record import RunRecord
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HOSTILE = "a|b `c` <script>alert(1)</script> [x](http://y) *z* _q_ ~~s~~ \\| &amp; $m$\n# n | **"
@@ -200,3 +201,11 @@ def test_a_table_that_does_not_fit_is_left_out_loudly(limit: int) -> None:
 
 def test_a_run_without_a_cell_gives_a_page() -> None:
     assert summary(document([])).startswith("## testbed matrix: 0 of 0 cells as predicted")
+
+
+def test_the_page_says_when_and_by_which_command_seed_and_version_it_was_run() -> None:
+    run = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
+    text = summary(document([row()]) | {"run": run.to_json()})
+    assert "- 2026-11-29 07:40:58 UTC, seed 7, testbed 0.2.0" in text.splitlines()
+    assert "- testbed matrix --seed 7" in text.splitlines()
+    assert "seed" not in summary(document([row()]))

@@ -14,6 +14,8 @@ const CHOICES = {
   cause: { all: 'any', of: (row) => [row.cause ?? NOTHING], say: words },
 };
 
+const FILTERS = ['text', ...Object.keys(CHOICES)];
+
 let matching = cells; // as filtered
 let listAll = false;
 
@@ -24,17 +26,45 @@ function drawFilters() {
       ...values.map((value) => make('option', { value }, choice.say(value))));
   }
   const form = document.getElementById('filters');
-  form.addEventListener('input', filter);
+  form.addEventListener('input', refilter);
   form.addEventListener('submit', (event) => event.preventDefault());
-  form.addEventListener('reset', () => setTimeout(filter)); // after it is done
+  form.addEventListener('reset', () => setTimeout(refilter)); // after it is done
+}
+
+// What is chosen, by name of the filter; nothing of those that are left open.
+function chosen() {
+  return Object.fromEntries(FILTERS
+    .map((name) => [name, field(name).value]).filter(([, value]) => value));
+}
+
+// The filters become those of an address; gives what this page has not got, in words.
+function setFilters(wanted) {
+  const unknown = [];
+  for (const name of FILTERS) {
+    field(name).value = wanted[name] ?? '';
+    if (wanted[name] && field(name).value !== wanted[name]) {
+      field(name).value = '';
+      unknown.push(`the ${name} ${wanted[name]}`);
+    }
+  }
+  for (const name of Object.keys(wanted)) {
+    if (!FILTERS.includes(name)) unknown.push(`the filter ${name}`);
+  }
+  return unknown;
+}
+
+function refilter() {
+  document.getElementById('unknown').hidden = true;
+  keep();
+  filter();
 }
 
 function filter() {
   const sought = field('text').value.toLowerCase().split(/\s+/).filter(Boolean);
-  const chosen = Object.entries(CHOICES)
+  const picked = Object.entries(CHOICES)
     .map(([name, { of }]) => [of, field(name).value]).filter(([, value]) => value);
-  const active = sought.length > 0 || chosen.length > 0;
-  const fits = (row) => chosen.every(([of, value]) => of(row).includes(value))
+  const active = sought.length > 0 || picked.length > 0;
+  const fits = (row) => picked.every(([of, value]) => of(row).includes(value))
     && sought.every((word) => row.text.includes(word));
   for (const cell of cells) cell.hits = active ? cell.rows.filter(fits) : cell.rows;
   matching = cells.filter((cell) => cell.hits.length > 0);
@@ -70,14 +100,14 @@ function drawCauses() {
       counts.set(cause, (counts.get(cause) ?? 0) + 1);
     }
   }
-  const chosen = field('cause').value;
+  const picked = field('cause').value;
   const chips = [...counts].sort(([, a], [, b]) => b - a).map(([cause, count]) => {
     const chip = make('button', {
-      type: 'button', class: 'chip', 'aria-pressed': String(cause === chosen), 'data-cause': cause,
+      type: 'button', class: 'chip', 'aria-pressed': String(cause === picked), 'data-cause': cause,
     }, words(cause), ' ', make('b', {}, count));
     chip.addEventListener('click', () => {
-      field('cause').value = cause === chosen ? '' : cause;
-      filter();
+      field('cause').value = cause === picked ? '' : cause;
+      refilter();
       [...document.querySelectorAll('.chip')].find((b) => b.dataset.cause === cause)?.focus();
     });
     return chip;

@@ -40,17 +40,18 @@ function drawGrid(title, sideWord, headWord, some, sideOf, headOf) {
   const head = make('tr', {},
     make('td', { class: 'corner' },
       make('span', { class: 'down' }, `${sideWord} ↓`), make('span', {}, `${headWord} →`)),
-    headNames.map((name) => make('th', { scope: 'col' }, make('span', {}, name))));
+    headNames.map((name) => make('th', { scope: 'col', title: data.profiles[name] }, make('span', {}, name))));
   const lines = [];
   const body = make('tbody');
   for (const [side, members] of bySide) {
     const byHead = new Map(members.map((cell) => [headOf(cell), cell]));
     const line = headNames.map((name) => drawCell(byHead.get(name)));
     lines.push(line);
-    body.append(make('tr', {}, make('th', { scope: 'row' }, side), line));
+    body.append(make('tr', {}, make('th', { scope: 'row', title: data.profiles[side] }, side), line));
   }
   const table = make('table', { role: 'grid', 'aria-labelledby': `grid-${number}` },
     make('thead', {}, head), body);
+  table.style.setProperty('--columns', headNames.length); // how narrow a cell is on paper
   const rated = some.some((cell) => cell.rate);
   const size = headNames.length > 12 ? 'dense' : '';
   const section = make('section', { class: `grid ${size} ${rated ? 'rated' : ''}` },
@@ -84,7 +85,9 @@ function drawCell(cell) {
 }
 
 function hint(cell) {
-  return `${cell.shown.profiles.join(' → ')}\n${spoken(cell)}\n${cell.shown.headline}`;
+  const titled = cell.shown.profiles.map((name) =>
+    (data.profiles[name] ? `${name}: ${data.profiles[name]}` : name));
+  return [...new Set(titled), spoken(cell), cell.shown.headline].join('\n');
 }
 
 // One cell of each grid is reached by Tab; arrows go on from there.

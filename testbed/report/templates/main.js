@@ -1,7 +1,5 @@
 // The page: its head, and the cell that the address names.
 
-const link = (name) => `#${encodeURI(name).replaceAll('#', '%23')}`;
-
 // Of several repetitions, the one whose letters are in the grid.
 function openCell(cell) {
   location.hash = link(cell.shown.name);
@@ -32,20 +30,39 @@ function drawHead() {
   ].filter(Boolean);
   document.getElementById('counts').append(
     ...said.map(([name, text]) => make('li', { class: name }, text)));
+  drawRun();
   const facts = Object.entries(data.facts);
   document.querySelector('#facts dl').append(
     ...facts.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, String(value))]));
   document.getElementById('facts').hidden = facts.length === 0;
 }
 
+// When, by which command, with which seed and version: as the run recorded it.
+function drawRun() {
+  if (!data.run) return;
+  const { date, command: line, seed, version } = data.run;
+  const said = [date, seed === null ? null : `seed ${seed}`, `testbed ${version}`];
+  document.getElementById('run').append(
+    said.filter(Boolean).join(', '), ' ', make('code', {}, line));
+  document.getElementById('run').hidden = false;
+}
+
+let drawn = false;
+
+// What the address asks for: filters, and a cell; what is not in the page is said.
 function route() {
-  let name = location.hash.slice(1);
-  try {
-    name = decodeURIComponent(name);
-  } catch {
-    // not one of ours: no cell has that name
-  }
+  const { name, filters } = address();
+  if (document.getElementById(name)) return; // a part of the page: the link to the matrix
+  const before = asked();
+  const unknown = setFilters(filters);
+  if (asked() !== before || !drawn) filter();
+  drawn = true;
   const row = rowsByName.get(name) ?? rowsByName.get(`${name}/0`);
+  if (name && !row) unknown.unshift(`the cell ${name}`);
+  const note = document.getElementById('unknown');
+  note.hidden = unknown.length === 0;
+  note.textContent = unknown.length
+    ? `The address asks for ${unknown.join(', and for ')}: not in this page.` : '';
   if (row) showPanel(row);
   else hidePanel();
 }
@@ -53,7 +70,6 @@ function route() {
 drawHead();
 drawGrids();
 drawFilters();
-filter();
 listenPanel();
 window.addEventListener('hashchange', route);
 window.addEventListener('popstate', route);

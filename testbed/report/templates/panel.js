@@ -18,7 +18,7 @@ function listenPanel() {
 
 // Closing is a step that the back button can undo.
 function leave() {
-  history.pushState(null, '', '#');
+  history.pushState(null, '', `#${asked()}`);
   hidePanel();
 }
 
@@ -66,7 +66,8 @@ function heading(row) {
   return make('header', {},
     make('div', {},
       make('h2', { id: 'p-name', tabindex: -1 },
-        make('span', { class: 'stack' }, row.peer), ' ', row.profiles.join(' → ')),
+        make('span', { class: 'stack' }, row.peer), ' ', row.profiles.flatMap((name, index) =>
+          [index ? ' → ' : '', make('span', { title: data.profiles[name] }, name)])),
       make('p', { class: 'badges' },
         make('span', { class: `badge ${row.judgement}` }, VERDICTS[row.judgement] ?? row.judgement),
         outcome('measured', row.measured), outcome('predicted', row.predicted),
