@@ -15,18 +15,17 @@ import json
 import os
 import re
 import select
-import signal
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+import sys
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from testbed.backends import kernel
 from testbed.backends.namespaces import NamespaceLab
-from testbed.backends.process import enter_node
 from testbed.errors import BackendError, TestbedError, UsageError
 from testbed.plan.model import AddBridge, AddLink, Plan
 
@@ -84,22 +83,83 @@ def _unix_sockets() -> bytes:
     return Path("/proc/net/unix").read_bytes()
 
 
-def choose(pid: int | None) -> Running:
-    """The lab meant by ``pid``, or your only one; UsageError otherwise."""
-    labs = [lab for lab in running(everybody=pid is not None) if pid in (None, lab.pid)]
-    if not labs:
-        remedy = "start one with `testbed up` and leave it"
-        if others := [str(lab.pid) for lab in running(everybody=True)]:
-            remedy += f"; or say which: --lab, one of {', '.join(others)}"
-        raise UsageError("no such lab is up", remedy=remedy)
-    if len(labs) > 1:
-        known = ", ".join(str(lab.pid) for lab in labs)
-        raise UsageError("several labs are up", remedy=f"say which: --lab, one of {known}")
-    return labs[0]
+@dataclass(frozen=True)
+class About:
+    """What a lab says of itself."""
+
+    lab: Running
+    topology: str
+    profiles: tuple[str, ...]
+    up_s: float  # seconds that it has been up
+    folder: str  # where `testbed up` was called
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        nats = ", ".join(self.profiles)
+        age = f"up {_age(self.up_s)}"
+        return f"{self.lab.pid}: {self.topology} with {nats}, {age}, of {self.folder}"
+
+    def to_json(self) -> dict[str, object]:
+        """For `testbed labs --json`."""
+        fields = asdict(self)
+        return {**fields.pop("lab"), **fields}
+
+
+def about(lab: Running) -> About:
+    """BackendError if it does not answer, or says something else."""
+    said = _ask(lab, {"about": True}).words
+    try:
+        return About(
+            lab,
+            str(said["topology"]),
+            tuple(str(said["profiles"]).split()),
+            float(str(said["up_s"])),
+            str(said["folder"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise BackendError(f"the lab of process {lab.pid} does not say what it is") from error
+
+
+def choose(word: str | None) -> Running:
+    """The lab meant by ``word``, its process or its topology; without a word your only one.
+
+    Says on stderr which one that is, where it was not named.  UsageError with those that are up,
+    if there is none or more than one.
+    """
+    own = running()
+    labs = own if word is None else _called(word)
+    if len(labs) == 1:
+        if word is None:
+            print(f"testbed: in lab {about(labs[0]).words}", file=sys.stderr)
+        return labs[0]
+    if labs:
+        known = "".join(f"\n    {about(lab).words}" for lab in labs)
+        raise UsageError(f"{len(labs)} labs are up", remedy=f"say which, --lab NUMBER:{known}")
+    remedy = "start one with `testbed up` and leave it"
+    if others := running(everybody=True):
+        known = ", ".join(str(lab.pid) for lab in others)
+        remedy += f"; or say which: --lab, one of {known}"
+    raise UsageError("no such lab is up", remedy=remedy)
+
+
+def _called(word: str) -> list[Running]:
+    """By process: any user's, since root may enter it; by topology: yours."""
+    if word.isdigit():
+        return [lab for lab in running(everybody=True) if lab.pid == int(word)]
+    return [lab for lab in running() if about(lab).topology == word]
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def serve(server: socket.socket, lab: NamespaceLab) -> None:
     """Answer until asked to stop, or until a signal ends the process."""
+    since = time.monotonic()
     while True:
         select.select([server], [], [])
         client, _ = server.accept()
@@ -114,7 +174,22 @@ def serve(server: socket.socket, lab: NamespaceLab) -> None:
                 continue
             if request.get("stop"):
                 return
+            if request.get("about"):
+                _tell(client, lab, time.monotonic() - since)
+                continue
             _answer(client, lab, str(request.get("node")))
+
+
+def _tell(client: socket.socket, lab: NamespaceLab, up_s: float) -> None:
+    routers = lab.plan.topology.routers
+    words = {
+        "topology": lab.plan.topology.name,
+        "profiles": " ".join(router.profile for router in routers),
+        "up_s": round(up_s, 1),
+        "folder": str(Path.cwd()),
+    }
+    with contextlib.suppress(OSError):  # the client went away
+        client.send(json.dumps(words).encode())
 
 
 def _answer(client: socket.socket, lab: NamespaceLab, node: str) -> None:
@@ -209,28 +284,6 @@ def stop(lab: Running) -> None:
         os.close(pidfd)
 
 
-def run_in(lab: Running, node: str, command: Sequence[str]) -> int:
-    """Run ``command`` in ``node`` of a lab on this terminal; gives the exit code.
-
-    A Ctrl-C is the command's: it stays in the lab or ends, this process waits.
-    """
-    answer = way_in(lab, node)
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        enter(lab, answer)
-    except OSError as error:
-        raise BackendError(f"the lab of process {lab.pid} cannot be entered: {error}") from error
-    files = answer.words.get("files")
-    pid = os.fork()  # a process enters a pid namespace only by being born into it
-    if pid == 0:
-        ignored = interrupt is signal.SIG_IGN
-        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
-        _execute(node, command, answer.fds[-1], Path(str(files)) if files else None)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
-
-
 def way_in(lab: Running, node: str) -> Entrance:
     """What `enter` needs; UsageError without such a node, BackendError without an answer."""
     answer = _ask(lab, {"node": node})
@@ -257,17 +310,3 @@ def enter(lab: Running, answer: Entrance) -> None:
         os.setresuid(lab.uid, lab.uid, lab.uid)
     for fd in other:
         kernel.setns(fd, 0)
-
-
-def _execute(node: str, command: Sequence[str], netns: int, files: Path | None) -> NoReturn:
-    """In the fork."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, programs do not
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        enter_node(netns, files)
-        os.environ["PS1"] = f"[{node}] \\w \\$ "
-        os.execvp(command[0], list(command))
-    except OSError as error:
-        os.write(2, f"testbed: {command[0]}: {error.strerror}\n".encode())
-    finally:
-        os._exit(127)

@@ -50,6 +50,7 @@ _TOOLS = (
         "profiles with port-mapping services",
         required=False,
     ),
+    Tool("ping", "iputils-ping", ("-V",), "looking around in a lab", required=False),
     Tool("tshark", "tshark", ("--version",), "reading captures by hand", required=False),
     Tool("docker", "docker.io", ("--version",), "labs of containers", required=False),
 )

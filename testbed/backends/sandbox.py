@@ -59,8 +59,7 @@ def enter(*results: Path) -> None:
     """
     if inside():
         return
-    # Debian keeps nft and iptables where ordinary users do not look.
-    os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    os.environ["PATH"] = search_path()
     _raise_file_limit()
     _unshare()
     lifeline, held = os.pipe()
@@ -77,6 +76,12 @@ def enter(*results: Path) -> None:
         os._exit(1)
     _furnish([path.absolute() for path in results])
     _catch_signals()
+
+
+def search_path() -> str:
+    """PATH and, at its end, where Debian keeps nft and iptables, which ordinary users lack."""
+    places = os.environ.get("PATH", os.defpath).split(":")
+    return ":".join([*places, *(p for p in ("/usr/sbin", "/sbin") if p not in places)])
 
 
 def _raise_file_limit() -> None:

@@ -1,6 +1,7 @@
 """Words for labs: the doctor, up, in, and down again."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from testbed.backends.choice import Kind
 from testbed.cli.building import built, emit
 from testbed.cli.options import (
     AsJson,
-    LabPid,
+    LabName,
     MadeBy,
     ProfileA,
     ProfileB,
@@ -72,24 +73,43 @@ def up(
     keep(built(topology, a, b, number), backend)
 
 
-@app.command()
-def shell(node: str, lab: LabPid = None) -> None:
-    """Open a shell in a node of the lab that is up."""
-    from testbed import attach
+@app.command("labs")
+def list_labs(
+    every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Your labs that are up: number, topology, NATs, age, and where they were started."""
+    from testbed.commands.lab import require_root_for_all, up_now
 
+    require_root_for_all(every, "testbed labs")
+    raise typer.Exit(up_now(everybody=every, as_json=as_json))
+
+
+@app.command()
+def shell(node: str, lab: LabName = None) -> None:
+    """Open a shell in a node of a lab that is up; stderr says which lab, if it is not named."""
+    from testbed import attach, inside
+
+    chosen = attach.choose(lab)
+    if shutil.which("ping") is None:
+        print(f"testbed: this machine has no ping: {inside.missing('ping')}", file=sys.stderr)
     program = os.environ.get("SHELL", "/bin/sh")
-    sys.exit(attach.run_in(attach.choose(lab), node, [program]))
+    sys.exit(inside.run_in(chosen, node, [program]))
 
 
 @app.command("exec", context_settings={"allow_interspersed_args": False})
-def execute(node: str, command: list[str], lab: LabPid = None) -> None:
-    """Run a command in a node of the lab that is up: testbed exec a -- ip route."""
-    from testbed import attach
+def execute(node: str, command: list[str], lab: LabName = None) -> None:
+    """Run a command in a node of a lab that is up: testbed exec a -- ip route.
+
+    It ends with this process, whatever ends that.  stderr says which lab it is, if it is not
+    named.
+    """
+    from testbed import attach, inside
 
     words = command[1:] if command[0] == "--" else command
     if not words:
         raise UsageError("no command was given", remedy="testbed exec NODE -- ip route")
-    sys.exit(attach.run_in(attach.choose(lab), node, words))
+    sys.exit(inside.run_in(attach.choose(lab), node, words))
 
 
 @app.command()
@@ -98,7 +118,7 @@ def tcpdump(
     interface: Annotated[str | None, typer.Option("-i", help="Only this interface.")] = None,
     write: Annotated[str | None, typer.Option("-w", help="pcapng to a file; - is stdout.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many packets.")] = None,
-    lab: LabPid = None,
+    lab: LabName = None,
 ) -> None:
     """Watch a node of the lab that is up: testbed tcpdump nat-a -w - | wireshark -k -i -."""
     from testbed.commands.tcpdump import follow
@@ -111,10 +131,10 @@ def wipe(
     every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
 ) -> None:
     """End your labs that are still up, and remove containers of runs that were killed."""
+    from testbed.commands.lab import require_root_for_all
     from testbed.commands.lab import wipe as wiped
 
-    if every and os.getuid() != 0:
-        raise UsageError("only root may end the labs of others", remedy="testbed wipe")
+    require_root_for_all(every, "testbed wipe")
     print(wiped(everybody=every))
 
 

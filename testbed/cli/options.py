@@ -22,7 +22,10 @@ Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Makes a run repea
 MadeBy = Annotated[
     Kind, typer.Option("--backend", help="What nodes are: namespaces, or Docker's containers.")
 ]
-LabPid = Annotated[int | None, typer.Option("--lab", help="Process of `testbed up`, if several.")]
+LabName = Annotated[
+    str | None,
+    typer.Option("--lab", help="Which one, if several are up: its number, or its topology."),
+]
 
 
 Stack = Annotated[

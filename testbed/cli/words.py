@@ -85,6 +85,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "doctor": {"as_json": ALWAYS},
     "plan": _LAB,
     "up": {**_LAB, "backend": ALWAYS},
+    "labs": {"as_json": ALWAYS, "every": ALWAYS},
     "shell": {"node": ALWAYS, "lab": ALWAYS},
     "exec": {"node": ALWAYS, "command": ALWAYS, "lab": ALWAYS},
     "tcpdump": {
@@ -142,8 +143,8 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "nat list": {"as_json": ALWAYS, "profiles_dir": ALWAYS},
     "nat show": {"profile": ALWAYS, "profiles_dir": ALWAYS},
     "nat probe": {
-        **dict.fromkeys(("profile", "profiles_dir"), Effect(unless=("rules",))),
-        **{"rules": ALWAYS, "as_json": ALWAYS},
+        **{"profile": Effect(unless=("rules",)), "rules": ALWAYS, "profiles_dir": ALWAYS},
+        **{"as_json": ALWAYS, "as_toml": NO_JSON, "out": ALWAYS},
     },
     "nat certify": {
         **{"profiles": NAMES_OR_ALL, "every": ALWAYS, "jobs": JOBS, "markdown": ALWAYS},

@@ -1,5 +1,6 @@
 """`testbed up` and `testbed wipe`."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from testbed import attach
 from testbed.backends import sandbox
 from testbed.backends.audit import require_closed
 from testbed.backends.choice import Kind, backend, engine_socket
+from testbed.errors import Exit, UsageError
 from testbed.plan.model import Plan
 
 
@@ -27,6 +29,24 @@ def keep(steps: Plan, kind: Kind = Kind.NAMESPACES) -> None:
             print(f"  {node:14} {', '.join(map(str, addresses))}{inside}", flush=True)
         print("enter with: testbed shell NODE; end with Ctrl-C", flush=True)
         attach.serve(server, lab)
+
+
+def require_root_for_all(every: bool, instead: str) -> None:
+    """UsageError where ``every`` lab is meant, and the user is not root."""
+    if every and os.getuid() != 0:
+        raise UsageError("only root may ask for the labs of others", remedy=instead)
+
+
+def up_now(*, everybody: bool, as_json: bool) -> int:
+    """Print the labs that are up, one a line or as JSON; the exit code."""
+    labs = [attach.about(lab) for lab in attach.running(everybody=everybody)]
+    if as_json:
+        print(json.dumps([lab.to_json() for lab in labs], indent=2))
+    elif not labs:
+        print("no lab is up")
+    for lab in labs if not as_json else ():
+        print(lab.words)
+    return int(Exit.AGREED)
 
 
 def wipe(*, everybody: bool) -> str:

@@ -31,13 +31,13 @@ class _Sink(Protocol):
 
 
 def follow(
-    node: str, ifname: str | None, target: str | None, count: int | None, pid: int | None
+    node: str, ifname: str | None, target: str | None, count: int | None, word: str | None
 ) -> int:
     """Show, or write to ``target``, what passes in ``node``; the exit code.
 
     Until Ctrl-C, the end of the lab, ``count`` packets, or until nobody reads any more.
     """
-    lab = attach.choose(pid)
+    lab = attach.choose(word)
     with _opened(target) as out, tap(lab, node, ifname) as watched:
         names = {name: f"{node}:{name}" for name in watched.interfaces}
         print(f"testbed: watching {', '.join(names.values())}", file=sys.stderr)

@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -237,13 +239,15 @@ def test_a_ctrl_c_is_the_commands_and_the_lab_stays(script: str, code: int) -> N
         os.killpg(done.pid, signal.SIGINT)
         _, errors = done.communicate(timeout=10)
         assert done.returncode == code
-        assert errors == ""
+        assert errors.startswith(f"testbed: in lab {own.pid}: same-lan with linux-home, up ")
+        assert errors.count("\n") == 1
         assert own.poll() is None
 
 
 def test_a_command_in_a_lab_notices_that_its_reader_has_gone() -> None:
-    with own_lab():
-        words = ["sh", "-c", '"$@" | head -1', "sh", *TESTBED, "exec", "a", "--", "yes"]
+    with own_lab() as own:
+        named = ["exec", "--lab", str(own.pid), "a", "--", "yes"]
+        words = ["sh", "-c", '"$@" | head -1', "sh", *TESTBED, *named]
         done = subprocess.run(words, capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.stderr) == ("y\n", "")
 
@@ -261,3 +265,116 @@ def test_wrong_words_to_a_lab_are_answered(words: tuple[str, ...], code: int, me
         done = said("exec", *words)
     assert done.returncode == code
     assert message in done.stderr
+
+
+@contextmanager
+def started(script: str) -> Iterator[subprocess.Popen[str]]:
+    """`testbed exec` of a shell script that has said ``ready``."""
+    done = subprocess.Popen(
+        [*TESTBED, "exec", "a", "--", "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert done.stdout is not None
+        assert done.stdout.readline() == "ready\n"
+        yield done
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(done.pid, signal.SIGKILL)
+        done.wait(10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo ready; exec sleep 300",
+        "(trap '' INT HUP; setsid sleep 300) & echo ready; wait",
+        "sleep 300 & (sleep 300 & sleep 300) & echo ready; wait",
+    ],
+)
+def test_killing_exec_ends_all_that_its_command_started(
+    number: signal.Signals, script: str
+) -> None:
+    """Each of them holds the pipe, which ends with the last."""
+    with own_lab() as own, started(script) as done:
+        done.send_signal(number)
+        rest, _ = done.communicate(timeout=20)
+        assert rest == ""
+        assert done.returncode in (-signal.SIGKILL, 128 + number)
+        assert own.poll() is None
+        assert said("exec", "a", "--", "true").returncode == 0
+
+
+def test_a_command_that_ignores_its_end_is_killed_after_some_seconds() -> None:
+    with own_lab(), started("trap '' TERM; echo ready; while :; do sleep 0.1; done") as done:
+        done.terminate()
+        done.communicate(timeout=20)
+        assert done.returncode == 128 + signal.SIGKILL
+
+
+def test_what_a_command_left_in_the_lab_stays_where_nobody_killed_it() -> None:
+    with own_lab():
+        left = said("exec", "a", "--", "sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $!")
+        pid = left.stdout.strip()
+        assert said("exec", "b", "--", "kill", "-0", pid).returncode == 0
+
+
+def in_node_a(
+    own: subprocess.Popen[str], path: str, *words: str
+) -> subprocess.CompletedProcess[str]:
+    """`testbed exec` of somebody who looks for programs in ``path``."""
+    return subprocess.run(
+        [*TESTBED, "exec", "--lab", str(own.pid), "nat-a", "--", *words],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_a_command_finds_the_tools_of_the_administrator() -> None:
+    with own_lab() as own:
+        done = in_node_a(own, "/usr/bin:/bin", "nft", "list", "ruleset")
+    assert done.returncode == 0, done.stderr
+    assert "chain" in done.stdout
+
+
+def test_a_tool_that_is_not_installed_is_named_with_its_package() -> None:
+    if shutil.which("socat") is not None:
+        pytest.skip("socat is installed here")
+    with own_lab() as own:
+        done = in_node_a(own, "/usr/bin:/bin", "socat", "-V")
+    assert done.returncode == 127
+    assert "socat: No such file or directory" in done.stderr
+    assert "remedy: apt-get install socat" in done.stderr
+
+
+def test_labs_are_listed_with_what_tells_them_apart() -> None:
+    with own_lab() as one, own_lab() as other:
+        listed = json.loads(said("labs", "--json").stdout)
+        assert [lab["pid"] for lab in listed] == sorted([one.pid, other.pid])
+        assert {lab["topology"] for lab in listed} == {"same-lan"}
+        assert {lab["folder"] for lab in listed} == {str(Path.cwd())}
+        lines = said("labs").stdout.splitlines()
+        assert len(lines) == 2
+        assert lines[0].startswith(f"{min(one.pid, other.pid)}: same-lan with linux-home, up ")
+        asked = said("exec", "a", "--", "true")
+        assert asked.returncode == 2
+        assert "2 labs are up" in asked.stderr
+        assert all(f"{lab.pid}: same-lan with" in asked.stderr for lab in (one, other))
+        assert said("exec", "--lab", "same-lan", "a", "--", "true").returncode == 2
+        assert said("exec", "--lab", str(one.pid), "a", "--", "true").returncode == 0
+    assert said("labs").stdout == "no lab is up\n"
+    assert said("labs", "--json").stdout == "[]\n"
+
+
+def test_a_lab_that_is_named_is_entered_without_a_word() -> None:
+    with own_lab():
+        done = said("exec", "--lab", "same-lan", "a", "--", "true")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert said("exec", "--lab", "carrier", "a", "--", "true").returncode == 2
