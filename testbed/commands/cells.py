@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from testbed.backends import sandbox
 from testbed.backends.base import Backend
 from testbed.backends.choice import Kind, backend
-from testbed.cell import Cell, load_cell, own_names
+from testbed.cell import DIALER, LISTENER, SERVER, Cell, load_cell, own_names
 from testbed.commands.chosen import Request, Single, require_cast, require_ready
 from testbed.errors import UsageError
 from testbed.expectation import strangers
@@ -30,7 +30,7 @@ from testbed.matrix import (
 from testbed.model.version import Built
 from testbed.nat.certify import JOBS, Certificate, certified, certify_all
 from testbed.nat.profile import Profile
-from testbed.report import markdown
+from testbed.report import markdown, single
 from testbed.report.files import (
     document,
     require_writable,
@@ -38,6 +38,7 @@ from testbed.report.files import (
     write_junit,
     write_text,
 )
+from testbed.report.glyphs import glyphs_for
 from testbed.report.grid import export_svg, render
 from testbed.report.html import write_html
 from testbed.run_folder import Files, RunFolder, say
@@ -87,11 +88,20 @@ def one(
     if as_json:
         print(json.dumps(row, indent=2))
     else:
-        print(f"{row['judgement']}: measured {row['measured']}, predicted {row['predicted']}")
-        for words in (row["reason"], *row["findings"]):
-            print(f"  {words}")
-        print(f"  packets and everything else: {out}")
+        _print(row, cell, out, replayed=isinstance(asked, Path))
     return int(summary.exit_code)
+
+
+def _print(row: Row, cell: Cell, out: Path, *, replayed: bool) -> None:
+    """One result, and at a terminal what to type next."""
+    console = Console(soft_wrap=True, highlight=False)
+    glyphs = glyphs_for(console.encoding)
+    ends = (DIALER, LISTENER, SERVER)
+    for line in single.told(row, cell.build(), ends, out, glyphs):
+        console.print(line)
+    if console.is_terminal and not replayed:
+        for line in single.next_words(out):
+            console.print(line)
 
 
 def _text(file: Path) -> str | None:

@@ -1,0 +1,76 @@
+"""What `testbed run` draws: who stands between two hosts, and the way that was measured."""
+
+from pathlib import Path
+
+import pytest
+
+from testbed.report import single
+from testbed.report.drawing import lines, route
+from testbed.report.glyphs import ASCII, UNICODE
+from testbed.topology.presets import preset
+
+ENDS = ("a", "b", "server")
+
+
+def drawn(name, *profiles, outcome="direct", stopped=None, glyphs=UNICODE):
+    topology = preset(name, *profiles)
+    return "\n".join(line.plain for line in lines(topology, ENDS, outcome, stopped, glyphs))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "turn", "below"),
+    [
+        ("two-homes", ("a", "nat-a", "core", "nat-b", "b"), "core", ("server",)),
+        ("carrier", ("a", "nat-a", "cgn", "nat-b", "b"), "cgn", ("core", "server")),
+        ("same-lan", ("a", "nat-a", "b"), "nat-a", ("core", "server")),
+        ("home-and-public", ("a", "nat-a", "core", "b"), "core", ("server",)),
+    ],
+)
+def test_the_way_between_two_hosts_turns_where_their_ways_out_meet(name, row, turn, below):
+    found = route(preset(name), *ENDS)
+    assert (found.row, found.turn, found.below) == (row, turn, below)
+
+
+def test_a_direct_way_passes_the_nats_and_not_the_server():
+    text = drawn("two-homes", "symmetric", "full-cone")
+    assert "═" in text.splitlines()[0]
+    assert "║" not in text
+    assert "symmetric" in text
+
+
+def test_a_relayed_way_goes_down_to_the_server():
+    assert "║" in drawn("two-homes", "symmetric", "symmetric", outcome="relayed")
+
+
+def test_where_there_is_no_way_none_is_drawn_and_the_node_that_decided_is_marked():
+    text = drawn("two-homes", "symmetric", "symmetric", outcome="none", stopped="nat-b")
+    assert "═" not in text
+    assert "✗nat-b" in text
+
+
+def test_what_is_at_no_node_of_the_row_is_not_marked():
+    assert "✗" not in drawn("two-homes", outcome="none", stopped="server")
+
+
+@pytest.mark.parametrize("outcome", ["direct", "relayed", "none"])
+@pytest.mark.parametrize("name", ["two-homes", "carrier", "libp2p"])
+def test_a_drawing_fits_80_columns_and_is_ascii_where_it_must(name, outcome):
+    text = drawn(name, "all-services-home", "x" * 40, outcome=outcome, glyphs=ASCII)
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_inconclusive_cell_is_not_drawn():
+    row = {
+        "judgement": "inconclusive",
+        "measured": "none",
+        "predicted": "direct",
+        "reason": "the machine was busy",
+        "findings": [],
+    }
+    told = single.told(row, preset("two-homes"), ENDS, Path("out"), UNICODE)
+    assert not any("nat-a" in line.plain for line in told)
+
+
+def test_what_to_type_next_fits_80_columns():
+    assert max(len(line.plain) for line in single.next_words(Path("out/run"))) <= 80
