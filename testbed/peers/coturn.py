@@ -6,6 +6,7 @@ With two addresses it also answers RFC 5780's questions, on its ports 3478 and 3
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import socket
 import time
@@ -26,7 +27,8 @@ NOT_RELAYED_TO = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/1
 PIPE_SIZE = 1 << 20  # bytes; nobody reads coturn's log while it runs
 POLL_INTERVAL = 0.002  # seconds
 ANSWER_TIMEOUT = 0.1  # seconds, within one node
-LAST_WORDS = 2000  # bytes
+LAST_WORDS = 2000  # characters
+HELP_DEADLINE = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Coturn:
 def command(config: Coturn) -> tuple[str, ...]:
     """The argument vector: all configuration, so that no file is read or left.
 
-    ``:memory:`` is SQLite's name for a database without a file.
+    ``:memory:`` is SQLite's name for a database without a file.  Only options that every
+    release knows: the newer ones refuse to be told that there is to be no DTLS and no
+    command line, which the older ones do not start either, without certificate and password.
     """
     each = [str(address) for address in config.addresses]
     denied = [IPv4Network(text) for text in NOT_RELAYED_TO]
@@ -64,15 +68,24 @@ def command(config: Coturn) -> tuple[str, ...]:
         *(f"--denied-peer-ip={net[0]}-{net[-1]}" for net in denied),
         "--no-multicast-peers",
         "--no-tls",
-        "--no-dtls",
         "--no-tcp-relay",
-        "--no-cli",
         "--userdb=:memory:",
         "--pidfile=/dev/null",
         "--log-file=stdout",
         "--simple-log",
         *config.options,
     )
+
+
+def discovery_options(lab: Lab, node: str, executable: str = "turnserver") -> tuple[str, ...]:
+    """What makes this release of coturn serve RFC 5780: older ones do so unasked."""
+    process = lab.spawn(node, (executable, "--help"))
+    try:
+        process.wait(HELP_DEADLINE)
+        listed = _words(process)
+    finally:
+        process.kill()
+    return ("--rfc5780",) if re.search(r"^\s*--rfc5780\b", listed, re.MULTILINE) else ()
 
 
 @contextmanager
@@ -118,7 +131,7 @@ def _await_answer(
         if process.poll() is not None or time.monotonic() >= end:
             raise BackendError(
                 f"no STUN answer from {server[0]}:{server[1]} ({kind.name}); coturn said:\n"
-                + _last_words(process),
+                + _words(process)[-LAST_WORDS:],
                 node=node,
                 remedy="install Debian's package coturn, or see what it complains about",
             )
@@ -138,10 +151,11 @@ def _answers(lab: Lab, node: str, kind: socket.SocketKind, server: tuple[str, in
     return stun.mapped_address(answer, stun.transaction_of(request)) is not None
 
 
-def _last_words(process: Process) -> str:
+def _words(process: Process) -> str:
+    """What it printed until now."""
     words = b""
     for stream in (process.stdout, process.stderr):
         os.set_blocking(stream.fileno(), False)
         with contextlib.suppress(BlockingIOError):
             words += os.read(stream.fileno(), PIPE_SIZE)
-    return words[-LAST_WORDS:].decode(errors="replace")
+    return words.decode(errors="replace")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from testbed.backends.base import Lab
 from testbed.errors import BackendError, UnfitError
-from testbed.peers.coturn import PORT, Coturn, coturn
+from testbed.peers.coturn import PORT, Coturn, coturn, discovery_options
 from testbed.scenarios.nodes import Remote
 from testbed.traversal.aio.stun import StunServer, discover
 from testbed.traversal.nat_discovery import Behaviour
@@ -42,7 +42,8 @@ def measure(lab: Lab) -> Discovered:
     """Ask from the LAN's host; UnfitError where coturn's client is not installed."""
     ips = [str(address) for address in lab.plan.addresses[SERVER]]
     with ExitStack() as stack:
-        stack.enter_context(coturn(lab, SERVER, Coturn(lab.plan.addresses[SERVER])))
+        config = Coturn(lab.plan.addresses[SERVER], options=discovery_options(lab, SERVER))
+        stack.enter_context(coturn(lab, SERVER, config))
         serving = lab.spawn(SERVER, lambda: asyncio.run(_serve(ips)))
         stack.callback(serving.kill)
         Remote(SERVER, serving).answer()
