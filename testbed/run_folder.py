@@ -116,6 +116,11 @@ class RunFolder:
         how = "" if self.earlier.ended else ", which did not come to its end"
         return f"{self.path}: replaces the {self.earlier.run.words}{how}"
 
+    def records(self, files: Files) -> None:
+        """These were written, too: files of whose names nobody knew before."""
+        self._own = (*self._own, files)
+        self._write(ended=False)
+
     def end(self) -> None:
         """Record that the results are whole, and let go of the folder."""
         self._write(ended=True)

@@ -23,9 +23,9 @@ class RunRecord:
         datetime.fromisoformat(self.started)
 
     @classmethod
-    def now(cls, study: str, seed: int | None = None) -> "RunRecord":
-        """The record of the run that this process begins."""
-        command = shlex.join(["testbed", *sys.argv[1:]])
+    def now(cls, study: str, seed: int | None = None, program: str = "testbed") -> "RunRecord":
+        """The record of the run that this process, of this ``program``, begins."""
+        command = shlex.join([program, *sys.argv[1:]])
         started = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(study, command, started, seed, __version__)
 

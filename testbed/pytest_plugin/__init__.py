@@ -71,16 +71,23 @@ def testbed_session(
 def testbed_bench(testbed_session: "Session", request: pytest.FixtureRequest) -> "Iterator[Bench]":
     """What one test has made, and the folder that keeps it."""
     from testbed.pytest_plugin.bench import Bench, folder_name
+    from testbed.run_folder import RunFolder
+    from testbed.run_record import RunRecord
 
     kept = _out(request.config)
     if kept is not None:
         folder = kept / folder_name(request.node.nodeid)
     else:
         folder = request.getfixturevalue("tmp_path") / "testbed"
-    bench = Bench(testbed_session, folder)
-    request.node.stash[_BENCH] = bench
-    yield bench
-    bench.close()
+    own = RunFolder(folder, RunRecord.now("pytest", program="pytest"), ())
+    try:
+        own.begin()
+        bench = Bench(testbed_session, own)
+        request.node.stash[_BENCH] = bench
+        yield bench
+        bench.close()
+    finally:
+        own.release()
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from testbed.cell import own_names
 from testbed.errors import ProfileError, UsageError
 from testbed.nat.load import find, load, named
 from testbed.plan.planner import plan
 from testbed.pytest_plugin.helper import Helper
 from testbed.pytest_plugin.labs import STARTING, Lab
 from testbed.pytest_plugin.verdicts import NatPair, Peer, Verdict
+from testbed.run_folder import Files, RunFolder
 from testbed.topology.model import Topology
 from testbed.topology.presets import preset
 
@@ -79,11 +81,12 @@ class Session:
 
 
 class Bench:
-    """What one test has made; ``folder`` keeps what was recorded."""
+    """What one test has made; its folder keeps what was recorded."""
 
-    def __init__(self, session: Session, folder: Path) -> None:
+    def __init__(self, session: Session, own: RunFolder) -> None:
         self._session = session
-        self._folder = folder
+        self._own = own
+        self._folder = own.path
         self._labs: list[Lab] = []
         self._told: list[tuple[str, Path]] = []  # what was run, its folder
         self._repeats: Counter[tuple[str, NatPair]] = Counter()
@@ -148,6 +151,7 @@ class Bench:
         folder = self._folder / f"lab-{len(self._labs)}"
         folder.mkdir(parents=True, exist_ok=True)
         capture = folder / "capture.pcapng"
+        self._own.records(Files((folder.name,), (capture.name,)))
         helper = self._session.new_helper()
         try:
             helper.ask(
@@ -187,8 +191,15 @@ class Bench:
             profiles=dict(nats.files),
             out=str(self._folder),
         )
+        self._record(row, nats)
         self._told.append((row["name"], Path(row["folder"])))
         return Verdict.of(row)
+
+    def _record(self, row: dict[str, Any], nats: NatPair) -> None:
+        """The files of a cell, of every try, are this test's."""
+        tries = (row["folder"], *(earlier["folder"] for earlier in row["earlier_tries"]))
+        folders = (str(Path(folder).relative_to(self._folder)) for folder in tries)
+        self._own.records(Files(tuple(folders), (*own_names(dict(nats.files)), EXPLANATION)))
 
     def sections(self) -> Iterator[tuple[str, str]]:
         """For a report of failure: what was run, and why it ended so."""

@@ -91,6 +91,22 @@ def test_the_example_is_green_on_namespaces(tmp_path: Path) -> None:
     assert len(captures) == 5
 
 
+def test_a_second_session_leaves_nothing_of_the_first_and_all_of_the_users(tmp_path: Path) -> None:
+    out = tmp_path / "kept"
+    suite = """
+        def test_it(peer, nat_pair):
+            assert peer("punch-udp").connect(nat_pair("{}", "full-cone"))
+    """
+    for name in ("symmetric", "home"):
+        done = run(f"--testbed-out={out}", cwd=project(tmp_path, suite.format(name)))
+        assert outcome(done) == {"passed": 1}, done.stdout + done.stderr
+        (out / "test_it.py" / "test_it" / "notes.txt").write_text("mine")
+    cells = [file.parent.parent.name for file in out.rglob("cell.json")]
+    assert cells == ["linux-home--full-cone"]
+    assert not list(out.rglob("*symmetric*"))
+    assert list(out.rglob("notes.txt"))
+
+
 def test_a_pair_that_cannot_connect_is_red_with_its_cause_and_its_packets() -> None:
     done = run("cannot_connect.py", cwd=EXAMPLE)
     assert outcome(done) == {"failed": 1}, done.stdout + done.stderr
