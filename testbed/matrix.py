@@ -53,7 +53,7 @@ class Selection:
         pairs = [*self._pairs(), *(self._controls() if self.controls else ())]
         for pattern in self.patterns:
             if not any(fnmatchcase(cell.pair, pattern) for cell in pairs):
-                remedy = instead(pattern, (cell.pair for cell in pairs), "testbed matrix --json")
+                remedy = instead(pattern, (cell.pair for cell in pairs))
                 raise UsageError(f"--select {pattern!r} matches no cell", remedy=remedy)
         chosen = [cell for cell in pairs if self._wanted(cell)]
         if not any(not cell.control for cell in chosen) and not self.patterns:

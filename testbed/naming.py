@@ -26,13 +26,14 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
 def instead(word: str, known: Iterable[str], where: str = "") -> str:
     """The remedy for ``word``: a question with the nearest names, else the list of all.
 
-    ``where`` the names can be seen, as a command, stands for a list that is too long.
+    ``where`` the names can be seen, as a command, stands for a list that is too long; without
+    it that begins with some.
     """
     names = list(dict.fromkeys(known))
     if near := nearest(word, names):
         return either(near)
-    if len(names) > MANY and where:
-        return f"see `{where}`"
+    if len(names) > MANY:
+        return f"see `{where}`" if where else f"one of: {', '.join(names[:NEAR])}, ..."
     return f"one of: {', '.join(names)}"
 
 

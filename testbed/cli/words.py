@@ -144,7 +144,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "nat show": {"profile": ALWAYS, "profiles_dir": ALWAYS},
     "nat probe": {
         **{"profile": Effect(unless=("rules",)), "rules": ALWAYS, "profiles_dir": ALWAYS},
-        **{"as_json": ALWAYS, "as_toml": NO_JSON, "out": ALWAYS},
+        **{"as_json": ALWAYS, "as_toml": NO_JSON, "out": beside("as_toml")},
     },
     "nat certify": {
         **{"profiles": NAMES_OR_ALL, "every": ALWAYS, "jobs": JOBS, "markdown": ALWAYS},

@@ -88,7 +88,7 @@ def _groups(differences: Sequence[Difference]) -> Iterator[Text]:
         names = ", ".join(difference.pair for difference in group[:NAMES])
         more = f", and {len(group) - NAMES} more" if len(group) > NAMES else ""
         yield Text(f"      {names}{more}")
-        if group[0].aspects and group[0].folder:
+        if group[0].aspects and group[0].folder and Path(group[0].folder).is_dir():
             yield Text(f"      testbed explain {group[0].folder}", "dim")
     yield from _more(len(ordered) - GROUPS, "groups")
 

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +14,7 @@ from testbed.explain.labels import labels
 from testbed.explain.load import load_evidence
 from testbed.explain.model import Cause, Evidence
 from testbed.explain.stitch import stitch
+from testbed.naming import instead
 from testbed.plan.model import Plan
 from testbed.report.glyphs import Glyphs, glyphs_for
 from testbed.report.story import hops, pointers, render
@@ -85,14 +85,8 @@ def find(name: str, out: Path) -> Path:
             f"{name}: not the folder of a cell, and there is no matrix in {out}",
             remedy="run `testbed matrix` first, or name a folder that has a cell.json",
         )
-    raise UsageError(f"there is no cell {name!r} in {out}", remedy=_nearest(wanted, known))
-
-
-def _nearest(name: str, known: Mapping[str, Path]) -> str:
-    pairs = list(dict.fromkeys(cell.rpartition("/")[0] for cell in known))
-    near = [pair for pair in pairs if name in pair][:4]
-    near += [pair for pair in get_close_matches(name, pairs, n=4, cutoff=0.4) if pair not in near]
-    return f"one of: {', '.join(near or pairs[:4])}"
+    pairs = (cell.rpartition("/")[0] for cell in known)
+    raise UsageError(f"there is no cell {name!r} in {out}", remedy=instead(wanted, pairs))
 
 
 def _folders(out: Path) -> dict[str, Path]:

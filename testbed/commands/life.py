@@ -12,6 +12,7 @@ from rich.console import Console
 from testbed.backends import sandbox
 from testbed.errors import Exit, TestbedError, UsageError
 from testbed.forked import forked
+from testbed.naming import instead
 from testbed.oracle.life import Expected, Transport, expect
 from testbed.report.life import table, to_json
 from testbed.run_folder import Files, RunFolder, say
@@ -66,9 +67,7 @@ def lives(names: Sequence[str], peers: str) -> list[Life]:
     wanted = known if peers == "all" else [word.strip() for word in peers.split(",")]
     for word in wanted:
         if word not in known:
-            raise UsageError(
-                f"unknown peers {word!r}", remedy=f"all, or some of: {', '.join(known)}"
-            )
+            raise UsageError(f"unknown peers {word!r}", remedy=instead(word, ("all", *known)))
     chosen = [story(name) for name in dict.fromkeys(names)] or list(STORIES.values())
     return [(one, t) for one in chosen for t in Transport if t.value in wanted]
 

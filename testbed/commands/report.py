@@ -10,7 +10,7 @@ from testbed.errors import UsageError
 from testbed.model.outcome import Outcome
 from testbed.report.files import require_writable
 from testbed.report.html import write_html
-from testbed.report.recorded import RESULTS
+from testbed.report.recorded import RESULTS, where
 from testbed.run_record import RunRecord
 
 PAGE = "report.html"
@@ -95,12 +95,5 @@ def load_document(results: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not JSON: {error}", remedy=_REMEDY) from None
     for row in value["cells"]:
-        row["folder"] = str(_where(Path(row["folder"]), row["name"], file.parent))
+        row["folder"] = str(where(Path(row["folder"]), row["name"], file.parent))
     return value
-
-
-def _where(folder: Path, name: str, beside: Path) -> Path:
-    """A cell's folder, also when the whole matrix was moved, or is read from elsewhere."""
-    below = folder.name if folder.name.startswith("try-") else ""
-    moved = beside / "cells" / name / below
-    return moved if moved.is_dir() else folder

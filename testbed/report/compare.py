@@ -135,7 +135,7 @@ def compare(
     """
     for pattern in select:
         if not (_selected(old, [pattern]) or _selected(new, [pattern])):
-            remedy = instead(pattern, [*old.pairs, *new.pairs], "testbed compare")
+            remedy = instead(pattern, [*old.pairs, *new.pairs])
             raise UsageError(f"--select {pattern!r} matches no pair", remedy=remedy)
     before, after = _selected(old, select), _selected(new, select)
     both = [name for name in before if name in after]

@@ -135,7 +135,8 @@ class _Row(_Strict):
             raise ValueError(f"{self.judgement} without a measured and a predicted outcome")
         return self
 
-    def run(self) -> Run:
+    def run(self, beside: Path) -> Run:
+        """``beside``: the folder of the results, with which that of the cell may have moved."""
         found = self.explanation
         return Run(
             self.judgement,
@@ -146,7 +147,7 @@ class _Row(_Strict):
             "explanation" in self.model_fields_set,
             self.connect_ms,
             self.reason,
-            self.folder,
+            str(where(Path(self.folder), self.name, beside)),
         )
 
 
@@ -214,9 +215,19 @@ def read(path: Path) -> Recorded:
         raise UsageError(f"{file}: not JSON: {error}", remedy=_REMEDY) from None
     runs: dict[str, list[Run]] = {}
     for row in results.cells:
-        runs.setdefault(row.pair, []).append(row.run())
+        runs.setdefault(row.pair, []).append(row.run(file.parent))
     found = {name: Pair(name, tuple(some)) for name, some in runs.items()}
     return Recorded(file, found, results.facts)
+
+
+def where(folder: Path, name: str, beside: Path) -> Path:
+    """A cell's folder, also when the whole matrix was moved, or is read from elsewhere.
+
+    ``folder`` is as the run that is called ``name`` recorded it, from where that was called.
+    """
+    below = folder.name if folder.name.startswith("try-") else ""
+    moved = beside / "cells" / name / below
+    return moved if moved.is_dir() else folder
 
 
 def merged(records: Sequence[Recorded]) -> Recorded:

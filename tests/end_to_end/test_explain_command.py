@@ -140,9 +140,9 @@ def test_a_stream_in_ascii_gets_ascii(matrix: Path):
 def test_an_unknown_cell_is_answered_with_the_nearest(matrix: Path):
     done = said("explain", "punch-udp/symetric--port-restricted", "-o", str(matrix))
     assert done.returncode == 2
-    assert f"one of: {CELL}" in done.stderr
+    assert f"did you mean {CELL}" in done.stderr
     by_part = said("explain", "port-restricted--port-restricted", "-o", str(matrix))
-    assert "one of: punch-udp/port-restricted--port-restricted" in by_part.stderr
+    assert "did you mean punch-udp/port-restricted--port-restricted" in by_part.stderr
 
 
 def test_without_a_matrix_the_remedy_is_to_make_one(tmp_path: Path):

@@ -381,11 +381,15 @@ def test_what_is_not_settled_is_not_kept_as_golden(rows: list[Row], tmp_path: Pa
 
 
 def test_what_changed_alike_is_one_group_with_the_command_that_explains_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"ice/a--b{n}" for n in range(7)]
     old = written(tmp_path / "old.json", [row(name) for name in names])
     new = written(tmp_path / "new.json", [failed(name) for name in names])
+    monkeypatch.chdir(tmp_path)
+    assert compared(old, new, (), None, as_json=False) == 1
+    assert "testbed explain" not in capsys.readouterr().out  # no packets, nothing to explain
+    Path("out/ice/a--b0/0").mkdir(parents=True)
     assert compared(old, new, (), None, as_json=False) == 1
     assert capsys.readouterr().out.splitlines() == [
         "worse: 7",
@@ -404,3 +408,15 @@ def test_a_factor_that_is_none_is_refused(factor: float, tmp_path: Path) -> None
     path = written(tmp_path / "results.json", [row()])
     with pytest.raises(UsageError, match="--times"):
         compared(path, path, (), factor, as_json=False)
+
+
+def test_the_folder_that_is_named_is_there_from_where_the_results_are_read(tmp_path: Path) -> None:
+    """The matrix was called elsewhere, and wrote where that is."""
+    bad = failed()
+    folder = tmp_path / "moved"
+    there = folder / "cells" / bad["name"]
+    there.mkdir(parents=True)
+    written(folder / "results.json", [bad])
+    old = written(tmp_path / "old.json", [row()])
+    (difference,) = compare(read(old), read(folder)).differences
+    assert difference.folder == str(there)

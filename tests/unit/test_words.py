@@ -106,6 +106,7 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("compare", "times"): [("compare {golden} {other} --times 2", "--times has no effect")],
     ("golden", "results"): [("golden x x -o y", "RESULTS names 'x' twice")],
     ("nat probe", "profile"): [("nat probe pf --rules x.nft", "PROFILE has no effect: --rules")],
+    ("nat probe", "out"): [("nat probe -o x.toml", "it is of --toml, which is not given")],
     ("nat probe", "as_toml"): [("nat probe --toml --json", "--toml has no effect: --json")],
     ("nat certify", "profiles"): [
         ("nat certify pf pf", "PROFILES names 'pf' twice"),
