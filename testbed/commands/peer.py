@@ -28,7 +28,8 @@ def check_peer(
     chosen = mechanism or (ours.mechanism if ours else DEFAULT)
 
     def progress(result: SceneResult) -> None:
-        said = f"{len(result.breaches)} breaches" if result.breaches else "no breach"
+        count = len(result.breaches)
+        said = f"{count} breach{'es' if count > 1 else ''}" if count else "no breach"
         if result.unchecked and not result.breaches:
             said = "not checked"
         print(f"{result.scene}: {said}, {result.seconds:.1f} s", file=sys.stderr, flush=True)

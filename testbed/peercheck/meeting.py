@@ -33,6 +33,7 @@ from testbed.traversal import TraversalError
 START_MARGIN = 300_000_000  # nanoseconds from the command to the start: long enough to be early in
 EARLY = 3_000_000  # nanoseconds before the start: the last look at what has come
 LOOK = 20_000_000  # nanoseconds from one look to the next
+CALL = 150_000_000  # nanoseconds by which a listener is called before its start
 HEAD_START = 300_000_000  # nanoseconds by which a listener that only answers is called later
 
 
@@ -61,7 +62,7 @@ class Meeting:
         if self.talk.scene is Scene.SILENT:
             await self._silence()
             return
-        late = HEAD_START if self.talk.scene is Scene.PLAIN_LISTENER else 0
+        late = self._lateness()
         dialing = asyncio.create_task(self.partner.dial(Dial(remote=offer, start_at=start + late)))
         await self._before(start, late)
         try:
@@ -70,11 +71,18 @@ class Meeting:
             dialing.cancel()
             await asyncio.gather(dialing, return_exceptions=True)
 
+    def _lateness(self) -> int:
+        """By how much our own side starts later; below 0: earlier, and is not to be answered."""
+        if self.talk.scene is Scene.PLAIN_LISTENER:
+            return HEAD_START
+        udp = self.talk.task.mechanism == "punch_udp"  # elsewhere libraries and kernels answer
+        return -CALL if udp and self.talk.scene is Scene.LISTENER else 0
+
     async def _before(self, start: int, late: int) -> None:
         """Nothing leaves a peer before the start, and nothing unasked where it only answers."""
         if (early := await self._touched_before(start)) is not None:
             self.child.blame(Rule.DIALED_EARLY, event="dial", found=early)
-        elif late and await self._touched_before(start + late) is not None:
+        elif late > 0 and await self._touched_before(start + late) is not None:
             self.child.blame(Rule.MODE_IGNORED, expected=Mode.PLAIN_DIAL.value)
 
     async def _touched_before(self, instant: int) -> float | None:

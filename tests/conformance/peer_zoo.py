@@ -149,6 +149,22 @@ def impatient():
 
 
 @breaks
+def eager():
+    """It answers, before it may."""
+
+    def take(self):
+        self.started = True
+        plain_take(self)
+
+    def dial(self, remote, start_at):
+        while time.monotonic_ns() < start_at:
+            self.listen(0.01)
+        plain_dial(self, remote, start_at)
+
+    Punch.take, Punch.dial = take, dial
+
+
+@breaks
 def crashing():
     on("offer", lambda _: sys.exit("the peer is broken"))
 

@@ -39,6 +39,7 @@ ZOO = {
     "wall_clock": (Scene.DIALER, [Rule.CLOCK_OFF]),
     "milliseconds": (Scene.DIALER, [Rule.CLOCK_OFF]),
     "impatient": (Scene.LISTENER, [Rule.DIALED_EARLY]),
+    "eager": (Scene.LISTENER, [Rule.DIALED_EARLY]),
     "crashing": (Scene.DIALER, [Rule.EXITED_EARLY]),
     "crashing_dial": (Scene.DIALER, [Rule.EXITED_EARLY]),
     "deaf_to_close": (Scene.INTERRUPTED, [Rule.CLOSE_IGNORED]),
