@@ -13,7 +13,7 @@ from pathlib import Path
 from testbed.backends.base import Image
 from testbed.backends.choice import Kind
 from testbed.cell import Cell, require_sane
-from testbed.errors import ProfileError, UsageError
+from testbed.errors import ProfileError, UnfitError, UsageError
 from testbed.matrix import CLASSIC, PEER_SETS, SETS, Selection, chosen_stacks
 from testbed.naming import either, instead, nearest
 from testbed.nat.load import by_name, catalogue, named
@@ -143,17 +143,24 @@ def require_cast(own: Sequence[str], cells: Sequence[Cell], option: str) -> None
 
 
 def require_ready(cells: Sequence[Cell], kind: Kind) -> None:
-    """Whatever the cells need is there: UnfitError for a stack that is not built.
+    """Whatever the cells need is there: UnfitError naming each stack that is not built.
 
     UsageError for an image where no node is a container.
     """
+    unbuilt: dict[str, UnfitError] = {}
     for cell in {(cell.peer, cell.relay): cell for cell in cells}.values():
         for one in (*cell.stacks.both, *([cell.relaying] if cell.relaying else [])):
-            if isinstance(one.command(), Image) and kind is Kind.NAMESPACES:
+            if isinstance(one.entry, Image) and kind is Kind.NAMESPACES:
                 raise UsageError(
                     f"{one.name} is an image, and labs of namespaces have no containers",
                     remedy=f"--backend {Kind.DOCKER.value}",
                 )
+            try:
+                one.command()
+            except UnfitError as error:
+                unbuilt.setdefault(error.message, error)
+    if unbuilt:
+        raise UnfitError("; ".join(unbuilt), remedy=next(iter(unbuilt.values())).remedy)
 
 
 def _ends(cell: Cell) -> tuple[str, ...]:

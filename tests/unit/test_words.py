@@ -11,6 +11,7 @@ from testbed import cli, matrix
 from testbed.backends import sandbox
 from testbed.cli import app
 from testbed.cli.words import EFFECTS, Command
+from testbed.errors import UnfitError, UsageError
 from testbed.peers import adapter, external
 
 # For each word that can be without an effect: words beside which it is, and what is said of it.
@@ -170,6 +171,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"cell": folder / "cell", "golden": source, "other": folder / "other.json"}
 
 
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and no lab: that begins with a sandbox, which is out of bounds here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sandbox, "enter", lambda *_: pytest.fail("a sandbox was entered"))
+    known = dict(adapter._KNOWN)
+    for module in (adapter, external, matrix):
+        monkeypatch.setattr(module, "ADAPTERS", known)
+    monkeypatch.setattr(adapter, "_KNOWN", known)
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("words", "message"), [example for examples in USELESS.values() for example in examples]
 )
@@ -177,21 +190,31 @@ def test_a_word_without_effect_is_refused_before_anything_is_made(
     words: str,
     message: str,
     files: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    nowhere: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No lab: that begins with a sandbox, which is out of bounds here."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sandbox, "enter", lambda *_: pytest.fail("a sandbox was entered"))
-    known = dict(adapter._KNOWN)
-    for module in (adapter, external, matrix):
-        monkeypatch.setattr(module, "ADAPTERS", known)
-    monkeypatch.setattr(adapter, "_KNOWN", known)
     with pytest.raises(Exception) as refused:  # noqa: PT011 (typer's own, too)
         app(args=[word.format(**files) for word in words.split()], standalone_mode=False)
     assert cli._failed(refused.value) == 2
     said = capsys.readouterr()
     assert message in " ".join(said.err.replace("│", " ").split())
     assert said.out == ""
-    assert list(tmp_path.iterdir()) == []
+    assert list(nowhere.iterdir()) == []
+
+
+def test_all_stacks_that_are_not_built_are_told_before_anything_is_certified(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTBED_PEERS", str(nowhere))
+    with pytest.raises(UnfitError) as refused:
+        app(args=["matrix", "--peers", "ice,pion,go-quic"], standalone_mode=False)
+    for name in ("pion", "go-libp2p"):
+        assert f"the peer {name} is not built" in str(refused.value)
+    assert list(nowhere.iterdir()) == []
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_an_image_is_refused_where_no_node_is_a_container() -> None:
+    words = "run --peer mine --stack mine=image:mine --mechanism punch_udp"
+    with pytest.raises(UsageError, match="mine is an image"):
+        app(args=words.split(), standalone_mode=False)
