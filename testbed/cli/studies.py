@@ -33,11 +33,16 @@ def autonat(
 
 
 @app.command()
+@takes_profiles
 def life(
     scenarios: Annotated[list[str] | None, typer.Argument(help="Scenarios.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     peers: Annotated[str, typer.Option(help="udp, quic, tcp with commas, or all.")] = "all",
     jobs: Jobs = 2 * DEFAULT_JOBS,  # they wait most of their time
+    a: Annotated[
+        str | None, typer.Option("-a", help="Profile of the first NAT, instead of the scenario's.")
+    ] = None,
+    b: Annotated[str | None, typer.Option("-b", help="Profile of the second, likewise.")] = None,
     out: Out = Path("out/life"),
     as_json: AsJson = False,
 ) -> None:
@@ -46,7 +51,7 @@ def life(
 
     if bool(scenarios) == every:
         raise UsageError("name scenarios, or say --all")
-    raise typer.Exit(lead_lives(scenarios or [], peers, jobs, out, as_json))
+    raise typer.Exit(lead_lives(scenarios or [], peers, (a, b), jobs, out, as_json))
 
 
 @app.command()

@@ -120,6 +120,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     },
     "life": {
         **{"scenarios": NAMES_OR_ALL, "every": ALWAYS, "peers": LISTED},
+        **{"a": ALWAYS, "b": ALWAYS, "profiles_dir": beside("a", "b")},
         **{"jobs": ALWAYS, "out": ALWAYS, "as_json": ALWAYS},
     },
     "odds": {"runs": ALWAYS, "seed": ALWAYS, "svg": FILE, "as_json": ALWAYS},

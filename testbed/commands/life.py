@@ -3,7 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from testbed.backends import sandbox
 from testbed.errors import Exit, TestbedError, UsageError
 from testbed.forked import forked
 from testbed.naming import instead
+from testbed.nat.load import named
 from testbed.oracle.life import Expected, Transport, expect
 from testbed.report.life import table, to_json
 from testbed.run_folder import Files, RunFolder, say
@@ -58,10 +59,13 @@ class Row:
         return self.led.findings
 
 
-def lives(names: Sequence[str], peers: str) -> list[Life]:
+def lives(
+    names: Sequence[str], peers: str, nats: tuple[str | None, str | None] = (None, None)
+) -> list[Life]:
     """The lives of the scenarios ``names`` (all, if none) with ``peers``, words with commas.
 
-    UsageError for an unknown word.
+    ``nats``: profiles of the homes, where they are not the scenario's.  An error for a word
+    that is unknown, and for NATs between which there is no direct path to follow.
     """
     known = [transport.value for transport in Transport]
     wanted = known if peers == "all" else [word.strip() for word in peers.split(",")]
@@ -69,7 +73,24 @@ def lives(names: Sequence[str], peers: str) -> list[Life]:
         if word not in known:
             raise UsageError(f"unknown peers {word!r}", remedy=instead(word, ("all", *known)))
     chosen = [story(name) for name in dict.fromkeys(names)] or list(STORIES.values())
-    return [(one, t) for one in chosen for t in Transport if t.value in wanted]
+    return [(_between(one, nats, t), t) for one in chosen for t in Transport if t.value in wanted]
+
+
+def _between(told: Story, nats: tuple[str | None, str | None], transport: Transport) -> Story:
+    """The story between other NATs, if any are named."""
+    a, b = nats
+    if not (a or b):
+        return told
+    told = replace(told, a=a or told.a, b=b or told.b)
+    named([told.a, told.b])  # an error where two files share a name
+    try:
+        _expected(told, transport)
+    except UsageError as error:
+        raise UsageError(
+            f"{told.name} over {transport} between {told.a} and {told.b}: {error.message}",
+            remedy="other NATs, or other scenarios and --peers",
+        ) from None
+    return told
 
 
 def rows(chosen: Sequence[Life], jobs: int, out: Path) -> list[Row]:
@@ -118,9 +139,16 @@ def _to_bytes(told: Story, transport: Transport, out: Path, slot: int) -> bytes:
         return pickle.dumps(f"crashed: {error!r}")
 
 
-def life(names: Sequence[str], peers: str, jobs: int, out: Path, as_json: bool) -> int:
+def life(
+    names: Sequence[str],
+    peers: str,
+    nats: tuple[str | None, str | None],
+    jobs: int,
+    out: Path,
+    as_json: bool,
+) -> int:
     """Lead lives and print one table; the exit code."""
-    chosen = lives(names, peers)
+    chosen = lives(names, peers, nats)
     folders = tuple(f"{told.name}/{transport.value}" for told, transport in chosen)
     kept = RunFolder(out, RunRecord.now("life"), [Files(folders, ("capture.pcapng",))])
     sandbox.enter()

@@ -11,6 +11,7 @@ from testbed.naming import instead
 from testbed.nat.behaviour import Allocation, Behaviour, Timeouts
 from testbed.nat.load import find, with_timeouts
 from testbed.nat.profile import Profile
+from testbed.nat.rules import check
 from testbed.oracle.faults import (
     Fault,
     LinkDown,
@@ -67,6 +68,7 @@ class Story:
                 profile = replace(profile, behaviour=_random(profile.behaviour))
             if self.timeouts is not None:
                 profile = with_timeouts(profile, self.timeouts)
+            check(profile)
             found[router] = profile
         return found
 

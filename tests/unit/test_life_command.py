@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from testbed.commands.life import Row, lives
-from testbed.errors import Exit, PeerError, UsageError
+from testbed.errors import Exit, PeerError, TestbedError, UsageError
+from testbed.nat.load import DEFAULT
 from testbed.oracle.faults import LinkDown, NatReboot, lasts, words
 from testbed.oracle.life import Expected, Fate, Transport
 from testbed.report.life import table, to_json
@@ -107,6 +108,26 @@ def test_without_names_all_lives_are_led() -> None:
 def test_words_that_name_no_life_are_refused(names: list[str], peers: str) -> None:
     with pytest.raises(UsageError):
         lives(names, peers)
+
+
+def test_other_nats_take_the_place_of_the_scenarios(tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text((DEFAULT / "full-cone.toml").read_text())
+    ((told, _),) = lives(["reboot"], "udp", (str(own), None))
+    assert told.profiles["nat-a"].name == "mine"
+    assert told.profiles["nat-b"].name == STORIES["reboot"].b
+
+
+@pytest.mark.parametrize(
+    ("nats", "words"),
+    [
+        (("nosuch", None), "unknown profile"),
+        (("symmetric", "symmetric"), "steady over quic between symmetric and symmetric: the model"),
+    ],
+)
+def test_nats_that_have_no_path_to_follow_are_refused(nats: tuple[str, str], words: str) -> None:
+    with pytest.raises(TestbedError, match=words):
+        lives(["steady"], "quic", nats)
 
 
 def test_a_deadline_says_what_was_waited_for() -> None:

@@ -89,6 +89,9 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("life reboot reboot", "SCENARIOS names 'reboot' twice"),
         ("life reboot --all", "SCENARIOS has no effect: --all"),
     ],
+    ("life", "profiles_dir"): [
+        ("life steady --profiles-dir .", "of -a or -b, which is not given"),
+    ],
     ("life", "peers"): [("life --all --peers udp,udp", "--peers names 'udp' twice")],
     ("odds", "svg"): [],  # nothing else writes a file
     ("merge", "shards"): [("merge x x/ -o y", "SHARDS names 'x' twice")],
