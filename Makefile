@@ -1,7 +1,7 @@
 # `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup testbed images test lint bench fuzz machines peers release clean force
+.PHONY: help setup testbed images check test lint bench fuzz machines peers release clean force
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian keeps nft and iptables where ordinary users do not look.
@@ -16,16 +16,14 @@ help: ## explain the targets
 testbed: $(READY) ## set up what is missing, then run the default matrix (with ARGS)
 	.venv/bin/testbed matrix $(ARGS)
 
+check: $(READY) lint ## run what every save is checked by: lint, unit tests, a dozen cells
+	.venv/bin/pytest -q -n auto --dist worksteal tests/unit tests/quick
+
 # Older releases cost minutes to compile: their tests run where `make peers` was called before.
-# What fails beside others on a busy machine is tried once more with the machine to itself; both
-# results stay on the page.
 test: $(READY) ## run the whole suite
 	@.ci/system-packages tests || echo "==> without them, some tests are left out, and say so"
 	-@$(MAKE) -s peers OLDER=
-	.venv/bin/pytest -q -n auto -m "not alone" tests || { \
-	  test $$? = 1 && echo "==> these failed beside others, and are tried again alone" && \
-	  .venv/bin/pytest -q --last-failed --last-failed-no-failures none -m "not alone" tests; }
-	.venv/bin/pytest -q -m alone tests
+	.venv/bin/python tests/suite.py
 
 lint: $(READY) ## check style and types
 	.venv/bin/ruff check .

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
+from patience import repeated, too_busy
 
 from testbed.backends.base import Backend
 from testbed.backends.namespaces import Namespaces
@@ -25,17 +25,19 @@ def ran(
     backend: Backend | None = None,
 ) -> Result:
     """One cell, again while this machine is too busy with other tests for a verdict."""
-    for _ in range(TRIES):
+    for left in reversed(range(TRIES)):
         result = run_cell(cell, profiles, backend or Namespaces(), folder)
         if not result.late:
             break
+        if left:
+            repeated(sentence(result.verdict.because))
     return result
 
 
 def sure(result: Result) -> Result:
     """The result, if there is one: a machine that stayed too busy is told as a skip."""
     if result.late:
-        pytest.skip(f"this machine is too busy for a verdict: {sentence(result.verdict.because)}")
+        too_busy(sentence(result.verdict.because))
     return result
 
 

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Mapping
 
+from patience import repeated
+
 from testbed.backends.base import Lab
 from testbed.forked import forked
 from testbed.nat.certify import JOBS, Certificate, Verdict, certify
@@ -82,6 +84,8 @@ def measured(cases: Mapping[str, tuple[str, Sabotage]]) -> dict[str, Certificate
     """name -> (profile, sabotage): what certification says of each, many at once."""
     found = _measured(cases, JOBS)
     busy = {name: cases[name] for name, one in found.items() if "too busy" in one.reason}
+    for name in busy:
+        repeated(f"{name}: {found[name].reason}")
     return found | _measured(busy, 4)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from patience import repeated
+
 from testbed import runner
 from testbed.backends.base import Lab
 from testbed.backends.namespaces import Namespaces
@@ -55,6 +57,8 @@ def corpus(folder: Path, cases: Mapping[str, Case], jobs: int = JOBS) -> dict[st
             evidence, named = _patient(evidence), cases[left[index]].cause
             if not late or tries == TRIES - 1 or explain(evidence).cause is named:
                 found[left[index]] = evidence
+            else:
+                repeated(f"{left[index]}: late, and explained by another cause")
     return found
 
 

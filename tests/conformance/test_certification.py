@@ -14,6 +14,7 @@ from broken_nats import (
     rules,
     wrong,
 )
+from patience import repeated
 
 from testbed.backends.base import Lab
 from testbed.nat import certify as module
@@ -216,6 +217,8 @@ def certificates() -> dict[str, Certificate]:
     profiles = catalogue()
     found = {each.profile: each for each in certify_all(list(profiles.values()))}
     again = [profiles[name] for name, c in found.items() if c.verdict is Verdict.INCONCLUSIVE]
+    for profile in again:
+        repeated(f"{profile.name}: {found[profile.name].reason}")
     return found | {each.profile: each for each in certify_all(again, jobs=4)}
 
 

@@ -9,19 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from trying import ran
 
-from testbed.backends.namespaces import Namespaces
 from testbed.capture.packet import Endpoint, Packet
 from testbed.capture.reader import read
 from testbed.cell import Cell
 from testbed.explain.labels import label, labels
 from testbed.explain.model import Journey, Label
 from testbed.explain.stitch import stitch
-from testbed.matrix import TRIES
 from testbed.nat.load import catalogue
 from testbed.peers.contract import Event, decode_event
 from testbed.plan.planner import plan
-from testbed.runner import run_cell
 
 CATALOGUE = catalogue()
 VANTAGES = ("a:eth0", "server:eth0", "nat-b:wan")
@@ -84,9 +82,7 @@ class Directions:
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     cell: Cell = request.param
     folder = tmp_path_factory.mktemp("cell")
-    for _ in range(TRIES):
-        if not run_cell(cell, CATALOGUE, Namespaces(), folder).late:
-            break
+    ran(cell, folder)
     path = folder / "capture.pcapng"
     packets = read(path)
     journeys = stitch(packets, plan(cell.build(), CATALOGUE))

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
+from patience import repeated
 
 from testbed.backends import kernel
 from testbed.backends.netlink import Netlink, VethEnd, address, neighbour, up, veth
@@ -74,10 +75,14 @@ class Rig:
         a, b = self.socket(0), self.socket(1)
         said: list[str] = []
         for name, claim, ends in (("a to b", claims[0], (a, b)), ("b to a", claims[1], (b, a))):
+            first: list[str] = []
             for _ in range(3):
                 found = disagreements(claim, measure(*ends, **how))  # type: ignore[arg-type]
                 if not found:
                     break
+                first = first or found
+            if first and not found:
+                repeated(f"{name}: {'; '.join(first)}")
             said += [f"{name}: {sentence}" for sentence in found]
         return said
 

@@ -5,18 +5,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from trying import ran
 
 from testbed import explaining, runner
-from testbed.backends.namespaces import Namespaces
 from testbed.cell import RESULTS, Cell
 from testbed.errors import BackendError, UsageError
 from testbed.explain.load import load_evidence
 from testbed.explain.model import Cause, Evidence, Explanation, Wrong
-from testbed.matrix import TRIES
 from testbed.model.fault import Broke
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
-from testbed.runner import Result, run_cell
+from testbed.runner import Result
 
 CATALOGUE = catalogue()
 CELL = Cell("punch-udp", ("symmetric", "full-cone"), skew_ms=30.0)
@@ -27,14 +26,6 @@ PARTS = {  # what is None in the evidence without the file
     "drops.json": ("drops",),
     "run.json": ("clock_ns", "start_ns", "window"),
 }
-
-
-def ran(folder: Path) -> Result:
-    for _ in range(TRIES):
-        result = run_cell(CELL, CATALOGUE, Namespaces(), folder)
-        if not result.late:
-            break
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +40,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evidence, Resu
             return real(evidence)
 
         patch.setattr(explaining, "explain", spy)
-        result = ran(folder)
+        result = ran(CELL, folder)
     return folder, seen[-1], result
 
 
@@ -105,7 +96,7 @@ def test_an_explainer_that_fails_spoils_no_verdict(
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(explaining, "explain", broken)
-    result = ran(tmp_path)
+    result = ran(CELL, tmp_path)
     assert result.verdict.judgement is Judgement.PASS
     whole = json.loads((tmp_path / "explanation.json").read_text())
     assert whole["cause"] == "unknown"
@@ -122,7 +113,7 @@ def test_a_run_that_broke_is_explained_from_what_it_left(
     for name in RESULTS:
         (tmp_path / name).write_text("an earlier run's")
     monkeypatch.setattr(runner, "attempt", breaks)
-    result = ran(tmp_path)
+    result = ran(CELL, tmp_path)
     assert result.verdict.judgement is Judgement.INCONCLUSIVE
     assert result.explanation is not None
     assert result.explanation.cause is Cause.HARNESS_FAULT
