@@ -218,10 +218,10 @@ def _reasons(
 
 
 def _faults(items: Sequence[str]) -> Iterator[str]:
-    if again := twice(items):
-        yield f"names {again[0]!r} twice"
     if "" in items:
         yield "has an empty name in it"
+    if again := twice(items):
+        yield f"names {again[0]!r} twice"
 
 
 def _items(value: Any) -> list[str]:
