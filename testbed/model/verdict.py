@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from testbed.model.fault import Fault
 from testbed.model.path import PathSeen
+from testbed.model.reason import Reason
 
 
 class Judgement(StrEnum):
@@ -26,14 +27,14 @@ class Troubled:
 class AsPredicted:
     """The wire shows what was predicted, for ``reason``."""
 
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True)
 class Otherwise:
     """The wire shows ``path``, or something else was found; ``reason`` is the prediction's."""
 
-    reason: str
+    reason: Reason
     path: PathSeen
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed.model.reason import Place
 from testbed.nat.behaviour import Behaviour, Protocol
 from testbed.oracle.nat import TransportNat
-from testbed.oracle.packet import Endpoint
 from testbed.oracle.translation import Dropped
 
 CLIENT_PORT = 4001
@@ -137,8 +137,8 @@ class _Experiment:
     ) -> None:
         self.rules = rules
         self.adding, self.heard = adding, heard
-        self.client = Endpoint("a", CLIENT_PORT)
-        self.servers = [Endpoint(f"observer-{n + 1}", SERVER_PORT) for n in range(rules.servers)]
+        self.client = Place("a", CLIENT_PORT)
+        self.servers = [Place(f"observer-{n + 1}", SERVER_PORT) for n in range(rules.servers)]
         self.nat = TransportNat(_NAT, protocol, behaviour, [_NAT], [self.client.address])
         self._now = 0.0
         self._port = _FRESH_PORT
@@ -159,14 +159,14 @@ class _Experiment:
         outcome = Reachability(v1, tuple(sorted(addresses)))
         return Prediction(outcome, tuple(self._notes(outcome, len(asked), bool(observed))))
 
-    def _believed(self, observed: Endpoint) -> Endpoint:
-        return Endpoint(observed.address, CLIENT_PORT) if self.rules.own_port else observed
+    def _believed(self, observed: Place) -> Place:
+        return Place(observed.address, CLIENT_PORT) if self.rules.own_port else observed
 
-    def _unmapped(self) -> Endpoint:
+    def _unmapped(self) -> Place:
         """Where one would look for a node that nobody has observed."""
-        return Endpoint(_NAT, CLIENT_PORT)
+        return Place(_NAT, CLIENT_PORT)
 
-    def _contact(self, server: Endpoint) -> Endpoint | None:
+    def _contact(self, server: Place) -> Place | None:
         """The client connects; the address that the server observes."""
         left = self.nat.outgoing(self._tick(), self.client, server)
         if isinstance(left, Dropped):
@@ -174,17 +174,17 @@ class _Experiment:
         self.nat.incoming(self._tick(), server, left.external)
         return left.external
 
-    def _dial(self, dialer: str, address: Endpoint) -> bool:
+    def _dial(self, dialer: str, address: Place) -> bool:
         """A dial from a port never used before, and the answer to it."""
         self._port += 1
-        source = Endpoint(dialer, self._port)
+        source = Place(dialer, self._port)
         came = self.nat.incoming(self._tick(), source, address)
         if isinstance(came, Dropped) or came.internal != self.client:
             return False
         answer = self.nat.outgoing(self._tick(), came.internal, came.remote)
         return not isinstance(answer, Dropped) and answer.external == address
 
-    def _ask_v1(self, observed: dict[Endpoint, Endpoint], asked: Sequence[Endpoint]) -> NodeVerdict:
+    def _ask_v1(self, observed: dict[Place, Place], asked: Sequence[Place]) -> NodeVerdict:
         """Each server dials what it is asked about and what it observes itself."""
         dialed = {
             server: dict.fromkeys([*asked, own] if self.adding else asked)
@@ -200,7 +200,7 @@ class _Experiment:
             return NodeVerdict.UNKNOWN
         return NodeVerdict.PUBLIC if reached else NodeVerdict.PRIVATE
 
-    def _ask_v2(self, observed: dict[Endpoint, Endpoint], address: Endpoint) -> AddressVerdict:
+    def _ask_v2(self, observed: dict[Place, Place], address: Place) -> AddressVerdict:
         dialed = [self._dial(server.address, address) for server in observed]
         votes = [reached for reached in dialed if self.heard or not reached]
         reached = _verdict(votes, self.rules.v2_votes)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from testbed.model.reason import Kind, Note, Place
 from testbed.nat.behaviour import Behaviour, Protocol
-from testbed.oracle.packet import Endpoint, Kind, Packet
+from testbed.oracle.packet import Packet
 
 REPLIED_LONG_ENOUGH = 2.0  # seconds after which Linux believes in a UDP stream
 
@@ -12,7 +13,7 @@ REPLIED_LONG_ENOUGH = 2.0  # seconds after which Linux believes in a UDP stream
 class Binding:
     """RFC 4787's mapping: the external endpoint that an internal one was given."""
 
-    external: Endpoint
+    external: Place
     expires: float
 
 
@@ -20,7 +21,7 @@ class Binding:
 class Pinhole:
     """An external endpoint that its internal one has sent from, and to whom."""
 
-    internal: Endpoint
+    internal: Place
     expires: float
     contacted: dict[str, float] = field(default_factory=dict)  # remote address -> expiry
 
@@ -33,14 +34,14 @@ class Session:
     the other; ``answered``: a SYN-ACK has passed, too.
     """
 
-    internal: Endpoint | None  # None: the router's own
-    external: Endpoint
-    remote: Endpoint
-    seen: Endpoint  # the remote as the inside knows it
+    internal: Place | None  # None: the router's own
+    external: Place
+    remote: Place
+    seen: Place  # the remote as the inside knows it
     created: float
     binding: Binding | None
-    note_out: str | None = None
-    note_in: str = ""
+    note_out: Note | None = None
+    note_in: Note | None = None
     replied: bool = False
     expires: float = 0.0
     isns: dict[bool, str] = field(default_factory=dict)
@@ -78,22 +79,22 @@ class Conntrack:
     def __init__(self, protocol: Protocol, behaviour: Behaviour) -> None:
         self._protocol = protocol
         self._behaviour = behaviour
-        self._flows: dict[tuple[Endpoint, Endpoint], Session] = {}  # internal, seen
-        self._tuples: dict[tuple[Endpoint, Endpoint], Session] = {}  # external, remote
-        self._pinholes: dict[Endpoint, Pinhole] = {}
-        self.bindings: dict[tuple[Endpoint, object], Binding] = {}
+        self._flows: dict[tuple[Place, Place], Session] = {}  # internal, seen
+        self._tuples: dict[tuple[Place, Place], Session] = {}  # external, remote
+        self._pinholes: dict[Place, Pinhole] = {}
+        self.bindings: dict[tuple[Place, object], Binding] = {}
 
-    def flow(self, now: float, internal: Endpoint, seen: Endpoint) -> Session | None:
+    def flow(self, now: float, internal: Place, seen: Place) -> Session | None:
         """The session of a packet from inside."""
         session = self._flows.get((internal, seen))
         return session if session is not None and session.expires > now else None
 
-    def tuple(self, now: float, external: Endpoint, remote: Endpoint) -> Session | None:
+    def tuple(self, now: float, external: Place, remote: Place) -> Session | None:
         """The session of a packet from outside, whoever inside owns it."""
         session = self._tuples.get((external, remote))
         return session if session is not None and session.expires > now else None
 
-    def pinhole(self, now: float, external: Endpoint) -> Pinhole | None:
+    def pinhole(self, now: float, external: Place) -> Pinhole | None:
         hole = self._pinholes.get(external)
         return hole if hole is not None and hole.expires > now else None
 

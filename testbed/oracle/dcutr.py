@@ -13,11 +13,21 @@ skew is not used: the protocol makes its own.
 
 from collections import Counter
 
-from testbed.model.outcome import Outcome
+from testbed.model.outcome import Outcome, Rung
+from testbed.model.reason import (
+    Climbed,
+    Lost,
+    Passed,
+    Place,
+    Silence,
+    Unrelayed,
+    UpgradesOff,
+    WayLost,
+)
 from testbed.nat.behaviour import Protocol
 from testbed.oracle.mechanisms import PORT, Result, Setting
 from testbed.oracle.network import Network
-from testbed.oracle.packet import Endpoint, Message, Packet
+from testbed.oracle.packet import Message, Packet
 from testbed.oracle.public import OBSERVED, Carrier, Observer, Relay
 from testbed.oracle.quic import Quic
 from testbed.oracle.tcp import Connection, Program, Tcp
@@ -44,7 +54,7 @@ class Contact(Program):
     def __init__(self, peer: "Peer") -> None:
         self._peer = peer
         self.connection: Connection | None = None
-        self.observed: Endpoint | None = None
+        self.observed: Place | None = None
 
     def opened(self, connection: Connection, _packet: Packet, /) -> None:
         self.connection = connection
@@ -60,21 +70,21 @@ class Peer(Program):
     """One end.  ``leads``: it is B, who received the relayed connection."""
 
     def __init__(self, network: Network, host: str, carrier: Carrier, *, leads: bool) -> None:
-        self.local = Endpoint(host, PORT)
+        self.local = Place(host, PORT)
         self.relay = Contact(self)
         self.direct = False
         self.via: tuple[Connection, Packet] | None = None  # the direct connection and its opening
-        self.dialling: set[Endpoint] = set()
+        self.dialling: set[Place] = set()
         self.until = 0.0  # when what we are at ends
         self._network = network
         self._carrier = carrier
         self._leads = leads
         self._contacts = [self.relay]
-        self._remote: tuple[Endpoint, ...] = ()  # what the other has signalled
+        self._remote: tuple[Place, ...] = ()  # what the other has signalled
         self._sent_at = 0.0
         self._punching = False
         self._clients: set[Connection] = set()  # where ours is the client's part
-        self._refusals: Counter[Endpoint] = Counter()
+        self._refusals: Counter[Place] = Counter()
         carrier.listen(PORT, self)
 
     # -- addresses --------------------------------------------------------
@@ -83,13 +93,13 @@ class Peer(Program):
         """Connect to the observers and to the relay, from the port that we listen on."""
         self._contacts += [Contact(self) for _ in observers]
         for node, contact in zip((server, *observers), self._contacts, strict=True):
-            self._carrier.connect(PORT, Endpoint(node, PORT), contact)
+            self._carrier.connect(PORT, Place(node, PORT), contact)
 
     @property
     def met(self) -> bool:
         return all(contact.observed is not None for contact in self._contacts)
 
-    def addresses(self, threshold: int) -> tuple[Endpoint, ...]:
+    def addresses(self, threshold: int) -> tuple[Place, ...]:
         """What so many nodes agree on, the best first; an untranslated address needs one."""
         counts = Counter(c.observed for c in self._contacts if c.observed is not None)
         ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
@@ -97,7 +107,7 @@ class Peer(Program):
 
     # -- the ladder -------------------------------------------------------
 
-    def reverse(self, targets: tuple[Endpoint, ...]) -> None:
+    def reverse(self, targets: tuple[Place, ...]) -> None:
         """B dials what A advertises, each address once."""
         self.until = self._network.now + REVERSAL
         for target in targets:
@@ -146,18 +156,18 @@ class Peer(Program):
             self._carrier.abandon(PORT, target)
         self.dialling.clear()
 
-    def _send_random(self, socket: Quic, target: Endpoint) -> None:
+    def _send_random(self, socket: Quic, target: Place) -> None:
         if self._punching and not self.direct:
             socket.send_random(target)
             again = self._network.now + RANDOM_EVERY
             self._network.at(again, lambda: self._send_random(socket, target))
 
-    def _dial(self, target: Endpoint) -> None:
+    def _dial(self, target: Place) -> None:
         self.dialling.add(target)
         if not self._carrier.connect(PORT, target, self):
             self._failed(target)
 
-    def _failed(self, target: Endpoint) -> None:
+    def _failed(self, target: Place) -> None:
         """Nobody is there, yet: a punch dials again, a reversal does not."""
         self.dialling.discard(target)
         if self._punching:
@@ -166,7 +176,7 @@ class Peer(Program):
             until = self.until
             self._network.at(self._network.now + pause, lambda: self._redial(target, until))
 
-    def _redial(self, target: Endpoint, until: float) -> None:
+    def _redial(self, target: Place, until: float) -> None:
         if self._punching and self.until == until and not self.direct:
             self._dial(target)  # else a later attempt makes dials of its own
 
@@ -222,7 +232,7 @@ def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Resu
     if failure := unrelayed(setting, a, b):
         return Outcome.NONE, failure
     if not upgrades:
-        return Outcome.RELAYED, "upgrades are switched off"
+        return Outcome.RELAYED, UpgradesOff()
 
     def upgraded() -> bool:
         return a.direct and b.direct
@@ -232,13 +242,13 @@ def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Resu
         network.run(b.until, lambda: upgraded() or not b.dialling)
         b.stop()
         if upgraded():
-            return Outcome.DIRECT, f"reversed: {why(a, b)}"
+            return Outcome.DIRECT, Climbed(Rung.REVERSED, why(a, b))
     for attempt in range(1, ATTEMPTS + 1):
         b.lead()
         limit = network.now + SIGNALLING + PUNCHING
         network.run(limit, lambda: upgraded() or network.now >= b.until)
         if upgraded():
-            return Outcome.DIRECT, f"punched in attempt {attempt}: {why(a, b)}"
+            return Outcome.DIRECT, Climbed(Rung.PUNCHED, why(a, b), attempt)
     return Outcome.RELAYED, why_not(setting, a, b, both_dial=protocol is Protocol.TCP)
 
 
@@ -262,33 +272,27 @@ def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
     return a, b
 
 
-def unrelayed(setting: Setting, a: Peer, b: Peer) -> str:
-    """Who does not reach the relay, and why; empty if both do."""
-    lost, relay = setting.network.lost, Endpoint(setting.server, PORT)
-    return ". ".join(
-        f"{peer.local.address} does not reach the relay: "
-        + lost.get((peer.local.address, relay), "no answer")
-        for peer in (a, b)
-        if peer.relay.observed is None
-    )
+def unrelayed(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
+    """Which hosts do not reach the relay, and why; None if both do."""
+    lost, relay = setting.network.lost, Place(setting.server, PORT)
+    hosts = [peer.local.address for peer in (a, b) if peer.relay.observed is None]
+    return Unrelayed(tuple((host, lost.get((host, relay))) for host in hosts)) if hosts else None
 
 
-def why(a: Peer, b: Peer) -> str:
+def why(a: Peer, b: Peer) -> Passed:
     """What let the connection's opening in, as told at the end that accepted it."""
     opened = [peer.via for peer in (a, b) if peer.via is not None]
     opened.sort(key=lambda via: via[0].active)
     packet = opened[0][1]
-    if not packet.notes:
-        return "no NAT or filter stands between them"
-    return f"{packet.origin} gets through: {'; '.join(packet.notes)}"
+    return Passed(packet.origin, packet.notes)
 
 
-def why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> str:
+def why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> Lost:
     """Why nothing came through, from the last loss of each end that dials."""
     lost = setting.network.lost
-    whys: list[str] = []
+    ways: list[WayLost] = []
     for peer, other in ((a, b), (b, a)) if both_dial else ((a, b),):
         host = peer.local.address
         losses = [(t, lost[host, t]) for t in other.addresses(1) if (host, t) in lost]
-        whys += [f"{host} to {target}: {why}" for target, why in losses[:1]]
-    return ". ".join(whys) or f"no opening was answered in {ATTEMPTS} attempts"
+        ways += [WayLost(host, target, why) for target, why in losses[:1]]
+    return Lost(tuple(ways), Silence.NO_OPENING, ATTEMPTS)

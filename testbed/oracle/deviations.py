@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 from testbed.model.breach import Breach, BreachKind, DeviationGone
 from testbed.model.outcome import Outcome, StepName
+from testbed.model.reason import Deviates
 from testbed.model.version import Built
 from testbed.oracle import deviation_conditions as when
 from testbed.oracle.deviation_conditions import Case
@@ -317,7 +318,7 @@ def uncovered(built: Iterable[Built], table: Sequence[Deviation] = DEVIATIONS) -
 def expected(prediction: Prediction, deviations: Iterable[Deviation]) -> Prediction:
     """The prediction as the deviations change it, with their names in its reason."""
     for one in deviations:
-        reason = f"{prediction.reason}; but {one.stack}: {one.name} ({one.date})"
+        reason = Deviates(prediction.reason, one.stack, one.name, one.date)
         prediction = replace(prediction, outcome=one.outcome or prediction.outcome, reason=reason)
     return prediction
 

@@ -7,16 +7,28 @@ pair, which the listener takes when its own check of it has succeeded.  How an a
 goes about it is data, `testbed.oracle.agents`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
 from testbed.model.outcome import Outcome
+from testbed.model.reason import (
+    CheckAnswered,
+    DirectOff,
+    GaveUp,
+    Lost,
+    NoRelay,
+    NotEvenRelayed,
+    Place,
+    Silence,
+    Unlearned,
+    WayLost,
+)
 from testbed.nat.behaviour import Protocol
 from testbed.oracle import stun, turn
 from testbed.oracle.agents import IceAgent, Nomination
 from testbed.oracle.mechanisms import Result, Setting, serve_stun, unlearned
-from testbed.oracle.packet import Endpoint, Message, Packet
+from testbed.oracle.packet import Message, Packet
 from testbed.oracle.stun import send_udp
 from testbed.oracle.tcp import Tcp
 
@@ -42,7 +54,7 @@ class Pair:
     """``nominating``: by our checks of it; ``nominated``: by theirs."""
 
     base: Base
-    remote: Endpoint
+    remote: Place
     transaction: int
     starts: float = float("inf")  # not yet begun with
     gives_up: float = float("inf")
@@ -66,8 +78,8 @@ class Agent:
         self._as: IceAgent = setting.agents[end]
         self._controlled = end  # an index, of what differs between the two roles
         self._relay_only = relay_only
-        self.local = Endpoint(host, port)
-        self.reflexive: Endpoint | None = None
+        self.local = Place(host, port)
+        self.reflexive: Place | None = None
         self.pairs: list[Pair] = []
         self.selected: Pair | None = None
         self._began = float("inf")
@@ -78,7 +90,7 @@ class Agent:
         )
         self._sockets = {Base.HOST: self.local}
         if self._as.reflexive_socket:
-            self._sockets[Base.REFLEXIVE] = Endpoint(host, port + REFLEXIVE_OFFSET)
+            self._sockets[Base.REFLEXIVE] = Place(host, port + REFLEXIVE_OFFSET)
         for base, socket in self._sockets.items():
             self._network.bind(host, Protocol.UDP, socket.port, self._receiver(base))
 
@@ -87,19 +99,19 @@ class Agent:
     def gather(self) -> None:
         if not self._relay_only:
             asking = self._sockets.get(Base.REFLEXIVE, self.local)
-            server = Endpoint(self._server, stun.PORT)
+            server = Place(self._server, stun.PORT)
             send_udp(self._network, asking, server, Message(stun.REQUEST))
         self._turn.allocate(self._server)
 
     @property
-    def relay(self) -> Endpoint | None:
+    def relay(self) -> Place | None:
         return self._turn.relay
 
     @property
     def gathered(self) -> bool:
         return self.relay is not None and (self._relay_only or self.reflexive is not None)
 
-    def candidates(self) -> list[Endpoint]:
+    def candidates(self) -> list[Place]:
         """What is signalled: host, server-reflexive, relayed, the best first."""
         direct = [] if self._relay_only else [self.local, self.reflexive]
         found = [candidate for candidate in (*direct, self.relay) if candidate is not None]
@@ -111,7 +123,7 @@ class Agent:
             bases.append(Base.REFLEXIVE)
         return bases if self.relay is None else [*bases, Base.RELAY]
 
-    def _send(self, base: Base, remote: Endpoint, message: Message) -> None:
+    def _send(self, base: Base, remote: Place, message: Message) -> None:
         if base is Base.RELAY:
             self._turn.send(remote, message)
         else:
@@ -119,7 +131,7 @@ class Agent:
 
     # -- connectivity checks ----------------------------------------------
 
-    def start(self, remotes: list[Endpoint]) -> None:
+    def start(self, remotes: list[Place]) -> None:
         """Check every pair, one new pair each pace; then heed who was earlier."""
         self._began = self._network.now
         for remote in remotes:
@@ -141,7 +153,7 @@ class Agent:
             if unpermitted and self._as.awaits_permissions:
                 return
 
-    def _pair(self, base: Base, remote: Endpoint) -> Pair:
+    def _pair(self, base: Base, remote: Place) -> Pair:
         self.pairs.append(Pair(base, remote, len(self.pairs)))
         return self.pairs[-1]
 
@@ -201,7 +213,7 @@ class Agent:
             pair.nominated = True
             self._settle(pair)
 
-    def _find(self, base: Base, remote: Endpoint) -> Pair | None:
+    def _find(self, base: Base, remote: Place) -> Pair | None:
         found = (pair for pair in self.pairs if pair.base is base and pair.remote == remote)
         return next(found, None)
 
@@ -288,33 +300,36 @@ def _run(setting: Setting, *, relay_only: bool) -> Result:
     relayed = any(dialer.is_relayed(pair) for pair in chosen)
     if len(chosen) == len(agents) and not relayed:
         return Outcome.DIRECT, _why_direct(dialer)
-    failure = "direct paths are switched off" if relay_only else _why_not(setting, agents)
+    failure = DirectOff() if relay_only else _why_not(setting, agents)
     if len(chosen) == len(agents):
         return Outcome.RELAYED, failure
-    for agent in agents:
-        if agent.relay is None:
-            failure += f". {agent.local.address} reaches no relay: " + setting.network.lost.get(
-                (agent.local.address, Endpoint(setting.server, turn.PORT)), "no answer"
-            )
-        if agent.gave_up:
-            failure += f". {agent.local.address} gave up pairs, and checks none of them again"
-    return Outcome.NONE, failure
+    lacks = tuple(lack for agent in agents for lack in _lacks(setting, agent))
+    return Outcome.NONE, NotEvenRelayed(failure, lacks)
 
 
-def _why_direct(agent: Agent) -> str:
+def _lacks(setting: Setting, agent: Agent) -> Iterator[NoRelay | GaveUp]:
+    """Why not even a relay connects this end."""
+    host, relay = agent.local.address, Place(setting.server, turn.PORT)
+    if agent.relay is None:
+        yield NoRelay(host, setting.network.lost.get((host, relay)))
+    if agent.gave_up:
+        yield GaveUp(host)
+
+
+def _why_direct(agent: Agent) -> CheckAnswered:
     pair = agent.selected
-    if pair is None or pair.response is None or not pair.response.notes:
-        return "a host candidate is reachable: no NAT or filter stands between them"
-    return f"the check of {pair.remote} is answered: {'; '.join(pair.response.notes)}"
+    if pair is None or pair.response is None:
+        return CheckAnswered(None, ())
+    return CheckAnswered(pair.remote, pair.response.notes)
 
 
-def _why_not(setting: Setting, agents: tuple[Agent, ...]) -> str:
+def _why_not(setting: Setting, agents: tuple[Agent, ...]) -> Lost:
     """Why the peer's server-reflexive candidate was not reached, from either end."""
-    whys: list[str] = []
+    ways: list[WayLost | Unlearned] = []
     for agent, peer in (agents, agents[::-1]):
         host, target = agent.local.address, peer.reflexive
         if target is None:
-            whys.append(unlearned(setting, peer.local.address, Protocol.UDP))
+            ways.append(unlearned(setting, peer.local.address, Protocol.UDP))
         elif (host, target) in setting.network.lost:
-            whys.append(f"{host} to {target}: {setting.network.lost[host, target]}")
-    return ". ".join(whys) or "no check between the peers was answered"
+            ways.append(WayLost(host, target, setting.network.lost[host, target]))
+    return Lost(tuple(ways), Silence.NO_CHECK)

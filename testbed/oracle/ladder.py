@@ -10,12 +10,14 @@ there and no direct connection is, the listener dials the dialer's; then both pu
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from testbed.model import reason as reasons
 from testbed.model.outcome import Outcome, Rung
+from testbed.model.reason import Place, Reason
 from testbed.nat.behaviour import Behaviour, Forward, Protocol
 from testbed.oracle import dcutr
 from testbed.oracle.mechanisms import FRESH_PORT, PORT, Setting
 from testbed.oracle.network import Network
-from testbed.oracle.packet import Endpoint, Message, Packet
+from testbed.oracle.packet import Message, Packet
 from testbed.oracle.port_mapping import Mapped, mapped_endpoint
 from testbed.oracle.public import Carrier, Observer, Relay
 from testbed.oracle.quic import Quic
@@ -36,7 +38,7 @@ class Climbed:
 
     outcome: Outcome
     rung: Rung | None
-    reason: str
+    reason: Reason
 
 
 Climb = Callable[[Setting], Climbed]
@@ -79,30 +81,30 @@ class Peer(dcutr.Peer):
         network: Network,
         host: str,
         carrier: Carrier,
-        mapped: tuple[Endpoint, ...],
+        mapped: tuple[Place, ...],
         *,
         leads: bool,
     ) -> None:
         super().__init__(network, host, carrier, leads=leads)
-        self.proven: set[Endpoint] = set()
+        self.proven: set[Place] = set()
         self.connected = False  # over the relay
         self.turns = 0  # of the circuit's round trips, that this end has seen
         self._mapped = mapped
-        self._targets: tuple[Endpoint, ...] = ()
+        self._targets: tuple[Place, ...] = ()
         self._fresh = PORT if isinstance(carrier, Quic) else FRESH_PORT
 
-    def addresses(self, threshold: int) -> tuple[Endpoint, ...]:
+    def addresses(self, threshold: int) -> tuple[Place, ...]:
         """Mapped ones, too."""
         return tuple(dict.fromkeys((*self._mapped, *super().addresses(threshold))))
 
     @property
-    def advertised(self) -> tuple[Endpoint, ...]:
+    def advertised(self) -> tuple[Place, ...]:
         """What others dial: mapped, or ours without translation, or proven."""
         seen = super().addresses(1)
         good = (a for a in seen if a == self.local or a in self.proven)
         return tuple(dict.fromkeys((*self._mapped, *good)))
 
-    def begin(self, targets: tuple[Endpoint, ...]) -> None:
+    def begin(self, targets: tuple[Place, ...]) -> None:
         """A dials all that B offers, over TCP from a fresh port, and asks for the circuit."""
         self._targets = targets
         for target in targets:
@@ -172,13 +174,13 @@ class _Run:
         return Quic(self.network, host, PORT)
 
     def _peer(self, host: str, *, leads: bool) -> Peer:
-        mapped: tuple[Endpoint, ...] = ()
+        mapped: tuple[Place, ...] = ()
         topology = self.network.topology
         router = topology.router_serving(topology.host(host).network)
         if router is not None and _reachable(
             topology, router, self.network.behaviours[router.name], self.protocol
         ):
-            mapped = (Endpoint(router.name, PORT),)
+            mapped = (Place(router.name, PORT),)
         return Peer(self.network, host, self._carrier(host), mapped, leads=leads)
 
     def climb(self) -> Climbed:
@@ -193,7 +195,7 @@ class _Run:
 
     def _prove(self) -> None:
         """Every public node dials back every address of both ends, each from a fresh port."""
-        asked: list[tuple[Peer, Endpoint, DialBack, Carrier, int]] = []
+        asked: list[tuple[Peer, Place, DialBack, Carrier, int]] = []
         for peer in (self.a, self.b):
             for name, carrier in self.public.items():
                 for address in peer.addresses(1):
@@ -204,7 +206,7 @@ class _Run:
         for _, address, program, carrier, port in asked:
             carrier.connect(port, address, program)
         self.network.run(self.network.now + DIAL_BACK)
-        votes: dict[tuple[Peer, Endpoint], list[bool]] = {}
+        votes: dict[tuple[Peer, Place], list[bool]] = {}
         for peer, address, program, carrier, port in asked:
             carrier.abandon(port, address)
             votes.setdefault((peer, address), []).append(program.reached)
@@ -243,7 +245,8 @@ class _Run:
         return None
 
     def _direct(self, rung: Rung) -> Climbed:
-        return Climbed(Outcome.DIRECT, rung, f"{rung}: {dcutr.why(self.a, self.b)}")
+        reason = reasons.Climbed(rung, dcutr.why(self.a, self.b))
+        return Climbed(Outcome.DIRECT, rung, reason)
 
     def _stay(self) -> Climbed:
         both_dial = self.protocol is Protocol.TCP

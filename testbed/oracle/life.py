@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from testbed.errors import UsageError
+from testbed.model.life import After, Ended, LifeReason, StillOpen, Undisturbed
 from testbed.model.outcome import Outcome
 from testbed.nat.behaviour import Behaviour, Protocol
 from testbed.oracle.faults import (
@@ -92,7 +93,7 @@ class Expected:
     fate: Fate
     low: float
     high: float
-    why: str
+    why: LifeReason
     moved: bool = False
 
     def __str__(self) -> str:
@@ -145,7 +146,7 @@ class _Life:
         if first is not None:
             return self._survives(first - began)
         if self.transport is Transport.UDP:
-            return Expected(Fate.LOST, 0.0, 0.0, self.path.why)
+            return Expected(Fate.LOST, 0.0, 0.0, Ended(self.path.why))
         return self._again(began)
 
     # -- the old connection -----------------------------------------------
@@ -235,10 +236,9 @@ class _Life:
     def _survives(self, gap: float) -> Expected:
         """A stack repeats what was lost with growing pauses, the last as long as all before."""
         if gap <= 2 * TICK:
-            return Expected(Fate.SURVIVES, 0.0, SLACK, "nothing stands in the way")
+            return Expected(Fate.SURVIVES, 0.0, SLACK, Undisturbed())
         longest = gap if self.transport is Transport.UDP or self._silence else 2 * gap
-        why = "both NATs still let both ways through"
-        return Expected(Fate.SURVIVES, gap - 3 * TICK, longest + SLACK, why)
+        return Expected(Fate.SURVIVES, gap - 3 * TICK, longest + SLACK, StillOpen())
 
     @property
     def _silence(self) -> bool:
@@ -248,10 +248,11 @@ class _Life:
 
     def _again(self, began: float) -> Expected:
         if self._deaf and not self.path.reset:
-            return Expected(Fate.LOST, 0.0, 0.0, f"{self.path.why}, and no keepalive notices")
+            return Expected(Fate.LOST, 0.0, 0.0, Ended(self.path.why, After.UNNOTICED))
         back = self._back(self._noticed(began))
-        fate, why = self._final()
-        return Expected(fate, max(0.0, back.low - 3 * TICK), back.high, f"{self.path.why}; {why}")
+        fate, after = self._final()
+        why = Ended(self.path.why, after)
+        return Expected(fate, max(0.0, back.low - 3 * TICK), back.high, why)
 
     def _noticed(self, began: float) -> _Span:
         """When a knows that the connection is gone, seconds after the first fault."""
@@ -274,12 +275,12 @@ class _Life:
             high += RESERVE + DIAL
         return _Span(noticed.low + PAUSE, high)
 
-    def _final(self) -> tuple[Fate, str]:
+    def _final(self) -> tuple[Fate, After]:
         mechanism = Mechanism.DCUTR_TCP if self.transport is Transport.TCP else Mechanism.DCUTR_QUIC
         outcome = predict(self._afterwards(), self.behaviours, mechanism, "a", "b").outcome
         if outcome is Outcome.DIRECT:
-            return Fate.DIRECT, "a new upgrade gets through"
-        return Fate.RELAYED, "no upgrade gets through"
+            return Fate.DIRECT, After.UPGRADED
+        return Fate.RELAYED, After.RELAYED
 
     def _afterwards(self) -> Topology:
         """Where everybody is in the end."""

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
+from testbed.model.life import NobodyAt, NoConnection, NotKnown, PathEnd, Shut, SocketStuck
+from testbed.model.reason import Place
 from testbed.nat.behaviour import Allocation, Behaviour, Protocol
 from testbed.oracle.nat import TransportNat
-from testbed.oracle.packet import Endpoint
 from testbed.oracle.translation import Dropped
 from testbed.topology.model import Topology
 
 TICK = 0.05  # seconds between two echoes
 PORT = 4001
-SERVER = Endpoint("server", PORT)
+SERVER = Place("server", PORT)
 
 
 class Side(StrEnum):
@@ -33,7 +34,7 @@ class Direct:
         self.asked = 0.0
         self.owes = False
         self.reset = 0.0
-        self.why = ""
+        self.why: PathEnd | None = None
         self._behaviours, self._protocol = behaviours, protocol
         self._nats = {r.name: self._nat(r.name, 0) for r in topology.routers}
         self._home = {side: topology.path_out(side)[0].name for side in Side}
@@ -41,8 +42,8 @@ class Direct:
         self._generation = 0
         self._now = 0.0
         self.stuck = False  # a's socket has an address that a has no longer
-        self._goes_to: dict[Side, Endpoint] = {}  # where each side sends
-        self._known: dict[Side, Endpoint] = {}  # as the relay has seen it
+        self._goes_to: dict[Side, Place] = {}  # where each side sends
+        self._known: dict[Side, Place] = {}  # as the relay has seen it
 
     def _nat(self, name: str, address: int) -> TransportNat:
         external = name if not address else f"{name}#{address}"
@@ -73,7 +74,7 @@ class Direct:
             return False
         if source != self._goes_to[Side.B]:
             if not follows:
-                self.why = f"b knows no connection with {source}"
+                self.why = NoConnection(source)
                 if self._answer(now, source):
                     self.reset = now
                 return False
@@ -96,26 +97,26 @@ class Direct:
         if source is None:
             return False
         if source != self._goes_to[Side.A]:
-            self.why = f"a hears {source}, which it does not know"
+            self.why = NotKnown(source)
             return False
         self.heard = now
         self.owes = False
         return True
 
-    def _answer(self, now: float, source: Endpoint) -> bool:
+    def _answer(self, now: float, source: Place) -> bool:
         """Whether an RST from b's kernel comes back to a."""
         kept, self._goes_to[Side.B] = self._goes_to[Side.B], source
         arrived = self._send(now, Side.B)
         self._goes_to[Side.B] = kept
         return arrived is not None
 
-    def _send(self, now: float, side: Side) -> Endpoint | None:
+    def _send(self, now: float, side: Side) -> Place | None:
         """One packet to where ``side`` sends; the source that the other sees, if it arrives."""
         target = self._goes_to[side]
         if side is Side.A and self.asked <= self.heard:
             self.asked = now
         if side is Side.A and self.stuck:
-            self.why = "a's socket has an address that a has no longer"
+            self.why = SocketStuck()
             return None
         external = self._out(now, side, target)
         other = Side.B if side is Side.A else Side.A
@@ -124,10 +125,10 @@ class Direct:
         if external is None:
             return None
         if target.address not in nat.addresses or self._home[other] != router:
-            self.why = f"nobody is at {target} any more"
+            self.why = NobodyAt(target)
             return None
         if self._closed.get(router, 0.0) > now:
-            self.why = f"nothing passes {router}"
+            self.why = Shut(router)
             return None
         enters = nat.incoming(now, external, target)
         if isinstance(enters, Dropped):
@@ -135,19 +136,19 @@ class Direct:
             return None
         return enters.remote
 
-    def _out(self, now: float, side: Side, target: Endpoint) -> Endpoint | None:
+    def _out(self, now: float, side: Side, target: Place) -> Place | None:
         self._now = now
         router = self._home[side]
         if self._closed.get(router, 0.0) > now:
-            self.why = f"nothing passes {router}"
+            self.why = Shut(router)
             return None
-        leaves = self._nats[router].outgoing(now, Endpoint(side, PORT), target)
+        leaves = self._nats[router].outgoing(now, Place(side, PORT), target)
         if isinstance(leaves, Dropped):
             self.why = leaves.why
             return None
         return leaves.external
 
-    def _to_relay(self, now: float, side: Side) -> Endpoint | None:
+    def _to_relay(self, now: float, side: Side) -> Place | None:
         external = self._out(now, side, SERVER)
         if external is not None:
             self._nats[self._home[side]].incoming(now, SERVER, external)
@@ -171,7 +172,7 @@ class Direct:
             # The model draws its ports in order: let another have the first one.
             self._generation += 1
             for n in range(self._generation):
-                nat.outgoing(now, Endpoint(f"other-{n}", PORT), SERVER)
+                nat.outgoing(now, Place(f"other-{n}", PORT), SERVER)
         self._nats[router] = nat
 
     def pause(self, router: str, until: float) -> None:

@@ -8,11 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from testbed.model.outcome import Outcome
+from testbed.model.reason import (
+    Lost,
+    NobodySends,
+    Passed,
+    Place,
+    Reason,
+    Silence,
+    Unlearned,
+    WayLost,
+)
 from testbed.nat.behaviour import Protocol
 from testbed.oracle import stun
 from testbed.oracle.agents import AIOICE, IceAgent
 from testbed.oracle.network import Network
-from testbed.oracle.packet import Endpoint, Message, Packet
+from testbed.oracle.packet import Message, Packet
 from testbed.oracle.stun import send_udp
 from testbed.oracle.tcp import Connection, Program, Tcp
 
@@ -51,7 +61,7 @@ class Setting:
         return now + max(0.0, -self.skew), now + max(0.0, self.skew)
 
 
-Result = tuple[Outcome, str]
+Result = tuple[Outcome, Reason]
 Mechanism = Callable[[Setting], Result]
 
 
@@ -64,11 +74,11 @@ class UdpPeer:
 
     def __init__(self, network: Network, host: str, port: int) -> None:
         self._network = network
-        self.local = Endpoint(host, port)
-        self.observed: Endpoint | None = None
+        self.local = Place(host, port)
+        self.observed: Place | None = None
         self.via: Packet | None = None  # the ACK that connected us
-        self._targets: list[Endpoint] = []
-        self._probes: list[Endpoint] = []  # by transaction: where it went
+        self._targets: list[Place] = []
+        self._probes: list[Place] = []  # by transaction: where it went
         self._begins = self._ends = float("inf")
         network.bind(host, Protocol.UDP, port, self._receive)
 
@@ -77,10 +87,10 @@ class UdpPeer:
         return self.via is not None
 
     def learn(self, server: str) -> None:
-        server_port = Endpoint(server, stun.PORT)
+        server_port = Place(server, stun.PORT)
         send_udp(self._network, self.local, server_port, Message(stun.REQUEST))
 
-    def punch(self, target: Endpoint | None, start: float) -> None:
+    def punch(self, target: Place | None, start: float) -> None:
         """From ``start`` on, probe ``target``, and whoever probes us, every 50 ms."""
         self._begins, self._ends = start, start + UDP_DEADLINE
         if target is not None:
@@ -108,7 +118,7 @@ class UdpPeer:
         elif message.name == ACK and self._expects(message.transaction, source):
             self.via = self.via or packet
 
-    def _expects(self, transaction: int, source: Endpoint) -> bool:
+    def _expects(self, transaction: int, source: Place) -> bool:
         return self._network.now <= self._ends and self._probes[transaction] == source
 
 
@@ -120,25 +130,25 @@ class TcpPeer(Program):
         self.tcp = Tcp(network, host)
         self._port = port
         self._query = stun.TcpQuery()
-        self._refused: set[Endpoint] = set()
+        self._refused: set[Place] = set()
         self.via: Packet | None = None
         self.connected = False
         self.tcp.listen(port, self)
 
     @property
-    def observed(self) -> Endpoint | None:
+    def observed(self) -> Place | None:
         return self._query.observed
 
     def learn(self, server: str) -> None:
-        self.tcp.connect(self._port, Endpoint(server, stun.PORT), self._query)
+        self.tcp.connect(self._port, Place(server, stun.PORT), self._query)
 
-    def dial(self, port: int, target: Endpoint, start: float) -> None:
+    def dial(self, port: int, target: Place, start: float) -> None:
         """Connect at ``start``; after a refusal again at the next full round."""
         self._network.at(start, lambda: self.tcp.connect(port, target, self))
         for count in range(1, round(TCP_DEADLINE / TCP_ROUND)):
             self._network.at(start + count * TCP_ROUND, lambda: self._redial(port, target))
 
-    def _redial(self, port: int, target: Endpoint) -> None:
+    def _redial(self, port: int, target: Place) -> None:
         if target in self._refused and not self.connected:
             self._refused.discard(target)
             self.tcp.connect(port, target, self)
@@ -208,7 +218,7 @@ def _tcp(setting: Setting, *, punching: bool) -> Result:
 
 def no_punch(setting: Setting) -> Result:
     """Hole punching switched off: the control that must stay unconnected."""
-    return Outcome.NONE, f"neither {setting.dialer} nor {setting.listener} sends anything"
+    return Outcome.NONE, NobodySends(*setting.hosts)
 
 
 def serve_stun(setting: Setting) -> Tcp:
@@ -218,11 +228,10 @@ def serve_stun(setting: Setting) -> Tcp:
     return tcp
 
 
-def unlearned(setting: Setting, host: str, protocol: Protocol) -> str:
+def unlearned(setting: Setting, host: str, protocol: Protocol) -> Unlearned:
     """Why ``host`` has no mapped address."""
-    server = Endpoint(setting.server, stun.PORT)
-    why = setting.network.lost.get((host, server), "no answer")
-    return f"{host} learns no mapped {protocol.value.upper()} address: {why}"
+    server = Place(setting.server, stun.PORT)
+    return Unlearned(host, protocol.value.upper(), setting.network.lost.get((host, server)))
 
 
 def _learn(setting: Setting, protocol: Protocol, *peers: UdpPeer | TcpPeer) -> Result | None:
@@ -241,27 +250,20 @@ def _learn(setting: Setting, protocol: Protocol, *peers: UdpPeer | TcpPeer) -> R
 
 
 def _judge(
-    setting: Setting, via: Packet | None, towards: Endpoint | None, back: Endpoint | None
+    setting: Setting, via: Packet | None, towards: Place | None, back: Place | None
 ) -> Result:
     if via is not None:
-        return Outcome.DIRECT, _passed(via)
+        return Outcome.DIRECT, Passed(via.origin, via.notes)
     return Outcome.NONE, _blocked(setting, towards, back)
 
 
-def _passed(packet: Packet) -> str:
-    """Why the packet that made the connection came through."""
-    if not packet.notes:
-        return "no NAT or filter stands between them"
-    return f"{packet.origin} gets through: {'; '.join(packet.notes)}"
-
-
-def _blocked(setting: Setting, towards: Endpoint | None, back: Endpoint | None) -> str:
+def _blocked(setting: Setting, towards: Place | None, back: Place | None) -> Lost:
     """Why neither direction came through, from each direction's last loss."""
     lost = setting.network.lost
     directions = ((setting.dialer, towards), (setting.listener, back))
-    whys = [
-        f"{origin} to {target}: {lost[origin, target]}"
+    ways = tuple(
+        WayLost(origin, target, lost[origin, target])
         for origin, target in directions
         if target is not None and (origin, target) in lost
-    ]
-    return ". ".join(whys) or "no packet of one reached the other before the deadline"
+    )
+    return Lost(ways, Silence.NONE_REACHED)

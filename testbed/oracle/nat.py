@@ -9,6 +9,28 @@ modelled as one that nobody was told.
 
 from collections.abc import Sequence
 
+from testbed.model.reason import (
+    AdmitsAll,
+    AdmitsContacted,
+    Answer,
+    Answered,
+    Blocked,
+    Drawn,
+    Exhausted,
+    Filtered,
+    Forwards,
+    Hairpins,
+    InSession,
+    MappedAnew,
+    Note,
+    OverQuota,
+    Place,
+    Remapped,
+    Taken,
+    Unfollowed,
+    Unmapped,
+    Unrelated,
+)
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -20,8 +42,8 @@ from testbed.nat.behaviour import (
     WanInput,
 )
 from testbed.oracle.conntrack import Binding, Conntrack, Session
-from testbed.oracle.packet import Drawn, Endpoint, Packet
-from testbed.oracle.translation import Answer, Dropped, Enters, Leaves
+from testbed.oracle.packet import Packet
+from testbed.oracle.translation import Dropped, Enters, Leaves
 
 
 class TransportNat:
@@ -46,13 +68,13 @@ class TransportNat:
         self.axes = behaviour.transport(protocol)
         self.addresses = tuple(addresses)
         self._forwards = {
-            forward.external_port: Endpoint(lan[forward.host], forward.internal_port)
+            forward.external_port: Place(lan[forward.host], forward.internal_port)
             for forward in behaviour.forwards
             if forward.protocol is protocol and forward.host < len(lan)
         }
         self._track = Conntrack(protocol, behaviour)
-        self._hashed: dict[tuple[Endpoint, object], Endpoint] = {}
-        self._first: dict[Endpoint, Endpoint] = {}  # internal -> its first external
+        self._hashed: dict[tuple[Place, object], Place] = {}
+        self._first: dict[Place, Place] = {}  # internal -> its first external
         ports = self.axes.ports
         sequential = self.axes.allocation is Allocation.SEQUENTIAL
         self._cursor = 0 if sequential else ports.size // 2
@@ -60,7 +82,7 @@ class TransportNat:
     # -- outgoing ---------------------------------------------------------
 
     def outgoing(
-        self, now: float, internal: Endpoint, remote: Endpoint, segment: Packet | None = None
+        self, now: float, internal: Place, remote: Place, segment: Packet | None = None
     ) -> Leaves | Dropped:
         """Choose the external endpoint of a packet from inside; ``segment``, if it is TCP's."""
         session = self._track.flow(now, internal, remote)
@@ -80,46 +102,36 @@ class TransportNat:
         return Leaves(session.external, session.remote, session.note_out)
 
     def _invalid(self) -> Dropped:
-        return Dropped(f"{self.name} takes it for a segment of a connection that came to nothing")
+        return Dropped(Unfollowed(self.name))
 
-    def _refusal(self, remote: Endpoint) -> str | None:
+    def _refusal(self, remote: Place) -> Blocked | None:
         allowed = self.axes.allowed_ports
         protocol = self.protocol.value.upper()
         if self.axes.blocked:
-            return f"{self.name} forwards no {protocol} out"
+            return Blocked(self.name, protocol)
         if allowed and remote.port not in allowed:
-            return f"{self.name} lets {protocol} out to ports {', '.join(map(str, allowed))} only"
+            return Blocked(self.name, protocol, tuple(allowed))
         return None
 
-    def _open(self, now: float, internal: Endpoint, remote: Endpoint) -> Session | Dropped:
+    def _open(self, now: float, internal: Place, remote: Place) -> Session | Dropped:
         binding = self._binding(now, internal, remote)
         if isinstance(binding, Dropped):
             return binding
         external = binding.external
         first = self._first.setdefault(internal, external)
-        note = None if external == first else self._dependence()
+        note: Note | None = None if external == first else MappedAnew(self.name)
         if (holder := self._track.tuple(now, external, remote)) is not None:
             fresh = self._fresh(now, external.address)
             if fresh is None:
                 return self._exhausted()
             external = fresh
-            note = self._remapped(holder, internal)
+            note = Remapped(self.name, internal, holder.remote, holder.internal)
         session = Session(internal, external, remote, remote, now, binding, note)
-        session.note_in = f"{self.name} has a session that {internal} opened to {remote}"
+        session.note_in = InSession(self.name, internal, remote)
         self._track.keep(now, session)
         return session
 
-    def _dependence(self) -> str:
-        return f"{self.name} maps a new port for the second destination, one never signalled"
-
-    def _remapped(self, holder: Session, internal: Endpoint) -> str:
-        if holder.internal is None:
-            how = f"took an early packet of {holder.remote} itself, which now owns that port"
-        else:
-            how = f"uses that port towards {holder.remote} for {holder.internal}"
-        return f"{self.name} {how}, so {internal} leaves from one never signalled"
-
-    def _binding(self, now: float, internal: Endpoint, remote: Endpoint) -> Binding | Dropped:
+    def _binding(self, now: float, internal: Place, remote: Place) -> Binding | Dropped:
         if self.axes.mapping is Mapping.NONE:
             return Binding(internal, now)
         key = (internal, self._dependent_part(remote))
@@ -127,17 +139,15 @@ class TransportNat:
         if binding is not None and binding.expires > now:
             return binding
         if self._over_quota(now, internal.address):
-            return Dropped(
-                f"{self.name} allows a subscriber {self.behaviour.quota} "
-                f"{self.protocol.value.upper()} mappings, all in use"
-            )
+            protocol, quota = self.protocol.value.upper(), self.behaviour.quota or 0
+            return Dropped(OverQuota(self.name, protocol, quota))
         external = self._allocate(now, key, remote)
         if external is None:
             return self._exhausted()
         self._track.bindings[key] = binding = Binding(external, now)
         return binding
 
-    def _dependent_part(self, remote: Endpoint) -> object:
+    def _dependent_part(self, remote: Place) -> object:
         match self.axes.mapping:
             case Mapping.ADDRESS_DEPENDENT:
                 return remote.address
@@ -158,14 +168,12 @@ class TransportNat:
 
     # -- ports ------------------------------------------------------------
 
-    def _allocate(
-        self, now: float, key: tuple[Endpoint, object], remote: Endpoint
-    ) -> Endpoint | None:
+    def _allocate(self, now: float, key: tuple[Place, object], remote: Place) -> Place | None:
         internal = key[0]
         address = self.addresses[0]
         match self.axes.allocation:
             case Allocation.PRESERVING:
-                same = Endpoint(address, internal.port)
+                same = Place(address, internal.port)
                 free = self._preservable(now, internal, same, remote)
                 return same if free else self._fresh(now, address)
             case Allocation.HASHED:
@@ -175,9 +183,7 @@ class TransportNat:
             case _:
                 return self._fresh(now, address)
 
-    def _preservable(
-        self, now: float, internal: Endpoint, wanted: Endpoint, remote: Endpoint
-    ) -> bool:
+    def _preservable(self, now: float, internal: Place, wanted: Place, remote: Place) -> bool:
         forwarded = self._forwards.get(wanted.port)
         if forwarded is not None and forwarded.address != internal.address:
             return False
@@ -190,10 +196,10 @@ class TransportNat:
             return self.axes.mapping is Mapping.ENDPOINT_INDEPENDENT
         return self.axes.overloading
 
-    def _fresh(self, now: float, address: str) -> Endpoint | None:
+    def _fresh(self, now: float, address: str) -> Place | None:
         """The next port that no live or remembered mapping uses; None: exhausted."""
         ports = self.axes.ports
-        kind = Endpoint if self.axes.allocation is Allocation.SEQUENTIAL else Drawn
+        kind = Place if self.axes.allocation is Allocation.SEQUENTIAL else Drawn
         promised = set(self._hashed.values())
         for _ in range(ports.size):
             candidate = kind(address, ports.first + self._cursor % ports.size)
@@ -206,15 +212,15 @@ class TransportNat:
 
     def _exhausted(self) -> Dropped:
         ports = self.axes.ports
-        return Dropped(f"{self.name} has no free port left in {ports.first}-{ports.last}")
+        return Dropped(Exhausted(self.name, ports.first, ports.last))
 
     # -- incoming ---------------------------------------------------------
 
     def incoming(
         self,
         now: float,
-        remote: Endpoint,
-        external: Endpoint,
+        remote: Place,
+        external: Place,
         segment: Packet | None = None,
         *,
         filtered: bool = True,
@@ -227,11 +233,11 @@ class TransportNat:
         session = self._track.tuple(now, external, remote)
         if session is None:
             admitted = self._admits(now, remote, external, filtered)
-            if isinstance(admitted, str):
+            if not isinstance(admitted, tuple):
                 return self._refuse(now, remote, external, admitted)
             session = self._open_from_outside(now, remote, external, *admitted)
         if session.internal is None:
-            return self._refuse(now, remote, external, "")
+            return self._refuse(now, remote, external, Unmapped(self.name, external))
         if not session.follows(segment, out=False):
             return self._invalid()
         if session.binding is not None:
@@ -240,9 +246,7 @@ class TransportNat:
             self._track.touch(now, session)
         return Enters(session.internal, session.seen, session.note_in)
 
-    def error(
-        self, now: float, remote: Endpoint, external: Endpoint, *, reset: bool
-    ) -> Enters | Dropped:
+    def error(self, now: float, remote: Place, external: Place, *, reset: bool) -> Enters | Dropped:
         """An RST or ICMP error from outside: passes by a session only, never opens one.
 
         An RST as the only reply makes conntrack forget the session at once; an
@@ -250,7 +254,7 @@ class TransportNat:
         """
         session = self._track.tuple(now, external, remote)
         if session is None or session.internal is None:
-            return Dropped(f"{self.name} has no session that the error belongs to")
+            return Dropped(Unrelated(self.name))
         if reset and not session.replied:
             self._track.forget(session)
         elif reset:
@@ -258,37 +262,28 @@ class TransportNat:
         return Enters(session.internal, session.seen, session.note_in)
 
     def _admits(
-        self, now: float, remote: Endpoint, external: Endpoint, filtered: bool
-    ) -> tuple[Endpoint, str] | str:
+        self, now: float, remote: Place, external: Place, filtered: bool
+    ) -> tuple[Place, Note] | Unmapped | Filtered:
         """Whom a packet without a session is for, and why; or why it is for nobody."""
         if external.address in self.addresses and external.port in self._forwards:
             target = self._forwards[external.port]
-            return target, f"{self.name} forwards port {external.port} to {target}"
+            return target, Forwards(self.name, external.port, target)
         hole = self._track.pinhole(now, external)
         if hole is None:
-            return f"{self.name} has no mapping at {external}"
+            return Unmapped(self.name, external)
         if not filtered:
-            return hole.internal, f"{self.name} hairpins to {hole.internal}"
+            return hole.internal, Hairpins(self.name, hole.internal)
         match self.axes.filtering:
             case Filtering.ENDPOINT_INDEPENDENT:
-                return hole.internal, f"{self.name} lets anybody in to {external}"
+                return hole.internal, AdmitsAll(self.name, external)
             case Filtering.ADDRESS_DEPENDENT if hole.contacted.get(remote.address, 0) > now:
-                return hole.internal, (
-                    f"{self.name} filters by address, and {external} has sent to {remote.address}"
-                )
-            case Filtering.ADDRESS_DEPENDENT:
-                return (
-                    f"{self.name} filters by address: nothing went from {external} "
-                    f"to {remote.address}"
-                )
-            case _:
-                return (
-                    f"{self.name} filters by address and port: nothing went from {external} "
-                    f"to {remote}"
-                )
+                return hole.internal, AdmitsContacted(self.name, external, remote.address)
+            case axis:
+                exact = axis is not Filtering.ADDRESS_DEPENDENT
+                return Filtered(self.name, external, remote, exact)
 
     def _open_from_outside(
-        self, now: float, remote: Endpoint, external: Endpoint, internal: Endpoint, why: str
+        self, now: float, remote: Place, external: Place, internal: Place, why: Note
     ) -> Session:
         seen = remote
         for _ in range(self.axes.ports.size):
@@ -301,21 +296,23 @@ class TransportNat:
         self._track.keep(now, session)
         return session
 
-    def _refuse(self, now: float, remote: Endpoint, external: Endpoint, why: str) -> Dropped:
+    def _refuse(
+        self, now: float, remote: Place, external: Place, why: Unmapped | Filtered
+    ) -> Dropped:
         tcp = self.protocol is Protocol.TCP
         own = external.address in self.addresses and self.axes.mapping is not Mapping.NONE
         if own and self.behaviour.wan_input is WanInput.ACCEPT:
             if not tcp:  # for TCP, the kernel's RST takes the entry away again at once
                 self._track.keep(now, Session(None, external, remote, remote, now, None))
             return Dropped(
-                f"{self.name} takes the packet itself, since its WAN input accepts",
+                Taken(self.name),
                 Answer.RESET if tcp else Answer.UNREACHABLE,
                 taken=True,
             )
         match self.axes.unsolicited:
             case Unsolicited.RESET if tcp:
-                return Dropped(f"{why}; it answers with RST", Answer.RESET)
+                return Dropped(Answered(why, Answer.RESET), Answer.RESET)
             case Unsolicited.ICMP:
-                return Dropped(f"{why}; it answers with ICMP", Answer.UNREACHABLE)
+                return Dropped(Answered(why, Answer.UNREACHABLE), Answer.UNREACHABLE)
             case _:
                 return Dropped(why)

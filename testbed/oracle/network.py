@@ -11,11 +11,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from testbed.errors import ProfileError
+from testbed.model.reason import (
+    Answer,
+    Drop,
+    Kind,
+    Loss,
+    LostOnLink,
+    NoHairpin,
+    Place,
+    TraceStep,
+    Unheard,
+    Unrouted,
+    Verb,
+)
 from testbed.nat.behaviour import Behaviour, Hairpin, Protocol
 from testbed.nat.behaviour import Mapping as Axis
 from testbed.oracle.nat import TransportNat
-from testbed.oracle.packet import Endpoint, Kind, Packet
-from testbed.oracle.translation import Answer, Dropped
+from testbed.oracle.packet import Packet
+from testbed.oracle.translation import Dropped
 from testbed.topology.model import Host, Impairment, Router, Topology
 
 Handler = Callable[[Packet], None]
@@ -37,10 +50,10 @@ class Network:
     def __init__(self, topology: Topology, behaviours: Mapping[str, Behaviour]) -> None:
         self.topology = topology
         self.now = 0.0
-        self.lost: dict[tuple[str, Endpoint], str] = {}
+        self.lost: dict[tuple[str, Place], Loss] = {}
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
-        self._trace: dict[str, float] = {}
+        self._trace: dict[TraceStep, None] = {}
         self._handlers: dict[tuple[str, Protocol, int | None], Handler] = {}
         self.behaviours = {r.name: _behaviour_of(r, behaviours) for r in topology.routers}
         self._nats = {
@@ -87,12 +100,21 @@ class Network:
         self.now = max(self.now, until)
 
     @property
-    def trace(self) -> tuple[str, ...]:
-        return tuple(f"{time * 1000:8.1f} ms  {text}" for text, time in self._trace.items())
+    def trace(self) -> tuple[TraceStep, ...]:
+        return tuple(self._trace)
 
-    def _note(self, packet: Packet, fate: str) -> None:
-        line = f"{packet.what} {packet.source} > {packet.destination}: {fate}"
-        self._trace.setdefault(line, self.now)
+    def _note(
+        self,
+        packet: Packet,
+        verb: Verb,
+        node: str | None = None,
+        place: Place | None = None,
+        drop: Drop | None = None,
+    ) -> None:
+        message = packet.message.name if packet.message is not None else None
+        ends = packet.source, packet.destination
+        step = TraceStep(packet.kind, message, *ends, verb, node, place, drop, self.now)
+        self._trace.setdefault(step)
 
     # -- ends -------------------------------------------------------------
 
@@ -111,21 +133,21 @@ class Network:
         handler = handlers.get((host.name, protocol, packet.destination.port))
         handler = handler or handlers.get((host.name, protocol, None))
         if handler is None:
-            self._lose(packet, f"nobody listens at {packet.destination}")
+            self._lose(packet, Unheard(packet.destination))
             return
-        self._note(packet, "arrives")
+        self._note(packet, Verb.ARRIVES)
         handler(packet)
 
-    def _lose(self, packet: Packet, why: str) -> None:
-        self._note(packet, why)
+    def _lose(self, packet: Packet, why: Drop) -> None:
+        self._note(packet, Verb.DROPPED, drop=why)
         if packet.target is not None:
-            self.lost[packet.origin, packet.target] = "; ".join((*packet.notes, why))
+            self.lost[packet.origin, packet.target] = Loss(packet.notes, why)
 
     # -- the way ----------------------------------------------------------
 
     def _cross(self, link: Impairment, packet: Packet, then: Callable[[], None]) -> None:
         if link.loss >= 1:
-            self._lose(packet, "a link loses every packet")
+            self._lose(packet, LostOnLink())
         else:
             self.at(self.now + link.delay_ms / 1000, then)
 
@@ -140,20 +162,20 @@ class Network:
         elif (gateway := self._gateways[network]) is not None:
             self._outbound(gateway, packet)
         else:
-            self._lose(packet, f"no route to the inside address {packet.destination.address}")
+            self._lose(packet, Unrouted(packet.destination.address))
 
     def _outbound(self, router: Router, packet: Packet) -> None:
         nat = self._nats[router.name, packet.protocol]
         hairpin = packet.destination.address in nat.addresses
         if hairpin and nat.behaviour.hairpin is Hairpin.NONE:
-            self._lose(packet, f"{router.name} does not hairpin")
+            self._lose(packet, NoHairpin(router.name))
             return
         if not hairpin or nat.behaviour.hairpin is Hairpin.EXTERNAL_SOURCE:
             left = nat.outgoing(self.now, packet.source, packet.destination, packet)
             if isinstance(left, Dropped):
                 self._lose(packet, left.why)
                 return
-            self._note(packet, f"leaves {router.name} as {left.external}")
+            self._note(packet, Verb.LEAVES, router.name, left.external)
             notes = packet.notes if left.note is None else (*packet.notes, left.note)
             packet = replace(packet, source=left.external, destination=left.remote, notes=notes)
         if hairpin:
@@ -185,8 +207,8 @@ class Network:
         if isinstance(came, Dropped):
             self._lose(packet, came.why)
             return came
-        self._note(packet, f"enters {router.name} for {came.internal}")
-        notes = (*packet.notes, came.note)
+        self._note(packet, Verb.ENTERS, router.name, came.internal)
+        notes = packet.notes if came.note is None else (*packet.notes, came.note)
         inside = replace(packet, source=came.remote, destination=came.internal, notes=notes)
         self._travel(router.lan, inside)
         return None

@@ -1,42 +1,9 @@
 """What travels through the model: endpoints, packets and the programs' messages."""
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple
 
+from testbed.model.reason import Kind, Note, Place
 from testbed.nat.behaviour import Protocol
-
-
-class Endpoint(NamedTuple):
-    """A transport address.  The address is its owner's name, ``nat-a`` or ``nat-a#1``."""
-
-    address: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.address}:{self.port}"
-
-
-class Drawn(Endpoint):
-    """One whose port a model of a NAT chose where a real one chooses at random.
-
-    Its number says which mapping it is and nothing else: on the wire it is another.
-    """
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return f"{self.address}:{self.port} (model's port)"
-
-
-class Kind(StrEnum):
-    DATAGRAM = "datagram"
-    SYN = "SYN"
-    SYN_ACK = "SYN-ACK"
-    ACK = "ACK"
-    DATA = "segment"
-    RESET = "RST"
-    UNREACHABLE = "ICMP port unreachable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +11,10 @@ class Message:
     """A program's payload: its name, endpoints it speaks of, another message inside."""
 
     name: str
-    endpoint: Endpoint | None = None
+    endpoint: Place | None = None
     transaction: int = 0
     inner: "Message | None" = None
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +30,12 @@ class Packet:
     """
 
     protocol: Protocol
-    source: Endpoint
-    destination: Endpoint
+    source: Place
+    destination: Place
     kind: Kind
     origin: str
     message: Message | None = None
-    notes: tuple[str, ...] = ()
-    target: Endpoint | None = None
+    notes: tuple[Note, ...] = ()
+    target: Place | None = None
     isn: str = ""
     acknowledged: str = ""
-
-    @property
-    def what(self) -> str:
-        """A word for people: the message's name, else the segment's."""
-        return self.message.name if self.message is not None else self.kind.value

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from testbed.errors import ProfileError, UsageError
 from testbed.model.outcome import Outcome, Rung
+from testbed.model.reason import Raced, Reason, TraceStep
 from testbed.nat.behaviour import Behaviour
 from testbed.oracle import dcutr, ice, ladder, mechanisms
 from testbed.oracle.agents import AIOICE, IceAgent
@@ -58,14 +59,14 @@ LADDERS: dict[Mechanism, ladder.Climb] = {
 class Prediction:
     """The outcome, the fact that decides it, and what happened on the way.
 
-    ``trace`` has one line for each different event, with the virtual time in ms; ``rung``
+    ``trace`` has one step for each different event, with the time of the first; ``rung``
     is told of mechanisms that climb a ladder.  ``race`` is how else it may end, where who
     is `HASTE_MS` ahead decides.
     """
 
     outcome: Outcome
-    reason: str
-    trace: tuple[str, ...]
+    reason: Reason
+    trace: tuple[TraceStep, ...]
     rung: Rung | None = None
     race: tuple[Outcome, ...] = ()
 
@@ -117,8 +118,7 @@ def predict(
 def _raced(told: Prediction, race: tuple[Outcome, ...]) -> Prediction:
     if not race:
         return told
-    words = f"{told.reason}. A race: {' or '.join(race)}, if one side is {HASTE_MS:g} ms ahead"
-    return replace(told, reason=words, race=race)
+    return replace(told, reason=Raced(told.reason, race, HASTE_MS), race=race)
 
 
 @lru_cache(maxsize=8192)

@@ -2,8 +2,9 @@
 
 from typing import Protocol as Interface
 
+from testbed.model.reason import Place
 from testbed.oracle.mechanisms import PORT
-from testbed.oracle.packet import Endpoint, Message, Packet
+from testbed.oracle.packet import Message, Packet
 from testbed.oracle.tcp import Connection, Program
 
 OBSERVED = "observed address"
@@ -13,8 +14,8 @@ class Carrier(Interface):
     """What TCP and QUIC have in common."""
 
     def listen(self, port: int, program: Program, /) -> None: ...
-    def connect(self, port: int, remote: Endpoint, program: Program, /) -> bool: ...
-    def abandon(self, port: int, remote: Endpoint, /) -> None: ...
+    def connect(self, port: int, remote: Place, program: Program, /) -> bool: ...
+    def abandon(self, port: int, remote: Place, /) -> None: ...
     def send(self, connection: Connection, message: Message, /) -> None: ...
 
 

@@ -5,9 +5,10 @@ server follows its client to another address, a client ignores a server that
 answers from one it did not dial (section 9).
 """
 
+from testbed.model.reason import Kind, Place
 from testbed.nat.behaviour import Protocol
 from testbed.oracle.network import Network
-from testbed.oracle.packet import Endpoint, Kind, Message, Packet
+from testbed.oracle.packet import Message, Packet
 from testbed.oracle.tcp import Connection, Program, State
 
 RETRANSMITS = (0.2, 0.6, 1.4, 3.0)  # seconds after the first Initial: 100 ms RTT assumed, doubling
@@ -22,7 +23,7 @@ class Quic:
 
     def __init__(self, network: Network, host: str, port: int) -> None:
         self._network = network
-        self._local = Endpoint(host, port)
+        self._local = Place(host, port)
         self._connections: dict[str, Connection] = {}
         self._listener: Program | None = None
         self._attempts = 0
@@ -31,7 +32,7 @@ class Quic:
     def listen(self, _port: int, program: Program) -> None:
         self._listener = program
 
-    def connect(self, _port: int, remote: Endpoint, program: Program) -> bool:
+    def connect(self, _port: int, remote: Place, program: Program) -> bool:
         """Dial; any number of dials may be under way."""
         self._attempts += 1
         name = f"{self._local.address}/{self._attempts}"
@@ -42,7 +43,7 @@ class Quic:
             self._network.at(self._network.now + delay, lambda: self._open(connection))
         return True
 
-    def abandon(self, _port: int, remote: Endpoint) -> None:
+    def abandon(self, _port: int, remote: Place) -> None:
         """Give up dials that have not succeeded."""
         for name, connection in list(self._connections.items()):
             if connection.remote == remote and connection.state is State.SYN_SENT:
@@ -51,7 +52,7 @@ class Quic:
     def send(self, connection: Connection, message: Message) -> None:
         self._emit(connection.remote, message, connection.isn)
 
-    def send_random(self, remote: Endpoint) -> None:
+    def send_random(self, remote: Place) -> None:
         """A datagram that opens our NAT and means nothing to whom it reaches."""
         self._emit(remote, Message(RANDOM))
 
@@ -60,7 +61,7 @@ class Quic:
         if alive and connection.state is State.SYN_SENT:
             self.send(connection, Message(INITIAL))
 
-    def _emit(self, remote: Endpoint, message: Message, name: str = "") -> None:
+    def _emit(self, remote: Place, message: Message, name: str = "") -> None:
         origin = self._local.address
         self._network.send(
             Packet(Protocol.UDP, self._local, remote, Kind.DATAGRAM, origin, message, isn=name)

@@ -1,8 +1,9 @@
 """The public STUN server, and the learning of one's mapped address (RFC 8489)."""
 
+from testbed.model.reason import Kind, Place
 from testbed.nat.behaviour import Protocol
 from testbed.oracle.network import Network
-from testbed.oracle.packet import Endpoint, Kind, Message, Packet
+from testbed.oracle.packet import Message, Packet
 from testbed.oracle.tcp import Connection, Program, Tcp
 
 PORT = 3478
@@ -33,11 +34,11 @@ class TcpQuery(Program):
     """Learns the mapped address of a TCP port; the connection stays open."""
 
     def __init__(self) -> None:
-        self.observed: Endpoint | None = None
+        self.observed: Place | None = None
 
     def received(self, _connection: Connection, message: Message, /) -> None:
         self.observed = message.endpoint
 
 
-def send_udp(network: Network, source: Endpoint, destination: Endpoint, message: Message) -> None:
+def send_udp(network: Network, source: Place, destination: Place, message: Message) -> None:
     network.send(Packet(Protocol.UDP, source, destination, Kind.DATAGRAM, source.address, message))

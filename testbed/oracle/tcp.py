@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed.model.reason import Kind, Place
 from testbed.nat.behaviour import Protocol
 from testbed.oracle.network import ERRORS, Network
-from testbed.oracle.packet import Endpoint, Kind, Message, Packet
+from testbed.oracle.packet import Message, Packet
 
 RETRANSMITS = (1.0, 3.0, 7.0)  # seconds after the first SYN, Linux
 
@@ -31,8 +32,8 @@ class Program:
 
 @dataclass(eq=False)
 class Connection:
-    local: Endpoint
-    remote: Endpoint
+    local: Place
+    remote: Place
     state: State
     active: bool  # opened by connect()
     program: Program
@@ -46,7 +47,7 @@ class Tcp:
     def __init__(self, network: Network, host: str) -> None:
         self._network = network
         self._host = host
-        self._connections: dict[tuple[Endpoint, Endpoint], Connection] = {}
+        self._connections: dict[tuple[Place, Place], Connection] = {}
         self._listeners: dict[int, Program] = {}
         self._attempts = 0
         network.bind(host, Protocol.TCP, None, self._receive)
@@ -54,18 +55,18 @@ class Tcp:
     def listen(self, port: int, program: Program) -> None:
         self._listeners[port] = program
 
-    def connect(self, port: int, remote: Endpoint, program: Program) -> bool:
+    def connect(self, port: int, remote: Place, program: Program) -> bool:
         """Open from ``port``; False, and nothing done, while that pair of endpoints is in use."""
-        local = Endpoint(self._host, port)
+        local = Place(self._host, port)
         if (local, remote) in self._connections:
             return False
         isn = self._next_isn()
         self._begin(Connection(local, remote, State.SYN_SENT, True, program, isn))
         return True
 
-    def abandon(self, port: int, remote: Endpoint) -> None:
+    def abandon(self, port: int, remote: Place) -> None:
         """Give up an attempt of ours that has not succeeded, silently."""
-        key = Endpoint(self._host, port), remote
+        key = Place(self._host, port), remote
         connection = self._connections.get(key)
         if connection and connection.active and connection.state is not State.ESTABLISHED:
             del self._connections[key]

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from testbed.model.reason import Kind, Place
 from testbed.nat.behaviour import Protocol
 from testbed.oracle.network import Network
-from testbed.oracle.packet import Endpoint, Kind, Message, Packet
+from testbed.oracle.packet import Message, Packet
 from testbed.oracle.stun import send_udp
 from testbed.oracle.tcp import Connection, Program, Tcp
 
@@ -27,7 +28,7 @@ class TurnServer(Program):
         self._network = network
         self._host = host
         self._tcp = tcp
-        self._relays: dict[Connection, Endpoint] = {}
+        self._relays: dict[Connection, Place] = {}
         self._permitted: dict[Connection, set[str]] = {}  # by address alone, RFC 8656 section 9
         tcp.listen(PORT, self)
 
@@ -36,7 +37,7 @@ class TurnServer(Program):
 
     def received(self, connection: Connection, message: Message, /) -> None:
         if message.name == ALLOCATE:
-            relay = Endpoint(self._host, FIRST_RELAY_PORT + len(self._relays))
+            relay = Place(self._host, FIRST_RELAY_PORT + len(self._relays))
             self._relays[connection] = relay
             self._network.bind(
                 self._host, Protocol.UDP, relay.port, lambda packet: self._relay(connection, packet)
@@ -70,17 +71,17 @@ class TurnClient(Program):
         self._permitted = permitted
         self._tunnel: Connection | None = None
         self._allowed: set[str] = set()  # addresses
-        self._held: dict[str, list[tuple[Endpoint, Message]]] = {}
-        self.relay: Endpoint | None = None
+        self._held: dict[str, list[tuple[Place, Message]]] = {}
+        self.relay: Place | None = None
 
     def allocate(self, server: str) -> None:
-        self._tcp.connect(CLIENT_PORT, Endpoint(server, PORT), self)
+        self._tcp.connect(CLIENT_PORT, Place(server, PORT), self)
 
-    def may_send(self, remote: Endpoint) -> bool:
+    def may_send(self, remote: Place) -> bool:
         """Whether there is a permission by now."""
         return remote.address in self._allowed
 
-    def send(self, remote: Endpoint, message: Message) -> None:
+    def send(self, remote: Place, message: Message) -> None:
         if self._tunnel is None:
             return
         if self.may_send(remote):

@@ -11,6 +11,7 @@ from testbed.errors import Exit
 from testbed.oracle.faults import words
 from testbed.oracle.life import Fate
 from testbed.scenarios.stories import story
+from testbed.words import sentence
 
 if TYPE_CHECKING:
     from testbed.commands.life import Row
@@ -74,7 +75,7 @@ def to_json(row: "Row") -> dict[str, Any]:
             "low": round(expected.low, 3),
             "high": round(expected.high, 3),
             "moved": expected.moved,
-            "why": expected.why,
+            "why": sentence(expected.why),
         },
         "measured": None if led is None else {
             "fate": led.seen.fate.value,

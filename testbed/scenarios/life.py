@@ -27,6 +27,7 @@ from testbed.scenarios.faults import apply
 from testbed.scenarios.life_wire import ENDED, Seen, read_life
 from testbed.scenarios.nodes import Remote
 from testbed.scenarios.stories import Story
+from testbed.words import sentence
 
 CALM = 0.8  # seconds of echo before the first fault
 SETTLING = 7.0  # seconds to try the old connection, and for three rounds of an upgrade
@@ -59,7 +60,7 @@ class Led:
         wanted, seen = self.expected, self.seen
         found = []
         if seen.fate is not wanted.fate:
-            found.append(f"{seen.fate}, expected {wanted.fate}: {wanted.why}")
+            found.append(f"{seen.fate}, expected {wanted.fate}: {sentence(wanted.why)}")
         elif wanted.fate is not Fate.LOST and seen.gap < wanted.low:
             found.append(f"a gap of {seen.gap:.2f} s, expected at least {wanted.low:.2f} s")
         elif wanted.fate is not Fate.LOST and seen.gap > wanted.high + 2 * self.slow:

@@ -2,12 +2,14 @@
 
 from testbed.model.breach import Breach
 from testbed.model.fault import Fault
+from testbed.model.life import LifeReason
 from testbed.model.path import PathSeen
+from testbed.model.reason import Reason, TraceStep
 from testbed.model.verdict import Grounds
 from testbed.model.version import Built
-from testbed.words import breaches, faults, grounds, paths
+from testbed.words import breaches, faults, grounds, lives, packets, paths, reasons
 
-Fact = Breach | Fault | PathSeen | Grounds | Built
+Fact = Breach | Fault | PathSeen | Grounds | Built | Reason | TraceStep | LifeReason
 
 
 def sentence(fact: Fact) -> str:
@@ -18,6 +20,12 @@ def sentence(fact: Fact) -> str:
         return faults.sentence(fact)
     if isinstance(fact, Grounds):
         return grounds.sentence(fact)
+    if isinstance(fact, Reason):
+        return reasons.sentence(fact)
+    if isinstance(fact, TraceStep):
+        return packets.step(fact)
+    if isinstance(fact, LifeReason):
+        return lives.sentence(fact)
     if isinstance(fact, Built):
         return (
             f"no known deviation was seen in {fact.stack} {fact.version}: "

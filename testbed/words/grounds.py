@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from testbed.model.verdict import AsPredicted, Grounds, Otherwise, Recalled, Troubled
-from testbed.words import faults, paths
+from testbed.words import faults, paths, reasons
 
 
 def sentence(grounds: Grounds) -> str:
@@ -12,9 +12,9 @@ def sentence(grounds: Grounds) -> str:
         case Troubled(troubles):
             return "; ".join(map(faults.sentence, troubles))
         case AsPredicted(reason):
-            return reason
+            return reasons.sentence(reason)
         case Otherwise(reason, path):
-            return f"predicted: {reason}; {paths.sentence(path)}"
+            return f"predicted: {reasons.sentence(reason)}; {paths.sentence(path)}"
         case Recalled(words):
             return words
     assert_never(grounds)

@@ -17,11 +17,13 @@ from testbed.errors import Exit
 from testbed.expectation import deviations, prediction
 from testbed.model.breach import DeviationGone, PunchedEarly, RelayKept
 from testbed.model.outcome import Outcome, StepName
+from testbed.model.reason import Deviates
 from testbed.model.verdict import Judgement
 from testbed.oracle.deviations import DEVIATIONS, expected, unexpected
 from testbed.peers.contract import Event, Ready, decode_event
 from testbed.peers.programs import Program
 from testbed.scenarios.asking import Asking
+from testbed.words import sentence
 
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "go-libp2p"
 PROGRAM = Program("go-libp2p", "Go")
@@ -207,5 +209,7 @@ def test_an_unknown_breach_is_told_beside_a_known_one() -> None:
 
 def test_a_deviation_is_named_and_dated_in_the_prediction() -> None:
     plain = prediction(libp2p_cell("traversal-quic", "full-cone", "full-cone"), CATALOGUE)
-    assert KEPT.date in expected(plain, (KEPT,)).reason
+    told = expected(plain, (KEPT,)).reason
+    assert told == Deviates(plain.reason, KEPT.stack, KEPT.name, KEPT.date)
+    assert KEPT.date in sentence(told)
     assert expected(plain, ()) == plain

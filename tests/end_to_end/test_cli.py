@@ -185,9 +185,10 @@ def test_a_difference_from_the_prediction_exits_with_1(tmp_path: Path) -> None:
 _WRONG_ORACLE = """
 from testbed import expectation, runner
 from testbed.model.outcome import Outcome
+from testbed.model.reason import UpgradesOff
 from testbed.oracle.predict import Prediction
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9  # however busy this machine is
-expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, "planted", ())
+expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, UpgradesOff(), ())
 from testbed.cli import main
 main()
 """

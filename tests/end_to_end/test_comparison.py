@@ -14,9 +14,10 @@ TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable]
 WRONG_ORACLE = """
 from testbed import expectation, runner
 from testbed.model.outcome import Outcome
+from testbed.model.reason import UpgradesOff
 from testbed.oracle.predict import Prediction
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9
-expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, "planted", ())
+expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, UpgradesOff(), ())
 from testbed.cli import main
 main()
 """

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from testbed.commands.life import Row, lives
 from testbed.errors import Exit, PeerError, TestbedError, UsageError
+from testbed.model.life import StillOpen
 from testbed.nat.load import DEFAULT
 from testbed.oracle.faults import LinkDown, NatReboot, lasts, words
 from testbed.oracle.life import Expected, Fate, Transport
@@ -18,8 +19,9 @@ from testbed.scenarios import life
 from testbed.scenarios.life import Led
 from testbed.scenarios.life_wire import Seen
 from testbed.scenarios.stories import STORIES
+from testbed.words import sentence
 
-WANTED = Expected(Fate.DIRECT, 2.0, 6.0, "a reason")
+WANTED = Expected(Fate.DIRECT, 2.0, 6.0, StillOpen())
 CLOSED = {"at": 1.0, "what": "closed", "relayed": False, "reason": ""}
 
 
@@ -50,24 +52,24 @@ def test_a_recovery_outside_its_bounds_differs(gap: float) -> None:
 def test_another_fate_differs_and_says_what_was_expected() -> None:
     one = row(Fate.RELAYED)
     assert one.exit_code is Exit.DIFFERS
-    assert one.notes == ("relayed, expected direct: a reason",)
+    assert one.notes == (f"relayed, expected direct: {sentence(StillOpen())}",)
 
 
 def test_a_fault_that_the_wire_does_not_show_is_noticed() -> None:
-    survives = Expected(Fate.SURVIVES, 0.2, 1.5, "")
+    survives = Expected(Fate.SURVIVES, 0.2, 1.5, StillOpen())
     one = row(Fate.SURVIVES, 0.05, wanted=survives, diary=())
     assert one.exit_code is Exit.DIFFERS
     assert "expected at least 0.20 s" in one.notes[0]
 
 
 def test_a_change_of_address_that_did_not_happen_is_noticed() -> None:
-    survives = Expected(Fate.SURVIVES, 0.0, 1.0, "", moved=True)
+    survives = Expected(Fate.SURVIVES, 0.0, 1.0, StillOpen(), moved=True)
     one = row(Fate.SURVIVES, 0.05, wanted=survives, diary=())
     assert one.notes == ("the dialer is seen where it was before, and was to be elsewhere",)
 
 
 def test_a_dialer_that_says_otherwise_than_the_wire_is_a_finding() -> None:
-    survives = Expected(Fate.SURVIVES, 0.0, 1.5, "")
+    survives = Expected(Fate.SURVIVES, 0.0, 1.5, StillOpen())
     assert row(Fate.SURVIVES, 0.05, wanted=survives).exit_code is Exit.DIFFERS
     assert row(diary=()).exit_code is Exit.DIFFERS
 
@@ -94,7 +96,7 @@ def test_the_table_fits_a_terminal_and_says_why_it_differs() -> None:
     shown = console.export_text()
     assert "direct in 2.0-6.0 s" in shown
     assert "3000" in shown
-    assert "relayed, expected direct: a reason" in shown
+    assert f"relayed, expected direct: {sentence(StillOpen())}" in shown
 
 
 def test_without_names_all_lives_are_led() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.model.outcome import Outcome
+from testbed.model.reason import Blocked, Climbed, Loss, Unrelayed
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -25,6 +26,7 @@ from testbed.nat.profile import Profile
 from testbed.oracle.predict import Mechanism, Prediction, predict
 from testbed.topology.model import INTERNET, Host, Impairment, Link, Topology
 from testbed.topology.presets import carrier, libp2p, same_lan, two_homes
+from testbed.words import sentence
 
 TCP, QUIC = Mechanism.DCUTR_TCP, Mechanism.DCUTR_QUIC
 BOTH = pytest.mark.parametrize("mechanism", [TCP, QUIC])
@@ -53,8 +55,8 @@ def upgrade(a: Behaviour, b: Behaviour, mechanism: Mechanism) -> Prediction:
 
 def how(prediction: Prediction) -> str:
     """In one word: reversed, punched, relayed or none."""
-    if prediction.outcome is Outcome.DIRECT:
-        return prediction.reason.replace(":", "").split()[0]
+    if isinstance(prediction.reason, Climbed):
+        return prediction.reason.rung.value
     return prediction.outcome.value
 
 
@@ -217,7 +219,7 @@ def test_a_naive_linux_takes_the_reversal_for_itself_and_loses_its_port(
     naive, home = profiles["naive-linux"].behaviour, profiles["linux-home"].behaviour
     got = upgrade(naive, home, QUIC)
     assert how(got) == "relayed"
-    assert "nat-a took an early packet of nat-b:4001 itself" in got.reason
+    assert "nat-a took an early packet of nat-b:4001 itself" in sentence(got.reason)
     assert how(upgrade(home, naive, QUIC)) == "punched"  # B's comes early nowhere
     assert how(upgrade(naive, naive, TCP)) == "punched"  # the RST clears the entry away
 
@@ -244,7 +246,8 @@ def test_a_relay_is_reached_over_the_transport_in_question_or_not_at_all(
 def test_the_end_that_misses_the_relay_is_named(profiles: Names[str, Profile]) -> None:
     home, blocked = profiles["linux-home"].behaviour, profiles["udp-blocked"].behaviour
     why = upgrade(home, blocked, QUIC).reason
-    assert why == "b does not reach the relay: nat-b forwards no UDP out"
+    assert why == Unrelayed((("b", Loss((), Blocked("nat-b", "UDP"))),))
+    assert sentence(why) == "b does not reach the relay: nat-b forwards no UDP out"
 
 
 @pytest.mark.parametrize("off", [Mechanism.DCUTR_OFF, Mechanism.DCUTR_QUIC_OFF])
@@ -343,7 +346,7 @@ def test_a_quota_below_the_public_nodes_leaves_no_port_for_the_peer(mechanism: M
 
 def test_the_ladder_is_in_the_trace_in_order(profiles: Names[str, Profile]) -> None:
     home = profiles["linux-home"].behaviour
-    lines = [line.split("ms  ")[1] for line in upgrade(home, home, TCP).trace]
+    lines = [sentence(step) for step in upgrade(home, home, TCP).trace]
     first = [next(i for i, line in enumerate(lines) if line.startswith(w)) for w in (
         "observed address", "SYN b:4001 > nat-a:4001", "CONNECT b:4001 > server",
         "CONNECT a:4001 > server", "SYNC b:4001 > server", "SYN a:4001 > nat-b:4001",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from testbed.model.reason import Kind, Place
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -19,15 +20,15 @@ from testbed.nat.behaviour import (
     WanInput,
 )
 from testbed.oracle.nat import TransportNat
-from testbed.oracle.packet import Endpoint, Kind, Packet
+from testbed.oracle.packet import Packet
 from testbed.oracle.translation import Answer, Dropped, Enters, Leaves
 
-INSIDE = Endpoint("a", 4001)
-NEIGHBOUR = Endpoint("b", 4001)
-EXTERNAL = Endpoint("nat", 4001)
-REMOTE = Endpoint("x", 100)
-SAME_ADDRESS = Endpoint("x", 200)
-STRANGER = Endpoint("y", 100)
+INSIDE = Place("a", 4001)
+NEIGHBOUR = Place("b", 4001)
+EXTERNAL = Place("nat", 4001)
+REMOTE = Place("x", 100)
+SAME_ADDRESS = Place("x", 200)
+STRANGER = Place("y", 100)
 
 
 def nat(protocol: Protocol = Protocol.UDP, **changes: object) -> TransportNat:
@@ -39,13 +40,13 @@ def nat(protocol: Protocol = Protocol.UDP, **changes: object) -> TransportNat:
     return TransportNat("nat", protocol, behaviour, ["nat"], ["a", "b"])
 
 
-def leave(box: TransportNat, now: float, inside: Endpoint, remote: Endpoint) -> Endpoint:
+def leave(box: TransportNat, now: float, inside: Place, remote: Place) -> Place:
     out = box.outgoing(now, inside, remote)
     assert isinstance(out, Leaves)
     return out.external
 
 
-def admitted(box: TransportNat, now: float, remote: Endpoint, external: Endpoint) -> bool:
+def admitted(box: TransportNat, now: float, remote: Place, external: Place) -> bool:
     return isinstance(box.incoming(now, remote, external), Enters)
 
 
@@ -174,7 +175,7 @@ def test_two_hosts_on_one_port_get_two_unless_overloading() -> None:
     overloading = nat(overloading=True)
     assert leave(overloading, 0, INSIDE, REMOTE) == leave(overloading, 0, NEIGHBOUR, STRANGER)
     assert leave(overloading, 0, INSIDE, SAME_ADDRESS) == EXTERNAL
-    third = leave(overloading, 0, Endpoint("c", 4001), REMOTE)
+    third = leave(overloading, 0, Place("c", 4001), REMOTE)
     assert third != EXTERNAL, "one tuple has one owner, overloading or not"
 
 
@@ -191,7 +192,7 @@ def test_sequential_ports_follow_each_other_and_end_with_the_range() -> None:
         allocation=Allocation.SEQUENTIAL,
         ports=PortRange(5000, 5002),
     )
-    ports = [leave(box, 0, INSIDE, Endpoint("x", n)).port for n in range(3)]
+    ports = [leave(box, 0, INSIDE, Place("x", n)).port for n in range(3)]
     assert ports == [5000, 5001, 5002]
     assert isinstance(box.outgoing(0, INSIDE, STRANGER), Dropped)
 
@@ -200,9 +201,9 @@ def test_a_quota_counts_mappings_of_one_subscriber_until_they_expire() -> None:
     box = nat(quota=1, timeouts=Timeouts(udp=10, udp_stream=10))
     leave(box, 0, INSIDE, REMOTE)
     leave(box, 0, INSIDE, STRANGER)  # the same mapping
-    assert isinstance(box.outgoing(0, Endpoint("a", 5), REMOTE), Dropped)
+    assert isinstance(box.outgoing(0, Place("a", 5), REMOTE), Dropped)
     leave(box, 0, NEIGHBOUR, REMOTE)
-    leave(box, 11, Endpoint("a", 5), REMOTE)
+    leave(box, 11, Place("a", 5), REMOTE)
 
 
 def test_a_mapping_lives_as_long_as_it_is_refreshed() -> None:
@@ -231,11 +232,11 @@ def test_a_udp_stream_earns_its_longer_life_after_two_seconds() -> None:
 
 def test_a_forward_admits_strangers_to_its_host_and_nobody_elsewhere() -> None:
     box = nat(forwards=(Forward(Protocol.UDP, 9000, 1, 4001),))
-    came = box.incoming(0, STRANGER, Endpoint("nat", 9000))
+    came = box.incoming(0, STRANGER, Place("nat", 9000))
     assert isinstance(came, Enters)
     assert came.internal == NEIGHBOUR
-    assert leave(box, 1, NEIGHBOUR, STRANGER) == Endpoint("nat", 9000)
-    assert not admitted(box, 0, STRANGER, Endpoint("nat", 9001))
+    assert leave(box, 1, NEIGHBOUR, STRANGER) == Place("nat", 9000)
+    assert not admitted(box, 0, STRANGER, Place("nat", 9001))
 
 
 def test_a_firewall_translates_nothing_and_still_filters() -> None:
@@ -249,7 +250,7 @@ def test_blocked_transports_and_ports_do_not_leave() -> None:
     assert isinstance(nat(blocked=True).outgoing(0, INSIDE, REMOTE), Dropped)
     corporate = nat(allowed_ports=(443,))
     assert isinstance(corporate.outgoing(0, INSIDE, REMOTE), Dropped)
-    leave(corporate, 0, INSIDE, Endpoint("x", 443))
+    leave(corporate, 0, INSIDE, Place("x", 443))
 
 
 def test_a_forwarded_port_is_its_hosts_alone() -> None:
@@ -267,7 +268,7 @@ def test_of_several_external_addresses_every_mapping_takes_the_first() -> None:
 # -- TCP's sequence numbers --------------------------------------------------
 
 
-def segment(kind: Kind, isn: str, source: Endpoint, destination: Endpoint) -> Packet:
+def segment(kind: Kind, isn: str, source: Place, destination: Place) -> Packet:
     return Packet(Protocol.TCP, source, destination, kind, source.address, isn=isn)
 
 

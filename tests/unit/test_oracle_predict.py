@@ -6,6 +6,16 @@ import pytest
 
 from testbed.errors import ProfileError, TopologyError, UsageError
 from testbed.model.outcome import Outcome
+from testbed.model.reason import (
+    CheckAnswered,
+    Kind,
+    Lost,
+    Place,
+    TraceStep,
+    Unfollowed,
+    Verb,
+    WayLost,
+)
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -20,6 +30,7 @@ from testbed.nat.behaviour import (
 )
 from testbed.oracle.predict import Mechanism, Prediction, predict
 from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
+from testbed.words import sentence
 
 ACCESS = Link.both(delay_ms=10)
 MAPPINGS = {
@@ -165,7 +176,8 @@ def test_wan_input_accept_breaks_udp_once_the_skew_exceeds_the_way(skew_ms: floa
 def test_the_reason_of_an_early_packet_names_it() -> None:
     naive = box(wan_input=WanInput.ACCEPT)
     why = homes(naive, naive, Mechanism.PUNCH_UDP, skew_ms=400).reason
-    assert "nat-b took an early packet of nat-a:4001 itself" in why
+    assert isinstance(why, Lost)
+    assert "nat-b took an early packet of nat-a:4001 itself" in sentence(why)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +206,20 @@ def test_after_icmp_the_late_syn_gets_in_and_its_answer_not_out() -> None:
     """The session that the refused SYN left behind holds its side to that SYN's number."""
     icmp = answering(Unsolicited.ICMP)
     late = homes(icmp, icmp, Mechanism.PUNCH_TCP, skew_ms=400)
-    assert any("SYN nat-b:4001 > nat-a:4001: enters nat-a for a:4001" in one for one in late.trace)
-    assert "nat-a takes it for a segment of a connection that came to nothing" in late.reason
+    entered = TraceStep(
+        Kind.SYN,
+        None,
+        Place("nat-b", 4001),
+        Place("nat-a", 4001),
+        Verb.ENTERS,
+        "nat-a",
+        Place("a", 4001),
+    )
+    assert entered in late.trace
+    assert sentence(entered) == "SYN nat-b:4001 > nat-a:4001: enters nat-a for a:4001"
+    assert isinstance(late.reason, Lost)
+    drops = [way.loss.drop for way in late.reason.ways if isinstance(way, WayLost)]
+    assert Unfollowed("nat-a") in drops
 
 
 def test_icmp_for_early_datagrams_does_no_harm() -> None:
@@ -212,7 +236,7 @@ def test_blocked_udp_leaves_tcp_punching_and_the_relay() -> None:
     assert homes(blocked, box(), Mechanism.PUNCH_TCP).outcome is Outcome.DIRECT
     assert homes(blocked, box(), Mechanism.ICE).outcome is Outcome.RELAYED
     assert homes(blocked, blocked, Mechanism.ICE).outcome is Outcome.RELAYED
-    assert "forwards no UDP out" in homes(blocked, box(), Mechanism.PUNCH_UDP).reason
+    assert "forwards no UDP out" in sentence(homes(blocked, box(), Mechanism.PUNCH_UDP).reason)
 
 
 def test_a_side_without_any_relay_is_reached_by_the_other_sides() -> None:
@@ -234,7 +258,7 @@ def test_a_spent_quota_stops_a_second_mapping() -> None:
     tight = box("APDM/EIF", quota=1)
     assert homes(tight, box("APDM/APDF"), Mechanism.PUNCH_UDP).outcome is Outcome.DIRECT
     assert homes(tight, tight, Mechanism.PUNCH_UDP).outcome is Outcome.NONE
-    assert "all in use" in homes(tight, tight, Mechanism.PUNCH_UDP).reason
+    assert "all in use" in sentence(homes(tight, tight, Mechanism.PUNCH_UDP).reason)
 
 
 def test_a_peer_that_learns_no_address_is_never_dialled() -> None:
@@ -242,7 +266,8 @@ def test_a_peer_that_learns_no_address_is_never_dialled() -> None:
     only_peers = Behaviour(udp=Transport(allowed_ports=(4001,)), tcp=Transport())
     got = homes(only_peers, box("EIM/EIF"), Mechanism.PUNCH_UDP)
     assert got.outcome is Outcome.NONE
-    assert got.reason.startswith("a learns no mapped UDP address: nat-a lets UDP out to ports 4001")
+    told = sentence(got.reason)
+    assert told.startswith("a learns no mapped UDP address: nat-a lets UDP out to ports 4001")
 
 
 def test_a_quota_counts_the_stun_query_of_a_dialer_too() -> None:
@@ -281,7 +306,8 @@ def test_a_hairpin_with_internal_source_serves_a_prober_but_no_tcp() -> None:
 def test_behind_one_nat_ice_meets_on_the_lan() -> None:
     got = predict(ONE_LAN, {"nat-a": box("APDM/APDF")}, Mechanism.ICE, "a", "b")
     assert got.outcome is Outcome.DIRECT
-    assert "host candidate" in got.reason
+    assert isinstance(got.reason, CheckAnswered)
+    assert not got.reason.notes
 
 
 @pytest.mark.parametrize("mechanism", PUNCHES)
@@ -318,7 +344,7 @@ def test_a_firewall_without_translation_is_punched() -> None:
 
 
 def test_a_failure_names_the_mapping_and_the_filter_that_decide() -> None:
-    why = homes(box(), box("APDM/APDF"), Mechanism.PUNCH_UDP).reason
+    why = sentence(homes(box(), box("APDM/APDF"), Mechanism.PUNCH_UDP).reason)
     assert "nat-b maps a new port for the second destination" in why
     assert "nat-a filters by address and port" in why
 

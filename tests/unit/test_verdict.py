@@ -10,6 +10,7 @@ from testbed.model.breach import BreachKind, Claim, DeviationGone, Disowned, Fal
 from testbed.model.fault import CaptureLost, Late, NeverSent, Tardy
 from testbed.model.outcome import Outcome
 from testbed.model.path import PassedThrough, Traffic, WentDirect
+from testbed.model.reason import Lost, Passed, Silence
 from testbed.model.verdict import Judgement, Troubled
 from testbed.nat.load import catalogue
 from testbed.oracle.deviations import DEVIATIONS
@@ -30,7 +31,7 @@ NAT_A, NAT_B = PLAN.address("nat-a"), PLAN.address("nat-b")
 MS = 1_000_000
 WINDOW = Window(0, 10**9, 2000)
 ONE, TWO = b"1" * 1000, b"2" * 1000
-DIRECT = Prediction(Outcome.DIRECT, "both filters are opened in time", ())
+DIRECT = Prediction(Outcome.DIRECT, Passed("a", ()), ())
 
 
 class Wire:
@@ -212,7 +213,7 @@ def test_a_small_doubt_excuses_no_agreement_and_explains_a_difference() -> None:
 def test_a_connection_that_no_peer_admits_fails_a_cell_predicted_as_none() -> None:
     wire = Wire()
     wire.direct(b"probe")
-    nothing = Prediction(Outcome.NONE, "the filter", ())
+    nothing = Prediction(Outcome.NONE, Lost((), Silence.NONE_REACHED), ())
     reading = wire.read(None)
     claims = [Claim(node, Outcome.NONE, "timeout") for node in ("a", "b")]
     assert judge(reading, nothing, claims).judgement is Judgement.PASS

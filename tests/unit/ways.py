@@ -19,6 +19,7 @@ from testbed.explain.model import (
     Wrong,
 )
 from testbed.model.outcome import Outcome
+from testbed.model.reason import Lost, Silence
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
 from testbed.oracle.predict import Prediction
@@ -49,7 +50,7 @@ def evidence(steps: Plan | None = None, **changes) -> Evidence:
         "drops": None,
         "clock_ns": None,
         "start_ns": 0,
-        "prediction": Prediction(Outcome.NONE, "", ()),
+        "prediction": Prediction(Outcome.NONE, Lost((), Silence.NONE_REACHED), ()),
         "judgement": Judgement.PASS,
         "measured": Outcome.NONE,
         "findings": (),

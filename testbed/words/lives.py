@@ -1,0 +1,53 @@
+"""Sentences about the lives of paths."""
+
+from typing import assert_never
+
+from testbed.model.life import (
+    After,
+    Ended,
+    LifeReason,
+    NobodyAt,
+    NoConnection,
+    NotKnown,
+    PathEnd,
+    Shut,
+    SocketStuck,
+    StillOpen,
+    Undisturbed,
+)
+from testbed.words.packets import drop
+
+_AFTER = {
+    After.NOTHING: "",
+    After.UNNOTICED: ", and no keepalive notices",
+    After.UPGRADED: "; a new upgrade gets through",
+    After.RELAYED: "; no upgrade gets through",
+}
+
+
+def sentence(reason: LifeReason) -> str:
+    """Why it goes so."""
+    match reason:
+        case Undisturbed():
+            return "nothing stands in the way"
+        case StillOpen():
+            return "both NATs still let both ways through"
+        case Ended(end, after):
+            return f"{_end(end) if end else ''}{_AFTER[after]}"
+    assert_never(reason)
+
+
+def _end(end: PathEnd) -> str:
+    match end:
+        case NoConnection(source):
+            return f"b knows no connection with {source}"
+        case NotKnown(source):
+            return f"a hears {source}, which it does not know"
+        case SocketStuck():
+            return "a's socket has an address that a has no longer"
+        case NobodyAt(target):
+            return f"nobody is at {target} any more"
+        case Shut(router):
+            return f"nothing passes {router}"
+        case _:
+            return drop(end)
