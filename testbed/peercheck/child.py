@@ -9,6 +9,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from testbed.backends import kernel
 from testbed.peercheck.model import Breach, Rule, Scene
@@ -31,6 +32,7 @@ SHOWN = 120  # characters of a line that breaks a rule
 STDERR_KEPT = 2000  # bytes
 _SLACK = 50_000_000  # nanoseconds by which a peer's clock may differ: it may count milliseconds
 _HELD = 1_000_000_000  # nanoseconds: what is told later than that after it happened was held back
+_STARVED = 0.2  # of a deadline that was spent waiting for a processor
 _RULES = {
     Fault.TOO_LONG: Rule.LINE_TOO_LONG,
     Fault.NOT_JSON: Rule.LINE_NOT_JSON,
@@ -59,6 +61,7 @@ class Child:
     def __init__(self, process: Process, scene: Scene) -> None:
         self.scene = scene
         self.breaches: list[Breach] = []
+        self.starved = False  # it missed a deadline for want of a processor
         self.heard: list[Heard] = []
         self.stderr = b""
         self._process = process
@@ -127,7 +130,13 @@ class Child:
         return next((e for e in self.events[self._taken :] if isinstance(e, kinds)), None)
 
     async def _missed(self, kinds: Kinds, seconds: float, asked: str) -> None:
-        """Nothing came in time: was it said, and lies in a buffer that the end will flush?"""
+        """Nothing came in time: was it said, and lies in a buffer that the end will flush?
+
+        A peer that waited for a processor for much of that time is not to blame.
+        """
+        if self._waited_for_processor() > seconds * _STARVED:
+            self.starved = True
+            return
         if asked == name_of(Close()):
             self.blame(Rule.CLOSE_IGNORED, expected=seconds)
             return
@@ -143,6 +152,14 @@ class Child:
             self.blame(Rule.STDOUT_BUFFERED, event=name_of(late[-1].event))
         else:
             self.blame(Rule.NO_ANSWER, event=asked, expected=seconds)
+
+    def _waited_for_processor(self) -> float:
+        """Seconds for which it could have run, and did not, since it was started."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/schedstat").read_text("ascii").split()
+            return int(fields[1]) / 1e9
+        except (OSError, IndexError, ValueError):  # it has ended, or this kernel does not count
+            return 0.0
 
     async def close(self, closing: float, exiting: float) -> None:
         """Say `close`, and see that the peer goes as it has to."""

@@ -86,7 +86,7 @@ class Gap(StrEnum):
     GATHERING = "gathering"  # it says that it did not learn its address on loopback
     CHECKS = "checks"  # ICE agents may leave out loopback addresses
     PARTNER = "partner"  # our own side failed, and the peer is not to blame
-    NEEDS_LAB = "needs_lab"  # it takes more than loopback
+    BUSY = "busy"  # the machine gave the peer too little time to answer in
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """All scenes of a mechanism."""
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 
 from testbed.errors import UsageError
@@ -10,7 +11,7 @@ from testbed.peercheck.scenes import play
 from testbed.peercheck.task import Patience, Task
 from testbed.peers.contract import Transport
 
-_AT_ONCE = 4  # scenes: most of their time is waiting
+_AT_ONCE = max(2, os.cpu_count() or 1)  # scenes
 _ENDS = (Scene.DIALER, Scene.LISTENER, Scene.NOBODY, Scene.INTERRUPTED, Scene.ORPHANED)
 _CONTROLS = (Scene.SILENT, Scene.PLAIN_DIALER, Scene.PLAIN_LISTENER)
 _LIBP2P = (

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from testbed.peercheck.child import Child, Ended
 from testbed.peercheck.ground import ground
 from testbed.peercheck.meeting import START_MARGIN, Meeting
-from testbed.peercheck.model import Rule, Scene, SceneResult
+from testbed.peercheck.model import Gap, Rule, Scene, SceneResult
 from testbed.peercheck.public import PUBLIC, node, serve
 from testbed.peercheck.talk import Talk
 from testbed.peercheck.task import Task
@@ -36,6 +36,8 @@ async def play(task: Task, scene: Scene) -> SceneResult:
         played = Talk(task, scene, place, child)
         with contextlib.suppress(Ended):
             await _run(played, stack)
+        if child.starved:
+            played.skip(Gap.BUSY, "")
     return SceneResult(
         scene,
         tuple(child.breaches),

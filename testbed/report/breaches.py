@@ -52,7 +52,7 @@ _GAPS = {
     Gap.GATHERING: "the peer did not learn its address on loopback",
     Gap.CHECKS: "the peer found no way on loopback; many ICE agents leave out its addresses",
     Gap.PARTNER: "our own side failed, and the peer is not to blame",
-    Gap.NEEDS_LAB: "that takes more than loopback",
+    Gap.BUSY: "the machine was too busy: the peer had to wait for a processor. Try again",
 }
 
 
@@ -92,7 +92,8 @@ def lines(subject: str, checked: Checked) -> Iterator[str]:
 
 def _sum(checked: Checked) -> str:
     count = len(checked.breaches)
-    scenes = f"{len(checked.scenes)} scenes"
+    played = len(checked.scenes)
+    scenes = f"{played} scene{'s' if played > 1 else ''}"
     if count:
         return f"{count} breach{'es' if count > 1 else ''} of the contract in {scenes}"
     if not checked.determined:

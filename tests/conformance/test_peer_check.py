@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from peer_zoo import BREAKS
 
+from testbed.peercheck.child import Child
 from testbed.peercheck.model import Checked, Gap, Rule, Scene
 from testbed.peercheck.run import check
 from testbed.peercheck.task import Patience
@@ -148,6 +149,14 @@ def test_a_peer_that_cannot_is_not_determined_and_not_blamed():
     found = check((sys.executable, "-m", "testbed.peers", "punch-tcp"), "punch_udp", ENDS)
     assert not found.breaches
     assert [gap.gap for gap in found.unchecked] == [Gap.UNSUPPORTED]
+    assert not found.determined
+
+
+def test_a_peer_that_waits_for_a_processor_is_not_blamed(monkeypatch):
+    monkeypatch.setattr(Child, "_waited_for_processor", lambda _: 60.0)
+    found = broken("mute", Scene.DIALER)
+    assert not found.breaches
+    assert [gap.gap for gap in found.unchecked] == [Gap.BUSY]
     assert not found.determined
 
 

@@ -64,9 +64,9 @@ async function observed() {
       at += 4 + size + (-size & 3);
     }
   };
-  for (let waited = 0; !mapped && waited < 2000; waited += 10) {
-    if (waited % 500 === 0) socket.send(request, told.stun.port, told.stun.address);
-    await sleep(10);
+  for (let tries = 0; !mapped && tries < 4; tries++) {
+    socket.send(request, told.stun.port, told.stun.address);
+    for (const due = now() + 500e6; !mapped && now() < due; ) await sleep(10);
   }
   return mapped;
 }
@@ -89,12 +89,12 @@ async function dial({ remote: offer, start_at }) {
   await sleep(Math.max(0, (start_at - now()) / 1e6));
   while (now() < start_at) await sleep(1); // a timer counts whole milliseconds and may be early
   started = true;
-  for (let round = 0; round < 60 && !remote; round++) { // 3 seconds
+  for (const end = now() + 3e9; !remote && now() < end; ) { // 3 seconds, however busy the machine
     for (const target of targets) {
       asked.set(asked.size, target);
       send(PROBE, asked.size - 1, target);
     }
-    for (let waited = 0; !remote && waited < 50; waited += 5) await sleep(5);
+    for (const due = now() + 50e6; !remote && now() < due; ) await sleep(5);
   }
   if (!remote) return say("failed", { failure: "timeout", reason: "no probe was answered" });
   say("connected", { path: "direct", local: local(), remote });
@@ -109,7 +109,7 @@ async function echo({ bytes }) {
       if (!intact(n)) send(DATA, n, remote, piece);
       await sleep(1);
     }
-    for (let left = 50; left && !pieces.every((_, n) => intact(n)); left--) await sleep(10);
+    for (const due = now() + 500e6; now() < due && !pieces.every((_, n) => intact(n)); ) await sleep(10);
   }
   say("echoed", { bytes: pieces.reduce((sum, piece, n) => sum + (intact(n) ? piece.length : 0), 0) });
 }
