@@ -87,6 +87,8 @@ def test_of_repeats_and_tries_the_newest_is_explained(matrix: Path, tmp_path: Pa
         shutil.copytree(matrix / "cells" / CELL / "0", place)
         file = place / "cell.json"
         os.utime(file, (file.stat().st_atime, file.stat().st_mtime - age))
+    rows = [{"name": f"{CELL}/{n}", "folder": str(folder)} for n, folder in ((0, new), (1, old))]
+    (tmp_path / "m" / "results.json").write_text(json.dumps({"cells": rows}))
     assert f"packets  {new}" in explained(CELL, "-o", str(tmp_path / "m"))
     assert f"packets  {old}" in explained(f"{CELL}/1", "-o", str(tmp_path / "m"))
 
