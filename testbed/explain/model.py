@@ -12,6 +12,7 @@ from testbed.capture.packet import Endpoint, Packet, Protocol
 from testbed.model.breach import Breach
 from testbed.model.fault import Fault
 from testbed.model.outcome import Outcome
+from testbed.model.refusal import Refusal
 from testbed.model.verdict import Judgement
 from testbed.nat.behaviour import Behaviour
 from testbed.oracle.predict import Prediction
@@ -41,7 +42,7 @@ class Hop:
     fate: Fate
     inward: Packet | None = None
     outward: Packet | None = None
-    rules: tuple[str, ...] = ()  # drop rules that may have taken it; one if it is certain
+    rules: tuple[Refusal, ...] = ()  # drop rules that may have taken it; one if it is certain
     answer: Packet | None = None  # the RST or ICMP error of a rejected packet, as it left
 
 

@@ -102,7 +102,7 @@ def _alike(step: TraceStep, journey: Journey) -> bool:
 
 def _unlike(step: TraceStep, journey: Journey) -> Line:
     at = journey.end.inward or journey.last
-    rules = f" as {journey.end.rules[0]!r}" if journey.end.rules else ""
+    rules = f" as {journey.end.rules[0].value!r}" if journey.end.rules else ""
     end = "it came in" if journey.arrived else f"{journey.end.node} stopped it{rules}"
     return line(
         f"the prediction says {sentence(step)!r}; on the wire a packet from {at.source} came to "

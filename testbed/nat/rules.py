@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from testbed import places
 from testbed.errors import ProfileError
+from testbed.model.refusal import Refusal, Refuses
 from testbed.nat.behaviour import (
     Behaviour,
     Filtering,
@@ -33,6 +34,7 @@ from testbed.nat.behaviour import (
     Refresh,
     Timeouts,
     Unsolicited,
+    WanInput,
 )
 from testbed.nat.limits import refusals
 from testbed.nat.profile import Profile
@@ -59,10 +61,14 @@ class RouterContext:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """What a router loads: texts for the engines, sysctls as (dotted key, value)."""
+    """What a router loads: texts for the engines, sysctls as (dotted key, value).
+
+    ``refuses`` is what the texts say of refused packets, as values.
+    """
 
     texts: tuple[tuple[Engine, str], ...]
     sysctls: tuple[tuple[str, str], ...]
+    refuses: Refuses
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,29 @@ def render(profile: Profile, context: RouterContext) -> RuleSet:
                 f"to LAN host {forward.host}, but the LAN has {len(context.lan_hosts)}"
             )
     words = _words(profile, context)
-    text = _templates().get_template(f"{profile.engine}.j2").render(words)
-    return RuleSet(((profile.engine, text),), tuple(sysctls(profile.behaviour.timeouts)))
+    reasons: set[Refusal] = set()
+
+    def refusal(comment: str) -> Refusal:
+        """The comment of a rule, kept for those who ask what the rules refuse."""
+        reasons.add(Refusal(comment))
+        return Refusal(comment)
+
+    template = _templates().get_template(f"{profile.engine}.j2")
+    text = template.render(words | {"refusal": refusal})
+    refuses = _refuses(profile, frozenset(reasons))
+    settings = tuple(sysctls(profile.behaviour.timeouts))
+    return RuleSet(((profile.engine, text),), settings, refuses)
+
+
+def _refuses(profile: Profile, named: frozenset[Refusal]) -> Refuses:
+    """What the rules refuse; ``named`` are the reasons that they bear."""
+    behaviour = profile.behaviour
+    if behaviour.wan_input is WanInput.ACCEPT and behaviour.translates:
+        named -= {Refusal.UNSOLICITED}  # nothing leads to those rules
+    limited = ((str(p), behaviour.transport(p).allowed_ports) for p in Protocol)
+    ports = tuple((protocol, frozenset(allowed)) for protocol, allowed in limited if allowed)
+    nft, hairpin = profile.engine is Engine.NFTABLES, behaviour.hairpin is not Hairpin.NONE
+    return Refuses(named, ports, nft and hairpin and behaviour.translates)
 
 
 def hooks(profile: Profile, context: RouterContext) -> Hooks | None:
@@ -108,6 +135,7 @@ def hooks(profile: Profile, context: RouterContext) -> Hooks | None:
         "services": services,
         "mapped": _MAPPED,
         "http_port": HTTP_PORT,
+        "refusal": Refusal,
         # the same for the same router, and another for another
         "uuid": uuid.uuid5(uuid.NAMESPACE_OID, str(context.external[0])),
     }

@@ -45,7 +45,7 @@ def _say(step: Step) -> str:
 
 def _say_texts(step: LoadRules | ServePortMapping | WriteFiles) -> str:
     match step:
-        case LoadRules(node, engine, text):
+        case LoadRules(node, engine, text, _):
             return f"rules      {node} ({engine})\n{_indented(text)}"
         case ServePortMapping(node, chains, config):
             return f"service    {node} (miniupnpd)\n{_indented(chains)}\n{_indented(config)}"

@@ -9,6 +9,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TypeVar
 
+from testbed.model.refusal import UNKNOWN, Refuses
 from testbed.topology.model import Impairment, Topology
 
 S = TypeVar("S")
@@ -106,6 +107,7 @@ class LoadRules:
     node: str
     engine: Engine
     text: str
+    refuses: Refuses = UNKNOWN
 
 
 @dataclass(frozen=True)

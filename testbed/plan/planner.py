@@ -236,7 +236,9 @@ class _Planner:
             )
             profile = self.profiles[router.profile]
             rules = render(profile, context)
-            steps += [LoadRules(router.name, engine, text) for engine, text in rules.texts]
+            steps += [
+                LoadRules(router.name, engine, text, rules.refuses) for engine, text in rules.texts
+            ]
             # Forwarding is switched on last: no packet crosses an unfinished NAT.
             sysctls = tuple(item for item in rules.sysctls if item != FORWARDING)
             steps.append(SetSysctls(router.name, (*sysctls, FORWARDING)))

@@ -1,12 +1,14 @@
 """Rules as text: what is refused by name, and what a text must hold."""
 
 import dataclasses
+import re
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
 
 import pytest
 
 from testbed.errors import ProfileError
+from testbed.model.refusal import UNKNOWN, Refusal
 from testbed.nat.behaviour import (
     Allocation,
     Behaviour,
@@ -233,3 +235,25 @@ def test_the_daemon_is_told_what_the_profile_declares(
     assert on <= set(found.config.splitlines())
     assert ("service-off" in found.chains) is (filtered is not None)
     assert filtered is None or filtered in found.chains
+
+
+COMMENT = re.compile(r'comment "([a-z-]+)"')
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_what_rules_refuse_is_told_as_values_that_are_those_of_the_text(name: str) -> None:
+    made = find(name)
+    refuses, rules = render(made, CONTEXT).refuses, text(made)
+    named = {Refusal(word) for word in COMMENT.findall(rules)}
+    if not re.search(r"(?:goto|-j) unsolicited\b", rules, re.IGNORECASE):
+        named.discard(Refusal.UNSOLICITED)
+    assert refuses.reasons == named
+    limits = re.findall(r'(?:dport != \{|--dports) ([\d, ]+).*"(\w+)-port-blocked"', rules)
+    ports = {protocol: {int(port) for port in listed.split(",")} for listed, protocol in limits}
+    assert dict(refuses.allowed_ports) == ports
+    assert refuses.hairpins is bool(re.search(r'iifname "inner0" meta l4proto \w+ dnat', rules))
+
+
+def test_rules_of_nobodys_profile_refuse_nothing_that_is_known() -> None:
+    assert UNKNOWN.reasons == frozenset()
+    assert UNKNOWN.ports("udp") is None

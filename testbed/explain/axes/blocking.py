@@ -1,8 +1,10 @@
 """What is let out at all: blocked protocols and ports, and nothing that is not blocked."""
 
 from testbed.explain.axes.view import Shown, View
+from testbed.model.refusal import Refusal
 
-_LIMITS = ("quota", "exhausted", "collision")  # rules of the profile that say no now and then
+# Rules of the profile that refuse now and then.
+_LIMITS = (Refusal.QUOTA, Refusal.EXHAUSTED, Refusal.COLLISION)
 
 
 def check(view: View) -> Shown:
@@ -28,7 +30,7 @@ def check(view: View) -> Shown:
         if packet.destination.address in view.addresses:
             continue  # a hairpin
         refused = axes.allowed_ports and packet.destination.port not in axes.allowed_ports
-        private = "unrouted" in journey.end.rules
+        private = Refusal.UNROUTED in journey.end.rules
         limited = any(rule in journey.end.rules for rule in _LIMITS)
         if not (refused or private or limited):
             yield (

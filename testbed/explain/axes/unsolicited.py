@@ -2,6 +2,7 @@
 
 from testbed.capture.packet import RST
 from testbed.explain.axes.view import Knock, Shown, View
+from testbed.model.refusal import Refusal
 from testbed.nat.behaviour import Unsolicited, WanInput
 
 _LEFT_NS = 100_000_000  # at the end of a capture an answer may not be in it any more
@@ -20,7 +21,7 @@ def check(view: View) -> Shown:
         declared = Unsolicited.RESET if view.protocol == "tcp" else Unsolicited.ICMP
     last = view.scene.journeys[-1].last.time_ns if view.scene.journeys else 0
     for knock in view.knocks:
-        if "leak" in knock.journey.end.rules or last - knock.packet.time_ns < _LEFT_NS:
+        if Refusal.LEAK in knock.journey.end.rules or last - knock.packet.time_ns < _LEFT_NS:
             continue
         if knock.answer is not None and knock.answer.icmp_code == _HOST_UNREACHABLE:
             continue  # it was let in, and nobody is there

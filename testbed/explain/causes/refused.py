@@ -6,17 +6,18 @@ from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.model import Cause, Journey
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
+from testbed.model.refusal import BLOCKED, PORT_BLOCKED, Refusal
 
 _CAUSES = {
-    "udp-blocked": Cause.UDP_BLOCKED,
-    "udp-port-blocked": Cause.UDP_BLOCKED,
-    "tcp-blocked": Cause.TCP_BLOCKED,
-    "tcp-port-blocked": Cause.TCP_BLOCKED,
-    "quota": Cause.QUOTA_REACHED,
-    "exhausted": Cause.PORTS_EXHAUSTED,
-    "collision": Cause.PORT_COLLISION,
-    "hairpin": Cause.HAIRPIN_MISSING,
-    "unrouted": Cause.SIGNALLED_PRIVATE,
+    Refusal.UDP_BLOCKED: Cause.UDP_BLOCKED,
+    Refusal.UDP_PORT_BLOCKED: Cause.UDP_BLOCKED,
+    Refusal.TCP_BLOCKED: Cause.TCP_BLOCKED,
+    Refusal.TCP_PORT_BLOCKED: Cause.TCP_BLOCKED,
+    Refusal.QUOTA: Cause.QUOTA_REACHED,
+    Refusal.EXHAUSTED: Cause.PORTS_EXHAUSTED,
+    Refusal.COLLISION: Cause.PORT_COLLISION,
+    Refusal.HAIRPIN: Cause.HAIRPIN_MISSING,
+    Refusal.UNROUTED: Cause.SIGNALLED_PRIVATE,
 }
 
 
@@ -39,8 +40,8 @@ def why(scene: Scene, side: Side, journeys: list[Journey]) -> Finding:
     cause = _CAUSES.get(rule)
     if cause is None:
         return unknown(
-            f"{end.node} stopped {side.node}'s packets by its rule {rule!r}",
-            f"a reason for {rule!r} in what {end.node}'s profile declares",
+            f"{end.node} stopped {side.node}'s packets by its rule {rule.value!r}",
+            f"a reason for {rule.value!r} in what {end.node}'s profile declares",
         )
     first, last = mine[0].end.inward, mine[-1].end.inward
     assert first is not None  # it was stopped there, so it came there
@@ -63,33 +64,33 @@ def why(scene: Scene, side: Side, journeys: list[Journey]) -> Finding:
 
 
 _WORDS = {
-    "udp-blocked": "lets no UDP out",
-    "tcp-blocked": "lets no TCP out",
-    "udp-port-blocked": "lets no UDP out to that port: {what}",
-    "tcp-port-blocked": "lets no TCP out to that port: {what}",
-    "quota": "allows a subscriber {quota} {protocol} mappings, and all were in use",
-    "exhausted": "has no port left for {what}",
-    "collision": "gives {what} no port, since somebody else has it",
-    "hairpin": "does not hairpin: {what} is for its own outside address",
-    "unrouted": "has no way for {what}",
+    Refusal.UDP_BLOCKED: "lets no UDP out",
+    Refusal.TCP_BLOCKED: "lets no TCP out",
+    Refusal.UDP_PORT_BLOCKED: "lets no UDP out to that port: {what}",
+    Refusal.TCP_PORT_BLOCKED: "lets no TCP out to that port: {what}",
+    Refusal.QUOTA: "allows a subscriber {quota} {protocol} mappings, and all were in use",
+    Refusal.EXHAUSTED: "has no port left for {what}",
+    Refusal.COLLISION: "gives {what} no port, since somebody else has it",
+    Refusal.HAIRPIN: "does not hairpin: {what} is for its own outside address",
+    Refusal.UNROUTED: "has no way for {what}",
 }
 
 
-def _told_apart(scene: Scene, journeys: list[Journey]) -> str | None:
+def _told_apart(scene: Scene, journeys: list[Journey]) -> Refusal | None:
     """Which rule it was, where what the profile declares or the wire shows leaves one."""
     first = journeys[0].end.inward
     assert first is not None  # it was stopped there, so it came there
     rules, router, protocol = journeys[0].end.rules, journeys[0].end.node, first.protocol
     if not rules and scene.plan.owners.get(first.destination.address) == router:
-        return "hairpin"  # which the router's own kernel took
+        return Refusal.HAIRPIN  # which the router's own kernel took
     axes = scene.transport(router, protocol)
     passed = scene.outbound(router, protocol)
     if axes.blocked or (not rules and not passed):
-        return f"{protocol}-blocked"
+        return BLOCKED[protocol]
     if axes.allowed_ports and first.destination.port not in axes.allowed_ports:
-        return f"{protocol}-port-blocked"
+        return PORT_BLOCKED[protocol]
     quota = scene.behaviour(router).quota
     if quota is None:
         return None
     mine = {c.external for c in passed if c.internal.address == first.source.address}
-    return "quota" if "quota" in rules and len(mine) >= quota else None
+    return Refusal.QUOTA if Refusal.QUOTA in rules and len(mine) >= quota else None
