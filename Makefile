@@ -1,7 +1,7 @@
 # `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup testbed images check test lint bench fuzz machines peers release clean force
+.PHONY: help setup testbed images check test lint mutate bench fuzz machines peers release clean force
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian keeps nft and iptables where ordinary users do not look.
@@ -29,6 +29,11 @@ lint: $(READY) ## check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	@test ! -e .importlinter || .venv/bin/lint-imports
+
+# The results are in out/mutation; ARGS="--help" explains the rest.
+mutate: $(READY) ## put 300 small faults into the judging rooms, and list what no test notices
+	PYTHONPATH=tests .venv/bin/python -m mutation $(ARGS)
 
 bench: $(READY) ## measure the testbed against its floors and rivals
 	.venv/bin/python -m testbed.bench

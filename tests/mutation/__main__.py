@@ -1,0 +1,175 @@
+"""Put small faults into the oracle, the verdict and the causes, and list what no test notices.
+
+A seeded sample of all mutants is tried, each against the unit tests that run its line: the
+quickest first, up to a limit.  A mutant that passes all of them survives.  Results go to DIR:
+survivors.txt with a diff for each, report.json.  The exit code is 1 where the share of survivors
+is not below the limit.  Mutants that change nothing are listed, with the reason, in
+equivalent.toml beside this file.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from mutation.mutants import Mutant, mutants
+from mutation.trial import Fate, Trial, fate, prepare, start, wait
+
+ROOMS = ("testbed/oracle", "testbed/verdict", "testbed/explain/causes")
+LIMIT = 0.10  # of survivors
+SECONDS = 25.0  # of tests for one mutant, as long as they take without it
+WALL = 300.0  # seconds for one mutant on a machine however busy
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+
+
+@dataclass(frozen=True)
+class LineMap:
+    """Which test ran which line, and how long the tests take."""
+
+    ran: dict[str, dict[str, list[str]]]
+    seconds: dict[str, float]
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests that concern ``mutant``, quickest first, as many as `SECONDS` allow."""
+        lines = self.ran.get(mutant.file, {})
+        # What runs when the module is imported, such as a table, is run by no test of its own.
+        names = lines.get(str(mutant.line)) or sorted({n for some in lines.values() for n in some})
+        chosen, total = [], 0.0
+        for name in sorted(names, key=lambda name: (self.seconds[name], name)):
+            total += self.seconds[name]
+            if chosen and total > SECONDS:
+                break
+            chosen.append(name)
+        return chosen
+
+
+def mapped(file: Path, rooms: Sequence[str]) -> LineMap:
+    """Run the unit tests once, and see which lines each of them runs."""
+    words = ["-q", "-p", "mutation.coverage_map", f"--map={file}", f"--rooms={','.join(rooms)}"]
+    command = [sys.executable, "-m", "pytest", *words, "-p", "no:xdist", "tests/unit"]
+    environment = os.environ | {"PYTHONPATH": "tests"}
+    if subprocess.run(command, env=environment, check=False).returncode:
+        raise SystemExit("==> the unit tests must pass before mutants are tried")
+    return known(file)
+
+
+def known(file: Path) -> LineMap:
+    return LineMap(**json.loads(file.read_text(encoding="utf-8")))
+
+
+def every(rooms: Sequence[str]) -> Iterator[Mutant]:
+    for room in rooms:
+        for path in sorted(Path(room).rglob("*.py")):
+            yield from mutants(str(path), path.read_bytes())
+
+
+def without_equivalent(found: Sequence[Mutant], file: Path) -> list[Mutant]:
+    """``found`` without those listed as equivalent; an entry that names none is an error."""
+    entries = tomllib.loads(file.read_text(encoding="utf-8")).get("mutant", [])
+    listed = {(one["file"], one["before"], one["after"]) for one in entries if one["reason"]}
+    left = [one for one in found if (one.file, one.before, one.after) not in listed]
+    idle = listed - {(one.file, one.before, one.after) for one in found}
+    if idle:
+        raise SystemExit(f"==> {file}: no such mutant: {sorted(idle)}")
+    return left
+
+
+def tried(sample: Sequence[Mutant], tested: LineMap, jobs: int) -> dict[Mutant, Fate]:
+    """The fate of each mutant, ``jobs`` at once."""
+    fates: dict[Mutant, Fate] = {}
+    running: dict[int, Mutant] = {}
+    deadlines: dict[int, float] = {}
+    left = list(reversed(sample))
+    while left or running:
+        while left and len(running) < jobs:
+            mutant = left.pop()
+            tests = tested.of(mutant)
+            if not tests:
+                fates[mutant] = Fate.UNTESTED
+                continue
+            seconds = sum(tested.seconds[name] for name in tests)
+            source = mutant.applied(Path(mutant.file).read_bytes())
+            child = start(Trial(mutant.file, source, tests, int(30 + 5 * seconds)))
+            running[child], deadlines[child] = mutant, time.monotonic() + WALL
+        if running:
+            child, status = wait(deadlines)
+            fates[running.pop(child)] = fate(status)
+            del deadlines[child]
+            if len(fates) % 25 == 0:
+                alive = sum(one in (Fate.SURVIVED, Fate.UNTESTED) for one in fates.values())
+                print(f"{len(fates)} of {len(sample)} tried, {alive} survived", flush=True)
+    return fates
+
+
+def require_survival(sample: Sequence[Mutant], tested: LineMap) -> None:
+    """The negative control: what changes nothing must survive; or else no death proves anything."""
+    one = next((one for one in sample if tested.of(one)), None)
+    if one is None:
+        raise SystemExit("==> no test runs a line of the sample")
+    same = replace(one, after=one.before)
+    if tried([same], tested, 1)[same] is not Fate.SURVIVED:
+        raise SystemExit(f"==> the tests fail without a mutant: {', '.join(tested.of(one))}")
+
+
+def diff(mutant: Mutant) -> str:
+    source = Path(mutant.file).read_bytes()
+    lines = difflib.unified_diff(
+        source.decode().splitlines(), mutant.applied(source).decode().splitlines(), n=1, lineterm=""
+    )
+    return "\n".join(f"    {line}" for line in list(lines)[2:])
+
+
+def report(out: Path, fates: dict[Mutant, Fate], seed: int, seconds: float) -> int:
+    alive = sorted(one for one, how in fates.items() if how in (Fate.SURVIVED, Fate.UNTESTED))
+    share = len(alive) / len(fates)
+    shown = [f"{one.file}:{one.line}: {one.kind}, {fates[one]}\n{diff(one)}\n" for one in alive]
+    (out / "survivors.txt").write_text("\n".join(shown), encoding="utf-8")
+    figures = {
+        "mutants": len(fates),
+        "seed": seed,
+        **{how.value: sum(one is how for one in fates.values()) for how in Fate},
+        "share": round(share, 4),
+        "seconds": round(seconds),
+    }
+    rows = [asdict(one) | {"fate": fates[one].value} for one in sorted(fates)]
+    text = json.dumps({"summary": figures, "mutants": rows}, indent=1)
+    (out / "report.json").write_text(text, encoding="utf-8")
+    print("\n".join(shown))
+    verdict = "below" if share < LIMIT else "NOT below"
+    print(f"==> {len(alive)} of {len(fates)} mutants survived: {share:.1%}, {verdict} {LIMIT:.0%}")
+    print(json.dumps({"mutation": figures}))
+    return 0 if share < LIMIT else 1
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make mutate", description=__doc__)
+    parser.add_argument("--count", type=int, default=300, help="mutants to try (300)")
+    parser.add_argument("--seed", type=int, default=1, help="which mutants are chosen (1)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once (cores)")
+    parser.add_argument("--out", type=Path, default=Path("out/mutation"), metavar="DIR")
+    parser.add_argument("--map", type=Path, help="use the map of an earlier run, DIR/map.json")
+    parser.add_argument("--equivalent", type=Path, default=EQUIVALENT, metavar="FILE")
+    parser.add_argument("--rooms", nargs="+", default=ROOMS, metavar="FOLDER")
+    given = parser.parse_args(words)
+    started = time.monotonic()
+    found = without_equivalent(list(every(given.rooms)), given.equivalent)
+    sample = random.Random(given.seed).sample(found, min(given.count, len(found)))
+    given.out.mkdir(parents=True, exist_ok=True)
+    tested = known(given.map) if given.map else mapped(given.out / "map.json", given.rooms)
+    print(f"==> {len(sample)} of {len(found)} mutants, seed {given.seed}", flush=True)
+    prepare()
+    require_survival(sample, tested)
+    fates = tried(sample, tested, given.jobs)
+    return report(given.out, fates, given.seed, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
