@@ -22,6 +22,9 @@ MOST = 1000  # parts
 _WORDS = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
 
 
+Setting = str | int | bool  # as JSON has it
+
+
 class MissingShardError(TestbedError):
     """A run of which parts are not there has measured nothing in their cells."""
 
@@ -67,7 +70,7 @@ class Shard:
         return [place for place, pair in enumerate(pairs) if pair in mine]
 
     def of_run(
-        self, cells: Sequence["Cell"], run: Mapping[str, str]
+        self, cells: Sequence["Cell"], run: Mapping[str, Setting]
     ) -> tuple[list["Cell"], dict[str, Any]]:
         """This part of ``cells``, and what its ``results.json`` says for `merge`."""
         places = self.places([cell.pair for cell in cells])
@@ -82,7 +85,7 @@ class Part:
     path: str
     shard: Shard
     places: Sequence[int]  # of its rows in the whole run
-    run: Mapping[str, str]
+    run: Mapping[str, Setting]
     facts: Mapping[str, str]
     rows: Sequence[dict[str, Any]]
     titles: Mapping[str, str]  # of its profiles, by name
@@ -94,12 +97,12 @@ def digest(*texts: str) -> str:
 
 
 def identity(
-    cells: Iterable["Cell"], profiles: Mapping[str, "Profile"], **settings: object
-) -> dict[str, str]:
+    cells: Iterable["Cell"], profiles: Mapping[str, "Profile"], **settings: Setting
+) -> dict[str, Setting]:
     """What all shards of one run have in common, besides the versions; all of it is compared."""
     claims = sorted(f"{name}\n{_claim(profile)}" for name, profile in profiles.items())
     return {
-        **{name: str(value) for name, value in settings.items()},
+        **settings,
         "profiles": digest(*claims),
         "selection": digest(*(cell.name for cell in cells)),
     }

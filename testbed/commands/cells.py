@@ -145,8 +145,14 @@ def many(request: Request, reports: Reports, *, as_json: bool) -> int:
     require_ready(cells, request.kind)
     shard = None
     if request.shard is not None:
-        settings = {"seed": request.seed, "backend": request.kind, "certified": request.certify}
-        cells, shard = request.shard.of_run(cells, identity(cells, used, **settings))
+        run = identity(
+            cells,
+            used,
+            seed=request.seed,
+            backend=request.kind.value,
+            certified=request.certify,
+        )
+        cells, shard = request.shard.of_run(cells, run)
     versions = facts()
     _tell(strangers(cells, versions))
     kept = RunFolder(request.out, RunRecord.now("matrix", request.seed), _own(cells, used))

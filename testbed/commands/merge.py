@@ -41,7 +41,7 @@ class _Shard(BaseModel):
     number: Annotated[int, Field(ge=1, le=MOST)]
     of: Annotated[int, Field(ge=1, le=MOST)]
     places: list[Annotated[int, Field(ge=0)]]
-    run: dict[str, str]
+    run: dict[str, str | int | bool]
 
 
 _ROWS = TypeAdapter(list[_Row])
@@ -63,11 +63,11 @@ def merged(
     reports = Reports(junit=junit, markdown=markdown)
     rows, facts = merge(parts, differing)
     seed = parts[0].run.get("seed")
-    run = RunRecord.now("merge", int(seed) if seed and seed.isdecimal() else None)
+    run = RunRecord.now("merge", seed if isinstance(seed, int) else None)
     kept = RunFolder(out, run, [Files((".",), (RESULTS, PAGE))])
     require_writable(out / RESULTS, out / PAGE, *reports.paths)
     say(kept.begin())
-    summary = summarize(rows, certified=parts[0].run["certified"] == "True")
+    summary = summarize(rows, certified=parts[0].run["certified"] is True)
     titles = {name: title for part in parts for name, title in part.titles.items()}
     value = document(rows, summary, facts, run, titles=titles)
     write_json(out / RESULTS, value)

@@ -92,12 +92,26 @@ class Journey:
 
 
 @dataclass(frozen=True, slots=True)
+class PortLease:
+    """An external port that is given, or asked for; of 0 seconds for good, or until it is ended.
+
+    ``given``: a router's word that it is so.  Without it, it is what a host asks for.
+    """
+
+    external_port: int
+    seconds: int
+    given: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
     """What one packet says, read from its bytes (or, where encrypted, from outside)."""
 
     protocol: str  # "stun", "turn", "quic", "tcp", "nat-pmp", "pcp", "ssdp", "upnp", "icmp", ...
     text: str  # for people, short: "Binding request", "SYN", "Initial"
     fields: tuple[tuple[str, str], ...] = ()  # ("XOR-MAPPED-ADDRESS", "29.0.0.2:4001"), ...
+    lease: PortLease | None = None  # of a port-mapping protocol
+    error: int | None = None  # STUN's code
 
     def field(self, name: str) -> str | None:
         return next((value for key, value in self.fields if key == name), None)

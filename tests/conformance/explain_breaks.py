@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed import runner
 from testbed.backends.base import Lab
+from testbed.model.reason import Drop, Place, Unmapped
 from testbed.oracle.predict import _predict
 from testbed.peers import ice, punch_udp, session, traversal
 from testbed.peers.contract import (
@@ -279,8 +280,8 @@ def closed_oracle(_folder: Path) -> None:
     """The model's filters let in nobody but whom somebody inside has sent to."""
     from testbed.oracle.nat import TransportNat
 
-    def admits(self: TransportNat, *_: Any) -> str:
-        return f"{self.name} lets nobody in"
+    def admits(self: TransportNat, _now: float, _remote: Place, external: Place, _: bool) -> Drop:
+        return Unmapped(self.name, external)
 
     TransportNat._admits = admits  # type: ignore[method-assign]
     _predict.cache_clear()

@@ -95,7 +95,7 @@ def test_a_shard_of_another_seed_is_foreign(tmp_path: Path) -> None:
     [
         (lambda v: v["shard"]["run"].update(selection="x" * 64), "another selection$"),
         (lambda v: v["shard"]["run"].update(profiles="x" * 64), "another profiles$"),
-        (lambda v: v["shard"]["run"].update(certified="False"), "another certified: False, not T"),
+        (lambda v: v["shard"]["run"].update(certified=False), "another certified: False, not T"),
         (lambda v: v["shard"].update(of=4), "has 3 shards"),
         (lambda v: v["facts"].update(python="3.13"), "python is '3.13', not '3.11'"),
         (lambda v: v["facts"].update(pion="4"), "only one of them tells the version of pion"),

@@ -10,7 +10,7 @@ from testbed.peers.contract import Connected, Failed, FailureClass, Reserved
 
 REFUSED = ("relay_refused", "relay answered")  # in the words of `testbed.traversal.errors`
 NO_RESERVATION = "NO_RESERVATION"
-CHALLENGES = ("401", "438")  # not refusals but questions for credentials, RFC 8489 section 9.2
+CHALLENGES = (401, 438)  # not refusals but questions for credentials, RFC 8489 section 9.2
 
 
 def why(scene: Scene) -> Finding | None:
@@ -176,9 +176,9 @@ def _turn_error(scene: Scene, side: Side) -> Finding | None:
         said = scene.labels.get(journey.first.number)
         # Permissions are refused for private candidates as a matter of course.
         asked = said is not None and said.field("method") == "Allocate"
-        code = said.field("ERROR-CODE") if said is not None and asked else None
-        if code is None or code.startswith(CHALLENGES):
+        if said is None or not asked or said.error is None or said.error in CHALLENGES:
             continue
+        code = said.field("ERROR-CODE")
         words = f"the relay {journey.sender} refused {side.node}: {code}"
         return Finding(
             Cause.RELAY_REFUSED,

@@ -22,6 +22,7 @@ _ORDER = (
     (Cause.SIGNALLED_PRIVATE,),
     (Cause.FILTER_CLOSED,),
 )
+ROLE_CONFLICT = 487  # STUN's code, RFC 8445 section 7.3.1.1
 RANK = {cause: rank for rank, causes in enumerate(_ORDER) for cause in causes}
 
 
@@ -92,8 +93,8 @@ def _nothing_came_of_it(scene: Scene, there: Direction, back: Direction) -> Find
     for side in scene.sides:
         for journey in scene.tries(side):
             said = scene.labels.get(journey.first.number)
-            code = (said.field("ERROR-CODE") or "") if said is not None else ""
-            if code.startswith("487"):  # RFC 8445 section 7.3.1.1
+            if said is not None and said.error == ROLE_CONFLICT:
+                code = said.field("ERROR-CODE")
                 words = f"{side.node} answered a check with {code}: both have the same role"
                 return Finding(
                     Cause.ROLE_CONFLICT,

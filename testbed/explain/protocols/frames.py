@@ -4,6 +4,7 @@ A framing is a function that reads the message at the head of some bytes.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -53,4 +54,5 @@ def joined(labels: tuple[Label, ...]) -> Label:
     if len(texts) > _NAMED:
         texts = [*texts[:_NAMED], f"{len(texts) - _NAMED} more"]
     fields = tuple(field for label in labels for field in label.fields)
-    return Label(labels[0].protocol, " + ".join(texts), fields[:MAX_FIELDS])
+    error = next((label.error for label in labels if label.error is not None), None)
+    return replace(labels[0], text=" + ".join(texts), fields=fields[:MAX_FIELDS], error=error)

@@ -3,7 +3,7 @@
 import struct
 from ipaddress import IPv4Address
 
-from testbed.explain.model import Label
+from testbed.explain.model import Label, PortLease
 
 SERVER_PORT = 5351  # section 3.1; PCP's too (RFC 6887 section 19.1)
 CLIENT_PORT = 5350  # announcements, to 224.0.0.1
@@ -72,7 +72,8 @@ def _response(data: bytes) -> Label | None:
     if opcode in (0x81, 0x82) and len(rest) >= _MAPPED.size:
         internal, external, lifetime = _MAPPED.unpack_from(rest)
         text = f"{name} response: port {internal} as {external}, {lifetime} s"
-        return Label("nat-pmp", text, fields + _mapping(internal, external, lifetime))
+        lease = PortLease(external, lifetime, given=True)
+        return Label("nat-pmp", text, fields + _mapping(internal, external, lifetime), lease)
     return None
 
 

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable
+from dataclasses import replace
 
 from testbed.explain.model import Journey, Label
 
@@ -11,7 +12,7 @@ Labels = dict[int, Label]  # by the number of a journey's first packet
 
 def noted(label: Label, text: str, *fields: tuple[str, str]) -> Label:
     """The label with more text and more fields at its end."""
-    return Label(label.protocol, f"{label.text}, {text}", (*label.fields, *fields))
+    return replace(label, text=f"{label.text}, {text}", fields=(*label.fields, *fields))
 
 
 class Arrivals:

@@ -3,7 +3,7 @@
 import struct
 from ipaddress import IPv6Address
 
-from testbed.explain.model import Label
+from testbed.explain.model import Label, PortLease
 
 VERSION = 2
 MAX_OPTIONS = 16  # read of one message
@@ -43,6 +43,7 @@ def read(data: bytes) -> Label | None:
         return None
     name = _OPCODES.get(data[1] & 0x7F, f"opcode {data[1] & 0x7F}")
     body, summary = _body(data)
+    result = 0
     if data[1] & 0x80:
         _opcode, result, lifetime, epoch = _RESPONSE.unpack_from(data)
         outcome = _RESULTS[result] if result < len(_RESULTS) else f"result {result}"
@@ -61,7 +62,19 @@ def read(data: bytes) -> Label | None:
             ("client", _address(client)),
         )
         text = f"{name} request{summary}"
-    return Label("pcp", f"{text}, {lifetime} s" if body else text, fields + body)
+    lease = None
+    external = _external_port(data) if data[1] & 0x80 and not result else None
+    if external is not None:
+        lease = PortLease(external, lifetime, given=True)
+    return Label("pcp", f"{text}, {lifetime} s" if body else text, fields + body, lease)
+
+
+def _external_port(data: bytes) -> int | None:
+    """Of MAP and PEER."""
+    if data[1] & 0x7F not in (1, 2) or len(data) < _HEADER_LENGTH + _MAP.size:
+        return None
+    _nonce, _protocol, _internal, external, _address = _MAP.unpack_from(data, _HEADER_LENGTH)
+    return int(external)
 
 
 def _body(data: bytes) -> tuple[_Fields, str]:

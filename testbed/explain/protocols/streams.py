@@ -1,7 +1,7 @@
 """TCP payloads as streams: messages that span segments, and Noise behind multistream-select."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from testbed.capture.packet import SYN, Endpoint
 from testbed.explain.model import Journey, Label
@@ -41,7 +41,7 @@ def streams(journeys: Sequence[Journey], read: Mapping[int, Label]) -> Labels:
             control = tcp.control(packet.tcp_flags)
             text = f"{control} + {said.text}" if control else said.text
             flags = ("flags", label.field("flags") or "")
-            changed[packet.number] = Label(said.protocol, text, (*said.fields, flags))
+            changed[packet.number] = replace(said, text=text, fields=(*said.fields, flags))
     return changed
 
 

@@ -45,6 +45,7 @@ class Message(NamedTuple):
     complete: bool
     fields: tuple[tuple[str, str], ...]
     data: bytes | None
+    error: int | None = None  # the code
 
     def field(self, name: str) -> str | None:
         """The first attribute of this name: later ones MUST be ignored (section 14)."""
@@ -62,7 +63,7 @@ def message(data: bytes) -> Message | None:
     if cookie != MAGIC_COOKIE or size % 4:
         return None
     length = HEADER_LENGTH + size
-    fields, carried = _attributes(data[:length], transaction)
+    fields, carried, error = _attributes(data[:length], transaction)
     return Message(
         METHODS.get(method_of(kind), f"method 0x{method_of(kind):03x}"),
         CLASSES[class_of(kind)],
@@ -71,6 +72,7 @@ def message(data: bytes) -> Message | None:
         length <= len(data),
         fields,
         carried,
+        error,
     )
 
 
@@ -86,10 +88,11 @@ def class_of(kind: int) -> int:
 
 def _attributes(
     message: bytes, transaction: bytes
-) -> tuple[tuple[tuple[str, str], ...], bytes | None]:
-    """Those that are whole, in order (RFC 8489 section 14), and the value of DATA."""
+) -> tuple[tuple[tuple[str, str], ...], bytes | None, int | None]:
+    """Those that are whole, in order (RFC 8489 section 14); the value of DATA, the error's code."""
     fields: list[tuple[str, str]] = []
     carried: bytes | None = None
+    error: int | None = None
     at = HEADER_LENGTH
     while at + 4 <= len(message) and len(fields) < MAX_ATTRIBUTES:
         code, size = _ATTRIBUTE.unpack_from(message, at)
@@ -104,8 +107,10 @@ def _attributes(
         fields.append((name, f"malformed: {value[:16].hex()}" if text is None else text))
         if code == _DATA and carried is None:
             carried = value
+        if code == _ERROR and error is None:
+            error = _error_code(value)
         at += 4 + size + -size % 4
-    return tuple(fields), carried
+    return tuple(fields), carried, error
 
 
 # Each of these reads one attribute's value; None if it is not what the RFC has there.
@@ -162,10 +167,12 @@ def _size(value: bytes, _transaction: bytes) -> str | None:
 
 def _error(value: bytes, _transaction: bytes) -> str | None:
     """RFC 8489 section 14.8: the hundreds in three bits, the rest in a byte, a phrase."""
-    if len(value) < 4:
-        return None
-    code = (value[2] & 7) * 100 + value[3]
-    return f"{code} {_text(value[4:], b'')}".rstrip()
+    code = _error_code(value)
+    return None if code is None else f"{code} {_text(value[4:], b'')}".rstrip()
+
+
+def _error_code(value: bytes) -> int | None:
+    return (value[2] & 7) * 100 + value[3] if len(value) >= 4 else None
 
 
 def _unknown(value: bytes, _transaction: bytes) -> str | None:
@@ -210,13 +217,13 @@ def _fingerprint(before: bytes, value: bytes) -> str | None:
 
 
 _Unpack = Callable[[bytes, bytes], str | None]
-_DATA, _FINGERPRINT = 0x0013, 0x8028
+_ERROR, _DATA, _FINGERPRINT = 0x0009, 0x0013, 0x8028
 _ATTRIBUTES: dict[int, tuple[str, _Unpack]] = {
     0x0001: ("MAPPED-ADDRESS", _address),  # RFC 8489 section 18.3
     0x0003: ("CHANGE-REQUEST", _change),  # RFC 5780 section 9.1
     0x0006: ("USERNAME", _text),
     0x0008: ("MESSAGE-INTEGRITY", _hexadecimal),
-    0x0009: ("ERROR-CODE", _error),
+    _ERROR: ("ERROR-CODE", _error),
     0x000A: ("UNKNOWN-ATTRIBUTES", _unknown),
     0x000C: ("CHANNEL-NUMBER", _channel),  # RFC 8656 section 18
     0x000D: ("LIFETIME", _seconds),

@@ -1,5 +1,7 @@
 """TCP segments: flags, and what is in clear of their payloads (RFC 9293 section 3.1)."""
 
+from dataclasses import replace
+
 from testbed.capture.packet import ACK, FIN, RST, SYN, Packet
 from testbed.explain.model import Label
 from testbed.explain.protocols import multistream, punch, turn, upnp
@@ -21,7 +23,7 @@ def read(packet: Packet) -> Label:
         return Label("tcp", text or "ACK", fields)
     said = payload(packet.payload) or data(len(packet.payload))
     text = f"{text} + {said.text}" if text else said.text
-    return Label(said.protocol, text, said.fields + fields)
+    return replace(said, text=text, fields=said.fields + fields)
 
 
 def control(flags: int) -> str:
@@ -52,9 +54,5 @@ def payload(content: bytes) -> Label | None:
             continue
         label = joined(labels)
         left = len(content) - end
-        return (
-            Label(label.protocol, f"{label.text} + {left} bytes", label.fields)
-            if left > 0
-            else label
-        )
+        return replace(label, text=f"{label.text} + {left} bytes") if left > 0 else label
     return upnp.read(content)

@@ -57,7 +57,8 @@ def _label(message: stun.Message) -> Label:
     if message.data is not None:
         carried = _carried(message.data, len(message.data))
         text, fields = f"{text}: {carried.text}", fields + _within(carried)
-    return Label(protocol, text if message.complete else f"{text} (cut short)", fields)
+    text = text if message.complete else f"{text} (cut short)"
+    return Label(protocol, text, fields, error=message.error)
 
 
 def _fields(message: stun.Message) -> tuple[tuple[str, str], ...]:
@@ -108,7 +109,7 @@ def _carried(data: bytes, size: int) -> Label:
     message = stun.message(data)
     if message is not None:
         text = f"{message.method} {message.kind}{_particulars(message)}"
-        return Label("stun", text, _fields(message))
+        return Label("stun", text, _fields(message), error=message.error)
     return punch.read(data) or Label("udp", f"{size} bytes")
 
 

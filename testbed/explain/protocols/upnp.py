@@ -5,7 +5,7 @@ A message's head and body often come in two segments; each is read for itself.
 
 import re
 
-from testbed.explain.model import Label
+from testbed.explain.model import Label, PortLease
 from testbed.explain.protocols import http
 
 MAX_BODY = 8192  # bytes read of a SOAP body
@@ -15,6 +15,7 @@ _ACTION = re.compile(rb"Body\s{0,16}>\s{0,64}<(?:[\w-]{1,32}:)?(\w{1,64})")
 _ARGUMENT = re.compile(rb"<(New\w{1,40})[^<>]{0,100}>([^<>]{0,100})</")
 _ERROR = re.compile(rb"<errorCode>\s{0,8}(\d{1,4})\s{0,8}</errorCode>")
 _DESCRIPTION = re.compile(rb"<errorDescription>([^<>]{0,100})</errorDescription>")
+_ADDS = frozenset({"AddPortMapping", "AddAnyPortMapping"})
 _SERVICE_ACTION = re.compile(r'#(\w{1,64})"?$')
 
 _Fields = tuple[tuple[str, str], ...]
@@ -24,7 +25,7 @@ def read(data: bytes) -> Label | None:
     """A request, a response, or the SOAP body of one, at the head of a segment; else None."""
     if data.startswith(_ENVELOPES):
         text, fields = _soap(data)
-        return Label("upnp", text or "XML", fields)
+        return Label("upnp", text or "XML", fields, _lease(fields))
     head = http.head(data)
     if head is None:
         return None
@@ -39,7 +40,18 @@ def read(data: bytes) -> Label | None:
     else:
         text = head.start.removesuffix(" HTTP/1.1").removesuffix(" HTTP/1.0")
         return Label("http", text, (("start line", head.start),))
-    return Label("upnp", text, (("start line", head.start), *fields))
+    said = (("start line", head.start), *fields)
+    return Label("upnp", text, said, _lease(fields))
+
+
+def _lease(fields: _Fields) -> PortLease | None:
+    """What AddPortMapping and AddAnyPortMapping of WANIPConnection ask for."""
+    arguments = dict(reversed(fields))  # the first of each name counts
+    external = arguments.get("NewExternalPort", "")
+    seconds = arguments.get("NewLeaseDuration", "0")
+    if arguments.get("action") not in _ADDS or not (external.isdecimal() and seconds.isdecimal()):
+        return None
+    return PortLease(int(external), int(seconds), given=False)
 
 
 def _status(start: str) -> str:

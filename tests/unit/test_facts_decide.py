@@ -1,0 +1,304 @@
+"""Facts decide, and words do not: no verdict and no cause follows from a sentence."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_explain import Run, symmetric
+
+import testbed
+from testbed.explain.causes.root import RANK
+from testbed.explain.explainer import explain
+from testbed.explain.model import Cause, Evidence, Wrong
+from testbed.model.breach import FirstNoise, NotClient, RelayKept
+from testbed.model.fault import Broke, CaptureLost, NeverSent, PeerFailed
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
+from testbed.nat.behaviour import Filtering, Mapping, Transport
+from testbed.oracle.deviation_conditions import _admits
+from testbed.oracle.deviations import DEVIATIONS
+from testbed.oracle.predict import Mechanism, predict
+from testbed.verdict.judge import judge
+from testbed.verdict.model import WireReading
+from testbed.words import breaches, faults, grounds, lives, packets, paths, reasons
+
+ROOT = Path(testbed.__file__).parent
+ROOMS = (breaches, faults, grounds, lives, paths, reasons)
+SPOKEN = ("note", "drop", "loss", "step")  # of `testbed.words.packets`
+
+
+# -- sentences ----------------------------------------------------------------
+
+
+def garbled(words: Callable[..., str]) -> Callable[..., str]:
+    return lambda fact: f"~{words(fact)[::-1]}~"
+
+
+@pytest.fixture
+def another_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sentence reads backwards."""
+    for room in ROOMS:
+        monkeypatch.setattr(room, "sentence", garbled(room.sentence))
+    for name in SPOKEN:
+        monkeypatch.setattr(packets, name, garbled(getattr(packets, name)))
+
+
+def cases() -> dict[str, Evidence]:
+    """Runs whose end has a cause of each sort: the NATs', a fault's, a claim's, a breach's."""
+    whole = symmetric().evidence(Outcome.NONE)
+    broken = replace(whole, judgement=Judgement.INCONCLUSIVE, measured=None)
+    failed = replace(symmetric().evidence(Outcome.RELAYED), judgement=Judgement.FAIL)
+    return {
+        "as predicted": whole,
+        "unpredicted": replace(whole, judgement=Judgement.FAIL),
+        "capture": replace(broken, faults=(CaptureLost("nat-a:wan", 3),)),
+        "lab": replace(broken, faults=(Broke("lab", "a", "peer [b]: it fell off"),)),
+        "peer": replace(broken, faults=(PeerFailed("b", "it died\nof that"),)),
+        "nameless": replace(broken, faults=(PeerFailed(None, "it died"),)),
+        "silent": replace(broken, faults=(NeverSent("b"),)),
+        "breach": replace(failed, findings=(RelayKept("a", "b"),)),
+        "server": replace(failed, findings=(NotClient("a", "b", FirstNoise(96, 32)),)),
+    }
+
+
+EXPECTED = {
+    "capture": (Cause.HARNESS_FAULT, None, Wrong.HARNESS),
+    "lab": (Cause.HARNESS_FAULT, None, Wrong.HARNESS),
+    "peer": (Cause.PEER_FAILED, "b", Wrong.UNDECIDED),
+    "nameless": (Cause.PEER_FAILED, None, Wrong.UNDECIDED),
+    "silent": (Cause.NEVER_SENT, "b", Wrong.PEER),
+}
+
+
+def ends() -> dict[str, tuple[Any, ...]]:
+    found = {name: explain(evidence) for name, evidence in cases().items()}
+    return {
+        name: (one.cause, one.node, one.wrong, [c.number for c in one.decisive])
+        for name, one in found.items()
+    }
+
+
+def test_a_fault_is_known_by_what_it_is() -> None:
+    found = ends()
+    assert {name: found[name][:3] for name in EXPECTED} == EXPECTED
+
+
+PLAIN = ends()
+
+
+@pytest.mark.usefixtures("another_catalogue")
+def test_no_cause_follows_from_a_sentence() -> None:
+    assert ends() == PLAIN
+    told = explain(cases()["capture"]).headline
+    assert "capture lost" not in told, "the catalogue was not changed"
+
+
+def verdicts() -> list[tuple[Judgement, int]]:
+    """Each known deviation beside its own breach and beside another, and without any."""
+    run = symmetric()
+    prediction = run.evidence(Outcome.RELAYED).prediction
+    reading = WireReading(prediction.outcome, PATH)
+    found = []
+    for row in DEVIATIONS:
+        for violations in ((), (RelayKept("a"),), (NotClient("a", "b"),)):
+            verdict = judge(reading, prediction, [], violations=violations, known=[row])
+            found.append((verdict.judgement, len(verdict.findings)))
+    return found
+
+
+PATH = paths.NothingEchoed()
+JUDGED = verdicts()
+
+
+@pytest.mark.usefixtures("another_catalogue")
+def test_no_verdict_follows_from_a_sentence() -> None:
+    assert verdicts() == JUDGED
+    assert {judgement for judgement, _ in JUDGED} == {Judgement.PASS, Judgement.FAIL}
+
+
+# -- what mutations of it have gone unnoticed ----------------------------------------
+
+
+def test_causes_come_in_the_order_in_which_they_bring_one_another_about() -> None:
+    order = sorted(RANK, key=RANK.__getitem__)
+    chain = (
+        Cause.UDP_BLOCKED, Cause.PORT_NOT_SHARED, Cause.NEVER_SENT, Cause.QUOTA_REACHED,
+        Cause.SIGNALLED_STALE, Cause.MAPPING_CHANGED, Cause.EARLY_SYN_RESET,
+        Cause.FILTER_NOT_OPEN_YET, Cause.UNKNOWN, Cause.SIGNALLED_PRIVATE, Cause.FILTER_CLOSED,
+    )  # fmt: skip
+    assert [cause for cause in order if cause in chain] == list(chain)
+
+
+def test_of_two_causes_the_earlier_in_the_chain_is_told_whichever_side_it_is_on() -> None:
+    """One side's mapping changed, and so the other side's filter was closed for it."""
+    for a, b, node in (
+        ("symmetric", "port-restricted", "nat-a"),
+        ("port-restricted", "symmetric", "nat-b"),
+    ):
+        found = explain(_changed(a, b, "a" if node == "nat-a" else "b").evidence(Outcome.NONE))
+        assert (found.cause, found.node) == (Cause.MAPPING_CHANGED, node)
+
+
+def _changed(a: str, b: str, moved: str) -> Run:
+    """``moved`` leaves by another port than it told; nothing of either gets in."""
+    run = Run(a, b)
+    for node in "ab":
+        run.learns(node, 4001)
+    for at, node, other in ((0, "a", "nat-b"), (1, "b", "nat-a")):
+        port = 5001 if node == moved else 4001
+        run.sends(at, node, 4001, run.at(other, 4001), port, stopped=True)
+    return run
+
+
+@pytest.mark.parametrize("mapping", Mapping)
+@pytest.mark.parametrize("filtering", Filtering)
+def test_who_dials_a_known_address_gets_in_by_mapping_and_filter(
+    mapping: Mapping, filtering: Filtering
+) -> None:
+    steady = mapping in (Mapping.NONE, Mapping.ENDPOINT_INDEPENDENT)
+    opened = filtering is Filtering.ENDPOINT_INDEPENDENT
+    assert _admits(Transport(mapping=mapping, filtering=filtering)) is (steady and opened)
+
+
+def test_the_trace_tells_what_happened_to_each_packet_and_where() -> None:
+    run = symmetric()
+    found = predict(
+        run.plan.topology,
+        run.evidence(Outcome.NONE).behaviours,
+        Mechanism.PLAIN_DIAL_UDP,
+        "a",
+        "b",
+    )
+    told = {(step.verb, step.node) for step in found.trace}
+    verb = packets.Verb
+    assert told == {
+        (verb.LEAVES, "nat-a"), (verb.LEAVES, "nat-b"), (verb.ARRIVES, None),
+        (verb.ENTERS, "nat-a"), (verb.ENTERS, "nat-b"), (verb.DROPPED, None),
+    }  # fmt: skip
+    for step in found.trace:
+        assert (step.drop is not None) is (step.verb is verb.DROPPED)
+        assert (step.place is not None) is (step.verb in (verb.LEAVES, verb.ENTERS))
+
+
+# -- text that is taken apart -----------------------------------------------------
+
+# Names of what holds sentences; `messages` finds comparisons and searches of them.
+SENTENCES = frozenset(
+    {
+        "reason", "reasons", "finding", "findings", "fault", "faults", "headline", "evidence",
+        "why", "words", "message", "trace", "text", "breach", "breaches", "doubts", "late",
+    }
+)  # fmt: skip
+METHODS = frozenset({"startswith", "endswith", "partition", "rpartition", "split", "find", "index"})
+SEARCHES = frozenset({"match", "search", "fullmatch", "findall", "finditer", "sub", "split"})
+# Rooms between which facts go; the rest reads what others wrote: files, packets, programs.
+WATCHED = ("model", "oracle", "verdict", "explain/causes", "explain/axes", "words")
+FILES = ("runner.py", "expectation.py", "matrix.py", "explaining.py", "explain/refuted.py",
+         "explain/leases.py", "explain/way_rules.py", "explain/way_end.py", "explain/wrong.py",
+         "explain/scene.py", "explain/conformance.py", "commands/merge.py")  # fmt: skip
+# What others wrote: (file, name).  A peer's `failed` event has no more than the words of its
+# stack, whichever that is; the matrix reads the words of its command.
+FOREIGN = {
+    ("explain/causes/relay.py", "reason"),
+    ("explain/causes/unsent.py", "reason"),
+    ("explain/causes/harness.py", "message"),
+    ("matrix.py", "words"),
+}
+
+
+def named(node: ast.expr) -> str | None:
+    """The last name of ``a.b.c``, of a call's or a subscript's value."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Subscript(value=value) | ast.Call(func=value):
+            return named(value)
+    return None
+
+
+def has_words(node: ast.expr) -> bool:
+    """A text, or an f-string, that is more than an identifier."""
+    match node:
+        case ast.Constant(value=str() as text):
+            return bool(re.search(r"\s", text.strip()))
+        case ast.JoinedStr():
+            return True
+    return False
+
+
+def messages(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Where text is compared with a sentence, or a sentence is searched, with its name."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare(left=left, comparators=others):
+                found = compared([left, *others])
+            case ast.Call(func=ast.Attribute(value=value, attr=method), args=arguments):
+                found = called(value, method, arguments)
+            case ast.MatchValue(value=text) if has_words(text):
+                found = "a sentence"
+            case _:
+                continue
+        if found:
+            yield getattr(node, "lineno", 0), found
+
+
+def compared(sides: list[ast.expr]) -> str | None:
+    """A sentence or its name, in a comparison with a text."""
+    if any(map(has_words, sides)):
+        return "a sentence"
+    names = [name for name in map(named, sides) if name in SENTENCES]
+    strings = [s for s in sides if isinstance(s, ast.Constant) and isinstance(s.value, str)]
+    known = [s for s in sides if isinstance(s, ast.Name) and (s.id == "word" or s.id.isupper())]
+    return names[0] if names and (strings or known) else None
+
+
+def called(value: ast.expr, method: str, arguments: list[ast.expr]) -> str | None:
+    """The name of a sentence that is searched, or taken apart."""
+    asked = [value] if method in METHODS else []
+    asked += arguments if method in SEARCHES else []
+    return next((name for name in map(named, asked) if name in SENTENCES), None)
+
+
+def watched() -> list[Path]:
+    folders = [path for room in WATCHED for path in sorted((ROOT / room).rglob("*.py"))]
+    return [*folders, *(ROOT / name for name in FILES)]
+
+
+def test_nothing_between_the_stages_takes_a_sentence_apart() -> None:
+    found = []
+    for path in watched():
+        name = path.relative_to(ROOT).as_posix()
+        for line, about in messages(ast.parse(path.read_text(encoding="utf-8"))):
+            if (name, about) not in FOREIGN:
+                found.append(f"{name}:{line}: {about}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "re.match(pattern, finding)",
+        "_PEER.search(fault)",
+        "if 'too busy' in x: pass",
+        "if fault.startswith('peer'): pass",
+        "x = verdict.reason == 'done'",
+        "head = said.text.partition(' ')",
+        "ok = f'{a} sent nothing' in findings",
+        "any(word in failure.reason for word in REFUSED)",
+        "x = NO_RESERVATION in failure.reason",
+    ],
+)
+def test_the_search_for_such_lines_finds_them(line: str) -> None:
+    assert list(messages(ast.parse(line)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x = fault.kind is Kind.LATE", "x = step.verb in (Verb.ENTERS,)", "x = name == 'a'"],
+)
+def test_values_are_no_sentences(line: str) -> None:
+    assert not list(messages(ast.parse(line)))
