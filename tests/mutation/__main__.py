@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from mutation.coverage_map import merged
 from mutation.mutants import Mutant, mutants
 from mutation.trial import Fate, Trial, fate, prepare, start, wait
 
@@ -51,13 +52,14 @@ class LineMap:
         return chosen
 
 
-def mapped(file: Path, rooms: Sequence[str]) -> LineMap:
+def mapped(file: Path, rooms: Sequence[str], jobs: int) -> LineMap:
     """Run the unit tests once, and see which lines each of them runs."""
     words = ["-q", "-p", "mutation.coverage_map", f"--map={file}", f"--rooms={','.join(rooms)}"]
-    command = [sys.executable, "-m", "pytest", *words, "-p", "no:xdist", "tests/unit"]
+    command = [sys.executable, "-m", "pytest", *words, f"-n{jobs}", "tests/unit"]
     environment = os.environ | {"PYTHONPATH": "tests"}
     if subprocess.run(command, env=environment, check=False).returncode:
         raise SystemExit("==> the unit tests must pass before mutants are tried")
+    file.write_text(json.dumps(merged(file)), encoding="utf-8")
     return known(file)
 
 
@@ -163,7 +165,9 @@ def main(words: Sequence[str] | None = None) -> int:
     found = without_equivalent(list(every(given.rooms)), given.equivalent)
     sample = random.Random(given.seed).sample(found, min(given.count, len(found)))
     given.out.mkdir(parents=True, exist_ok=True)
-    tested = known(given.map) if given.map else mapped(given.out / "map.json", given.rooms)
+    tested = (
+        known(given.map) if given.map else mapped(given.out / "map.json", given.rooms, given.jobs)
+    )
     print(f"==> {len(sample)} of {len(found)} mutants, seed {given.seed}", flush=True)
     prepare()
     require_survival(sample, tested)

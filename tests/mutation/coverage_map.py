@@ -1,19 +1,21 @@
 """A plugin for pytest: which test ran which line of the rooms, and for how long.
 
-``pytest -p mutation.coverage_map --map FILE --rooms ROOM,ROOM tests/unit``
+``pytest -p mutation.coverage_map --map FILE --rooms ROOM,ROOM tests/unit`` writes FILE.main, or
+FILE.gw0 and so on, one for each worker of xdist; `merged` puts these together.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import coverage
 import pytest
 
 
 class Mapper:
-    """Measures, test by test, within one process."""
+    """Measures, test by test, what one process runs."""
 
     def __init__(self, file: Path, rooms: list[str], root: Path) -> None:
         self.file = file
@@ -52,7 +54,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rooms", help="the folders to watch, with commas between them")
 
 
+def merged(file: Path) -> dict[str, dict[str, Any]]:
+    """What all processes wrote for ``file``; a line has its tests in the order of their names."""
+    ran: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    seconds: dict[str, float] = {}
+    for part in sorted(file.parent.glob(f"{file.name}.*")):
+        found = json.loads(part.read_text(encoding="utf-8"))
+        seconds |= found["seconds"]
+        for name, lines in found["ran"].items():
+            for line, tests in lines.items():
+                ran[name][line].update(tests)
+        part.unlink()
+    whole = {n: {line: sorted(tests) for line, tests in some.items()} for n, some in ran.items()}
+    return {"ran": whole, "seconds": seconds}
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    worker = getattr(config, "workerinput", {}).get("workerid", "main")
+    if worker == "main" and config.getoption("numprocesses", None):
+        return  # the workers measure
     rooms = config.getoption("--rooms").split(",")
-    mapper = Mapper(config.getoption("--map").absolute(), rooms, config.rootpath)
+    file = config.getoption("--map").absolute()
+    mapper = Mapper(file.with_name(f"{file.name}.{worker}"), rooms, config.rootpath)
     config.pluginmanager.register(mapper, "mutation-mapper")
