@@ -23,6 +23,7 @@ check: $(READY) lint ## run what every save is checked by: lint, unit tests, a d
 test: $(READY) ## run the whole suite
 	@.ci/system-packages tests || echo "==> without them, some tests are left out, and say so"
 	-@$(MAKE) -s peers OLDER=
+	-@.venv/bin/python -m tests.traversal.interop.build
 	.venv/bin/python tests/suite.py
 
 lint: $(READY) ## check style and types

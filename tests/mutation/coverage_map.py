@@ -21,6 +21,7 @@ class Mapper:
         self.file = file
         self.root = root
         self.seconds: dict[str, float] = {}
+        self.failed: set[str] = set()
         include = [str(root / room / "*") for room in rooms]
         self.coverage = coverage.Coverage(data_file=None, include=include, config_file=False)
         self.coverage.start()
@@ -34,6 +35,8 @@ class Mapper:
             self.coverage.switch_context("")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.add(report.nodeid)
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
 
     def pytest_sessionfinish(self) -> None:
@@ -43,7 +46,7 @@ class Mapper:
         for file in data.measured_files():
             name = str(Path(file).relative_to(self.root))
             for line, contexts in data.contexts_by_lineno(file).items():
-                ran[name][line] = sorted(context for context in contexts if context)
+                ran[name][line] = sorted(set(contexts) - {""} - self.failed)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"ran": ran, "seconds": self.seconds})
         self.file.write_text(text, encoding="utf-8")

@@ -1,11 +1,10 @@
 """The wire against go-libp2p, in both directions, over TCP (Noise, Yamux) and QUIC.
 
-Needs the Go toolchain and the modules of interop/go (`go mod download` there, once).
+Needs the Go toolchain and the modules of interop/go (`go mod download` there, once).  The
+first run builds the program, unless `tests.traversal.interop.build` did so before.
 """
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,28 +12,21 @@ import pytest
 from testbed.traversal import RelayLimits
 from testbed.traversal.events import Upgraded
 
+from .interop.build import GO, NotBuiltError, built
 from .interop.peer import foreign
 from .nodes import address, nodes, run, wait_event
 from .test_nodes import STAY_RELAYED, echoed
 
-SOURCE = Path(__file__).parent / "interop" / "go"
 BOTH = pytest.mark.parametrize("transport", ["tcp", "quic"])
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(shutil.which("go") is None, reason="no Go toolchain: wire NOT checked"),
-]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="session")
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("go") / "peer"
-    command = ["nice", "go", "build", "-p", "1", "-o", str(target), "."]
-    environment = os.environ | {"GOPROXY": "off"}
-    built = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True)
-    if "module lookup disabled" in built.stderr:
-        pytest.skip(f"go modules are missing: wire NOT checked; cd {SOURCE} && go mod download")
-    assert built.returncode == 0, built.stderr
-    return target
+def binary() -> Path:
+    try:
+        return built(GO)
+    except NotBuiltError as error:
+        pytest.skip(f"wire NOT checked: {error}")
 
 
 @BOTH

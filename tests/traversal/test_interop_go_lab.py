@@ -1,6 +1,5 @@
 """DCUtR with go-libp2p on one side, each of the two roles, through two real NATs."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,10 @@ from testbed.plan.planner import plan
 
 from .interop.peer import LabForeign
 from .lab import CATALOGUE, OBSERVERS, Remote, topology
-from .test_interop_go import binary
+from .test_interop_go import binary, pytestmark
 
-__all__ = ["binary"]  # the fixture
+__all__ = ["binary", "pytestmark"]  # the fixture and the marks
 BOTH = pytest.mark.parametrize("transport", ["tcp", "udp"])
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(shutil.which("go") is None, reason="no Go toolchain: wire NOT checked"),
-]
 
 
 @BOTH

@@ -1,16 +1,10 @@
 """The wire against rust-libp2p, in both directions, over TCP (Noise, Yamux) and QUIC.
 
-Needs cargo and the crates of interop/rust, fetched once by the command in FETCH.  The
-first run builds the program, for minutes; it is kept in the user's cache by its sources.
+Needs cargo and the crates of interop/rust.  The first run builds the program, for minutes, unless
+`tests.traversal.interop.build` did so before.
 """
 
-import contextlib
-import fcntl
-import hashlib
 import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,63 +14,21 @@ from testbed.traversal.errors import ProtocolError
 from testbed.traversal.events import Upgraded
 from testbed.traversal.multiaddr import Multiaddr
 
+from .interop.build import RUST, NotBuiltError, built
 from .interop.peer import foreign
 from .nodes import address, nodes, run, wait_event
 from .test_nodes import STAY_RELAYED, echoed
 
-SOURCE = Path(__file__).parent / "interop" / "rust"
-FETCH = ("cargo", "fetch", "--locked", "--target", "host-tuple")
 BOTH = pytest.mark.parametrize("transport", ["tcp", "quic"])
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="session")
 def binary() -> Path:
-    """The program, built where these sources were not built before."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = Path(home) / "testbed" / "interop"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        pytest.skip(f"no place to build in ({error}): wire NOT checked")
-    program = cache / f"rust-{_digest()}"
-    with _locked(cache / "rust.lock"):
-        if not program.exists():
-            _build(cache / "rust-target", program)
-    return program
-
-
-def _digest() -> str:
-    files = [SOURCE / "Cargo.toml", SOURCE / "Cargo.lock", *sorted(SOURCE.glob("src/*.rs"))]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One at a time, other workers and other runs included."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _build(target: Path, program: Path) -> None:
-    if shutil.which("cargo") is None:
-        pytest.skip("no Rust toolchain (cargo): wire NOT checked")
-    # The sandbox has no way out: what is not here now will not come.
-    if _cargo(*FETCH[1:], "--offline").returncode:
-        pytest.skip(f"crates are missing: wire NOT checked; cd {SOURCE} && {' '.join(FETCH)}")
-    built = _cargo("build", "-j", "2", "--locked", "--offline", "--target-dir", str(target))
-    assert built.returncode == 0, built.stderr
-    # Under its name only when whole: another run may start it at once.
-    half = program.with_suffix(".new")
-    shutil.copy2(target / "debug" / "peer", half)
-    half.rename(program)
-    shutil.rmtree(target)  # hundreds of megabytes
-
-
-def _cargo(*words: str) -> subprocess.CompletedProcess[str]:
-    command = ["nice", "-n", "19", "cargo", *words]
-    return subprocess.run(command, cwd=SOURCE, capture_output=True, text=True)
+        return built(RUST)
+    except NotBuiltError as error:
+        pytest.skip(f"wire NOT checked: {error}")
 
 
 def bare(address: str) -> str:
