@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from testbed.capture.packet import Packet
-from testbed.explain.model import Journey, Label
+from testbed.explain.model import Journey, Label, Weight
 from testbed.explain.protocols import (
     dns,
     icmp,
@@ -71,7 +71,12 @@ def _datagram(packet: Packet) -> Label:
         if found is not None:
             return found
         found = read(data)
-    return found or Label("udp", f"{len(data)} bytes", (("length", str(len(data))),))
+    return found or _datum(len(data))
+
+
+def _datum(size: int) -> Label:
+    length = (("length", str(size)),)
+    return Label("udp", f"{size} bytes", length, weight=Weight.USUAL, filler=True)
 
 
 def _other(packet: Packet) -> Label:

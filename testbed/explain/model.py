@@ -5,7 +5,7 @@ packets -> journeys -> labels -> explanation -> ladder, all of it pure.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from testbed.capture.packet import Endpoint, Packet, Protocol
@@ -103,15 +103,52 @@ class PortLease:
     given: bool
 
 
+class Weight(IntEnum):
+    """How much what a packet says is worth to a reader who follows an attempt."""
+
+    TELLING = 0
+    USUAL = 1  # payload, and what is done alike in every run
+    NOTHING = 2  # upkeep
+
+
+class NoteKind(StrEnum):
+    """What was added to a label, in view of other packets or of what the peers told."""
+
+    ANSWER = "answer"  # to which packet
+    AGAIN = "again"  # what it repeats
+    CONTEXT = "context"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelNote:
+    """An addition to a label's words."""
+
+    kind: NoteKind
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What one packet says, read from its bytes (or, where encrypted, from outside)."""
+    """What one packet says, read from its bytes (or, where encrypted, from outside).
+
+    ``filler``: payload of which no more than its size is known; ``sealed``: it is encrypted,
+    so that a note says more than ``own``.
+    """
 
     protocol: str  # "stun", "turn", "quic", "tcp", "nat-pmp", "pcp", "ssdp", "upnp", "icmp", ...
-    text: str  # for people, short: "Binding request", "SYN", "Initial"
+    own: str  # for people, short: "Binding request", "SYN", "Initial"
     fields: tuple[tuple[str, str], ...] = ()  # ("XOR-MAPPED-ADDRESS", "29.0.0.2:4001"), ...
     lease: PortLease | None = None  # of a port-mapping protocol
     error: int | None = None  # STUN's code
+    weight: Weight = Weight.TELLING
+    filler: bool = False
+    sealed: bool = False
+    notes: tuple[LabelNote, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """With all that was added."""
+        return ", ".join([self.own, *(note.text for note in self.notes)])
 
     def field(self, name: str) -> str | None:
         return next((value for key, value in self.fields if key == name), None)

@@ -1,10 +1,11 @@
 """How much a packet is worth on a ladder, and which packets say the same."""
 
 import re
+from dataclasses import replace
 from enum import IntEnum
 
 from testbed.capture.packet import ACK, FIN, RST, SYN, Packet
-from testbed.explain.model import Fate, Journey, Label
+from testbed.explain.model import Fate, Journey, Label, LabelNote, NoteKind, Weight
 
 
 class Worth(IntEnum):
@@ -20,30 +21,20 @@ class Worth(IntEnum):
 GONE = (Fate.DROPPED, Fate.REJECTED, Fate.LOST, Fate.TAKEN)
 _UNDERWAY = (Fate.SENT, Fate.FORWARDED, Fate.TRANSLATED)  # when the capture ended
 
-_NOTHING = re.compile(r"refresh|keep-?alive|^FIN", re.IGNORECASE)
-_USUAL = re.compile(
-    r"ChannelBind|CreatePermission|401 Unauthorized|multistream|noise|yamux"
-    r"|^(encrypted|1-RTT), \d+ bytes$|^data\b|^rest of a message|^\d+ bytes$",
-    re.IGNORECASE,
-)
 # A number that is no part of an address: of an attempt, a repeat, a size, a packet.
 _NUMBER = re.compile(r"(?<![\w.:#])#?\d+(?![\w.:])")
-_AGAIN = re.compile(r", (retransmission \d+ of|again after) #\d+( \(\d+\))?")
-_ANSWER = re.compile(r", answer to #\d+")
-_SEALED = re.compile(r"^(encrypted|1-RTT), \d+ bytes, ")  # what follows is what it was about
 
 
 def worth(journey: Journey, label: Label) -> Worth:
     """Of one packet, by what it says and how it fared; whether it decided is not asked."""
     first = journey.first
-    text = words(label)
     if first.protocol == "other" or journey.end.fate in _UNDERWAY:
         return Worth.NOTHING
     if journey.end.fate in GONE:
         return Worth.USUAL if _bare(first, ACK) else Worth.TROUBLE
-    if _bare(first, ACK) or _NOTHING.search(text):
+    if _bare(first, ACK) or label.weight is Weight.NOTHING:
         return Worth.NOTHING
-    if _USUAL.search(text):
+    if label.weight is Weight.USUAL and not (label.sealed and _about(label)):
         return Worth.USUAL
     if first.protocol == "icmp" or first.tcp_flags & (SYN | RST):
         return Worth.OPENING
@@ -52,12 +43,20 @@ def worth(journey: Journey, label: Label) -> Worth:
 
 def words(label: Label) -> str:
     """A label's text for a ladder, where an arrow back is an answer by itself."""
-    return _SEALED.sub("", _ANSWER.sub("", label.text))
+    about = _about(label)
+    own = () if label.sealed and about else (label.own,)
+    return ", ".join([*own, *(note.text for note in about)])
 
 
 def alike(label: Label) -> str:
     """The same for labels that say the same again: in a retransmission, another attempt."""
-    return _NUMBER.sub("n", _AGAIN.sub("", words(label)))
+    return _NUMBER.sub("n", words(replace(label, notes=_about(label, again=False))))
+
+
+def _about(label: Label, *, again: bool = True) -> tuple[LabelNote, ...]:
+    """What was added, but for what it answers."""
+    kinds = (NoteKind.AGAIN, NoteKind.CONTEXT) if again else (NoteKind.CONTEXT,)
+    return tuple(note for note in label.notes if note.kind in kinds)
 
 
 def _bare(packet: Packet, flag: int) -> bool:

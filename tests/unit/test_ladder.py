@@ -1,11 +1,17 @@
 """The ladder shows what mattered, once, between the right nodes, however long the run was."""
 
+from typing import Any
+
 import pytest
 from ways import Wire, evidence, lab, labelled
 
 from testbed.capture.packet import ACK, SYN
 from testbed.explain.ladder import COMFORT, LIMIT, columns, ladder
-from testbed.explain.model import Fate, Hop, Journey, Label
+from testbed.explain.model import Fate, Hop, Journey, Label, LabelNote, NoteKind, Weight
+from testbed.explain.protocols.notes import noted
+from testbed.explain.worth import Worth, worth
+
+FILLER: dict[str, Any] = {"weight": Weight.USUAL, "filler": True}
 
 
 def test_the_dialers_side_is_left_and_the_listeners_right():
@@ -122,7 +128,9 @@ def test_usual_traffic_is_left_out_and_counted():
         wire.asked(2, protocol="other"),
         wire.asked(3, server="observer-1"),
     ]
-    told = labelled(usual) | {usual[1].first.number: Label("turn", "Refresh request")}
+    told = labelled(usual) | {
+        usual[1].first.number: Label("turn", "Refresh request", weight=Weight.NOTHING)
+    }
     opening = wire.asked(4, protocol="tcp", tcp_flags=SYN, payload=b"")
     found = ladder(evidence(lab("libp2p")), [*usual, opening], told, ())
     assert len(found.rungs) == 1
@@ -163,7 +171,7 @@ def test_where_there_is_not_room_for_all_trouble_goes_before_payload():
         many.append(wire.way(port, ("a", *ends[0]), ("nat-a", *ends[1]), ("server", *ends[1])))
     trouble = wire.punch(200)
     journeys = [*payload, *many, trouble]
-    told = labelled([*payload, *many], "udp", "100 bytes") | labelled([trouble])
+    told = labelled([*payload, *many], "udp", "100 bytes", **FILLER) | labelled([trouble])
     found = ladder(evidence(), journeys, told, ())
     assert [rung.segments[-1].end for rung in found.rungs] == [Fate.DROPPED]
 
@@ -177,22 +185,40 @@ def test_sizes_alone_make_no_difference():
 
 def test_an_answer_is_an_arrow_back_and_a_sealed_step_is_its_step():
     journeys = [Wire().asked(0)]
-    for text, words in (
-        ("Binding success: 29.0.0.2:31939, answer to #1", "Binding success: 29.0.0.2:31939"),
-        ("encrypted, 33 bytes, relay: RESERVE", "relay: RESERVE"),
-        ("1-RTT, 138 bytes, DCUtR CONNECT 1, b to a", "DCUtR CONNECT 1, b to a"),
-        ("encrypted, 33 bytes", "encrypted, 33 bytes"),
+    answer = LabelNote(NoteKind.ANSWER, "answer to #1")
+    success = Label("stun", "Binding success: 29.0.0.2:31939", notes=(answer,))
+    sealed = Label("noise", "encrypted, 33 bytes", sealed=True, **FILLER)
+    for label, words in (
+        (success, "Binding success: 29.0.0.2:31939"),
+        (noted(sealed, "relay: RESERVE"), "relay: RESERVE"),
+        (noted(sealed, "DCUtR CONNECT 1, b to a"), "DCUtR CONNECT 1, b to a"),
+        (sealed, "encrypted, 33 bytes"),
     ):
-        told = labelled(journeys, "noise", text)
+        told = {journeys[0].first.number: label}
         [rung] = ladder(evidence(), journeys, told, ()).rungs
         assert rung.label == words
 
 
+def test_what_a_packet_says_is_worth_more_than_that_it_says_something():
+    """A step that is known of what is encrypted makes it telling; an answer does not."""
+    [journey] = [Wire().asked(0)]
+    sealed = Label("noise", "encrypted, 33 bytes", sealed=True, **FILLER)
+    assert worth(journey, sealed) is Worth.USUAL
+    assert worth(journey, noted(sealed, "relay: RESERVE")) is Worth.EXCHANGE
+    assert worth(journey, noted(sealed, "answer to #1", kind=NoteKind.ANSWER)) is Worth.USUAL
+    assert worth(journey, Label("x", "Refresh", weight=Weight.NOTHING)) is Worth.NOTHING
+    assert worth(journey, Label("x", "encrypted, 33 bytes")) is Worth.EXCHANGE
+
+
 def test_a_retransmission_and_another_attempt_say_the_same_but_another_address_does_not():
+    again = LabelNote(NoteKind.AGAIN, "retransmission 2 of #7")
+    first, second = (LabelNote(NoteKind.CONTEXT, f"punch of attempt {n}") for n in (1, 2))
+    syns = [
+        Label("x", "SYN", notes=(first,)),
+        Label("x", "SYN", notes=(again, first)),
+        Label("x", "SYN", notes=(again, second)),
+    ]
     texts = [
-        "SYN, punch of attempt 1",
-        "SYN, retransmission 2 of #7, punch of attempt 1",
-        "SYN, again after #7 (1), punch of attempt 2",
         "Binding success: 29.0.0.2:31939",
         "Binding success: 29.0.0.2:31940",
         "ChannelData 0x4000: echo 1",
@@ -200,11 +226,13 @@ def test_a_retransmission_and_another_attempt_say_the_same_but_another_address_d
         "ChannelData 0x4001: echo 2",
     ]
     wire = Wire()
-    journeys = [wire.asked(ms) for ms in range(len(texts))]
-    told = {j.first.number: Label("x", text) for j, text in zip(journeys, texts, strict=True)}
+    said = [*syns, *(Label("x", text) for text in texts)]
+    journeys = [wire.asked(ms) for ms in range(len(said))]
+    told = {j.first.number: label for j, label in zip(journeys, said, strict=True)}
     found = ladder(evidence(), journeys, told, ())
     assert [(rung.label, rung.count) for rung in found.rungs] == [
-        *((texts[0], 3), (texts[3], 1), (texts[4], 1), (texts[5], 2), (texts[7], 1)),
+        ("SYN, punch of attempt 1", 3),
+        *((texts[0], 1), (texts[1], 1), (texts[2], 2), (texts[4], 1)),
     ]
 
 
@@ -220,7 +248,7 @@ def test_payload_is_shown_only_where_the_ladder_stays_comfortable():
             for ms in range(others)
         ]
         payload = wire.asked(others)
-        told = labelled(many) | labelled([payload], "tcp", "data, 1200 bytes")
+        told = labelled(many) | labelled([payload], "tcp", "data, 1200 bytes", **FILLER)
         return ladder(evidence(), [*many, payload], told, ())
 
     few, many = rungs_with(COMFORT - 1), rungs_with(COMFORT)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from testbed.capture.packet import ACK, FIN, PSH, RST, SYN, Packet, decode
 from testbed.explain.labels import label
-from testbed.explain.model import Label
+from testbed.explain.model import Label, Weight
 from testbed.explain.protocols import dns, multistream, tcp
 
 A, B = b"\x0a\0\0\2", b"\x1d\0\0\x12"
@@ -114,7 +114,8 @@ def test_a_name_is_read_where_dns_is_spoken() -> None:
     assert label(datagram(QUERY, to=53)).text == "query example.org A"
     answer = QUERY[:2] + b"\x81\x83" + QUERY[4:]
     assert label(datagram(answer, source=53)).text == "response example.org A, 0 answers, error 3"
-    assert label(datagram(QUERY)) == Label("udp", "29 bytes", (("length", "29"),))
+    size = Label("udp", "29 bytes", (("length", "29"),), weight=Weight.USUAL, filler=True)
+    assert label(datagram(QUERY)) == size
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from itertools import count
+from typing import Any
 
 from testbed.capture.packet import Endpoint, Packet, Protocol
 from testbed.explain.model import (
@@ -152,9 +153,12 @@ class Wire:
 
 
 def labelled(
-    journeys: Sequence[Journey], protocol: Protocol | str = "punch", text: str = "punch"
+    journeys: Sequence[Journey],
+    protocol: Protocol | str = "punch",
+    text: str = "punch",
+    **more: Any,
 ) -> dict[int, Label]:
-    return {journey.first.number: Label(protocol, text) for journey in journeys}
+    return {journey.first.number: Label(protocol, text, **more) for journey in journeys}
 
 
 def explained(ladder: Ladder, cites: Sequence[Packet], **changes) -> Explanation:

@@ -6,12 +6,13 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from testbed.capture.packet import ACK, RST, SYN, Packet, Quoted
-from testbed.explain.model import Journey, Label
+from testbed.explain.model import Journey, Label, NoteKind
 from testbed.explain.protocols import punch
 from testbed.explain.protocols.notes import Arrivals, Labels, noted
 
 _MODULO = 1 << 32
 _LAYERS = ("", "carried ")  # fields of a STUN message, and of one that TURN carries
+_OF_RESPONSES = ("result", "rcode")  # fields of theirs alone
 _PAIRED = frozenset({"nat-pmp", "pcp", "dns"})  # one request at a time between two ports
 
 
@@ -33,7 +34,9 @@ def answers(journeys: Sequence[Journey], read: Mapping[int, Label]) -> Labels:
             asked = arrivals.before((journey.sender, key), packet.time_ns) if key else None
         if asked is not None:
             number = f"#{asked.first.number}"
-            changed[packet.number] = noted(label, f"answer to {number}", ("answers", number))
+            changed[packet.number] = noted(
+                label, f"answer to {number}", ("answers", number), kind=NoteKind.ANSWER
+            )
     return changed
 
 
@@ -66,7 +69,8 @@ def _answer(packet: Packet, label: Label) -> Hashable | None:
         if label.field("kind") in punch.ANSWERS:
             return "punch", label.field("number"), ends
     elif label.protocol in _PAIRED:
-        return (label.protocol, ends) if " response" in label.text else None
+        responds = any(label.field(name) is not None for name in _OF_RESPONSES)
+        return (label.protocol, ends) if responds else None
     elif packet.protocol == "tcp":
         return _segment_answer(packet, ends)
     return None

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from testbed.capture.packet import Endpoint, Packet
 from testbed.explain.model import Journey, Label
+from testbed.explain.protocols import quic
 from testbed.explain.protocols.notes import Labels, noted
 from testbed.peers.contract import (
     Connected,
@@ -275,7 +276,7 @@ def _opens(packet: Packet, label: Label) -> bool:
     if packet.protocol == "tcp":
         return packet.is_syn
     first_flight = label.protocol == "quic" and label.field("packet") == "Initial"
-    alone = "+" not in label.text and label.field("answers") is None
+    alone = quic.is_initial(label) and label.field("answers") is None
     return label.protocol == "punch" or (first_flight and alone)
 
 

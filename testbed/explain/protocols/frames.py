@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
-from testbed.explain.model import Label
+from testbed.explain.model import Label, Weight
 
 MAX_FRAMES = 128  # read of one segment
 MAX_FIELDS = 256  # kept of one segment
@@ -49,10 +49,24 @@ def joined(labels: tuple[Label, ...]) -> Label:
     """One label for at least one message: texts in order, equal neighbours counted."""
     if len(labels) == 1:
         return labels[0]
-    runs = [(text, len(list(same))) for text, same in groupby(label.text for label in labels)]
+    runs = [(text, len(list(same))) for text, same in groupby(label.own for label in labels)]
     texts = [f"{text} x{count}" if count > 1 else text for text, count in runs]
     if len(texts) > _NAMED:
         texts = [*texts[:_NAMED], f"{len(texts) - _NAMED} more"]
     fields = tuple(field for label in labels for field in label.fields)
     error = next((label.error for label in labels if label.error is not None), None)
-    return replace(labels[0], text=" + ".join(texts), fields=fields[:MAX_FIELDS], error=error)
+    counted = [label.weight for at, label in enumerate(labels) if _counts(label, first=not at)]
+    return replace(
+        labels[0],
+        own=" + ".join(texts),
+        fields=fields[:MAX_FIELDS],
+        error=error,
+        weight=max(counted, default=Weight.TELLING),
+        filler=False,
+        sealed=False,
+    )
+
+
+def _counts(label: Label, *, first: bool) -> bool:
+    """Of what fills up a segment only what comes first says what the segment is for."""
+    return not label.filler or (first and not label.sealed)

@@ -4,7 +4,7 @@ Each message is a varint length and a line (multiformats/multistream-select).  O
 Noise is agreed on, all is encrypted, but for the lengths of messages (libp2p noise/README.md).
 """
 
-from testbed.explain.model import Label
+from testbed.explain.model import Label, Weight
 from testbed.explain.protocols.frames import Frame
 
 HEADER = "/multistream/1.0.0"
@@ -12,6 +12,7 @@ NOISE = "/noise"
 NOISE_FIRST = 32  # bytes: message 1 of XX is an X25519 key alone; 2 and 3 carry a payload
 MAX_LINE = 1024  # bytes, newline included
 _WORDS = frozenset({"na", "ls"})
+_USUAL = frozenset({"/multistream/1.0.0", NOISE, "/yamux/1.0.0"})  # agreed on in every connection
 
 
 def frame(data: bytes) -> Frame | None:
@@ -27,7 +28,8 @@ def frame(data: bytes) -> Frame | None:
     text = line[:-1].decode("ascii", "replace")
     if not text.isprintable() or not (text.startswith("/") or text in _WORDS):
         return None
-    return Frame(Label("multistream", text, (("protocol", text),)), at + size)
+    weight = Weight.USUAL if text in _USUAL else Weight.TELLING
+    return Frame(Label("multistream", text, (("protocol", text),), weight=weight), at + size)
 
 
 def noise_frame(data: bytes) -> int | None:

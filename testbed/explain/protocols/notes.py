@@ -5,14 +5,17 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import replace
 
-from testbed.explain.model import Journey, Label
+from testbed.explain.model import Journey, Label, LabelNote, NoteKind
 
 Labels = dict[int, Label]  # by the number of a journey's first packet
 
 
-def noted(label: Label, text: str, *fields: tuple[str, str]) -> Label:
+def noted(
+    label: Label, text: str, *fields: tuple[str, str], kind: NoteKind = NoteKind.CONTEXT
+) -> Label:
     """The label with more text and more fields at its end."""
-    return replace(label, text=f"{label.text}, {text}", fields=(*label.fields, *fields))
+    notes = (*label.notes, LabelNote(kind, text))
+    return replace(label, notes=notes, fields=(*label.fields, *fields))
 
 
 class Arrivals:

@@ -45,6 +45,12 @@ def read(data: bytes) -> Label | None:
     return Label("quic", " + ".join(names), fields)
 
 
+def is_initial(label: Label) -> bool:
+    """One Initial packet, and nothing coalesced with it."""
+    packets = [value for name, value in label.fields if name == "packet"]
+    return packets == ["Initial"] and label.own == packets[0]
+
+
 def headers(data: bytes) -> list[Header]:
     """The long headers of a datagram, in order; none if it does not begin with one."""
     found: list[Header] = []

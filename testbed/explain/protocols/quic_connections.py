@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from testbed.capture.packet import Endpoint, Packet
-from testbed.explain.model import Journey, Label
+from testbed.explain.model import Journey, Label, NoteKind, Weight
 from testbed.explain.protocols import quic
 from testbed.explain.protocols.notes import Labels, noted
 
@@ -36,7 +36,9 @@ def quic_connections(journeys: Sequence[Journey], read: Mapping[int, Label]) -> 
             asked = known.learn(journey, label)
             if asked is not None:
                 field = ("answers", f"#{asked}")
-                changed[packet.number] = noted(label, f"answer to #{asked}", field)
+                changed[packet.number] = noted(
+                    label, f"answer to #{asked}", field, kind=NoteKind.ANSWER
+                )
         elif label.protocol == "udp":
             found = known.short(journey.sender, packet)
             if found is None and (journey.sender, packet.source) in speakers:
@@ -87,13 +89,11 @@ class _Known:
         for length in self._lengths:
             if data[1 : 1 + length] in self._ids:
                 fields = (("packet", "1-RTT"), ("DCID", data[1 : 1 + length].hex()), size)
-                return Label("quic", text, fields)
+                return _sealed(text, fields)
         key = (sender, packet.source, packet.destination)
         filler = len(data) == PUNCH_LENGTH and key in self._punched
         connected = key in self._spoke and self._heard.get(key, packet.time_ns) < packet.time_ns
-        return (
-            Label("quic", text, (("packet", "1-RTT"), size)) if connected and not filler else None
-        )
+        return _sealed(text, (("packet", "1-RTT"), size)) if connected and not filler else None
 
     def punch(self, sender: str, packet: Packet) -> Label | None:
         """Random bytes, from a port that speaks QUIC, to where it has no connection yet."""
@@ -101,3 +101,7 @@ class _Known:
             return None
         self._punched.add((sender, packet.source, packet.destination))
         return Label("punch", "punch datagram", (("length", str(PUNCH_LENGTH)),))
+
+
+def _sealed(text: str, fields: tuple[tuple[str, str], ...]) -> Label:
+    return Label("quic", text, fields, weight=Weight.USUAL, filler=True, sealed=True)

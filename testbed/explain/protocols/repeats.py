@@ -3,7 +3,8 @@
 from collections.abc import Hashable, Mapping, Sequence
 
 from testbed.capture.packet import ACK, FIN, RST, SYN
-from testbed.explain.model import Journey, Label
+from testbed.explain.model import Journey, Label, NoteKind
+from testbed.explain.protocols import quic
 from testbed.explain.protocols.notes import Labels, noted
 
 _WHOLE = frozenset({"nat-pmp", "pcp", "dns", "ssdp"})  # repeated byte by byte
@@ -27,7 +28,7 @@ def repeats(journeys: Sequence[Journey], read: Mapping[int, Label]) -> Labels:
             if label.protocol == "quic":  # it sends a lost packet's frames in a new packet
                 text = f"again after #{number} ({count + 1})"
             fields = (("repeats", f"#{number}"), ("repetition", str(count + 1)))
-            changed[packet.number] = noted(label, text, *fields)
+            changed[packet.number] = noted(label, text, *fields, kind=NoteKind.AGAIN)
     return changed
 
 
@@ -47,6 +48,6 @@ def _key(journey: Journey, label: Label) -> Hashable | None:
         return packet.tcp_seq, flags & (SYN | ACK) if flags & SYN else 0, bool(packet.payload)
     if label.protocol in ("stun", "turn"):
         return label.field("class"), label.field("transaction")
-    if label.protocol == "quic" and label.text == "Initial":
+    if label.protocol == "quic" and quic.is_initial(label) and not label.notes:
         return label.field("DCID"), label.field("SCID")
     return packet.payload if label.protocol in _WHOLE else None

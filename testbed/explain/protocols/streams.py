@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from testbed.capture.packet import SYN, Endpoint
-from testbed.explain.model import Journey, Label
+from testbed.explain.model import Journey, Label, Weight
 from testbed.explain.protocols import multistream, punch, tcp, turn
 from testbed.explain.protocols.frames import Framing, frames, joined
 from testbed.explain.protocols.notes import Labels
@@ -38,10 +38,9 @@ def streams(journeys: Sequence[Journey], read: Mapping[int, Label]) -> Labels:
         label = read[packet.number]
         said = direction.feed(packet.tcp_seq, packet.payload, label)
         if said is not None:
-            control = tcp.control(packet.tcp_flags)
-            text = f"{control} + {said.text}" if control else said.text
+            said = tcp.controlled(packet.tcp_flags, said)
             flags = ("flags", label.field("flags") or "")
-            changed[packet.number] = replace(said, text=text, fields=(*said.fields, flags))
+            changed[packet.number] = replace(said, fields=(*said.fields, flags))
     return changed
 
 
@@ -77,7 +76,7 @@ class _Direction:
         found: list[Label] = []
         at = min(self.owed, len(payload))
         if at:
-            found.append(Label(self.protocol, f"rest of a message, {at} bytes"))
+            found.append(_filler(self.protocol, f"rest of a message, {at} bytes"))
         self.owed -= at
         if self.framing is not None and at < len(payload):
             labels, end = frames(payload, self.framing, at)
@@ -97,8 +96,12 @@ class _Direction:
 
     def _agreed(self, labels: Sequence[Label]) -> None:
         """After "/noise" the next bytes of this direction are Noise's."""
-        if labels and labels[-1].text == multistream.NOISE:
+        if labels and labels[-1].field("protocol") == multistream.NOISE:
             self.framing, self.noise = None, _Noise()
+
+
+def _filler(protocol: str, text: str) -> Label:
+    return Label(protocol, text, weight=Weight.USUAL, filler=True)
 
 
 class _Noise:
@@ -115,9 +118,11 @@ class _Noise:
             if self._due is None and length is not None:
                 self._due = [1, 3] if length == 2 + multistream.NOISE_FIRST else [2]
             if not self._due or length is None:
-                found.append(Label("noise", f"encrypted, {len(payload) - at} bytes"))
+                sealed = _filler("noise", f"encrypted, {len(payload) - at} bytes")
+                found.append(replace(sealed, sealed=True))
                 return found, len(payload)
             size = ("length", str(length - 2))
-            found.append(Label("noise", f"Noise XX message {self._due.pop(0)}", (size,)))
+            text = f"Noise XX message {self._due.pop(0)}"
+            found.append(Label("noise", text, (size,), weight=Weight.USUAL))
             at += length
         return found, at

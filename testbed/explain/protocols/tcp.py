@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from testbed.capture.packet import ACK, FIN, RST, SYN, Packet
-from testbed.explain.model import Label
+from testbed.explain.model import Label, Weight
 from testbed.explain.protocols import multistream, punch, turn, upnp
 from testbed.explain.protocols.frames import Framing, frames, joined
 
@@ -18,12 +18,27 @@ _FRAMINGS: tuple[Framing, ...] = (turn.frame, punch.frame, multistream.frame)
 def read(packet: Packet) -> Label:
     """Any segment.  The protocol is the payload's where that is known, otherwise "tcp"."""
     fields = (("flags", _NAMED[packet.tcp_flags & 0xFF]),)
-    text = control(packet.tcp_flags)
     if not packet.payload:
-        return Label("tcp", text or "ACK", fields)
+        text = control(packet.tcp_flags) or "ACK"
+        return Label("tcp", text, fields, weight=_weight(packet.tcp_flags))
     said = payload(packet.payload) or data(len(packet.payload))
-    text = f"{text} + {said.text}" if text else said.text
-    return replace(said, text=text, fields=said.fields + fields)
+    return replace(controlled(packet.tcp_flags, said), fields=said.fields + fields)
+
+
+def controlled(flags: int, said: Label) -> Label:
+    """What a segment says, with what its flags do."""
+    text = control(flags)
+    if not text:
+        return said
+    weight = max(_weight(flags), Weight.TELLING if said.filler else said.weight)
+    own = f"{text} + {said.own}"
+    return replace(said, own=own, weight=weight, filler=False, sealed=False)
+
+
+def _weight(flags: int) -> Weight:
+    """Of what the flags do: that a connection ends in order is worth nothing."""
+    ends = flags & FIN and not flags & (RST | SYN)
+    return Weight.NOTHING if ends else Weight.TELLING
 
 
 def control(flags: int) -> str:
@@ -37,7 +52,8 @@ def control(flags: int) -> str:
 
 def data(size: int) -> Label:
     """A payload that says nothing in clear."""
-    return Label("tcp", f"data, {size} bytes", (("length", str(size)),))
+    length = (("length", str(size)),)
+    return Label("tcp", f"data, {size} bytes", length, weight=Weight.USUAL, filler=True)
 
 
 def payload(content: bytes) -> Label | None:
@@ -50,9 +66,9 @@ def payload(content: bytes) -> Label | None:
         labels, end = frames(content, framing)
         if not labels:
             continue
-        if labels[0].text.startswith("ChannelData") and end != len(content):
+        if turn.is_channel_data(labels[0]) and end != len(content):
             continue
         label = joined(labels)
         left = len(content) - end
-        return replace(label, text=f"{label.text} + {left} bytes") if left > 0 else label
+        return replace(label, own=f"{label.own} + {left} bytes") if left > 0 else label
     return upnp.read(content)

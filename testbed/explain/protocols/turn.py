@@ -1,10 +1,12 @@
 """STUN and TURN messages in words, and TURN's ChannelData (RFC 8656 section 12)."""
 
-from testbed.explain.model import Label
+from testbed.explain.model import Label, Weight
 from testbed.explain.protocols import punch, stun
 from testbed.explain.protocols.frames import Frame
 
 CHANNEL_HEADER = 4
+_USUAL = frozenset({"ChannelBind", "CreatePermission"})
+_UNAUTHORIZED = 401  # the question for credentials, RFC 8489 section 9.2
 _FIRST_CHANNEL, _LAST_CHANNEL = 0x40, 0x4F  # first byte of a channel number, section 12
 
 
@@ -43,6 +45,11 @@ def _channel_length(data: bytes) -> int | None:
     return CHANNEL_HEADER + int.from_bytes(data[2:4], "big")
 
 
+def is_channel_data(label: Label) -> bool:
+    """It has a channel's number, and is no STUN message."""
+    return label.field("CHANNEL-NUMBER") is not None and label.field("method") is None
+
+
 def _channel(data: bytes) -> Label:
     number, size = f"0x{data[:2].hex()}", int.from_bytes(data[2:4], "big")
     carried = _carried(data[CHANNEL_HEADER : CHANNEL_HEADER + size], size)
@@ -58,7 +65,14 @@ def _label(message: stun.Message) -> Label:
         carried = _carried(message.data, len(message.data))
         text, fields = f"{text}: {carried.text}", fields + _within(carried)
     text = text if message.complete else f"{text} (cut short)"
-    return Label(protocol, text, fields, error=message.error)
+    return Label(protocol, text, fields, error=message.error, weight=_weight(message))
+
+
+def _weight(message: stun.Message) -> Weight:
+    if message.method == "Refresh":
+        return Weight.NOTHING
+    usual = message.method in _USUAL or message.error == _UNAUTHORIZED
+    return Weight.USUAL if usual else Weight.TELLING
 
 
 def _fields(message: stun.Message) -> tuple[tuple[str, str], ...]:
