@@ -72,7 +72,7 @@ class _Known:
         if not destination:
             return None
         asked = self._asked.pop(destination, None)
-        if asked is None and label.text == "Initial":
+        if asked is None and quic.is_initial(label) and not label.notes:
             self._asked[source] = first.number
         return asked
 
