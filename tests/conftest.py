@@ -6,7 +6,7 @@ import hypothesis
 
 from testbed.pytest_plugin import within_sandbox
 
-pytest_plugins = ["patience"]
+pytest_plugins = ["dealing", "patience"]
 collect_ignore = ["example"]  # a project of a user's, with a configuration of its own
 
 # How long an example takes is the machine's business, and no claim about the code.

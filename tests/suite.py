@@ -119,7 +119,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     out, tests = given.out, given.tests
     started = time.monotonic()
-    side_by_side = ("-n", "auto", "--durations=20")
+    side_by_side = ("-n", "auto", "--deal-modules", "--durations=20")
     beside = pytest(out / "beside.json", *side_by_side, "-m", "not alone", *tests)
     again, names = Tally(), candidates(beside)
     if not names and (beside.failed or beside.too_busy):

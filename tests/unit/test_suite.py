@@ -49,6 +49,28 @@ def test_busy_by_the_same_fixture(lab):
 """
 
 
+SWEEP = """
+import os
+import pytest
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    with open("ran", "a") as file:
+        file.write(f"{__name__}@{os.getpid()} ")
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_one(sweep, number):
+    pass
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_alone(number):
+    pass
+"""
+
+
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
 def test_repeats_and_busy_skips_are_told_from_other_skips(
     workers: tuple[str, ...], tmp_path: Path
@@ -73,6 +95,30 @@ def test_repeats_and_busy_skips_are_told_from_other_skips(
         "test_it.py::test_busy_by_the_same_fixture",
     }
     assert "nobody was punctual" in done.stdout
+
+
+def test_what_shares_a_fixture_with_its_module_goes_to_one_worker(tmp_path: Path) -> None:
+    """The sweep of each module is run once, although there are two workers."""
+    for folder in ("conformance", "end_to_end"):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            (tmp_path / folder / f"test_{folder}_{name}.py").write_text(SWEEP)
+    words = ["-p", "dealing", "-p", "no:cacheprovider", "-n", "2", "--deal-modules"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, "."],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = (tmp_path / "ran").read_text().split()
+    assert sorted(one.split("@")[0] for one in ran) == [
+        "test_conformance_a", "test_conformance_b", "test_end_to_end_a", "test_end_to_end_b",
+    ]  # fmt: skip
+    conformance = {one.split("@")[1] for one in ran if "conformance" in one}
+    assert len(conformance) == 1
 
 
 def test_what_passes_alone_is_green_and_counted() -> None:
