@@ -183,7 +183,7 @@ def test_rules_that_do_not_load_name_the_router_and_leave_nothing(backend: Backe
     )
     before = open_files()
     with (
-        pytest.raises(BackendError, match=r"\[nat-a\].*syntax error"),
+        pytest.raises(UnfitError, match=r"\[nat-a\].*syntax error"),
         backend.start(Plan(**(vars(steps) | {"steps": broken}))),
     ):
         pass
