@@ -296,7 +296,7 @@ CALLS_BACK = 'iifname "lan" meta l4proto udp dnat ip to udp dport map @owned_udp
 PREDICTIONS: dict[str, tuple[Case, str]] = {  # and what its step says
     "no filter is open": (
         Case(_udp("symmetric", "full-cone"), C.LEARNED_ADDRESS, "nat-a", closed_oracle),
-        "lets nobody in",
+        "has no mapping at",
     ),
     "no mapping changes": (
         Case(_udp("symmetric"), C.MAPPING_CHANGED, "nat-a", steady_oracle),
