@@ -30,7 +30,7 @@ lint: $(READY) ## check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	@test ! -e .importlinter || .venv/bin/lint-imports
+	.venv/bin/lint-imports
 
 # The results are in out/mutation; ARGS="--help" explains the rest.
 mutate: $(READY) ## put 300 small faults into the judging rooms, and list what no test notices

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from testbed.errors import UnfitError
-from testbed.peers.adapter import stacks
+from testbed.stacks.registry import stacks
 
 
 def lack(name: str) -> str:

@@ -7,8 +7,8 @@ from functools import cache
 
 import pytest
 
-from testbed.backends.containers.engine import engine, require_images, require_root
 from testbed.errors import TestbedError
+from testbed.lab.containers.engine import engine, require_images, require_root
 
 REQUIRED = "TESTBED_REQUIRE_ENGINE"  # set where a missing engine is a failure: in CI
 

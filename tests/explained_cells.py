@@ -6,8 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from testbed.capture.packet import Endpoint
-from testbed.explain.model import (
+from testbed.files import write_json
+from testbed.model.explanation import (
     Cause,
     Citation,
     Explanation,
@@ -18,11 +18,12 @@ from testbed.explain.model import (
     Segment,
     Wrong,
 )
-from testbed.matrix import Row, summarize
 from testbed.model.outcome import Outcome
+from testbed.model.packet import Endpoint
 from testbed.model.verdict import Judgement
-from testbed.report.files import document, write_json
-from testbed.run_record import RunRecord
+from testbed.report.files import document
+from testbed.run.matrix import Row, summarize
+from testbed.run.record import RunRecord
 
 PROFILES = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 PEERS = ("punch-udp", "punch-tcp", "ice")

@@ -6,13 +6,13 @@ from typing import Any
 
 from patience import repeated, too_busy
 
-from testbed.backends.base import Backend
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
-from testbed.matrix import TRIES
+from testbed.lab.namespaces import Namespaces
+from testbed.model.lab import Backend
+from testbed.model.profile import Profile
 from testbed.nat.load import catalogue
-from testbed.nat.profile import Profile
-from testbed.runner import Result, run_cell
+from testbed.run.cell import Result, run_cell
+from testbed.run.matrix import TRIES
+from testbed.studies.punch.cell import Cell
 from testbed.words import sentence
 
 CATALOGUE = catalogue()

@@ -24,7 +24,7 @@ import (
 const (
 	echoProtocol = "/testbed/echo/1.0.0"
 
-	// As testbed/peers/traversal.py has them: a failing pair ends within a reversal and three punches.
+	// As testbed/stacks/traversal.py has them: a failing pair ends within a reversal and three punches.
 	dialDeadline    = 2 * time.Second // of any one dial
 	meetDeadline    = 3 * time.Second // of an observer or relay
 	circuitDeadline = 4 * time.Second // from start_at to the relayed connection

@@ -1,4 +1,4 @@
-/* The contract of testbed/peers/contract.schema.json: commands in, events out, as JSON Lines. */
+/* The contract of testbed/stacks/contract.schema.json: commands in, events out, as JSON Lines. */
 #ifndef CONTRACT_H
 #define CONTRACT_H
 

@@ -1,4 +1,4 @@
-/* The frames that two peers exchange, as in testbed/peers/wire.py. */
+/* The frames that two peers exchange, as in testbed/stacks/wire.py. */
 #ifndef WIRE_H
 #define WIRE_H
 

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The contract of testbed/peers/contract.schema.json, version 2, as far as this peer needs it.
+// The contract of testbed/stacks/contract.schema.json, version 2, as far as this peer needs it.
 
 type endpoint struct {
 	Address string `json:"address"`

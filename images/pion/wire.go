@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// The frames that two peers exchange, as in testbed/peers/wire.py.
+// The frames that two peers exchange, as in testbed/stacks/wire.py.
 const (
 	payloadLimit = 1000
 	headerBytes  = 28 // magic, kind, role, session, number, size: network order, no padding

@@ -10,18 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from testbed.backends import sandbox
-from testbed.bench import (
-    containers,
-    explain,
-    footprint,
-    interop,
-    lab,
-    stacks,
-    throughput,
-    upgrade,
-)
+from testbed.bench import containers, explain, footprint, interop, lab, stacks, throughput, upgrade
 from testbed.bench.table import Results, head
+from testbed.lab import sandbox
 
 OUT = Path("out")
 PARTS = ("lab", "containers", "traversal", "explain", "stacks")

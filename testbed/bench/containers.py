@@ -12,11 +12,11 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
-from testbed.backends.choice import Kind, backend
-from testbed.backends.containers import images
 from testbed.bench.lab import five_nodes
 from testbed.bench.table import Results, median_ms, say
 from testbed.errors import TestbedError, UnfitError
+from testbed.lab.choice import Kind, backend
+from testbed.lab.containers import images
 
 ROUNDS = 5
 DEADLINE = 120.0  # seconds for one up or down

@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from testbed.backends.namespaces import Namespaces
 from testbed.bench.table import Results, say
-from testbed.capture.packet import Packet
 from testbed.capture.pcapng import Writer
 from testbed.capture.reader import read
-from testbed.cell import Cell
 from testbed.errors import TestbedError
+from testbed.lab.namespaces import Namespaces
+from testbed.model.packet import Packet
 from testbed.nat.load import named
-from testbed.runner import run_cell
+from testbed.run.cell import run_cell
+from testbed.studies.punch.cell import Cell
 
 PACKETS = 10_000
 DEADLINE = 120.0  # seconds, of each reader

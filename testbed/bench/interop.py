@@ -11,10 +11,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from testbed.backends.namespaces import Namespaces
 from testbed.bench.table import Results, say
-from testbed.matrix import CLASSIC, DEFAULT, Row, Selection, chosen_stacks, run_matrix, summarize
+from testbed.lab.namespaces import Namespaces
 from testbed.nat.load import named
+from testbed.run.matrix import (
+    CLASSIC,
+    DEFAULT,
+    Row,
+    Selection,
+    chosen_stacks,
+    run_matrix,
+    summarize,
+)
 
 SAID_EVERY = 100  # cells
 

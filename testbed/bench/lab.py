@@ -11,17 +11,17 @@ from itertools import pairwise
 from pathlib import Path
 from socket import AF_INET, AF_PACKET, SOCK_DGRAM, SOCK_RAW
 
-from testbed.backends import kernel, sandbox
-from testbed.backends.namespaces import NamespaceLab, Namespaces
 from testbed.bench.table import Results, median_ms, say
 from testbed.capture.recorder import record
 from testbed.errors import TestbedError
-from testbed.matrix import NINE, Selection, run_matrix, summarize
+from testbed.lab import kernel, sandbox
+from testbed.lab.namespaces import NamespaceLab, Namespaces
+from testbed.model.plan import LoadRules, Plan, SetSysctls
+from testbed.model.presets import BARE, two_homes
+from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.nat.load import catalogue, named
-from testbed.plan.model import LoadRules, Plan, SetSysctls
 from testbed.plan.planner import FORWARDING, plan
-from testbed.topology.model import INTERNET, Host, Network, Router, Scope, Topology
-from testbed.topology.presets import BARE, two_homes
+from testbed.run.matrix import NINE, Selection, run_matrix, summarize
 
 FLOOD_SECONDS = 1.5
 _SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's mininet is a package of the system's Python

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from testbed.backends import kernel
+from testbed.lab import kernel
 
 
 def main() -> int:

@@ -7,16 +7,16 @@ import select
 import time
 from collections.abc import Callable, Coroutine
 
-from testbed.backends.base import Process
 from testbed.errors import TestbedError
+from testbed.model.lab import Process
 
 DEADLINE = 60.0  # seconds, of a peer's life
 LAST_WORDS = 2000  # bytes
 
 
 def serve(work: Callable[[], Coroutine[None, None, None]]) -> int:
-    """What the fork runs; see `testbed.backends.base.Lab.spawn`."""
-    gc.freeze()  # as in `testbed.peers.session.serve`
+    """What the fork runs; see `testbed.model.lab.Lab.spawn`."""
+    gc.freeze()  # as in `testbed.stacks.session.serve`
     asyncio.run(_limited(work))
     return 0
 

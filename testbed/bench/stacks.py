@@ -15,21 +15,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from testbed.backends.base import Image
-from testbed.backends.namespaces import Namespaces
 from testbed.bench.table import Results
 from testbed.capture.reader import read
-from testbed.cell import DIALER, LISTENER, SERVER
 from testbed.errors import TestbedError, UnfitError
+from testbed.lab.namespaces import Namespaces
+from testbed.model.contract import Mode, Upgraded
+from testbed.model.lab import Image
 from testbed.model.outcome import Outcome
+from testbed.model.presets import preset
 from testbed.nat.load import catalogue
-from testbed.peers.adapter import ADAPTERS, Adapter, Main, Mechanism, Stacks
-from testbed.peers.contract import Mode, Upgraded
-from testbed.peers.external import Command
 from testbed.plan.planner import plan
-from testbed.recording import record_run
-from testbed.scenarios.hole_punch import Account, Attempt, attempt
-from testbed.topology.presets import preset
+from testbed.run.recording import record_run
+from testbed.stacks.external import Command
+from testbed.stacks.registry import ADAPTERS, Adapter, Main, Mechanism, Stacks
+from testbed.studies.punch.attempt import Account, Attempt, attempt
+from testbed.studies.punch.cell import DIALER, LISTENER, SERVER
 from testbed.verdict.wire import read_path
 
 RUNS = 7  # of each stack

@@ -21,15 +21,15 @@ from aioquic.asyncio.client import connect
 from aioquic.asyncio.server import serve as serve_quic
 from aioquic.quic.configuration import QuicConfiguration
 
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
 from testbed.bench.process import DEADLINE, forever, hear, serve, tell
 from testbed.bench.table import Results, say
 from testbed.errors import TestbedError
+from testbed.lab.namespaces import Namespaces
+from testbed.model.lab import Lab
+from testbed.model.presets import ACCESS, BARE
+from testbed.model.topology import INTERNET, Host, Link, Network, Scope, Topology
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.topology.model import INTERNET, Host, Link, Network, Scope, Topology
-from testbed.topology.presets import ACCESS, BARE
 from testbed.traversal import Multiaddr, Node, NodeOptions, PrivateKey, tls_certificate
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream

@@ -31,16 +31,16 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from testbed.backends.namespaces import Namespaces
 from testbed.bench.process import forever, hear, serve, tell
 from testbed.bench.table import Results, say
 from testbed.errors import TestbedError
+from testbed.lab.namespaces import Namespaces
+from testbed.model.contract import PUNCH_PORT, Transport
+from testbed.model.presets import ACCESS, two_homes
 from testbed.nat.load import catalogue
-from testbed.peers.contract import PUNCH_PORT, Transport
-from testbed.peers.infrastructure import infrastructure
-from testbed.peers.traversal import identity, listen_address
 from testbed.plan.planner import plan
-from testbed.topology.presets import ACCESS, two_homes
+from testbed.stacks.infrastructure import infrastructure
+from testbed.stacks.traversal import identity, listen_address
 from testbed.traversal import Node, NodeOptions, events
 
 RUNS = 9  # a transport

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from testbed.backends.base import Lab
-from testbed.backends.netfilter import CONNTRACK, FAMILY, ask, attributes, dump
-from testbed.capture.packet import Endpoint, Protocol
+from testbed.lab.netfilter import CONNTRACK, FAMILY, ask, attributes, dump
+from testbed.model.lab import Lab
+from testbed.model.packet import Endpoint, Protocol
 
 _GET, _STATISTICS = CONNTRACK | 1, CONNTRACK | 5  # IPCTNL_MSG_CT_GET, _GET_STATS
 _ENTRIES = 1  # CTA_STATS_GLOBAL_ENTRIES

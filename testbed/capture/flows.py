@@ -18,11 +18,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from testbed.backends.netfilter import CONNTRACK, FAMILY, NETLINK_NETFILTER, attributes, messages
 from testbed.capture.conntrack import entry
-from testbed.capture.packet import Endpoint
 from testbed.errors import CaptureError
-from testbed.explain.model import Change, FlowEvent
+from testbed.lab.netfilter import CONNTRACK, FAMILY, NETLINK_NETFILTER, attributes, messages
+from testbed.model.explanation import Change, FlowEvent
+from testbed.model.packet import Endpoint
 
 _DELETE = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE; else it is IPCTNL_MSG_CT_NEW,
 _CREATED = 0x400  # which is new if it has NLM_F_CREATE, and otherwise an update

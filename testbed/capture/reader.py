@@ -1,7 +1,7 @@
 """Reads a capture file back: scapy opens it, and dissects what is asked for.
 
 Scapy's own dissection costs some 80 microseconds a packet, ours 4, so the headers
-that every packet has are decoded by `testbed.capture.packet`, and `dissect`
+that every packet has are decoded by `testbed.model.packet`, and `dissect`
 gives the full tree of the few that somebody looks into.  Scapy stays in here.
 """
 
@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.capture.packet import Packet, decode
 from testbed.capture.pcapng import Recording, survey
 from testbed.errors import CaptureError
+from testbed.model.packet import Packet, decode
 
 if TYPE_CHECKING:
     from scapy.packet import Packet as ScapyPacket

@@ -25,7 +25,7 @@ from testbed.capture.drain import Drain, Witness
 from testbed.capture.pcapng import Recording, VantageCount
 from testbed.capture.ring import Ring
 from testbed.errors import CaptureError
-from testbed.plan.model import Vantage
+from testbed.model.plan import Vantage
 
 _PR_SET_PDEATHSIG = 1
 _REMEDIES = {

@@ -10,8 +10,8 @@ import typer
 
 from testbed import __version__
 from testbed.cli import build, cells, labs, nats, peers, results, studies
+from testbed.cli.streams import Streams, read_names_as_utf8
 from testbed.errors import Exit, TestbedError
-from testbed.streams import Streams, read_names_as_utf8
 
 app = typer.Typer(
     help="A NAT-traversal testbed: measured NATs, real stacks, verdicts read off the wire.",

@@ -24,7 +24,7 @@ def build_peers(
     They go to the folder that TESTBED_PEERS names, else to out/peers in a clone, else to
     ~/.local/share/nat-testbed/peers.
     """
-    from testbed.commands.build import peers
+    from testbed.cli.commands.build import peers
 
     raise typer.Exit(peers(names or [], older=older))
 
@@ -37,6 +37,6 @@ def build_images(
     ] = None,
 ) -> None:
     """Build the images of `--backend docker` and of compose projects."""
-    from testbed.commands.build import images
+    from testbed.cli.commands.build import images
 
     raise typer.Exit(images(base))

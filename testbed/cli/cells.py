@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from testbed.backends.choice import Kind
 from testbed.cli.options import (
     DEFAULT_JOBS,
     AsJson,
@@ -23,6 +22,7 @@ from testbed.cli.options import (
     takes_profiles,
 )
 from testbed.cli.words import App
+from testbed.lab.choice import Kind
 
 app = App()
 
@@ -51,9 +51,9 @@ def run(
     relay: Relay = None,
 ) -> None:
     """Run one cell and judge it; or --replay one from its folder."""
-    from testbed.commands.cells import one
-    from testbed.commands.chosen import Single
-    from testbed.peers.external import add_stacks
+    from testbed.cli.commands.cells import one
+    from testbed.cli.commands.chosen import Single
+    from testbed.stacks.external import add_stacks
 
     own = add_stacks(stack or (), mechanism, contract)
     single = Single(peer, a, b, topology, mode, skew, seed, relay)
@@ -101,10 +101,10 @@ def matrix(
     relay: Relay = None,
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
-    from testbed.commands.cells import Reports, many
-    from testbed.commands.chosen import Request
-    from testbed.peers.external import add_stacks
-    from testbed.shards import Shard
+    from testbed.cli.commands.cells import Reports, many
+    from testbed.cli.commands.chosen import Request
+    from testbed.run.shards import Shard
+    from testbed.stacks.external import add_stacks
 
     own = add_stacks(stack or (), mechanism, contract)
     request = Request(
@@ -140,6 +140,6 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Why a cell ended as it did: the cause, the story, a ladder of its packets."""
-    from testbed.commands.explain import explain_cell
+    from testbed.cli.commands.explain import explain_cell
 
     raise typer.Exit(explain_cell(cell, out, packets=packets, as_json=as_json))

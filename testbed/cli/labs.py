@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from testbed.backends.choice import Kind
 from testbed.cli.building import built, emit
 from testbed.cli.options import (
     AsJson,
@@ -22,6 +21,7 @@ from testbed.cli.options import (
 )
 from testbed.cli.words import App
 from testbed.errors import UsageError
+from testbed.lab.choice import Kind
 
 app = App()
 compose = App(help="Labs as compose projects.", no_args_is_help=True)
@@ -31,7 +31,7 @@ app.add_typer(compose, name="compose")
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Is this machine fit?  What is missing, and the line that remedies it."""
-    from testbed.doctor import checks, exit_code, remedies, render
+    from testbed.fitness.doctor import checks, exit_code, remedies, render
 
     found = checks()
     if as_json:
@@ -68,7 +68,7 @@ def up(
     backend: MadeBy = Kind.NAMESPACES,
 ) -> None:
     """Bring a lab up and keep it until Ctrl-C; enter it with `testbed shell NODE`."""
-    from testbed.commands.lab import keep
+    from testbed.cli.commands.lab import keep
 
     keep(built(topology, a, b, number), backend)
 
@@ -79,7 +79,7 @@ def list_labs(
     as_json: AsJson = False,
 ) -> None:
     """Your labs that are up: number, topology, NATs, age, and where they were started."""
-    from testbed.commands.lab import require_root_for_all, up_now
+    from testbed.cli.commands.lab import require_root_for_all, up_now
 
     require_root_for_all(every, "testbed labs")
     raise typer.Exit(up_now(everybody=every, as_json=as_json))
@@ -88,7 +88,7 @@ def list_labs(
 @app.command()
 def shell(node: str, lab: LabName = None) -> None:
     """Open a shell in a node of a lab that is up; stderr says which lab, if it is not named."""
-    from testbed import attach, inside
+    from testbed.lab import attach, inside
 
     chosen = attach.choose(lab)
     if shutil.which("ping") is None:
@@ -104,7 +104,7 @@ def execute(node: str, command: list[str], lab: LabName = None) -> None:
     It ends with this process, whatever ends that.  stderr says which lab it is, if it is not
     named.
     """
-    from testbed import attach, inside
+    from testbed.lab import attach, inside
 
     words = command[1:] if command[0] == "--" else command
     if not words:
@@ -121,7 +121,7 @@ def tcpdump(
     lab: LabName = None,
 ) -> None:
     """Watch a node of the lab that is up: testbed tcpdump nat-a -w - | wireshark -k -i -."""
-    from testbed.commands.tcpdump import follow
+    from testbed.cli.commands.tcpdump import follow
 
     raise typer.Exit(follow(node, interface, write, count, lab))
 
@@ -131,8 +131,8 @@ def wipe(
     every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
 ) -> None:
     """End your labs that are still up, and remove containers of runs that were killed."""
-    from testbed.commands.lab import require_root_for_all
-    from testbed.commands.lab import wipe as wiped
+    from testbed.cli.commands.lab import require_root_for_all
+    from testbed.cli.commands.lab import wipe as wiped
 
     require_root_for_all(every, "testbed wipe")
     print(wiped(everybody=every))
@@ -170,6 +170,6 @@ def compose_certify(
     as_json: AsJson = False,
 ) -> None:
     """Prove that a project is closed, and hold each of its NATs against its profile."""
-    from testbed.commands.compose import certify
+    from testbed.cli.commands.compose import certify
 
     raise typer.Exit(certify(folder, as_json))

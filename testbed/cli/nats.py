@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from testbed.backends.choice import Kind
 from testbed.cli.building import built, emit
 from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, MadeBy, takes_profiles
 from testbed.cli.words import App
 from testbed.errors import UsageError
+from testbed.lab.choice import Kind
 
 nat = App(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
 
@@ -39,8 +39,8 @@ def nat_show(
     profile: Annotated[str, typer.Argument(help="A name, or a file: ./mine.toml.")],
 ) -> None:
     """A profile's claim and the rules that it becomes."""
+    from testbed.model.plan import LoadRules, ServePortMapping, SetSysctls
     from testbed.nat.load import find
-    from testbed.plan.model import LoadRules, ServePortMapping, SetSysctls
 
     found = find(profile)
     print(found.text)
@@ -73,7 +73,7 @@ def nat_probe(
     It also names the nearest of the profiles, and the axes on which they differ. How to take the
     rules of a router of yours is told in nat-profiles/README.md.
     """
-    from testbed.commands.nat import probe
+    from testbed.cli.commands.nat import probe
 
     raise typer.Exit(probe(profile, rules, as_json, as_toml=as_toml, out=out))
 
@@ -95,7 +95,7 @@ def nat_certify(
 
     The first line sums up; then follows what differs.
     """
-    from testbed.commands.nat import certify
+    from testbed.cli.commands.nat import certify
 
     if bool(profiles) == every:
         raise UsageError("name profiles, or say --all")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed.backends.choice import Kind
+from testbed.lab.choice import Kind
 
 TopologyName = Annotated[str, typer.Argument(help="A preset: two-homes, carrier, same-lan, ...")]
 ProfileA = Annotated[str, typer.Option("-a", help="Profile of the first NAT: a name or a file.")]

@@ -35,8 +35,8 @@ def peer_check(
     """Play the harness to a peer on loopback, without a lab, and name each rule that it breaks.
 
     It takes some seconds and no privilege. The contract is explained, with examples, in
-    testbed/peers/README.md.
+    testbed/stacks/README.md.
     """
-    from testbed.commands.peer import check_peer
+    from testbed.cli.commands.peer import check_peer
 
     raise typer.Exit(check_peer(command, mechanism, scene or (), as_json=as_json))

@@ -25,7 +25,7 @@ def merge(
     markdown: Annotated[Path | None, typer.Option(help="Write a summary.")] = None,
 ) -> None:
     """Put the shards of one matrix together; one that is missing or foreign is an error."""
-    from testbed.commands.merge import merged
+    from testbed.cli.commands.merge import merged
 
     raise typer.Exit(merged(shards, out, differing or (), junit, markdown, as_json))
 
@@ -40,7 +40,7 @@ def kubernetes(
 ) -> None:
     """Print a matrix's shards as an Indexed Job: kubernetes IMAGE -- --profiles nine."""
     from testbed.cli.cells import app as cells_app
-    from testbed.kubernetes import manifest
+    from testbed.cli.kubernetes import manifest
 
     require_words(cells_app, "matrix", words or ())  # else each pod would end with the error
     sys.stdout.write(manifest(image, shards, name, claim, words or ()))
@@ -54,7 +54,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the reports of a matrix again, from its results.json."""
-    from testbed.commands.report import report as write_report
+    from testbed.cli.commands.report import report as write_report
 
     raise typer.Exit(write_report(results, html))
 
@@ -72,7 +72,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """What changed between two matrices; exit 0 nothing, 1 something, 3 inconclusive."""
-    from testbed.commands.compare import compared
+    from testbed.cli.commands.compare import compared
 
     raise typer.Exit(compared(old, new, select or (), times, as_json))
 
@@ -85,6 +85,6 @@ def golden(
     out: Annotated[Path, typer.Option("--out", "-o", help="The golden file to write.")],
 ) -> None:
     """Keep what a matrix gave as a golden file, one line a pair, to compare with later."""
-    from testbed.commands.compare import keep
+    from testbed.cli.commands.compare import keep
 
     raise typer.Exit(keep(results, out))

@@ -25,7 +25,7 @@ def autonat(
     server: Annotated[str | None, typer.Option(help="Who is asked, likewise.")] = None,
 ) -> None:
     """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
-    from testbed.commands.autonat import autonat as run_autonat
+    from testbed.cli.commands.autonat import autonat as run_autonat
 
     if bool(profiles) == every:
         raise UsageError("name profiles, or say --all")
@@ -47,7 +47,7 @@ def life(
     as_json: AsJson = False,
 ) -> None:
     """A direct path, and what happens to it: timeouts, reboots, new addresses, roaming."""
-    from testbed.commands.life import life as lead_lives
+    from testbed.cli.commands.life import life as lead_lives
 
     if bool(scenarios) == every:
         raise UsageError("name scenarios, or say --all")
@@ -62,6 +62,6 @@ def odds(
     as_json: AsJson = False,
 ) -> None:
     """Hard NATs: how often prediction and birthday probing get through, beside theory."""
-    from testbed.commands.odds import odds as run_odds
+    from testbed.cli.commands.odds import odds as run_odds
 
     raise typer.Exit(run_odds(runs, seed, svg, as_json))

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from testbed.backends.choice import CONTAINER_LABS, Kind
 from testbed.errors import UsageError
+from testbed.lab.choice import CONTAINER_LABS, Kind
 from testbed.naming import twice
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from testbed.backends.containers import images
-from testbed.backends.containers.crew import Member
-from testbed.backends.netfilter import CONNTRACK, ask
+from testbed.certify.prober.bench import LAN, ROUTER, SERVER, STRANGER
 from testbed.compose.project import engines
 from testbed.compose.running import GUESTS_OWN, Container, ProjectLab
 from testbed.errors import BackendError
-from testbed.nat.behaviour import Behaviour
-from testbed.nat.prober.bench import LAN, ROUTER, SERVER, STRANGER
-from testbed.nat.profile import Profile
-from testbed.plan.model import AddBridge, AddLink, AddNode, End, NodeKind, Plan
-from testbed.topology.model import Router
-from testbed.topology.presets import probe_bench
+from testbed.lab.containers import images
+from testbed.lab.containers.crew import Member
+from testbed.lab.netfilter import CONNTRACK, ask
+from testbed.model.behaviour import Behaviour
+from testbed.model.plan import AddBridge, AddLink, AddNode, End, NodeKind, Plan
+from testbed.model.presets import probe_bench
+from testbed.model.profile import Profile
+from testbed.model.topology import Router
 
 DELETE_ALL = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE, of no flow in particular
 _ANYWHERE = "0.0.0.0/0"

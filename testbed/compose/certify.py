@@ -8,18 +8,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from testbed.backends.containers.crew import crew
-from testbed.backends.containers.engine import engine
-from testbed.backends.containers.remote import Agent
+from testbed.certify.certificates import (
+    DEADLINE,
+    Certificate,
+    concluded,
+    held_against,
+    inconclusive,
+)
 from testbed.compose.bench import Bench, benches
 from testbed.compose.closed import require_closed
 from testbed.compose.running import Container, as_wired, containers, eye, looked_into
 from testbed.compose.source import Source
 from testbed.errors import TestbedError
-from testbed.forked import forked
-from testbed.nat.behaviour import Allocation, Behaviour, Protocol
-from testbed.nat.certify import DEADLINE, Certificate, concluded, held_against, inconclusive
-from testbed.nat.profile import Profile
+from testbed.lab.containers.crew import crew
+from testbed.lab.containers.engine import engine
+from testbed.lab.containers.remote import Agent
+from testbed.lab.forked import forked
+from testbed.model.behaviour import Allocation, Behaviour, Protocol
+from testbed.model.profile import Profile
 
 _TIMERS = ("udp", "udp_stream", "tcp_transitory", "tcp_established")
 _SCATTERED = (Allocation.HASHED, Allocation.RANDOM)  # told apart when a mapping has expired

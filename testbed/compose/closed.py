@@ -13,11 +13,11 @@ from contextlib import ExitStack
 
 import docker
 
-from testbed.backends.audit import audit
 from testbed.compose.project import RESOLVER, engines, layout
 from testbed.compose.running import Container, ProjectLab
 from testbed.errors import BackendError
-from testbed.plan.model import AddNode, Plan
+from testbed.lab.audit import audit
+from testbed.model.plan import AddNode, Plan
 from testbed.words.faults import difference
 
 _INHIBITED = "com.docker.network.bridge.inhibit_ipv4"

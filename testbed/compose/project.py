@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from testbed import places
 from testbed.compose.source import PROFILES, Source
 from testbed.errors import UsageError
-from testbed.plan.model import (
+from testbed.model.plan import (
     AddBridge,
     AddLink,
     AddNode,
@@ -31,7 +31,7 @@ from testbed.plan.model import (
     ServePortMapping,
     SetSysctls,
 )
-from testbed.topology.model import INTERNET, Impairment
+from testbed.model.topology import INTERNET, Impairment
 
 TEMPLATES = places.shared("compose")
 RESOLVER = "127.0.0.1"  # in the container, where nobody listens

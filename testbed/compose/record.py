@@ -14,7 +14,7 @@ from pathlib import Path
 
 from testbed.capture.recorder import record
 from testbed.errors import Exit, TestbedError, UsageError
-from testbed.plan.model import Vantage
+from testbed.model.plan import Vantage
 
 _STOPS = {signal.SIGINT, signal.SIGTERM}
 

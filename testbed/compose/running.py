@@ -16,14 +16,14 @@ from typing import Any
 
 import docker
 
-from testbed.backends import kernel
-from testbed.backends.containers import images
-from testbed.backends.containers.crew import NODE, RUN, Member
-from testbed.backends.containers.remote import Agent
-from testbed.backends.namespaces import NamespaceLab
-from testbed.backends.netlink import address, route
 from testbed.errors import BackendError, UnfitError
-from testbed.plan.model import AddBridge, AddLink, AddNode, AddRoute, Blackhole, Plan, Step
+from testbed.lab import kernel
+from testbed.lab.containers import images
+from testbed.lab.containers.crew import NODE, RUN, Member
+from testbed.lab.containers.remote import Agent
+from testbed.lab.namespaces import NamespaceLab
+from testbed.lab.netlink import address, route
+from testbed.model.plan import AddBridge, AddLink, AddNode, AddRoute, Blackhole, Plan, Step
 
 GUESTS_OWN = "eth0"  # what an engine calls the interface of a container that has one
 READY = 30.0  # seconds for the containers of a project that was just brought up

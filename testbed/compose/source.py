@@ -5,14 +5,14 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testbed.certify.certificates import shortened
 from testbed.errors import UsageError
-from testbed.nat.certify import shortened
+from testbed.model.plan import Plan
+from testbed.model.presets import BARE, PRESETS, preset
+from testbed.model.profile import Profile
+from testbed.model.topology import Topology
 from testbed.nat.load import by_name, is_own, load
-from testbed.nat.profile import Profile
-from testbed.plan.model import Plan
 from testbed.plan.planner import plan
-from testbed.topology.model import Topology
-from testbed.topology.presets import BARE, PRESETS, preset
 
 FILE = "testbed.json"
 PROFILES = "profiles"  # beside it: the files of all NATs

@@ -7,12 +7,12 @@ An axis is checked where packets happened to show it; what nobody tried stays un
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from testbed.capture.packet import Protocol
 from testbed.explain.axes import blocking, filtering, hairpin, mapping, unsolicited
 from testbed.explain.axes.view import Shown, View
 from testbed.explain.causes.finding import line
-from testbed.explain.model import Line
 from testbed.explain.scene import Scene
+from testbed.model.explanation import Line
+from testbed.model.packet import Protocol
 
 _AXES: tuple[tuple[str, Callable[[View], Shown]], ...] = (
     ("blocked", blocking.check),
@@ -31,7 +31,7 @@ class Violation:
     """A router did what its profile denies, or did not what it declares."""
 
     node: str
-    axis: str  # a word of `testbed.nat.behaviour`
+    axis: str  # a word of `testbed.model.behaviour`
     line: Line  # what it did, and the packets that show it
 
 

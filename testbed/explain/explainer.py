@@ -1,13 +1,13 @@
 """Why a cell ended as it did: pure, from its evidence alone."""
 
+from testbed.evidence.labels import labels
+from testbed.evidence.stitch import stitch
 from testbed.explain.causes import root
 from testbed.explain.causes.finding import in_order
-from testbed.explain.labels import labels
 from testbed.explain.ladder import ladder
-from testbed.explain.model import Citation, Evidence, Explanation
 from testbed.explain.scene import Scene
-from testbed.explain.stitch import stitch
 from testbed.explain.wrong import blame
+from testbed.model.explanation import Citation, Evidence, Explanation
 
 
 def explain(evidence: Evidence) -> Explanation:

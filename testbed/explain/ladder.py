@@ -11,20 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from testbed.capture.packet import Packet
-from testbed.explain.model import (
-    Evidence,
-    Fate,
-    Hop,
-    Journey,
-    Label,
-    Ladder,
-    Rung,
-    Segment,
-)
 from testbed.explain.worth import GONE, Worth, alike, words, worth
+from testbed.model.explanation import Evidence, Fate, Hop, Journey, Label, Ladder, Rung, Segment
+from testbed.model.packet import Packet
+from testbed.model.topology import Topology
 from testbed.plan.planner import CORE
-from testbed.topology.model import Topology
 
 LIMIT = 60  # rungs, where fewer packets than that are decisive
 COMFORT = 30  # rungs; of a longer ladder what is usual is left out

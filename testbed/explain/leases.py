@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from testbed.capture.packet import Packet
-from testbed.explain.model import Journey, Label
+from testbed.model.explanation import Journey, Label
+from testbed.model.packet import Packet
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ The model's trace has a step for each of its events; what it tells of a packet f
 peer to the other is looked for in the journeys.
 """
 
-from testbed.capture.packet import ACK, SYN
 from testbed.explain.causes.finding import Finding, line
-from testbed.explain.model import Citation, Journey, Line
 from testbed.explain.scene import Scene, stopped
 from testbed.explain.sides import Side
+from testbed.model.explanation import Citation, Journey, Line
+from testbed.model.packet import ACK, SYN
 from testbed.model.reason import Kind, Place, TraceStep, Verb
 from testbed.words import sentence
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from testbed.capture.packet import FIN, RST, Endpoint, Packet, Protocol
 from testbed.explain.leases import Lease, leases
-from testbed.explain.model import Evidence, Fate, FlowEvent, Hop, Journey, Label
 from testbed.explain.sides import Side
 from testbed.explain.whole import Whole
-from testbed.nat.behaviour import Behaviour, Transport
-from testbed.nat.behaviour import Protocol as Axis
-from testbed.peers.contract import Event, Step
+from testbed.model.behaviour import Behaviour, Transport
+from testbed.model.behaviour import Protocol as Axis
+from testbed.model.contract import Event, Step
+from testbed.model.explanation import Evidence, Fate, FlowEvent, Hop, Journey, Label
+from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from functools import cached_property
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from testbed.capture.packet import Endpoint
-from testbed.peers import contract
-from testbed.peers.contract import Event, Failed, Observed, Offered
+from testbed.model import contract
+from testbed.model.contract import Event, Failed, Observed, Offered
+from testbed.model.packet import Endpoint
 
 E = TypeVar("E", bound=Event)
 

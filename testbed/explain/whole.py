@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from testbed.explain.model import Evidence, Fate, Hop, Journey
+from testbed.model.explanation import Evidence, Fate, Hop, Journey
 
 _OTHER_SIDE = {"lan": "wan", "wan": "lan"}
 

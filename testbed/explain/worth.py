@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 from enum import IntEnum
 
-from testbed.capture.packet import ACK, FIN, RST, SYN, Packet
-from testbed.explain.model import Fate, Journey, Label, LabelNote, NoteKind, Weight
+from testbed.model.explanation import Fate, Journey, Label, LabelNote, NoteKind, Weight
+from testbed.model.packet import ACK, FIN, RST, SYN, Packet
 
 
 class Worth(IntEnum):

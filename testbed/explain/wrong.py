@@ -2,9 +2,9 @@
 
 from testbed.explain.causes.finding import Finding
 from testbed.explain.conformance import violations
-from testbed.explain.model import Cause, Citation, Line, Wrong
 from testbed.explain.refuted import refuted
 from testbed.explain.scene import Scene
+from testbed.model.explanation import Cause, Citation, Line, Wrong
 from testbed.model.verdict import Judgement
 
 # A peer's own doing, whatever NATs do.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
@@ -14,8 +14,8 @@ from testbed.nat.behaviour import (
     Unsolicited,
     WanInput,
 )
-from testbed.nat.profile import Profile
-from testbed.plan.model import Engine
+from testbed.model.plan import Engine
+from testbed.model.profile import Profile
 
 _PCP_LEASE = 120  # seconds: where miniupnpd ends its own minimum for PCP
 Refusal = tuple[str, str | None]  # message, remedy

@@ -23,11 +23,11 @@ from typing import Any, NoReturn
 
 from testbed import places
 from testbed.errors import ProfileError
+from testbed.model.behaviour import Behaviour, PortRange, Timeouts
+from testbed.model.plan import Engine
+from testbed.model.profile import Profile
 from testbed.naming import instead
-from testbed.nat.behaviour import Behaviour, PortRange, Timeouts
-from testbed.nat.profile import Profile
 from testbed.nat.rules import TEMPLATES, check
-from testbed.plan.model import Engine
 
 DEFAULT = TEMPLATES.parent
 VARIABLE = "TESTBED_PROFILES"  # names the folder of the user's own

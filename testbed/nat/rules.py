@@ -24,8 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from testbed import places
 from testbed.errors import ProfileError
-from testbed.model.refusal import Refusal, Refuses
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Behaviour,
     Filtering,
     Hairpin,
@@ -36,9 +35,10 @@ from testbed.nat.behaviour import (
     Unsolicited,
     WanInput,
 )
+from testbed.model.plan import Engine
+from testbed.model.profile import Profile
+from testbed.model.refusal import Refusal, Refuses
 from testbed.nat.limits import refusals
-from testbed.nat.profile import Profile
-from testbed.plan.model import Engine
 
 TEMPLATES = places.shared("nat-profiles") / "rules"
 HTTP_PORT = 5000  # of UPnP's description and control, on the LAN

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.backends import kernel
-from testbed.peercheck.model import Breach, Rule, Scene
-from testbed.peers.client import Kinds
-from testbed.peers.contract import (
+from testbed.lab import kernel
+from testbed.model.contract import (
     LINE_LIMIT,
     Close,
     Closed,
@@ -26,7 +24,9 @@ from testbed.peers.contract import (
     decode_event,
     encode,
 )
-from testbed.peers.order import TRANSITIONS, State, name_of
+from testbed.peercheck.model import Breach, Rule, Scene
+from testbed.stacks.client import Kinds
+from testbed.stacks.order import TRANSITIONS, State, name_of
 
 SHOWN = 120  # characters of a line that breaks a rule
 STDERR_KEPT = 2000  # bytes

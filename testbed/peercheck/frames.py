@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from testbed.model.contract import Configure
+from testbed.model.window import SHORTEST
 from testbed.peercheck.model import Rule
 from testbed.peercheck.partner import Sight
-from testbed.peers.contract import Configure
-from testbed.peers.echo import chunks
-from testbed.peers.wire import HEADER_LENGTH, MAGIC, PAYLOAD_LIMIT, Kind
-from testbed.verdict.wire import SHORTEST
+from testbed.stacks.echo import chunks
+from testbed.stacks.wire import HEADER_LENGTH, MAGIC, PAYLOAD_LIMIT, Kind
 
 _SHOWN = 40  # octets of a frame that is none
 _SIZE = slice(HEADER_LENGTH - 2, HEADER_LENGTH)

@@ -11,8 +11,8 @@ from ipaddress import IPv4Address
 from typing import cast
 
 from testbed.errors import UnfitError
-from testbed.peers.contract import PUNCH_PORT, Endpoint
-from testbed.peers.stun import HEADER_LENGTH, message_length
+from testbed.model.contract import PUNCH_PORT, Endpoint
+from testbed.stacks.stun import HEADER_LENGTH, message_length
 from testbed.traversal import stun_server
 from testbed.traversal.stun_server import Addresses
 

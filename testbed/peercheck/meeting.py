@@ -4,12 +4,7 @@ import asyncio
 import contextlib
 from contextlib import AsyncExitStack
 
-from testbed.peercheck import frames
-from testbed.peercheck.frames import FrameFault
-from testbed.peercheck.model import Gap, Rule, Scene
-from testbed.peercheck.partner import Partner
-from testbed.peercheck.talk import Talk
-from testbed.peers.contract import (
+from testbed.model.contract import (
     PUNCH_PORT,
     Configure,
     Connected,
@@ -26,8 +21,13 @@ from testbed.peers.contract import (
     Stayed,
     Upgraded,
 )
-from testbed.peers.session import PeerFailure, now, sleep_until
-from testbed.scenarios.hole_punch import ECHO_BYTES
+from testbed.peercheck import frames
+from testbed.peercheck.frames import FrameFault
+from testbed.peercheck.model import Gap, Rule, Scene
+from testbed.peercheck.partner import Partner
+from testbed.peercheck.talk import Talk
+from testbed.stacks.session import PeerFailure, now, sleep_until
+from testbed.studies.punch.attempt import ECHO_BYTES
 from testbed.traversal import TraversalError
 
 START_MARGIN = 300_000_000  # nanoseconds from the command to the start: long enough to be early in

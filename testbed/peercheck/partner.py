@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from testbed.peers.contract import Configure
-from testbed.peers.ice import IcePeer
-from testbed.peers.punch_tcp import TcpPuncher, _Connection
-from testbed.peers.punch_udp import UdpPuncher
-from testbed.peers.roles import RolePeer
-from testbed.peers.session import Stack
-from testbed.peers.wire import Frame, FrameReader, NotAFrame, decode
+from testbed.model.contract import Configure
+from testbed.stacks.ice import IcePeer
+from testbed.stacks.punch_tcp import TcpPuncher, _Connection
+from testbed.stacks.punch_udp import UdpPuncher
+from testbed.stacks.roles import RolePeer
+from testbed.stacks.session import Stack
+from testbed.stacks.wire import Frame, FrameReader, NotAFrame, decode
 from testbed.traversal import NodeOptions
 
 

@@ -6,10 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Address
 
-from testbed.peercheck.model import Rule
-from testbed.peercheck.partner import Libp2pPartner
-from testbed.peercheck.talk import Talk
-from testbed.peers.contract import (
+from testbed.model.contract import (
     PUNCH_PORT,
     Configure,
     Dial,
@@ -23,8 +20,11 @@ from testbed.peers.contract import (
     Transport,
     Verdicts,
 )
-from testbed.peers.roles import RolePeer
-from testbed.peers.session import PeerFailure, now
+from testbed.peercheck.model import Rule
+from testbed.peercheck.partner import Libp2pPartner
+from testbed.peercheck.talk import Talk
+from testbed.stacks.roles import RolePeer
+from testbed.stacks.session import PeerFailure, now
 from testbed.traversal import TraversalError
 
 PUBLIC = (Role.RELAY, Role.AUTONAT_SERVER, Role.AUTONAT_CLIENT)

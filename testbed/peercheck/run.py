@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable, Sequence
 
 from testbed.errors import UsageError
+from testbed.model.contract import Transport
 from testbed.peercheck.model import Checked, Scene, SceneResult
 from testbed.peercheck.partner import IcePartner, Libp2pPartner, Partner, TcpPartner, UdpPartner
 from testbed.peercheck.scenes import play
 from testbed.peercheck.task import Patience, Task
-from testbed.peers.contract import Transport
 
 _AT_ONCE = max(2, os.cpu_count() or 1)  # scenes
 _ENDS = (Scene.DIALER, Scene.LISTENER, Scene.NOBODY, Scene.INTERRUPTED, Scene.ORPHANED)

@@ -4,14 +4,7 @@ import contextlib
 import time
 from contextlib import AsyncExitStack
 
-from testbed.peercheck.child import Child, Ended
-from testbed.peercheck.ground import ground
-from testbed.peercheck.meeting import START_MARGIN, Meeting
-from testbed.peercheck.model import Gap, Rule, Scene, SceneResult
-from testbed.peercheck.public import PUBLIC, node, serve
-from testbed.peercheck.talk import Talk
-from testbed.peercheck.task import Task
-from testbed.peers.contract import (
+from testbed.model.contract import (
     PUNCH_PORT,
     Connected,
     Dial,
@@ -22,8 +15,15 @@ from testbed.peers.contract import (
     Offer,
     Role,
 )
-from testbed.peers.order import name_of
-from testbed.peers.session import now
+from testbed.peercheck.child import Child, Ended
+from testbed.peercheck.ground import ground
+from testbed.peercheck.meeting import START_MARGIN, Meeting
+from testbed.peercheck.model import Gap, Rule, Scene, SceneResult
+from testbed.peercheck.public import PUBLIC, node, serve
+from testbed.peercheck.talk import Talk
+from testbed.peercheck.task import Task
+from testbed.stacks.order import name_of
+from testbed.stacks.session import now
 
 
 async def play(task: Task, scene: Scene) -> SceneResult:

@@ -2,11 +2,7 @@
 
 import secrets
 
-from testbed.peercheck.child import Child, Ended
-from testbed.peercheck.ground import Ground
-from testbed.peercheck.model import Gap, Rule, Scene, Unchecked
-from testbed.peercheck.task import Task
-from testbed.peers.contract import (
+from testbed.model.contract import (
     ENDS,
     PUNCH_PORT,
     Configure,
@@ -21,6 +17,10 @@ from testbed.peers.contract import (
     Options,
     Role,
 )
+from testbed.peercheck.child import Child, Ended
+from testbed.peercheck.ground import Ground
+from testbed.peercheck.model import Gap, Rule, Scene, Unchecked
+from testbed.peercheck.task import Task
 
 _ROLES = {
     Scene.LISTENER: Role.LISTENER,

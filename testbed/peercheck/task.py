@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from testbed.model.contract import Transport
 from testbed.peercheck.partner import Partner
-from testbed.peers.client import EXIT_DEADLINE
-from testbed.peers.contract import Transport
-from testbed.scenarios import hole_punch
+from testbed.stacks.client import EXIT_DEADLINE
+from testbed.studies.punch import attempt as hole_punch
 
 
 @dataclass(frozen=True)

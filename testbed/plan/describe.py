@@ -1,6 +1,6 @@
 """A plan in words: one line a step, rule texts indented below theirs."""
 
-from testbed.plan.model import (
+from testbed.model.plan import (
     AddBridge,
     AddLink,
     AddNeighbour,
@@ -15,7 +15,7 @@ from testbed.plan.model import (
     Step,
     WriteFiles,
 )
-from testbed.topology.model import Impairment
+from testbed.model.topology import Impairment
 
 
 def describe(plan: Plan) -> str:

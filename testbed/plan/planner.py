@@ -5,10 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from testbed.errors import ProfileError, TopologyError
-from testbed.nat.profile import Profile
-from testbed.nat.rules import RouterContext, hooks, render
-from testbed.plan.addresses import AddressPool, mac, nth
-from testbed.plan.model import (
+from testbed.model.plan import (
     AddBridge,
     AddLink,
     AddNeighbour,
@@ -25,7 +22,10 @@ from testbed.plan.model import (
     Vantage,
     WriteFiles,
 )
-from testbed.topology.model import INTERNET, Host, Network, Router, Scope, Topology
+from testbed.model.profile import Profile
+from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
+from testbed.nat.rules import RouterContext, hooks, render
+from testbed.plan.addresses import AddressPool, mac, nth
 
 CORE = "core"
 QUIET = (

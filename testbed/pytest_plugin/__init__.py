@@ -41,8 +41,8 @@ def within_sandbox() -> None:
 
     To be called at the top of a conftest.  No other network is reached from then on.
     """
-    from testbed.backends import sandbox
     from testbed.errors import UnfitError
+    from testbed.lab import sandbox
 
     try:
         sandbox.enter()
@@ -71,8 +71,8 @@ def testbed_session(
 def testbed_bench(testbed_session: "Session", request: pytest.FixtureRequest) -> "Iterator[Bench]":
     """What one test has made, and the folder that keeps it."""
     from testbed.pytest_plugin.bench import Bench, folder_name
-    from testbed.run_folder import RunFolder
-    from testbed.run_record import RunRecord
+    from testbed.run.folder import RunFolder
+    from testbed.run.record import RunRecord
 
     kept = _out(request.config)
     if kept is not None:

@@ -9,16 +9,16 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from testbed.cell import own_names
 from testbed.errors import ProfileError, UsageError
+from testbed.model.presets import preset
+from testbed.model.topology import Topology
 from testbed.nat.load import find, load, named
 from testbed.plan.planner import plan
 from testbed.pytest_plugin.helper import Helper
 from testbed.pytest_plugin.labs import STARTING, Lab
 from testbed.pytest_plugin.verdicts import NatPair, Peer, Verdict
-from testbed.run_folder import Files, RunFolder
-from testbed.topology.model import Topology
-from testbed.topology.presets import preset
+from testbed.run.folder import Files, RunFolder
+from testbed.studies.punch.cell import own_names
 
 ALIASES = {"home": "linux-home"}
 EXPLANATION = "explanation.txt"
@@ -121,7 +121,7 @@ class Bench:
 
         That is the ``command`` of a program, the ``image`` of a container, or both, of which
         labs of containers take the image.  A relative path in a command begins at pytest's
-        root.  ``contract`` is what it speaks: JSON Lines (testbed/peers/contract.schema.json),
+        root.  ``contract`` is what it speaks: JSON Lines (testbed/stacks/contract.schema.json),
         or ``unified``, that of libp2p's unified-testing.  ``mechanism`` says by what the outcome
         is predicted: ``punch_udp``, ``ice``, ``dcutr_quic``, ...
         """

@@ -16,24 +16,24 @@ from pathlib import Path
 from socket import AF_PACKET, SOCK_RAW
 from typing import Any, NamedTuple
 
-from testbed.backends import kernel, sandbox
-from testbed.backends.audit import require_closed
-from testbed.backends.base import Lab, Process
-from testbed.backends.choice import Kind, backend
 from testbed.capture.recorder import record
-from testbed.cell import Cell, require_sane
-from testbed.commands.explain import explain_cell
+from testbed.certify.certificates import JOBS, Certificate, certified, certify_all
+from testbed.cli.commands.explain import explain_cell
 from testbed.errors import TestbedError
-from testbed.facts import facts
-from testbed.matrix import Row, run_matrix
-from testbed.nat.certify import JOBS, Certificate, certified, certify_all
+from testbed.lab import kernel, sandbox
+from testbed.lab.audit import require_closed
+from testbed.lab.choice import Kind, backend
+from testbed.model.lab import Lab, Process
+from testbed.model.presets import preset
+from testbed.model.profile import Profile
 from testbed.nat.load import load
-from testbed.nat.profile import Profile
-from testbed.peers.adapter import ADAPTERS, stacks
-from testbed.peers.external import add_stacks
 from testbed.plan.planner import plan
 from testbed.pytest_plugin.channel import from_memory, in_memory, receive, send, told
-from testbed.topology.presets import preset
+from testbed.run.matrix import Row, run_matrix
+from testbed.stacks.external import add_stacks
+from testbed.stacks.registry import ADAPTERS, stacks
+from testbed.stacks.versions import facts
+from testbed.studies.punch.cell import Cell, require_sane
 from testbed.words import sentence
 
 EXPLANATION = "explanation.txt"  # beside a cell's explanation.json

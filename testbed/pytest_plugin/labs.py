@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from testbed.errors import BackendError
-from testbed.plan.model import Plan
+from testbed.model.plan import Plan
 from testbed.pytest_plugin.channel import from_memory, in_memory
 from testbed.pytest_plugin.helper import Helper
 
@@ -17,7 +17,7 @@ ANSWERING = 30.0  # seconds for what does not wait for anything
 
 
 class NodeProcess:
-    """A program in a node; `testbed.backends.base.Process`.  ``pid`` is the sandbox's."""
+    """A program in a node; `testbed.model.lab.Process`.  ``pid`` is the sandbox's."""
 
     def __init__(self, helper: Helper, number: int, pid: int, pipes: Sequence[int]) -> None:
         self.pid = pid

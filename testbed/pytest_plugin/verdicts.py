@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from testbed.errors import TestbedError
-
-if TYPE_CHECKING:
-    from testbed.pytest_plugin.bench import Bench
 
 
 class InconclusiveError(TestbedError):
@@ -39,7 +36,7 @@ class Verdict:
     passed: bool
     reason: str
     findings: tuple[str, ...]
-    cause: str | None  # `testbed.explain.model.Cause`
+    cause: str | None  # `testbed.model.explanation.Cause`
     headline: str  # the cause in a sentence
     folder: Path  # of the capture and all else that was recorded
 
@@ -81,12 +78,19 @@ class Verdict:
         )
 
 
+class Connects(Protocol):
+    """What runs a cell for a `Peer`."""
+
+    def connect(self, dialer: "Peer", listener: "Peer", nats: NatPair, seed: int) -> Verdict:
+        """The verdict of one cell."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """A stack that can be sent through NATs."""
 
     name: str
-    bench: "Bench" = field(repr=False)
+    bench: Connects = field(repr=False)
 
     def connect(self, nats: NatPair, *, to: "Peer | None" = None, seed: int = 0) -> Verdict:
         """Dial ``to``, or another of its own, from behind the first NAT to behind the second.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from testbed.peercheck.model import Breach, Checked, Gap, Rule, SceneResult, Unchecked
 
-PAGE = "testbed/peers/README.md"
+PAGE = "testbed/stacks/README.md"
 
 _RULES = {
     Rule.LINE_NOT_JSON: "wrote a line to stdout that is no JSON object: {found!r}. Words go to "

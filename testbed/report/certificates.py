@@ -7,9 +7,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from testbed.nat.certify import Certificate, Verdict
-from testbed.nat.claims import Row
-from testbed.nat.profile import Profile
+from testbed.certify.certificates import Certificate, Verdict
+from testbed.certify.claims import Row
+from testbed.model.profile import Profile
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "magenta"}
 # What a reader looks for first; the rest of the axes is in the JSON.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from testbed.model.topology import Topology
 from testbed.report.glyphs import UNICODE, Glyphs
-from testbed.topology.model import Topology
 
 CORE = "core"
 _LINK = 5  # columns of a link between two nodes

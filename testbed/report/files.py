@@ -1,19 +1,18 @@
 """Results for machines: JSON and JUnit XML."""
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from testbed.errors import TestbedError, UsageError
+from testbed.files import write_text
 from testbed.report.stability import unstable
-from testbed.run_record import RunRecord
+from testbed.run.record import RunRecord
 
 if TYPE_CHECKING:  # who only compares results need not load what makes them
-    from testbed.matrix import Row, Summary
+    from testbed.run.matrix import Row, Summary
 
 FORMAT = 1
 # What XML 1.0, section 2.2, does not take for a character.
@@ -28,7 +27,7 @@ def document(
     shard: Mapping[str, Any] | None = None,
     titles: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The whole run as one JSON value; or one shard of it (`testbed.shards.Shard.of_run`).
+    """The whole run as one JSON value; or one shard of it (`testbed.run.shards.Shard.of_run`).
 
     ``titles`` are what its profiles are called, by name.
     """
@@ -49,59 +48,6 @@ def document(
         **({"shard": dict(shard)} if shard else {}),
         "cells": list(rows),
     }
-
-
-def require_writable(*paths: Path | None) -> None:
-    """Refuse, before a run, files that could not be written after it; makes their folders.
-
-    None stands for a file that nobody asked for.  UsageError naming the path.
-    """
-    for path in paths:
-        if path is None:
-            continue
-        require_utf8(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new = not path.exists()
-            path.open("ab").close()
-            if new:
-                path.unlink()
-        except OSError as error:
-            reason = f"{path} cannot be written: {error.strerror}"
-            raise UsageError(reason, remedy="choose another folder") from error
-
-
-def require_utf8(path: Path) -> None:
-    """UsageError if results, which are UTF-8 and name their folders, could not name ``path``."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise UsageError(
-            f"{shown}: that name is not UTF-8, and no result could tell it",
-            remedy="choose another folder, or rename it",
-        ) from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text``; TestbedError, with the remedy, where the disk does not take it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        reason = f"{path} was not written: {error.strerror}"
-        remedy = "make room there or choose another folder, and run again"
-        raise TestbedError(reason, remedy=remedy) from error
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write whole or not at all: a reader never sees half a file."""
-    draft = path.with_name(path.name + ".part")
-    try:
-        write_text(draft, json.dumps(value, indent=2) + "\n")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def printable(text: str) -> str:

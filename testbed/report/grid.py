@@ -12,10 +12,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from testbed.explain.model import Wrong
-from testbed.matrix import Row, Summary
+from testbed.model.explanation import Wrong
 from testbed.report.rungs import HEAD, summaries
 from testbed.report.story import AT_FAULT
+from testbed.run.matrix import Row, Summary
 
 DEFAULT_OUT = Path("out/matrix")  # where a name alone is looked up
 

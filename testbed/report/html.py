@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from testbed.matrix import Row
-from testbed.peers.adapter import ADAPTERS
-from testbed.report.files import write_text
+from testbed.files import write_text
 from testbed.report.rungs import HEAD, summaries
-from testbed.run_record import RunRecord
+from testbed.run.matrix import Row
+from testbed.run.record import RunRecord
+from testbed.stacks.registry import ADAPTERS
 
 CHUNK = 24  # cells whose details are packed together: alike, so they pack well
 BUDGET = 8_000_000  # bytes of packed details, some 5,000 cells; what differs comes first

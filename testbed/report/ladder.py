@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from testbed.capture.packet import Endpoint
-from testbed.explain.model import Fate, Ladder, Rung, Segment
+from testbed.model.explanation import Fate, Ladder, Rung, Segment
+from testbed.model.packet import Endpoint
 from testbed.report.glyphs import Glyphs
 
 _MARGIN = 11  # where the first line is; left of it a decisive rung's mark, and the time

@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.errors import Exit
-from testbed.oracle.faults import words
-from testbed.oracle.life import Fate
-from testbed.scenarios.stories import story
+from testbed.model.network_fault import words
+from testbed.predict.life import Fate
+from testbed.studies.life.stories import story
 from testbed.words import sentence
 
 if TYPE_CHECKING:
-    from testbed.commands.life import Row
+    from testbed.studies.life.row import Row
 
 _COLUMNS = ("scenario", "peers", "expected", "measured", "ms", "packets", "", "notes")
 _NUMBERS = ("ms", "packets")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from testbed.report.files import printable
 from testbed.report.rungs import HEAD, summaries
 from testbed.report.stability import Stability, unstable
-from testbed.run_record import RunRecord
+from testbed.run.record import RunRecord
 
 if TYPE_CHECKING:
-    from testbed.matrix import Row
+    from testbed.run.matrix import Row
 
 LIMIT = (1 << 20) - (1 << 16)  # bytes: GitHub shows no summary beyond 1 MiB, and others add to it
 LONGEST = 400  # characters of one field

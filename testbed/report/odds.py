@@ -16,8 +16,8 @@ from rich.text import Text
 
 from testbed.errors import Exit
 from testbed.report.chance import wilson
-from testbed.scenarios.odds import Measured
-from testbed.scenarios.odds_cases import Case
+from testbed.studies.odds.cases import Case
+from testbed.studies.odds.runs import Measured
 
 DOUBT = 0.01  # the chance that any row of a table differs although the theory holds
 TOO_LATE = 1.0  # seconds; a mapping of these labs lives for two

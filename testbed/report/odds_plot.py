@@ -9,7 +9,7 @@ from html import escape
 from math import ceil, log10
 
 from testbed.report.odds import DOUBT, Row
-from testbed.scenarios.odds_cases import Case
+from testbed.studies.odds.cases import Case
 from testbed.traversal.hard_nat import Birthday, Prediction
 
 _WIDTH, _HEIGHT = 300, 210  # of a panel's axes

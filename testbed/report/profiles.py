@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import fields
 from typing import Any
 
-from testbed.nat.behaviour import Behaviour, PortMapping, PortRange, Protocol, Timeouts, Transport
-from testbed.nat.derive import Derived, Near, Omitted, Why, not_default
-from testbed.nat.measured import Value
+from testbed.certify.derive import Derived, Near, Omitted, Why, not_default
+from testbed.certify.measured import Value
+from testbed.model.behaviour import Behaviour, PortMapping, PortRange, Protocol, Timeouts, Transport
 
 _WHY = {
     Why.NOT_OBSERVED: "not observed",

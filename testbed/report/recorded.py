@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import from_json
 
 from testbed.errors import UsageError
-from testbed.explain.model import Cause
+from testbed.model.explanation import Cause
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
 
 RESULTS = "results.json"
-CONTROLS = ("plain_dial", "silent", "relay_only")  # how `testbed.cell.Cell.pair` marks them
+# How `testbed.studies.punch.cell.Cell.pair` marks the controls.
+CONTROLS = ("plain_dial", "silent", "relay_only")
 # Whose packet was the first to get in is a race, where both could; and so is whether its own
 # side had sent by then, where the filter does not ask for that.  A filter that did not ask
 # before is told by the controls: a plain dial gets in, too.

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.text import Text
 
+from testbed.model.topology import Topology
 from testbed.report import drawing
 from testbed.report.glyphs import Glyphs
-from testbed.topology.model import Topology
 
 _JUDGED = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold magenta"}
 

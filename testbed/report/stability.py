@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.report.chance import wilson
 
 if TYPE_CHECKING:
-    from testbed.matrix import Row
+    from testbed.run.matrix import Row
 
 
 @dataclass(frozen=True)

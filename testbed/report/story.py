@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.explain.model import Explanation, Fate, Hop, Journey, Label, Line, Wrong
+from testbed.model.explanation import Explanation, Fate, Hop, Journey, Label, Line, Wrong
 from testbed.report.glyphs import Glyphs
 from testbed.report.ladder import draw, legend
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from testbed.capture.packet import Packet
+from testbed.model.packet import Packet
 
 _TEXTS = (b"/multistream/", b"/noise")
 NOISE_FIRST = 32  # bytes: message 1 of XX is an X25519 key alone; 2 and 3 carry a payload

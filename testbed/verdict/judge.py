@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from testbed.model.breach import Breach, Claim, Disowned, FalseClaim
 from testbed.model.fault import Fault
+from testbed.model.judgement import Verdict, WireReading
+from testbed.model.prediction import Prediction
 from testbed.model.verdict import AsPredicted, Grounds, Judgement, Otherwise, Troubled
-from testbed.oracle.deviations import Deviation, unexpected
-from testbed.oracle.predict import Prediction
-from testbed.verdict.model import Verdict, WireReading
+from testbed.predict.deviations import Deviation, unexpected
 
 
 def judge(

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
-from testbed.capture.packet import Endpoint, Packet
 from testbed.model.breach import Breach, RungClaimed, RungDiffers
+from testbed.model.contract import Event, PortMapping, RungReached, Upgraded
 from testbed.model.outcome import Outcome, Rung
-from testbed.peers.contract import Event, PortMapping, RungReached, Upgraded
-from testbed.plan.model import Plan
+from testbed.model.packet import Endpoint, Packet
+from testbed.model.plan import Plan
+from testbed.model.window import SHORTEST, Window
 from testbed.verdict import handshake
-from testbed.verdict.wire import SHORTEST, Window
 
 
 @dataclass(frozen=True)

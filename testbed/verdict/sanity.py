@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from testbed.capture.packet import ACK, RST, SYN, Packet
+from testbed.model.contract import Event
 from testbed.model.fault import Late, NeverSent, Tardy, Undelayed
 from testbed.model.outcome import StepName
-from testbed.peers.contract import Event
-from testbed.plan.model import Plan
-from testbed.topology.model import Topology
+from testbed.model.packet import ACK, RST, SYN, Packet
+from testbed.model.plan import Plan
+from testbed.model.topology import Topology
 from testbed.verdict.steps import leading_step
 
 # A capture's clock is exact; delays are made by timers that never fire early.

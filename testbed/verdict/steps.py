@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from testbed.model.contract import Event, Step, Upgraded
 from testbed.model.outcome import StepName
-from testbed.peers.contract import Event, Step, Upgraded
 
 E = TypeVar("E", bound=Event)
 

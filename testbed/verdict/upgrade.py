@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
 
-from testbed.capture.packet import RST, Packet
+from testbed.evidence.clocks import SLACK_NS, STAMPED_NS
 from testbed.model.breach import (
     AddressesUntold,
     BeforeRelayed,
@@ -32,19 +32,16 @@ from testbed.model.breach import (
     Tried,
     UpgradeUntold,
 )
+from testbed.model.contract import Connected, Event, How, Path, Step, Upgraded
 from testbed.model.outcome import StepName
-from testbed.peers.contract import Connected, Event, How, Path, Step, Upgraded
-from testbed.plan.model import Plan
+from testbed.model.packet import RST, Packet
+from testbed.model.plan import Plan
 from testbed.verdict import handshake
 from testbed.verdict.steps import last, leading_step
 
-# From a packet to the step that tells of it, and back: a process waits for a processor so
-# long.  Less than the way through the relay and back (80 ms) plus that of its answer.
-SLACK_NS = 100_000_000
 # What the relay may still carry each way once both have left it: last frames of Yamux and
 # QUIC's acknowledgements.  An identify push (some 700 bytes) ends at the relay.
 LEFTOVER = 600  # bytes
-STAMPED_NS = 1_000_000  # a step's time is a float of seconds, told before the packet is sent
 CITED = 3
 
 

@@ -13,31 +13,14 @@ are recognised by themselves, and the hosts that they passed on the way are seen
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from testbed.capture.packet import Packet
+from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
+from testbed.model.packet import Packet
 from testbed.model.path import BytesMissing, NothingEchoed, PassedThrough, Traffic, WentDirect
-from testbed.plan.model import AddNode, NodeKind, Plan
-from testbed.verdict.model import WireReading
+from testbed.model.plan import AddNode, NodeKind, Plan
+from testbed.model.window import Window
 
-# Shorter payloads (acknowledgements, keepalives, probes) recur and prove nothing.
-SHORTEST = 200  # bytes
 CITED = 8  # packets named as evidence
-
-
-@dataclass(frozen=True)
-class Window:
-    """The echo: capture times in ns between which it happened, and its size in bytes.
-
-    Where the peers did not echo but did what they liked, ``size`` is what a connection
-    takes at least; payloads of fewer than ``shortest`` bytes prove nothing; and each
-    peer may have exchanged ``overhead`` bytes with a relay for its own ends.
-    """
-
-    start_ns: int
-    end_ns: int
-    size: int
-    shortest: int = SHORTEST
-    overhead: int = 0
 
 
 @dataclass(frozen=True)

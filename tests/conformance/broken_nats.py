@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 from patience import repeated
 
-from testbed.backends.base import Lab
-from testbed.forked import forked
-from testbed.nat.certify import JOBS, Certificate, Verdict, certify
+from testbed.certify.certificates import JOBS, Certificate, Verdict, certify
+from testbed.lab.forked import forked
+from testbed.model.lab import Lab
 from testbed.nat.load import find
 
 Sabotage = Callable[[Lab], None]

@@ -9,26 +9,16 @@ from dataclasses import replace as altered
 from pathlib import Path
 from typing import Any
 
-from testbed import runner
-from testbed.backends.base import Lab
+from testbed.model.contract import Configure, Connected, Endpoint, Event, FailureClass, Offer, Role
+from testbed.model.contract import Path as Way
+from testbed.model.lab import Lab
+from testbed.model.plan import AddLink
 from testbed.model.reason import Drop, Place, Unmapped
-from testbed.oracle.predict import _predict
-from testbed.peers import ice, punch_udp, session, traversal
-from testbed.peers.contract import (
-    Configure,
-    Connected,
-    Endpoint,
-    Event,
-    FailureClass,
-    Offer,
-    Role,
-)
-from testbed.peers.contract import (
-    Path as Way,
-)
-from testbed.plan.model import AddLink
-from testbed.scenarios import hole_punch
-from testbed.topology.model import Impairment
+from testbed.model.topology import Impairment
+from testbed.predict.prediction import _predict
+from testbed.run import cell as runner
+from testbed.stacks import ice, punch_udp, session, traversal
+from testbed.studies.punch import attempt as hole_punch
 from testbed.traversal import RelayLimits
 
 # -- peers that are broken -------------------------------------------------------
@@ -101,7 +91,7 @@ def mute() -> None:
 
 def deaf() -> None:
     """No frame is heeded, from whomever."""
-    from testbed.peers.wire import Speaker
+    from testbed.stacks.wire import Speaker
 
     Speaker.heeds = lambda *_: False  # type: ignore[method-assign,assignment]
 
@@ -278,7 +268,7 @@ def no_turn(_folder: Path) -> None:
 
 def closed_oracle(_folder: Path) -> None:
     """The model's filters let in nobody but whom somebody inside has sent to."""
-    from testbed.oracle.nat import TransportNat
+    from testbed.predict.nat import TransportNat
 
     def admits(self: TransportNat, _now: float, _remote: Place, external: Place, _: bool) -> Drop:
         return Unmapped(self.name, external)
@@ -289,7 +279,7 @@ def closed_oracle(_folder: Path) -> None:
 
 def steady_oracle(_folder: Path) -> None:
     """The model's NATs keep one mapping for all destinations."""
-    from testbed.oracle.nat import TransportNat
+    from testbed.predict.nat import TransportNat
 
     TransportNat._dependent_part = lambda *_: None  # type: ignore[method-assign]
     _predict.cache_clear()

@@ -29,9 +29,9 @@ from explain_breaks import (
 )
 from explain_corpus import Case, before, both, peer, rules
 
-from testbed.cell import Cell
-from testbed.explain.model import Cause
-from testbed.peers import punch_udp
+from testbed.model.explanation import Cause
+from testbed.stacks import punch_udp
+from testbed.studies.punch.cell import Cell
 from testbed.traversal import RelayLimits
 
 PROFILE = """

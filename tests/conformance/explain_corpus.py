@@ -8,20 +8,20 @@ from typing import Any
 
 from patience import repeated
 
-from testbed import runner
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
 from testbed.explain.explainer import explain
-from testbed.explain.load import load_evidence
-from testbed.explain.model import Cause, Evidence
-from testbed.forked import forked
+from testbed.lab.forked import forked
+from testbed.lab.namespaces import Namespaces
+from testbed.model.explanation import Cause, Evidence
 from testbed.model.fault import Late
+from testbed.model.lab import Lab
+from testbed.model.plan import LoadRules
+from testbed.model.profile import Profile
 from testbed.nat.load import catalogue, load
-from testbed.nat.profile import Profile
-from testbed.peers import adapter
-from testbed.plan.model import LoadRules
-from testbed.runner import run_cell
+from testbed.run import cell as runner
+from testbed.run.cell import run_cell
+from testbed.stacks import registry as adapter
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.evidence import load_evidence
 
 JOBS = 8  # cells mostly wait
 DEADLINE = 90.0

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 from engine import require_engine
 
-from testbed.backends.audit import audit, require_closed
-from testbed.backends.base import Backend
-from testbed.backends.choice import Kind
-from testbed.backends.choice import backend as chosen
-from testbed.backends.namespaces import NamespaceLab
 from testbed.errors import BackendError, UnfitError
+from testbed.lab.audit import audit, require_closed
+from testbed.lab.choice import Kind
+from testbed.lab.choice import backend as chosen
+from testbed.lab.namespaces import NamespaceLab
 from testbed.model.address import Route
 from testbed.model.fault import Difference, LabDiffers
+from testbed.model.lab import Backend
+from testbed.model.plan import Engine, LoadRules, Plan
+from testbed.model.presets import BARE, PRESETS, lan_party, preset, two_homes
 from testbed.nat.load import catalogue
-from testbed.plan.model import Engine, LoadRules, Plan
 from testbed.plan.planner import plan
-from testbed.topology.presets import BARE, PRESETS, lan_party, preset, two_homes
 from testbed.words.faults import difference
 
 CATALOGUE = catalogue()

@@ -16,9 +16,9 @@ from broken_nats import (
 )
 from patience import repeated
 
-from testbed.backends.base import Lab
-from testbed.nat import certify as module
-from testbed.nat.certify import Certificate, Verdict, certify_all
+from testbed.certify import certificates as module
+from testbed.certify.certificates import Certificate, Verdict, certify_all
+from testbed.model.lab import Lab
 from testbed.nat.load import DEFAULT, catalogue, find
 from testbed.report.certificates import markdown
 

@@ -3,14 +3,14 @@
 import pytest
 from shared import once
 
-from testbed.nat.certify import Certificate, certify_all
+from testbed.certify.certificates import Certificate, certify_all
+from testbed.model.presets import home_and_public
+from testbed.model.profile import Profile
+from testbed.model.topology import Topology
 from testbed.nat.load import catalogue
-from testbed.nat.profile import Profile
-from testbed.scenarios import discovery
-from testbed.scenarios.discovery import Discovered
-from testbed.scenarios.sweep import Outcome, sweep
-from testbed.topology.model import Topology
-from testbed.topology.presets import home_and_public
+from testbed.studies.autonat import discovery
+from testbed.studies.autonat.discovery import Discovered
+from testbed.studies.autonat.sweep import Outcome, sweep
 from testbed.traversal.nat_discovery import Behaviour
 
 JOBS = 16  # who waits for silence needs no processor

@@ -8,12 +8,12 @@ from explain_cases import CASES, NATS, PREDICTIONS
 from explain_corpus import corpus, without
 from shared import once
 
+from testbed.evidence.labels import labels
+from testbed.evidence.stitch import stitch
 from testbed.explain.conformance import violations
 from testbed.explain.explainer import explain
-from testbed.explain.labels import labels
-from testbed.explain.model import Cause, Citation, Evidence, Line, Wrong
 from testbed.explain.scene import Scene
-from testbed.explain.stitch import stitch
+from testbed.model.explanation import Cause, Citation, Evidence, Line, Wrong
 
 ALL = {
     **CASES,

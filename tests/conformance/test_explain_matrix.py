@@ -12,18 +12,18 @@ import pytest
 from shared import once
 from test_explain_corpus import read_back
 
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
+from testbed.evidence.labels import labels
+from testbed.evidence.stitch import stitch
 from testbed.explain.conformance import violations
 from testbed.explain.explainer import explain
-from testbed.explain.labels import labels
-from testbed.explain.load import load_evidence
-from testbed.explain.model import Cause, Evidence, Wrong
 from testbed.explain.scene import Scene
-from testbed.explain.stitch import stitch
-from testbed.matrix import run_matrix
+from testbed.lab.namespaces import Namespaces
+from testbed.model.explanation import Cause, Evidence, Wrong
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
+from testbed.run.matrix import run_matrix
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.evidence import load_evidence
 
 PEERS = ("punch-udp", "punch-tcp")
 PARTNER = "symmetric"  # beside which most cells fail

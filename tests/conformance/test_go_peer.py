@@ -11,18 +11,18 @@ from built import built, lack
 from patience import too_busy
 from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.cell import Cell
-from testbed.commands.autonat import rows
+from testbed.cli.commands.autonat import rows
 from testbed.errors import Exit
-from testbed.expectation import deviations, prediction
 from testbed.model.breach import DeviationGone, PunchedEarly, RelayKept
+from testbed.model.contract import Event, Ready, decode_event
 from testbed.model.outcome import Outcome, StepName
 from testbed.model.reason import Deviates
 from testbed.model.verdict import Judgement
-from testbed.oracle.deviations import DEVIATIONS, expected, unexpected
-from testbed.peers.contract import Event, Ready, decode_event
-from testbed.peers.programs import Program
-from testbed.scenarios.asking import Asking
+from testbed.predict.deviations import DEVIATIONS, expected, unexpected
+from testbed.stacks.programs import Program
+from testbed.studies.autonat.asking import Asking
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.expectation import deviations, prediction
 from testbed.words import sentence
 
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "go-libp2p"

@@ -11,15 +11,15 @@ import pytest
 from built import built, lack
 from trying import CATALOGUE, ran
 
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell, load_cell
-from testbed.expectation import prediction
-from testbed.matrix import run_matrix
+from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import Disowned
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
-from testbed.peers.adapter import adapter
-from testbed.peers.programs import VARIABLE
+from testbed.run.matrix import run_matrix
+from testbed.stacks.programs import VARIABLE
+from testbed.stacks.registry import adapter
+from testbed.studies.punch.cell import Cell, load_cell
+from testbed.studies.punch.expectation import prediction
 from testbed.words import sentence
 
 ICE = ("ice", "libnice", "pion")

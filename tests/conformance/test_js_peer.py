@@ -9,14 +9,14 @@ import pytest
 from built import built, lack
 from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.expectation import deviations, prediction
-from testbed.explain.model import Cause
 from testbed.model.breach import PunchedEarly
+from testbed.model.contract import decode_event
+from testbed.model.explanation import Cause
 from testbed.model.outcome import Outcome, StepName
 from testbed.model.verdict import Judgement
-from testbed.oracle.deviations import DEVIATIONS, Deviation, unexpected
-from testbed.peers.contract import decode_event
-from testbed.peers.programs import Program
+from testbed.predict.deviations import DEVIATIONS, Deviation, unexpected
+from testbed.stacks.programs import Program
+from testbed.studies.punch.expectation import deviations, prediction
 
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "js-libp2p"
 LOCK = json.loads((IMAGE / "package-lock.json").read_text())["packages"]

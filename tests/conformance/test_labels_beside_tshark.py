@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from trying import ran
 
-from testbed.capture.packet import Endpoint, Packet
 from testbed.capture.reader import read
-from testbed.cell import Cell
-from testbed.explain.labels import label, labels
-from testbed.explain.model import Journey, Label
-from testbed.explain.stitch import stitch
+from testbed.evidence.labels import label, labels
+from testbed.evidence.stitch import stitch
+from testbed.model.contract import Event, decode_event
+from testbed.model.explanation import Journey, Label
+from testbed.model.packet import Endpoint, Packet
 from testbed.nat.load import catalogue
-from testbed.peers.contract import Event, decode_event
 from testbed.plan.planner import plan
+from testbed.studies.punch.cell import Cell
 
 CATALOGUE = catalogue()
 VANTAGES = ("a:eth0", "server:eth0", "nat-b:wan")

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from trying import CATALOGUE, ran
 
-from testbed import runner
-from testbed.cell import Cell
+from testbed.model.behaviour import Hairpin, PortMapping
 from testbed.model.breach import Breach, RungClaimed, RungDiffers
 from testbed.model.outcome import Rung
+from testbed.model.profile import Profile
 from testbed.model.verdict import Judgement
-from testbed.nat.behaviour import Hairpin, PortMapping
-from testbed.nat.profile import Profile
-from testbed.peers.adapter import ADAPTERS, Stacks
-from testbed.runner import Result
+from testbed.run import cell as runner
+from testbed.run.cell import Result
+from testbed.stacks.registry import ADAPTERS, Stacks
+from testbed.studies.punch.cell import Cell
 
 PEERS = pytest.mark.parametrize("peer", ["ladder-tcp", "ladder-quic"])
 pytestmark = pytest.mark.timeout(180)

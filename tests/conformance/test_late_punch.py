@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
-from testbed.matrix import run_matrix
+from testbed.lab.namespaces import Namespaces
 from testbed.model.outcome import Outcome
 from testbed.nat.load import catalogue
+from testbed.run.matrix import run_matrix
+from testbed.studies.punch.cell import Cell
 
 pytestmark = pytest.mark.timeout(200)
 LATE_MS = 500.0

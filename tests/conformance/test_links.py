@@ -18,15 +18,15 @@ from pathlib import Path
 import pytest
 from patience import repeated
 
-from testbed.backends import kernel
-from testbed.backends.netlink import Netlink, VethEnd, address, neighbour, up, veth
 from testbed.errors import BackendError, ProbeError
-from testbed.links import netem
-from testbed.links.base import Links
-from testbed.links.delay_line import Counters, DelayLine, Wire, delay_line
-from testbed.links.interfaces import await_carrier, disable_offloads, wire_socket
-from testbed.links.measure import disagreements, measure
-from testbed.topology.model import Impairment
+from testbed.lab import kernel
+from testbed.lab.links import netem
+from testbed.lab.links.base import Links
+from testbed.lab.links.delay_line import Counters, DelayLine, Wire, delay_line
+from testbed.lab.links.interfaces import await_carrier, disable_offloads, wire_socket
+from testbed.lab.links.measure import disagreements, measure
+from testbed.lab.netlink import Netlink, VethEnd, address, neighbour, up, veth
+from testbed.model.topology import Impairment
 
 BARE = Impairment()
 ADDRESSES = ("10.99.0.1", "10.99.0.2")

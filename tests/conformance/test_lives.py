@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from shared import once
 
-from testbed.backends.namespaces import NamespaceLab
-from testbed.commands.life import Row, lives, rows
+from testbed.cli.commands.life import lives, rows
 from testbed.errors import Exit
-from testbed.oracle.faults import Fault
-from testbed.oracle.life import Fate, Transport
-from testbed.scenarios.life import Led, lead_with
-from testbed.scenarios.stories import STORIES
+from testbed.lab.namespaces import NamespaceLab
+from testbed.model.network_fault import Fault
+from testbed.predict.life import Fate, Transport
+from testbed.studies.life.row import Row
+from testbed.studies.life.run import Led, lead_with
+from testbed.studies.life.stories import STORIES
 
 pytestmark = pytest.mark.timeout(900)
 

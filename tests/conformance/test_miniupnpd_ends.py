@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.namespaces import Namespaces
+from testbed.lab.namespaces import Namespaces
+from testbed.lab.services.miniupnpd import NO_FILE, PROGRAM
+from testbed.model.presets import home_and_public
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.services.miniupnpd import NO_FILE, PROGRAM
-from testbed.topology.presets import home_and_public
 
 SERVED = "upnp-home"
 

@@ -3,14 +3,14 @@
 import pytest
 from shared import once
 
-from testbed.backends.namespaces import Namespaces
-from testbed.nat.behaviour import Protocol
+from testbed.lab.namespaces import Namespaces
+from testbed.model.behaviour import Protocol
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.scenarios import observed
-from testbed.scenarios.observed import Observation
-from testbed.scenarios.reachability import bench
-from testbed.scenarios.sweep import Outcome, sweep
+from testbed.studies.autonat import observed
+from testbed.studies.autonat.observed import Observation
+from testbed.studies.autonat.reachability import bench
+from testbed.studies.autonat.sweep import Outcome, sweep
 from testbed.traversal import Multiaddr, Node, identify
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream

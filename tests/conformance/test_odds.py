@@ -16,19 +16,19 @@ from xml.etree import ElementTree
 import pytest
 from shared import once
 
-from testbed.backends.namespaces import Namespaces
-from testbed.capture.packet import Packet
 from testbed.capture.reader import read
 from testbed.capture.recorder import record
-from testbed.commands.odds import measured
+from testbed.cli.commands.odds import measured
 from testbed.errors import Exit
-from testbed.nat.behaviour import Filtering
+from testbed.lab.namespaces import Namespaces
+from testbed.model.behaviour import Filtering
+from testbed.model.packet import Packet
 from testbed.plan.planner import plan
 from testbed.report.odds import Row, exit_code, judged, table
 from testbed.report.odds_plot import plot
-from testbed.scenarios.odds import WITNESSED, Measured, bench, measure
-from testbed.scenarios.odds_cases import LIMITS, SMALL, Case, cases
-from testbed.scenarios.odds_wire import Told, disagreements
+from testbed.studies.odds.cases import LIMITS, SMALL, Case, cases
+from testbed.studies.odds.runs import WITNESSED, Measured, bench, measure
+from testbed.studies.odds.wire import Told, disagreements
 from testbed.traversal.hard_nat import Birthday, Kind, Prediction, decode
 
 RUNS, SEED, JOBS = 200, 5128, 8

@@ -127,7 +127,7 @@ def test_a_peer_that_crashes_is_shown_with_its_last_words():
     ],
 )
 def test_our_own_stacks_keep_the_contract_in_every_scene(name, mechanism):
-    found = check((sys.executable, "-m", "testbed.peers", name), mechanism)
+    found = check((sys.executable, "-m", "testbed.stacks", name), mechanism)
     assert (found.breaches, found.unchecked) == ((), ())
     assert found.determined
 
@@ -146,7 +146,7 @@ def test_the_example_in_javascript_keeps_the_contract():
 
 
 def test_a_peer_that_cannot_is_not_determined_and_not_blamed():
-    found = check((sys.executable, "-m", "testbed.peers", "punch-tcp"), "punch_udp", ENDS)
+    found = check((sys.executable, "-m", "testbed.stacks", "punch-tcp"), "punch_udp", ENDS)
     assert not found.breaches
     assert [gap.gap for gap in found.unchecked] == [Gap.UNSUPPORTED]
     assert not found.determined
@@ -171,7 +171,7 @@ def test_the_exit_codes_of_the_command():
     assert run(f"{zoo} chatty", "--scene", "dialer").returncode == 1
     assert run("./no-such-peer").returncode == 2
     assert run("punch-tcp", "--mechanism", "punch_udp").returncode == 2
-    assert run(f"{sys.executable} -m testbed.peers punch-tcp", "--scene", "dialer").returncode == 3
+    assert run(f"{sys.executable} -m testbed.stacks punch-tcp", "--scene", "dialer").returncode == 3
 
 
 def test_json_is_all_that_is_on_stdout():

@@ -11,14 +11,10 @@ from pathlib import Path as FilePath
 import pytest
 from built import built
 
-from testbed.backends.base import Lab, Process
-from testbed.backends.namespaces import Namespaces
 from testbed.errors import BackendError, UnfitError
-from testbed.nat.load import catalogue
-from testbed.peers import ice
-from testbed.peers.adapter import ADAPTERS, Adapter
-from testbed.peers.client import PeerClient, wait_all
-from testbed.peers.contract import (
+from testbed.lab.namespaces import Namespaces
+from testbed.model import presets
+from testbed.model.contract import (
     PUNCH_PORT,
     Closed,
     Configure,
@@ -40,11 +36,15 @@ from testbed.peers.contract import (
     Transport,
     TurnServer,
 )
-from testbed.peers.coturn import HTTPS_PORT, PORT, Coturn, coturn
-from testbed.peers.session import serve
+from testbed.model.lab import Lab, Process
+from testbed.model.topology import INTERNET, Host, Network, Scope, Topology
+from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.topology import presets
-from testbed.topology.model import INTERNET, Host, Network, Scope, Topology
+from testbed.stacks import ice
+from testbed.stacks.client import PeerClient, wait_all
+from testbed.stacks.coturn import HTTPS_PORT, PORT, Coturn, coturn
+from testbed.stacks.registry import ADAPTERS, Adapter
+from testbed.stacks.session import serve
 
 HEAD_START = 50_000_000  # nanoseconds until both sides start
 ECHO_BYTES = 20_000

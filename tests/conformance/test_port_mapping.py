@@ -13,22 +13,22 @@ import pytest
 from broken_nats import Sabotage, measured, wrong
 from traversal.portmap_lab import PORT, SILENCE, Mapper, require_short_leases
 
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import NamespaceLab, Namespaces
-from testbed.capture.packet import Endpoint
 from testbed.capture.reader import read
 from testbed.capture.recorder import record
+from testbed.certify.certificates import Certificate, Verdict, certify
 from testbed.errors import BackendError, UnfitError
-from testbed.nat.behaviour import PortMapping, Protocol
-from testbed.nat.certify import Certificate, Verdict, certify
+from testbed.lab.namespaces import NamespaceLab, Namespaces
+from testbed.lab.services import miniupnpd
+from testbed.model.behaviour import PortMapping, Protocol
+from testbed.model.lab import Lab
+from testbed.model.packet import Endpoint
+from testbed.model.plan import Plan, ServePortMapping, Vantage
+from testbed.model.presets import carrier, home_and_public
+from testbed.model.profile import Profile
+from testbed.model.topology import Scope, Topology
 from testbed.nat.load import find
-from testbed.nat.profile import Profile
-from testbed.oracle.port_mapping import Mapped, mapped_endpoint
-from testbed.plan.model import Plan, ServePortMapping, Vantage
 from testbed.plan.planner import plan
-from testbed.services import miniupnpd
-from testbed.topology.model import Scope, Topology
-from testbed.topology.presets import carrier, home_and_public
+from testbed.predict.port_mapping import Mapped, mapped_endpoint
 from testbed.traversal.portmap.mapping import Service, Transport
 
 pytestmark = [

@@ -15,7 +15,7 @@ from broken_nats import (
     wrong,
 )
 
-from testbed.nat.certify import Certificate
+from testbed.certify.certificates import Certificate
 
 # Which profile a NAT is held against does not matter here: only what was measured is read.
 CASES = {

@@ -10,12 +10,12 @@ import pytest
 from built import built, lack
 from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.expectation import deviations, prediction
+from testbed.model.contract import decode_event
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
-from testbed.oracle.deviations import DEVIATIONS
-from testbed.peers.contract import decode_event
-from testbed.peers.programs import Program
+from testbed.predict.deviations import DEVIATIONS
+from testbed.stacks.programs import Program
+from testbed.studies.punch.expectation import deviations, prediction
 
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "py-libp2p"
 LOCK = (IMAGE / "requirements.txt").read_text()

@@ -6,16 +6,16 @@ The whole catalogue is measured once, several labs at a time.
 import pytest
 from shared import once
 
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
-from testbed.capture.packet import Endpoint
-from testbed.commands.autonat import Row, rows, table
+from testbed.cli.commands.autonat import Row, rows, table
 from testbed.errors import Exit
-from testbed.nat.behaviour import Protocol
+from testbed.lab.namespaces import Namespaces
+from testbed.model.behaviour import Protocol
+from testbed.model.lab import Lab
+from testbed.model.packet import Endpoint
 from testbed.nat.load import catalogue, find
-from testbed.oracle.autonat import NodeVerdict, predict
 from testbed.plan.planner import plan
-from testbed.scenarios import reachability
+from testbed.predict.autonat import NodeVerdict, predict
+from testbed.studies.autonat import reachability
 from testbed.traversal import Node, autonat_v1, autonat_v2
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream

@@ -19,7 +19,7 @@ from testbed.capture.pcapng import SNAP_LENGTH
 from testbed.capture.reader import inspect, read
 from testbed.capture.recorder import record
 from testbed.errors import CaptureError
-from testbed.plan.model import Vantage
+from testbed.model.plan import Vantage
 
 LEFT, RIGHT = Vantage("left", "eth0"), Vantage("right", "eth0")
 BOTH = (LEFT, RIGHT)

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
 from testbed.capture import flows
+from testbed.capture.drops import drops, saved
 from testbed.capture.flows import FlowRecorder
-from testbed.capture.packet import Endpoint, Packet
 from testbed.capture.reader import read
-from testbed.explain.model import Change
-from testbed.nat.drops import drops, saved
+from testbed.lab.namespaces import Namespaces
+from testbed.model.explanation import Change
+from testbed.model.lab import Lab
+from testbed.model.packet import Endpoint, Packet
+from testbed.model.plan import Engine, LoadRules
+from testbed.model.presets import preset
 from testbed.nat.load import catalogue
-from testbed.plan.model import Engine, LoadRules
 from testbed.plan.planner import plan
-from testbed.recording import Records, record_run
-from testbed.scenarios.hole_punch import Account
-from testbed.topology.presets import preset
+from testbed.run.recording import Records, record_run
+from testbed.studies.punch.attempt import Account
 
 CATALOGUE = catalogue()
 ENGINES = {Engine.IPTABLES: "linux-home", Engine.NFTABLES: "symmetric"}

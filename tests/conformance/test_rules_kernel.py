@@ -14,20 +14,13 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from testbed.backends.namespaces import NamespaceLab, Namespaces
-from testbed.nat.behaviour import (
-    Allocation,
-    Filtering,
-    Hairpin,
-    Mapping,
-    PortRange,
-    Timeouts,
-)
+from testbed.lab.namespaces import NamespaceLab, Namespaces
+from testbed.model.behaviour import Allocation, Filtering, Hairpin, Mapping, PortRange, Timeouts
+from testbed.model.presets import lan_party
+from testbed.model.profile import Profile
+from testbed.model.topology import Link
 from testbed.nat.load import find, with_timeouts
-from testbed.nat.profile import Profile
 from testbed.plan.planner import plan
-from testbed.topology.model import Link
-from testbed.topology.presets import lan_party
 
 PAIRS = [
     f"{mapping}-{filtering}"

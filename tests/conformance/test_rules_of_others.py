@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.nat.certify import Verdict, certify
+from testbed.certify.certificates import Verdict, certify
 from testbed.nat.load import load
 
 RULES = Path(__file__).parent / "rules"

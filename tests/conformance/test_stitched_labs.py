@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
-from testbed.capture.packet import Endpoint, Packet
+from testbed.capture.drops import drops
 from testbed.capture.reader import read
 from testbed.capture.recorder import record
-from testbed.explain.model import Fate, Journey
-from testbed.explain.stitch import stitch
-from testbed.nat.drops import drops
+from testbed.evidence.stitch import stitch
+from testbed.lab.namespaces import Namespaces
+from testbed.model.explanation import Fate, Journey
+from testbed.model.lab import Lab
+from testbed.model.packet import Endpoint, Packet
+from testbed.model.plan import LoadRules, Plan
+from testbed.model.presets import ACCESS, carrier, home_and_public, same_lan, two_homes
+from testbed.model.topology import Impairment, Link, Topology
 from testbed.nat.load import catalogue
-from testbed.plan.model import LoadRules, Plan
 from testbed.plan.planner import plan
-from testbed.topology.model import Impairment, Link, Topology
-from testbed.topology.presets import ACCESS, carrier, home_and_public, same_lan, two_homes
 
 SILENCE = 0.5  # seconds without a packet, after which none is on its way any more
 IP_MTU_DISCOVER, DONT_FRAGMENT = 10, 2  # together with no peer: IP id 0

@@ -14,15 +14,15 @@ import pytest
 from trying import ran, sure
 
 from testbed.capture.reader import read
-from testbed.cell import Cell
 from testbed.model.breach import Breach, Carried, FalseClaim
 from testbed.model.fault import Difference, LabDiffers
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement, Troubled
-from testbed.peers import adapter
-from testbed.peers.external import add_stacks
-from testbed.peers.unified import REDIS
-from testbed.runner import Result
+from testbed.run.cell import Result
+from testbed.stacks import registry as adapter
+from testbed.stacks.external import add_stacks
+from testbed.stacks.unified import REDIS
+from testbed.studies.punch.cell import Cell
 from testbed.words import sentence
 
 HERE = Path(__file__).resolve().parent
@@ -46,7 +46,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     known = dict(adapter._KNOWN)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     monkeypatch.setattr(adapter, "ADAPTERS", known)
-    monkeypatch.setattr("testbed.peers.external.ADAPTERS", known)
+    monkeypatch.setattr("testbed.stacks.external.ADAPTERS", known)
     return
 
 

@@ -6,14 +6,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
+from testbed.lab.namespaces import Namespaces
+from testbed.model.lab import Lab
+from testbed.model.presets import BARE, two_homes
 from testbed.nat.load import catalogue
-from testbed.peers.unified import REDIS
-from testbed.peers.unified_redis import Redis
-from testbed.peers.unified_store import Store, Words, array
 from testbed.plan.planner import plan
-from testbed.topology.presets import BARE, two_homes
+from testbed.stacks.unified import REDIS
+from testbed.stacks.unified_redis import Redis
+from testbed.stacks.unified_store import Store, Words, array
 
 
 class Peer:

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed import attach
-from testbed.backends import kernel, sandbox
-from testbed.backends.namespaces import Namespaces
+from testbed.lab import attach, kernel, sandbox
+from testbed.lab.namespaces import Namespaces
+from testbed.model.presets import preset
 from testbed.nat.load import find
 from testbed.plan.planner import plan
-from testbed.topology.presets import preset
 
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
 SOMEBODY = 12345

@@ -13,18 +13,19 @@ import pytest
 from built import built
 from trying import ran
 
-from testbed import recording, runner
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
 from testbed.capture import recorder
-from testbed.cell import Cell, load_cell
+from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import FalseClaim
+from testbed.model.contract import Connected, Event
+from testbed.model.contract import Path as ClaimedPath
+from testbed.model.lab import Lab
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
-from testbed.peers.adapter import ADAPTERS, Adapter, Stacks
-from testbed.peers.contract import Connected, Event
-from testbed.peers.contract import Path as ClaimedPath
-from testbed.runner import run_cell
+from testbed.run import cell as runner
+from testbed.run import recording
+from testbed.run.cell import run_cell
+from testbed.stacks.registry import ADAPTERS, Adapter, Stacks
+from testbed.studies.punch.cell import Cell, load_cell
 from testbed.words import sentence
 
 
@@ -101,7 +102,7 @@ def test_a_peer_that_says_direct_while_relayed_is_found_out(
 
 def _liar(honest: Adapter) -> Callable[[], int]:
     def entry() -> int:
-        from testbed.peers import session
+        from testbed.stacks import session
 
         said = session._Session.emit
 
@@ -144,7 +145,7 @@ def _flooded(attempt: Callable[..., object]) -> Callable[..., object]:
 
 
 def test_a_full_disk_under_the_capture_is_inconclusive_and_says_so(tmp_path: Path) -> None:
-    from testbed.backends import kernel
+    from testbed.lab import kernel
 
     small = tmp_path / "small"
     small.mkdir()

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from testbed.report.files import require_writable
+from testbed.files import require_writable
 
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
 
@@ -98,7 +98,7 @@ def test_without_nft_the_remedy_is_its_package(tmp_path: Path) -> None:
 # The sandbox adds /sbin to PATH, as Debian needs it: here the tool must be really absent.
 _WITHOUT_SBIN = """
 import os
-from testbed.backends import sandbox
+from testbed.lab import sandbox
 enter = sandbox.enter
 def entered(*kept):
     path = os.environ["PATH"]
@@ -147,8 +147,8 @@ def test_what_is_checked_before_a_run_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_remedies_are_printed_whole_on_a_narrow_terminal() -> None:
     program = """
-from testbed import doctor
-from testbed.trials import Check
+from testbed.fitness import doctor
+from testbed.fitness.trials import Check
 doctor.checks = lambda: [Check("sandbox", False, "refused", "--cap-add SYS_ADMIN " * 9, "labs")]
 from testbed.cli import main
 main()
@@ -183,10 +183,11 @@ def test_a_difference_from_the_prediction_exits_with_1(tmp_path: Path) -> None:
 
 
 _WRONG_ORACLE = """
-from testbed import expectation, runner
+from testbed.studies.punch import expectation
+from testbed.run import cell as runner
 from testbed.model.outcome import Outcome
 from testbed.model.reason import UpgradesOff
-from testbed.oracle.predict import Prediction
+from testbed.model.prediction import Prediction
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9  # however busy this machine is
 expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, UpgradesOff(), ())
 from testbed.cli import main

@@ -12,10 +12,11 @@ import pytest
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable]
 # An oracle that expects everything to go direct, and a machine that is never too busy.
 WRONG_ORACLE = """
-from testbed import expectation, runner
+from testbed.studies.punch import expectation
+from testbed.run import cell as runner
 from testbed.model.outcome import Outcome
 from testbed.model.reason import UpgradesOff
-from testbed.oracle.predict import Prediction
+from testbed.model.prediction import Prediction
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9
 expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, UpgradesOff(), ())
 from testbed.cli import main

@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 from engine import docker, inspected, labelled, require_engine
 
-from testbed.backends.audit import require_closed
-from testbed.backends.containers.lab import ContainerLab, Containers
-from testbed.capture.packet import NOWHERE
 from testbed.capture.reader import read
-from testbed.cell import Cell
+from testbed.lab.audit import require_closed
+from testbed.lab.containers.lab import ContainerLab, Containers
+from testbed.model.packet import NOWHERE
+from testbed.model.plan import AddNode
+from testbed.model.presets import BARE, two_homes
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
-from testbed.peers.adapter import adapter
-from testbed.plan.model import AddNode
 from testbed.plan.planner import plan
-from testbed.runner import run_cell
-from testbed.topology.presets import BARE, two_homes
+from testbed.run.cell import run_cell
+from testbed.stacks.registry import adapter
+from testbed.studies.punch.cell import Cell
 from testbed.words import sentence
 
 CATALOGUE = catalogue()
@@ -109,10 +109,10 @@ def test_only_routers_may_configure_a_network_and_hosts_may_nothing(lab: Contain
 def test_a_stack_runs_in_its_container_and_the_engine_logs_it(lab: ContainerLab) -> None:
     process = lab.spawn("a", adapter("punch-udp").command())
     running = docker("exec", lab.container("a"), "cat", f"/proc/{process.pid}/cmdline")
-    assert running.split("\0")[1:4] == ["-m", "testbed.peers", "punch-udp"]
+    assert running.split("\0")[1:4] == ["-m", "testbed.stacks", "punch-udp"]
     process.kill()
     process.wait(10)
-    assert f"{process.pid}: python3 -m testbed.peers punch-udp" in lab.logs("a")
+    assert f"{process.pid}: python3 -m testbed.stacks punch-udp" in lab.logs("a")
 
 
 def test_a_node_can_be_given_an_image_of_ones_own() -> None:

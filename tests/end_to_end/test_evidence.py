@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from trying import ran
 
-from testbed import explaining, runner
-from testbed.cell import RESULTS, Cell
 from testbed.errors import BackendError, UsageError
-from testbed.explain.load import load_evidence
-from testbed.explain.model import Cause, Evidence, Explanation, Wrong
+from testbed.model.explanation import Cause, Evidence, Explanation, Wrong
 from testbed.model.fault import Broke
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
-from testbed.runner import Result
+from testbed.run import cell as runner
+from testbed.run import explaining
+from testbed.run.cell import Result
+from testbed.studies.punch.cell import RESULTS, Cell
+from testbed.studies.punch.evidence import load_evidence
 
 CATALOGUE = catalogue()
 CELL = Cell("punch-udp", ("symmetric", "full-cone"), skew_ms=30.0)

@@ -191,10 +191,11 @@ def test_without_its_packets_a_cell_is_not_explained_and_the_exit_code_says_so(f
 
 # An oracle that takes every pair for direct: the matrix is red.
 _WRONG = """
-from testbed import expectation, runner
+from testbed.studies.punch import expectation
+from testbed.run import cell as runner
 from testbed.model.outcome import Outcome
 from testbed.model.reason import UpgradesOff
-from testbed.oracle.predict import Prediction
+from testbed.model.prediction import Prediction
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9  # however busy this machine is
 expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, UpgradesOff(), ())
 from testbed.cli import main

@@ -14,14 +14,14 @@ import pytest
 from engine import docker, inspected, labelled, require_engine
 from trying import ran, sure
 
-from testbed.backends.containers.lab import Containers
-from testbed.cell import Cell
 from testbed.errors import UnfitError
+from testbed.lab.containers.lab import Containers
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
-from testbed.peers import adapter
-from testbed.peers.external import add_stacks
-from testbed.runner import Result
+from testbed.run.cell import Result
+from testbed.stacks import registry as adapter
+from testbed.stacks.external import add_stacks
+from testbed.studies.punch.cell import Cell
 from testbed.words import sentence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ ENTRY_POINTS = {
     "honest": ("sh", "-c", ROUTES + OURS),
     "boast": ("python3", "/cheat", "boast"),
     "redis": ("python3", "/cheat", "redis"),
-    "lines": ("python3", "-m", "testbed.peers", "punch-udp"),
+    "lines": ("python3", "-m", "testbed.stacks", "punch-udp"),
     "asleep": ("sleep", "1000"),
 }
 
@@ -50,7 +50,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     known = dict(adapter._KNOWN)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     monkeypatch.setattr(adapter, "ADAPTERS", known)
-    monkeypatch.setattr("testbed.peers.external.ADAPTERS", known)
+    monkeypatch.setattr("testbed.stacks.external.ADAPTERS", known)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
-from testbed.matrix import Row, run_matrix
-from testbed.nat.behaviour import PortMapping
+from testbed.lab.namespaces import Namespaces
+from testbed.model.behaviour import PortMapping
+from testbed.model.profile import Profile
 from testbed.nat.load import catalogue
-from testbed.nat.profile import Profile
 from testbed.report.rungs import summaries
+from testbed.run.matrix import Row, run_matrix
+from testbed.studies.punch.cell import Cell
 
 pytestmark = pytest.mark.timeout(400)
 PLAIN = ("linux-home", "restricted-cone", "symmetric")

@@ -12,7 +12,7 @@ import pytest
 OF = 3
 # A machine that is never too busy: then what is measured does not depend on the others on it.
 PATIENT = """
-from testbed import runner
+from testbed.run import cell as runner
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9
 from testbed.cli import main
 main()

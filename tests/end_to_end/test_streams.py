@@ -83,10 +83,11 @@ def test_a_red_cell_stays_red_when_nobody_reads_it(tmp_path: Path) -> None:
 
 
 _WRONG_ORACLE = """
-from testbed import expectation, runner
+from testbed.studies.punch import expectation
+from testbed.run import cell as runner
 from testbed.model.outcome import Outcome
 from testbed.model.reason import UpgradesOff
-from testbed.oracle.predict import Prediction
+from testbed.model.prediction import Prediction
 runner.LATE_MS = runner.TOO_LATE_MS = 1e9  # however busy this machine is
 expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, UpgradesOff(), ())
 from testbed.cli import main
@@ -125,12 +126,12 @@ def test_a_full_disk_is_said_and_inconclusive(tmp_path: Path) -> None:
     program = f"""
 import os
 from pathlib import Path
-from testbed.backends import kernel
+from testbed.lab import kernel
 kernel.unshare(kernel.CLONE_NEWNS)
 kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
 kernel.mount("small", {str(tmp_path)!r}, "tmpfs", 0, "size=16k")
 os.chdir({str(tmp_path)!r})
-from testbed.commands import cells
+from testbed.cli.commands import cells
 whole = cells.run_matrix
 def run_matrix(*words, **more):
     rows = whole(*words, **more)

@@ -15,9 +15,9 @@ import pytest
 from test_attach import TESTBED, apart, lab_of_somebody, needs_others, said
 from wireshark import needs_tshark
 
-from testbed.capture.packet import decode
 from testbed.capture.reader import read
-from testbed.commands.tcpdump import line
+from testbed.cli.commands.tcpdump import line
+from testbed.model.packet import decode
 
 __all__ = ["apart"]  # each test has its own labs
 INSIDE, OUTSIDE, SERVER = "10.0.0.2:4001", "29.0.0.2:4001", "29.0.0.34:3478"

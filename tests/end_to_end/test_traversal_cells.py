@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 from trying import CATALOGUE, libp2p_cell, ran
 
-from testbed import runner
-from testbed.backends.namespaces import Namespaces
 from testbed.errors import BackendError
+from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import BreachKind
+from testbed.model.contract import Connected, Reserved, Step, StepName, Transport, Upgraded
 from testbed.model.outcome import Outcome
+from testbed.model.presets import libp2p
 from testbed.model.verdict import Judgement
-from testbed.peers import infrastructure
-from testbed.peers.adapter import ADAPTERS, Adapter, Stacks
-from testbed.peers.contract import Connected, Reserved, Step, StepName, Transport, Upgraded
 from testbed.plan.planner import plan
-from testbed.scenarios.hole_punch import Account
-from testbed.topology.presets import libp2p
+from testbed.run import cell as runner
+from testbed.stacks import infrastructure
+from testbed.stacks.registry import ADAPTERS, Adapter, Stacks
+from testbed.studies.punch.attempt import Account
 
 PEERS = ("traversal-tcp", "traversal-quic")
 pytestmark = pytest.mark.timeout(120)

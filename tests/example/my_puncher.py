@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A UDP hole puncher that keeps the testbed's contract, as short as it can be.
 
-testbed/peers/README.md explains every line.  It needs nothing but Python.
+testbed/stacks/README.md explains every line.  It needs nothing but Python.
 """
 
 import json

@@ -15,16 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.namespaces import Namespaces
-from testbed.cell import Cell
-from testbed.expectation import prediction
-from testbed.matrix import DEFAULT, DEFAULT_PEERS, NINE, Selection, run_matrix, summarize
+from testbed.files import write_json
+from testbed.lab.namespaces import Namespaces
 from testbed.nat.load import catalogue
 from testbed.report.compare import compare
-from testbed.report.files import document, write_json
+from testbed.report.files import document
 from testbed.report.golden import golden
 from testbed.report.recorded import read
-from testbed.run_record import RunRecord
+from testbed.run.matrix import DEFAULT, DEFAULT_PEERS, NINE, Selection, run_matrix, summarize
+from testbed.run.record import RunRecord
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.expectation import prediction
 
 HERE = Path(__file__).parent
 CATALOGUE = catalogue()

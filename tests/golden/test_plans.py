@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.model.presets import preset
 from testbed.nat.load import catalogue
 from testbed.plan.describe import describe
 from testbed.plan.planner import plan
-from testbed.topology.presets import preset
 
 PLANS = Path(__file__).parent / "plans"
 

@@ -24,7 +24,7 @@ from mutation.coverage_map import merged
 from mutation.mutants import Mutant, mutants
 from mutation.trial import Fate, Trial, fate, prepare, start, wait
 
-ROOMS = ("testbed/oracle", "testbed/verdict", "testbed/explain/causes")
+ROOMS = ("testbed/predict", "testbed/verdict", "testbed/explain/causes")
 LIMIT = 0.10  # of survivors
 SECONDS = 25.0  # of tests for one mutant, as long as they take without it
 WALL = 300.0  # seconds for one mutant on a machine however busy

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from trying import CATALOGUE, ran, sure
 
-from testbed import runner
-from testbed.cell import Cell
-from testbed.expectation import prediction
+from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
-from testbed.oracle.predict import Outcome
-from testbed.peers.adapter import stacks
+from testbed.run import cell as runner
+from testbed.stacks.registry import stacks
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.expectation import prediction
 
 PASSING = [
     ("punch-udp", "port-restricted", "full-cone", "punch", Outcome.DIRECT),

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from testbed.backends.base import Lab, Process
-from testbed.backends.namespaces import Namespaces
+from testbed.lab.namespaces import Namespaces
+from testbed.model.lab import Lab, Process
+from testbed.model.topology import INTERNET, Host, Link, Network, Router, Scope, Topology
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
 
 from . import driver
 

@@ -18,15 +18,15 @@ from typing import Any
 
 import pytest
 
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
-from testbed.nat.behaviour import PortMapping
+from testbed.lab.namespaces import Namespaces
+from testbed.lab.services.miniupnpd import PACKAGE, PROGRAM, Miniupnpd
+from testbed.model.behaviour import PortMapping
+from testbed.model.lab import Lab
+from testbed.model.plan import ServePortMapping
+from testbed.model.topology import INTERNET, Host, Link, Network, Router, Scope, Topology
 from testbed.nat.load import catalogue
 from testbed.nat.rules import RouterContext, hooks
-from testbed.plan.model import ServePortMapping
 from testbed.plan.planner import plan
-from testbed.services.miniupnpd import PACKAGE, PROGRAM, Miniupnpd
-from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
 from testbed.traversal.aio.portmap import PortMapper
 from testbed.traversal.aio.portmap_session import PortMapOptions, Probe
 from testbed.traversal.errors import TraversalError

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 
-from testbed.backends import sandbox
+from testbed.lab import sandbox
 
 MAPPINGS, FILTERS = ("eim", "adm", "apdm"), ("eif", "adf", "apdf")
 PROFILES = tuple(f"{m}-{f}" for m, f in itertools.product(MAPPINGS, FILTERS))

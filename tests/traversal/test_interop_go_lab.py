@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.namespaces import Namespaces
+from testbed.lab.namespaces import Namespaces
 from testbed.plan.planner import plan
 
 from .interop.peer import LabForeign

@@ -10,9 +10,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from testbed.backends.base import Lab
+from testbed.model.lab import Lab
+from testbed.model.topology import Scope, Topology
 from testbed.nat.rules import HTTP_PORT
-from testbed.topology.model import Scope, Topology
 from testbed.traversal.portmap import http, igd, mapping, natpmp, pcp
 from testbed.traversal.portmap.mapping import Endpoint, RefusedError, Service, Transport, Wanted
 from testbed.traversal.portmap.pcp import Filter, Map, Peer, PreferFailure, ThirdParty

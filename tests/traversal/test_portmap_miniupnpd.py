@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from testbed.backends.base import Lab
-from testbed.topology.model import Scope
+from testbed.model.lab import Lab
+from testbed.model.topology import Scope
 from testbed.traversal.portmap.mapping import Service, Transport
 
 from .portmap_lab import (

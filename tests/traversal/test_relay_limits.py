@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from testbed.backends.base import Process
-from testbed.backends.namespaces import Namespaces
+from testbed.lab.namespaces import Namespaces
+from testbed.model.lab import Process
 from testbed.plan.planner import plan
 from testbed.traversal import Multiaddr, Node, NodeOptions, PeerId, PrivateKey, relay
 from testbed.traversal.aio.relay_server import RelayServer

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import pytest
 from aioice import stun
 
-from testbed.backends.base import Lab
-from testbed.backends.namespaces import Namespaces
+from testbed.lab.namespaces import Namespaces
+from testbed.model.lab import Lab
+from testbed.model.presets import home_and_public
 from testbed.nat.load import catalogue
-from testbed.peers.coturn import PORT, Coturn, coturn
 from testbed.plan.planner import plan
-from testbed.scenarios.nodes import Remote
-from testbed.topology.presets import home_and_public
+from testbed.stacks.coturn import PORT, Coturn, coturn
+from testbed.studies.autonat.nodes import Remote
 from testbed.traversal.aio.turn import Refusal, TurnAllocation, TurnError, allocate
 from testbed.traversal.errors import ConnectionClosedError, DeadlineError
 

@@ -5,13 +5,13 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from testbed.capture.packet import Endpoint
-from testbed.commands.autonat import TOO_LATE, Row, table
+from testbed.cli.commands.autonat import TOO_LATE, Row, table
 from testbed.errors import Exit, UsageError
-from testbed.nat.behaviour import Behaviour, Protocol
-from testbed.oracle.autonat import AddressVerdict, NodeVerdict, predict
-from testbed.scenarios.asking import Asking
-from testbed.scenarios.reachability import Measured, Seen
+from testbed.model.behaviour import Behaviour, Protocol
+from testbed.model.packet import Endpoint
+from testbed.predict.autonat import AddressVerdict, NodeVerdict, predict
+from testbed.studies.autonat.asking import Asking
+from testbed.studies.autonat.reachability import Measured, Seen
 
 SEEN = Seen(Endpoint(IPv4Address("29.0.0.2"), 4001), False, AddressVerdict.UNREACHABLE)
 RIGHT = Measured(Protocol.UDP, 0.0, NodeVerdict.PRIVATE, (SEEN,))

@@ -3,7 +3,7 @@
 import pytest
 
 from testbed.bench.upgrade import Phases, minimum, phases
-from testbed.peers.contract import Transport
+from testbed.model.contract import Transport
 from testbed.traversal import Multiaddr, PeerId, PrivateKey
 from testbed.traversal.events import ConnectionOpened, Event, PunchStep
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from testbed import places
-from testbed.commands.build import peers
+from testbed.cli.commands.build import peers
 from testbed.errors import UnfitError, UsageError
-from testbed.peers.programs import VARIABLE, Program
+from testbed.stacks.programs import VARIABLE, Program
 
 RECIPE = """
 OUT ?= nowhere

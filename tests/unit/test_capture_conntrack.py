@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from testbed.capture.conntrack import Entry, Tuple, parse
-from testbed.capture.packet import Endpoint
+from testbed.model.packet import Endpoint
 
 INSIDE = Endpoint(IPv4Address("10.0.0.2"), 4001)
 OUTSIDE = Endpoint(IPv4Address("29.0.0.2"), 31939)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from test_capture_conntrack import attribute, headers
 
-from testbed.backends.netfilter import messages
 from testbed.capture import flows
 from testbed.capture.flows import FlowRecorder, changes, read_flows, to_json, unheard
-from testbed.capture.packet import Endpoint
 from testbed.errors import CaptureError
-from testbed.explain.model import Change, FlowEvent
+from testbed.lab.netfilter import messages
+from testbed.model.explanation import Change, FlowEvent
+from testbed.model.packet import Endpoint
 
 INSIDE = Endpoint(IPv4Address("10.0.0.2"), 4001)
 OUTSIDE = Endpoint(IPv4Address("29.0.0.2"), 31939)

@@ -11,9 +11,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from testbed.capture.packet import ACK, NOWHERE, SYN, Endpoint, Packet, Quoted, decode
 from testbed.capture.pcapng import Writer
 from testbed.capture.reader import dissect, read
+from testbed.model.packet import ACK, NOWHERE, SYN, Endpoint, Packet, Quoted, decode
 
 
 def packet(layers) -> Packet:

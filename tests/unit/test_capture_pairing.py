@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.capture.packet import ACK, Endpoint, Packet, Quoted
-from testbed.capture.pairing import identity, pair
+from testbed.evidence.pairing import identity, pair
+from testbed.model.packet import ACK, Endpoint, Packet, Quoted
 
 MS = 1_000_000
 LAN = Endpoint(IPv4Address("10.0.0.2"), 5000)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cell import Cell, load_cell, require_sane, save_cell
 from testbed.errors import UsageError
-from testbed.matrix import Selection
 from testbed.nat.load import find
-from testbed.peers.adapter import ADAPTERS, stacks
+from testbed.run.matrix import Selection
+from testbed.stacks.registry import ADAPTERS, stacks
+from testbed.studies.punch.cell import Cell, load_cell, require_sane, save_cell
 
 
 @pytest.fixture(scope="module")

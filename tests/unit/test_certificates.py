@@ -3,8 +3,8 @@
 import pytest
 from rich.console import Console
 
-from testbed.nat.certify import Certificate, Verdict
-from testbed.nat.claims import Row
+from testbed.certify.certificates import Certificate, Verdict
+from testbed.certify.claims import Row
 from testbed.report.certificates import told
 
 EVIDENCE = "20445 from stranger's 20482: drop; 4001 from stranger's 20519: drop; " * 3

@@ -12,10 +12,15 @@ from typing import NoReturn
 
 import pytest
 
+from testbed.certify import certificates as module
+from testbed.certify.certificates import Certificate, Verdict, certified, certify_all, default_cache
+from testbed.certify.claims import Row, claims, compare
+from testbed.certify.measured import Finding, Measured, MeasuredTransport, Value, unseen
+from testbed.certify.prober.timers import Watch, refresh, scattered
+from testbed.certify.prober.waiting import Sample, Waiting, lifetime, together
 from testbed.errors import ProbeError, UnfitError
-from testbed.forked import forked
-from testbed.nat import certify as module
-from testbed.nat.behaviour import (
+from testbed.lab.forked import forked
+from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
@@ -28,16 +33,11 @@ from testbed.nat.behaviour import (
     Transport,
     WanInput,
 )
-from testbed.nat.certify import Certificate, Verdict, certified, certify_all, default_cache
-from testbed.nat.claims import Row, claims, compare
+from testbed.model.plan import AddNode, Plan
+from testbed.model.profile import Profile
+from testbed.model.topology import Topology
 from testbed.nat.load import find, with_timeouts
-from testbed.nat.measured import Finding, Measured, MeasuredTransport, Value, unseen
-from testbed.nat.prober.timers import Watch, refresh, scattered
-from testbed.nat.prober.waiting import Sample, Waiting, lifetime, together
-from testbed.nat.profile import Profile
-from testbed.plan.model import AddNode, Plan
 from testbed.plan.planner import plan
-from testbed.topology.model import Topology
 
 DAILY = Behaviour(timeouts=Timeouts(2, 2, 2, 3))
 
@@ -323,7 +323,7 @@ def _other_sysctls(patch: pytest.MonkeyPatch) -> None:
         ]
         return dataclasses.replace(made, steps=tuple(steps))
 
-    patch.setattr("testbed.nat.certify.plan", other)
+    patch.setattr("testbed.certify.certificates.plan", other)
 
 
 @pytest.mark.parametrize(

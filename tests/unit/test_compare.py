@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.commands.compare import compared, keep
+from testbed.cli.commands.compare import compared, keep
 from testbed.errors import TestbedError, UsageError
 from testbed.report.compare import Comparison, Kind, compare
 from testbed.report.golden import UnsettledError, golden

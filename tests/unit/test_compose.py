@@ -9,10 +9,10 @@ import pytest
 from testbed.compose.project import layout, render, write
 from testbed.compose.source import FILE, Source, read
 from testbed.errors import UsageError
+from testbed.model.plan import AddNode, LoadRules, ServePortMapping
+from testbed.model.presets import PRESETS, two_homes
 from testbed.nat.load import catalogue
-from testbed.plan.model import AddNode, LoadRules, ServePortMapping
 from testbed.plan.planner import plan
-from testbed.topology.presets import PRESETS, two_homes
 
 CATALOGUE = catalogue()
 

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from testbed.certify.prober.bench import LAN, ROUTER, SERVER, STRANGER
 from testbed.compose.bench import Bench, benches
 from testbed.compose.certify import unsaid
 from testbed.compose.closed import networks
@@ -12,10 +13,9 @@ from testbed.compose.project import RESOLVER, layout
 from testbed.compose.running import Container, Plug, as_wired
 from testbed.compose.source import Source
 from testbed.errors import BackendError
-from testbed.nat.behaviour import Behaviour
+from testbed.model.behaviour import Behaviour
+from testbed.model.plan import AddBridge, AddLink, Plan
 from testbed.nat.load import find
-from testbed.nat.prober.bench import LAN, ROUTER, SERVER, STRANGER
-from testbed.plan.model import AddBridge, AddLink, Plan
 
 INHIBITED = {"com.docker.network.bridge.inhibit_ipv4": "true"}
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.containers import agent as program
-from testbed.backends.containers.remote import Agent, RemoteProcess, finish
 from testbed.errors import BackendError
+from testbed.lab.containers import agent as program
+from testbed.lab.containers.remote import Agent, RemoteProcess, finish
 
 
 @pytest.fixture

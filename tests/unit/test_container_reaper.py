@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed.backends.containers import reaper
-from testbed.backends.containers.crew import FOLDER, LOCK, RUN, USER, alone
-from testbed.backends.containers.engine import require_images
-from testbed.backends.containers.images import BASE, COTURN, MARK, PEER, ROUTER, mark
-from testbed.commands import lab
+from testbed.cli.commands import lab
 from testbed.errors import UnfitError
+from testbed.lab.containers import reaper
+from testbed.lab.containers.crew import FOLDER, LOCK, RUN, USER, alone
+from testbed.lab.containers.engine import require_images
+from testbed.lab.containers.images import BASE, COTURN, MARK, PEER, ROUTER, mark
 
 
 class Engine:
@@ -124,5 +124,5 @@ def test_who_may_not_ask_the_engine_has_nothing_to_wipe_there(
         server.bind(str(path))
         with pytest.raises(UnfitError, match="no Docker engine answers"):
             lab._reap(False)
-        monkeypatch.setattr("testbed.commands.lab.os.access", lambda *_: False)
+        monkeypatch.setattr("testbed.cli.commands.lab.os.access", lambda *_: False)
         assert lab._reap(False) == []

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import PeerError
-from testbed.peers import contract
-from testbed.peers.contract import (
+from testbed.model import contract
+from testbed.model.contract import (
     AddressVerdict,
     Close,
     Closed,
@@ -53,7 +53,7 @@ from testbed.peers.contract import (
     decode_event,
     encode,
 )
-from testbed.peers.order import TRANSITIONS, State, name_of, step
+from testbed.stacks.order import TRANSITIONS, State, name_of, step
 
 endpoints = st.builds(
     Endpoint, address=st.ip_addresses(v=4), port=st.integers(min_value=1, max_value=65535)
@@ -137,7 +137,7 @@ events: st.SearchStrategy[Event] = st.one_of(
 
 
 def schema_of(root: str) -> dict[str, Any]:
-    text = files("testbed.peers").joinpath("contract.schema.json").read_text()
+    text = files("testbed.stacks").joinpath("contract.schema.json").read_text()
     whole = json.loads(text)
     return {"$schema": whole["$schema"], "$defs": whole["$defs"], **whole[root]}
 
@@ -228,8 +228,8 @@ def example_configure() -> Configure:
 
 
 def test_the_schema_file_is_what_the_models_say() -> None:
-    stored = json.loads(files("testbed.peers").joinpath("contract.schema.json").read_text())
-    remedy = "python -m testbed.peers.contract > testbed/peers/contract.schema.json"
+    stored = json.loads(files("testbed.stacks").joinpath("contract.schema.json").read_text())
+    remedy = "python -m testbed.model.contract > testbed/stacks/contract.schema.json"
     assert stored == contract.schema(), f"out of date; run: {remedy}"
 
 

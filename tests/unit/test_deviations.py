@@ -4,8 +4,6 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from testbed.cell import Cell
-from testbed.expectation import deviations, prediction, strangers
 from testbed.model.address import Endpoint, Sight
 from testbed.model.breach import (
     Breach,
@@ -22,7 +20,9 @@ from testbed.model.breach import (
 from testbed.model.outcome import Outcome, StepName
 from testbed.model.version import Built
 from testbed.nat.load import catalogue
-from testbed.oracle.deviations import DEVIATIONS, Deviation, uncovered, unexpected
+from testbed.predict.deviations import DEVIATIONS, Deviation, uncovered, unexpected
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.expectation import deviations, prediction, strangers
 from testbed.words import sentence
 
 CATALOGUE = catalogue()

@@ -4,13 +4,13 @@ from itertools import product
 
 import pytest
 
-from testbed.cell import Cell
-from testbed.matrix import DEFAULT_PEERS, NINE, Selection
+from testbed.model.presets import libp2p
 from testbed.nat.load import catalogue
-from testbed.oracle.predict import Mechanism, predict
-from testbed.peers.adapter import ADAPTERS
-from testbed.peers.programs import Program
-from testbed.topology.presets import libp2p
+from testbed.predict.prediction import Mechanism, predict
+from testbed.run.matrix import DEFAULT_PEERS, NINE, Selection
+from testbed.stacks.programs import Program
+from testbed.stacks.registry import ADAPTERS
+from testbed.studies.punch.cell import Cell
 
 CATALOGUE = catalogue()
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from testbed import doctor, trials
-from testbed.doctor import Check, Machine, checks, exit_code
 from testbed.errors import Exit
+from testbed.fitness import doctor, trials
+from testbed.fitness.doctor import Check, Machine, checks, exit_code
+from testbed.model.plan import Engine
 from testbed.nat.load import catalogue
-from testbed.plan.model import Engine
 
 VERSIONS = {"iptables-restore": "iptables-restore v1.8.9 (nf_tables)"}
 
@@ -201,7 +201,7 @@ def test_checks_are_json():
 
 def test_without_an_engine_containers_are_said_to_lack_it_and_nothing_else(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    monkeypatch.setattr("testbed.backends.containers.fitness.require_root", lambda: None)
+    monkeypatch.setattr("testbed.fitness.containers.require_root", lambda: None)
     found = checks(machine(containers=doctor._containers))
     absent = [check for check in found if not check.ok]
     assert [check.name for check in absent] == ["Docker engine"]
@@ -210,7 +210,7 @@ def test_without_an_engine_containers_are_said_to_lack_it_and_nothing_else(monke
 
 
 def test_an_ordinary_user_is_told_that_containers_take_root_and_namespaces_do_not(monkeypatch):
-    monkeypatch.setattr("testbed.backends.containers.engine.os.geteuid", lambda: 1000)
+    monkeypatch.setattr("testbed.lab.containers.engine.os.geteuid", lambda: 1000)
     found = checks(machine(containers=doctor._containers))
     (absent,) = (check for check in found if not check.ok)
     assert (absent.name, absent.needed_for) == ("root", "labs of containers")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.model.presets import preset
 from testbed.report import single
 from testbed.report.drawing import lines, route
 from testbed.report.glyphs import ASCII, UNICODE
-from testbed.topology.presets import preset
 
 ENDS = ("a", "b", "server")
 

@@ -10,17 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.capture.packet import Endpoint, Packet
 from testbed.explain.explainer import explain
-from testbed.explain.model import Cause, Change, Evidence, Explanation, FlowEvent, Wrong
+from testbed.model import contract
 from testbed.model.breach import RelayKept
-from testbed.model.fault import Broke, CaptureLost
-from testbed.model.outcome import Outcome
-from testbed.model.verdict import Judgement
-from testbed.nat.load import catalogue
-from testbed.oracle.predict import Mechanism, predict
-from testbed.peers import contract
-from testbed.peers.contract import (
+from testbed.model.contract import (
     Connected,
     Event,
     Failed,
@@ -30,10 +23,17 @@ from testbed.peers.contract import (
     Offer,
     Offered,
 )
-from testbed.plan.model import AddLink, Plan
+from testbed.model.explanation import Cause, Change, Evidence, Explanation, FlowEvent, Wrong
+from testbed.model.fault import Broke, CaptureLost
+from testbed.model.outcome import Outcome
+from testbed.model.packet import Endpoint, Packet
+from testbed.model.plan import AddLink, Plan
+from testbed.model.presets import two_homes
+from testbed.model.verdict import Judgement
+from testbed.model.window import Window
+from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.topology.presets import two_homes
-from testbed.verdict.wire import Window
+from testbed.predict.prediction import Mechanism, predict
 
 MS = 1_000_000
 START = 1_000 * MS

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cell import Cell, load_cell, save_cell
 from testbed.errors import UnfitError, UsageError
 from testbed.nat.load import find
-from testbed.peers import adapter, external
-from testbed.peers.adapter import stacks
-from testbed.peers.external import add_stacks
-from testbed.runner import _starts
+from testbed.run.cell import _starts
+from testbed.stacks import external
+from testbed.stacks import registry as adapter
+from testbed.stacks.external import add_stacks
+from testbed.stacks.registry import stacks
+from testbed.studies.punch.cell import Cell, load_cell, save_cell
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     known = dict(adapter._KNOWN)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     monkeypatch.setattr(adapter, "ADAPTERS", known)
-    monkeypatch.setattr("testbed.peers.external.ADAPTERS", known)
+    monkeypatch.setattr("testbed.stacks.external.ADAPTERS", known)
 
 
 def test_a_command_becomes_a_stack_that_the_others_of_its_mechanism_understand() -> None:

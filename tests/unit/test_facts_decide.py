@@ -13,17 +13,17 @@ from test_explain import Run, symmetric
 import testbed
 from testbed.explain.causes.root import RANK
 from testbed.explain.explainer import explain
-from testbed.explain.model import Cause, Evidence, Wrong
+from testbed.model.behaviour import Filtering, Mapping, Transport
 from testbed.model.breach import FirstNoise, NotClient, RelayKept
+from testbed.model.explanation import Cause, Evidence, Wrong
 from testbed.model.fault import Broke, CaptureLost, NeverSent, PeerFailed
+from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
-from testbed.nat.behaviour import Filtering, Mapping, Transport
-from testbed.oracle.deviation_conditions import _admits
-from testbed.oracle.deviations import DEVIATIONS
-from testbed.oracle.predict import Mechanism, predict
+from testbed.predict.deviation_conditions import _admits
+from testbed.predict.deviations import DEVIATIONS
+from testbed.predict.prediction import Mechanism, predict
 from testbed.verdict.judge import judge
-from testbed.verdict.model import WireReading
 from testbed.words import breaches, faults, grounds, lives, packets, paths, reasons
 
 ROOT = Path(testbed.__file__).parent
@@ -196,17 +196,23 @@ SENTENCES = frozenset(
 METHODS = frozenset({"startswith", "endswith", "partition", "rpartition", "split", "find", "index"})
 SEARCHES = frozenset({"match", "search", "fullmatch", "findall", "finditer", "sub", "split"})
 # Rooms between which facts go; the rest reads what others wrote: files, packets, programs.
-WATCHED = ("model", "oracle", "verdict", "explain", "words")
-FILES = ("runner.py", "expectation.py", "matrix.py", "explaining.py", "commands/merge.py")
+WATCHED = ("model", "predict", "evidence", "verdict", "explain", "words")
+FILES = (
+    "run/cell.py",
+    "run/matrix.py",
+    "run/explaining.py",
+    "studies/punch/expectation.py",
+    "cli/commands/merge.py",
+)
 # What others wrote: (file, name).  A peer's `failed` event has no more than the words of its
 # stack, whichever that is; the matrix reads the words of its command.
 FOREIGN = {
     ("explain/causes/relay.py", "reason"),
     ("explain/causes/unsent.py", "reason"),
     ("explain/causes/harness.py", "message"),
-    ("matrix.py", "words"),
+    ("run/matrix.py", "words"),
     ("explain/sides.py", "words"),  # ICE's candidates
-    ("explain/protocols/multistream.py", "text"),  # off the wire
+    ("evidence/protocols/multistream.py", "text"),  # off the wire
     ("explain/worth.py", "words"),  # numbers left out, to fold repeats in the picture alone
 }
 

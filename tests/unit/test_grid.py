@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from testbed.matrix import Row, summarize
 from testbed.report.grid import render
+from testbed.run.matrix import Row, summarize
 
 
 def row(**changes) -> Row:

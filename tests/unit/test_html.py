@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 from explained_cells import START_NS, ladder, matrix
 
-from testbed.commands.report import load_document, report
+from testbed.cli.commands.report import load_document, report
 from testbed.errors import TestbedError, UsageError
 from testbed.nat.load import catalogue
 from testbed.report import html

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.explain.model import (
+from testbed.model.explanation import (
     Cause,
     Citation,
     Endpoint,
@@ -20,10 +20,10 @@ from testbed.explain.model import (
     Outcome,
     Wrong,
 )
-from testbed.matrix import summarize
 from testbed.model.verdict import Judgement
 from testbed.report.files import printable, write_junit
-from testbed.run_record import RunRecord
+from testbed.run.matrix import summarize
+from testbed.run.record import RunRecord
 
 RUN = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
 

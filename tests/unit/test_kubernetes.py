@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from testbed.cli.kubernetes import manifest
 from testbed.errors import UsageError
-from testbed.kubernetes import manifest
 
 VALIDATORS = Path(__file__).resolve().parents[2] / "out" / "validators"
 

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.capture.packet import ACK, FIN, PSH, RST, SYN, Endpoint, Packet, Quoted
-from testbed.explain.labels import label, labels
-from testbed.explain.model import Fate, Hop, Journey, Label
-from testbed.peers.contract import (
+from testbed.evidence.labels import label, labels
+from testbed.model.contract import (
     Connected,
     Event,
     Observed,
@@ -24,7 +22,9 @@ from testbed.peers.contract import (
     Step,
     StepName,
 )
-from testbed.peers.contract import Endpoint as Spoken
+from testbed.model.contract import Endpoint as Spoken
+from testbed.model.explanation import Fate, Hop, Journey, Label
+from testbed.model.packet import ACK, FIN, PSH, RST, SYN, Endpoint, Packet, Quoted
 
 MS = 1_000_000
 WAY = 20  # ms from host to host

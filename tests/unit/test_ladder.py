@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from ways import Wire, evidence, lab, labelled
 
-from testbed.capture.packet import ACK, SYN
+from testbed.evidence.protocols.notes import noted
 from testbed.explain.ladder import COMFORT, LIMIT, columns, ladder
-from testbed.explain.model import Fate, Hop, Journey, Label, LabelNote, NoteKind, Weight
-from testbed.explain.protocols.notes import noted
 from testbed.explain.worth import Worth, worth
+from testbed.model.explanation import Fate, Hop, Journey, Label, LabelNote, NoteKind, Weight
+from testbed.model.packet import ACK, SYN
 
 FILLER: dict[str, Any] = {"weight": Weight.USUAL, "filler": True}
 

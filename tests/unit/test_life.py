@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from testbed.errors import UsageError
+from testbed.model.behaviour import Behaviour
 from testbed.model.life import After, Ended
-from testbed.nat.behaviour import Behaviour
-from testbed.oracle.faults import (
+from testbed.model.network_fault import (
     LinkDown,
     LinkUp,
     MappingTimeout,
@@ -16,8 +16,8 @@ from testbed.oracle.faults import (
     Roaming,
     WanAddressChange,
 )
-from testbed.oracle.life import Course, Expected, Fate, Timers, Transport, expect
-from testbed.scenarios.stories import SHORT, STORIES, Story, story
+from testbed.predict.life import Course, Expected, Fate, Timers, Transport, expect
+from testbed.studies.life.stories import SHORT, STORIES, Story, story
 
 UDP, QUIC, TCP = Transport.UDP, Transport.QUIC, Transport.TCP
 REBOOT = Course(((0.0, NatReboot("nat-a")),))

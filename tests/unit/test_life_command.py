@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from testbed.commands.life import Row, lives
+from testbed.cli.commands.life import lives
 from testbed.errors import Exit, PeerError, TestbedError, UsageError
 from testbed.model.life import StillOpen
+from testbed.model.network_fault import LinkDown, NatReboot, lasts, words
 from testbed.nat.load import DEFAULT
-from testbed.oracle.faults import LinkDown, NatReboot, lasts, words
-from testbed.oracle.life import Expected, Fate, Transport
+from testbed.predict.life import Expected, Fate, Transport
 from testbed.report.life import table, to_json
-from testbed.scenarios import life
-from testbed.scenarios.life import Led
-from testbed.scenarios.life_wire import Seen
-from testbed.scenarios.stories import STORIES
+from testbed.studies.life import run as life
+from testbed.studies.life.row import Row
+from testbed.studies.life.run import Led
+from testbed.studies.life.stories import STORIES
+from testbed.studies.life.wire import Seen
 from testbed.words import sentence
 
 WANTED = Expected(Fate.DIRECT, 2.0, 6.0, StillOpen())

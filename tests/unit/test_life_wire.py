@@ -5,10 +5,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from testbed.capture.packet import Endpoint, Packet
-from testbed.oracle.life import Fate, Transport
-from testbed.scenarios.life_nodes import SIZE
-from testbed.scenarios.life_wire import Seen, read_life
+from testbed.model.packet import Endpoint, Packet
+from testbed.predict.life import Fate, Transport
+from testbed.studies.life.nodes import SIZE
+from testbed.studies.life.wire import Seen, read_life
 
 RELAY, OTHER, OURS = (IPv4Address(f"29.0.0.{n}") for n in (1, 2, 3))
 ROUTERS = ("nat-a", "nat-c")

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.links.base import FULL_FRAME, IN_FLIGHT, QUEUE_MS, frames_held
-from testbed.links.direction import Direction
-from testbed.topology.model import Impairment
+from testbed.lab.links.base import FULL_FRAME, IN_FLIGHT, QUEUE_MS, frames_held
+from testbed.lab.links.direction import Direction
+from testbed.model.topology import Impairment
 
 MS = 1_000_000
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.links.measure import LinkMeasurement, disagreements
-from testbed.topology.model import Impairment
+from testbed.lab.links.measure import LinkMeasurement, disagreements
+from testbed.model.topology import Impairment
 
 CLAIM = Impairment(delay_ms=20, jitter_ms=4, loss=0.1, rate_mbit=10)
 HONEST = LinkMeasurement(

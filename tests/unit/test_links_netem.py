@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from testbed.errors import BackendError, UnfitError
-from testbed.links import netem
-from testbed.topology.model import Impairment
+from testbed.lab.links import netem
+from testbed.model.topology import Impairment
 
 FULL = Impairment(delay_ms=20, jitter_ms=2, loss=0.05, rate_mbit=10)
 TICK_NS = 64  # PSCHED_SHIFT of include/net/pkt_sched.h

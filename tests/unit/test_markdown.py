@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from testbed.report.files import printable
 from testbed.report.markdown import LIMIT, escaped, summary
-from testbed.run_record import RunRecord
+from testbed.run.record import RunRecord
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HOSTILE = "a|b `c` <script>alert(1)</script> [x](http://y) *z* _q_ ~~s~~ \\| &amp; $m$\n# n | **"

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from testbed import __version__
-from testbed.commands.merge import merged, read
+from testbed.cli.commands.merge import merged, read
 from testbed.errors import Exit, UsageError
-from testbed.matrix import Selection, summarize
 from testbed.nat.load import named
 from testbed.report.files import document
 from testbed.report.stability import stabilities, unstable
-from testbed.run_record import RunRecord
-from testbed.shards import MissingShardError, Shard, identity
+from testbed.run.matrix import Selection, summarize
+from testbed.run.record import RunRecord
+from testbed.run.shards import MissingShardError, Shard, identity
 
 CELLS = Selection(["full-cone", "symmetric"], ["full-cone"], ["punch-udp"], repeat=3).cells()
 USED = {profile.name: profile for profile in named(["full-cone", "symmetric"])}

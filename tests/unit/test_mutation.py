@@ -75,7 +75,7 @@ def test_words_and_annotations_are_left_alone() -> None:
 
 
 def test_every_mutant_of_a_real_module_is_another_program() -> None:
-    path = Path("testbed/oracle/nat.py")
+    path = Path("testbed/predict/nat.py")
     source = path.read_bytes()
     found = mutants(str(path), source)
     assert len(found) > 100

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
@@ -14,7 +14,7 @@ from testbed.nat.behaviour import (
     Transport,
     WanInput,
 )
-from testbed.oracle.autonat import (
+from testbed.predict.autonat import (
     CLIENT_PORT,
     RULES,
     Address,

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.model.outcome import Outcome
-from testbed.model.reason import Blocked, Climbed, Loss, Unrelayed
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
@@ -21,11 +19,14 @@ from testbed.nat.behaviour import (
     Transport,
     WanInput,
 )
+from testbed.model.outcome import Outcome
+from testbed.model.prediction import Prediction
+from testbed.model.presets import carrier, libp2p, same_lan, two_homes
+from testbed.model.profile import Profile
+from testbed.model.reason import Blocked, Climbed, Loss, Unrelayed
+from testbed.model.topology import INTERNET, Host, Impairment, Link, Topology
 from testbed.nat.load import catalogue
-from testbed.nat.profile import Profile
-from testbed.oracle.predict import Mechanism, Prediction, predict
-from testbed.topology.model import INTERNET, Host, Impairment, Link, Topology
-from testbed.topology.presets import carrier, libp2p, same_lan, two_homes
+from testbed.predict.prediction import Mechanism, predict
 from testbed.words import sentence
 
 TCP, QUIC = Mechanism.DCUTR_TCP, Mechanism.DCUTR_QUIC
@@ -110,7 +111,7 @@ def test_without_bs_random_datagrams_only_open_filters_let_quic_in(
     profiles: Names[str, Profile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the model must need what the protocol sends."""
-    monkeypatch.setattr("testbed.oracle.quic.Quic.send_random", lambda *_: None)
+    monkeypatch.setattr("testbed.predict.quic.Quic.send_random", lambda *_: None)
     deaf = replace(libp2p(), name="no-datagrams")  # another question than that of other tests
     closed, open_ = profiles["symmetric"].behaviour, profiles["full-cone"].behaviour
     for b, expected in (("restricted-cone", "relayed"), ("full-cone", "punched")):
@@ -290,7 +291,7 @@ def test_without_dialling_again_a_refused_syn_is_the_end(
 ) -> None:
     """The control of the one above, at a delay that no other test asks about."""
     rude = profiles["rejecting"].behaviour
-    monkeypatch.setattr("testbed.oracle.dcutr.PAUSES", (100.0,))
+    monkeypatch.setattr("testbed.predict.dcutr.PAUSES", (100.0,))
     assert how(homes(rude, rude, TCP, slow_host(301))) == "relayed"
 
 

@@ -5,14 +5,15 @@ from itertools import product
 
 import pytest
 
-from testbed.cell import Cell
-from testbed.expectation import prediction
+from testbed.model.ice_agent import AIOICE, LIBNICE, PION, IceAgent
 from testbed.model.outcome import Outcome
+from testbed.model.prediction import Prediction
+from testbed.model.presets import carrier, two_homes
 from testbed.model.reason import GaveUp, NotEvenRelayed, Raced
 from testbed.nat.load import catalogue
-from testbed.oracle.agents import AIOICE, LIBNICE, PION, IceAgent
-from testbed.oracle.predict import Mechanism, Prediction, predict
-from testbed.topology.presets import carrier, two_homes
+from testbed.predict.prediction import Mechanism, predict
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.expectation import prediction
 
 CATALOGUE = catalogue()
 AGENTS = (AIOICE, LIBNICE, PION)

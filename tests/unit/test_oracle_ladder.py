@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from testbed.model.behaviour import Behaviour, Hairpin, PortMapping, Protocol, Transport
 from testbed.model.outcome import Outcome, Rung
+from testbed.model.prediction import Prediction
+from testbed.model.presets import ACCESS, carrier, home_and_public, libp2p
 from testbed.model.reason import Climbed, Passed, Unrelayed
-from testbed.nat.behaviour import Behaviour, Hairpin, PortMapping, Protocol, Transport
+from testbed.model.topology import INTERNET, Host, Topology
 from testbed.nat.load import catalogue
-from testbed.oracle import ladder
-from testbed.oracle.predict import Mechanism, Prediction, predict
-from testbed.topology.model import INTERNET, Host, Topology
-from testbed.topology.presets import ACCESS, carrier, home_and_public, libp2p
+from testbed.predict import ladder
+from testbed.predict.prediction import Mechanism, predict
 from testbed.words import sentence
 
 TCP, QUIC = Mechanism.LADDER_TCP, Mechanism.LADDER_QUIC

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.model.reason import Kind, Place
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
@@ -19,9 +18,10 @@ from testbed.nat.behaviour import (
     Unsolicited,
     WanInput,
 )
-from testbed.oracle.nat import TransportNat
-from testbed.oracle.packet import Packet
-from testbed.oracle.translation import Answer, Dropped, Enters, Leaves
+from testbed.model.reason import Kind, Place
+from testbed.predict.nat import TransportNat
+from testbed.predict.packet import Packet
+from testbed.predict.translation import Answer, Dropped, Enters, Leaves
 
 INSIDE = Place("a", 4001)
 NEIGHBOUR = Place("b", 4001)

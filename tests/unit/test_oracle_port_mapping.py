@@ -2,8 +2,8 @@
 
 import pytest
 
-from testbed.nat.behaviour import Behaviour, Mapping, PortMapping, Protocol, Transport
-from testbed.oracle.port_mapping import Mapped, mapped_endpoint
+from testbed.model.behaviour import Behaviour, Mapping, PortMapping, Protocol, Transport
+from testbed.predict.port_mapping import Mapped, mapped_endpoint
 
 OFFERED = PortMapping(upnp_igd=1)
 SYMMETRIC = Transport(mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT)

@@ -5,18 +5,7 @@ from dataclasses import replace
 import pytest
 
 from testbed.errors import ProfileError, TopologyError, UsageError
-from testbed.model.outcome import Outcome
-from testbed.model.reason import (
-    CheckAnswered,
-    Kind,
-    Lost,
-    Place,
-    TraceStep,
-    Unfollowed,
-    Verb,
-    WayLost,
-)
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
@@ -28,8 +17,20 @@ from testbed.nat.behaviour import (
     Unsolicited,
     WanInput,
 )
-from testbed.oracle.predict import Mechanism, Prediction, predict
-from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
+from testbed.model.outcome import Outcome
+from testbed.model.prediction import Prediction
+from testbed.model.reason import (
+    CheckAnswered,
+    Kind,
+    Lost,
+    Place,
+    TraceStep,
+    Unfollowed,
+    Verb,
+    WayLost,
+)
+from testbed.model.topology import INTERNET, Host, Link, Network, Router, Scope, Topology
+from testbed.predict.prediction import Mechanism, predict
 from testbed.words import sentence
 
 ACCESS = Link.both(delay_ms=10)

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.model.outcome import Outcome
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
@@ -17,8 +16,9 @@ from testbed.nat.behaviour import (
     Unsolicited,
     WanInput,
 )
-from testbed.oracle.predict import Mechanism, predict
-from testbed.topology.model import INTERNET, Host, Link, Network, Router, Scope, Topology
+from testbed.model.outcome import Outcome
+from testbed.model.topology import INTERNET, Host, Link, Network, Router, Scope, Topology
+from testbed.predict.prediction import Mechanism, predict
 
 ACCESS = Link.both(delay_ms=10)
 HOMES = Topology(

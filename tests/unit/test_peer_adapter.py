@@ -7,8 +7,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from testbed.errors import UsageError
-from testbed.peers.adapter import ADAPTERS, Adapter, adapter, registry
-from testbed.peers.coturn import Coturn, command
+from testbed.stacks.coturn import Coturn, command
+from testbed.stacks.registry import ADAPTERS, Adapter, adapter, registry
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -35,7 +35,7 @@ def test_the_registry_cannot_be_changed_behind_its_back() -> None:
 
 def test_importing_the_registry_imports_no_stack() -> None:
     code = (
-        "import sys, testbed.peers.adapter\n"
+        "import sys, testbed.stacks.registry\n"
         "print([m for m in ('aioice', 'pydantic', 'asyncio') if m in sys.modules])"
     )
     out = subprocess.run(

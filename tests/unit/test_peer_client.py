@@ -10,11 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from testbed.backends import kernel
-from testbed.backends.process import spawn
 from testbed.errors import PeerError
-from testbed.peers.client import PeerClient, wait_all, wait_any
-from testbed.peers.contract import (
+from testbed.lab import kernel
+from testbed.lab.process import spawn
+from testbed.model.contract import (
     Close,
     Closed,
     Command,
@@ -37,7 +36,8 @@ from testbed.peers.contract import (
     decode_command,
     encode,
 )
-from testbed.peers.session import Emit, PeerFailure, now, serve
+from testbed.stacks.client import PeerClient, wait_all, wait_any
+from testbed.stacks.session import Emit, PeerFailure, now, serve
 
 HERE = Endpoint.of(("10.0.0.2", 4001))
 OFFER = Offer(addresses=(HERE,), ice=None)

@@ -7,9 +7,9 @@ import pytest
 from aioice import Candidate, Connection
 from aioice.ice import CandidatePair
 
-from testbed.peers.contract import Configure, Endpoint, Mode, Options, Role, Transport
-from testbed.peers.ice import PatientConnection
-from testbed.peers.session import now
+from testbed.model.contract import Configure, Endpoint, Mode, Options, Role, Transport
+from testbed.stacks.ice import PatientConnection
+from testbed.stacks.session import now
 
 LOCAL = {
     "host": Candidate.from_sdp("1 1 udp 2130706431 10.0.0.2 5000 typ host"),

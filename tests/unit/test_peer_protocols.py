@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.peers import stun, wire
-from testbed.peers.contract import ENDS, Role
-from testbed.peers.echo import DatagramEcho, chunks
-from testbed.peers.punch_tcp import Selection
-from testbed.peers.punch_udp import Address, Punch
-from testbed.peers.wire import Frame, FrameReader, Kind, NotAFrame, Speaker
+from testbed.model.contract import ENDS, Role
+from testbed.stacks import stun, wire
+from testbed.stacks.echo import DatagramEcho, chunks
+from testbed.stacks.punch_tcp import Selection
+from testbed.stacks.punch_udp import Address, Punch
+from testbed.stacks.wire import Frame, FrameReader, Kind, NotAFrame, Speaker
 
 SESSION = bytes(range(16))
 DIALER = Speaker(Role.DIALER, SESSION)
@@ -298,12 +298,12 @@ def test_what_is_lost_is_sent_again() -> None:
 
 
 def test_what_stays_lost_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("testbed.peers.echo.ROUND_DEADLINE", 0.01)
+    monkeypatch.setattr("testbed.stacks.echo.ROUND_DEADLINE", 0.01)
     assert echo_over([False, True, True, *[False] * 4], 2500) == (1500, 7)
 
 
 def test_altered_bytes_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("testbed.peers.echo.ROUND_DEADLINE", 0.01)
+    monkeypatch.setattr("testbed.stacks.echo.ROUND_DEADLINE", 0.01)
 
     async def run() -> int:
         async def send(data: bytes) -> None:

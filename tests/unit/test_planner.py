@@ -5,12 +5,12 @@ from ipaddress import IPv4Network
 import pytest
 
 from testbed.errors import ProfileError, TopologyError
+from testbed.model.plan import AddLink, AddNeighbour, AddRoute, Blackhole, LoadRules, Plan
+from testbed.model.presets import PRESETS, preset, two_homes
+from testbed.model.topology import INTERNET, Host, Topology
 from testbed.nat.load import catalogue
 from testbed.plan.describe import describe
-from testbed.plan.model import AddLink, AddNeighbour, AddRoute, Blackhole, LoadRules, Plan
 from testbed.plan.planner import plan
-from testbed.topology.model import INTERNET, Host, Topology
-from testbed.topology.presets import PRESETS, preset, two_homes
 
 CATALOGUE = catalogue()
 

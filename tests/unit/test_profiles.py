@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed import matrix
 from testbed.errors import Exit, ProfileError
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Allocation,
     Filtering,
     Hairpin,
@@ -27,6 +26,7 @@ from testbed.nat.load import (
     named,
     with_timeouts,
 )
+from testbed.run import matrix
 
 HEAD = """\
 title = "A NAT"

@@ -2,11 +2,11 @@
 
 import pytest
 
-from testbed.nat.behaviour import Behaviour, Filtering
-from testbed.nat.derive import Derived, Omitted, Why
+from testbed.certify.derive import Derived, Omitted, Why
+from testbed.certify.measured import Finding
+from testbed.model.behaviour import Behaviour, Filtering
+from testbed.model.plan import Engine
 from testbed.nat.load import catalogue, load
-from testbed.nat.measured import Finding
-from testbed.plan.model import Engine
 from testbed.report.profiles import toml
 
 CATALOGUE = {n: p for n, p in catalogue().items() if not p.behaviour.forwards}

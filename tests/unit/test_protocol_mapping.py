@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.explain.model import Label
-from testbed.explain.protocols import nat_pmp, pcp, ssdp, upnp
+from testbed.evidence.protocols import nat_pmp, pcp, ssdp, upnp
+from testbed.model.explanation import Label
 
 V4 = bytes(10) + b"\xff\xff"
 NONCE = bytes(range(12))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.explain.model import Label
-from testbed.explain.protocols import punch, stun, turn
-from testbed.explain.protocols.frames import MAX_FIELDS, MAX_FRAMES, frames, joined
+from testbed.evidence.protocols import punch, stun, turn
+from testbed.evidence.protocols.frames import MAX_FIELDS, MAX_FRAMES, frames, joined
+from testbed.model.explanation import Label
 
 REQUEST = bytes.fromhex(  # RFC 5769 section 2.1
     "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e20746573"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.capture.packet import ACK, FIN, PSH, RST, SYN, Packet, decode
-from testbed.explain.labels import label
-from testbed.explain.model import Label, Weight
-from testbed.explain.protocols import dns, multistream, tcp
+from testbed.evidence.labels import label
+from testbed.evidence.protocols import dns, multistream, tcp
+from testbed.model.explanation import Label, Weight
+from testbed.model.packet import ACK, FIN, PSH, RST, SYN, Packet, decode
 
 A, B = b"\x0a\0\0\2", b"\x1d\0\0\x12"
 MULTISTREAM = b"\x13/multistream/1.0.0\n"

@@ -8,8 +8,7 @@ from itertools import product
 import pytest
 
 from testbed.errors import ProfileError
-from testbed.model.refusal import UNKNOWN, Refusal
-from testbed.nat.behaviour import (
+from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
@@ -24,10 +23,11 @@ from testbed.nat.behaviour import (
     Unsolicited,
     WanInput,
 )
+from testbed.model.plan import Engine
+from testbed.model.profile import Profile
+from testbed.model.refusal import UNKNOWN, Refusal
 from testbed.nat.load import catalogue, find
-from testbed.nat.profile import Profile
 from testbed.nat.rules import RouterContext, check, hooks, render
-from testbed.plan.model import Engine
 
 CONTEXT = RouterContext(
     wan="outer0",

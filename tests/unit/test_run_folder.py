@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.commands.explain import find
+from testbed.cli.commands.explain import find
 from testbed.errors import UsageError
-from testbed.run_folder import RECORD, Files, RunFolder, left_in
-from testbed.run_record import RunRecord
+from testbed.run.folder import RECORD, Files, RunFolder, left_in
+from testbed.run.record import RunRecord
 
 RUN = RunRecord("matrix", "testbed matrix", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
 OWN = [

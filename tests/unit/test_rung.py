@@ -5,11 +5,7 @@ from typing import Any
 
 import pytest
 
-from testbed.capture.packet import Endpoint as Captured
-from testbed.capture.packet import Packet
-from testbed.model.outcome import Outcome, Rung
-from testbed.nat.load import catalogue
-from testbed.peers.contract import (
+from testbed.model.contract import (
     Endpoint,
     Event,
     How,
@@ -18,17 +14,15 @@ from testbed.peers.contract import (
     RungReached,
     Upgraded,
 )
+from testbed.model.outcome import Outcome, Rung
+from testbed.model.packet import Endpoint as Captured
+from testbed.model.packet import Packet
+from testbed.model.presets import libp2p
+from testbed.model.window import Window
+from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.report.rungs import summaries
-from testbed.topology.presets import libp2p
-from testbed.verdict.rung import (
-    RungReading,
-    check_rung,
-    read_rung,
-    rung_reading,
-    sent_unasked,
-)
-from testbed.verdict.wire import Window
+from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading, sent_unasked
 
 ENDS = ("a", "b")
 RELAY, NAT_A, NAT_B = (Endpoint(address=IPv4Address(f"29.0.0.{n}"), port=4001) for n in (9, 2, 3))

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import UsageError
-from testbed.matrix import DEFAULT, DEFAULT_PEERS, Selection
 from testbed.nat.load import catalogue
-from testbed.shards import Shard, identity
+from testbed.run.matrix import DEFAULT, DEFAULT_PEERS, Selection
+from testbed.run.shards import Shard, identity
 
 CELLS = Selection(DEFAULT, DEFAULT, DEFAULT_PEERS, repeat=3).cells()
 PAIRS = [cell.pair for cell in CELLS]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from testbed import matrix
-from testbed.cell import Cell, load_cell, require_sane, save_cell
 from testbed.errors import UnfitError, UsageError
-from testbed.expectation import prediction
-from testbed.matrix import DEFAULT_PEERS, Selection, chosen_stacks
 from testbed.nat.load import find
-from testbed.peers.adapter import ADAPTERS, Adapter, adapter, compatible, registry, stacks
-from testbed.peers.programs import VARIABLE, Program
+from testbed.run import matrix
+from testbed.run.matrix import DEFAULT_PEERS, Selection, chosen_stacks
+from testbed.stacks.programs import VARIABLE, Program
+from testbed.stacks.registry import ADAPTERS, Adapter, adapter, compatible, registry, stacks
+from testbed.studies.punch.cell import Cell, load_cell, require_sane, save_cell
+from testbed.studies.punch.expectation import prediction
 
 ICE = ("ice", "libnice", "pion")
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.capture.packet import NOWHERE, Packet
 from testbed.capture.reader import read
-from testbed.explain.model import Fate, Journey
-from testbed.explain.stitch import stitch
+from testbed.evidence.stitch import stitch
+from testbed.model.explanation import Fate, Journey
+from testbed.model.packet import NOWHERE, Packet
+from testbed.model.plan import Plan
+from testbed.model.presets import carrier, home_and_public, same_lan
+from testbed.model.topology import Link
 from testbed.nat.load import catalogue
-from testbed.plan.model import Plan
 from testbed.plan.planner import plan
-from testbed.topology.model import Link
-from testbed.topology.presets import carrier, home_and_public, same_lan
 
 MS = 1_000_000
 CAPTURES = Path(__file__).parent / "captures"

@@ -12,7 +12,7 @@ from ways import Wire, evidence, explained, lab, labelled
 
 import testbed.explain
 from testbed.explain.ladder import ladder
-from testbed.explain.model import Cause, Citation, Fate, Hop, Journey, Label, Line, Wrong
+from testbed.model.explanation import Cause, Citation, Fate, Hop, Journey, Label, Line, Wrong
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
 from testbed.report.glyphs import ASCII, UNICODE, glyphs_for

@@ -3,16 +3,8 @@
 import pytest
 
 from testbed.errors import TopologyError, UsageError
-from testbed.topology.model import (
-    INTERNET,
-    Host,
-    Impairment,
-    Network,
-    Router,
-    Scope,
-    Topology,
-)
-from testbed.topology.presets import ACCESS, PRESETS, carrier, preset, two_homes
+from testbed.model.presets import ACCESS, PRESETS, carrier, preset, two_homes
+from testbed.model.topology import INTERNET, Host, Impairment, Network, Router, Scope, Topology
 
 PUBLIC = Network(INTERNET, Scope.PUBLIC)
 LAN = Network("lan", Scope.PRIVATE)

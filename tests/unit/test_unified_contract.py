@@ -4,20 +4,20 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from testbed.backends.audit import _needless
-from testbed.backends.base import Image, Route
-from testbed.cell import Cell
 from testbed.errors import PeerError, UsageError
+from testbed.lab.audit import _needless
 from testbed.model.breach import Claim
+from testbed.model.contract import Transport
+from testbed.model.lab import Image, Route
 from testbed.model.outcome import Outcome
+from testbed.model.presets import preset
 from testbed.nat.load import find
-from testbed.peers import adapter
-from testbed.peers.adapter import public, stacks
-from testbed.peers.contract import Transport
-from testbed.peers.external import add_stacks
-from testbed.peers.unified import Keys, Part, Places, environment, read_result
 from testbed.plan.planner import plan
-from testbed.topology.presets import preset
+from testbed.stacks import registry as adapter
+from testbed.stacks.external import add_stacks
+from testbed.stacks.registry import public, stacks
+from testbed.stacks.unified import Keys, Part, Places, environment, read_result
+from testbed.studies.punch.cell import Cell
 
 LAB = plan(
     preset("two-homes", "full-cone", "symmetric"), {n: find(n) for n in ("full-cone", "symmetric")}
@@ -51,7 +51,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     known = dict(adapter._KNOWN)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     monkeypatch.setattr(adapter, "ADAPTERS", known)
-    monkeypatch.setattr("testbed.peers.external.ADAPTERS", known)
+    monkeypatch.setattr("testbed.stacks.external.ADAPTERS", known)
 
 
 @pytest.mark.parametrize("part", Part)

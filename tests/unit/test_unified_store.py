@@ -4,15 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.peers.unified_store import (
-    LONGEST,
-    NotRedis,
-    Store,
-    array,
-    hello,
-    in_resp3,
-    requests,
-)
+from testbed.stacks.unified_store import LONGEST, NotRedis, Store, array, hello, in_resp3, requests
 
 
 def said(store: Store, line: str) -> bytes | None:

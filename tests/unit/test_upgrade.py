@@ -9,7 +9,6 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from testbed.capture.packet import ACK, PSH, RST, SYN, Endpoint, Packet
 from testbed.model.breach import (
     BeforeRelayed,
     Breach,
@@ -26,19 +25,12 @@ from testbed.model.breach import (
     StepUnseen,
     Tried,
 )
+from testbed.model.contract import Connected, Event, How, Path, Step, StepName, Upgraded
+from testbed.model.contract import Endpoint as Spoken
+from testbed.model.packet import ACK, PSH, RST, SYN, Endpoint, Packet
+from testbed.model.presets import libp2p
 from testbed.nat.load import catalogue
-from testbed.peers.contract import (
-    Connected,
-    Event,
-    How,
-    Path,
-    Step,
-    StepName,
-    Upgraded,
-)
-from testbed.peers.contract import Endpoint as Spoken
 from testbed.plan.planner import plan
-from testbed.topology.presets import libp2p
 from testbed.verdict import handshake
 from testbed.verdict.upgrade import LEFTOVER, check_relayed, check_upgrade
 

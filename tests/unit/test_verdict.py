@@ -5,24 +5,25 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from testbed.capture.packet import Endpoint, Packet
 from testbed.model.breach import BreachKind, Claim, DeviationGone, Disowned, FalseClaim, RelayKept
+from testbed.model.contract import Endpoint as Spoken
+from testbed.model.contract import How, Step, StepName, Upgraded
 from testbed.model.fault import CaptureLost, Late, NeverSent, Tardy
+from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
+from testbed.model.packet import Endpoint, Packet
 from testbed.model.path import PassedThrough, Traffic, WentDirect
+from testbed.model.prediction import Prediction
+from testbed.model.presets import two_homes
 from testbed.model.reason import Lost, Passed, Silence
 from testbed.model.verdict import Judgement, Troubled
+from testbed.model.window import Window
 from testbed.nat.load import catalogue
-from testbed.oracle.deviations import DEVIATIONS
-from testbed.oracle.predict import Prediction
-from testbed.peers.contract import Endpoint as Spoken
-from testbed.peers.contract import How, Step, StepName, Upgraded
 from testbed.plan.planner import plan
-from testbed.topology.presets import two_homes
+from testbed.predict.deviations import DEVIATIONS
 from testbed.verdict.judge import inconclusive, judge
-from testbed.verdict.model import WireReading
 from testbed.verdict.sanity import Start, crossed, late_punches, late_starts, never_sent, undelayed
-from testbed.verdict.wire import Window, read_path
+from testbed.verdict.wire import read_path
 from testbed.words import sentence
 
 PLAN = plan(two_homes(), catalogue())

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import typer
 
-from testbed import cli, matrix
-from testbed.backends import sandbox
+from testbed import cli
 from testbed.cli import app
 from testbed.cli.words import EFFECTS, Command
 from testbed.errors import UnfitError, UsageError
-from testbed.peers import adapter, external
+from testbed.lab import sandbox
+from testbed.run import matrix
+from testbed.stacks import external
+from testbed.stacks import registry as adapter
 
 # For each word that can be without an effect: words beside which it is, and what is said of it.
 USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {

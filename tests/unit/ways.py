@@ -5,8 +5,7 @@ from ipaddress import IPv4Address
 from itertools import count
 from typing import Any
 
-from testbed.capture.packet import Endpoint, Packet, Protocol
-from testbed.explain.model import (
+from testbed.model.explanation import (
     Cause,
     Citation,
     Evidence,
@@ -20,13 +19,14 @@ from testbed.explain.model import (
     Wrong,
 )
 from testbed.model.outcome import Outcome
+from testbed.model.packet import Endpoint, Packet, Protocol
+from testbed.model.plan import Plan
+from testbed.model.prediction import Prediction
+from testbed.model.presets import preset
 from testbed.model.reason import Lost, Silence
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
-from testbed.oracle.predict import Prediction
-from testbed.plan.model import Plan
 from testbed.plan.planner import plan
-from testbed.topology.presets import preset
 
 MS = 1_000_000
 

@@ -19,7 +19,7 @@ from node import MEETING, listen_address, meet, new_node, socket_of
 from story import Punching, Story
 
 ECHO = TProtocol("/testbed/echo/1.0.0")
-# Seconds; those of testbed/peers/traversal.py where it has the same.
+# Seconds; those of testbed/stacks/traversal.py where it has the same.
 CIRCUIT = 4.0  # from start_at to the relayed connection
 ECHOING = 6.0
 DIALLING = 2.0  # one dial of DCUtR: py-libp2p's own 10 s outlast the harness's patience

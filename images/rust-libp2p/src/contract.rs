@@ -1,4 +1,4 @@
-//! The contract of testbed/peers/contract.schema.json, version 2, as far as this peer needs it.
+//! The contract of testbed/stacks/contract.schema.json, version 2, as far as this peer needs it.
 
 use std::{
     io::{Write, stdout},

@@ -28,7 +28,7 @@ use crate::{
     tap::Seen,
 };
 
-// As testbed/peers/traversal.py has them.
+// As testbed/stacks/traversal.py has them.
 const MEET_DEADLINE: Duration = Duration::from_secs(3); // of the observers and relays
 const CIRCUIT_DEADLINE: Duration = Duration::from_secs(4); // from start_at to the circuit
 const ECHO_DEADLINE: Duration = Duration::from_secs(6);

@@ -2,7 +2,7 @@
 
 from testbed.explain.axes.view import SETTLED_NS, Knock, Shown, View
 from testbed.explain.scene import Crossing
-from testbed.nat.behaviour import Filtering
+from testbed.model.behaviour import Filtering
 
 _LEFT_NS = 100_000_000  # a capture may end before the far side of a packet was recorded
 

@@ -1,8 +1,8 @@
 """Hairpinning (RFC 4787 section 6): from inside to a mapping of the same NAT."""
 
 from testbed.explain.axes.view import Shown, View
-from testbed.explain.model import Journey
-from testbed.nat.behaviour import Hairpin
+from testbed.model.behaviour import Hairpin
+from testbed.model.explanation import Journey
 
 
 def check(view: View) -> Shown:

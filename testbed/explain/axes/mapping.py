@@ -1,9 +1,9 @@
 """Mapping (RFC 4787 section 4.1), port allocation (4.2), and the quota of mappings."""
 
-from testbed.capture.packet import Endpoint
 from testbed.explain.axes.view import Shown, View
 from testbed.explain.scene import Crossing
-from testbed.nat.behaviour import Allocation, Mapping
+from testbed.model.behaviour import Allocation, Mapping
+from testbed.model.packet import Endpoint
 
 
 def check(view: View) -> Shown:

@@ -1,9 +1,9 @@
 """The answer to a packet from outside that nothing lets in."""
 
-from testbed.capture.packet import RST
 from testbed.explain.axes.view import Knock, Shown, View
+from testbed.model.behaviour import Unsolicited, WanInput
+from testbed.model.packet import RST
 from testbed.model.refusal import Refusal
-from testbed.nat.behaviour import Unsolicited, WanInput
 
 _LEFT_NS = 100_000_000  # at the end of a capture an answer may not be in it any more
 _HOST_UNREACHABLE = 1  # code of ICMP type 3, RFC 792

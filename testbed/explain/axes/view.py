@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from testbed.capture.packet import FIN, RST, Endpoint, Packet, Protocol
-from testbed.explain.model import Change, Journey
 from testbed.explain.scene import Crossing, Scene, outer
-from testbed.nat.behaviour import Behaviour, Refresh, Transport, WanInput
+from testbed.model.behaviour import Behaviour, Refresh, Transport, WanInput
+from testbed.model.explanation import Change, Journey
+from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
 
 Shown = Iterator[tuple[str, tuple[Packet, ...]]]  # what it did, and the packets that show it
 

@@ -6,15 +6,15 @@ wire neither shows nor denies what a peer says, its claim is no cause.
 
 from dataclasses import dataclass
 
-from testbed.capture.packet import Packet
 from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
-from testbed.explain.model import Cause, Line
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
 from testbed.model.breach import cited
+from testbed.model.contract import Connected, Failed, FailureClass, Upgraded
+from testbed.model.explanation import Cause, Line
 from testbed.model.outcome import Outcome
-from testbed.peers.contract import Connected, Failed, FailureClass, Upgraded
+from testbed.model.packet import Packet
 from testbed.words import sentence
 
 
@@ -42,7 +42,7 @@ def why(scene: Scene) -> Finding | None:
 
 
 def claimed(side: Side) -> Outcome | None:
-    """As `testbed.scenarios.hole_punch` reads a peer's events."""
+    """As `testbed.studies.punch.attempt` reads a peer's events."""
     for event in reversed(side.events):
         if isinstance(event, Failed):
             return Outcome.NONE

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from testbed.capture.packet import RST, Endpoint, Packet
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
 from testbed.explain.causes.mapping import misled, timed_out
 from testbed.explain.leases import Lease
-from testbed.explain.model import Cause, Fate, Journey
 from testbed.explain.scene import Crossing, Scene
 from testbed.explain.sides import Side
+from testbed.model.explanation import Cause, Fate, Journey
+from testbed.model.packet import RST, Endpoint, Packet
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from functools import cached_property
 
 from testbed.explain.causes import closed, refused, unsent
 from testbed.explain.causes.finding import Finding, line, unknown
-from testbed.explain.model import Cause, Fate, Journey
 from testbed.explain.scene import Scene, outer, stopped
 from testbed.explain.sides import Side
+from testbed.model.explanation import Cause, Fate, Journey
 
 
 @dataclass(frozen=True)

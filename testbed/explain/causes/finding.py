@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from testbed.capture.packet import Packet
-from testbed.explain.model import Cause, Citation, Line
 from testbed.explain.scene import Crossing
+from testbed.model.explanation import Cause, Citation, Line
+from testbed.model.packet import Packet
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Runs that measured nothing: the harness broke, or a peer did."""
 
 from testbed.explain.causes.finding import Finding
-from testbed.explain.model import Cause
 from testbed.explain.scene import Scene
+from testbed.model.explanation import Cause
 from testbed.model.fault import NeverSent, PeerFailed
 from testbed.words import sentence
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from testbed.capture.packet import Endpoint, Packet
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
-from testbed.explain.model import Cause, Change, FlowEvent, Journey, Line
 from testbed.explain.scene import Crossing, Scene, outer
 from testbed.explain.sides import Side
-from testbed.nat.behaviour import Mapping, Refresh, WanInput
+from testbed.model.behaviour import Mapping, Refresh, WanInput
+from testbed.model.explanation import Cause, Change, FlowEvent, Journey, Line
+from testbed.model.packet import Endpoint, Packet
 
 CLOCK_NS = 100_000_000  # a timer of the kernel's ends so much early, seen from the wire
 

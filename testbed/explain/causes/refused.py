@@ -3,9 +3,9 @@
 from collections import Counter
 
 from testbed.explain.causes.finding import Finding, line, unknown
-from testbed.explain.model import Cause, Journey
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
+from testbed.model.explanation import Cause, Journey
 from testbed.model.refusal import BLOCKED, PORT_BLOCKED, Refusal
 
 _CAUSES = {

@@ -1,12 +1,12 @@
 """Why not even a relay carried the connection."""
 
-from testbed.capture.packet import Packet
 from testbed.explain.causes import unsent
 from testbed.explain.causes.finding import Finding, line, unknown
-from testbed.explain.model import Cause, Journey, Line
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
-from testbed.peers.contract import Connected, Failed, FailureClass, Reserved
+from testbed.model.contract import Connected, Failed, FailureClass, Reserved
+from testbed.model.explanation import Cause, Journey, Line
+from testbed.model.packet import Packet
 
 REFUSED = ("relay_refused", "relay answered")  # in the words of `testbed.traversal.errors`
 NO_RESERVATION = "NO_RESERVATION"

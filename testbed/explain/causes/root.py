@@ -3,8 +3,8 @@
 from testbed.explain.causes import claims, harness, relay, through, unsent, unshared
 from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
-from testbed.explain.model import Cause, Line
 from testbed.explain.scene import Scene
+from testbed.model.explanation import Cause, Line
 from testbed.model.outcome import Outcome
 
 # Which of two causes comes first in the chain: what was never sent was never dropped.

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from itertools import chain
 
-from testbed.capture.packet import RST
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
-from testbed.explain.model import Cause, Journey, Line
 from testbed.explain.scene import Crossing, Scene
 from testbed.explain.sides import Side
-from testbed.nat.behaviour import Filtering, Protocol
-from testbed.peers.contract import How, Upgraded
+from testbed.model.behaviour import Filtering, Protocol
+from testbed.model.contract import How, Upgraded
+from testbed.model.explanation import Cause, Journey, Line
+from testbed.model.packet import RST
 
 
 @dataclass(frozen=True)

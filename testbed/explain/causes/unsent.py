@@ -2,14 +2,14 @@
 
 import re
 
-from testbed.capture.packet import Endpoint
 from testbed.explain.causes import refused
 from testbed.explain.causes.finding import Finding, line, unknown
-from testbed.explain.model import Cause, Fate, Journey
 from testbed.explain.scene import Scene, stopped
 from testbed.explain.sides import Side
-from testbed.peers import contract
-from testbed.peers.contract import FailureClass, Listening, Offered
+from testbed.model import contract
+from testbed.model.contract import FailureClass, Listening, Offered
+from testbed.model.explanation import Cause, Fate, Journey
+from testbed.model.packet import Endpoint
 
 _NAMED = re.compile(r"(\d+\.\d+\.\d+\.\d+)(?::|/(?:tcp|udp)/)(\d+)")  # with a port, or a multiaddr
 

@@ -5,10 +5,10 @@ of the socket that dialed them.
 """
 
 from testbed.explain.causes.finding import Finding, line
-from testbed.explain.model import Cause, Journey
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
-from testbed.peers.contract import PUNCH_PORT
+from testbed.model.contract import PUNCH_PORT
+from testbed.model.explanation import Cause, Journey
 
 
 def why(scene: Scene) -> list[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from testbed.backends.base import Lab
+from testbed.model.lab import Lab
 
 from ..lab import PORT
 from ..nodes import LISTEN

@@ -1,1 +1,0 @@
-"""Labs of containers; `testbed.backends.containers.lab` has the backend."""

@@ -1,0 +1,273 @@
+"""Certificates: every NAT that is used is first measured to be what its profile says.
+
+A certificate that says PASS is kept as long as the rules, the claim, the prober
+and the kernel stay the same.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from testbed import places
+from testbed.certify import prober
+from testbed.certify.claims import Row, claims, compare
+from testbed.errors import TestbedError, UnfitError
+from testbed.lab.audit import require_closed
+from testbed.lab.forked import forked
+from testbed.lab.namespaces import Namespaces
+from testbed.lab.services.miniupnpd import missing
+from testbed.model.behaviour import Timeouts
+from testbed.model.lab import Backend, Lab
+from testbed.model.presets import probe_bench
+from testbed.model.profile import Profile
+from testbed.nat.load import with_timeouts
+from testbed.plan.planner import plan
+from testbed.stacks.versions import facts
+
+JOBS = 16  # mostly waiting for timers: more than the cores
+DEADLINE = 60.0  # seconds for one profile
+SHORT = Timeouts(udp=2, udp_stream=3, tcp_transitory=2, tcp_established=3)  # nobody minds these
+
+Progress = Callable[["Certificate"], None]
+
+
+class Verdict(StrEnum):
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """``reason`` says why an INCONCLUSIVE certificate has no rows."""
+
+    profile: str
+    rows: tuple[Row, ...]
+    verdict: Verdict
+    seconds: float
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Certificate":
+        """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
+        rows = tuple(Row(**row) for row in data["rows"])
+        return cls(**{**data, "rows": rows, "verdict": Verdict(data["verdict"])})
+
+
+def certify(
+    profile: Profile,
+    *,
+    number: int = 0,
+    sabotage: Callable[[Lab], None] | None = None,
+    backend: Backend | None = None,
+) -> Certificate:
+    """Start a bench with ``profile`` under short timers, measure, compare.
+
+    Inside a sandbox.  ``number`` is the lab's.  ``sabotage`` is called with the
+    started lab: the negative controls break it there.  Whatever keeps the prober
+    from measuring is INCONCLUSIVE, never a verdict on the profile; but a machine that
+    lacks a tool or a permission is an UnfitError, unless only such profiles need it.
+    """
+    start = time.monotonic()
+    try:
+        short = shortened(profile)
+        lab_plan = plan(probe_bench(profile.name), {profile.name: short}, number)
+        if lack := missing(lab_plan):
+            return inconclusive(profile.name, str(lack), 0.0)
+        with (backend or Namespaces()).start(lab_plan) as lab:
+            if sabotage is not None:
+                sabotage(lab)
+            require_closed(lab)
+            rows = _with_own_timers(profile, held_against(short, lab))
+    except UnfitError:
+        raise
+    except TestbedError as error:
+        return inconclusive(profile.name, str(error), time.monotonic() - start)
+    return concluded(profile.name, rows, time.monotonic() - start)
+
+
+def held_against(profile: Profile, lab: Lab) -> tuple[Row, ...]:
+    """What the prober finds in a started bench beside the claim of ``profile``, by axis."""
+    measured = prober.probe(lab, _look_for(profile))
+    return compare(profile.behaviour, measured, mappings=prober.LookFor.mappings)
+
+
+def _with_own_timers(profile: Profile, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The same, which say what ``profile`` declares where they were measured with less."""
+    own = claims(profile.behaviour, mappings=prober.LookFor.mappings)
+    told = ((row, own[row.axis].declared if row.axis in own else "") for row in rows)
+    return tuple(
+        dataclasses.replace(row, shortened_from=declared if declared != row.declared else "")
+        for row, declared in told
+    )
+
+
+def concluded(name: str, rows: tuple[Row, ...], seconds: float) -> Certificate:
+    verdict = Verdict.PASS if all(row.agrees for row in rows) else Verdict.FAIL
+    return Certificate(name, rows, verdict, round(seconds, 2))
+
+
+def inconclusive(name: str, reason: str, seconds: float) -> Certificate:
+    return Certificate(name, (), Verdict.INCONCLUSIVE, round(seconds, 2), reason)
+
+
+def shortened(profile: Profile) -> Profile:
+    """With timers that nobody minds waiting for; equal ones stay equal."""
+    timeouts = profile.behaviour.timeouts
+    one = timeouts.udp == timeouts.udp_stream
+    return with_timeouts(
+        profile, dataclasses.replace(SHORT, udp_stream=SHORT.udp) if one else SHORT
+    )
+
+
+def _look_for(profile: Profile) -> prober.LookFor:
+    behaviour = profile.behaviour
+    ports = {*behaviour.udp.allowed_ports, *behaviour.tcp.allowed_ports}
+    return prober.LookFor(ports=tuple(sorted(ports)), forwards=behaviour.forwards)
+
+
+# Many at once
+
+
+def certify_all(
+    profiles: Sequence[Profile],
+    jobs: int = JOBS,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
+) -> list[Certificate]:
+    """Certify each profile in a forked worker, ``jobs`` at once; results in the given order.
+
+    The calling process must have one thread.  A worker that dies or takes longer
+    than `DEADLINE` makes its profile INCONCLUSIVE.  UnfitError if the machine lacks
+    something: then no profile can be measured.
+    """
+    tasks = [partial(_certify_to_bytes, profile, backend) for profile in profiles]
+    results: dict[int, Certificate] = {}
+    for index, output, seconds in forked(tasks, jobs, DEADLINE):
+        certificate = _from_bytes(profiles[index].name, output, seconds)
+        results[index] = certificate
+        if progress is not None:
+            progress(certificate)
+    return [results[index] for index in range(len(profiles))]
+
+
+def _certify_to_bytes(profile: Profile, backend: Backend | None, slot: int) -> bytes:
+    try:
+        certificate = certify(profile, number=slot, backend=backend)
+    except UnfitError as error:  # for the caller, who is another process
+        unfit = {"message": error.message, "node": error.node, "remedy": error.remedy}
+        return json.dumps({"unfit": unfit}).encode()
+    except Exception as error:  # a crash is a fault of the prober's, not of the NAT's
+        certificate = inconclusive(profile.name, f"the prober crashed: {error!r}", 0.0)
+    return json.dumps(certificate.to_json()).encode()
+
+
+def _from_bytes(name: str, output: bytes, seconds: float) -> Certificate:
+    try:
+        data = json.loads(output)
+        if "unfit" in data:
+            raise UnfitError(**data["unfit"])
+        return Certificate.from_json(data)
+    except (ValueError, KeyError, TypeError):
+        reason = f"the prober's process ended without a result after {seconds:.1f} s"
+        return inconclusive(name, reason, seconds)
+
+
+# Keeping
+
+
+def default_cache() -> Path:
+    """``$XDG_CACHE_HOME/nat-testbed/certificates``."""
+    return places.cached() / "certificates"
+
+
+def certified(
+    profiles: Sequence[Profile],
+    cache: Path | None = None,
+    jobs: int = JOBS,
+    progress: Progress | None = None,
+) -> dict[str, Certificate]:
+    """A certificate for each profile by name, measured only where none is kept.
+
+    Only PASS is kept, in the folder ``cache`` (default: `default_cache`); a folder
+    that cannot be written costs the next run time, and nothing else.
+    """
+    folder = cache or default_cache()
+    files = {profile.name: folder / f"{profile.name}-{key(profile)}.json" for profile in profiles}
+    kept = {profile.name: _read(files[profile.name], profile) for profile in profiles}
+    found = {name: certificate for name, certificate in kept.items() if certificate is not None}
+    for certificate in found.values():
+        if progress is not None:
+            progress(certificate)
+    missing = [profile for profile in profiles if profile.name not in found]
+    for certificate in certify_all(missing, jobs, progress):
+        found[certificate.profile] = certificate
+        if certificate.verdict is Verdict.PASS:
+            _write(files[certificate.profile], certificate)
+    return {profile.name: found[profile.name] for profile in profiles}
+
+
+def key(profile: Profile) -> str:
+    """What a certificate depends on, hashed: the bench's plan, claim, prober, tools, kernel."""
+    made = plan(probe_bench(profile.name), {profile.name: profile})
+    parts = (
+        *map(repr, made.steps),
+        repr(profile.behaviour),
+        *_sources(),
+        *_tools(),
+        platform.release(),
+        platform.version(),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+
+
+@cache
+def _tools() -> tuple[str, str]:
+    found = facts()
+    return found["nft"], found["iptables"]
+
+
+@cache
+def _sources() -> list[str]:
+    """The text of prober and backend: an edited experiment asks for new certificates."""
+    files = [
+        file for part in ("nat", "certify", "lab") for file in (places.PACKAGE / part).rglob("*.py")
+    ]
+    return [file.read_text(encoding="utf-8") for file in sorted(files)]
+
+
+def _read(file: Path, profile: Profile) -> Certificate | None:
+    """What is kept, if it is a PASS of this profile on exactly the axes of its claim."""
+    try:
+        kept = Certificate.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    behaviour = shortened(profile).behaviour
+    claimed = claims(behaviour, mappings=prober.LookFor.mappings)
+    whole = [(row.axis, row.declared, row.agrees) for row in kept.rows] == [
+        (axis, claim.declared, True) for axis, claim in claimed.items()
+    ]
+    passed = kept.profile == profile.name and kept.verdict is Verdict.PASS
+    return kept if passed and whole else None
+
+
+def _write(file: Path, certificate: Certificate) -> None:
+    """All or nothing, also beside another run."""
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(certificate.to_json(), indent=1), encoding="utf-8")
+        draft.replace(file)

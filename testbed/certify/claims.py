@@ -1,0 +1,194 @@
+"""What a declared behaviour claims, axis by axis, and whether a measurement agrees.  Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from testbed.certify.measured import Measured, Value, forward_name
+from testbed.model.behaviour import (
+    Allocation,
+    Behaviour,
+    Filtering,
+    Mapping,
+    PortMapping,
+    PortRange,
+    Protocol,
+    Transport,
+    WanInput,
+)
+
+_GRACE = 0.1  # seconds by which a timer may be late
+_SPREAD = 4  # scattered ports span at least the range's size by this
+
+
+@dataclass(frozen=True)
+class Row:
+    """One axis: the claim, the measurement, and whether they agree.
+
+    ``shortened_from``: what the profile declares, where ``declared`` is a shorter timer
+    that the same rules were certified with.
+    """
+
+    axis: str
+    declared: str
+    measured: str
+    agrees: bool
+    evidence: str
+    shortened_from: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a behaviour says about one axis: in words, and as a test of the measured value."""
+
+    declared: str
+    holds: Callable[[Value | None], bool]
+
+
+def _is(value: Value) -> Claim:
+    return Claim(_words(value), lambda measured: measured == value)
+
+
+def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
+    """Every axis that ``behaviour`` determines and the prober must be able to observe.
+
+    ``mappings``: how many the prober opened at most when it looked for a quota.
+    """
+    found: dict[str, Claim] = {}
+    for protocol in Protocol:
+        for axis, claim in _of_transport(behaviour, protocol, mappings).items():
+            found[f"{protocol}.{axis}"] = claim
+    timeouts = behaviour.timeouts
+    if not behaviour.udp.blocked:
+        found["refresh"] = _is(behaviour.refresh)
+        found["timeout_udp"] = _lasts(timeouts.udp)
+        found["timeout_udp_stream"] = _lasts(timeouts.udp_stream)
+    if not behaviour.tcp.blocked:
+        found["timeout_tcp_transitory"] = _lasts(timeouts.tcp_transitory)
+        found["timeout_tcp_established"] = _lasts(timeouts.tcp_established)
+    found["forwards"] = _is(tuple(forward_name(each) for each in behaviour.forwards))
+    if behaviour.translates:
+        found["lan_exposed"] = _is(False)
+    return found | _of_services(behaviour.port_mapping)
+
+
+def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> dict[str, Claim]:
+    transport = behaviour.transport(protocol)
+    found = {
+        "blocked": _is(transport.blocked),
+        "unsolicited": _is(transport.unsolicited),
+        "wan_input": _is(behaviour.wan_input),
+    }
+    if transport.blocked:
+        return found
+    found["allowed_ports"] = _lets_out(transport)
+    found["mapping"] = _is(transport.mapping)
+    found["filtering"] = _is(transport.filtering)
+    found["large"] = _is("passed")
+    found["persistence"] = _is("kept")
+    if transport.mapping is Mapping.NONE:
+        return found
+    found["allocation"] = _is(transport.allocation)
+    if transport.allocation is not Allocation.PRESERVING:
+        found["ports"] = _within(transport)
+    found["overloading"] = _is(transport.overloading)
+    found["collision"] = _is("separate")
+    if transport.mapping is Mapping.ENDPOINT_INDEPENDENT:
+        found["early_inbound"] = _is("moved" if _steals(behaviour, protocol) else "kept")
+    if _hairpin_shows(behaviour, protocol):
+        found["hairpin"] = _is(behaviour.hairpin)
+    quota = behaviour.quota
+    found["quota"] = _is(quota if quota is not None and quota < mappings else "none")
+    return found
+
+
+def _of_services(offered: PortMapping) -> dict[str, Claim]:
+    found = {"services": _is(offered.services), "services_outside": _is(())}
+    if offered.pcp:
+        found["leases"] = _is((offered.min_lease, offered.max_lease))
+    if offered.upnp_igd:
+        found["secure_mode"] = _is(offered.secure_mode)
+    return found
+
+
+def _steals(behaviour: Behaviour, protocol: Protocol) -> bool:
+    """Does an early packet that the router takes for itself keep the port?
+
+    Not a TCP one: the router's reset ends the entry that the SYN has made.
+    """
+    return behaviour.wan_input is WanInput.ACCEPT and protocol is Protocol.UDP
+
+
+def _hairpin_shows(behaviour: Behaviour, protocol: Protocol) -> bool:
+    """Where the filtering would keep the call out anyway, nothing is to be seen."""
+    transport = behaviour.transport(protocol)
+    if transport.filtering is Filtering.ENDPOINT_INDEPENDENT:
+        return True
+    return protocol is Protocol.UDP and transport.mapping is Mapping.ENDPOINT_INDEPENDENT
+
+
+def _lets_out(transport: Transport) -> Claim:
+    """The prober tries the declared ports and others."""
+    allowed = tuple(str(port) for port in sorted(transport.allowed_ports))
+    if not allowed:
+        return _is("all")
+    return Claim(_words(allowed), lambda measured: _sorted(measured) == allowed)
+
+
+def _sorted(measured: Value | None) -> tuple[str, ...]:
+    words = measured if isinstance(measured, tuple) else ()
+    return tuple(str(number) for number in sorted(int(word) for word in words if word))
+
+
+def _within(transport: Transport) -> Claim:
+    """Every port seen lies in the range, and scattered ones span a fair part of it."""
+    ports: PortRange = transport.ports
+
+    def holds(measured: Value | None) -> bool:
+        if not isinstance(measured, tuple) or len(measured) != 2:
+            return False
+        low, high = measured
+        if not isinstance(low, int) or not isinstance(high, int):
+            return False
+        inside = low in ports and high in ports
+        scattered = transport.allocation in (Allocation.HASHED, Allocation.RANDOM)
+        return inside and (not scattered or high - low >= ports.size / _SPREAD)
+
+    return Claim(f"{ports.first} to {ports.last}", holds)
+
+
+def _lasts(seconds: float) -> Claim:
+    """The declared time lies between the longest survived and the shortest not survived."""
+
+    def holds(measured: Value | None) -> bool:
+        if not isinstance(measured, tuple) or len(measured) != 2:
+            return False
+        low, high = measured
+        if not isinstance(low, float) or not isinstance(high, float):
+            return False
+        return low - _GRACE <= seconds <= high
+
+    return Claim(f"{seconds:g} s", holds)
+
+
+def _words(value: Value | None) -> str:
+    if value is None:
+        return "not observed"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        if any(isinstance(each, float) for each in value):
+            low, high = value
+            return f"{low} to {high} s" if high is not None else f"over {low} s"
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def compare(behaviour: Behaviour, measured: Measured, *, mappings: int) -> tuple[Row, ...]:
+    """Every claim beside its measurement.  An axis that was not observed does not agree."""
+    found = dict(measured.axes())
+    rows = []
+    for axis, claim in claims(behaviour, mappings=mappings).items():
+        finding = found[axis]
+        agrees = claim.holds(finding.value)
+        rows.append(Row(axis, claim.declared, _words(finding.value), agrees, finding.evidence))
+    return tuple(rows)

@@ -1,0 +1,93 @@
+"""What the prober found out about a NAT: one value and its evidence on every axis."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.model.behaviour import Forward
+
+# A word of `testbed.model.behaviour`, a number, a yes or no, a list of words, or
+# lower and upper bounds in seconds (the upper one None: longer than was waited).
+Value = str | int | bool | tuple[str, ...] | tuple[int, int] | tuple[float, float | None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One axis.  ``value`` is None where it cannot be observed; ``evidence`` says why."""
+
+    value: Value | None
+    evidence: str
+
+
+def unseen(reason: str) -> Finding:
+    """An axis that cannot be observed here."""
+    return Finding(None, reason)
+
+
+def forward_name(forward: Forward) -> str:
+    """How a working forward is reported: ``udp 4001 -> host 0 port 4001``."""
+    inside = f"host {forward.host} port {forward.internal_port}"
+    return f"{forward.protocol} {forward.external_port} -> {inside}"
+
+
+@dataclass(frozen=True)
+class MeasuredTransport:
+    """One protocol's axes: those of `Transport`, and what follows from them.
+
+    A value that is no word of `testbed.model.behaviour` names what is wrong:
+    ``inconsistent`` (no answer holds for all sockets), ``closed`` (not even
+    replies come in), ``asymmetric`` (an answer leaves from another endpoint).
+    """
+
+    blocked: Finding  # bool
+    allowed_ports: Finding  # "all", or of the destination ports tried those let out
+    mapping: Finding
+    large: Finding  # passed, lost: packets of 1200 bytes, both ways
+    filtering: Finding
+    allocation: Finding
+    ports: Finding  # lowest and highest external port seen
+    overloading: Finding  # bool
+    collision: Finding  # separate, or what became of two hosts on one source port
+    early_inbound: Finding  # kept, moved: the port after the remote's packet came first
+    persistence: Finding  # kept, lost: is a mapping refreshed by its own outbound traffic
+    hairpin: Finding
+    unsolicited: Finding
+    wan_input: Finding
+    quota: Finding  # int, or "none" up to the number tried
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything measured; the axes' names are as in `Behaviour`."""
+
+    udp: MeasuredTransport
+    tcp: MeasuredTransport
+    refresh: Finding
+    timeout_udp: Finding  # bounds in seconds, as all timeouts
+    timeout_udp_stream: Finding
+    timeout_tcp_transitory: Finding
+    timeout_tcp_established: Finding
+    forwards: Finding  # those looked for that work, and others that showed themselves
+    lan_exposed: Finding  # bool: a LAN address is called from, or seen on, the internet
+    services: Finding  # port-mapping services that answer on the LAN
+    services_outside: Finding  # and those that answer a stranger
+    leases: Finding  # lowest and highest that PCP grants, in seconds
+    secure_mode: Finding  # bool: a LAN host maps ports to itself alone
+
+    def axes(self) -> Iterator[tuple[str, Finding]]:
+        """Every axis by name, for example ``udp.mapping`` or ``refresh``."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Finding):
+                yield field.name, value
+            else:
+                for inner in dataclasses.fields(value):
+                    yield f"{field.name}.{inner.name}", getattr(value, inner.name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: axis -> {"value", "evidence"}."""
+        return {
+            name: {"value": finding.value, "evidence": finding.evidence}
+            for name, finding in self.axes()
+        }

@@ -1,0 +1,303 @@
+"""The experiments that RFC 4787 and RFC 5382 share: one script for UDP and for TCP.
+
+A contact is a datagram or a connection; an end is a socket or a listener.  The
+NAT's answer to a new contact is what every axis here is read from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from testbed.certify.measured import Finding, unseen
+from testbed.certify.prober.bench import LAN, PUNCH, SERVER, STRANGER, Bench, Contact, End
+from testbed.certify.prober.packets import Endpoint, segments
+from testbed.errors import ProbeError
+from testbed.model.behaviour import Allocation, Filtering, Forward, Hairpin, Mapping, Protocol
+
+A, B = LAN
+# Each answer must hold for all of these sockets: a rule may know a host or a port.
+_SOCKETS: tuple[tuple[str, int | None], ...] = ((A, None), (A, PUNCH), (B, 443), (B, None))
+_STRANGERS = (None, PUNCH, 443, None)  # from where those are called
+_NEIGHBOURS = (None, 53, None, 1023)  # the same on the contacted address
+_SAMPLES = (*(None,) * 10, 3478, 1022)  # source ports whose mappings are compared
+_LARGE = 1200  # bytes: RFC 9000 section 14.1 asks that much of a path
+
+
+@dataclass
+class Subject:
+    """One protocol through the NAT: the bench, the public ends, what is known so far."""
+
+    bench: Bench
+    protocol: Protocol
+    ports: tuple[int, ...]  # destination ports that are let out; empty: blocked
+    tried: tuple[int, ...] = ()  # destination ports of which those are
+    forwarded: tuple[Forward, ...] = ()  # looked for: these ports answer to rules of their own
+    used: set[int] = field(default_factory=set)  # external ports seen
+    external: str = ""
+    mapping: Finding = field(default_factory=lambda: unseen("not measured"))
+    filtering: Finding = field(default_factory=lambda: unseen("not measured"))
+    living: list[Contact] = field(default_factory=list)  # one of each socket of `mapping`
+    _public: dict[tuple[str, int, int], End] = field(default_factory=dict)
+    _local: dict[tuple[str, int], End] = field(default_factory=dict)
+
+    def public(self, node: str = SERVER, index: int = 0, port: int = 0) -> End:
+        """The public end at the node's ``index``-th address and ``port``-th usable port."""
+        return self.at(node, self.ports[port], index)
+
+    def at(self, node: str, number: int, index: int = 0) -> End:
+        """The public end at port ``number``."""
+        key = (node, index, number)
+        if key not in self._public:
+            self._public[key] = self.bench.end(self.protocol, node, number, index)
+        return self._public[key]
+
+    def free(self, node: str, port: int | None) -> int | None:
+        """``port``, or None where a forward that is not this host's own may hold it."""
+        for forward in self.forwarded:
+            here = (forward.external_port, forward.internal_port)
+            if port in here and (*here, LAN[forward.host]) != (port, port, node):
+                return None
+        return port
+
+    def local(self, node: str = A, port: int | None = None) -> End:
+        """A LAN host's end: at ``port`` always the same one, else on a fresh port."""
+        if port is None:
+            return self.bench.end(self.protocol, node)
+        key = (node, port)
+        if key not in self._local:
+            self._local[key] = self.bench.end(self.protocol, node, port)
+        return self._local[key]
+
+    def somebody(self, node: str = STRANGER) -> End:
+        """A public end that nobody has ever contacted."""
+        return self.bench.end(self.protocol, node)
+
+    def reach(self, local: End, public: End | None = None, *, answer: bool = True) -> Contact:
+        """A contact outwards that the control has shown to be possible."""
+        contact = self.bench.contact(local, public or self.public(), answer=answer)
+        if contact is None:
+            raise ProbeError(
+                f"{self.protocol} from {local.endpoint} to {(public or self.public()).endpoint} "
+                "was lost, though others were let out (a quota of fewer than 60 mappings?)"
+            )
+        self.used.add(contact.source[1])
+        return contact
+
+    def unused(self) -> int:
+        """A fresh port that was seen on neither side of the NAT.
+
+        Linux refuses to reuse an expired port towards the same remote until conntrack
+        has collected the old entry, which may take a minute.
+        """
+        return next(port for port in iter(self.bench.port, None) if port not in self.used)
+
+    def admitted(self) -> End | None:
+        """A new public end that the filtering lets in to a mapping made towards `public`."""
+        if self.filtering.value == Filtering.ENDPOINT_INDEPENDENT:
+            return self.somebody()
+        if self.filtering.value == Filtering.ADDRESS_DEPENDENT:
+            return self.somebody(SERVER)
+        return None
+
+
+def mapping(subject: Subject) -> Finding:
+    """RFC 5780 section 4.3: one local socket towards two addresses and all usable ports."""
+    return _unanimous(
+        [_mapping_of(subject, subject.local(n, subject.free(n, p))) for n, p in _SOCKETS]
+    )
+
+
+def _mapping_of(subject: Subject, local: End) -> tuple[str | None, str]:
+    ports = range(len(subject.ports))
+    seen, mute = _everywhere(subject, local)
+    shown = f"{local.endpoint[1]} seen as " + ", ".join(
+        f"{ip}:{port}" for ip, port in seen.values()
+    )
+    by_address = [{seen[index, port] for port in ports} for index in range(2)]
+    everything = set(seen.values())
+    if everything == {local.endpoint}:
+        return Mapping.NONE, shown
+    if mute:
+        return "closed", f"{shown}; {mute[0]}"
+    if len(everything) == 1:
+        return Mapping.ENDPOINT_INDEPENDENT, shown
+    if len(ports) == 1:
+        return None, f"{shown}; one destination port is let out, so ports cannot be compared"
+    if all(len(group) == 1 for group in by_address):
+        return Mapping.ADDRESS_DEPENDENT, shown
+    # Random ports towards different remotes may coincide, once.
+    if len(everything) >= len(seen) - (len(seen) > 4):
+        return Mapping.ADDRESS_AND_PORT_DEPENDENT, shown
+    return "inconsistent", shown
+
+
+def _everywhere(subject: Subject, local: End) -> tuple[dict[tuple[int, int], Endpoint], list[str]]:
+    """How each public end (address, port) sees ``local``, and which answer was missed first."""
+    seen: dict[tuple[int, int], Endpoint] = {}
+    mute: list[str] = []  # one is enough: each costs the time of a silence
+    for index in range(2):
+        for port in range(len(subject.ports)):
+            public = subject.public(index=index, port=port)
+            contact = subject.reach(local, public, answer=not mute)
+            if not seen:
+                subject.living.append(contact)
+            seen[index, port] = contact.source
+            if not contact.answered and not mute:
+                mute.append(f"the answer of {public.endpoint} does not come in")
+    return seen, mute
+
+
+def filtering(subject: Subject) -> Finding:
+    """RFC 5780 section 4.4: who may answer to the living mappings.
+
+    The stranger comes first, then another port of the contacted address.  Neither
+    caller has had any contact before.
+    """
+    forwarded = {forward.external_port for forward in subject.forwarded}
+    callers = zip(subject.living, _STRANGERS, _NEIGHBOURS, strict=True)
+    return _unanimous(
+        [
+            _filtering_of(subject, made, stranger, neighbour)
+            for made, stranger, neighbour in callers
+            if made.source[1] not in forwarded
+        ]
+    )
+
+
+def _filtering_of(
+    subject: Subject, made: Contact, stranger_port: int | None, neighbour_port: int | None
+) -> tuple[str, str]:
+    if not made.answered:
+        return "closed", "not even the contacted endpoint's answer came in"
+    calls = [
+        subject.bench.contact(
+            subject.at(node, port) if port else subject.somebody(node), made.caller, made.source
+        )
+        for node, port in ((STRANGER, stranger_port), (SERVER, neighbour_port))
+    ]
+    stranger, same_address = (call is not None for call in calls)
+    shown = (
+        f"to {made.source[0]}:{made.source[1]}: stranger {_let_in(stranger)}, "
+        f"contacted address from another port {_let_in(same_address)}"
+    )
+    if any(call is not None and not call.answered for call in calls):
+        return "asymmetric", f"{shown}; the answer did not leave from there"
+    verdicts: dict[tuple[bool, bool], str] = {
+        (True, True): Filtering.ENDPOINT_INDEPENDENT,
+        (False, True): Filtering.ADDRESS_DEPENDENT,
+        (False, False): Filtering.ADDRESS_AND_PORT_DEPENDENT,
+    }
+    return verdicts.get((stranger, same_address), "inconsistent"), shown
+
+
+def _let_in(arrived: bool) -> str:
+    return "let in" if arrived else "not let in"
+
+
+def large(subject: Subject) -> Finding:
+    """Do packets of a useful size pass both ways through the living mappings?"""
+    for contact in subject.living:
+        if not subject.bench.echoes(contact, _LARGE):
+            return Finding("lost", f"{_LARGE} bytes of {contact.caller.endpoint} or back")
+    return Finding("passed", f"{_LARGE} bytes in one packet, both ways")
+
+
+SCATTERED = "scattered"  # hashed or random: only a second mapping after expiry tells
+
+
+def allocation(subject: Subject) -> tuple[Finding, Finding]:
+    """RFC 4787 section 4.2: how ports are chosen, and the lowest and highest seen."""
+    if subject.mapping.value == Mapping.NONE:
+        return unseen("no translation"), unseen("no translation")
+    pairs = []
+    for port in _SAMPLES:
+        local = subject.local(A, subject.free(A, port))
+        pairs.append((local.endpoint[1], subject.reach(local).source[1]))
+    chosen = [external for _, external in pairs]
+    pairs += [(contact.caller.endpoint[1], contact.source[1]) for contact in subject.living]
+    shown = "ports " + ", ".join(f"{inside}->{outside}" for inside, outside in pairs[:6])
+    every = [external for _, external in pairs]
+    seen = Finding((min(every), max(every)), f"{len(every)} mappings")
+    steps = [after - before for before, after in pairwise(chosen)]
+    if all(inside == outside for inside, outside in pairs):
+        return Finding(Allocation.PRESERVING, shown), seen
+    if any(inside == outside for inside, outside in pairs):
+        return Finding("inconsistent", f"{shown}: some are preserved"), seen
+    if sum(step == 1 for step in steps) >= len(steps) - 1:  # one wrap of the range
+        return Finding(Allocation.SEQUENTIAL, shown), seen
+    return Finding(SCATTERED, shown), seen
+
+
+def early_inbound(subject: Subject) -> Finding:
+    """The remote's packet comes first: does the later contact keep its port?
+
+    The port is known beforehand only where it does not depend on the remote; a
+    port that has no mapping yet, only where ports are preserved.
+    """
+    if subject.mapping.value != Mapping.ENDPOINT_INDEPENDENT:
+        return unseen(f"mapping is {subject.mapping.value}: the port is not known beforehand")
+    remote = subject.public(STRANGER)
+    local = subject.local()
+    known = subject.reach(local).source
+    before = subject.bench.contact(remote, local, known)
+    seen = known if before else subject.reach(local, remote).source
+    shown = f"mapped {known[1]}, seen as {seen[1]} by the early remote"
+    if seen != known:
+        return Finding("moved", shown)
+    if known[1] != local.endpoint[1]:
+        return Finding("kept", shown)
+    fresh = subject.local()
+    port = fresh.endpoint[1]
+    subject.bench.contact(remote, fresh, (known[0], port))
+    seen = subject.reach(fresh, remote).source
+    shown += f"; unmapped {port}, then seen as {seen[1]}"
+    return Finding("kept" if seen[1] == port else "moved", shown)
+
+
+def hairpin(subject: Subject) -> Finding:
+    """RFC 4787 section 6: one LAN host calls the other's external endpoint."""
+    independent = subject.mapping.value == Mapping.ENDPOINT_INDEPENDENT
+    is_open = subject.filtering.value == Filtering.ENDPOINT_INDEPENDENT
+    if subject.mapping.value == Mapping.NONE:
+        return unseen("no translation")
+    if not is_open and (subject.protocol is Protocol.TCP or not independent):
+        return unseen("filtering keeps the call out, whether hairpinned or not")
+    caller, called = subject.local(A), subject.local(B)
+    outside = [subject.reach(end).source for end in (caller, called)]
+    if not is_open:
+        subject.bench.contact(called, caller, outside[0])
+    source, answered = _hairpinned(subject, caller, called, outside[1])
+    if source is None:
+        return Finding(Hairpin.NONE, f"a call to {outside[1]} did not come to {called.node}")
+    shown = f"a call to {outside[1]} came from {source}"
+    if source == caller.endpoint:
+        return Finding(Hairpin.INTERNAL_SOURCE, shown)
+    if source == outside[0] or (not independent and source[0] == outside[0][0]):
+        if answered:
+            return Finding(Hairpin.EXTERNAL_SOURCE, shown)
+        return Finding("asymmetric", f"{shown}, the answer did not come back")
+    return Finding("inconsistent", f"{shown}, which is neither {outside[0]} nor the LAN endpoint")
+
+
+def _hairpinned(
+    subject: Subject, caller: End, called: End, target: Endpoint
+) -> tuple[Endpoint | None, bool]:
+    """The source that the called host saw, also of a SYN whose handshake failed."""
+    if subject.protocol is Protocol.UDP:
+        contact = subject.bench.contact(caller, called, target)
+        return (contact.source, contact.answered) if contact else (None, False)
+    sniffer = subject.bench.raw(called.node, 6)
+    contact = subject.bench.contact(caller, called, target)
+    if contact is not None:
+        return contact.source, contact.answered
+    for segment in segments(sniffer):
+        if segment.destination == called.endpoint:
+            return segment.source, False
+    return None, False
+
+
+def _unanimous(results: Sequence[tuple[str | None, str]]) -> Finding:
+    values = {value for value, _ in results}
+    if len(values) == 1:
+        return Finding(*results[0])
+    return Finding("inconsistent", "; ".join(f"{value}: {shown}" for value, shown in results))

@@ -1,0 +1,217 @@
+"""How long a mapping lives, what keeps it, and what comes after it."""
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from testbed.certify.measured import Finding, unseen
+from testbed.certify.prober.axes import SCATTERED, Subject
+from testbed.certify.prober.bench import SILENCE, Contact
+from testbed.certify.prober.handshakes import REUSE, Handshakes
+from testbed.certify.prober.waiting import Sample, Waiting, into, together
+from testbed.model.behaviour import Allocation, Protocol, Refresh
+
+# Timers count whole seconds: each is told from its neighbours by half a second.
+IDLE = (0.5, 1.5, 2.5, 3.5)
+_PACE = 0.7  # seconds between two refreshing packets
+_STREAM = (1.1, 1.1)  # UDP traffic for more than two seconds makes a stream
+_REUSES = 2
+_REFRESHING = 5  # refreshing lasts for so many seconds
+
+
+@dataclass
+class Clocks:
+    """The results of all that waits, in no order."""
+
+    udp: list[Sample] = field(default_factory=list)
+    udp_stream: list[Sample] = field(default_factory=list)
+    tcp_transitory: list[Sample] = field(default_factory=list)
+    tcp_established: list[Sample] = field(default_factory=list)
+    inbound: list["Watch"] = field(default_factory=list)
+    outbound: dict[Protocol, list["Watch"]] = field(
+        default_factory=lambda: {p: [] for p in Protocol}
+    )
+    reuse: dict[Protocol, list[bool | None]] = field(
+        default_factory=lambda: {p: [] for p in Protocol}
+    )
+
+
+def measure(subjects: Sequence[Subject]) -> Clocks:
+    """Run every experiment on the protocols that are let out."""
+    clocks, waiting = Clocks(), list[Waiting[None]]()
+    for subject in subjects:
+        if not subject.ports:
+            continue
+        of_protocol = _of_udp if subject.protocol is Protocol.UDP else _of_tcp
+        waiting += of_protocol(subject, clocks)
+        waiting.append(into(clocks.outbound[subject.protocol], outbound_only(subject)))
+    together(waiting)
+    return clocks
+
+
+def _of_udp(subject: Subject, clocks: Clocks) -> Iterator[Waiting[None]]:
+    for idle in IDLE:
+        yield into(clocks.udp, udp_sample(subject, idle, stream=False))
+        yield into(clocks.udp_stream, udp_sample(subject, idle, stream=True))
+    yield into(clocks.inbound, inbound_only(subject))
+    for _ in range(_REUSES):
+        yield into(clocks.reuse[Protocol.UDP], udp_reuse(subject))
+
+
+def _of_tcp(subject: Subject, clocks: Clocks) -> Iterator[Waiting[None]]:
+    handshakes = Handshakes(subject)
+    for idle in IDLE:
+        yield into(clocks.tcp_transitory, handshakes.sample(idle))
+        yield into(clocks.tcp_transitory, handshakes.half_open(idle))
+        yield into(clocks.tcp_established, tcp_sample(subject, idle))
+    for _ in range(_REUSES):
+        yield into(clocks.reuse[Protocol.TCP], handshakes.reuse())
+
+
+def udp_sample(subject: Subject, idle: float, *, stream: bool) -> Waiting[Sample]:
+    """One UDP mapping, one-way or (``stream``) answered for two seconds, then idle."""
+    local, public = subject.local(), subject.public()
+    since = time.monotonic()
+    contact = subject.bench.contact(local, public, answer=stream)
+    for pause in _STREAM if stream else ():
+        yield pause
+        since = time.monotonic()
+        contact = subject.bench.contact(local, public)
+    if contact is None:
+        return Sample(0.0, False)
+    yield idle
+    at = time.monotonic()
+    token = subject.bench.send(public, contact.source)
+    yield SILENCE
+    return Sample(at - since, subject.bench.got(local, token, 0.0) is not None)
+
+
+def tcp_sample(subject: Subject, idle: float) -> Waiting[Sample]:
+    """One established connection, then idle; the server's next byte is the test."""
+    since = time.monotonic()
+    contact = subject.reach(subject.local())
+    assert contact.far is not None
+    assert contact.near is not None
+    yield idle
+    at = time.monotonic()
+    with suppress(OSError):  # reset meanwhile
+        contact.far.send(b"?")
+    yield SILENCE
+    return Sample(at - since, _readable(contact.near))
+
+
+def _readable(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1))
+    except OSError:
+        return False
+
+
+def udp_reuse(subject: Subject) -> Waiting[bool | None]:
+    """The same internal port again after expiry: is its external endpoint the same?"""
+    local = subject.local()
+    before = subject.bench.contact(local, subject.public(), answer=False)
+    yield REUSE
+    after = subject.bench.contact(local, subject.public(), answer=False)
+    return before.source == after.source if before and after else None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What refreshing showed: until when it worked, and whether the filter's guests got in."""
+
+    lasted: float
+    whole: bool
+    guest: bool | None  # None: the filtering lets no guest in
+    detail: str
+
+
+def inbound_only(subject: Subject) -> Waiting[Watch]:
+    """After one answered exchange only the remote sends."""
+    local, public = subject.local(), subject.public()
+    start = time.monotonic()
+    contact = subject.reach(local)
+    lasted = 0.0
+    while lasted < _REFRESHING:
+        yield _PACE
+        if not subject.bench.got(local, subject.bench.send(public, contact.source)):
+            return Watch(lasted, False, None, f"inbound packets came until {lasted:.1f} s")
+        lasted = time.monotonic() - start
+    guest = _guest(subject, contact)
+    return Watch(lasted, True, guest, f"inbound packets alone came for {lasted:.1f} s")
+
+
+def outbound_only(subject: Subject) -> Waiting[Watch]:
+    """After the first contact only the LAN host sends; then the remote and a guest call."""
+    local, public = subject.local(), subject.public()
+    start = time.monotonic()
+    contact = subject.reach(local)
+    while time.monotonic() - start < _REFRESHING:
+        yield _PACE
+        if subject.protocol is Protocol.UDP:
+            subject.bench.contact(local, public, answer=False)
+        else:
+            assert contact.near is not None
+            assert contact.far is not None
+            with suppress(OSError):  # lost on the way: what comes last will tell
+                contact.near.send(b"!")
+                contact.far.recv(1)
+    lasted = time.monotonic() - start
+    replied = subject.bench.replies(contact)
+    guest = _guest(subject, contact)
+    shown = f"after {lasted:.1f} s of outbound packets the remote's answer "
+    shown += "came in" if replied else "did not come in"
+    return Watch(lasted, replied, guest, shown)
+
+
+def _guest(subject: Subject, contact: Contact) -> bool | None:
+    guest = subject.admitted()
+    if guest is None:
+        return None
+    return subject.bench.contact(guest, contact.caller, contact.source) is not None
+
+
+def persistence(watches: Sequence[Watch]) -> Finding:
+    """Is a mapping kept by its own outbound traffic (RFC 4787 REQ-6), for guests too?"""
+    (watch,) = watches
+    shown = watch.detail
+    if watch.guest is not None:
+        shown += f", a guest of the filter was {'' if watch.guest else 'not '}let in"
+    return Finding("kept" if watch.whole and watch.guest is not False else "lost", shown)
+
+
+def refresh(watches: Sequence[Watch], timer: Finding) -> Finding:
+    """Which packets keep a UDP mapping alive, given its measured lifetime."""
+    if not watches:
+        return unseen("UDP is not let out")
+    (watch,) = watches
+    if not watch.whole:
+        return Finding(Refresh.OUTBOUND, watch.detail)
+    bounds = timer.value
+    if not isinstance(bounds, tuple) or not isinstance(bounds[-1], float):
+        return unseen("the timer is longer than was waited")
+    if bounds[-1] > watch.lasted:
+        return unseen(f"watched for {watch.lasted:.1f} s, the timer may be longer")
+    if watch.guest is False:
+        return Finding("inconsistent", f"{watch.detail}, but a guest of the filter did not")
+    return Finding(Refresh.BOTH, watch.detail)
+
+
+def scattered(chosen: Finding, again: Sequence[bool | None], timer: Finding) -> Finding:
+    """Hashed or random, by whether an expired mapping's port comes back.
+
+    ``again`` holds the results of the reuse experiments, ``timer`` the lifetime
+    that must be over before them.
+    """
+    if chosen.value != SCATTERED:
+        return chosen
+    bounds = timer.value
+    if not isinstance(bounds, tuple) or not isinstance(bounds[-1], float) or None in again:
+        return unseen(f"{chosen.evidence}; hashed or random: no mapping was seen to expire")
+    if len(set(again)) > 1:
+        return Finding("inconsistent", f"{chosen.evidence}; some come back after expiry")
+    value = Allocation.HASHED if again[0] else Allocation.RANDOM
+    words = "the same again" if again[0] else "others"
+    return Finding(value, f"{chosen.evidence}; {words} after expiry")

@@ -1,0 +1,144 @@
+"""`testbed explain`: why one cell ended as it did."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from testbed.errors import Exit, UsageError
+from testbed.evidence.labels import labels
+from testbed.evidence.stitch import stitch
+from testbed.explain.explainer import explain
+from testbed.model.explanation import Cause, Evidence
+from testbed.model.plan import Plan
+from testbed.naming import instead
+from testbed.report.glyphs import Glyphs, glyphs_for
+from testbed.report.story import hops, pointers, render
+from testbed.run.folder import left_in, say
+from testbed.studies.punch.evidence import load_evidence
+
+CELL = "cell.json"  # what makes a folder a cell's
+RESULTS = "results.json"
+MATRIX = "matrix"  # the study whose folder has many cells
+
+
+def explain_cell(name: str, out: Path, *, packets: bool, as_json: bool) -> int:
+    """Explain the cell that ``name`` stands for; the exit code.
+
+    UsageError where there is no such cell, or its folder is damaged.
+    """
+    folder = find(name, out)
+    evidence = load_evidence(folder)
+    explanation = explain(evidence)
+    if as_json:
+        print(json.dumps(explanation.to_json(), indent=2))
+    else:
+        console = Console()
+        glyphs = glyphs_for(sys.stdout.encoding)
+        story = render(explanation, console.width, glyphs, _addresses(evidence.plan))
+        console.print(story, crop=False)
+        if packets:
+            for line in _packets(evidence, glyphs):
+                console.print(line, crop=False, soft_wrap=True)
+        console.print()
+        for words in pointers(explanation, folder / "capture.pcapng"):  # whole, to be copied
+            console.print(words, soft_wrap=True, markup=False, highlight=False)
+    return int(Exit.INCONCLUSIVE if explanation.cause is Cause.UNKNOWN else Exit.AGREED)
+
+
+def _packets(evidence: Evidence, glyphs: Glyphs) -> Iterator[Text]:
+    if not evidence.packets:
+        return
+    journeys = stitch(evidence.packets, evidence.plan, evidence.drops)
+    said = labels(journeys, evidence.events or (), evidence.clock_ns)
+    zero = evidence.start_ns
+    if zero is None:
+        zero = evidence.packets[0].time_ns
+    yield Text()
+    yield from hops(journeys, said, zero, glyphs)
+
+
+def _addresses(plan: Plan) -> Mapping[str, str]:
+    """What stands below the nodes of a ladder: the first address, for NATs the outer one."""
+    return {node: str(own[0]) for node, own in plan.addresses.items() if own}
+
+
+def find(name: str, out: Path) -> Path:
+    """The folder that ``name`` stands for.
+
+    It is one itself, or names a cell of the matrix in ``out`` (its folder, or its
+    results.json): a pair, then the newest repeat and try count, or a pair and a
+    repeat.  UsageError, with the names that are nearest, where there is none.
+    """
+    if (Path(name) / CELL).is_file():
+        return Path(name)
+    known = _folders(out)
+    wanted = name.strip("/")
+    found = [folder for cell, folder in known.items() if wanted in (cell, cell.rpartition("/")[0])]
+    if found:
+        return min(found, key=_age)
+    if not known:
+        raise UsageError(
+            f"{name}: not the folder of a cell, and there is no matrix in {out}",
+            remedy="run `testbed matrix` first, or name a folder that has a cell.json",
+        )
+    pairs = (cell.rpartition("/")[0] for cell in known)
+    raise UsageError(f"there is no cell {name!r} in {out}", remedy=instead(wanted, pairs))
+
+
+def _folders(out: Path) -> dict[str, Path]:
+    """Name of each cell of a run to its folder, of the try that counted.
+
+    What the run's results do not name is another's, and is not looked at; of a run that
+    has no results (yet), the cells that it recorded as its own.
+    """
+    results = out if out.suffix == ".json" else out / RESULTS
+    beside = results.parent
+    if not results.exists():
+        return _unfinished(beside)
+    known = {}
+    for row in _rows(results):
+        # A results file may have moved with its folder, or the user elsewhere.
+        tried = [beside / "cells" / row["name"] / row["try"], Path(row["folder"])]
+        known[row["name"]] = next((f for f in tried if (f / CELL).is_file()), None)
+    return {name: folder for name, folder in known.items() if folder is not None}
+
+
+def _unfinished(out: Path) -> dict[str, Path]:
+    """The same of a run that was interrupted, or still runs; says so."""
+    left = left_in(out)
+    if left is None or left.run.study != MATRIX:
+        return {}
+    known = {}
+    for folder in (out / name for name in left.folders):
+        if (folder / CELL).is_file():
+            own = folder.parent if folder.name.startswith("try-") else folder
+            known[str(own.relative_to(out / "cells"))] = folder  # a later try is a later folder
+    if known:
+        say(f"{out}: the {left.run.words} has not come to its end")
+    return known
+
+
+def _age(folder: Path) -> int:
+    """Least for what was run last."""
+    return -(folder / CELL).stat().st_mtime_ns
+
+
+def _rows(results: Path) -> list[dict[str, str]]:
+    if not results.exists():
+        return []
+    try:
+        document = json.loads(results.read_text(encoding="utf-8"))
+        rows = ((str(cell["name"]), str(cell["folder"])) for cell in document["cells"])
+        return [{"name": name, "folder": folder, "try": _try(folder)} for name, folder in rows]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{results}: not the results of a matrix ({error})") from error
+
+
+def _try(folder: str) -> str:
+    """The last part of a cell's folder, if it is not the first try's."""
+    name = Path(folder).name
+    return name if name.startswith("try-") else ""

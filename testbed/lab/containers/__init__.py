@@ -1,0 +1,1 @@
+"""Labs of containers; `testbed.lab.containers.lab` has the backend."""

@@ -1,0 +1,176 @@
+"""Does to a lab what `testbed.model.network_fault` names."""
+
+import dataclasses
+import os
+import select
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Interface
+
+from testbed.errors import BackendError
+from testbed.lab import kernel
+from testbed.lab.loading import LOADERS
+from testbed.lab.namespaces import NamespaceLab
+from testbed.lab.netfilter import CONNTRACK, ask
+from testbed.model.behaviour import Filtering, Protocol
+from testbed.model.network_fault import (
+    Fault,
+    LinkDown,
+    LinkUp,
+    MappingTimeout,
+    NatReboot,
+    Rebinding,
+    Roaming,
+    WanAddressChange,
+)
+from testbed.model.plan import AddBridge, AddLink, Engine
+from testbed.model.profile import Profile
+from testbed.nat.rules import RouterContext, render
+
+_DELETE = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE; of no flow in particular: of all
+_FORWARDING = "net.ipv4.ip_forward"
+_DEADLINE = 5.0  # seconds for one change inside a node
+_WIRELESS = "wifi0"  # the interface that a host has where it roams to
+
+Wait = Callable[[float], None]
+
+
+def apply(lab: NamespaceLab, fault: Fault, profiles: dict[str, Profile], wait: Wait) -> None:
+    """Do it; BackendError names the router and what it refused.
+
+    ``profiles``: of each router.  ``wait`` lets seconds go by, for what takes time.  A
+    `MappingTimeout` is the application's to do, and nothing here.
+    """
+    match fault:
+        case MappingTimeout():
+            pass
+        case NatReboot(router, down):
+            _reload(lab, router, profiles[router], lab.plan.address(router), wait, down)
+        case WanAddressChange(router):
+            _readdress(lab, router, profiles[router])
+        case Rebinding(router):
+            _renumber(lab, router, profiles[router])
+        case LinkDown(router):
+            lab.links.down(f"{router}-core")
+        case LinkUp(router):
+            lab.links.up(f"{router}-core")
+        case Roaming(host, router):
+            _roam(lab, host, router)
+
+
+def _forward(lab: NamespaceLab, router: str, *, on: bool) -> None:
+    def switch() -> int:
+        kernel.write_sysctl(_FORWARDING, str(int(on)))
+        return 0
+
+    process = lab.spawn(router, switch)
+    try:
+        failed = process.wait(_DEADLINE)
+    except TimeoutError as error:
+        raise BackendError(f"waited for its forwarding: {error}", node=router) from error
+    finally:
+        process.kill()
+    if failed:
+        raise BackendError("cannot switch its forwarding", node=router)
+
+
+def _reload(
+    lab: NamespaceLab,
+    router: str,
+    profile: Profile,
+    external: IPv4Address,
+    wait: Wait,
+    down: float = 0.0,
+) -> None:
+    """Load the rules anew, without any mapping, and with other ports where they are random.
+
+    Nothing is forwarded meanwhile: a packet between the two would bring a mapping back.
+    """
+    behaviour = profile.behaviour
+    udp, tcp = (dataclasses.replace(t, seed=t.seed + 1) for t in (behaviour.udp, behaviour.tcp))
+    drawn = dataclasses.replace(profile, behaviour=dataclasses.replace(behaviour, udp=udp, tcp=tcp))
+    rules = render(drawn, _context(lab, router, external))
+    _forward(lab, router, on=False)
+    until = time.monotonic() + down
+    for engine, text in rules.texts:
+        lab.run(router, LOADERS[engine], input=text.encode())
+    ask(lab, router, _DELETE)
+    wait(max(0.0, until - time.monotonic()))
+    _forward(lab, router, on=True)
+
+
+def _context(lab: NamespaceLab, router: str, external: IPv4Address) -> RouterContext:
+    plan = lab.plan
+    inside = _inside(lab, router)
+    lan = next(r.lan for r in plan.topology.routers if r.name == router)
+    hosts = tuple(plan.address(h.name) for h in plan.topology.hosts if h.network == lan)
+    return RouterContext("wan", "lan", (external,), inside.network, hosts)
+
+
+def _inside(lab: NamespaceLab, router: str) -> IPv4Interface:
+    for bridge in lab.plan.of(AddBridge):
+        if bridge.node == router:
+            return bridge.addresses[0]
+    ends = (link.b for link in lab.plan.of(AddLink))
+    return next(e.addresses[0] for e in ends if e.node == router and e.ifname == "lan")
+
+
+def _readdress(lab: NamespaceLab, router: str, profile: Profile) -> None:
+    """The next address of its subnet.  The routes go with the old one, and come back."""
+    link = next(link for link in lab.plan.of(AddLink) if link.a.node == router)
+    old, gateway = link.a.addresses[0], link.b.addresses[0].ip
+    new = IPv4Interface((old.ip + 1, old.network.prefixlen))
+    _forward(lab, router, on=False)
+    _ip(
+        lab, router, f"address del {old} dev wan", f"address add {new} dev wan",
+        f"route replace default via {gateway} dev wan",
+    )  # fmt: skip
+    _reload(lab, router, profile, new.ip, lambda _: None)
+
+
+def _renumber(lab: NamespaceLab, router: str, profile: Profile) -> None:
+    """Forget what the rules' own tables and conntrack hold; the rules stay."""
+    if profile.engine is not Engine.NFTABLES:
+        raise BackendError("only a NAT of nftables can be renumbered", node=router)
+    _forward(lab, router, on=False)
+    commands = []
+    for protocol in Protocol:
+        commands += [f"flush map ip nat_testbed {kind}_{protocol}" for kind in ("mine", "owned")]
+        commands.append(f"flush set ip nat_testbed owners_{protocol}")
+        if profile.behaviour.transport(protocol).filtering is Filtering.ADDRESS_DEPENDENT:
+            commands.append(f"flush set ip nat_testbed contacted_{protocol}")
+    commands.append("flush set ip nat_testbed settled_tcp")
+    lab.run(router, LOADERS[Engine.NFTABLES], input="\n".join([*commands, ""]).encode())
+    ask(lab, router, _DELETE)
+    _forward(lab, router, on=True)
+
+
+def _roam(lab: NamespaceLab, host: str, router: str) -> None:
+    """Take over the interface and the address of the host that waits behind ``router``."""
+    lan = next(r.lan for r in lab.plan.topology.routers if r.name == router)
+    dock = next(h.name for h in lab.plan.topology.hosts if h.network == lan)
+    link = next(link for link in lab.plan.of(AddLink) if link.a.node == dock)
+    address, gateway = link.a.addresses[0], link.b.addresses[0].ip
+    inside = lab.spawn(host, _stay)  # a process by which `ip` finds the host's namespace
+    try:
+        if not select.select([inside.stdout], [], [], _DEADLINE)[0]:
+            raise BackendError(f"waited {_DEADLINE:g} s for a process in it", node=host)
+        _ip(lab, dock, f"link set dev eth0 netns {inside.pid} name {_WIRELESS}")
+    finally:
+        inside.kill()
+    _ip(
+        lab, host, "link set dev eth0 down", "address flush dev eth0",
+        f"address add {address} dev {_WIRELESS}", f"link set dev {_WIRELESS} up",
+        f"route replace default via {gateway} dev {_WIRELESS}",
+    )  # fmt: skip
+
+
+def _stay() -> int:
+    """Say that we are there, and stay until we are ended."""
+    os.write(1, b"here\n")
+    os.read(0, 1)
+    return 0
+
+
+def _ip(lab: NamespaceLab, node: str, *commands: str) -> None:
+    lab.run(node, ("ip", "-batch", "-"), input="\n".join([*commands, ""]).encode())

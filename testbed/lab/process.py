@@ -1,0 +1,153 @@
+"""Processes inside nodes: a fork that enters the node and runs a program or function."""
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from testbed.lab import kernel
+
+
+class NodeProcess:
+    """A child inside a node; see `testbed.model.lab.Process`.
+
+    It leads a group, which lives no longer than it does.
+    """
+
+    def __init__(self, pid: int, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]) -> None:
+        self.pid = pid
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self._pidfd = os.pidfd_open(pid)
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        if self._code is None and os.waitid(os.P_PIDFD, self._pidfd, ended):
+            self._kill_group()  # until it is waited for, nobody else has its number
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._code
+
+    def wait(self, timeout: float) -> int:
+        if self.poll() is None:
+            select.select([self._pidfd], [], [], timeout)
+        code = self.poll()
+        if code is None:
+            raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
+        return code
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            self._kill_group()
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # so young that it leads none yet
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill, reap, close the pipes."""
+        self.kill()
+        self.wait(5.0)
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        os.close(self._pidfd)
+
+
+def spawn(
+    command: Sequence[str] | Callable[[], int], netns: int, files: Path | None
+) -> NodeProcess:
+    """Fork a child into the network namespace ``netns``.
+
+    ``files`` is the folder with the node's ``hosts`` and ``resolv.conf``, or None.
+    The calling process must have one thread.
+    """
+    (in_read, in_write), (out_read, out_write), (err_read, err_write) = (
+        os.pipe(),
+        os.pipe(),
+        os.pipe(),
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _child(command, netns, files, (in_read, out_write, err_write))
+    for fd in (in_read, out_write, err_write):
+        os.close(fd)
+    stdin = os.fdopen(in_write, "wb", 0)
+    return NodeProcess(pid, stdin, os.fdopen(out_read, "rb", 0), os.fdopen(err_read, "rb", 0))
+
+
+def _child(
+    command: Sequence[str] | Callable[[], int],
+    netns: int,
+    files: Path | None,
+    pipes: tuple[int, int, int],
+) -> None:
+    """In the fork; never returns."""
+    code = 126
+    try:
+        kernel.die_with_parent(signal.SIGKILL)
+        os.setpgid(0, 0)  # no session: each would be scheduled as somebody of its own
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        for target, fd in enumerate(pipes):
+            os.dup2(fd, target)
+        enter_node(netns, files)
+        if callable(command):
+            _close_inherited()
+            sys.stdin = os.fdopen(0, "r", closefd=False, encoding="utf-8")
+            sys.stdout = os.fdopen(1, "w", 1, closefd=False, encoding="utf-8")
+            sys.stderr = os.fdopen(
+                2, "w", 1, closefd=False, encoding="utf-8", errors="backslashreplace"
+            )
+            code = command()
+            sys.stdout.flush()
+        else:
+            os.execvp(command[0], list(command))  # other descriptors are close-on-exec
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except FileNotFoundError as error:
+        what = error.filename or command
+        os.write(2, f"{what}: {error.strerror}\n".encode())
+        code = 127
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+        code = 1
+    finally:
+        os._exit(code)
+
+
+def _close_inherited() -> None:
+    """A function in a fork must not hold the parent's sockets, rings and namespaces.
+
+    The objects behind them are never collected here: they would close the numbers
+    again, which by then belong to others.
+    """
+    gc.freeze()
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if fd > 2:
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone
+                os.close(fd)
+
+
+def enter_node(netns: int, files: Path | None) -> None:
+    """Make the calling process one of the node's: its network, its sysfs, its files."""
+    kernel.setns(netns, kernel.CLONE_NEWNET)
+    kernel.unshare(kernel.CLONE_NEWNS)
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("sysfs", "/sys", "sysfs", flags)
+    if files is None:
+        return
+    for name in ("hosts", "resolv.conf"):
+        target = Path("/etc", name)
+        if target.exists():  # a dangling symlink cannot be mounted on, and resolves nothing
+            kernel.mount(str(files / name), str(target), "", kernel.MS_BIND)

@@ -1,0 +1,91 @@
+"""What every backend gives: labs that are context managers.
+
+The contract is small on purpose.  Whatever a lab starts ends with it, also when
+the testbed is killed: a backend ties processes and networks to its own life.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+from testbed.model.address import Route as Route
+from testbed.model.fault import FramesLost
+from testbed.model.plan import Plan
+
+
+@dataclass(frozen=True)
+class Image:
+    """A program that comes as a container image, and starts by the image's own entry point."""
+
+    reference: str  # as the engine knows it
+    environment: tuple[tuple[str, str], ...] = ()
+    capabilities: tuple[str, ...] = ()  # over its own node, besides an engine's usual ones
+
+
+Command = Sequence[str] | Callable[[], int] | Image
+
+
+class Process(Protocol):
+    """A process inside a node, with pipes for its standard streams.
+
+    What it started in its process group ends with it.
+    """
+
+    pid: int
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal, or None while it runs."""
+
+    def wait(self, timeout: float) -> int:
+        """The exit code; TimeoutError after ``timeout`` seconds."""
+
+    def kill(self) -> None:
+        """End it now; no error if it has ended."""
+
+
+class Lab(Protocol):
+    """A started lab."""
+
+    plan: Plan
+
+    def socket(self, node: str, family: int, kind: int, proto: int = 0) -> socket.socket:
+        """A socket made inside ``node``, usable from here."""
+
+    def spawn(self, node: str, command: Command) -> Process:
+        """Start a program, or a Python function in a fork, inside ``node``.
+
+        An image is a UsageError where nodes are no containers.  A function finds its
+        pipes as file descriptors 0, 1 and 2; its result is the exit code.  The process
+        sees the node's network, hosts file and sysfs.
+        """
+
+    def run(
+        self, node: str, command: Sequence[str], *, input: bytes = b"", timeout: float = 10.0
+    ) -> bytes:
+        """Run a program to its end and give its output; BackendError if it fails."""
+
+    def lost_frames(self) -> list[FramesLost]:
+        """Frames that the lab lost by itself, where no plan asked for it."""
+
+    def lateness_ms(self) -> float:
+        """By how much the most delayed frame was late, beyond its link's delay."""
+
+    def interfaces(self, node: str) -> set[str]:
+        """The names of all interfaces that really are in ``node``."""
+
+    def routes(self, node: str) -> set[Route]:
+        """The routes that really are in ``node``'s main table."""
+
+
+class Backend(Protocol):
+    """Builds labs from plans."""
+
+    name: str
+
+    def start(self, plan: Plan) -> AbstractContextManager[Lab]:
+        """Bring the lab up, ready to use; leaving the context takes it away."""

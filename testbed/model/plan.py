@@ -1,0 +1,188 @@
+"""A lab as ordered steps: what a backend does, and what `testbed plan` prints.
+
+Steps are given in an order in which they can be applied one after another; a
+backend may batch them.  Nothing here touches the machine.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import TypeVar
+
+from testbed.model.refusal import UNKNOWN, Refuses
+from testbed.model.topology import Impairment, Topology
+
+S = TypeVar("S")
+
+
+class NodeKind(StrEnum):
+    CORE = "core"  # the router of the internet itself, trusted, no NAT
+    ROUTER = "router"
+    HOST = "host"
+
+
+class Engine(StrEnum):
+    """Which tool loads a rule set."""
+
+    IPTABLES = "iptables"  # text for iptables-restore
+    NFTABLES = "nftables"  # text for nft -f
+
+
+@dataclass(frozen=True)
+class AddNode:
+    """A network namespace (or container) and the sysctls it starts with."""
+
+    node: str
+    kind: NodeKind
+    sysctls: tuple[tuple[str, str], ...] = ()  # key below /proc/sys with dots, value
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a link: an interface of a node."""
+
+    node: str
+    ifname: str
+    mac: str
+    addresses: tuple[IPv4Interface, ...] = ()
+    bridge: str | None = None  # the node's bridge that this end is a port of
+
+
+@dataclass(frozen=True)
+class AddBridge:
+    """A bridge inside a node, for LANs of several hosts."""
+
+    node: str
+    ifname: str
+    mac: str
+    addresses: tuple[IPv4Interface, ...]
+
+
+@dataclass(frozen=True)
+class AddLink:
+    """A wire between two ends, impaired in each direction."""
+
+    a: End
+    b: End
+    a_to_b: Impairment = Impairment()
+    b_to_a: Impairment = Impairment()
+
+    @property
+    def transparent(self) -> bool:
+        return self.a_to_b.transparent and self.b_to_a.transparent
+
+
+@dataclass(frozen=True)
+class AddNeighbour:
+    """A permanent ARP entry, so that no experiment waits for or loses ARP."""
+
+    node: str
+    ifname: str
+    address: IPv4Address
+    mac: str
+
+
+@dataclass(frozen=True)
+class AddRoute:
+    """A route in a node, by gateway or, where that is None, on the link."""
+
+    node: str
+    destination: IPv4Network
+    gateway: IPv4Address | None
+    ifname: str
+
+
+@dataclass(frozen=True)
+class Blackhole:
+    """Packets to ``destination`` with no better route vanish without an answer."""
+
+    node: str
+    destination: IPv4Network
+
+
+@dataclass(frozen=True)
+class LoadRules:
+    """A rule set, loaded before any peer starts."""
+
+    node: str
+    engine: Engine
+    text: str
+    refuses: Refuses = UNKNOWN
+
+
+@dataclass(frozen=True)
+class SetSysctls:
+    """Sysctls that exist only, or make sense only, once the rules are loaded."""
+
+    node: str
+    sysctls: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ServePortMapping:
+    """A miniupnpd in a router, which serves while the lab is up.
+
+    ``chains`` (for ``nft -f``) is the table that it writes its mappings to, and is
+    loaded before it starts; ``config`` is its configuration.
+    """
+
+    node: str
+    chains: str
+    config: str
+
+
+@dataclass(frozen=True)
+class WriteFiles:
+    """The /etc/hosts and /etc/resolv.conf that the node's processes see."""
+
+    node: str
+    hosts: str
+    resolv: str
+
+
+Step = (
+    AddNode
+    | AddBridge
+    | AddLink
+    | AddNeighbour
+    | AddRoute
+    | Blackhole
+    | LoadRules
+    | SetSysctls
+    | ServePortMapping
+    | WriteFiles
+)
+
+
+@dataclass(frozen=True)
+class Vantage:
+    """An interface whose packets are captured, named as in the pcapng."""
+
+    node: str
+    ifname: str
+
+    @property
+    def name(self) -> str:
+        """For example ``nat-a:wan``."""
+        return f"{self.node}:{self.ifname}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a lab, computed from a topology and the profiles of its routers."""
+
+    topology: Topology
+    number: int  # 0..255; separates the addresses of labs that run side by side
+    steps: tuple[Step, ...]
+    addresses: dict[str, tuple[IPv4Address, ...]]  # node -> its addresses, outside first
+    internal: dict[str, IPv4Address]  # router -> its address inside
+    owners: dict[IPv4Address, str]  # every address of the lab -> node
+    vantages: tuple[Vantage, ...]
+
+    def of(self, kind: type[S]) -> list[S]:
+        """The steps of one kind, in order."""
+        return [step for step in self.steps if isinstance(step, kind)]
+
+    def address(self, node: str, index: int = 0) -> IPv4Address:
+        """The node's ``index``-th address (for a router: outside)."""
+        return self.addresses[node][index]

@@ -1,0 +1,28 @@
+"""What the model of a lab says before anything is run."""
+
+from dataclasses import dataclass
+
+from testbed.model.outcome import Outcome, Rung
+from testbed.model.reason import Reason, TraceStep
+
+HASTE_MS = 5.0  # by which one side of a common start may be ahead of the other, by chance
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The outcome, the fact that decides it, and what happened on the way.
+
+    ``trace`` has one step for each different event, with the time of the first; ``rung``
+    is told of mechanisms that climb a ladder.  ``race`` is how else it may end, where who
+    is `HASTE_MS` ahead decides.
+    """
+
+    outcome: Outcome
+    reason: Reason
+    trace: tuple[TraceStep, ...]
+    rung: Rung | None = None
+    race: tuple[Outcome, ...] = ()
+
+    def beside(self, measured: Outcome | None) -> Outcome:
+        """What to hold ``measured`` against: of a race, the end that it had."""
+        return measured if measured is not None and measured in self.race else self.outcome

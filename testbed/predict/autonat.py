@@ -1,0 +1,250 @@
+"""What AutoNAT says behind a NAT, and what is true (libp2p autonat-v1 and autonat-v2 specs).
+
+Both versions take a *server's* dial for everybody's.  The client must have contacted
+the server before it could ask, and a filter that goes by address lets that server in
+for ever after: so the protocol errs, whoever implements it.  Here client, servers and
+a stranger meet in the model of the NAT, and the error comes out of that.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from testbed.model.behaviour import Behaviour, Protocol
+from testbed.model.reason import Place
+from testbed.predict.nat import TransportNat
+from testbed.predict.translation import Dropped
+
+CLIENT_PORT = 4001
+SERVER_PORT = 443  # so that a NAT which lets web ports out alone lets the client ask
+_NAT = "nat-a"
+_FRESH_PORT = 40001  # of dial-backs and of the stranger: no port that anybody was told
+
+
+class NodeVerdict(StrEnum):
+    """Version 1 judges the node."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+    UNKNOWN = "unknown"
+
+
+class AddressVerdict(StrEnum):
+    """Version 2 judges each address."""
+
+    REACHABLE = "reachable"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The counts that decide; the defaults are those of the node under test.
+
+    A verdict needs ``v1_votes`` or ``v2_votes`` servers that agree and not as many that
+    agree on the contrary.  A node asks about the addresses that the most servers have
+    observed, ``asked`` of them at most, and only those that ``agreed`` servers observe.  With
+    ``own_port`` it puts the port that it listens on to what was observed.
+    """
+
+    servers: int = 4
+    v1_votes: int = 4
+    v2_votes: int = 3
+    asked: int = 3
+    agreed: int = 1
+    own_port: bool = False
+
+
+# Of other stacks, by name; who is not here counts as ours does.
+# go-libp2p: v1 is sure (maxConfidence, p2p/host/autonat) after four answers that agree; v2
+# (p2p/host/basic, addrs_reachability_tracker.go) needs minConfidence, and asks about what
+# ActivationThresh observers (p2p/host/observedaddrs) agree on.
+# rust-libp2p: since 0.57 identify takes another port for a dial's own; see its FINDINGS.md.
+RULES: Mapping[str, Rules] = {
+    "go": Rules(v2_votes=2, asked=50, agreed=4),
+    "rust": Rules(own_port=True),
+}
+# Servers of version 1 that dial what they are asked about, and do not add what they observe:
+# asked about nothing public they refuse (rust-libp2p, protocols/autonat/src/v1).
+UNADDING = frozenset({"rust"})
+# Clients of version 2 that answer a nonce and reset the stream at once, by which QUIC drops the
+# answer; and servers that wait for it, and else say that the dial-back failed, of which go's
+# client makes no verdict (images/go-libp2p/FINDINGS.md).
+RESETTING, AWAITING = frozenset({"go"}), frozenset({"rust"})
+
+
+@dataclass(frozen=True, order=True)
+class Address:
+    """An external address of the node: can a stranger dial it, and what does version 2 say?"""
+
+    reachable: bool
+    v2: AddressVerdict
+
+
+@dataclass(frozen=True)
+class Reachability:
+    """One transport of one node.  ``addresses`` are sorted: their ports tell nothing."""
+
+    v1: NodeVerdict
+    addresses: tuple[Address, ...]
+
+    @property
+    def reachable(self) -> bool:
+        """True when a stranger can dial the node somewhere."""
+        return any(address.reachable for address in self.addresses)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``notes`` name every verdict that is not the truth, and what in the protocol errs."""
+
+    outcome: Reachability
+    notes: tuple[str, ...]
+
+
+def between(behaviour: Behaviour, protocol: Protocol, client: str, server: str) -> Prediction:
+    """Let a node of the stack ``client`` ask servers of the stack ``server``."""
+    unheard = protocol is Protocol.UDP and client in RESETTING and server in AWAITING
+    rules, adding = RULES.get(client), server not in UNADDING
+    return predict(behaviour, protocol, rules, adding=adding, heard=not unheard)
+
+
+def predict(
+    behaviour: Behaviour,
+    protocol: Protocol,
+    rules: Rules | None = None,
+    *,
+    adding: bool = True,
+    heard: bool = True,
+) -> Prediction:
+    """Let a node behind ``behaviour`` ask ``rules.servers`` public servers.
+
+    ``adding``: to what they are asked about by version 1 they add what they observe.
+    ``heard``: servers of version 2 get the answer to their nonce.
+
+    The node listens at `CLIENT_PORT`, the only host of its LAN, and its connections to
+    the servers stay open.
+    """
+    return _Experiment(behaviour, protocol, rules or Rules(), adding=adding, heard=heard).run()
+
+
+class _Experiment:
+    """The client, its NAT, the servers and the stranger."""
+
+    def __init__(
+        self, behaviour: Behaviour, protocol: Protocol, rules: Rules, *, adding: bool, heard: bool
+    ) -> None:
+        self.rules = rules
+        self.adding, self.heard = adding, heard
+        self.client = Place("a", CLIENT_PORT)
+        self.servers = [Place(f"observer-{n + 1}", SERVER_PORT) for n in range(rules.servers)]
+        self.nat = TransportNat(_NAT, protocol, behaviour, [_NAT], [self.client.address])
+        self._now = 0.0
+        self._port = _FRESH_PORT
+
+    def run(self) -> Prediction:
+        observed = {s: seen for s in self.servers if (seen := self._contact(s)) is not None}
+        counts = Counter(map(self._believed, observed.values()))
+        ranked = sorted(counts, key=lambda address: (-counts[address], address))
+        agreed = [address for address in ranked if counts[address] >= self.rules.agreed]
+        asked = agreed[: self.rules.asked]
+        v1 = self._ask_v1(observed, asked)
+        v2 = {address: self._ask_v2(observed, address) for address in asked}
+        tested = dict.fromkeys([*sorted(observed.values()), *asked]) or [self._unmapped()]
+        addresses = [
+            Address(self._dial("stranger", one), v2.get(one, AddressVerdict.UNKNOWN))
+            for one in tested
+        ]
+        outcome = Reachability(v1, tuple(sorted(addresses)))
+        return Prediction(outcome, tuple(self._notes(outcome, len(asked), bool(observed))))
+
+    def _believed(self, observed: Place) -> Place:
+        return Place(observed.address, CLIENT_PORT) if self.rules.own_port else observed
+
+    def _unmapped(self) -> Place:
+        """Where one would look for a node that nobody has observed."""
+        return Place(_NAT, CLIENT_PORT)
+
+    def _contact(self, server: Place) -> Place | None:
+        """The client connects; the address that the server observes."""
+        left = self.nat.outgoing(self._tick(), self.client, server)
+        if isinstance(left, Dropped):
+            return None
+        self.nat.incoming(self._tick(), server, left.external)
+        return left.external
+
+    def _dial(self, dialer: str, address: Place) -> bool:
+        """A dial from a port never used before, and the answer to it."""
+        self._port += 1
+        source = Place(dialer, self._port)
+        came = self.nat.incoming(self._tick(), source, address)
+        if isinstance(came, Dropped) or came.internal != self.client:
+            return False
+        answer = self.nat.outgoing(self._tick(), came.internal, came.remote)
+        return not isinstance(answer, Dropped) and answer.external == address
+
+    def _ask_v1(self, observed: dict[Place, Place], asked: Sequence[Place]) -> NodeVerdict:
+        """Each server dials what it is asked about and what it observes itself."""
+        dialed = {
+            server: dict.fromkeys([*asked, own] if self.adding else asked)
+            for server, own in observed.items()
+        }
+        votes = [
+            any(self._dial(server.address, one) for one in addresses)
+            for server, addresses in dialed.items()
+            if addresses
+        ]
+        reached = _verdict(votes, self.rules.v1_votes)
+        if reached is None:
+            return NodeVerdict.UNKNOWN
+        return NodeVerdict.PUBLIC if reached else NodeVerdict.PRIVATE
+
+    def _ask_v2(self, observed: dict[Place, Place], address: Place) -> AddressVerdict:
+        dialed = [self._dial(server.address, address) for server in observed]
+        votes = [reached for reached in dialed if self.heard or not reached]
+        reached = _verdict(votes, self.rules.v2_votes)
+        if reached is None:
+            return AddressVerdict.UNKNOWN
+        return AddressVerdict.REACHABLE if reached else AddressVerdict.UNREACHABLE
+
+    def _notes(self, outcome: Reachability, asked: int, contacted: bool) -> list[str]:
+        if not contacted:
+            return ["no verdict (v1, v2): no packet reaches a server, so none can be asked"]
+        notes = []
+        v2 = {(address.reachable, address.v2) for address in outcome.addresses}
+        wrong = ["v1"] if outcome.v1 is NodeVerdict.PUBLIC and not outcome.reachable else []
+        wrong += ["v2"] if (False, AddressVerdict.REACHABLE) in v2 else []
+        if wrong:
+            # In this model a server is a stranger that the client has contacted, no more.
+            notes.append(
+                f"protocol error ({', '.join(wrong)}): "
+                "the server's own address had opened the filter; a stranger is kept out"
+            )
+        if outcome.v1 is NodeVerdict.PRIVATE and outcome.reachable:
+            notes.append("protocol error (v1): the servers do not get in where a stranger does")
+        if (True, AddressVerdict.UNREACHABLE) in v2:
+            notes.append("protocol error (v2): the servers do not get in where a stranger does")
+        if outcome.v1 is NodeVerdict.UNKNOWN:
+            notes.append("no verdict (v1): too few servers agree")
+        unasked = len(outcome.addresses) - asked
+        if unasked > 0:
+            notes.append(
+                f"no verdict (v2) on {unasked} of {len(outcome.addresses)} addresses: "
+                f"the NAT maps for each server anew, and {asked or 'none'} are asked about"
+            )
+        elif any(address.v2 is AddressVerdict.UNKNOWN for address in outcome.addresses):
+            why = "too few servers agree" if self.heard else "the answer to the nonce is reset"
+            notes.append(f"no verdict (v2): {why}")
+        return notes
+
+    def _tick(self) -> float:
+        """A little later: an experiment is over before any timer is."""
+        self._now += 0.001
+        return self._now
+
+
+def _verdict(votes: Sequence[bool], needed: int) -> bool | None:
+    """What ``needed`` votes say; None while neither side has them, or both have."""
+    yes, no = sum(votes) >= needed, len(votes) - sum(votes) >= needed
+    return yes if yes != no else None

@@ -1,0 +1,298 @@
+"""Direct Connection Upgrade through Relay (libp2p relay/DCUtR.md), as the lab's stack does it.
+
+The dialer A reaches the listener B over the relay; B leads.  B dials the public
+addresses that A advertises (connection reversal), then up to three times:
+CONNECT, CONNECT, SYNC over the relay; A dials the addresses that B signalled the
+moment SYNC is there, B moves half the relayed round trip after it was sent: over
+TCP it dials too, over QUIC it only sends random datagrams from its socket.
+
+Addresses are learnt from a relay and from observers, hosts called ``observer-...``.
+What one of them saw may be signalled, what four saw is advertised.  A setting's
+skew is not used: the protocol makes its own.
+"""
+
+from collections import Counter
+
+from testbed.model.behaviour import Protocol
+from testbed.model.outcome import Outcome, Rung
+from testbed.model.reason import (
+    Climbed,
+    Lost,
+    Passed,
+    Place,
+    Silence,
+    Unrelayed,
+    UpgradesOff,
+    WayLost,
+)
+from testbed.predict.mechanisms import PORT, Result, Setting
+from testbed.predict.network import Network
+from testbed.predict.packet import Message, Packet
+from testbed.predict.public import OBSERVED, Carrier, Observer, Relay
+from testbed.predict.quic import Quic
+from testbed.predict.tcp import Connection, Program, Tcp
+
+OBSERVER = "observer-"  # how the observers' names begin
+ADVERTISED_BY = 4  # observers that must agree before an address is advertised
+MOST = 3  # addresses that are signalled or advertised
+PATIENCE = 3.0  # seconds to reach the relay and the observers
+REVERSAL = 1.0  # as the lab's peers set it, and the punch
+PUNCHING = 2.0
+SIGNALLING = 10.0
+ATTEMPTS = 3
+PAUSES = (0.1, 0.2, 0.4, 0.8)  # seconds before TCP dials that follow a refused one
+RANDOM_EVERY = 0.1  # seconds; the protocol says 10 to 200 ms, by chance
+CONNECT = "CONNECT"
+SYNC = "SYNC"
+SECURE = "client's handshake"
+SECURED = "server's handshake"
+
+
+class Contact(Program):
+    """A peer's connection to a public node: what the node saw, and what it passes on."""
+
+    def __init__(self, peer: "Peer") -> None:
+        self._peer = peer
+        self.connection: Connection | None = None
+        self.observed: Place | None = None
+
+    def opened(self, connection: Connection, _packet: Packet, /) -> None:
+        self.connection = connection
+
+    def received(self, _connection: Connection, message: Message, /) -> None:
+        if message.name == OBSERVED:
+            self.observed = message.endpoint
+        else:
+            self._peer.signalled(message)
+
+
+class Peer(Program):
+    """One end.  ``leads``: it is B, who received the relayed connection."""
+
+    def __init__(self, network: Network, host: str, carrier: Carrier, *, leads: bool) -> None:
+        self.local = Place(host, PORT)
+        self.relay = Contact(self)
+        self.direct = False
+        self.via: tuple[Connection, Packet] | None = None  # the direct connection and its opening
+        self.dialling: set[Place] = set()
+        self.until = 0.0  # when what we are at ends
+        self._network = network
+        self._carrier = carrier
+        self._leads = leads
+        self._contacts = [self.relay]
+        self._remote: tuple[Place, ...] = ()  # what the other has signalled
+        self._sent_at = 0.0
+        self._punching = False
+        self._clients: set[Connection] = set()  # where ours is the client's part
+        self._refusals: Counter[Place] = Counter()
+        carrier.listen(PORT, self)
+
+    # -- addresses --------------------------------------------------------
+
+    def meet(self, server: str, observers: list[str]) -> None:
+        """Connect to the observers and to the relay, from the port that we listen on."""
+        self._contacts += [Contact(self) for _ in observers]
+        for node, contact in zip((server, *observers), self._contacts, strict=True):
+            self._carrier.connect(PORT, Place(node, PORT), contact)
+
+    @property
+    def met(self) -> bool:
+        return all(contact.observed is not None for contact in self._contacts)
+
+    def addresses(self, threshold: int) -> tuple[Place, ...]:
+        """What so many nodes agree on, the best first; an untranslated address needs one."""
+        counts = Counter(c.observed for c in self._contacts if c.observed is not None)
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+        return tuple(a for a, n in ranked if n >= threshold or a == self.local)[:MOST]
+
+    # -- the ladder -------------------------------------------------------
+
+    def reverse(self, targets: tuple[Place, ...]) -> None:
+        """B dials what A advertises, each address once."""
+        self.until = self._network.now + REVERSAL
+        for target in targets:
+            self._dial(target)
+
+    def lead(self) -> None:
+        """B begins an attempt."""
+        self._sent_at = self._network.now
+        self.until = self._network.now + SIGNALLING
+        self._signal(Message(CONNECT, endpoints=self.addresses(1)))
+
+    def _signal(self, message: Message) -> None:
+        if self.relay.connection is not None:
+            self._carrier.send(self.relay.connection, message)
+
+    def signalled(self, message: Message) -> None:
+        """A message of the other end has come over the relay."""
+        now = self._network.now
+        if message.name == SYNC:
+            self._punch()
+            return
+        self._remote = message.endpoints
+        if self._leads:
+            half = (now - self._sent_at) / 2
+            self.until = now + half + PUNCHING
+            self._signal(Message(SYNC))
+            self._network.at(now + half, self._punch)
+        else:
+            self._signal(Message(CONNECT, endpoints=self.addresses(1)))
+
+    def _punch(self) -> None:
+        self._punching = True
+        self._refusals.clear()
+        self.until = self._network.now + PUNCHING
+        self._network.at(self.until, self.stop)
+        for target in self._remote:
+            if self._leads and isinstance(self._carrier, Quic):
+                self._send_random(self._carrier, target)
+            else:
+                self._dial(target)
+
+    def stop(self) -> None:
+        """End the dials and datagrams that are under way."""
+        self._punching = False
+        for target in self.dialling:
+            self._carrier.abandon(PORT, target)
+        self.dialling.clear()
+
+    def _send_random(self, socket: Quic, target: Place) -> None:
+        if self._punching and not self.direct:
+            socket.send_random(target)
+            again = self._network.now + RANDOM_EVERY
+            self._network.at(again, lambda: self._send_random(socket, target))
+
+    def _dial(self, target: Place) -> None:
+        self.dialling.add(target)
+        if not self._carrier.connect(PORT, target, self):
+            self._failed(target)
+
+    def _failed(self, target: Place) -> None:
+        """Nobody is there, yet: a punch dials again, a reversal does not."""
+        self.dialling.discard(target)
+        if self._punching:
+            pause = PAUSES[min(self._refusals[target], len(PAUSES) - 1)]
+            self._refusals[target] += 1
+            until = self.until
+            self._network.at(self._network.now + pause, lambda: self._redial(target, until))
+
+    def _redial(self, target: Place, until: float) -> None:
+        if self._punching and self.until == until and not self.direct:
+            self._dial(target)  # else a later attempt makes dials of its own
+
+    # -- the direct connection --------------------------------------------
+
+    def refused(self, connection: Connection, /) -> None:
+        self._failed(connection.remote)
+
+    def opened(self, connection: Connection, packet: Packet, /) -> None:
+        self.via = self.via or (connection, packet)
+        if self._is_client(connection):
+            self._clients.add(connection)
+            self._carrier.send(connection, Message(SECURE))
+
+    def _is_client(self, connection: Connection) -> bool:
+        """A is the client of a punched connection, even if B's SYN got in first."""
+        if connection.active:
+            return not (self._leads and self._punching)
+        expected = any(remote.address == connection.remote.address for remote in self._remote)
+        return self._punching and not self._leads and expected
+
+    def received(self, connection: Connection, message: Message, /) -> None:
+        if message.name == SECURED:
+            self.direct = True
+        elif connection not in self._clients:
+            self.direct = True
+            self._carrier.send(connection, Message(SECURED))
+
+
+def dcutr_tcp(setting: Setting) -> Result:
+    """Everything over TCP."""
+    return _run(setting, Protocol.TCP)
+
+
+def dcutr_quic(setting: Setting) -> Result:
+    """Everything over QUIC."""
+    return _run(setting, Protocol.UDP)
+
+
+def dcutr_off(setting: Setting) -> Result:
+    """Upgrades switched off, over TCP: the control that must stay relayed."""
+    return _run(setting, Protocol.TCP, upgrades=False)
+
+
+def dcutr_quic_off(setting: Setting) -> Result:
+    """Upgrades switched off, over QUIC."""
+    return _run(setting, Protocol.UDP, upgrades=False)
+
+
+def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Result:
+    network = setting.network
+    a, b = _meet(setting, protocol)
+    if failure := unrelayed(setting, a, b):
+        return Outcome.NONE, failure
+    if not upgrades:
+        return Outcome.RELAYED, UpgradesOff()
+
+    def upgraded() -> bool:
+        return a.direct and b.direct
+
+    if advertised := a.addresses(ADVERTISED_BY):
+        b.reverse(advertised)
+        network.run(b.until, lambda: upgraded() or not b.dialling)
+        b.stop()
+        if upgraded():
+            return Outcome.DIRECT, Climbed(Rung.REVERSED, why(a, b))
+    for attempt in range(1, ATTEMPTS + 1):
+        b.lead()
+        limit = network.now + SIGNALLING + PUNCHING
+        network.run(limit, lambda: upgraded() or network.now >= b.until)
+        if upgraded():
+            return Outcome.DIRECT, Climbed(Rung.PUNCHED, why(a, b), attempt)
+    return Outcome.RELAYED, why_not(setting, a, b, both_dial=protocol is Protocol.TCP)
+
+
+def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
+    """The public nodes and the peers, all that can be reached connected."""
+    network = setting.network
+
+    def carrier(host: str) -> Carrier:
+        return Tcp(network, host) if protocol is Protocol.TCP else Quic(network, host, PORT)
+
+    names = [host.name for host in network.topology.hosts]
+    observers = [n for n in names if n.startswith(OBSERVER) and n not in setting.hosts]
+    Relay(carrier(setting.server))
+    for name in observers:
+        Observer(carrier(name))
+    a = Peer(network, setting.dialer, carrier(setting.dialer), leads=False)
+    b = Peer(network, setting.listener, carrier(setting.listener), leads=True)
+    for peer in (a, b):
+        peer.meet(setting.server, observers)
+    network.run(network.now + PATIENCE, lambda: a.met and b.met)
+    return a, b
+
+
+def unrelayed(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
+    """Which hosts do not reach the relay, and why; None if both do."""
+    lost, relay = setting.network.lost, Place(setting.server, PORT)
+    hosts = [peer.local.address for peer in (a, b) if peer.relay.observed is None]
+    return Unrelayed(tuple((host, lost.get((host, relay))) for host in hosts)) if hosts else None
+
+
+def why(a: Peer, b: Peer) -> Passed:
+    """What let the connection's opening in, as told at the end that accepted it."""
+    opened = [peer.via for peer in (a, b) if peer.via is not None]
+    opened.sort(key=lambda via: via[0].active)
+    packet = opened[0][1]
+    return Passed(packet.origin, packet.notes)
+
+
+def why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> Lost:
+    """Why nothing came through, from the last loss of each end that dials."""
+    lost = setting.network.lost
+    ways: list[WayLost] = []
+    for peer, other in ((a, b), (b, a)) if both_dial else ((a, b),):
+        host = peer.local.address
+        losses = [(t, lost[host, t]) for t in other.addresses(1) if (host, t) in lost]
+        ways += [WayLost(host, target, why) for target, why in losses[:1]]
+    return Lost(tuple(ways), Silence.NO_OPENING, ATTEMPTS)

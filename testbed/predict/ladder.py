@@ -1,0 +1,254 @@
+"""The whole ladder: mapped ports, AutoNAT's proof, direct dials, then what `dcutr` does.
+
+Each end may have a port of its gateway: that router then forwards it, if its outside is
+public.  All public nodes that an end has met dial back the addresses by which it may be
+reached; what three of them reach, it advertises, and so its mapped and its own public ones.
+The dialer tries the listener's at the moment in which it asks for the circuit.  When that is
+there and no direct connection is, the listener dials the dialer's; then both punch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from testbed.model import reason as reasons
+from testbed.model.behaviour import Behaviour, Forward, Protocol
+from testbed.model.outcome import Outcome, Rung
+from testbed.model.reason import Place, Reason
+from testbed.model.topology import Router, Scope, Topology
+from testbed.predict import dcutr
+from testbed.predict.mechanisms import FRESH_PORT, PORT, Setting
+from testbed.predict.network import Network
+from testbed.predict.packet import Message, Packet
+from testbed.predict.port_mapping import Mapped, mapped_endpoint
+from testbed.predict.public import Carrier, Observer, Relay
+from testbed.predict.quic import Quic
+from testbed.predict.tcp import Connection, Program, Tcp
+
+PROVEN_BY = 3  # public nodes
+DIAL_BACK = 0.9  # seconds: less than a lost SYN takes to be sent again
+CIRCUIT = "circuit"
+ROUND_TRIPS = 3  # over the relay until the dialer has its circuit: HOP and STOP, Noise, the muxer
+LINGER = 1.0  # seconds that direct dials go on beside a circuit, if nobody dials back
+LONGEST = 4.0  # seconds for a circuit
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """``rung`` is None where there is no connection."""
+
+    outcome: Outcome
+    rung: Rung | None
+    reason: Reason
+
+
+Climb = Callable[[Setting], Climbed]
+
+
+def with_mappings(
+    topology: Topology, behaviours: Mapping[str, Behaviour], hosts: tuple[str, ...]
+) -> dict[str, Behaviour]:
+    """The behaviours once ``hosts`` have asked their routers for `PORT`: a mapping is a forward."""
+    found = dict(behaviours)
+    for host in hosts:
+        router = topology.router_serving(topology.host(host).network)
+        if router is None:
+            continue
+        behaviour = found[router.name]
+        index = [one.name for one in topology.hosts if one.network == router.lan].index(host)
+        mapped = tuple(
+            Forward(protocol, PORT, index, PORT)
+            for protocol in Protocol
+            if _reachable(topology, router, behaviour, protocol)
+        )
+        replaced = {(forward.protocol, PORT) for forward in mapped}
+        others = (f for f in behaviour.forwards if (f.protocol, f.external_port) not in replaced)
+        found[router.name] = replace(behaviour, forwards=(*others, *mapped))
+    return found
+
+
+def _reachable(topology: Topology, router: Router, behaviour: Behaviour, by: Protocol) -> bool:
+    outside = next(n for n in topology.networks if n.name == router.wan)
+    public = outside.scope is Scope.PUBLIC
+    worth = mapped_endpoint(behaviour, wan_is_public=public, protocol=by, caller_port=PORT)
+    return worth is Mapped.REACHABLE
+
+
+class Peer(dcutr.Peer):
+    """One end.  ``mapped``: where its router forwards from."""
+
+    def __init__(
+        self,
+        network: Network,
+        host: str,
+        carrier: Carrier,
+        mapped: tuple[Place, ...],
+        *,
+        leads: bool,
+    ) -> None:
+        super().__init__(network, host, carrier, leads=leads)
+        self.proven: set[Place] = set()
+        self.connected = False  # over the relay
+        self.turns = 0  # of the circuit's round trips, that this end has seen
+        self._mapped = mapped
+        self._targets: tuple[Place, ...] = ()
+        self._fresh = PORT if isinstance(carrier, Quic) else FRESH_PORT
+
+    def addresses(self, threshold: int) -> tuple[Place, ...]:
+        """Mapped ones, too."""
+        return tuple(dict.fromkeys((*self._mapped, *super().addresses(threshold))))
+
+    @property
+    def advertised(self) -> tuple[Place, ...]:
+        """What others dial: mapped, or ours without translation, or proven."""
+        seen = super().addresses(1)
+        good = (a for a in seen if a == self.local or a in self.proven)
+        return tuple(dict.fromkeys((*self._mapped, *good)))
+
+    def begin(self, targets: tuple[Place, ...]) -> None:
+        """A dials all that B offers, over TCP from a fresh port, and asks for the circuit."""
+        self._targets = targets
+        for target in targets:
+            self._carrier.connect(self._fresh, target, self)
+        self._signal(Message(CIRCUIT))
+
+    def signalled(self, message: Message) -> None:
+        if message.name != CIRCUIT:
+            super().signalled(message)
+            return
+        self.turns += 1
+        needed = ROUND_TRIPS + 1 if self._leads else ROUND_TRIPS  # B waits for identify, too
+        self.connected = self.turns >= needed
+        if self._leads or self.turns <= ROUND_TRIPS:
+            self._signal(Message(CIRCUIT))
+
+    def linger(self) -> None:
+        """A has a circuit: direct dials end, at once where B will dial back."""
+        if self.advertised:
+            self._give_up()
+        else:
+            self._network.at(self._network.now + LINGER, self._give_up)
+
+    def _give_up(self) -> None:
+        for target in self._targets:
+            self._carrier.abandon(self._fresh, target)
+
+
+class DialBack(Program):
+    """A public node that looks whether an address can be reached."""
+
+    def __init__(self) -> None:
+        self.reached = False
+
+    def opened(self, _connection: Connection, _packet: Packet, /) -> None:
+        self.reached = True
+
+
+def ladder_tcp(setting: Setting) -> Climbed:
+    """Everything over TCP."""
+    return _Run(setting, Protocol.TCP).climb()
+
+
+def ladder_quic(setting: Setting) -> Climbed:
+    """Everything over QUIC."""
+    return _Run(setting, Protocol.UDP).climb()
+
+
+class _Run:
+    """The ends, the public nodes, and what they do in order."""
+
+    def __init__(self, setting: Setting, protocol: Protocol) -> None:
+        self.setting, self.protocol, self.network = setting, protocol, setting.network
+        names = [host.name for host in self.network.topology.hosts]
+        observers = [n for n in names if n.startswith(dcutr.OBSERVER) and n not in setting.hosts]
+        self.public = {name: self._carrier(name) for name in (setting.server, *observers)}
+        Relay(self.public[setting.server])
+        for name in observers:
+            Observer(self.public[name])
+        self.a = self._peer(setting.dialer, leads=False)
+        self.b = self._peer(setting.listener, leads=True)
+        self._fresh = FRESH_PORT
+
+    def _carrier(self, host: str) -> Carrier:
+        if self.protocol is Protocol.TCP:
+            return Tcp(self.network, host)
+        return Quic(self.network, host, PORT)
+
+    def _peer(self, host: str, *, leads: bool) -> Peer:
+        mapped: tuple[Place, ...] = ()
+        topology = self.network.topology
+        router = topology.router_serving(topology.host(host).network)
+        if router is not None and _reachable(
+            topology, router, self.network.behaviours[router.name], self.protocol
+        ):
+            mapped = (Place(router.name, PORT),)
+        return Peer(self.network, host, self._carrier(host), mapped, leads=leads)
+
+    def climb(self) -> Climbed:
+        a, b = self.a, self.b
+        for peer in (a, b):
+            peer.meet(self.setting.server, [n for n in self.public if n != self.setting.server])
+        self.network.run(self.network.now + dcutr.PATIENCE, lambda: a.met and b.met)
+        if unrelayed := dcutr.unrelayed(self.setting, a, b):
+            return Climbed(Outcome.NONE, None, unrelayed)
+        self._prove()
+        return self._dial() or self._reverse() or self._punch() or self._stay()
+
+    def _prove(self) -> None:
+        """Every public node dials back every address of both ends, each from a fresh port."""
+        asked: list[tuple[Peer, Place, DialBack, Carrier, int]] = []
+        for peer in (self.a, self.b):
+            for name, carrier in self.public.items():
+                for address in peer.addresses(1):
+                    self._fresh += 1
+                    if self.protocol is Protocol.UDP:
+                        carrier = Quic(self.network, name, self._fresh)
+                    asked.append((peer, address, DialBack(), carrier, self._fresh))
+        for _, address, program, carrier, port in asked:
+            carrier.connect(port, address, program)
+        self.network.run(self.network.now + DIAL_BACK)
+        votes: dict[tuple[Peer, Place], list[bool]] = {}
+        for peer, address, program, carrier, port in asked:
+            carrier.abandon(port, address)
+            votes.setdefault((peer, address), []).append(program.reached)
+        for (peer, address), cast in votes.items():
+            if sum(cast) >= PROVEN_BY > len(cast) - sum(cast):
+                peer.proven.add(address)
+            peer.via = None
+
+    def _there(self) -> bool:
+        return self.a.direct and self.b.direct
+
+    def _dial(self) -> Climbed | None:
+        self.a.begin(self.b.advertised)
+        end = self.network.now + LONGEST
+        self.network.run(end, lambda: self._there() or self.a.connected)
+        if not self._there():
+            self.a.linger()
+            self.network.run(end, lambda: self._there() or self.b.connected)
+        return self._direct(Rung.DIRECT) if self._there() else None
+
+    def _reverse(self) -> Climbed | None:
+        if not self.a.advertised:
+            return None
+        self.b.reverse(self.a.advertised)
+        self.network.run(self.b.until, lambda: self._there() or not self.b.dialling)
+        self.b.stop()
+        return self._direct(Rung.REVERSED) if self._there() else None
+
+    def _punch(self) -> Climbed | None:
+        for _ in range(dcutr.ATTEMPTS):
+            self.b.lead()
+            limit = self.network.now + dcutr.SIGNALLING + dcutr.PUNCHING
+            self.network.run(limit, lambda: self._there() or self.network.now >= self.b.until)
+            if self._there():
+                return self._direct(Rung.PUNCHED)
+        return None
+
+    def _direct(self, rung: Rung) -> Climbed:
+        reason = reasons.Climbed(rung, dcutr.why(self.a, self.b))
+        return Climbed(Outcome.DIRECT, rung, reason)
+
+    def _stay(self) -> Climbed:
+        both_dial = self.protocol is Protocol.TCP
+        reason = dcutr.why_not(self.setting, self.a, self.b, both_dial=both_dial)
+        return Climbed(Outcome.RELAYED, Rung.RELAYED, reason)

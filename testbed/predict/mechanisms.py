@@ -1,0 +1,269 @@
+"""The lab's own traversal programs: plain dial and hole punching, UDP and TCP.
+
+Each is what the lab's peer does, at the same times; both ends and the server run
+in one `Network`.  A mechanism is a function (Setting) -> (outcome, reason).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from testbed.model.behaviour import Protocol
+from testbed.model.ice_agent import AIOICE, IceAgent
+from testbed.model.outcome import Outcome
+from testbed.model.reason import (
+    Lost,
+    NobodySends,
+    Passed,
+    Place,
+    Reason,
+    Silence,
+    Unlearned,
+    WayLost,
+)
+from testbed.predict import stun
+from testbed.predict.network import Network
+from testbed.predict.packet import Message, Packet
+from testbed.predict.stun import send_udp
+from testbed.predict.tcp import Connection, Program, Tcp
+
+PORT = 4001
+FRESH_PORT = 40001  # of a socket that nobody was told of
+PROBE_EVERY = 0.05  # seconds
+UDP_DEADLINE = 3.0
+TCP_ROUND = 1.0
+TCP_DEADLINE = 4.0
+PROBE = "probe"
+ACK = "probe ACK"
+NONCE = "nonce"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Who runs a mechanism where; ``skew`` is how many seconds the listener is late.
+
+    ``agents`` are the dialer's and the listener's, where the mechanism is ICE.
+    """
+
+    network: Network
+    dialer: str
+    listener: str
+    server: str
+    skew: float
+    agents: tuple[IceAgent, IceAgent] = (AIOICE, AIOICE)
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        return self.dialer, self.listener
+
+    def starts(self) -> tuple[float, float]:
+        """When the dialer and the listener begin, from the present moment."""
+        now = self.network.now
+        return now + max(0.0, -self.skew), now + max(0.0, self.skew)
+
+
+Result = tuple[Outcome, Reason]
+Mechanism = Callable[[Setting], Result]
+
+
+class UdpPeer:
+    """A UDP socket that learns its address, then probes and answers probes.
+
+    It is deaf to probes until it begins.  An ACK counts if it comes from where its
+    probe went.
+    """
+
+    def __init__(self, network: Network, host: str, port: int) -> None:
+        self._network = network
+        self.local = Place(host, port)
+        self.observed: Place | None = None
+        self.via: Packet | None = None  # the ACK that connected us
+        self._targets: list[Place] = []
+        self._probes: list[Place] = []  # by transaction: where it went
+        self._begins = self._ends = float("inf")
+        network.bind(host, Protocol.UDP, port, self._receive)
+
+    @property
+    def connected(self) -> bool:
+        return self.via is not None
+
+    def learn(self, server: str) -> None:
+        server_port = Place(server, stun.PORT)
+        send_udp(self._network, self.local, server_port, Message(stun.REQUEST))
+
+    def punch(self, target: Place | None, start: float) -> None:
+        """From ``start`` on, probe ``target``, and whoever probes us, every 50 ms."""
+        self._begins, self._ends = start, start + UDP_DEADLINE
+        if target is not None:
+            self._targets.append(target)
+        for count in range(round(UDP_DEADLINE / PROBE_EVERY)):
+            self._network.at(start + count * PROBE_EVERY, self._probe)
+
+    def _probe(self) -> None:
+        for target in self._targets:
+            message = Message(PROBE, transaction=len(self._probes))
+            self._probes.append(target)
+            send_udp(self._network, self.local, target, message)
+
+    def _receive(self, packet: Packet) -> None:
+        message, source = packet.message, packet.source
+        if message is None:
+            return
+        if message.name == stun.RESPONSE:
+            self.observed = message.endpoint
+        elif message.name == PROBE and self._network.now >= self._begins:
+            if source not in self._targets:
+                self._targets.append(source)
+            ack = Message(ACK, transaction=message.transaction)
+            send_udp(self._network, self.local, source, ack)
+        elif message.name == ACK and self._expects(message.transaction, source):
+            self.via = self.via or packet
+
+    def _expects(self, transaction: int, source: Place) -> bool:
+        return self._network.now <= self._ends and self._probes[transaction] == source
+
+
+class TcpPeer(Program):
+    """Listens on a port, connects from it, and proves each connection by a nonce."""
+
+    def __init__(self, network: Network, host: str, port: int) -> None:
+        self._network = network
+        self.tcp = Tcp(network, host)
+        self._port = port
+        self._query = stun.TcpQuery()
+        self._refused: set[Place] = set()
+        self.via: Packet | None = None
+        self.connected = False
+        self.tcp.listen(port, self)
+
+    @property
+    def observed(self) -> Place | None:
+        return self._query.observed
+
+    def learn(self, server: str) -> None:
+        self.tcp.connect(self._port, Place(server, stun.PORT), self._query)
+
+    def dial(self, port: int, target: Place, start: float) -> None:
+        """Connect at ``start``; after a refusal again at the next full round."""
+        self._network.at(start, lambda: self.tcp.connect(port, target, self))
+        for count in range(1, round(TCP_DEADLINE / TCP_ROUND)):
+            self._network.at(start + count * TCP_ROUND, lambda: self._redial(port, target))
+
+    def _redial(self, port: int, target: Place) -> None:
+        if target in self._refused and not self.connected:
+            self._refused.discard(target)
+            self.tcp.connect(port, target, self)
+
+    def opened(self, connection: Connection, packet: Packet, /) -> None:
+        self.via = self.via or packet
+        self.tcp.send(connection, Message(NONCE))
+
+    def received(self, _connection: Connection, _message: Message, /) -> None:
+        self.connected = True
+
+    def refused(self, connection: Connection, /) -> None:
+        self._refused.add(connection.remote)
+
+
+def plain_dial_udp(setting: Setting) -> Result:
+    """The dialer probes from a fresh port; the listener only answers."""
+    dialer, listener = (UdpPeer(setting.network, host, PORT) for host in setting.hosts)
+    if (failure := _learn(setting, Protocol.UDP, dialer, listener)) is not None:
+        return failure
+    fresh = UdpPeer(setting.network, setting.dialer, FRESH_PORT)
+    starts = setting.starts()
+    fresh.punch(listener.observed, starts[0])
+    listener.punch(None, starts[1])
+    # A listener that is asked nothing sends nothing, and has no ACK to wait for.
+    setting.network.run(starts[0] + UDP_DEADLINE, lambda: fresh.connected)
+    return _judge(setting, fresh.via if fresh.connected else None, listener.observed, None)
+
+
+def plain_dial_tcp(setting: Setting) -> Result:
+    """The dialer connects from a fresh port; the listener only accepts."""
+    return _tcp(setting, punching=False)
+
+
+def punch_udp(setting: Setting) -> Result:
+    """Both probe each other's mapped address from the port that has it."""
+    dialer, listener = (UdpPeer(setting.network, host, PORT) for host in setting.hosts)
+    if (failure := _learn(setting, Protocol.UDP, dialer, listener)) is not None:
+        return failure
+    starts = setting.starts()
+    dialer.punch(listener.observed, starts[0])
+    listener.punch(dialer.observed, starts[1])
+    setting.network.run(max(starts) + UDP_DEADLINE, lambda: dialer.connected and listener.connected)
+    via = dialer.via if listener.connected else None
+    return _judge(setting, via, listener.observed, dialer.observed)
+
+
+def punch_tcp(setting: Setting) -> Result:
+    """Both connect to each other's mapped address from the port they listen on."""
+    return _tcp(setting, punching=True)
+
+
+def _tcp(setting: Setting, *, punching: bool) -> Result:
+    network = setting.network
+    dialer, listener = (TcpPeer(network, host, PORT) for host in setting.hosts)
+    if (failure := _learn(setting, Protocol.TCP, dialer, listener)) is not None:
+        return failure
+    starts = setting.starts()
+    if listener.observed is not None:
+        dialer.dial(PORT if punching else FRESH_PORT, listener.observed, starts[0])
+    if punching and dialer.observed is not None:
+        listener.dial(PORT, dialer.observed, starts[1])
+    network.run(min(starts) + TCP_DEADLINE, lambda: dialer.connected and listener.connected)
+    via = dialer.via if dialer.connected and listener.connected else None
+    return _judge(setting, via, listener.observed, dialer.observed)
+
+
+def no_punch(setting: Setting) -> Result:
+    """Hole punching switched off: the control that must stay unconnected."""
+    return Outcome.NONE, NobodySends(*setting.hosts)
+
+
+def serve_stun(setting: Setting) -> Tcp:
+    """Start the STUN server; its host's TCP, for other services there."""
+    tcp = Tcp(setting.network, setting.server)
+    stun.Server(setting.network, setting.server, tcp)
+    return tcp
+
+
+def unlearned(setting: Setting, host: str, protocol: Protocol) -> Unlearned:
+    """Why ``host`` has no mapped address."""
+    server = Place(setting.server, stun.PORT)
+    return Unlearned(host, protocol.value.upper(), setting.network.lost.get((host, server)))
+
+
+def _learn(setting: Setting, protocol: Protocol, *peers: UdpPeer | TcpPeer) -> Result | None:
+    """Let both peers ask the STUN server; a result if one of them gets no answer."""
+    network = setting.network
+    serve_stun(setting)
+    for peer in peers:
+        peer.learn(setting.server)
+    network.run(
+        network.now + stun.PATIENCE, lambda: all(peer.observed is not None for peer in peers)
+    )
+    for host, peer in zip(setting.hosts, peers, strict=True):
+        if peer.observed is None:
+            return Outcome.NONE, unlearned(setting, host, protocol)
+    return None
+
+
+def _judge(
+    setting: Setting, via: Packet | None, towards: Place | None, back: Place | None
+) -> Result:
+    if via is not None:
+        return Outcome.DIRECT, Passed(via.origin, via.notes)
+    return Outcome.NONE, _blocked(setting, towards, back)
+
+
+def _blocked(setting: Setting, towards: Place | None, back: Place | None) -> Lost:
+    """Why neither direction came through, from each direction's last loss."""
+    lost = setting.network.lost
+    directions = ((setting.dialer, towards), (setting.listener, back))
+    ways = tuple(
+        WayLost(origin, target, lost[origin, target])
+        for origin, target in directions
+        if target is not None and (origin, target) in lost
+    )
+    return Lost(ways, Silence.NONE_REACHED)

@@ -1,0 +1,41 @@
+"""What travels through the model: endpoints, packets and the programs' messages."""
+
+from dataclasses import dataclass
+
+from testbed.model.behaviour import Protocol
+from testbed.model.reason import Kind, Note, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A program's payload: its name, endpoints it speaks of, another message inside."""
+
+    name: str
+    endpoint: Place | None = None
+    transaction: int = 0
+    inner: "Message | None" = None
+    endpoints: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One packet at one point of its way.
+
+    ``origin`` is the host whose program caused it; ``notes`` say what the NATs
+    so far did that decides its fate (a port remapped, a filter passed); ``target``
+    is the destination that it was first sent to.  ``isn`` names the TCP sender's
+    initial sequence number and ``acknowledged`` the other's, so that segments of
+    two attempts between the same endpoints are told apart; in QUIC ``isn`` names the
+    connection, at both ends.
+    """
+
+    protocol: Protocol
+    source: Place
+    destination: Place
+    kind: Kind
+    origin: str
+    message: Message | None = None
+    notes: tuple[Note, ...] = ()
+    target: Place | None = None
+    isn: str = ""
+    acknowledged: str = ""

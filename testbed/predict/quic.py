@@ -1,0 +1,107 @@
+"""A host's QUIC socket, as far as the opening of connections goes (RFC 9000).
+
+A packet finds its connection by the connection id, not by where it came from: a
+server follows its client to another address, a client ignores a server that
+answers from one it did not dial (section 9).
+"""
+
+from testbed.model.behaviour import Protocol
+from testbed.model.reason import Kind, Place
+from testbed.predict.network import Network
+from testbed.predict.packet import Message, Packet
+from testbed.predict.tcp import Connection, Program, State
+
+RETRANSMITS = (0.2, 0.6, 1.4, 3.0)  # seconds after the first Initial: 100 ms RTT assumed, doubling
+INITIAL = "QUIC Initial"
+HANDSHAKE = "QUIC handshake"
+FINISHED = "QUIC finished"
+RANDOM = "random datagram"
+
+
+class Quic:
+    """All connections of one socket, dialled and accepted; ``Tcp``'s interface."""
+
+    def __init__(self, network: Network, host: str, port: int) -> None:
+        self._network = network
+        self._local = Place(host, port)
+        self._connections: dict[str, Connection] = {}
+        self._listener: Program | None = None
+        self._attempts = 0
+        network.bind(host, Protocol.UDP, port, self._receive)
+
+    def listen(self, _port: int, program: Program) -> None:
+        self._listener = program
+
+    def connect(self, _port: int, remote: Place, program: Program) -> bool:
+        """Dial; any number of dials may be under way."""
+        self._attempts += 1
+        name = f"{self._local.address}/{self._attempts}"
+        connection = Connection(self._local, remote, State.SYN_SENT, True, program, name)
+        self._connections[name] = connection
+        self._open(connection)
+        for delay in RETRANSMITS:
+            self._network.at(self._network.now + delay, lambda: self._open(connection))
+        return True
+
+    def abandon(self, _port: int, remote: Place) -> None:
+        """Give up dials that have not succeeded."""
+        for name, connection in list(self._connections.items()):
+            if connection.remote == remote and connection.state is State.SYN_SENT:
+                del self._connections[name]
+
+    def send(self, connection: Connection, message: Message) -> None:
+        self._emit(connection.remote, message, connection.isn)
+
+    def send_random(self, remote: Place) -> None:
+        """A datagram that opens our NAT and means nothing to whom it reaches."""
+        self._emit(remote, Message(RANDOM))
+
+    def _open(self, connection: Connection) -> None:
+        alive = self._connections.get(connection.isn) is connection
+        if alive and connection.state is State.SYN_SENT:
+            self.send(connection, Message(INITIAL))
+
+    def _emit(self, remote: Place, message: Message, name: str = "") -> None:
+        origin = self._local.address
+        self._network.send(
+            Packet(Protocol.UDP, self._local, remote, Kind.DATAGRAM, origin, message, isn=name)
+        )
+
+    def _receive(self, packet: Packet) -> None:
+        if packet.message is None:
+            return
+        connection = self._connections.get(packet.isn)
+        if connection is None:
+            if packet.message.name == INITIAL and self._listener is not None:
+                self._accept(packet, self._listener)
+        elif not connection.active:
+            connection.remote = packet.source
+            self._receive_as_server(connection, packet, packet.message)
+        elif packet.source == connection.remote:
+            self._receive_as_client(connection, packet, packet.message)
+
+    def _accept(self, packet: Packet, program: Program) -> None:
+        connection = Connection(
+            self._local, packet.source, State.SYN_RECEIVED, False, program, packet.isn
+        )
+        self._connections[packet.isn] = connection
+        self.send(connection, Message(HANDSHAKE))
+
+    def _receive_as_server(self, connection: Connection, packet: Packet, message: Message) -> None:
+        if message.name == INITIAL:
+            self.send(connection, Message(HANDSHAKE))
+            return
+        if connection.state is State.SYN_RECEIVED:
+            connection.state = State.ESTABLISHED
+            connection.program.opened(connection, packet)
+        if message.name != FINISHED:
+            connection.program.received(connection, message)
+
+    def _receive_as_client(self, connection: Connection, packet: Packet, message: Message) -> None:
+        if message.name != HANDSHAKE:
+            connection.program.received(connection, message)
+            return
+        self.send(connection, Message(FINISHED))
+        if connection.state is State.SYN_SENT:
+            connection.state = State.ESTABLISHED
+            connection.program.opened(connection, packet)

@@ -1,0 +1,44 @@
+"""The public STUN server, and the learning of one's mapped address (RFC 8489)."""
+
+from testbed.model.behaviour import Protocol
+from testbed.model.reason import Kind, Place
+from testbed.predict.network import Network
+from testbed.predict.packet import Message, Packet
+from testbed.predict.tcp import Connection, Program, Tcp
+
+PORT = 3478
+REQUEST = "STUN request"
+RESPONSE = "STUN response"
+PATIENCE = 3.0  # seconds that learning may take
+
+
+class Server(Program):
+    """Answers at UDP and TCP ``PORT`` of ``host`` with the source it sees."""
+
+    def __init__(self, network: Network, host: str, tcp: Tcp) -> None:
+        self._network = network
+        self._host = host
+        self._tcp = tcp
+        network.bind(host, Protocol.UDP, PORT, self._answer)
+        tcp.listen(PORT, self)
+
+    def _answer(self, packet: Packet) -> None:
+        seen = Message(RESPONSE, packet.source)
+        send_udp(self._network, packet.destination, packet.source, seen)
+
+    def opened(self, connection: Connection, _packet: Packet, /) -> None:
+        self._tcp.send(connection, Message(RESPONSE, connection.remote))
+
+
+class TcpQuery(Program):
+    """Learns the mapped address of a TCP port; the connection stays open."""
+
+    def __init__(self) -> None:
+        self.observed: Place | None = None
+
+    def received(self, _connection: Connection, message: Message, /) -> None:
+        self.observed = message.endpoint
+
+
+def send_udp(network: Network, source: Place, destination: Place, message: Message) -> None:
+    network.send(Packet(Protocol.UDP, source, destination, Kind.DATAGRAM, source.address, message))

@@ -1,0 +1,157 @@
+"""A host's TCP, as far as the opening of connections goes (RFC 9293 section 3.5)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from testbed.model.behaviour import Protocol
+from testbed.model.reason import Kind, Place
+from testbed.predict.network import ERRORS, Network
+from testbed.predict.packet import Message, Packet
+
+RETRANSMITS = (1.0, 3.0, 7.0)  # seconds after the first SYN, Linux
+
+
+class State(StrEnum):
+    SYN_SENT = "SYN-SENT"
+    SYN_RECEIVED = "SYN-RECEIVED"
+    ESTABLISHED = "ESTABLISHED"
+
+
+class Program:
+    """What a program hears of its connections; by default it does not care."""
+
+    def opened(self, connection: "Connection", packet: Packet, /) -> None:
+        """The connection is established; ``packet`` was the last one needed."""
+
+    def received(self, connection: "Connection", message: Message, /) -> None:
+        """The other end has sent ``message``."""
+
+    def refused(self, connection: "Connection", /) -> None:
+        """An attempt of ours was answered by an RST or an ICMP error."""
+
+
+@dataclass(eq=False)
+class Connection:
+    local: Place
+    remote: Place
+    state: State
+    active: bool  # opened by connect()
+    program: Program
+    isn: str  # stands for the initial sequence number
+    peer_isn: str = ""
+
+
+class Tcp:
+    """All connections of one host, every port of it reusable (SO_REUSEPORT)."""
+
+    def __init__(self, network: Network, host: str) -> None:
+        self._network = network
+        self._host = host
+        self._connections: dict[tuple[Place, Place], Connection] = {}
+        self._listeners: dict[int, Program] = {}
+        self._attempts = 0
+        network.bind(host, Protocol.TCP, None, self._receive)
+
+    def listen(self, port: int, program: Program) -> None:
+        self._listeners[port] = program
+
+    def connect(self, port: int, remote: Place, program: Program) -> bool:
+        """Open from ``port``; False, and nothing done, while that pair of endpoints is in use."""
+        local = Place(self._host, port)
+        if (local, remote) in self._connections:
+            return False
+        isn = self._next_isn()
+        self._begin(Connection(local, remote, State.SYN_SENT, True, program, isn))
+        return True
+
+    def abandon(self, port: int, remote: Place) -> None:
+        """Give up an attempt of ours that has not succeeded, silently."""
+        key = Place(self._host, port), remote
+        connection = self._connections.get(key)
+        if connection and connection.active and connection.state is not State.ESTABLISHED:
+            del self._connections[key]
+
+    def send(self, connection: Connection, message: Message) -> None:
+        self._emit(connection, Kind.DATA, message)
+
+    def _begin(self, connection: Connection) -> None:
+        self._connections[connection.local, connection.remote] = connection
+        self._transmit(connection)
+        for delay in RETRANSMITS:
+            self._network.at(self._network.now + delay, lambda: self._transmit(connection))
+
+    def _next_isn(self) -> str:
+        self._attempts += 1
+        return f"{self._host}/{self._attempts}"
+
+    def _transmit(self, connection: Connection) -> None:
+        alive = self._connections.get((connection.local, connection.remote)) is connection
+        if alive and connection.state is not State.ESTABLISHED:
+            opening = connection.state is State.SYN_SENT
+            self._emit(connection, Kind.SYN if opening else Kind.SYN_ACK)
+
+    def _emit(self, connection: Connection, kind: Kind, message: Message | None = None) -> None:
+        self._network.send(
+            Packet(
+                Protocol.TCP,
+                connection.local,
+                connection.remote,
+                kind,
+                self._host,
+                message,
+                isn=connection.isn,
+                acknowledged="" if kind is Kind.SYN else connection.peer_isn,
+            )
+        )
+
+    def _receive(self, packet: Packet) -> None:
+        connection = self._connections.get((packet.destination, packet.source))
+        if connection is None:
+            self._receive_unknown(packet)
+        elif packet.kind in ERRORS:
+            self._receive_error(connection)
+        elif packet.kind is not Kind.SYN and packet.acknowledged != connection.isn:
+            self._reset(packet)  # it belongs to another attempt, RFC 9293 section 3.10.7
+        elif connection.state is State.SYN_SENT:
+            self._receive_opening(connection, packet)
+        elif packet.kind is Kind.SYN:
+            self._transmit(connection)  # our SYN-ACK was lost, or the peer repeats itself
+        else:
+            self._receive_synchronized(connection, packet)
+
+    def _receive_unknown(self, packet: Packet) -> None:
+        local, remote = packet.destination, packet.source
+        program = self._listeners.get(local.port)
+        if packet.kind is Kind.SYN and program is not None:
+            isn, peer = self._next_isn(), packet.isn
+            self._begin(Connection(local, remote, State.SYN_RECEIVED, False, program, isn, peer))
+        elif packet.kind not in ERRORS:
+            self._reset(packet)
+
+    def _reset(self, packet: Packet) -> None:
+        local, remote = packet.destination, packet.source
+        self._network.send(Packet(Protocol.TCP, local, remote, Kind.RESET, self._host))
+
+    def _receive_error(self, connection: Connection) -> None:
+        """In SYN-SENT, Linux takes an ICMP port unreachable for as final as an RST."""
+        if connection.state is not State.ESTABLISHED:
+            del self._connections[connection.local, connection.remote]
+            if connection.active:
+                connection.program.refused(connection)
+
+    def _receive_opening(self, connection: Connection, packet: Packet) -> None:
+        connection.peer_isn = packet.isn
+        if packet.kind is Kind.SYN:  # simultaneous open, RFC 9293 figure 7
+            connection.state = State.SYN_RECEIVED
+            self._transmit(connection)
+        elif packet.kind is Kind.SYN_ACK:
+            connection.state = State.ESTABLISHED
+            self._emit(connection, Kind.ACK)
+            connection.program.opened(connection, packet)
+
+    def _receive_synchronized(self, connection: Connection, packet: Packet) -> None:
+        if connection.state is State.SYN_RECEIVED:
+            connection.state = State.ESTABLISHED
+            connection.program.opened(connection, packet)
+        if packet.message is not None:
+            connection.program.received(connection, packet.message)

@@ -1,0 +1,112 @@
+"""TURN over TCP (RFC 8656), as far as ICE's relayed candidates need it: server and client."""
+
+from collections.abc import Callable
+
+from testbed.model.behaviour import Protocol
+from testbed.model.reason import Kind, Place
+from testbed.predict.network import Network
+from testbed.predict.packet import Message, Packet
+from testbed.predict.stun import send_udp
+from testbed.predict.tcp import Connection, Program, Tcp
+
+PORT = 443
+THINKING = 0.001  # seconds that a server takes: its answer loses to a packet of equally long way
+CLIENT_PORT = 41001
+FIRST_RELAY_PORT = 49152
+ALLOCATE = "allocate"
+ALLOCATED = "allocated"
+PERMIT = "create permission"
+PERMITTED = "permission created"
+SEND = "send"
+DATA = "relayed data"
+
+
+class TurnServer(Program):
+    """One UDP relay port for each client connection."""
+
+    def __init__(self, network: Network, host: str, tcp: Tcp) -> None:
+        self._network = network
+        self._host = host
+        self._tcp = tcp
+        self._relays: dict[Connection, Place] = {}
+        self._permitted: dict[Connection, set[str]] = {}  # by address alone, RFC 8656 section 9
+        tcp.listen(PORT, self)
+
+    def opened(self, connection: Connection, _packet: Packet, /) -> None:
+        self._permitted[connection] = set()
+
+    def received(self, connection: Connection, message: Message, /) -> None:
+        if message.name == ALLOCATE:
+            relay = Place(self._host, FIRST_RELAY_PORT + len(self._relays))
+            self._relays[connection] = relay
+            self._network.bind(
+                self._host, Protocol.UDP, relay.port, lambda packet: self._relay(connection, packet)
+            )
+            self._tcp.send(connection, Message(ALLOCATED, relay))
+        elif message.name == PERMIT and message.endpoint is not None:
+            self._permitted[connection].add(message.endpoint.address)
+            answer = Message(PERMITTED, message.endpoint)
+            later = self._network.now + THINKING
+            self._network.at(later, lambda: self._tcp.send(connection, answer))
+        elif message.name == SEND and message.endpoint is not None and message.inner is not None:
+            send_udp(self._network, self._relays[connection], message.endpoint, message.inner)
+
+    def _relay(self, connection: Connection, packet: Packet) -> None:
+        if packet.source.address in self._permitted[connection]:
+            self._tcp.send(connection, Message(DATA, packet.source, inner=packet.message))
+
+
+class TurnClient(Program):
+    """One allocation.  What is sent waits for the permission of its destination.
+
+    ``deliver`` takes what comes in for the relayed address; ``permitted`` is called
+    when a permission was given.
+    """
+
+    def __init__(
+        self, tcp: Tcp, deliver: Callable[[Packet], None], permitted: Callable[[], None]
+    ) -> None:
+        self._tcp = tcp
+        self._deliver = deliver
+        self._permitted = permitted
+        self._tunnel: Connection | None = None
+        self._allowed: set[str] = set()  # addresses
+        self._held: dict[str, list[tuple[Place, Message]]] = {}
+        self.relay: Place | None = None
+
+    def allocate(self, server: str) -> None:
+        self._tcp.connect(CLIENT_PORT, Place(server, PORT), self)
+
+    def may_send(self, remote: Place) -> bool:
+        """Whether there is a permission by now."""
+        return remote.address in self._allowed
+
+    def send(self, remote: Place, message: Message) -> None:
+        if self._tunnel is None:
+            return
+        if self.may_send(remote):
+            self._tcp.send(self._tunnel, Message(SEND, remote, inner=message))
+            return
+        held = self._held.setdefault(remote.address, [])
+        held.append((remote, message))
+        if len(held) == 1:
+            self._tcp.send(self._tunnel, Message(PERMIT, remote))
+
+    def opened(self, connection: Connection, _packet: Packet, /) -> None:
+        self._tunnel = connection
+        self._tcp.send(connection, Message(ALLOCATE))
+
+    def received(self, _connection: Connection, message: Message, /) -> None:
+        endpoint = message.endpoint
+        if endpoint is None:
+            return
+        if message.name == ALLOCATED:
+            self.relay = endpoint
+        elif message.name == PERMITTED:
+            self._allowed.add(endpoint.address)
+            for remote, held in self._held.pop(endpoint.address, []):
+                self.send(remote, held)
+            self._permitted()
+        elif message.name == DATA and self.relay is not None:
+            inner = message.inner
+            self._deliver(Packet(Protocol.UDP, endpoint, self.relay, Kind.DATAGRAM, "relay", inner))

@@ -1,0 +1,353 @@
+"""One cell, from its plan to its verdict: the only place that wires the stages."""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from testbed.capture.reader import read
+from testbed.errors import Exit, PeerError, TestbedError, UsageError
+from testbed.lab.audit import audit, require_closed
+from testbed.model.breach import Breach
+from testbed.model.contract import Mode
+from testbed.model.explanation import Explanation
+from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
+from testbed.model.judgement import Verdict
+from testbed.model.lab import Backend
+from testbed.model.outcome import Outcome
+from testbed.model.packet import Packet
+from testbed.model.plan import Plan
+from testbed.model.prediction import Prediction
+from testbed.model.profile import Profile
+from testbed.model.saved import breaches_to_json
+from testbed.model.verdict import Judgement
+from testbed.model.version import Built
+from testbed.plan.describe import describe
+from testbed.plan.planner import plan
+from testbed.predict.deviations import Deviation
+from testbed.run.explaining import explained, write_json
+from testbed.run.recording import Records, record_run
+from testbed.stacks.registry import stacks
+from testbed.studies.punch import unified
+from testbed.studies.punch.attempt import Account, Attempt, attempt
+from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell, save_cell
+from testbed.studies.punch.evidence import Notes, Recorded, assemble, read_recorded
+from testbed.studies.punch.expectation import deviations, prediction, strangers
+from testbed.verdict.judge import inconclusive, judge
+from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
+from testbed.verdict.sanity import Start, crossed, late_punches, late_starts, never_sent, undelayed
+from testbed.verdict.upgrade import check_relayed, check_upgrade
+from testbed.verdict.wire import read_path
+from testbed.words import sentence
+
+# A punch is decided by who comes first, on a way of 20 ms.  Lateness of the harness
+# beyond the first figure may explain a difference; beyond the second it measures itself.
+LATE_MS = 10.0
+TOO_LATE_MS = 200.0
+_MODES = {"relay_only": Mode.PUNCH}
+# Who must be seen to send, for an attempt to be one.
+_SENDERS = {
+    "punch": (DIALER, LISTENER),
+    "relay_only": (),
+    "plain_dial": (DIALER,),
+    "silent": (),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cell's verdict and what it cost."""
+
+    cell: Cell
+    verdict: Verdict
+    folder: Path
+    seconds: float = 0.0
+    peers_s: float = 0.0  # of them, in which the lab was the peers'
+    up_ms: float | None = None
+    connect_ms: float | None = None
+    packets: int = 0
+    late: bool = False  # inconclusive because the machine was too busy: worth another try
+    explanation: Explanation | None = None
+    rung: RungReading | None = None  # of stacks that climb the ladder
+    strangers: tuple[Built, ...] = ()  # stacks in versions that no known deviation is of
+
+    def to_json(self) -> dict[str, Any]:
+        """As the JSON report and ``result.json`` have it."""
+        verdict = self.verdict
+        return (
+            self.cell.to_json()
+            | {
+                "judgement": verdict.judgement.value,
+                "measured": verdict.measured.value if verdict.measured else None,
+                "predicted": verdict.predicted.value,
+                "reason": sentence(verdict.because),
+                "findings": [sentence(breach) for breach in verdict.findings],
+                "finding_values": breaches_to_json(verdict.findings),
+                "packets_cited": list(verdict.packets),
+                "packets": self.packets,
+                "seconds": round(self.seconds, 3),
+                "peers_s": round(self.peers_s, 3),
+                "up_ms": self.up_ms and round(self.up_ms, 1),
+                "connect_ms": self.connect_ms and round(self.connect_ms, 1),
+                "folder": str(self.folder),
+                "explanation": self._why(),
+            }
+            | ({"rung": self.rung.to_json()} if self.rung else {})
+            | ({"notes": [sentence(one) for one in self.strangers]} if self.strangers else {})
+        )
+
+    def _why(self) -> dict[str, Any] | None:
+        """The short form; all of it is in the folder."""
+        if self.explanation is None:
+            return None
+        why = self.explanation
+        return {
+            "cause": why.cause.value,
+            "node": why.node,
+            "headline": why.headline,
+            "wrong": why.wrong.value,
+        }
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the effects left behind for the pure part."""
+
+    plan: Plan
+    account: Account
+    records: Records
+    faults: tuple[Fault, ...]
+    frames_late_ms: float  # by which a link held the most delayed frame too long
+    up_ms: float
+
+
+def run_cell(
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    backend: Backend,
+    folder: Path,
+    *,
+    number: int = 0,
+    facts: Mapping[str, str] | None = None,
+) -> Result:
+    """Run ``cell`` and judge it; the folder is filled as far as it went.
+
+    A trouble of the harness gives an INCONCLUSIVE result, not an exception; only
+    errors of usage (an unknown peer, say) are raised.
+    """
+    started = time.monotonic()
+    expected = prediction(cell, profiles, facts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}", remedy="choose another --out") from error
+    try:
+        save_cell(cell, profiles, folder, number, facts)
+        run = _effects(cell, profiles, backend, folder, number)
+        known = deviations(cell, profiles, facts)
+        result = _finished(cell, profiles, run, expected, known, folder)
+    except (TestbedError, OSError) as error:
+        if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
+            raise
+        result = _broken(cell, profiles, number, expected, error, folder)
+    result = replace(
+        result,
+        seconds=time.monotonic() - started,
+        strangers=strangers([cell], facts),
+    )
+    try:
+        write_json(folder / "result.json", result.to_json())
+    except OSError as error:
+        fault = Broke(None, None, f"{folder}/result.json: {error.strerror}")
+        verdict = inconclusive(expected, fault)
+        return replace(result, verdict=verdict)
+    return result
+
+
+def _effects(
+    cell: Cell, profiles: Mapping[str, Profile], backend: Backend, folder: Path, number: int
+) -> _Run:
+    steps = plan(cell.build(), profiles, number)
+    (folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
+    task = Attempt(
+        stacks=stacks(cell.peer),
+        dialer=DIALER,
+        listener=LISTENER,
+        server=SERVER,
+        mode=_MODES.get(cell.mode) or Mode(cell.mode),
+        relay_only=cell.mode == "relay_only",
+        seed=cell.seed,
+        skew_ms=cell.skew_ms,
+        relaying=cell.relaying,
+    )
+    before = time.perf_counter()
+    with backend.start(steps) as lab:
+        up_ms = (time.perf_counter() - before) * 1e3
+        require_closed(lab)
+        scenario = unified.attempt if task.stacks.contract == "unified" else attempt
+        account, records = record_run(lab, folder, lambda: scenario(lab, task))
+        faults: list[Fault] = [*audit(lab), *lab.lost_frames()]
+        frames_late_ms = lab.lateness_ms()
+    faults += [
+        CaptureLost(count.name, count.dropped) for count in records.capture.counts if count.dropped
+    ]
+    return _Run(steps, account, records, tuple(faults), frames_late_ms, up_ms)
+
+
+def _finished(
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    run: _Run,
+    expected: Prediction,
+    known: tuple[Deviation, ...],
+    folder: Path,
+) -> Result:
+    """The pure part: judge what was recorded, and explain it."""
+    packets = read(run.records.capture.path)
+    climbed = _climbed(cell, run, expected, packets)
+    verdict, faults, late = _judged(cell, run, expected, packets, climbed, known)
+    account, records = run.account, run.records
+    notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
+    write_json(folder / "run.json", notes.to_json())
+    recorded = Recorded(packets, account.events, records.flows, records.drops, notes)
+    return Result(
+        cell,
+        verdict,
+        folder,
+        peers_s=records.run_s,
+        up_ms=run.up_ms,
+        connect_ms=account.connect_ms,
+        packets=len(packets),
+        late=late and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
+        explanation=explained(
+            assemble(cell, profiles, run.plan, expected, recorded, verdict), folder
+        ),
+        rung=climbed,
+    )
+
+
+def _climbed(
+    cell: Cell, run: _Run, expected: Prediction, packets: list[Packet]
+) -> RungReading | None:
+    """Which rung carried the connection, where the stacks climb a ladder."""
+    if expected.rung is None and not cell.stacks.mechanism.startswith("ladder"):
+        return None
+    ends, account = (DIALER, LISTENER), run.account
+    outcome = read_path(packets, run.plan, *ends, account.window).outcome
+    measured = read_rung(packets, run.plan, ends, outcome, account.window, account.start_ns)
+    start = account.start_ns
+    began = start - run.records.clock_ns if start is not None else None
+    return rung_reading(account.events, ends, (expected.rung, measured), began)
+
+
+def _judged(
+    cell: Cell,
+    run: _Run,
+    expected: Prediction,
+    packets: list[Packet],
+    climbed: RungReading | None,
+    known: tuple[Deviation, ...],
+) -> tuple[Verdict, tuple[Fault, ...], bool]:
+    """The verdict, the faults of the harness, and whether it was late."""
+    account, peers = run.account, (DIALER, LISTENER)
+    lateness = [
+        Late(Tardy.FRAME, None, run.frames_late_ms),
+        *late_starts(packets, run.plan, _starts(cell, account.start_ns), SERVER),
+        *late_punches(packets, run.plan, account.events, *peers),
+    ]
+    reading = read_path(packets, run.plan, *peers, account.window)
+    faults: list[Fault] = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
+    # Who boasts of a connection and sent nothing is no fault of the harness.
+    boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
+    senders = () if boasts else _SENDERS[cell.mode]
+    faults += never_sent(packets, run.plan, senders, SERVER, account.start_ns)
+    through = None
+    if account.window is None:
+        through = crossed(packets, run.plan, *peers, account.start_ns)
+    late = [one for one in lateness if one.ms > LATE_MS]
+    if any(one.ms > TOO_LATE_MS for one in late):
+        faults += late
+    verdict = judge(
+        reading,
+        expected,
+        account.claims,
+        faults=faults,
+        doubts=late,
+        crossed=through,
+        violations=_violations(cell, packets, run, reading.outcome, climbed),
+        known=known if reading.outcome is expected.outcome else (),
+    )
+    if verdict.judgement is Judgement.INCONCLUSIVE:
+        faults += late  # then they weighed, too
+    return verdict, tuple(dict.fromkeys(faults)), bool(late)
+
+
+def _broken(
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    number: int,
+    expected: Prediction,
+    error: Exception,
+    folder: Path,
+) -> Result:
+    """The result of a run that did not come to a verdict; explained from what it left."""
+    fault = _fault(error)
+    verdict = inconclusive(expected, fault)
+    notes = Notes(faults=(fault,))
+    recorded = Recorded(notes=notes)
+    with suppress(OSError, UsageError):  # a full disk is what broke it, perhaps
+        write_json(folder / "run.json", notes.to_json())
+        recorded = read_recorded(folder)
+    steps = plan(cell.build(), profiles, number)
+    evidence = assemble(cell, profiles, steps, expected, recorded, verdict)
+    explanation = None
+    with suppress(OSError):
+        explanation = explained(evidence, folder)
+    return Result(cell, verdict, folder, explanation=explanation)
+
+
+def _fault(error: Exception) -> Fault:
+    """What an error of the harness, of a peer or of the system is."""
+    if isinstance(error, PeerError):
+        return PeerFailed(error.node, error.message, error.remedy)
+    if isinstance(error, TestbedError):
+        return Broke(error.phase, error.node, error.message, error.remedy)
+    return Broke(None, None, str(error))
+
+
+def _violations(
+    cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome, climbed: RungReading | None
+) -> list[Breach]:
+    """How the stacks broke their protocol, or took another way than they should and say."""
+    if cell.stacks.contract == "unified":  # its peers tell nothing of their steps
+        return list(run.account.breaches)
+    if not cell.stacks.mechanism.startswith(("dcutr", "ladder")):
+        return []
+    if cell.mode == "relay_only":
+        return check_relayed(packets, run.plan, DIALER, LISTENER)
+    if climbed is not None:
+        return check_rung(climbed, run.account.events, DIALER)
+    if outcome is Outcome.DIRECT:
+        clock_ns = run.records.clock_ns
+        return check_upgrade(packets, run.plan, run.account.events, DIALER, LISTENER, clock_ns)
+    return []
+
+
+def _starts(cell: Cell, start_ns: int | None) -> dict[str, Start]:
+    """When each peer was to send its first packet to the other, where that is known."""
+    begins = {
+        "ice": [adapter.agent.begins for adapter in cell.stacks.both],
+        "punch_udp": [0.0, 0.0],
+        "punch_tcp": [0.0, 0.0],
+    }.get(cell.stacks.mechanism)
+    if start_ns is None or cell.mode != "punch" or begins is None:
+        return {}
+    starts = (start_ns, start_ns + cell.skew_ms * 1e6)
+    ends = zip(cell.stacks.both, (DIALER, LISTENER), starts, begins, strict=True)
+    return {
+        node: Start(start, start + after * 1e9)
+        for adapter, node, start, after in ends
+        if not adapter.agent.assumed
+    }

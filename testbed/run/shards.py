@@ -1,0 +1,182 @@
+"""A matrix in parts that run on machines of their own, and the whole put together again.
+
+Pairs are sorted by a hash of their names and cut into parts of equal length.  All repetitions of
+a pair are in one part, the parts differ by one pair at the most, and a pair that is added to
+a matrix of N parts moves at most N - 1 others.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from testbed.errors import Exit, TestbedError, UsageError
+from testbed.naming import instead
+
+if TYPE_CHECKING:  # who only puts results together need not load what makes them
+    from testbed.model.profile import Profile
+    from testbed.studies.punch.cell import Cell
+
+MOST = 1000  # parts
+_WORDS = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
+
+
+Setting = str | int | bool  # as JSON has it
+
+
+class MissingShardError(TestbedError):
+    """A run of which parts are not there has measured nothing in their cells."""
+
+    phase = "merge"
+    exit_code = Exit.INCONCLUSIVE
+
+
+@dataclass(frozen=True, order=True)
+class Shard:
+    """Part ``number``, from 1, ``of`` so many."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, words: str) -> "Shard":
+        """``3/8``; UsageError if it is not."""
+        if found := _WORDS.fullmatch(words):
+            number, of = int(found[1]), int(found[2])
+            if 1 <= number <= of <= MOST:
+                return cls(number, of)
+        raise UsageError(
+            f"--shard must be I/N with I from 1 to N, N at most {MOST}, not {words!r}",
+            remedy="--shard 3/8",
+        )
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def places(self, pairs: Sequence[str]) -> list[int]:
+        """Where in ``pairs``, one for each cell of the whole run, are this part's; rising.
+
+        UsageError if there are fewer pairs than parts.
+        """
+        ranked = sorted(set(pairs), key=digest)
+        if len(ranked) < self.of:
+            raise UsageError(
+                f"{len(ranked)} pairs cannot be cut into {self.of} shards",
+                remedy=f"--shard I/{len(ranked)} at the most",
+            )
+        begin, end = (len(ranked) * number // self.of for number in (self.number - 1, self.number))
+        mine = set(ranked[begin:end])
+        return [place for place, pair in enumerate(pairs) if pair in mine]
+
+    def of_run(
+        self, cells: Sequence["Cell"], run: Mapping[str, Setting]
+    ) -> tuple[list["Cell"], dict[str, Any]]:
+        """This part of ``cells``, and what its ``results.json`` says for `merge`."""
+        places = self.places([cell.pair for cell in cells])
+        said = {"number": self.number, "of": self.of, "places": places, "run": dict(run)}
+        return [cells[place] for place in places], said
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one shard has left.  ``run`` says of which run it is: `identity`."""
+
+    path: str
+    shard: Shard
+    places: Sequence[int]  # of its rows in the whole run
+    run: Mapping[str, Setting]
+    facts: Mapping[str, str]
+    rows: Sequence[dict[str, Any]]
+    titles: Mapping[str, str]  # of its profiles, by name
+
+
+def digest(*texts: str) -> str:
+    """SHA-256 of ``texts`` as hexadecimal digits; their borders count."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def identity(
+    cells: Iterable["Cell"], profiles: Mapping[str, "Profile"], **settings: Setting
+) -> dict[str, Setting]:
+    """What all shards of one run have in common, besides the versions; all of it is compared."""
+    claims = sorted(f"{name}\n{_claim(profile)}" for name, profile in profiles.items())
+    return {
+        **settings,
+        "profiles": digest(*claims),
+        "selection": digest(*(cell.name for cell in cells)),
+    }
+
+
+def _claim(profile: "Profile") -> str:
+    """The file, wherever it is on this machine."""
+    return profile.text or repr(profile)
+
+
+def merge(
+    parts: Sequence[Part], differing: Collection[str] = ()
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows of the whole run, in its order, and its facts.  ``parts``: one or more.
+
+    A fact that is in ``differing`` may be another on other machines, and is then all that it was.
+    UsageError naming the part that is there twice, of another run or made by other versions;
+    MissingShardError naming those that are not there.
+    """
+    parts = sorted(parts, key=lambda part: part.shard.number)
+    first = parts[0]
+    for name in differing:
+        if name not in first.facts:
+            remedy = instead(name, first.facts)
+            raise UsageError(f"--differing {name!r} is no fact of these shards", remedy=remedy)
+    for part in parts[1:]:
+        _require_same_run(first, part, differing)
+    seen: dict[int, Part] = {}
+    for part in parts:
+        if other := seen.get(part.shard.number):
+            raise UsageError(f"shard {part.shard} is there twice: {other.path} and {part.path}")
+        seen[part.shard.number] = part
+    if missing := [n for n in range(1, first.shard.of + 1) if n not in seen]:
+        raise MissingShardError(
+            f"of {first.shard.of} shards {', '.join(map(str, missing))} "
+            f"{'is' if len(missing) == 1 else 'are'} missing",
+            remedy=f"testbed matrix --shard {missing[0]}/{first.shard.of} with the same words",
+        )
+    rows = _in_order(parts)
+    return rows, {name: _told(parts, name) for name in first.facts}
+
+
+def _require_same_run(first: Part, part: Part, differing: Collection[str]) -> None:
+    where = f"{part.path}, shard {part.shard}, is not of the same run as {first.path}"
+    if part.shard.of != first.shard.of:
+        raise UsageError(f"{where}: that one has {first.shard.of} shards")
+    for name in sorted(first.run.keys() | part.run.keys()):
+        if (here := part.run.get(name)) != (there := first.run.get(name)):
+            words = f": {here}, not {there}" if max(len(str(here)), len(str(there))) < 40 else ""
+            raise UsageError(f"{where}: another {name}{words}")
+    if first.facts.keys() != part.facts.keys():
+        odd = sorted(first.facts.keys() ^ part.facts.keys())[0]
+        raise UsageError(f"{where}: only one of them tells the version of {odd}")
+    for name, there in first.facts.items():
+        if part.facts[name] != there and name not in differing:
+            raise UsageError(
+                f"{where}: {name} is {part.facts[name]!r}, not {there!r}",
+                remedy=f"run it again there, or allow it: --differing {name}",
+            )
+
+
+def _in_order(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """UsageError naming the part whose rows are not the ones that it had to run."""
+    rows: dict[int, dict[str, Any]] = {}
+    for part in parts:
+        if len(part.places) != len(part.rows) or not rows.keys().isdisjoint(part.places):
+            raise UsageError(f"{part.path}: shard {part.shard} is damaged: cells do not add up")
+        rows.update(zip(part.places, part.rows, strict=True))
+    whole = [rows[place] for place in sorted(rows)]
+    if digest(*(row["name"] for row in whole)) != parts[0].run.get("selection"):
+        names = ", ".join(part.path for part in parts)
+        raise UsageError(f"the cells of {names} are not those of the run that was asked for")
+    return whole
+
+
+def _told(parts: Sequence[Part], name: str) -> str:
+    return " | ".join(dict.fromkeys(part.facts[name] for part in parts))

@@ -1,0 +1,161 @@
+"""coturn, the lab's public STUN and TURN server (RFC 8489, RFC 8656).
+
+With two addresses it also answers RFC 5780's questions, on its ports 3478 and 3479.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from testbed.errors import BackendError, UnfitError
+from testbed.model.lab import Lab, Process
+from testbed.stacks import stun
+
+PORT = 3478  # UDP and TCP
+HTTPS_PORT = 443  # for clients that get out by nothing else; coturn opens its UDP side, too
+RELAY_PORTS = (49152, 50151)  # a short range: coturn initialises every port of it
+REALM = "testbed"
+NOT_RELAYED_TO = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+PIPE_SIZE = 1 << 20  # bytes; nobody reads coturn's log while it runs
+POLL_INTERVAL = 0.002  # seconds
+ANSWER_TIMEOUT = 0.1  # seconds, within one node
+LAST_WORDS = 2000  # characters
+HELP_DEADLINE = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Coturn:
+    """Where it listens (and relays from), and the one user it knows."""
+
+    addresses: tuple[IPv4Address, ...]
+    username: str = "lab"
+    password: str = "lab-password"
+    executable: str = "turnserver"
+    ports: tuple[int, int] = RELAY_PORTS
+    options: tuple[str, ...] = ()  # more of its own: quotas, timers
+
+
+def command(config: Coturn) -> tuple[str, ...]:
+    """The argument vector: all configuration, so that no file is read or left.
+
+    ``:memory:`` is SQLite's name for a database without a file.  Only options that every
+    release knows: the newer ones refuse to be told that there is to be no DTLS and no
+    command line, which the older ones do not start either, without certificate and password.
+    """
+    each = [str(address) for address in config.addresses]
+    denied = [IPv4Network(text) for text in NOT_RELAYED_TO]
+    return (
+        config.executable,
+        "-n",
+        *(f"--listening-ip={address}" for address in each),
+        *(f"--relay-ip={address}" for address in each),
+        f"--listening-port={PORT}",
+        *(f"--aux-server={address}:{HTTPS_PORT}" for address in each),
+        f"--min-port={config.ports[0]}",
+        f"--max-port={config.ports[1]}",
+        "--relay-threads=1",
+        "--lt-cred-mech",
+        f"--user={config.username}:{config.password}",
+        f"--realm={REALM}",
+        *(f"--denied-peer-ip={net[0]}-{net[-1]}" for net in denied),
+        "--no-multicast-peers",
+        "--no-tls",
+        "--no-tcp-relay",
+        "--userdb=:memory:",
+        "--pidfile=/dev/null",
+        "--log-file=stdout",
+        "--simple-log",
+        *config.options,
+    )
+
+
+def discovery_options(lab: Lab, node: str, executable: str = "turnserver") -> tuple[str, ...]:
+    """What makes this release of coturn serve RFC 5780: older ones do so unasked."""
+    process = lab.spawn(node, (executable, "--help"))
+    try:
+        process.wait(HELP_DEADLINE)
+        listed = _words(process)
+    finally:
+        process.kill()
+    return ("--rfc5780",) if re.search(r"^\s*--rfc5780\b", listed, re.MULTILINE) else ()
+
+
+@contextmanager
+def coturn(lab: Lab, node: str, config: Coturn, *, deadline: float = 5.0) -> Iterator[Process]:
+    """Run coturn in ``node`` while the context lasts; BackendError if it does not answer.
+
+    It is ready when each address answers a STUN Binding over UDP and TCP, asked from
+    ``node`` itself so that no capture of the lab's links sees it.  ``deadline`` in seconds.
+    """
+    if shutil.which(config.executable) is None:
+        raise UnfitError(f"{config.executable!r} is not installed", remedy="apt-get install coturn")
+    process = lab.spawn(node, command(config))
+    try:
+        fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        end = time.monotonic() + deadline
+        for address in map(str, config.addresses):
+            for kind, port in _services():
+                _await_answer(lab, node, process, kind, (address, port), end)
+        yield process
+    finally:
+        process.kill()
+        process.wait(deadline)
+
+
+def _services() -> Sequence[tuple[socket.SocketKind, int]]:
+    return (
+        (socket.SOCK_DGRAM, PORT),
+        (socket.SOCK_STREAM, PORT),
+        (socket.SOCK_STREAM, HTTPS_PORT),
+    )
+
+
+def _await_answer(
+    lab: Lab,
+    node: str,
+    process: Process,
+    kind: socket.SocketKind,
+    server: tuple[str, int],
+    end: float,
+) -> None:
+    """Ask until answered.  Nothing announces a port that opens, so it is polled."""
+    while not _answers(lab, node, kind, server):
+        if process.poll() is not None or time.monotonic() >= end:
+            raise BackendError(
+                f"no STUN answer from {server[0]}:{server[1]} ({kind.name}); coturn said:\n"
+                + _words(process)[-LAST_WORDS:],
+                node=node,
+                remedy="install Debian's package coturn, or see what it complains about",
+            )
+        time.sleep(POLL_INTERVAL)
+
+
+def _answers(lab: Lab, node: str, kind: socket.SocketKind, server: tuple[str, int]) -> bool:
+    request = stun.binding_request()
+    with lab.socket(node, socket.AF_INET, kind) as sock:
+        sock.settimeout(ANSWER_TIMEOUT)
+        try:
+            sock.connect(server)
+            sock.sendall(request)
+            answer = sock.recv(2048)
+        except OSError:  # refused, or a timeout
+            return False
+    return stun.mapped_address(answer, stun.transaction_of(request)) is not None
+
+
+def _words(process: Process) -> str:
+    """What it printed until now."""
+    words = b""
+    for stream in (process.stdout, process.stderr):
+        os.set_blocking(stream.fileno(), False)
+        with contextlib.suppress(BlockingIOError):
+            words += os.read(stream.fileno(), PIPE_SIZE)
+    return words.decode(errors="replace")

@@ -1,0 +1,53 @@
+"""Echo over datagrams: numbered, sent again when lost, counted when they are back."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from testbed.stacks.wire import PAYLOAD_LIMIT, Frame, Kind, Speaker
+
+ROUNDS = 5  # a datagram is sent at most so often
+PACE = 0.001  # seconds between datagrams: 8 Mbit/s
+ROUND_DEADLINE = 0.5  # seconds to wait for the last one to come back
+
+
+def chunks(count: int, seed: int) -> list[bytes]:
+    """``count`` random bytes in pieces of at most `PAYLOAD_LIMIT`; equal for equal seeds."""
+    data = random.Random(seed).randbytes(count)
+    return [data[at : at + PAYLOAD_LIMIT] for at in range(0, count, PAYLOAD_LIMIT)]
+
+
+class DatagramEcho:
+    """Both ends of an echo; ``send`` takes a datagram to the connected remote."""
+
+    def __init__(self, speaker: Speaker, send: Callable[[bytes], Awaitable[None]]) -> None:
+        self._speaker = speaker
+        self._send = send
+        self._missing: dict[int, bytes] = {}
+        self._complete = asyncio.Event()
+
+    def received(self, frame: Frame) -> bytes | None:
+        """Take a frame of the other side; gives the datagram that is to go back, if any."""
+        if frame.kind is Kind.DATA:
+            return self._speaker.say(Kind.BACK, frame.number, frame.payload)
+        if frame.kind is Kind.BACK and self._missing.get(frame.number) == frame.payload:
+            del self._missing[frame.number]
+            if not self._missing:
+                self._complete.set()
+        return None
+
+    async def run(self, count: int, seed: int) -> int:
+        """Send ``count`` bytes and give the number of those that came back unaltered."""
+        self._missing = dict(enumerate(chunks(count, seed)))
+        self._complete.clear()
+        for _ in range(ROUNDS):
+            for number, payload in list(self._missing.items()):
+                await self._send(self._speaker.say(Kind.DATA, number, payload))
+                await asyncio.sleep(PACE)
+            try:
+                async with asyncio.timeout(ROUND_DEADLINE):
+                    await self._complete.wait()
+                break
+            except TimeoutError:
+                continue
+        return count - sum(map(len, self._missing.values()))

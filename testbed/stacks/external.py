@@ -1,0 +1,148 @@
+"""Stacks of the user's own, for one run: any command, or image, that follows a contract."""
+
+import hashlib
+import re
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from testbed.errors import UnfitError, UsageError
+from testbed.model.lab import Image
+from testbed.naming import instead
+from testbed.stacks.programs import Program
+from testbed.stacks.registry import ADAPTERS, Adapter, Contract, Role, add
+
+IMAGE = "image:"  # before a reference that an engine knows
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_LIBP2P = ("dcutr_tcp", "dcutr_quic")
+_AUTONAT: frozenset[Role] = frozenset({"autonat_server", "autonat_client"})
+_EXAMPLE = "--stack mine=./my-peer --mechanism dcutr_quic"
+
+
+@dataclass(frozen=True)
+class Command(Program):
+    """A program that is started by ``words``, the first of which is a file."""
+
+    words: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> Path:
+        return Path(self.words[0])
+
+    def argv(self) -> tuple[str, ...]:
+        return self.words
+
+
+@dataclass(frozen=True)
+class Stranger(Command):
+    """One that knows nothing of us, nor of ``--version``."""
+
+    def version(self) -> str:
+        """Which file it is."""
+        with self.expected.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class Past(Program):
+    """A stack of a run that is over; the program is not known."""
+
+    def argv(self) -> tuple[str, ...]:
+        raise UnfitError(
+            f"{self.name} was a stack of your own, and which program is not known",
+            remedy=f"--stack {self.name}=COMMAND --mechanism ... as it was given then",
+        )
+
+
+def add_stacks(
+    described: Sequence[str], mechanism: str | None, contract: str = "lines"
+) -> list[str]:
+    """Make the stacks NAME=COMMAND or NAME=image:REFERENCE known to this process; their names.
+
+    COMMAND is split as a shell would.  What the lab has for them is what our first stack of that
+    ``mechanism`` needs.  UsageError naming the word that does not fit.
+    """
+    if bool(described) != bool(mechanism):
+        raise UsageError("--stack and --mechanism go together", remedy=_EXAMPLE)
+    if mechanism is None:
+        return []
+    kin = _kin(mechanism, contract)
+    names = []
+    for text in described:
+        name, _, command = text.partition("=")
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"--stack {text!r}: a name has small letters, digits and hyphens")
+        add(replace(kin, name=name, entry=_entry(text, name, command, kin.contract)))
+        names.append(name)
+    return names
+
+
+def own(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Those of ``names`` that are the user's: as much of each as it takes to read its results."""
+    stacks = [ADAPTERS[name] for name in names if name in ADAPTERS]
+    return {
+        one.name: {"mechanism": one.mechanism, "contract": one.contract}
+        for one in stacks
+        if isinstance(one.entry, Command | Image | Past)
+    }
+
+
+def recall(stacks: Mapping[str, Mapping[str, str]]) -> None:
+    """Know the stacks of a run that is over, as `own` gave them, where they are not known.
+
+    They cannot be started: what a file says is not run.
+    """
+    for name, how in stacks.items():
+        if name not in ADAPTERS:
+            kin = _kin(how["mechanism"], how["contract"])
+            add(replace(kin, name=name, entry=Past(name, "you")))
+
+
+def _kin(mechanism: str, contract: str) -> Adapter:
+    """The adapter that one of this mechanism and contract differs from by its program alone."""
+    if contract not in get_args(Contract):
+        remedy = instead(contract, get_args(Contract))
+        raise UsageError(f"unknown contract {contract!r}", remedy=remedy)
+    kin = next((one for one in ADAPTERS.values() if one.mechanism == mechanism), None)
+    if kin is None:
+        remedy = instead(mechanism, (one.mechanism for one in ADAPTERS.values()))
+        raise UsageError(f"unknown mechanism {mechanism!r}", remedy=remedy)
+    kin = replace(kin, agent=replace(kin.agent, assumed=kin.mechanism == "ice"))
+    return _unified(kin) if contract == "unified" else kin
+
+
+def _unified(kin: Adapter) -> Adapter:
+    """What peers of libp2p's unified-testing need: a relay, and nobody else to see them."""
+    if kin.mechanism not in _LIBP2P:
+        raise UsageError(
+            "the unified-testing contract is one of DCUtR over a relay",
+            remedy=f"--mechanism {' or '.join(_LIBP2P)}",
+        )
+    kin = replace(kin, needs=frozenset({"relay"}), topology="two-homes", lacks=_AUTONAT)
+    return replace(kin, contract="unified")
+
+
+def _entry(text: str, name: str, command: str, contract: Contract) -> Program | Image:
+    if command.startswith(IMAGE):
+        reference = command.removeprefix(IMAGE)
+        if not reference or reference.split() != [reference]:
+            raise UsageError(f"--stack {text!r}: that names no image", remedy="mine=image:my-peer")
+        return Image(reference)
+    kind = Stranger if contract == "unified" else Command
+    return kind(name, "you", _words(text, command))
+
+
+def _words(text: str, command: str) -> tuple[str, ...]:
+    try:
+        first, *rest = shlex.split(command)
+    except ValueError:
+        raise UsageError(
+            f"--stack {text!r}: that is no command", remedy="--stack mine=./my-peer"
+        ) from None
+    found = shutil.which(first)
+    if found is None:
+        raise UsageError(f"--stack {text!r}: there is no program {first}")
+    return (str(Path(found).absolute()), *rest)

@@ -1,0 +1,109 @@
+"""The lab's public libp2p nodes: a relay of any stack, and observers of our own.
+
+Each is a peer in a role of the contract, in its host's namespace, and answers AutoNAT.
+"""
+
+import hashlib
+import importlib
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from testbed.errors import BackendError, PeerError
+from testbed.model.contract import PUNCH_PORT, Configure, Mode, Options, Ready, Role, Transport
+from testbed.model.lab import Lab
+from testbed.stacks.client import PeerClient, wait_all
+from testbed.stacks.registry import OURS, Adapter, public
+
+OBSERVER = "observer-"  # the beginning of an observer's name
+DEADLINE = 10.0  # seconds until all are ready
+
+
+@dataclass(frozen=True)
+class Infrastructure:
+    """Where the public nodes are: multiaddrs with /p2p/."""
+
+    relays: tuple[str, ...] = ()
+    observers: tuple[str, ...] = ()
+
+
+NOTHING_PUBLIC = Infrastructure()
+
+
+@dataclass(frozen=True)
+class PublicNode:
+    """One that is to run on ``host``; equal seeds give it equal peer ids."""
+
+    host: str
+    stack: Adapter
+    role: Literal[Role.RELAY, Role.AUTONAT_SERVER]
+    port: int
+    seed: int
+
+
+@contextmanager
+def infrastructure(
+    lab: Lab, relay: str, transport: Transport, seed: int, relaying: Adapter | None = None
+) -> Iterator[Infrastructure]:
+    """Run the nodes while the context lasts; BackendError if one is not ready in time.
+
+    ``relay`` is the host that relays, with the stack ``relaying`` (ours if None); every host
+    called observer-... observes.
+    """
+    ours = public(OURS, transport.value)
+    nodes = [PublicNode(relay, relaying or ours, Role.RELAY, PUNCH_PORT, seed)]
+    nodes += [
+        PublicNode(name, ours, Role.AUTONAT_SERVER, PUNCH_PORT, seed)
+        for name in lab.plan.addresses
+        if name.startswith(OBSERVER)
+    ]
+    with serving(lab, nodes) as addresses:
+        yield Infrastructure(relays=addresses[:1], observers=addresses[1:])
+
+
+@contextmanager
+def serving(lab: Lab, nodes: list[PublicNode]) -> Iterator[tuple[str, ...]]:
+    """Run ``nodes`` while the context lasts, and give the multiaddr of each, with /p2p/.
+
+    BackendError if one is not ready in time.
+    """
+    with ExitStack() as stack:
+        clients = []
+        for node in nodes:
+            process = lab.spawn(node.host, node.stack.command())
+            stack.callback(process.kill)
+            clients.append(PeerClient(process, node.host))
+        try:
+            for client, node in zip(clients, nodes, strict=True):
+                client.send(_configure(lab, node))
+            ready = wait_all(clients, (Ready,), time.monotonic() + DEADLINE)
+        except PeerError as error:
+            raise BackendError(
+                f"the public node is not ready: {error.message}", node=error.node
+            ) from error
+        yield tuple(one.addresses[0] for one in ready if isinstance(one, Ready))
+
+
+def _configure(lab: Lab, node: PublicNode) -> Configure:
+    words = repr((node.seed, node.host)).encode()
+    return Configure(
+        version=2,
+        role=node.role,
+        transport=Transport(node.stack.transport),
+        local_address=lab.plan.address(node.host),
+        port=node.port,
+        stun=None,
+        turn=None,
+        relays=(),
+        observers=(),
+        session=hashlib.sha256(words).hexdigest()[:32],
+        seed=node.seed,
+        options=Options(mode=Mode.PUNCH, relay_only=False),
+    )
+
+
+def warm() -> None:
+    """Import what the nodes and the peers need, before they are forked."""
+    importlib.import_module("testbed.stacks.roles")

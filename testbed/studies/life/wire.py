@@ -1,0 +1,99 @@
+"""What became of the echo, read off the wire: its gap, its way, who shook hands anew."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from itertools import pairwise
+
+from testbed.model.packet import Packet
+from testbed.predict.life import Fate, Transport
+from testbed.studies.life.nodes import SIZE
+
+SHAPE = range(SIZE, SIZE + 100)  # bytes of payload that carry one echo, encrypted or not
+ENDED = 1.5  # seconds without an echo at the end of a recording: nothing comes any more
+_QUIC_LONG, _QUIC_TYPE = 0xC0, 0x30  # RFC 9000 section 17.2: a long header; 0 of its type: Initial
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``gap``: the longest time without an echo that ended after the first fault, seconds.
+
+    It is that since the last echo where the connection was lost.  ``packets`` passed
+    the dialer's wire in it.  ``cited``: numbers of the packets at its two ends.
+    ``moved``: the last echo left the dialer's NAT from another address or port than the
+    last one before the fault.
+    """
+
+    fate: Fate
+    gap: float
+    packets: int
+    echoes: int
+    cited: tuple[int, ...]
+    moved: bool = False
+
+
+def read_life(
+    packets: Sequence[Packet],
+    routers: Sequence[str],
+    relay: IPv4Address,
+    transport: Transport,
+    fault_ns: int,
+    end_ns: int,
+) -> Seen:
+    """The life of an echo of the dialer behind the ``routers``, at one after the other.
+
+    ``fault_ns`` and ``end_ns`` are times of the capture.
+    """
+    wires = {f"{router}:lan" for router in routers}
+    here = [p for p in packets if p.vantage in wires]
+    back = [p for p in here if p.outgoing and len(p.payload) in SHAPE and p.time_ns <= end_ns]
+    before = [p for p in back if p.time_ns <= fault_ns][-1:]
+    after = [p for p in back if p.time_ns > fault_ns]
+    marks = [*before, *after]
+    moved = _moved(packets, {f"{router}:wan" for router in routers}, fault_ns)
+    last_ns = marks[-1].time_ns if marks else fault_ns
+    if end_ns - last_ns > ENDED * 1e9:
+        passed = sum(last_ns < p.time_ns <= end_ns for p in here)
+        cited = tuple(p.number for p in marks[-1:])
+        return Seen(Fate.LOST, (end_ns - last_ns) / 1e9, passed, len(after), cited, moved)
+    start, stop = max(pairwise(marks), key=lambda pair: pair[1].time_ns - pair[0].time_ns)
+    passed = sum(start.time_ns < p.time_ns < stop.time_ns for p in here)
+    fate = _fate(after, here, relay, transport, fault_ns)
+    gap = (stop.time_ns - start.time_ns) / 1e9
+    return Seen(fate, gap, passed, len(after), (start.number, stop.number), moved)
+
+
+def _moved(packets: Iterable[Packet], wans: Collection[str], fault_ns: int) -> bool:
+    sent = [p for p in packets if p.vantage in wans and p.outgoing and len(p.payload) in SHAPE]
+    before = [p.source for p in sent if p.time_ns <= fault_ns]
+    after = [p.source for p in sent if p.time_ns > fault_ns]
+    return bool(before and after) and before[-1] != after[-1]
+
+
+def _fate(
+    echoes: Sequence[Packet],
+    here: Iterable[Packet],
+    relay: IPv4Address,
+    transport: Transport,
+    fault_ns: int,
+) -> Fate:
+    if echoes[-1].source.address == relay:
+        return Fate.RELAYED
+    anew = any(
+        p.time_ns > fault_ns
+        and relay not in (p.source.address, p.destination.address)
+        and _opens(p, transport)
+        for p in here
+    )
+    relayed = any(p.source.address == relay for p in echoes)
+    return Fate.DIRECT if anew or relayed else Fate.SURVIVES
+
+
+def _opens(packet: Packet, transport: Transport) -> bool:
+    """Whether it begins a connection: a SYN, an Initial."""
+    if transport is Transport.TCP:
+        return packet.is_syn
+    if transport is Transport.UDP or not packet.payload:
+        return False
+    first = packet.payload[0]
+    return len(packet.payload) >= 1200 and first & (_QUIC_LONG | _QUIC_TYPE) == _QUIC_LONG

@@ -1,0 +1,233 @@
+"""Two peers are told each other's offers, start together, and echo.
+
+The harness carries the offers, out of band, as a signalling server would; it
+believes nothing of what the peers say afterwards.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from testbed.errors import PeerError
+from testbed.model.breach import Breach, Claim
+from testbed.model.contract import (
+    ENDS,
+    PUNCH_PORT,
+    Configure,
+    Connected,
+    Dial,
+    Echo,
+    Echoed,
+    Endpoint,
+    Event,
+    Failed,
+    FailureClass,
+    Mode,
+    Offered,
+    Options,
+    Role,
+    Stayed,
+    Step,
+    StepName,
+    Transport,
+    TurnServer,
+    Upgraded,
+)
+from testbed.model.lab import Lab
+from testbed.model.outcome import Outcome
+from testbed.model.window import Window
+from testbed.stacks.client import PeerClient, wait_all
+from testbed.stacks.coturn import HTTPS_PORT, PORT, Coturn, coturn
+from testbed.stacks.infrastructure import NOTHING_PUBLIC, Infrastructure, infrastructure
+from testbed.stacks.registry import Adapter, Stacks
+
+ECHO_BYTES = 16_384
+START_MARGIN_NS = 60_000_000  # from the command to the common start: both have read it by then
+SETTLE = 0.05  # seconds after the echo in which its last packets are still captured
+# Deadlines in seconds.  The peers have their own, shorter ones: these catch a hang.
+GATHERING = 20.0
+CONNECTING = 15.0
+UPGRADING = 12.0
+LEAVING = 3.0
+ECHOING = 10.0
+CLOSING = 5.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What two peers are asked to do."""
+
+    stacks: Stacks
+    dialer: str
+    listener: str
+    server: str
+    mode: Mode
+    relay_only: bool
+    seed: int
+    skew_ms: float = 0.0  # how much later the listener starts
+    relaying: Adapter | None = None  # what the server runs, where it is a libp2p relay
+
+
+@dataclass(frozen=True)
+class Account:
+    """What happened, as the harness and the peers tell it."""
+
+    claims: tuple[Claim, ...]
+    window: Window | None
+    start_ns: int | None  # capture time of the common start
+    events: tuple[tuple[str, Event], ...]  # peer, event; in order for each peer
+    connect_ms: float | None  # from the common start to the later peer's ``connected``
+    breaches: tuple[Breach, ...] = ()  # of rules that the harness saw broken
+
+
+def attempt(lab: Lab, task: Attempt) -> Account:
+    """Run one attempt in a started lab; PeerError when a peer breaks the contract."""
+    with ExitStack() as stack:
+        services = stack.enter_context(_services(lab, task))
+        clients = {}
+        ends = zip(ENDS, (task.dialer, task.listener), task.stacks.both, strict=True)
+        for role, node, adapter in ends:
+            process = lab.spawn(node, adapter.command())
+            stack.callback(process.kill)
+            clients[node] = PeerClient(process, node)
+            clients[node].send(_configure(lab, task, role, node, services))
+        return _Attempting(task, clients).run()
+
+
+@dataclass(frozen=True)
+class _Services:
+    """What the lab's public hosts have for the peers."""
+
+    stun: Endpoint | None = None
+    turn: TurnServer | None = None
+    public: Infrastructure = NOTHING_PUBLIC
+
+
+@contextmanager
+def _services(lab: Lab, task: Attempt) -> Iterator[_Services]:
+    needs = task.stacks.needs
+    if "relay" in needs:
+        transport = Transport(task.stacks.transport)
+        with infrastructure(lab, task.server, transport, task.seed, task.relaying) as public:
+            yield _Services(public=public)
+        return
+    config = Coturn(lab.plan.addresses[task.server])
+    address = config.addresses[0]
+    turn = TurnServer(
+        server=Endpoint(address=address, port=HTTPS_PORT),
+        transport=Transport.TCP,
+        username=config.username,
+        password=config.password,
+    )
+    stun = Endpoint(address=address, port=PORT)
+    with coturn(lab, task.server, config):
+        yield _Services(
+            stun=stun if "stun" in needs else None, turn=turn if "turn" in needs else None
+        )
+
+
+def _configure(lab: Lab, task: Attempt, role: Role, node: str, services: _Services) -> Configure:
+    return Configure(
+        version=2,
+        role=role,
+        transport=Transport(task.stacks.transport),
+        local_address=lab.plan.address(node),
+        port=PUNCH_PORT,
+        stun=services.stun,
+        turn=services.turn,
+        relays=services.public.relays,
+        observers=services.public.observers,
+        session=f"{random.Random(task.seed).getrandbits(128):032x}",
+        seed=task.seed,
+        options=Options(mode=task.mode, relay_only=task.relay_only),
+    )
+
+
+class _Attempting:
+    """The conversation with both peers, from the offers to the echo."""
+
+    def __init__(self, task: Attempt, clients: dict[str, PeerClient]) -> None:
+        self.task = task
+        self.clients = clients
+        self.both = [clients[task.dialer], clients[task.listener]]
+        self.window: Window | None = None
+        self.start_ns: int | None = None
+        self.connect_ms: float | None = None
+
+    def run(self) -> Account:
+        offers = self._wait((Offered, Failed), GATHERING)
+        if all(isinstance(offer, Offered) for offer in offers):
+            self._dial([offer for offer in offers if isinstance(offer, Offered)])
+        for client in self.both:
+            client.close(time.monotonic() + CLOSING)
+        return Account(
+            claims=tuple(_claim(client) for client in self.both),
+            window=self.window,
+            start_ns=self.start_ns,
+            events=tuple((c.name, event) for c in self.both for event in c.events),
+            connect_ms=self.connect_ms,
+        )
+
+    def _dial(self, offers: list[Offered]) -> None:
+        start = time.monotonic_ns() + START_MARGIN_NS
+        self.start_ns = time.time_ns() + START_MARGIN_NS
+        late = int(self.task.skew_ms * 1e6)
+        dialer, listener = self.both
+        dialer.send(Dial(remote=offers[1].offer, start_at=start))
+        listener.send(Dial(remote=offers[0].offer, start_at=start + late))
+        ends = self._wait((Connected, Failed), CONNECTING)
+        if not all(isinstance(end, Connected) for end in ends):
+            return
+        self.connect_ms = max(end.at - start for end in ends) / 1e6
+        if "relay" in self.task.stacks.needs:
+            self._upgrade()
+        self._echo(dialer)
+
+    def _upgrade(self) -> None:
+        """Until it is known what becomes of a relayed connection: the listener leads."""
+        dialer, listener = self.both
+        kinds = (Upgraded, Stayed, Failed)
+        end = listener.wait(kinds, time.monotonic() + UPGRADING)
+        if isinstance(end, Upgraded):
+            dialer.wait(kinds, time.monotonic() + UPGRADING)
+            self._await_leaving()
+
+    def _await_leaving(self) -> None:
+        """Until both closed the relayed connection; who does not is found out by the verdict."""
+        deadline = time.monotonic() + LEAVING
+        with suppress(PeerError):
+            for client in self.both:
+                while not any(_left(event) for event in client.events):
+                    client.wait((Step,), deadline)
+
+    def _echo(self, dialer: PeerClient) -> None:
+        start = time.time_ns()
+        dialer.send(Echo(bytes=ECHO_BYTES))
+        dialer.wait((Echoed, Failed), time.monotonic() + ECHOING)
+        end = time.time_ns() + int(SETTLE * 1e9)
+        self.window = Window(start, end, ECHO_BYTES)
+
+    def _wait(self, kinds: tuple[type[Event], ...], seconds: float) -> list[Event]:
+        return wait_all(self.both, kinds, time.monotonic() + seconds)
+
+
+def _left(event: Event) -> bool:
+    return isinstance(event, Step) and event.name is StepName.RELAY_LEFT
+
+
+def _claim(client: PeerClient) -> Claim:
+    """The last word of a peer on its connection."""
+    for event in reversed(client.events):
+        if isinstance(event, Failed):
+            if event.failure is FailureClass.UNSUPPORTED:
+                raise PeerError(event.reason, node=client.name)
+            return Claim(client.name, Outcome.NONE, f"{event.failure}: {event.reason}")
+        if isinstance(event, Upgraded):
+            words = f"{event.how} {event.local} to {event.remote}"
+            return Claim(client.name, Outcome.DIRECT, words)
+        if isinstance(event, Connected):
+            words = f"connected {event.local} to {event.remote}"
+            return Claim(client.name, Outcome(event.path.value), words)
+    return Claim(client.name, Outcome.NONE, "it said nothing of a connection")

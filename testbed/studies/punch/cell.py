@@ -1,0 +1,221 @@
+"""A cell of the matrix: everything that says what is run, and its folder.
+
+A cell's folder is enough to run it again: ``cell.json`` (what), ``profiles/``
+(the claims, as files) and ``plan.txt`` (every step with the rules).  Beside them is
+what came of it, which README lists.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from testbed.errors import UsageError
+from testbed.model.presets import PRESETS, preset
+from testbed.model.profile import Profile
+from testbed.model.topology import Topology
+from testbed.naming import instead
+from testbed.nat.load import load
+from testbed.stacks.external import own, recall
+from testbed.stacks.registry import BY, OURS, Adapter, Stacks, public, stacks
+
+DIALER, LISTENER, SERVER = "a", "b", "server"
+MODES = ("punch", "plain_dial", "silent", "relay_only")
+LATEST_MS = 10_000.0  # of a skew: peers wait for each other some seconds longer
+FORMAT = 2
+RESULTS = (
+    "result.json",
+    "explanation.json",
+    "run.json",
+    "events.jsonl",
+    "conntrack.jsonl",
+    "drops.json",
+    "capture.pcapng",
+    "plan.txt",
+)
+
+
+def own_names(profiles: Iterable[str]) -> tuple[str, ...]:
+    """The files of a cell's folder, whatever came of it, where it was run with ``profiles``."""
+    return ("cell.json", *RESULTS, *(f"profiles/{name}.toml" for name in profiles))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pair of NATs, the stacks behind them, one try.  ``mode`` other than punch: a control."""
+
+    peer: str  # ``ice``, or ``ice+pion``: the dialer's stack and the listener's
+    profiles: tuple[str, ...]
+    topology: str = "two-homes"
+    mode: str = "punch"
+    repeat: int = 0  # which of the repetitions this is
+    seed: int = 0
+    skew_ms: float = 0.0
+    relay: str = OURS  # the stack of the relay, where libp2p's circuits are what relays
+
+    @property
+    def stacks(self) -> Stacks:
+        return stacks(self.peer)
+
+    @property
+    def relaying(self) -> Adapter | None:
+        """What the relay runs; None where the lab has no libp2p relay.
+
+        UsageError if that stack does not speak the cell's transport, or cannot be driven
+        beside its peers.
+        """
+        ends = self.stacks
+        if "relay" not in ends.needs:
+            return None
+        relay = public(self.relay, ends.transport)
+        if relay.contract == "unified" and ends.contract != "unified":
+            raise UsageError(
+                f"{relay.name} follows another contract than {ends.name}",
+                remedy="a relay of the unified-testing contract serves peers of the same",
+            )
+        return relay
+
+    @property
+    def cast(self) -> str:
+        """Every stack in it: ``go-tcp+traversal-tcp@rust``, where another relays than ours."""
+        return self.peer if self.relay == OURS else f"{self.peer}{BY}{self.relay}"
+
+    def prepare(self) -> None:
+        """Before many forks: warm what it takes; UnfitError if a stack is not built."""
+        self.stacks.prepare()
+        if self.relaying is not None:
+            self.relaying.prepare()
+
+    @property
+    def pair(self) -> str:
+        """What is the same for all repetitions: ``ice/full-cone--symmetric``."""
+        suffix = "" if self.mode == "punch" else f".{self.mode}"
+        place = "" if self.topology == self.stacks.topology else f"{self.topology}/"
+        late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
+        return f"{place}{self.cast}/{'--'.join(self.profiles)}{suffix}{late}"
+
+    @property
+    def name(self) -> str:
+        """Unique in a matrix, and the path of its folder."""
+        return f"{self.pair}/{self.repeat}"
+
+    @property
+    def control(self) -> bool:
+        return self.mode != "punch"
+
+    def to_json(self) -> dict[str, Any]:
+        """What identifies the cell in a report."""
+        return {
+            "name": self.name,
+            "pair": self.pair,
+            "peer": self.cast,
+            "profiles": list(self.profiles),
+            "topology": self.topology,
+            "mode": self.mode,
+            "repeat": self.repeat,
+        }
+
+    def build(self) -> Topology:
+        return preset(self.topology, *self.profiles)
+
+
+def save_cell(
+    cell: Cell, profiles: Mapping[str, Profile], folder: Path, number: int, facts: Any
+) -> None:
+    """Write what is needed to run ``cell`` again, and take away what an earlier run left.
+
+    ``number`` is the lab's, from which its addresses follow; ``facts``: versions and
+    the like.
+    """
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    kept = folder / "profiles"
+    kept.mkdir(parents=True, exist_ok=True)
+    for router in cell.build().routers:
+        (kept / f"{router.profile}.toml").write_text(
+            profiles[router.profile].text, encoding="utf-8"
+        )
+    value = {"format": FORMAT, "cell": asdict(cell), "number": number, "facts": facts}
+    if users := own([*(end.name for end in cell.stacks.both), cell.relay]):
+        value["own"] = users
+    (folder / "cell.json").write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
+    """The cell of a folder, the profiles it was run with, and the lab's number.
+
+    UsageError naming the file.
+    """
+    file = folder / "cell.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            raise UsageError(f"{file}: format {data['format']}, this version reads {FORMAT}")
+        fields, number = data["cell"], data["number"]
+        recall(data.get("own", {}))
+        names = fields["profiles"]
+        cell = Cell(**(fields | {"profiles": tuple(names) if isinstance(names, list) else names}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"{file}: not a cell that can be run again ({error})",
+            remedy="name a folder that `testbed run` or `testbed matrix` has written",
+        ) from error
+    require_sane(cell, f"{file}: ")
+    if not _whole(number) or number > 255:
+        raise UsageError(f"{file}: number must be whole, 0 to 255, not {number!r}")
+    kept = folder / "profiles"
+    used = {router.profile for router in cell.build().routers}
+    if missing := sorted(used - {path.stem for path in kept.glob("*.toml")}):
+        raise UsageError(f"{kept / missing[0]}.toml: missing", remedy="run the cell anew")
+    return cell, {name: load(kept / f"{name}.toml") for name in sorted(used)}, number
+
+
+def load_versions(folder: Path) -> Mapping[str, str]:
+    """The versions that the cell of a folder was run with; empty if it does not say."""
+    facts = json.loads((folder / "cell.json").read_text(encoding="utf-8")).get("facts")
+    return facts if isinstance(facts, dict) else {}
+
+
+def require_sane(cell: Cell, where: str = "") -> None:
+    """UsageError naming the field that no run can have; ``where`` it came from."""
+    names, skew = cell.profiles, cell.skew_ms
+    wanted = {
+        "peer": (isinstance(cell.peer, str), "a name"),
+        "relay": (isinstance(cell.relay, str), "a name"),
+        "profiles": (isinstance(names, tuple) and all(isinstance(n, str) for n in names), "names"),
+        "topology": (cell.topology in list(PRESETS), f"one of {', '.join(PRESETS)}"),
+        "mode": (cell.mode in MODES, f"one of {', '.join(MODES)}"),
+        "repeat": (_whole(cell.repeat), "whole, 0 or more"),
+        "seed": (_whole(cell.seed), "whole, 0 or more"),
+        "skew_ms": (
+            isinstance(skew, int | float) and 0 <= skew <= LATEST_MS,
+            f"a number from 0 to {LATEST_MS:g}",
+        ),
+    }
+    for field, (fits, words) in wanted.items():
+        if not fits:
+            value = getattr(cell, field)
+            known = {"topology": list(PRESETS), "mode": list(MODES)}.get(field)
+            remedy = instead(value, known) if known and isinstance(value, str) else None
+            raise UsageError(f"{where}{field} must be {words}, not {value!r}", remedy=remedy)
+    require_able(cell, where)
+
+
+def require_able(cell: Cell, where: str = "") -> None:
+    """UsageError for what its stacks cannot do, with what they can; ``where`` it came from."""
+    ends = cell.stacks
+    if cell.mode not in ends.modes:
+        remedy = f"one of: {', '.join(ends.modes)}"
+        raise UsageError(f"{where}{cell.peer} has no mode {cell.mode!r}", remedy=remedy)
+    if cell.skew_ms and ends.contract == "unified":
+        raise UsageError(f"{where}{cell.peer} starts when it likes: a skew has no effect on it")
+    if cell.relaying is None and cell.relay != OURS:
+        raise UsageError(
+            f"{where}{cell.peer} uses no libp2p relay: {cell.relay!r} has no effect on it",
+            remedy="leave --relay out, or name a peer of DCUtR: traversal-quic, go-tcp, ...",
+        )
+
+
+def _whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

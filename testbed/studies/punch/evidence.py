@@ -1,0 +1,200 @@
+"""The evidence of a cell, read back from its folder.
+
+The one module of this room that reads files.  What is not there was not recorded,
+which is None in the evidence; what is there and damaged is an error.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from testbed.capture.flows import read_flows
+from testbed.capture.reader import read
+from testbed.errors import CaptureError, PeerError, UsageError
+from testbed.model.contract import Event, decode_event
+from testbed.model.explanation import Evidence, FlowEvent
+from testbed.model.fault import Fault
+from testbed.model.judgement import Verdict
+from testbed.model.outcome import Outcome
+from testbed.model.packet import Packet
+from testbed.model.plan import Plan
+from testbed.model.prediction import Prediction
+from testbed.model.profile import Profile
+from testbed.model.saved import breaches_from_json, faults_from_json, faults_to_json
+from testbed.model.verdict import Judgement, Recalled
+from testbed.model.window import Window
+from testbed.plan.planner import plan
+from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell, load_cell, load_versions
+from testbed.studies.punch.expectation import mechanism, prediction
+from testbed.words import sentence
+
+T = TypeVar("T")
+_ILL_FORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """``run.json``: what the harness knows of a run besides what its other files say."""
+
+    start_ns: int | None = None  # as `Evidence` has it, like the next
+    clock_ns: int | None = None
+    window: Window | None = None  # of the echo
+    faults: tuple[Fault, ...] = ()
+    lost: tuple[str, ...] = ()  # evidence that should be there and is not, as sentences
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "start_ns": self.start_ns,
+            "clock_ns": self.clock_ns,
+            "window": vars(self.window) if self.window else None,
+            "faults": [sentence(fault) for fault in self.faults],
+            "fault_values": faults_to_json(self.faults),
+            "lost": list(self.lost),
+        }
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run left behind; None: not recorded."""
+
+    packets: list[Packet] | None = None
+    events: tuple[tuple[str, Event], ...] | None = None
+    flows: tuple[FlowEvent, ...] | None = None
+    drops: Mapping[str, Mapping[str, int]] | None = None
+    notes: Notes = Notes()
+
+
+def load_evidence(folder: Path) -> Evidence:
+    """All that is known of the run in a cell's ``folder``.
+
+    The prediction is made anew from the cell and its profiles.  UsageError, naming the
+    file: no cell's folder, or a file that is damaged.
+    """
+    cell, profiles, number = load_cell(folder)
+    expected = prediction(cell, profiles, load_versions(folder))
+    verdict = _read(folder / "result.json", lambda path: _verdict(path, expected))
+    verdict = verdict or Verdict(
+        Judgement.INCONCLUSIVE, None, expected.outcome, Recalled("the run left no result.json")
+    )
+    steps = plan(cell.build(), profiles, number)
+    return assemble(cell, profiles, steps, expected, read_recorded(folder), verdict)
+
+
+def assemble(
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    steps: Plan,
+    expected: Prediction,
+    recorded: Recorded,
+    verdict: Verdict,
+) -> Evidence:
+    """The evidence of one run, from its parts."""
+    return Evidence(
+        name=cell.name,
+        mechanism=mechanism(cell).value,
+        mode=cell.mode,
+        plan=steps,
+        behaviours={r.name: profiles[r.profile].behaviour for r in steps.topology.routers},
+        dialer=DIALER,
+        listener=LISTENER,
+        server=SERVER,
+        packets=recorded.packets,
+        events=recorded.events,
+        flows=recorded.flows,
+        drops=recorded.drops,
+        clock_ns=recorded.notes.clock_ns,
+        start_ns=recorded.notes.start_ns,
+        prediction=expected,
+        judgement=verdict.judgement,
+        measured=verdict.measured,
+        findings=verdict.findings,
+        faults=recorded.notes.faults,
+        cited=verdict.packets,
+        window=recorded.notes.window,
+    )
+
+
+def read_recorded(folder: Path) -> Recorded:
+    """What is in ``folder`` of a run; UsageError naming a file that is damaged."""
+    return Recorded(
+        packets=_read(folder / "capture.pcapng", read),
+        events=_read(folder / "events.jsonl", _events),
+        flows=_read(folder / "conntrack.jsonl", read_flows),
+        drops=_read(folder / "drops.json", _drops),
+        notes=_read(folder / "run.json", _notes) or Notes(),
+    )
+
+
+def _read(path: Path, parse: Callable[[Path], T]) -> T | None:
+    """None without such a file; UsageError naming it when ``parse`` makes nothing of it."""
+    if not path.exists():
+        return None
+    try:
+        return parse(path)
+    except CaptureError as error:  # which names the file
+        raise UsageError(error.message, remedy="run the cell anew") from error
+    except (OSError, PeerError, *_ILL_FORMED) as error:
+        raise UsageError(
+            f"{path}: not what a run leaves there ({error})", remedy="run the cell anew"
+        ) from error
+
+
+def _verdict(path: Path, expected: Prediction) -> Verdict:
+    row = json.loads(path.read_text(encoding="utf-8"))
+    measured = row["measured"]
+    return Verdict(
+        Judgement(row["judgement"]),
+        None if measured is None else Outcome(measured),
+        expected.outcome,
+        Recalled(_word(row["reason"])),
+        breaches_from_json(row["finding_values"]),
+        tuple(map(_whole, row["packets_cited"])),
+    )
+
+
+def _events(path: Path) -> tuple[tuple[str, Event], ...]:
+    found = []
+    for line in path.read_bytes().splitlines():
+        fields = json.loads(line)
+        peer = _word(fields.pop("peer"))
+        found.append((peer, decode_event(json.dumps(fields).encode())))
+    return tuple(found)
+
+
+def _drops(path: Path) -> dict[str, dict[str, int]]:
+    routers = json.loads(path.read_text(encoding="utf-8")).items()
+    return {name: {why: _whole(count) for why, count in one.items()} for name, one in routers}
+
+
+def _notes(path: Path) -> Notes:
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    times = [fields[key] for key in ("start_ns", "clock_ns")]
+    start, clock = (None if value is None else _whole(value) for value in times)
+    window = fields["window"]
+    return Notes(
+        start,
+        clock,
+        None if window is None else Window(**{key: _whole(value) for key, value in window.items()}),
+        faults_from_json(fields["fault_values"]),
+        _words(fields["lost"]),
+    )
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _words(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is not a list")
+    return tuple(map(_word, values))
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value

@@ -1,0 +1,96 @@
+"""What is expected of a cell: the oracle's prediction, and how stacks are known to deviate."""
+
+from collections.abc import Iterable, Mapping
+
+from testbed.model.prediction import Prediction
+from testbed.model.profile import Profile
+from testbed.model.version import Built
+from testbed.predict.deviation_conditions import Case
+from testbed.predict.deviations import Deviation, expected, known, uncovered
+from testbed.predict.prediction import Mechanism, predict
+from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell
+
+_RELAY_ONLY = {
+    "ice": "ice_relay_only",
+    "dcutr_tcp": "dcutr_off",
+    "dcutr_quic": "dcutr_quic_off",
+    "ladder_tcp": "dcutr_off",  # the same thing: a circuit, and nothing else is tried
+    "ladder_quic": "dcutr_quic_off",
+}
+
+
+def prediction(
+    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str] | None = None
+) -> Prediction:
+    """What the oracle says of ``cell``, as known deviations of its stacks change it.
+
+    ``versions``: what the program of a stack says of itself, by the stack's name
+    (`testbed.stacks.versions`).  A stack of which nothing is known is taken for one that the
+    table of deviations covers.
+    """
+    plain = _predicted(cell, profiles)
+    return expected(plain, _known(cell, profiles, versions or {}, plain))
+
+
+def deviations(
+    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str] | None = None
+) -> tuple[Deviation, ...]:
+    """The known deviations that apply to ``cell``; ``versions`` as in `prediction`."""
+    return _known(cell, profiles, versions or {}, _predicted(cell, profiles))
+
+
+def strangers(cells: Iterable[Cell], versions: Mapping[str, str] | None) -> tuple[Built, ...]:
+    """Stacks of ``cells`` that the table of deviations knows, but not in their version.
+
+    Their cells are judged without the table.
+    """
+    built = (one for cell in cells for one in _built(cell, versions or {}))
+    return uncovered(dict.fromkeys(built))
+
+
+def _built(cell: Cell, versions: Mapping[str, str]) -> tuple[Built, ...]:
+    """The stacks of ``cell``, as far as they say their name and version."""
+    told = (versions.get(end.name, "").partition(" ") for end in cell.stacks.both)
+    return tuple(Built(stack, version) for stack, _, version in told if version)
+
+
+def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
+    topology = cell.build()
+    behaviours = {r.name: profiles[r.profile].behaviour for r in topology.routers}
+    return predict(
+        topology,
+        behaviours,
+        mechanism(cell),
+        DIALER,
+        LISTENER,
+        server=SERVER,
+        skew_ms=cell.skew_ms,
+        agents=cell.stacks.agents,
+    )
+
+
+def _known(
+    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str], plain: Prediction
+) -> tuple[Deviation, ...]:
+    """The table is of stacks behind one NAT each."""
+    if cell.topology != "libp2p" or cell.mode != "punch":
+        return ()
+    ends, quic = cell.stacks, cell.stacks.transport == "udp"
+    a, b = (profiles[name].behaviour for name in cell.profiles)
+    nats = (a.udp, b.udp) if quic else (a.tcp, b.tcp)
+    names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
+    return known(Case(*names, quic, *nats, plain.outcome, built))
+
+
+def mechanism(cell: Cell) -> Mechanism:
+    """How the peers of ``cell`` try to reach each other."""
+    stack = cell.stacks
+    match cell.mode:
+        case "punch":
+            return Mechanism(stack.mechanism)
+        case "plain_dial":
+            return Mechanism(f"plain_dial_{stack.transport}")
+        case "relay_only":
+            return Mechanism(_RELAY_ONLY[stack.mechanism])
+        case _:
+            return Mechanism.NO_PUNCH

@@ -1,1 +1,0 @@
-"""Labs as values: models and presets."""
