@@ -23,6 +23,7 @@ from pathlib import Path
 from mutation.coverage_map import merged
 from mutation.mutants import Mutant, mutants
 from mutation.trial import Fate, Trial, fate, prepare, start, wait
+from testbed.backends import sandbox
 
 ROOMS = ("testbed/predict", "testbed/verdict", "testbed/explain/causes")
 LIMIT = 0.10  # of survivors
@@ -110,14 +111,21 @@ def tried(sample: Sequence[Mutant], tested: LineMap, jobs: int) -> dict[Mutant, 
     return fates
 
 
-def require_survival(sample: Sequence[Mutant], tested: LineMap) -> None:
-    """The negative control: what changes nothing must survive; or else no death proves anything."""
+def require_controls(sample: Sequence[Mutant], tested: LineMap) -> None:
+    """What changes nothing must survive, and what no import gets past must not.
+
+    Without the first no death proves anything, without the second no survival.
+    """
     one = next((one for one in sample if tested.of(one)), None)
     if one is None:
         raise SystemExit("==> no test runs a line of the sample")
     same = replace(one, after=one.before)
     if tried([same], tested, 1)[same] is not Fate.SURVIVED:
         raise SystemExit(f"==> the tests fail without a mutant: {', '.join(tested.of(one))}")
+    end = Path(one.file).stat().st_size
+    broken = replace(one, start=end, end=end, after="\nraise ValueError('a mutant')\n")
+    if tried([broken], tested, 1)[broken] is not Fate.KILLED:
+        raise SystemExit(f"==> {one.file} is not loaded with its mutant")
 
 
 def diff(mutant: Mutant) -> str:
@@ -168,8 +176,9 @@ def main(words: Sequence[str] | None = None) -> int:
         known(given.map) if given.map else mapped(given.out / "map.json", given.rooms, given.jobs)
     )
     print(f"==> {len(sample)} of {len(found)} mutants, seed {given.seed}", flush=True)
+    sandbox.enter(given.out)  # once, instead of once for each mutant
     prepare()
-    require_survival(sample, tested)
+    require_controls(sample, tested)
     fates = tried(sample, tested, given.jobs)
     return report(given.out, fates, given.seed, time.monotonic() - started)
 
