@@ -1,7 +1,6 @@
 """Why a cell ended as it did: pure, from its evidence alone."""
 
-from testbed.evidence.labels import labels
-from testbed.evidence.stitch import stitch
+from testbed.evidence.account import WireAccount
 from testbed.explain.causes import root
 from testbed.explain.causes.finding import in_order
 from testbed.explain.ladder import ladder
@@ -10,15 +9,17 @@ from testbed.explain.wrong import blame
 from testbed.model.explanation import Citation, Evidence, Explanation
 
 
-def explain(evidence: Evidence) -> Explanation:
+def explain(evidence: Evidence, account: WireAccount | None = None) -> Explanation:
     """The cause, the story and the packets of one cell.
 
     Total: where the evidence is not enough, the cause is UNKNOWN and ``missing`` says
-    what it would take.
+    what it would take.  ``account`` is the evidence as the judge has read it; without one it
+    is read here.
     """
-    journeys = stitch(evidence.packets or (), evidence.plan, evidence.drops)
-    said = labels(journeys, evidence.events or (), evidence.clock_ns)
-    scene = Scene(evidence, journeys, said)
+    account = account or WireAccount.of(evidence)
+    if account.packets is not evidence.packets:
+        raise ValueError("the account is of other packets than the evidence")
+    scene = Scene(evidence, account)
     finding = root.why(scene)
     wrong, wrong_why = blame(scene, finding)
     decisive = {packet.number: Citation.of(packet) for packet in finding.decisive}
@@ -36,5 +37,5 @@ def explain(evidence: Evidence) -> Explanation:
         wrong=wrong,
         wrong_why=wrong_why,
         missing=finding.missing,
-        ladder=ladder(evidence, journeys, said, decisive),
+        ladder=ladder(evidence, account.journeys, account.labels, decisive),
     )

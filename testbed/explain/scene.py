@@ -1,17 +1,18 @@
 """One run as its causes are asked of it: sides, tries, and what every NAT mapped when."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from testbed.evidence.account import WireAccount
 from testbed.explain.leases import Lease, leases
 from testbed.explain.sides import Side
 from testbed.explain.whole import Whole
 from testbed.model.behaviour import Behaviour, Transport
 from testbed.model.behaviour import Protocol as Axis
 from testbed.model.contract import Event, Step
-from testbed.model.explanation import Evidence, Fate, FlowEvent, Hop, Journey, Label
+from testbed.model.explanation import Evidence, Fate, FlowEvent, Hop, Journey
 from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
 
 
@@ -51,13 +52,12 @@ class Crossing:
 class Scene:
     """All that the causes ask of one run.  Pure; nothing in it guesses."""
 
-    def __init__(
-        self, evidence: Evidence, journeys: Sequence[Journey], labels: Mapping[int, Label]
-    ) -> None:
+    def __init__(self, evidence: Evidence, account: WireAccount) -> None:
         self.evidence = evidence
         self.plan = evidence.plan
-        self.journeys = tuple(journeys)
-        self.labels = labels
+        self.account = account
+        self.journeys = account.journeys
+        self.labels = account.labels
         self.dialer, self.listener = self.sides = (
             self._side(evidence.dialer),
             self._side(evidence.listener),
@@ -99,17 +99,9 @@ class Scene:
 
     # -- what was sent ----------------------------------------------------
 
-    @cached_property
-    def _by_sender(self) -> dict[str, list[Journey]]:
-        found: dict[str, list[Journey]] = defaultdict(list)
-        for journey in self.journeys:
-            if journey.first.protocol in ("udp", "tcp"):
-                found[journey.sender].append(journey)
-        return found
-
-    def sent(self, side: Side) -> list[Journey]:
+    def sent(self, side: Side) -> Sequence[Journey]:
         """Every datagram and segment of a peer, in order of time."""
-        return self._by_sender.get(side.node, [])
+        return self.account.sent(side.node)
 
     def asked(self, side: Side) -> list[Journey]:
         """What it sent to public nodes: to learn its address, to be relayed."""

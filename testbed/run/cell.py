@@ -9,6 +9,7 @@ from typing import Any
 
 from testbed.capture.reader import read
 from testbed.errors import Exit, PeerError, TestbedError, UsageError
+from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
 from testbed.model.breach import Breach
 from testbed.model.contract import Mode
@@ -206,12 +207,14 @@ def _finished(
 ) -> Result:
     """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
+    wire = _read(run, packets)
     climbed = _climbed(cell, run, expected, packets)
     verdict, faults, late = _judged(cell, run, expected, packets, climbed, known)
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
     write_json(folder / "run.json", notes.to_json())
     recorded = Recorded(packets, account.events, records.flows, records.drops, notes)
+    evidence = assemble(cell, profiles, run.plan, expected, recorded, verdict)
     return Result(
         cell,
         verdict,
@@ -221,10 +224,23 @@ def _finished(
         connect_ms=account.connect_ms,
         packets=len(packets),
         late=late and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
-        explanation=explained(
-            assemble(cell, profiles, run.plan, expected, recorded, verdict), folder
-        ),
+        explanation=explained(evidence, wire, folder),
         rung=climbed,
+    )
+
+
+def _read(run: _Run, packets: list[Packet]) -> WireAccount:
+    """The one account of what was recorded."""
+    account, records = run.account, run.records
+    return WireAccount(
+        run.plan,
+        packets,
+        account.events,
+        records.flows,
+        records.drops,
+        records.clock_ns,
+        account.start_ns,
+        account.window,
     )
 
 
@@ -304,7 +320,7 @@ def _broken(
     evidence = assemble(cell, profiles, steps, expected, recorded, verdict)
     explanation = None
     with suppress(OSError):
-        explanation = explained(evidence, folder)
+        explanation = explained(evidence, WireAccount.of(evidence), folder)
     return Result(cell, verdict, folder, explanation=explanation)
 
 

@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from testbed.evidence.account import WireAccount
 from testbed.explain.explainer import explain
 from testbed.model.explanation import Cause, Evidence, Explanation, Ladder, Wrong
 
 
-def explained(evidence: Evidence, folder: Path) -> Explanation:
+def explained(evidence: Evidence, account: WireAccount, folder: Path) -> Explanation:
     """Why, also as ``explanation.json``.  An explainer that fails spoils no verdict."""
     try:
-        explanation = explain(evidence)
+        explanation = explain(evidence, account)
         written = explanation.to_json()
     except Exception as error:
         explanation = _unexplained(evidence, error)

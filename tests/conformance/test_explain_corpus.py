@@ -8,8 +8,7 @@ from explain_cases import CASES, NATS, PREDICTIONS
 from explain_corpus import corpus, without
 from shared import once
 
-from testbed.evidence.labels import labels
-from testbed.evidence.stitch import stitch
+from testbed.evidence.account import WireAccount
 from testbed.explain.conformance import violations
 from testbed.explain.explainer import explain
 from testbed.explain.scene import Scene
@@ -137,5 +136,4 @@ def test_nats_that_keep_their_profile_are_not_accused(evidence: Mapping[str, Evi
 
 
 def _scene(whole: Evidence) -> Scene:
-    journeys = stitch(whole.packets or (), whole.plan, whole.drops)
-    return Scene(whole, journeys, labels(journeys, whole.events or (), whole.clock_ns))
+    return Scene(whole, WireAccount.of(whole))

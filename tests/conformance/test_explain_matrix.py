@@ -12,8 +12,7 @@ import pytest
 from shared import once
 from test_explain_corpus import read_back
 
-from testbed.evidence.labels import labels
-from testbed.evidence.stitch import stitch
+from testbed.evidence.account import WireAccount
 from testbed.explain.conformance import violations
 from testbed.explain.explainer import explain
 from testbed.explain.scene import Scene
@@ -67,7 +66,6 @@ def test_nobody_is_wrong_where_all_is_as_predicted(folders: list[Path]) -> None:
     for whole in _runs(folders):
         if whole.judgement is not Judgement.PASS:
             continue
-        assert explain(whole).wrong is Wrong.NOBODY
-        journeys = stitch(whole.packets or (), whole.plan, whole.drops)
-        said = labels(journeys, whole.events or (), whole.clock_ns)
-        assert violations(Scene(whole, journeys, said)) == (), whole.name
+        account = WireAccount.of(whole)
+        assert explain(whole, account).wrong is Wrong.NOBODY
+        assert violations(Scene(whole, account)) == (), whole.name

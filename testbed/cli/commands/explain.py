@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from testbed.errors import Exit, UsageError
-from testbed.evidence.labels import labels
-from testbed.evidence.stitch import stitch
+from testbed.evidence.account import WireAccount
 from testbed.explain.explainer import explain
-from testbed.model.explanation import Cause, Evidence
+from testbed.model.explanation import Cause
 from testbed.model.plan import Plan
 from testbed.naming import instead
 from testbed.report.glyphs import Glyphs, glyphs_for
@@ -32,7 +31,8 @@ def explain_cell(name: str, out: Path, *, packets: bool, as_json: bool) -> int:
     """
     folder = find(name, out)
     evidence = load_evidence(folder)
-    explanation = explain(evidence)
+    account = WireAccount.of(evidence)
+    explanation = explain(evidence, account)
     if as_json:
         print(json.dumps(explanation.to_json(), indent=2))
     else:
@@ -41,7 +41,7 @@ def explain_cell(name: str, out: Path, *, packets: bool, as_json: bool) -> int:
         story = render(explanation, console.width, glyphs, _addresses(evidence.plan))
         console.print(story, crop=False)
         if packets:
-            for line in _packets(evidence, glyphs):
+            for line in _packets(account, glyphs):
                 console.print(line, crop=False, soft_wrap=True)
         console.print()
         for words in pointers(explanation, folder / "capture.pcapng"):  # whole, to be copied
@@ -49,16 +49,14 @@ def explain_cell(name: str, out: Path, *, packets: bool, as_json: bool) -> int:
     return int(Exit.INCONCLUSIVE if explanation.cause is Cause.UNKNOWN else Exit.AGREED)
 
 
-def _packets(evidence: Evidence, glyphs: Glyphs) -> Iterator[Text]:
-    if not evidence.packets:
+def _packets(account: WireAccount, glyphs: Glyphs) -> Iterator[Text]:
+    if not account.packets:
         return
-    journeys = stitch(evidence.packets, evidence.plan, evidence.drops)
-    said = labels(journeys, evidence.events or (), evidence.clock_ns)
-    zero = evidence.start_ns
+    zero = account.start_ns
     if zero is None:
-        zero = evidence.packets[0].time_ns
+        zero = account.packets[0].time_ns
     yield Text()
-    yield from hops(journeys, said, zero, glyphs)
+    yield from hops(account.journeys, account.labels, zero, glyphs)
 
 
 def _addresses(plan: Plan) -> Mapping[str, str]:
