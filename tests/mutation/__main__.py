@@ -23,7 +23,7 @@ from pathlib import Path
 from mutation.coverage_map import merged
 from mutation.mutants import Mutant, mutants
 from mutation.trial import Fate, Trial, fate, prepare, start, wait
-from testbed.backends import sandbox
+from testbed.lab import sandbox
 
 ROOMS = ("testbed/predict", "testbed/verdict", "testbed/explain/causes")
 LIMIT = 0.10  # of survivors
