@@ -28,12 +28,17 @@ LabName = Annotated[
 ]
 
 
+MECHANISMS = (  # of the registry, which takes long to import
+    *("punch_udp", "punch_tcp", "ice"),
+    *("dcutr_tcp", "dcutr_quic", "ladder_tcp", "ladder_quic"),
+)
 Stack = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=COMMAND", help="A stack of yours: a program, or image:REFERENCE."),
 ]
 Mechanism = Annotated[
-    str | None, typer.Option(help="What it is predicted by: dcutr_quic, dcutr_tcp, ice, ...")
+    str | None,
+    typer.Option(metavar="NAME", help=f"What it is predicted by: {', '.join(MECHANISMS)}."),
 ]
 
 
@@ -42,7 +47,7 @@ Contract = Annotated[
 ]
 Relay = Annotated[
     str | None,
-    typer.Option(help="The libp2p relay's stack, [default: traversal]; a matrix takes several."),
+    typer.Option(help="The libp2p relay's stack (traversal, if none); a matrix takes several."),
 ]
 
 

@@ -6,7 +6,7 @@ import typer
 
 from testbed.cli.options import AsJson
 from testbed.cli.words import App
-from testbed.peercheck.model import Scene
+from testbed.model.peer_check import Scene
 
 peer = App(
     help="Your own stack: does it keep the contract that all peers speak?", no_args_is_help=True
@@ -24,7 +24,7 @@ def peer_check(
     ],
     mechanism: Annotated[
         str | None,
-        typer.Option(help="punch_udp (if none is named), punch_tcp, ice, dcutr_tcp, dcutr_quic."),
+        typer.Option(help="punch_udp (if none is named), punch_tcp, ice, dcutr_tcp or dcutr_quic."),
     ] = None,
     scene: Annotated[
         list[Scene] | None,

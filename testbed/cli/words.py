@@ -9,15 +9,17 @@ refuses it, before anything is built.  A command or an option without an entry d
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperCommand
 
 from testbed.errors import UsageError
 from testbed.lab.choice import CONTAINER_LABS, Kind
-from testbed.naming import twice
+from testbed.naming import instead, twice
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Given = Mapping[str, Any]  # the values of a command's parameters by name
@@ -168,10 +170,36 @@ class App(typer.Typer):
 class Command(TyperCommand):
     """A command that does nothing before all its words are known to have an effect."""
 
+    def make_context(self, *words: Any, **settings: Any) -> Any:
+        """As typer's; a word that is none of a few gets the nearest of them."""
+        try:
+            return super().make_context(*words, **settings)
+        except typer.BadParameter as error:
+            raise _no_such_choice(self, error) or error from None
+
     def invoke(self, ctx: Any) -> Any:
         """UsageError for the first that has none."""
         require_effect(self, EFFECTS[_path(ctx)], ctx)
         return super().invoke(ctx)
+
+
+def _no_such_choice(command: TyperCommand, error: typer.BadParameter) -> UsageError | None:
+    """None where the word is wrong in another way than being none of a few."""
+    cause, param = error.__cause__, error.param
+    if param is None or not isinstance(cause, ValidationError):
+        return None
+    choices = _choices(get_type_hints(command.callback)[str(param.name)])
+    said = str(cause.errors()[0]["input"])
+    if not choices:
+        return None
+    return UsageError(f"unknown {_shown(param)} {said!r}", remedy=instead(said, choices))
+
+
+def _choices(hint: Any) -> list[str]:
+    """The values of the enum in a parameter's type; none if there is no enum."""
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return [one.value for one in hint]
+    return [choice for part in get_args(hint) for choice in _choices(part)]
 
 
 def _path(ctx: Any) -> str:

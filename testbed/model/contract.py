@@ -8,6 +8,7 @@ out: ``python -m testbed.model.contract > testbed/stacks/contract.schema.json``.
 """
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal, TypeVar
@@ -388,13 +389,27 @@ class Fault(StrEnum):
 
 
 class MalformedError(PeerError):
-    """A line that is no message: its first ``fault``, in which ``field`` of which ``message``."""
+    """A line that is no message: its first ``fault``, in which ``field`` of which ``message``.
 
-    def __init__(self, words: str, fault: Fault, message: str = "", field: str = "") -> None:
+    Of a wrong value: ``found`` is its JSON, and ``due`` what should stand there.
+    """
+
+    def __init__(
+        self,
+        words: str,
+        fault: Fault,
+        message: str = "",
+        field: str = "",
+        *,
+        found: str = "",
+        due: str = "",
+    ) -> None:
         super().__init__(words)
         self.fault = fault
         self.named = message
         self.field = field
+        self.found = found
+        self.due = due
 
 
 _T = TypeVar("_T")
@@ -405,6 +420,16 @@ _FAULTS = {  # pydantic's types of errors
     "missing": Fault.MISSING_FIELD,
     "extra_forbidden": Fault.UNKNOWN_FIELD,
 }
+_DUE = {  # by pydantic's types of errors; the braces are its own facts
+    **{"tuple_type": "a list", "string_type": "a text", "int_type": "an integer"},
+    **{"bool_type": "true or false", "ip_v4_address": "an IPv4 address", "model_type": "an object"},
+    **{"int_from_float": "an integer", "enum": "{expected}", "literal_error": "{expected}"},
+    **{"greater_than_equal": "{ge} or more", "less_than_equal": "{le} or less"},
+    "string_too_long": "a text of at most {max_length} characters",
+    "too_short": "a list of at least {min_length}",
+    "value_error": "an IPv4 address",  # there is no other type that is not of pydantic's own
+}
+_SHOWN = 80  # characters of a wrong value
 
 
 def _decode(adapter: TypeAdapter[_T], line: bytes, what: str) -> _T:
@@ -416,10 +441,25 @@ def _decode(adapter: TypeAdapter[_T], line: bytes, what: str) -> _T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = [str(part) for part in first["loc"]]
-        words = f"not a valid {what}: {'.'.join(where) or 'line'}: {first['msg']}: {line[:200]!r}"
         fault = _FAULTS.get(first["type"], Fault.WRONG_VALUE if where else Fault.NOT_JSON)
-        message = where[0] if where else ""
-        raise MalformedError(words, fault, message, ".".join(where[1:])) from None
+        message, field = (where[0] if where else ""), ".".join(where[1:])
+        found = due = ""
+        trouble = f"{'.'.join(where) or 'line'}: {first['msg']}"
+        if fault is Fault.WRONG_VALUE:
+            found, due = _short(first["input"]), _due(first)
+            trouble = f"{field} of {message} is {found}, {due} is due"
+        words = f"not a valid {what}: {trouble}: {line[:200]!r}"
+        raise MalformedError(words, fault, message, field, found=found, due=due) from None
+
+
+def _due(error: Mapping[str, Any]) -> str:
+    template = _DUE.get(error["type"])
+    return template.format(**error.get("ctx", {})) if template else str(error["msg"])
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def schema() -> dict[str, Any]:

@@ -24,12 +24,13 @@ from testbed.model.contract import (
     decode_event,
     encode,
 )
-from testbed.peercheck.model import Breach, Rule, Scene
+from testbed.model.peer_check import BrokenRule, Rule, Scene
 from testbed.stacks.client import Kinds
 from testbed.stacks.order import TRANSITIONS, State, name_of
+from testbed.stacks.remarks import Remarks
 
+UNKNOWN = "?"  # no event is called so
 SHOWN = 120  # characters of a line that breaks a rule
-STDERR_KEPT = 2000  # bytes
 _SLACK = 50_000_000  # nanoseconds by which a peer's clock may differ: it may count milliseconds
 _HELD = 1_000_000_000  # nanoseconds: what is told later than that after it happened was held back
 _STARVED = 0.2  # of a deadline that was spent waiting for a processor
@@ -56,19 +57,20 @@ class Ended(Exception):
 
 
 class Child:
-    """One process in one scene; ``breaches`` grows as it talks."""
+    """One process in one scene; ``broken`` grows as it talks."""
 
     def __init__(self, process: Process, scene: Scene) -> None:
         self.scene = scene
-        self.breaches: list[Breach] = []
+        self.broken: list[BrokenRule] = []
         self.starved = False  # it missed a deadline for want of a processor
         self.heard: list[Heard] = []
-        self.stderr = b""
+        self.remarks = Remarks()
         self._process = process
         self._state = State.START
         self._taken = 0
         self._since = 0  # when it was configured
         self._over = False  # its stdout has ended
+        self._refused: set[str] = set()  # events that it said as they may not be said
         self._news = asyncio.Condition()
         self._reading = [asyncio.create_task(self._read()), asyncio.create_task(self._drain())]
 
@@ -86,12 +88,10 @@ class Child:
         return cls(process, scene)
 
     def blame(self, rule: Rule, **facts: str | int | float) -> None:
-        """Note a breach, once for the same event and field."""
-        breach = Breach(rule, self.scene, **facts)  # type: ignore[arg-type]
-        if not any(
-            (b.rule, b.event, b.field) == (rule, breach.event, breach.field) for b in self.breaches
-        ):
-            self.breaches.append(breach)
+        """Note a broken rule, once for the same event and field."""
+        one = BrokenRule(rule, self.scene, **facts)  # type: ignore[arg-type]
+        if not any((b.rule, b.event, b.field) == (rule, one.event, one.field) for b in self.broken):
+            self.broken.append(one)
 
     @property
     def events(self) -> list[Event]:
@@ -108,17 +108,21 @@ class Child:
             await self._process.stdin.drain()
 
     async def wait(self, kinds: Kinds, seconds: float, *, asked: str) -> Event:
-        """The next event of one of ``kinds``; Ended, with the breach noted, if none comes.
+        """The next event of one of ``kinds``; Ended, with the broken rule noted, if none comes.
 
         ``asked`` is what it would answer.
         """
         try:
             async with asyncio.timeout(seconds), self._news:
-                await self._news.wait_for(lambda: self._next(kinds) is not None or self._over)
+                await self._news.wait_for(
+                    lambda: self._next(kinds) is not None or self._over or self._answered_ill(kinds)
+                )
         except TimeoutError:
             await self._missed(kinds, seconds, asked)
             raise Ended from None
         event = self._next(kinds)
+        if event is None and self._answered_ill(kinds):
+            raise Ended
         if event is None:
             code = await self._code(1.0)
             self.blame(Rule.EXITED_EARLY, event=asked, found="none" if code is None else code)
@@ -128,6 +132,14 @@ class Child:
 
     def _next(self, kinds: Kinds) -> Event | None:
         return next((e for e in self.events[self._taken :] if isinstance(e, kinds)), None)
+
+    def _answered_ill(self, kinds: Kinds) -> bool:
+        """Whether the answer came, and was refused: no other will come.
+
+        An event that there is not may be meant for any.
+        """
+        names = {str(kind.model_fields["event"].default) for kind in kinds}
+        return not self._refused.isdisjoint({UNKNOWN, *names})
 
     async def _missed(self, kinds: Kinds, seconds: float, asked: str) -> None:
         """Nothing came in time: was it said, and lies in a buffer that the end will flush?
@@ -140,7 +152,7 @@ class Child:
         if asked == name_of(Close()):
             self.blame(Rule.CLOSE_IGNORED, expected=seconds)
             return
-        before = len(self.breaches)
+        before = len(self.broken)
         await self.send(Close())
         self._hang_up()
         with contextlib.suppress(TimeoutError):
@@ -148,7 +160,7 @@ class Child:
                 await asyncio.wait(self._reading[:1])
         late = [h for h in self.heard if isinstance(h.event, kinds)]
         if any(h.arrived - h.event.at > _HELD for h in late[-1:]):
-            del self.breaches[before:]  # of the same cause
+            del self.broken[before:]  # of the same cause
             self.blame(Rule.STDOUT_BUFFERED, event=name_of(late[-1].event))
         else:
             self.blame(Rule.NO_ANSWER, event=asked, expected=seconds)
@@ -214,7 +226,7 @@ class Child:
     async def _drain(self) -> None:
         assert self._process.stderr is not None
         while data := await self._process.stderr.read(LINE_LIMIT):
-            self.stderr = (self.stderr + data)[-STDERR_KEPT:]
+            self.remarks.take(data)
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
@@ -259,8 +271,12 @@ class Child:
         if error.fault is Fault.TOO_LONG:
             self.blame(rule, expected=LINE_LIMIT, found=len(line))
             return
+        self._refused.add(UNKNOWN if error.fault is Fault.UNKNOWN_MESSAGE else named)
         if error.fault is Fault.UNKNOWN_MESSAGE:
             named = str(json.loads(line).get("event", ""))[:SHOWN]
+        if error.fault is Fault.WRONG_VALUE:
+            self.blame(rule, event=named, field=error.field, expected=error.due, found=error.found)
+            return
         self.blame(rule, event=named, field=error.field, found=_shown(line))
 
 

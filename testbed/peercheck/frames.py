@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from testbed.model.contract import Configure
+from testbed.model.peer_check import Rule
 from testbed.model.window import SHORTEST
-from testbed.peercheck.model import Rule
 from testbed.peercheck.partner import Sight
 from testbed.stacks.echo import chunks
 from testbed.stacks.wire import HEADER_LENGTH, MAGIC, PAYLOAD_LIMIT, Kind
@@ -16,7 +16,7 @@ _SIZE = slice(HEADER_LENGTH - 2, HEADER_LENGTH)
 
 @dataclass(frozen=True)
 class FrameFault:
-    """A rule that a frame breaks, with the facts of a `Breach`."""
+    """A rule that a frame breaks, with the facts of a `BrokenRule`."""
 
     rule: Rule
     field: str = ""

@@ -21,9 +21,9 @@ from testbed.model.contract import (
     Stayed,
     Upgraded,
 )
+from testbed.model.peer_check import Gap, Rule, Scene, Sign
 from testbed.peercheck import frames
 from testbed.peercheck.frames import FrameFault
-from testbed.peercheck.model import Gap, Rule, Scene
 from testbed.peercheck.partner import Partner
 from testbed.peercheck.talk import Talk
 from testbed.stacks.session import PeerFailure, now, sleep_until
@@ -83,7 +83,10 @@ class Meeting:
         if (early := await self._touched_before(start)) is not None:
             self.child.blame(Rule.DIALED_EARLY, event="dial", found=early)
         elif late > 0 and await self._touched_before(start + late) is not None:
-            self.child.blame(Rule.MODE_IGNORED, expected=Mode.PLAIN_DIAL.value)
+            self._mode_ignored(Mode.PLAIN_DIAL, Sign.UNASKED)
+
+    def _mode_ignored(self, mode: Mode, sign: Sign) -> None:
+        self.child.blame(Rule.MODE_IGNORED, expected=mode.value, found=sign.value)
 
     async def _touched_before(self, instant: int) -> float | None:
         """By how many ms before ``instant`` the peer has sent us something; None: it did not."""
@@ -99,8 +102,10 @@ class Meeting:
         end = await self.child.wait(
             (Connected, Failed), self.talk.patience.connecting, asked="dial"
         )
-        if self.partner.touched() or isinstance(end, Connected):
-            self.child.blame(Rule.MODE_IGNORED, expected=Mode.SILENT.value)
+        if self.partner.touched():
+            self._mode_ignored(Mode.SILENT, Sign.SENT)
+        elif isinstance(end, Connected):
+            self._mode_ignored(Mode.SILENT, Sign.CONNECTED)
         elif isinstance(end, Failed):
             if end.failure is FailureClass.UNSUPPORTED:
                 self.talk.skip(Gap.UNSUPPORTED, end.reason)
@@ -152,7 +157,7 @@ class Meeting:
         if self.talk.scene in (Scene.PLAIN_DIALER, Scene.PLAIN_LISTENER):
             plain = theirs.local if self.talk.role is Role.DIALER else theirs.remote
             if plain.port == PUNCH_PORT:
-                self.child.blame(Rule.MODE_IGNORED, field="port", expected=Mode.PLAIN_DIAL.value)
+                self._mode_ignored(Mode.PLAIN_DIAL, Sign.PORT)
             return
         if self.talk.task.libp2p:
             await self._upgrade()

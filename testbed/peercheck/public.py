@@ -20,7 +20,7 @@ from testbed.model.contract import (
     Transport,
     Verdicts,
 )
-from testbed.peercheck.model import Rule
+from testbed.model.peer_check import Rule
 from testbed.peercheck.partner import Libp2pPartner
 from testbed.peercheck.talk import Talk
 from testbed.stacks.roles import RolePeer

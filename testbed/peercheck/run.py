@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from testbed.errors import UsageError
 from testbed.model.contract import Transport
-from testbed.peercheck.model import Checked, Scene, SceneResult
+from testbed.model.peer_check import Checked, Scene, SceneResult
 from testbed.peercheck.partner import IcePartner, Libp2pPartner, Partner, TcpPartner, UdpPartner
 from testbed.peercheck.scenes import play
 from testbed.peercheck.task import Patience, Task

@@ -15,10 +15,10 @@ from testbed.model.contract import (
     Offer,
     Role,
 )
+from testbed.model.peer_check import Gap, Rule, Scene, SceneResult
 from testbed.peercheck.child import Child, Ended
 from testbed.peercheck.ground import ground
 from testbed.peercheck.meeting import START_MARGIN, Meeting
-from testbed.peercheck.model import Gap, Rule, Scene, SceneResult
 from testbed.peercheck.public import PUBLIC, node, serve
 from testbed.peercheck.talk import Talk
 from testbed.peercheck.task import Task
@@ -40,10 +40,10 @@ async def play(task: Task, scene: Scene) -> SceneResult:
             played.skip(Gap.BUSY, "")
     return SceneResult(
         scene,
-        tuple(child.breaches),
+        tuple(child.broken),
         tuple(played.unchecked),
         tuple(name_of(event) for event in child.events),
-        child.stderr.decode(errors="replace").strip() if child.breaches else "",
+        str(child.remarks) if child.broken else "",
         round(time.monotonic() - started, 2),
     )
 

@@ -17,9 +17,9 @@ from testbed.model.contract import (
     Options,
     Role,
 )
+from testbed.model.peer_check import Gap, Rule, Scene, Unchecked
 from testbed.peercheck.child import Child, Ended
 from testbed.peercheck.ground import Ground
-from testbed.peercheck.model import Gap, Rule, Scene, Unchecked
 from testbed.peercheck.task import Task
 
 _ROLES = {

@@ -24,9 +24,8 @@ from testbed.model.contract import (
 )
 from testbed.model.lab import Process
 from testbed.stacks.order import State, name_of, step
+from testbed.stacks.remarks import Remarks
 
-LAST_WORDS = 2000  # bytes of stderr in an error
-STDERR_KEPT = 65536  # bytes
 EXIT_DEADLINE = 2.0  # seconds from ``closed``, or the end of stdout, to the exit
 
 Kinds = tuple[type[Event], ...]
@@ -47,7 +46,7 @@ class PeerClient:
         self.process = process
         self.name = name
         self.arrivals: list[Arrival] = []
-        self.stderr = b""
+        self.remarks = Remarks()
         self._state = State.START
         self._taken = 0  # arrivals before this one were given out or passed over
         self._line = b""
@@ -118,7 +117,7 @@ class PeerClient:
         if not data:
             self._open.discard(fd)
         if fd == self.process.stderr.fileno():
-            self.stderr = (self.stderr + data)[-STDERR_KEPT:]
+            self.remarks.take(data)
         elif not data and self._state is not State.CLOSED:
             self._read_rest()
             raise self._error(f"ended with {self._exit_code()}{_waiting(kinds)}")
@@ -154,7 +153,7 @@ class PeerClient:
             return None
 
     def _error(self, what: str) -> PeerError:
-        words = self.stderr[-LAST_WORDS:].decode(errors="replace").strip()
+        words = str(self.remarks)
         return PeerError(f"{what}\n{words}" if words else what, node=self.name)
 
 

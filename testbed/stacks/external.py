@@ -3,7 +3,6 @@
 import hashlib
 import re
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +11,13 @@ from typing import get_args
 from testbed.errors import UnfitError, UsageError
 from testbed.model.lab import Image
 from testbed.naming import instead
-from testbed.stacks.programs import Program
+from testbed.stacks.programs import Program, words_of
 from testbed.stacks.registry import ADAPTERS, Adapter, Contract, Role, add
 
 IMAGE = "image:"  # before a reference that an engine knows
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _LIBP2P = ("dcutr_tcp", "dcutr_quic")
 _AUTONAT: frozenset[Role] = frozenset({"autonat_server", "autonat_client"})
-_EXAMPLE = "--stack mine=./my-peer --mechanism dcutr_quic"
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,12 @@ def add_stacks(
     COMMAND is split as a shell would.  What the lab has for them is what our first stack of that
     ``mechanism`` needs.  UsageError naming the word that does not fit.
     """
-    if bool(described) != bool(mechanism):
-        raise UsageError("--stack and --mechanism go together", remedy=_EXAMPLE)
-    if mechanism is None:
+    if not described and mechanism:
+        remedy = f"--stack mine=./my-peer --mechanism {mechanism}"
+        raise UsageError("--stack and --mechanism go together", remedy=remedy)
+    if not mechanism:
+        if described:
+            raise _without_mechanism(described)
         return []
     kin = _kin(mechanism, contract)
     names = []
@@ -78,6 +79,16 @@ def add_stacks(
         add(replace(kin, name=name, entry=_entry(text, name, command, kin.contract)))
         names.append(name)
     return names
+
+
+def _without_mechanism(described: Sequence[str]) -> UsageError:
+    """The error for the user's words, which are a part of its remedy."""
+    said = " ".join(f"--stack {shlex.quote(text)}" for text in described)
+    known = ", ".join(dict.fromkeys(one.mechanism for one in ADAPTERS.values()))
+    return UsageError(
+        "--stack and --mechanism go together: a stack is predicted by its mechanism",
+        remedy=f"{said} --mechanism M, where M is one of: {known}",
+    )
 
 
 def own(names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -132,17 +143,7 @@ def _entry(text: str, name: str, command: str, contract: Contract) -> Program | 
             raise UsageError(f"--stack {text!r}: that names no image", remedy="mine=image:my-peer")
         return Image(reference)
     kind = Stranger if contract == "unified" else Command
-    return kind(name, "you", _words(text, command))
-
-
-def _words(text: str, command: str) -> tuple[str, ...]:
     try:
-        first, *rest = shlex.split(command)
-    except ValueError:
-        raise UsageError(
-            f"--stack {text!r}: that is no command", remedy="--stack mine=./my-peer"
-        ) from None
-    found = shutil.which(first)
-    if found is None:
-        raise UsageError(f"--stack {text!r}: there is no program {first}")
-    return (str(Path(found).absolute()), *rest)
+        return kind(name, "you", words_of(command))
+    except UsageError as error:
+        raise UsageError(f"--stack {text!r}: {error.message}", remedy=error.remedy) from None

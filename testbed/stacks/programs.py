@@ -8,12 +8,14 @@ It speaks `testbed.model.contract` on its standard streams and takes no argument
 """
 
 import os
+import shlex
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import places
-from testbed.errors import UnfitError
+from testbed.errors import UnfitError, UsageError
 
 VARIABLE = "TESTBED_PEERS"
 PATIENCE = 5.0  # seconds for a program to say its version
@@ -67,3 +69,29 @@ class Program:
             return done.stdout.strip().splitlines()[0]
         except (UnfitError, OSError, subprocess.SubprocessError, IndexError):
             return "absent"
+
+
+def words_of(command: str) -> tuple[str, ...]:
+    """``command`` as a shell would split it; its first word is the whole path of a program.
+
+    UsageError, with what may have been meant, if there is no such program.
+    """
+    try:
+        first, *rest = shlex.split(command)
+    except ValueError:
+        raise UsageError("that is no command", remedy="name a program: ./my-peer") from None
+    found = shutil.which(first)
+    if found is None:
+        raise UsageError(f"there is no program {first} that may be executed", remedy=_meant(first))
+    return (str(Path(found).absolute()), *rest)
+
+
+def _meant(first: str) -> str:
+    """What to write instead of a word that is no program."""
+    file = Path(first)
+    if not file.is_file():
+        return "name one that is in PATH, or the path of one: ./my-peer"
+    here = first if os.sep in first else f"./{first}"
+    if os.access(file, os.X_OK):
+        return f"did you mean {here}?"
+    return f"chmod +x {here}, or name its interpreter in quotes: 'python3 {here}'"

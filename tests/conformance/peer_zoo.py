@@ -92,6 +92,12 @@ def wordy():
 
 
 @breaks
+def nil():
+    """As a Go slice is written that nobody made."""
+    on("offer", lambda f: plain_say("offer", offer={**f["offer"], "multiaddrs": None}))
+
+
+@breaks
 def hasty():
     on("listening", lambda _: plain_say("closed"))
 

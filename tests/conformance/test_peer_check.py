@@ -1,4 +1,4 @@
-"""`testbed peer check`: sound peers pass, and each breach is red for its own reason."""
+"""`testbed peer check`: sound peers pass, and each broken rule is red for its own reason."""
 
 import json
 import shutil
@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from peer_zoo import BREAKS
 
+from testbed.model.peer_check import Checked, Gap, Rule, Scene, Sign
 from testbed.peercheck.child import Child
-from testbed.peercheck.model import Checked, Gap, Rule, Scene
 from testbed.peercheck.run import check
 from testbed.peercheck.task import Patience
-from testbed.report.breaches import lines, sentence
+from testbed.report.peer_check import lines
+from testbed.words.broken_rules import sentence
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "example"
@@ -31,6 +32,7 @@ ZOO = {
     "forgetful": (Scene.DIALER, [Rule.FIELD_MISSING]),
     "generous": (Scene.DIALER, [Rule.FIELD_UNKNOWN]),
     "wordy": (Scene.DIALER, [Rule.FIELD_WRONG]),
+    "nil": (Scene.DIALER, [Rule.FIELD_WRONG]),
     "hasty": (Scene.DIALER, [Rule.OUT_OF_ORDER]),
     "double": (Scene.DIALER, [Rule.OUT_OF_ORDER]),
     "mute": (Scene.DIALER, [Rule.NO_ANSWER]),
@@ -96,24 +98,47 @@ def test_every_rule_has_a_peer_that_breaks_it():
 def test_a_broken_peer_is_red_for_its_own_reason(kind):
     scene, rules = ZOO[kind]
     found = broken(kind, scene)
-    assert list(dict.fromkeys(breach.rule for breach in found.breaches)) == rules, found
-    assert all(sentence(breach) for breach in found.breaches)
+    assert list(dict.fromkeys(one.rule for one in found.broken)) == rules, found
+    assert all(sentence(one) for one in found.broken)
 
 
 @pytest.mark.parametrize("scene", [Scene.PLAIN_DIALER, Scene.PLAIN_LISTENER])
 def test_who_punches_in_a_plain_dial_is_caught(scene):
-    assert {breach.rule for breach in broken("loud", scene).breaches} == {Rule.MODE_IGNORED}
+    found = broken("loud", scene).broken
+    assert {one.rule for one in found} == {Rule.MODE_IGNORED}
+    assert {one.found for one in found} <= {Sign.PORT, Sign.UNASKED}
 
 
-def test_a_breach_names_the_line_the_event_and_the_field():
-    (breach,) = broken("generous", Scene.INTERRUPTED).breaches
-    assert (breach.event, breach.field) == ("listening", "comment")
-    assert '"comment": "mine"' in str(breach.found)
+def test_what_shows_that_a_mode_is_ignored_is_told():
+    (one,) = broken("loud", Scene.SILENT).broken
+    assert sentence(one) == ("did not keep to the mode silent: it sent something to the other side")
+
+
+def test_a_broken_rule_names_the_line_the_event_and_the_field():
+    (one,) = broken("generous", Scene.INTERRUPTED).broken
+    assert (one.event, one.field) == ("listening", "comment")
+    assert '"comment": "mine"' in str(one.found)
 
 
 def test_a_peer_that_crashes_is_shown_with_its_last_words():
     found = broken("crashing", Scene.DIALER)
     assert "the peer is broken" in "\n".join(lines("it", found))
+
+
+def test_an_answer_that_was_refused_is_not_waited_for():
+    argv = (sys.executable, str(HERE / "peer_zoo.py"), "nil")
+    found = check(argv, "punch_udp", (Scene.DIALER, Scene.LISTENER))  # the answer may take 20 s
+    assert [one.rule for one in found.broken] == [Rule.FIELD_WRONG] * 2
+    assert all(scene.seconds < 15 for scene in found.scenes), found
+
+
+def test_what_is_broken_alike_in_several_scenes_is_told_once():
+    argv = (sys.executable, str(HERE / "peer_zoo.py"), "nil")
+    found = check(argv, "punch_udp", (Scene.DIALER, Scene.LISTENER, Scene.NOBODY))
+    head, told, *_ = lines("it", found)
+    assert head == "it as punch_udp: breaks 1 rule of the contract in 3 scenes"
+    assert "offer.multiaddrs is null: a list is due (and in 2 more: listener, nobody)" in told
+    assert sum("is due" in line for line in lines("it", found)) == 1
 
 
 @pytest.mark.parametrize(
@@ -128,13 +153,13 @@ def test_a_peer_that_crashes_is_shown_with_its_last_words():
 )
 def test_our_own_stacks_keep_the_contract_in_every_scene(name, mechanism):
     found = check((sys.executable, "-m", "testbed.stacks", name), mechanism)
-    assert (found.breaches, found.unchecked) == ((), ())
+    assert (found.broken, found.unchecked) == ((), ())
     assert found.determined
 
 
 def test_the_example_in_python_keeps_the_contract():
     found = check((sys.executable, str(EXAMPLE / "my_puncher.py")), "punch_udp")
-    assert (found.breaches, found.unchecked) == ((), ())
+    assert (found.broken, found.unchecked) == ((), ())
 
 
 def test_the_example_in_javascript_keeps_the_contract():
@@ -142,12 +167,12 @@ def test_the_example_in_javascript_keeps_the_contract():
     if node is None:
         pytest.skip("NOT RUN: there is no Node.js here, so the example in JavaScript is not tried")
     found = check((node, str(EXAMPLE / "my_puncher.mjs")), "punch_udp")
-    assert (found.breaches, found.unchecked) == ((), ())
+    assert (found.broken, found.unchecked) == ((), ())
 
 
 def test_a_peer_that_cannot_is_not_determined_and_not_blamed():
     found = check((sys.executable, "-m", "testbed.stacks", "punch-tcp"), "punch_udp", ENDS)
-    assert not found.breaches
+    assert not found.broken
     assert [gap.gap for gap in found.unchecked] == [Gap.UNSUPPORTED]
     assert not found.determined
 
@@ -155,7 +180,7 @@ def test_a_peer_that_cannot_is_not_determined_and_not_blamed():
 def test_a_peer_that_waits_for_a_processor_is_not_blamed(monkeypatch):
     monkeypatch.setattr(Child, "_waited_for_processor", lambda _: 60.0)
     found = broken("mute", Scene.DIALER)
-    assert not found.breaches
+    assert not found.broken
     assert [gap.gap for gap in found.unchecked] == [Gap.BUSY]
     assert not found.determined
 
@@ -177,5 +202,5 @@ def test_the_exit_codes_of_the_command():
 def test_json_is_all_that_is_on_stdout():
     done = run(f"{sys.executable} {HERE / 'peer_zoo.py'} chatty", "--scene", "dialer", "--json")
     (scene,) = json.loads(done.stdout)["scenes"]
-    assert [breach["rule"] for breach in scene["breaches"]] == ["line_not_json"]
+    assert [one["rule"] for one in scene["broken"]] == ["line_not_json"]
     assert done.stderr == ""

@@ -58,6 +58,14 @@ def said(
         (("exec", "--lab", "1", "a", "true"), 2, "testbed up"),
         (("matrix", "--no-such-option"), 2, "No such option"),
         (("sing",), 2, "No such command"),
+        (("peer", "check", "punch-udp", "--scene", "dialr"), 2, "did you mean dialer?"),
+        (("matrix", "--pairs", "interopp"), 2, "did you mean interop?"),
+        (("run", "--backend", "dock"), 2, "did you mean docker?"),
+        (("run", "--jobs", "x"), 2, "No such option"),
+        (("matrix", "--jobs", "x"), 2, "integer"),
+        (("run", "--peer", "mine"), 2, "--stack mine=./program --mechanism punch_udp"),
+        (("run", "--peer", "ice+mine"), 2, "--stack mine=./program --mechanism punch_udp"),
+        (("matrix", "--peers", "mine"), 2, "--stack mine=./program --mechanism punch_udp"),
     ],
 )
 def test_wrong_words_are_answered_with_the_right_ones(

@@ -25,9 +25,11 @@ from testbed.model.contract import (
     Event,
     Failed,
     FailureClass,
+    Fault,
     How,
     IceParameters,
     Listening,
+    MalformedError,
     Mode,
     Observed,
     Offer,
@@ -328,3 +330,33 @@ def test_nothing_is_said_after_closed(words: list[str]) -> None:
             continue
         assert state is not State.CLOSED
         state = after
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "found", "due"),
+    [
+        (b'{"event":"offer","at":1,"offer":{"addresses":null,"ice":null}}', "offer.addresses",
+         "null", "a list"),
+        (b'{"event":"listening","at":1,"local":"here:1"}', "local", '"here:1"', "an object"),
+        (b'{"event":"listening","at":1.5,"local":{"address":"1.2.3.4","port":1}}', "at", "1.5",
+         "an integer"),
+        (b'{"event":"listening","at":1,"local":{"address":"1.2.3","port":1}}', "local.address",
+         '"1.2.3"', "an IPv4 address"),
+        (b'{"event":"listening","at":1,"local":{"address":"1.2.3.4","port":0}}', "local.port", "0",
+         "1 or more"),
+        (b'{"event":"echoed","at":1,"bytes":99999999}', "bytes", "99999999", "16777216 or less"),
+        (b'{"event":"stayed","at":1,"reason":3}', "reason", "3", "a text"),
+        (b'{"event":"reachability","at":1,"status":"no"}', "status", '"no"',
+         "'unknown', 'private' or 'public'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_beside_what_is_due(
+    line: bytes, field: str, found: str, due: str
+) -> None:
+    with pytest.raises(MalformedError) as caught:
+        decode_event(line)
+    error = caught.value
+    assert (error.fault, error.field, error.found, error.due) == (
+        Fault.WRONG_VALUE, field, found, due,
+    )  # fmt: skip
+    assert f"{field} of {error.named} is {found}, {due} is due" in str(error)

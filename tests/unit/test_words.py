@@ -223,3 +223,11 @@ def test_an_image_is_refused_where_no_node_is_a_container() -> None:
     words = "run --peer mine --stack mine=image:mine --mechanism punch_udp"
     with pytest.raises(UsageError, match="mine is an image"):
         app(args=words.split(), standalone_mode=False)
+
+
+def test_no_help_loses_a_word_to_markup() -> None:
+    """What stands in square brackets is a style to who draws the help."""
+    for path, command in commands():
+        for param in command.params:
+            told = getattr(param, "help", None) or ""
+            assert "[" not in told, f"{path}: {param.name}"

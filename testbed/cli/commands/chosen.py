@@ -19,7 +19,7 @@ from testbed.naming import either, instead, nearest
 from testbed.nat.load import by_name, catalogue, named
 from testbed.run.matrix import CLASSIC, PEER_SETS, SETS, Selection, chosen_stacks
 from testbed.run.shards import Shard
-from testbed.stacks.registry import OURS, stacks
+from testbed.stacks.registry import BETWEEN, OURS, adapter, stacks
 from testbed.studies.punch.cell import Cell, require_sane
 
 SECOND = "linux-home"  # the NAT of the other side, where none is named
@@ -44,6 +44,7 @@ class Single:
 
         UsageError for a word that no run has, or that changes nothing of this one.
         """
+        _require_known(self.peer)
         ends = stacks(self.peer)
         place = self.topology or ends.topology
         second = self.b or (SECOND if place in TWO_SIDED else None)
@@ -110,6 +111,8 @@ class Request:
             if sets := nearest(self.peers, PEER_SETS):
                 remedy = either(sets)
                 raise UsageError(f"no peer and no set {self.peers!r}", remedy=remedy) from None
+            for peer in self.peers.split(","):
+                _require_known(peer)
             raise
         for words in left_out:
             print(f"testbed: {words}", file=sys.stderr)
@@ -161,6 +164,19 @@ def require_ready(cells: Sequence[Cell], kind: Kind) -> None:
                 unbuilt.setdefault(error.message, error)
     if unbuilt:
         raise UnfitError("; ".join(unbuilt), remedy=next(iter(unbuilt.values())).remedy)
+
+
+def _require_known(peer: str) -> None:
+    """UsageError for a stack that is none of ours, and was not described."""
+    for name in peer.split(BETWEEN):
+        try:
+            adapter(name)
+        except UsageError as error:
+            described = f"--stack {name}=./program --mechanism punch_udp"
+            raise UsageError(
+                error.message,
+                remedy=f"{error.remedy}\n  a stack of your own is described: {described}",
+            ) from None
 
 
 def _ends(cell: Cell) -> tuple[str, ...]:

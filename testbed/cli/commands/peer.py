@@ -1,17 +1,15 @@
 """`testbed peer check`."""
 
 import json
-import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 
 from testbed.errors import Exit, UsageError
 from testbed.model.lab import Image
-from testbed.peercheck.model import Checked, Scene, SceneResult
+from testbed.model.peer_check import Checked, Scene, SceneResult
 from testbed.peercheck.run import check
-from testbed.report.breaches import lines
-from testbed.stacks.programs import Program
+from testbed.report.peer_check import count_of, lines
+from testbed.stacks.programs import Program, words_of
 from testbed.stacks.registry import ADAPTERS, Adapter
 
 DEFAULT = "punch_udp"
@@ -22,15 +20,14 @@ def check_peer(
 ) -> int:
     """Play the harness to ``command``, a program or one of our stacks; the exit code."""
     ours = ADAPTERS.get(command)
-    argv = _ours(ours) if ours is not None else _argv(command)
+    argv = _ours(ours) if ours is not None else words_of(command)
     if ours is not None and mechanism not in (None, ours.mechanism):
         raise UsageError(f"{command} is a {ours.mechanism}", remedy="leave --mechanism out")
     chosen = mechanism or (ours.mechanism if ours else DEFAULT)
 
     def progress(result: SceneResult) -> None:
-        count = len(result.breaches)
-        said = f"{count} breach{'es' if count > 1 else ''}" if count else "no breach"
-        if result.unchecked and not result.breaches:
+        said = count_of(len(result.broken)) if result.broken else "no rule broken"
+        if result.unchecked and not result.broken:
             said = "not checked"
         print(f"{result.scene}: {said}, {result.seconds:.1f} s", file=sys.stderr, flush=True)
 
@@ -43,7 +40,7 @@ def check_peer(
 
 
 def exit_code(checked: Checked) -> Exit:
-    if checked.breaches:
+    if checked.broken:
         return Exit.DIFFERS
     return Exit.AGREED if checked.determined else Exit.INCONCLUSIVE
 
@@ -54,18 +51,3 @@ def _ours(one: Adapter) -> tuple[str, ...]:
         return one.entry.argv()
     assert not isinstance(one.entry, Image)  # nobody has added any
     return (sys.executable, "-m", "testbed.stacks", one.name)
-
-
-def _argv(command: str) -> tuple[str, ...]:
-    """As a shell would split it; UsageError if there is no such program."""
-    try:
-        first, *rest = shlex.split(command)
-    except ValueError:
-        raise UsageError(f"{command!r} is no command", remedy="testbed peer check ./peer") from None
-    found = shutil.which(first)
-    if found is None:
-        raise UsageError(
-            f"there is no program {first!r} that may be executed",
-            remedy="chmod +x, or name its interpreter: testbed peer check 'python3 peer.py'",
-        )
-    return (found, *rest)

@@ -1,10 +1,6 @@
-"""The words for what `testbed peer check` finds.  Only here a breach is words."""
+"""Sentences about the rules of the contract that a peer broke, and what was not looked at."""
 
-from collections.abc import Iterator
-
-from testbed.peercheck.model import Breach, Checked, Gap, Rule, SceneResult, Unchecked
-
-PAGE = "testbed/stacks/README.md"
+from testbed.model.peer_check import BrokenRule, Gap, Rule, Sign, Unchecked
 
 _RULES = {
     Rule.LINE_NOT_JSON: "wrote a line to stdout that is no JSON object: {found!r}. Words go to "
@@ -14,7 +10,7 @@ _RULES = {
     Rule.EVENT_UNKNOWN: "wrote an event that there is not: {event!r} in {found!r}",
     Rule.FIELD_MISSING: "left out {field} of the event {event}: {found}",
     Rule.FIELD_UNKNOWN: "put a field into the event {event} that there is not, {field}: {found}",
-    Rule.FIELD_WRONG: "gave {field} of the event {event} a value that it cannot have: {found}",
+    Rule.FIELD_WRONG: "said in {event} that {field} is {found}: {expected} is due",
     Rule.OUT_OF_ORDER: "said {event} in the state {found}, in which it may not come",
     Rule.NO_ANSWER: "did not answer {event} within {expected:g} s",
     Rule.STDOUT_BUFFERED: "held back {event} until it ended: its stdout is buffered. Flush after "
@@ -35,7 +31,7 @@ _RULES = {
     Rule.OFFER_WRONG: "offered {found}; the STUN server saw {expected}",
     Rule.NOT_CONNECTED: "got nowhere with {event} although nothing is in the way: {found}",
     Rule.CLAIM_WRONG: "said in {event} what is not so: {claim}",
-    Rule.MODE_IGNORED: "did not keep to the mode {expected}",
+    Rule.MODE_IGNORED: "did not keep to the mode {expected}: {seen}",
     Rule.FAILURE_WRONG: "answered {event} with the failure {found} instead of {expected}",
     Rule.ECHO_SHORT: "said that {found} of {expected} bytes came back; all did",
     Rule.ECHO_OVERSTATED: "said that {found} bytes came back; it had sent {expected}",
@@ -47,6 +43,12 @@ _RULES = {
     "nothing",
     Rule.FRAME_LARGE: "sent a frame with a payload of {found} bytes; {expected} are allowed",
 }
+_SIGNS = {
+    Sign.SENT: "it sent something to the other side",
+    Sign.UNASKED: "it sent something before the other side had called it",
+    Sign.CONNECTED: "it said that it is connected",
+    Sign.PORT: "its connection is not one with the dialer's fresh port",
+}
 _GAPS = {
     Gap.UNSUPPORTED: "the peer says that it cannot",
     Gap.GATHERING: "the peer did not learn its address on loopback",
@@ -56,53 +58,24 @@ _GAPS = {
 }
 
 
-def sentence(breach: Breach) -> str:
+def sentence(one: BrokenRule) -> str:
     """What the peer did."""
-    claim = breach.field or "the other side is not connected"
-    if breach.field:
-        claim = f"{breach.field} is {breach.found}"
-        claim += f", not {breach.expected}" if breach.expected is not None else ""
-    elif breach.found:
-        claim = f"the other side says: {breach.found}"
-    return _RULES[breach.rule].format(
-        event=breach.event,
-        field=breach.field,
-        expected=breach.expected,
-        found=breach.found,
+    claim = one.field or "the other side is not connected"
+    if one.field:
+        claim = f"{one.field} is {one.found}"
+        claim += f", not {one.expected}" if one.expected is not None else ""
+    elif one.found:
+        claim = f"the other side says: {one.found}"
+    return _RULES[one.rule].format(
+        event=one.event,
+        field=one.field,
+        expected=one.expected,
+        found=one.found,
         claim=claim,
+        seen=_SIGNS[Sign(str(one.found))] if one.rule is Rule.MODE_IGNORED else "",
     )
 
 
-def gap_sentence(gap: Unchecked) -> str:
-    return f"{_GAPS[gap.gap]}: {gap.words}" if gap.words else _GAPS[gap.gap]
-
-
-def lines(subject: str, checked: Checked) -> Iterator[str]:
-    """The result for a terminal: the sum, each breach, what was not looked at."""
-    yield f"{subject} as {checked.mechanism}: {_sum(checked)}"
-    for scene in checked.scenes:
-        for breach in scene.breaches:
-            yield f"  {scene.scene:16} {breach.rule:20} {sentence(breach)}"
-        yield from _stderr(scene)
-    for gap in checked.unchecked:
-        yield f"  {gap.scene:16} {'not checked':20} {gap_sentence(gap)}"
-    if checked.breaches:
-        yield f"the rules are explained in {PAGE}"
-
-
-def _sum(checked: Checked) -> str:
-    count = len(checked.breaches)
-    played = len(checked.scenes)
-    scenes = f"{played} scene{'s' if played > 1 else ''}"
-    if count:
-        return f"{count} breach{'es' if count > 1 else ''} of the contract in {scenes}"
-    if not checked.determined:
-        return "could not be determined"
-    return f"keeps the contract in {scenes}"
-
-
-def _stderr(scene: SceneResult) -> Iterator[str]:
-    if scene.stderr:
-        yield f"  {scene.scene:16} its stderr ends with:"
-        for line in scene.stderr.splitlines()[-5:]:
-            yield f"    | {line}"
+def gap(one: Unchecked) -> str:
+    """Why a scene says nothing."""
+    return f"{_GAPS[one.gap]}: {one.words}" if one.words else _GAPS[one.gap]

@@ -1,4 +1,4 @@
-"""What a check finds: breaches of named rules, and what could not be looked at.  Values only."""
+"""What `testbed peer check` finds: broken rules, and what was not looked at.  Values only."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -68,8 +68,8 @@ class Rule(StrEnum):
 
 
 @dataclass(frozen=True)
-class Breach:
-    """One rule that was broken in ``scene``.  Which fields are filled depends on the rule."""
+class BrokenRule:
+    """One that was broken in ``scene``.  Which fields are filled depends on the rule."""
 
     rule: Rule
     scene: Scene
@@ -77,6 +77,15 @@ class Breach:
     field: str = ""  # of that event, or of a frame
     expected: str | int | float | None = None
     found: str | int | float | None = None
+
+
+class Sign(StrEnum):
+    """By what a peer shows that it does not keep to its mode."""
+
+    SENT = "sent"  # something, to the other side
+    UNASKED = "unasked"  # something, before anybody called it
+    CONNECTED = "connected"  # it says so
+    PORT = "port"  # it called from the port that it was to keep for punching
 
 
 class Gap(StrEnum):
@@ -100,10 +109,10 @@ class Unchecked:
 
 @dataclass(frozen=True)
 class SceneResult:
-    """What one conversation showed, and the end of what the peer wrote to stderr."""
+    """What one conversation showed, and what the peer wrote to stderr, its ends at least."""
 
     scene: Scene
-    breaches: tuple[Breach, ...]
+    broken: tuple[BrokenRule, ...]
     unchecked: tuple[Unchecked, ...]
     events: tuple[str, ...]
     stderr: str
@@ -121,8 +130,8 @@ class Checked:
     scenes: tuple[SceneResult, ...]
 
     @property
-    def breaches(self) -> tuple[Breach, ...]:
-        return tuple(breach for scene in self.scenes for breach in scene.breaches)
+    def broken(self) -> tuple[BrokenRule, ...]:
+        return tuple(one for scene in self.scenes for one in scene.broken)
 
     @property
     def unchecked(self) -> tuple[Unchecked, ...]:
@@ -130,9 +139,9 @@ class Checked:
 
     @property
     def determined(self) -> bool:
-        """Whether what every peer needs was seen, or a breach says enough."""
+        """Whether what every peer needs was seen, or a broken rule says enough."""
         open_ends = {gap.scene for gap in self.unchecked}
-        return bool(self.breaches) or not open_ends.intersection(REQUIRED)
+        return bool(self.broken) or not open_ends.intersection(REQUIRED)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
