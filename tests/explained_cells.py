@@ -10,11 +10,11 @@ from testbed.files import write_json
 from testbed.model.explanation import (
     Cause,
     Citation,
+    Diagram,
     Explanation,
     Fate,
-    Ladder,
     Line,
-    Rung,
+    Message,
     Segment,
     Wrong,
 )
@@ -169,15 +169,15 @@ def explanation(row: Row) -> Explanation:
         if wrong is Wrong.NOBODY
         else Line(f"It was not the {wrong}'s to do.", cites),
         missing=("the counters of nat-b's drop rules were not recorded",) if not measured else (),
-        ladder=ladder(through=through),
+        diagram=diagram(through=through),
     )
 
 
-def ladder(*, through: bool, rungs: int = 0) -> Ladder:
-    """A punch that got through, or was dropped by nat-b; with ``rungs`` more of usual traffic."""
+def diagram(*, through: bool, messages: int = 0) -> Diagram:
+    """A punch that got through, or was dropped by nat-b; with ``messages`` more."""
     port = NAT_B if through else NEW_B
-    asked = Rung(-212.4, "Binding request", _way("a", "nat-a", "server", A, NAT_A, SERVER, 1))
-    told = Rung(
+    asked = Message(-212.4, "Binding request", _way("a", "nat-a", "server", A, NAT_A, SERVER, 1))
+    told = Message(
         -191.9,
         f"Binding success response, you are {NAT_A}",
         (
@@ -185,7 +185,7 @@ def ladder(*, through: bool, rungs: int = 0) -> Ladder:
             Segment("nat-a", "a", SERVER, A, Fate.ARRIVED, (5,)),
         ),
     )
-    early = Rung(
+    early = Message(
         0.4,
         "Binding request",
         (
@@ -202,17 +202,17 @@ def ladder(*, through: bool, rungs: int = 0) -> Ladder:
         late.append(Segment("nat-b", "b", NAT_A, B, Fate.ARRIVED, (16,)))
     else:
         late[1] = Segment("nat-a", "nat-b", NAT_A, NAT_B, end, (15,), "dropped: unsolicited")
-    lost = Rung(
+    lost = Message(
         61.0, "Binding request", (Segment("nat-b", "nat-a", port, NAT_A, Fate.LOST, (18,)),)
     )
     more = [
-        Rung(
+        Message(
             70.0 + n, "Application data", _way("a", "nat-a", "server", A, NAT_A, SERVER, 20 + 2 * n)
         )
-        for n in range(rungs)
+        for n in range(messages)
     ]
-    punched = Rung(1.9, "Binding request", tuple(late), decisive=True)
-    return Ladder(COLUMNS, (asked, told, early, punched, lost, *more), omitted=22)
+    punched = Message(1.9, "Binding request", tuple(late), decisive=True)
+    return Diagram(COLUMNS, (asked, told, early, punched, lost, *more), omitted=22)
 
 
 def _way(

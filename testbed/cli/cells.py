@@ -139,7 +139,7 @@ def explain(
     ] = Path("out/matrix"),
     as_json: AsJson = False,
 ) -> None:
-    """Why a cell ended as it did: the cause, the story, a ladder of its packets."""
+    """Why a cell ended as it did: the cause, the story, a sequence diagram of its packets."""
     from testbed.cli.commands.explain import explain_cell
 
     raise typer.Exit(explain_cell(cell, out, packets=packets, as_json=as_json))

@@ -3,7 +3,7 @@
 from testbed.evidence.account import WireAccount
 from testbed.explain.causes import root
 from testbed.explain.causes.finding import in_order
-from testbed.explain.ladder import ladder
+from testbed.explain.diagram import diagram
 from testbed.explain.scene import Scene
 from testbed.explain.wrong import blame
 from testbed.model.explanation import Citation, Evidence, Explanation
@@ -37,5 +37,5 @@ def explain(evidence: Evidence, account: WireAccount | None = None) -> Explanati
         wrong=wrong,
         wrong_why=wrong_why,
         missing=finding.missing,
-        ladder=ladder(evidence, account.journeys, account.labels, decisive),
+        diagram=diagram(evidence, account.journeys, account.labels, decisive),
     )

@@ -1,4 +1,4 @@
-"""How much a packet is worth on a ladder, and which packets say the same."""
+"""How much a packet is worth on a diagram, and which packets say the same."""
 
 import re
 from dataclasses import replace
@@ -42,7 +42,7 @@ def worth(journey: Journey, label: Label) -> Worth:
 
 
 def words(label: Label) -> str:
-    """A label's text for a ladder, where an arrow back is an answer by itself."""
+    """A label's text for a diagram, where an arrow back is an answer by itself."""
     about = _about(label)
     own = () if label.sealed and about else (label.own,)
     return ", ".join([*own, *(note.text for note in about)])

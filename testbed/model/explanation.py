@@ -1,6 +1,6 @@
 """What an explanation is made of: values that every stage of this room exchanges.
 
-packets -> journeys -> labels -> explanation -> ladder, all of it pure.
+packets -> journeys -> labels -> explanation -> diagram, all of it pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -291,7 +291,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One arrow of a rung, between two neighbouring columns that the packet passed.
+    """One arrow of a message, between two neighbouring columns that the packet passed.
 
     ``end`` is what became of it at ``to``; addresses are as on this part of the way.
     """
@@ -306,8 +306,8 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """One packet on the ladder, or ``count`` like ones in a row."""
+class Message:
+    """One packet on the diagram, or ``count`` like ones in a row."""
 
     time_ms: float  # since the common start, or since the first packet where there was none
     label: str
@@ -317,11 +317,11 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
+class Diagram:
     """Time goes down, one column a node.  ``omitted`` packets were left out as usual traffic."""
 
     columns: tuple[str, ...]
-    rungs: tuple[Rung, ...]
+    messages: tuple[Message, ...]
     omitted: int = 0
 
 
@@ -342,7 +342,7 @@ class Explanation:
     wrong: Wrong
     wrong_why: Line | None  # why that side is at fault, where one is
     missing: tuple[str, ...]  # evidence that is not there and would be needed, as sentences
-    ladder: Ladder
+    diagram: Diagram
 
     @property
     def cites(self) -> tuple[Citation, ...]:
@@ -368,7 +368,7 @@ class Explanation:
             "wrong": self.wrong.value,
             "wrong_why": _line(self.wrong_why) if self.wrong_why else None,
             "missing": list(self.missing),
-            "ladder": _ladder(self.ladder),
+            "diagram": _diagram(self.diagram),
         }
 
 
@@ -388,16 +388,16 @@ def _citation(cite: Citation) -> dict[str, Any]:
     }
 
 
-def _ladder(ladder: Ladder) -> dict[str, Any]:
+def _diagram(diagram: Diagram) -> dict[str, Any]:
     return {
-        "columns": list(ladder.columns),
-        "omitted": ladder.omitted,
-        "rungs": [
+        "columns": list(diagram.columns),
+        "omitted": diagram.omitted,
+        "messages": [
             {
-                "time_ms": round(rung.time_ms, 3),
-                "label": rung.label,
-                "count": rung.count,
-                "decisive": rung.decisive,
+                "time_ms": round(message.time_ms, 3),
+                "label": message.label,
+                "count": message.count,
+                "decisive": message.decisive,
                 "segments": [
                     {
                         "start": part.start,
@@ -408,9 +408,9 @@ def _ladder(ladder: Ladder) -> dict[str, Any]:
                         "packets": list(part.packets),
                         "note": part.note,
                     }
-                    for part in rung.segments
+                    for part in message.segments
                 ],
             }
-            for rung in ladder.rungs
+            for message in diagram.messages
         ],
     }

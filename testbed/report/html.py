@@ -1,6 +1,6 @@
 """A matrix as one HTML file that opens from disk and asks no network for anything.
 
-The rows are in the page as JSON.  What their folders hold (explanation, ladder, events)
+The rows are in the page as JSON.  What their folders hold (explanation, diagram, events)
 is packed beside them in chunks, deflated, of which a reader opens the one it needs.
 """
 
@@ -27,13 +27,13 @@ CHUNK = 24  # cells whose details are packed together: alike, so they pack well
 BUDGET = 8_000_000  # bytes of packed details, some 5,000 cells; what differs comes first
 EVENTS = 80  # of a cell, at most; what a long run says more is in its folder
 EVENT_TEXT = 400  # characters of one
-RUNGS = 400  # of a ladder
+MESSAGES = 400  # of a diagram
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SCRIPTS = ("data.js", "ladder.js", "panel.js", "grid.js", "filters.js", "address.js", "main.js")
+_SCRIPTS = ("data.js", "diagram.js", "panel.js", "grid.js", "filters.js", "address.js", "main.js")
 _CITED = ("number", "vantage", "outgoing", "protocol", "source", "destination")
 _COUNTS = ("total", "passed", "failed", "inconclusive", "mixed", "retried", "certified")
-_TOLD = ("headline", "story", "decisive", "wrong", "wrong_why", "missing", "ladder")
+_TOLD = ("headline", "story", "decisive", "wrong", "wrong_why", "missing", "diagram")
 _SAID = ("reason", "findings", "packets", "seconds", "up_ms", "connect_ms", "rung", "folder")
 
 
@@ -172,9 +172,9 @@ def _explanation(path: Path) -> dict[str, Any] | None:
         for line in [*value["story"], *lines]:
             line["cites"] = [_citation(cite) for cite in line["cites"]]
         value["decisive"] = [_citation(cite) for cite in value["decisive"]]
-        ladder = value["ladder"]
-        ladder["omitted"] += len(ladder["rungs"][RUNGS:])
-        del ladder["rungs"][RUNGS:]
+        diagram = value["diagram"]
+        diagram["omitted"] += len(diagram["messages"][MESSAGES:])
+        del diagram["messages"][MESSAGES:]
         return {key: value[key] for key in _TOLD}
     except (KeyError, TypeError, AttributeError):
         return None  # of another version, or damaged

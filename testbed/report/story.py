@@ -1,4 +1,4 @@
-"""An explanation on a terminal: what, why, the story, the ladder, and where the packets are."""
+"""An explanation on a terminal: what, why, the story, the diagram, and where the packets are."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.model.explanation import Explanation, Fate, Hop, Journey, Label, Line, Wrong
+from testbed.report.diagram import draw, legend
 from testbed.report.glyphs import Glyphs
-from testbed.report.ladder import draw, legend
 
 _WIDEST = 160  # columns; longer lines are hard to read
 _FATES = {Fate.DROPPED: "bold red", Fate.REJECTED: "bold red", Fate.LOST: "bold red"}
@@ -27,14 +27,14 @@ AT_FAULT = {
 def render(
     explanation: Explanation, width: int, glyphs: Glyphs, addresses: Mapping[str, str]
 ) -> RenderableType:
-    """The whole of it for ``width`` columns; ``addresses`` stand below the ladder's nodes."""
+    """The whole of it for ``width`` columns; ``addresses`` stand below the diagram's nodes."""
     width = min(width, _WIDEST)
     parts: list[RenderableType] = [_summary(explanation, glyphs)]
     if explanation.story:
         parts += [Text(), Text("what happened", style="bold"), _story(explanation.story, glyphs)]
-    if explanation.ladder.rungs:
-        lines = draw(explanation.ladder, width, glyphs, addresses)
-        parts += [Text(), *lines, legend(explanation.ladder, glyphs)]
+    if explanation.diagram.messages:
+        lines = draw(explanation.diagram, width, glyphs, addresses)
+        parts += [Text(), *lines, legend(explanation.diagram, glyphs)]
     return Group(*parts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from testbed.evidence.account import WireAccount
 from testbed.explain.explainer import explain
-from testbed.model.explanation import Cause, Evidence, Explanation, Ladder, Wrong
+from testbed.model.explanation import Cause, Diagram, Evidence, Explanation, Wrong
 
 
 def explained(evidence: Evidence, account: WireAccount, folder: Path) -> Explanation:
@@ -37,7 +37,7 @@ def _unexplained(evidence: Evidence, error: Exception) -> Explanation:
         wrong=Wrong.UNDECIDED,
         wrong_why=None,
         missing=("an explainer that reads this cell",),
-        ladder=Ladder((), ()),
+        diagram=Diagram((), ()),
     )
 
 

@@ -129,8 +129,8 @@ def test_packets_lists_every_packet_of_the_capture_once(matrix: Path):
 def test_what_is_piped_has_no_colours_and_fits_eighty_columns(matrix: Path):
     told = explained(CELL, "-o", str(matrix), env={"COLUMNS": "80"})
     assert "\x1b" not in told
-    ladder = told[: told.index("packets  ")]
-    assert max(map(len, ladder.splitlines())) <= 80
+    diagram = told[: told.index("packets  ")]
+    assert max(map(len, diagram.splitlines())) <= 80
 
 
 def test_a_stream_in_ascii_gets_ascii(matrix: Path):

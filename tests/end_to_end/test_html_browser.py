@@ -166,24 +166,24 @@ def test_what_differs_is_named_first(browser: Browser, page: Path) -> None:
     assert listed == [f"#{DIFFERING}", f"#{UNCLEAR}"]
 
 
-def test_a_click_shows_the_explanation_and_the_ladder(browser: Browser, page: Path) -> None:
+def test_a_click_shows_the_explanation_and_the_diagram(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.click(f'td[data-cell="{DROPPED[:-2]}"]')
     browser.until(OPEN)
     told = text(browser, "dialog")
     assert "mapping changed at nat-b" in told
     assert "nat-b gave b the new port 50123" in told
-    assert "dropped: unsolicited" in text(browser, ".ladder")
+    assert "dropped: unsolicited" in text(browser, ".diagram")
     drawn = browser.run(
         """(() => {
-            const count = (what) => document.querySelectorAll(`.ladder ${what}`).length;
-            return [count('.node'), count('.rung'), count('.rung.decisive'), count('.tip'),
+            const count = (what) => document.querySelectorAll(`.diagram ${what}`).length;
+            return [count('.node'), count('.message'), count('.message.decisive'), count('.tip'),
                     count('.end circle'), count('.end')];
         })()"""
     )
     assert drawn == [5, 5, 2, 6, 1, 3]
     changed = browser.run(
-        "[...document.querySelectorAll('.ladder .new')].map((text) => text.textContent)"
+        "[...document.querySelectorAll('.diagram .new')].map((text) => text.textContent)"
     )
     assert "29.0.1.2:50123" in changed
     assert browser.run("location.hash") == f"#{DROPPED}"
@@ -333,7 +333,7 @@ def test_a_cell_that_is_open_is_what_is_printed_and_all_of_it(browser: Browser, 
     browser.cdp("Emulation.setEmulatedMedia", media="print")
     try:
         assert not browser.run("document.getElementById('top').checkVisibility()")
-        for selector in ("dialog", ".ladder"):
+        for selector in ("dialog", ".diagram"):
             box = f"document.querySelector({selector!r})"
             assert browser.run(f"{box}.scrollHeight <= {box}.clientHeight + 2"), selector
     finally:
@@ -353,7 +353,7 @@ def test_an_explanation_of_another_shape_costs_only_itself(
     file = tmp_path / "cells" / UNEXPLAINED / "explanation.json"
     file.write_text(
         '{"headline": 7, "story": [], "decisive": [], "wrong": "nobody", "wrong_why": null,'
-        '"missing": [], "ladder": {"columns": 3, "rungs": [{"segments": 4}], "omitted": 0}}'
+        '"missing": [], "diagram": {"columns": 3, "messages": [{"segments": 4}], "omitted": 0}}'
     )
     write_html(tmp_path / "report.html", document)
     show(browser, tmp_path / "report.html", UNEXPLAINED)
@@ -361,69 +361,69 @@ def test_an_explanation_of_another_shape_costs_only_itself(
     assert browser.complaints() == []
 
 
-def test_the_ladder_is_zoomed_fitted_and_panned(browser: Browser, page: Path) -> None:
+def test_the_diagram_is_zoomed_fitted_and_panned(browser: Browser, page: Path) -> None:
     show(browser, page, DROPPED)
-    width = "document.querySelector('.ladder svg:not(.heads)').width.baseVal.value"
-    inner = "document.querySelector('.ladder').clientWidth"
+    width = "document.querySelector('.diagram svg:not(.heads)').width.baseVal.value"
+    inner = "document.querySelector('.diagram').clientWidth"
     before = browser.run(width)
     browser.click(".tools button:nth-child(3)")
     assert browser.run(width) == pytest.approx(before * 1.25)
-    browser.run("document.querySelector('.ladder').focus()")
+    browser.run("document.querySelector('.diagram').focus()")
     browser.press("-", "-")
     assert browser.run(width) == pytest.approx(before / 1.25)
     browser.press("0")
     assert browser.run(f"Math.abs({width} - {inner}) < 4")
     browser.press("+", "+", "+")
-    left = "document.querySelector('.ladder').scrollLeft"
+    left = "document.querySelector('.diagram').scrollLeft"
     assert browser.run(left) == 0
     browser.press("ArrowRight")
     browser.until(f"{left} > 0")
-    box = browser.run("document.querySelector('.ladder').getBoundingClientRect().toJSON()")
+    box = browser.run("document.querySelector('.diagram').getBoundingClientRect().toJSON()")
     wheel: dict[str, Any] = {"type": "mouseWheel", "x": box["x"] + 200, "y": box["y"] + 90}
     big = browser.run(width)
     browser.cdp("Input.dispatchMouseEvent", deltaX=0, deltaY=-150, modifiers=2, **wheel)
     browser.until(f"{width} > {big}")
-    heads = "document.querySelector('.ladder .heads').width.baseVal.value"
+    heads = "document.querySelector('.diagram .heads').width.baseVal.value"
     assert browser.run(heads) == browser.run(width)
 
 
-def test_a_long_ladder_opens_at_what_decided(browser: Browser, tmp_path: Path) -> None:
+def test_a_long_diagram_opens_at_what_decided(browser: Browser, tmp_path: Path) -> None:
     document = matrix(tmp_path, profiles=("full-cone",), peers=("ice",))
     file = tmp_path / "cells" / UNEXPLAINED / "explanation.json"
     value = json.loads(file.read_text())
-    usual = value["ladder"]["rungs"][0]
-    value["ladder"]["rungs"] = [usual] * 30 + value["ladder"]["rungs"] + [usual] * 30
+    usual = value["diagram"]["messages"][0]
+    value["diagram"]["messages"] = [usual] * 30 + value["diagram"]["messages"] + [usual] * 30
     file.write_text(json.dumps(value))
     write_html(tmp_path / "report.html", document)
     show(browser, tmp_path / "report.html", UNEXPLAINED)
     places = browser.run(
-        """[...document.querySelectorAll('.rung')].map((rung) => {
-            const box = document.querySelector('.ladder').getBoundingClientRect();
-            const at = rung.getBoundingClientRect();
+        """[...document.querySelectorAll('.message')].map((message) => {
+            const box = document.querySelector('.diagram').getBoundingClientRect();
+            const at = message.getBoundingClientRect();
             return at.top > box.top && at.bottom < box.bottom;
         })"""
     )
     assert places[32]
     assert places[33]
     assert not places[0]
-    top = "document.querySelector('.ladder').scrollTop"
-    browser.run("document.querySelector('.ladder').focus()")
+    top = "document.querySelector('.diagram').scrollTop"
+    browser.run("document.querySelector('.diagram').focus()")
     before = browser.run(top)
     browser.press("d", "d")
     browser.until(f"{top} > {before}")
 
 
-def test_a_cited_packet_is_shown_on_the_ladder(browser: Browser, page: Path) -> None:
+def test_a_cited_packet_is_shown_on_the_diagram(browser: Browser, page: Path) -> None:
     show(browser, page, DROPPED)
     cites = browser.run("[...document.querySelectorAll('.story .cite')].map((c) => c.textContent)")
     assert cites == ["#12", "#15"]
     browser.run("document.querySelectorAll('.story .cite')[1].click()")
-    assert "#14" in text(browser, ".rung.found")
-    assert "packets 15" in text(browser, ".rung.found title")
+    assert "#14" in text(browser, ".message.found")
+    assert "packets 15" in text(browser, ".message.found title")
     assert text(browser, ".picture [role=status]") == ""
 
 
-def test_a_cited_packet_without_a_rung_is_said_to_have_none(
+def test_a_cited_packet_without_a_message_is_said_to_have_none(
     browser: Browser, tmp_path: Path
 ) -> None:
     document = matrix(tmp_path, profiles=("full-cone",), peers=("ice",))
@@ -432,10 +432,10 @@ def test_a_cited_packet_without_a_rung_is_said_to_have_none(
     write_html(tmp_path / "report.html", document)
     show(browser, tmp_path / "report.html", UNEXPLAINED)
     browser.run("document.querySelector('.story .cite').click()")
-    assert "Packet 77 has no rung" in text(browser, ".picture [role=status]")
+    assert "Packet 77 has no arrow" in text(browser, ".picture [role=status]")
 
 
-def test_the_ladder_can_be_read_as_a_table(browser: Browser, page: Path) -> None:
+def test_the_diagram_can_be_read_as_a_table(browser: Browser, page: Path) -> None:
     show(browser, page, DROPPED)
     table = text(browser, ".picture table")
     assert "nat-a → nat-b29.0.0.2:4001 → 29.0.1.2:4002dropped: dropped: unsolicited#15" in table
@@ -555,6 +555,6 @@ def test_a_large_matrix_is_ready_at_once(
     choose(browser, "text", f"{names[-1]}--{names[-1]}")
     assert browser.run(MATCHING) == 6
     browser.click("#matrix td[data-cell]:not(.out)")
-    browser.until("document.querySelectorAll('.ladder .rung').length > 0")
+    browser.until("document.querySelectorAll('.diagram .message').length > 0")
     assert time.monotonic() - started < 10
     assert browser.complaints() == []

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from explained_cells import START_NS, ladder, matrix
+from explained_cells import START_NS, diagram, matrix
 
 from testbed.cli.commands.report import load_document, report
 from testbed.errors import TestbedError, UsageError
@@ -91,7 +91,7 @@ def test_a_row_and_its_folder_come_back_out_of_the_page(
     assert told["explanation"]["story"][1]["cites"] == [
         [12, "nat-b:wan", True, "udp", "29.0.1.2:50123", "29.0.0.2:4001"]
     ]
-    assert told["explanation"]["ladder"]["rungs"][2]["decisive"]
+    assert told["explanation"]["diagram"]["messages"][2]["decisive"]
     assert page.data["facts"] == small["facts"]
 
 
@@ -191,15 +191,15 @@ def test_events_are_timed_from_the_start_and_bounded(small: dict[str, Any], tmp_
     assert len(json.dumps(told["events"])) < 50_000
 
 
-def test_a_ladder_is_bounded_and_says_so(small: dict[str, Any], tmp_path: Path) -> None:
+def test_a_diagram_is_bounded_and_says_so(small: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "cells" / NAME / "explanation.json"
     value = json.loads(file.read_text())
-    rung = value["ladder"]["rungs"][0]
-    value["ladder"]["rungs"] = [rung] * 5000
+    message = value["diagram"]["messages"][0]
+    value["diagram"]["messages"] = [message] * 5000
     file.write_text(json.dumps(value))
-    cut = written(small, tmp_path).details(NAME)["explanation"]["ladder"]
-    assert len(cut["rungs"]) == html.RUNGS
-    assert cut["omitted"] == ladder(through=True).omitted + 5000 - html.RUNGS
+    cut = written(small, tmp_path).details(NAME)["explanation"]["diagram"]
+    assert len(cut["messages"]) == html.MESSAGES
+    assert cut["omitted"] == diagram(through=True).omitted + 5000 - html.MESSAGES
 
 
 def test_the_whole_catalogue_is_a_page_of_few_megabytes(tmp_path: Path) -> None:

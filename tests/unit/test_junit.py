@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from testbed.model.explanation import (
     Cause,
     Citation,
+    Diagram,
     Endpoint,
     Explanation,
-    Ladder,
     Line,
     Outcome,
     Wrong,
@@ -47,7 +47,7 @@ EXPLANATION = Explanation(
     wrong=Wrong.NAT,
     wrong_why=Line("It declares endpoint_independent filtering.", (cite(15),)),
     missing=("drops.json was not recorded",),
-    ladder=Ladder((), ()),
+    diagram=Diagram((), ()),
 )
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from ways import Wire, evidence, explained, lab, labelled
 
 import testbed.explain
-from testbed.explain.ladder import ladder
+from testbed.explain.diagram import diagram
 from testbed.model.explanation import Cause, Citation, Fate, Hop, Journey, Label, Line, Wrong
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
@@ -26,7 +26,7 @@ def a_cell(text: str = "punch", **changes):
     wire = Wire()
     journeys = [wire.asked(0), wire.punch(104.7), wire.punch(105.2), wire.counter_punch(106)]
     decisive = journeys[2]
-    steps = ladder(evidence(), journeys, labelled(journeys, text=text), decisive.packets[-1:])
+    steps = diagram(evidence(), journeys, labelled(journeys, text=text), decisive.packets[-1:])
     return replace(explained(steps, [decisive.last]), **changes)
 
 
@@ -37,7 +37,7 @@ def shown(explanation, width: int = 80, glyphs=UNICODE, colour: bool = False) ->
     return console.file.getvalue()
 
 
-def rungs(text: str) -> list[str]:
+def messages(text: str) -> list[str]:
     lines = text.splitlines()
     return lines[next(n for n, line in enumerate(lines) if " ms a " in line) :]
 
@@ -52,7 +52,7 @@ def test_no_line_is_wider_than_the_terminal(width: int):
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
-def test_verdict_cause_story_and_ladder_are_all_there(width: int):
+def test_verdict_cause_story_and_diagram_are_all_there(width: int):
     text = shown(a_cell(measured=Outcome.RELAYED), width)
     for words in (
         "measured relayed, predicted none: pass",
@@ -67,19 +67,19 @@ def test_verdict_cause_story_and_ladder_are_all_there(width: int):
 
 
 def test_columns_are_headed_by_names_and_addresses():
-    names, addresses, *_ = rungs(shown(a_cell()))
+    names, addresses, *_ = messages(shown(a_cell()))
     assert names.split() == ["ms", "a", "nat-a", "server", "nat-b", "b"]
     assert addresses.split() == ["10.0.0.2", "29.0.0.2", "29.0.0.18", "10.0.1.2"]
 
 
 def test_the_lines_of_the_nodes_are_straight():
-    lines = [line for line in rungs(shown(a_cell()))[2:] if "→" not in line and "│" in line]
+    lines = [line for line in messages(shown(a_cell()))[2:] if "→" not in line and "│" in line]
     first = {line.index("│") for line in lines}
     assert first == {11}
 
 
 def test_an_arrow_begins_at_the_sender_and_stops_at_who_dropped_it():
-    text = rungs(shown(a_cell(), 120))
+    text = messages(shown(a_cell(), 120))
     at = text[0].index("nat-b") + 2
     [arrow] = [line for line in text if "✗" in line and "from 29.0.0.2:35968" in line][:1]
     assert arrow.index("✗") == at
@@ -87,7 +87,7 @@ def test_an_arrow_begins_at_the_sender_and_stops_at_who_dropped_it():
 
 
 def test_an_arrow_to_the_left_points_to_the_left():
-    [line] = [line for line in rungs(shown(a_cell())) if "from 29.0.0.18:4001" in line]
+    [line] = [line for line in messages(shown(a_cell())) if "from 29.0.0.18:4001" in line]
     assert line.index("✗") < line.index("◀") < line.index("from") < line.rindex("◀")
     assert "▶" not in line
 
@@ -101,8 +101,8 @@ def test_a_way_that_turns_back_goes_on_in_a_line_of_its_own():
         ("cgn", "29.0.0.2:38846", "29.0.0.18:3478"),
         ("server", "29.0.0.2:38846", "29.0.0.18:3478"),
     )
-    found = ladder(evidence(lab("carrier")), [query], labelled([query]), ())
-    text = shown(a_cell(ladder=found), 100).splitlines()
+    found = diagram(evidence(lab("carrier")), [query], labelled([query]), ())
+    text = shown(a_cell(diagram=found), 100).splitlines()
     out, back = [line for line in text if "◀" in line or "▶" in line]
     assert out.count("◀") == 2
     assert "▶" not in out
@@ -112,12 +112,12 @@ def test_a_way_that_turns_back_goes_on_in_a_line_of_its_own():
 
 def test_however_narrow_an_arrow_keeps_its_head():
     for width in (60, 70, 80):
-        lines = rungs(shown(a_cell(), width))
+        lines = messages(shown(a_cell(), width))
         assert sum("▶" in line for line in lines) == 3, width
 
 
 def test_the_words_begin_on_the_side_of_the_sender():
-    lines = rungs(shown(a_cell(), 160))
+    lines = messages(shown(a_cell(), 160))
     head = lines[0]
     [left] = [line for line in lines if "#13" in line]
     assert head.index("server") < left.index("punch") < left.index("29.0.0.2:31939") < len(head)
@@ -127,15 +127,17 @@ def test_the_words_begin_on_the_side_of_the_sender():
         ("nat-a", "29.0.0.34:3478", "10.0.0.2:4001"),
         ("a", "29.0.0.34:3478", "10.0.0.2:4001"),
     )
-    back = ladder(evidence(), [answer, Wire().punch(1)], labelled([answer]), ())
-    [line] = [line for line in rungs(shown(a_cell(ladder=back), 160)) if "29.0.0.34:3478" in line]
+    back = diagram(evidence(), [answer, Wire().punch(1)], labelled([answer]), ())
+    [line] = [
+        line for line in messages(shown(a_cell(diagram=back), 160)) if "29.0.0.34:3478" in line
+    ]
     assert line.index("29.0.0.34:3478") < head.index("server")
     [right] = [line for line in lines if "#9" in line]
     assert right.index("punch") < head.index("nat-a")
 
 
-def test_only_the_decisive_rung_is_marked():
-    marked = [line for line in rungs(shown(a_cell())) if line.startswith("◆ ")]
+def test_only_the_decisive_message_is_marked():
+    marked = [line for line in messages(shown(a_cell())) if line.startswith("◆ ")]
     assert [line.split()[1] for line in marked[:-1]] == ["+105.2"]
 
 
@@ -156,7 +158,7 @@ def test_a_stream_without_unicode_gets_the_same_drawing_in_ascii():
     assert plain.isascii()
     assert "mapped -> elsewhere - twice..." in plain
     fine = shown(strange, 100)
-    for line, same in zip(rungs(fine)[:-1], rungs(plain)[:-1], strict=True):
+    for line, same in zip(messages(fine)[:-1], messages(plain)[:-1], strict=True):
         assert [line.count(sign) for sign in "│✗◆"] == [same.count(sign) for sign in "|X*"]
 
 
@@ -213,7 +215,7 @@ def test_without_decisive_packets_the_cited_ones_are_picked_and_without_any_none
 
 
 def test_an_explanation_without_evidence_is_short():
-    text = shown(a_cell(story=(), ladder=ladder(evidence(), [], {}, ())))
+    text = shown(a_cell(story=(), diagram=diagram(evidence(), [], {}, ())))
     assert "what happened" not in text
     assert "decisive" not in text
 
@@ -222,8 +224,8 @@ def test_a_packet_seen_at_one_node_is_marked_there():
     packet = Wire().packet("server", 0, "29.0.0.34:1", "29.0.0.18:1")
     lost = Wire().punch(1)
     journeys = [Journey((Hop("server", Fate.SENT, outward=packet),)), lost]
-    found = ladder(evidence(), journeys, {}, [packet.number])
-    [line] = [line for line in rungs(shown(a_cell(ladder=found))) if "●" in line]
+    found = diagram(evidence(), journeys, {}, [packet.number])
+    [line] = [line for line in messages(shown(a_cell(diagram=found))) if "●" in line]
     assert "─" not in line
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from testbed.model.explanation import (
     Cause,
     Citation,
+    Diagram,
     Evidence,
     Explanation,
     Fate,
     Hop,
     Journey,
     Label,
-    Ladder,
     Line,
     Wrong,
 )
@@ -161,7 +161,7 @@ def labelled(
     return {journey.first.number: Label(protocol, text, **more) for journey in journeys}
 
 
-def explained(ladder: Ladder, cites: Sequence[Packet], **changes) -> Explanation:
+def explained(diagram: Diagram, cites: Sequence[Packet], **changes) -> Explanation:
     """A cell that was explained, with a story of one line."""
     cited = tuple(Citation.of(packet) for packet in cites)
     known = {
@@ -178,6 +178,6 @@ def explained(ladder: Ladder, cites: Sequence[Packet], **changes) -> Explanation
         "wrong": Wrong.NOBODY,
         "wrong_why": None,
         "missing": (),
-        "ladder": ladder,
+        "diagram": diagram,
     }
     return Explanation(**(known | changes))

@@ -60,7 +60,7 @@ def _packets(account: WireAccount, glyphs: Glyphs) -> Iterator[Text]:
 
 
 def _addresses(plan: Plan) -> Mapping[str, str]:
-    """What stands below the nodes of a ladder: the first address, for NATs the outer one."""
+    """What stands below the nodes of a diagram: the first address, for NATs the outer one."""
     return {node: str(own[0]) for node, own in plan.addresses.items() if own}
 
 

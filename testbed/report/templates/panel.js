@@ -44,9 +44,9 @@ async function showPanel(row) {
   let view = null;
   let drawn;
   try {
-    const ladder = more?.explanation?.ladder;
-    view = ladder?.rungs.length ? ladderView(ladder) : null;
-    drawn = [tale(row, more, trouble, view), picture(ladder, view, more)];
+    const diagram = more?.explanation?.diagram;
+    view = diagram?.messages.length ? diagramView(diagram) : null;
+    drawn = [tale(row, more, trouble, view), picture(diagram, view, more)];
   } catch (error) { // an explanation.json that another version has written, or nobody
     view = null;
     trouble = `Its explanation could not be drawn: ${error.message}`;
@@ -119,7 +119,7 @@ function tale(row, more, trouble, view) {
   return parts;
 }
 
-// A line of the story; each packet that it cites can be shown on the ladder.
+// A line of the story; each packet that it cites can be shown on the diagram.
 function sentence(line, view) {
   return make('span', {}, `${line.text} `, line.cites.map((cite) => citation(cite, view)));
 }
@@ -132,7 +132,7 @@ function citation([number, vantage, outgoing, protocol, source, destination], vi
   button.addEventListener('click', () => {
     if (!view) return;
     const found = view.find(number);
-    view.status.textContent = found ? '' : `Packet ${number} has no rung of its own: it is one of `
+    view.status.textContent = found ? '' : `Packet ${number} has no arrow of its own: it is one of `
       + 'several like it, or was left out. The capture has it.';
     (found ? view.box : view.status).scrollIntoView({ block: 'nearest' });
   });
@@ -199,19 +199,19 @@ function command(line) {
   return make('div', { class: 'command' }, code, button);
 }
 
-function picture(ladder, view, more) {
+function picture(diagram, view, more) {
   const parts = [];
   if (view) {
-    parts.push(make('div', { class: 'over' }, make('h3', {}, 'The ladder'), view.tools), view.box, view.status,
+    parts.push(make('div', { class: 'over' }, make('h3', {}, 'The sequence diagram'), view.tools), view.box, view.status,
       make('p', { class: 'soft key' },
         '◆ decisive', make('span', { class: 'bad' }, ' ✕ dropped or lost'),
         make('span', { class: 'bad' }, ' ⊘ rejected'), make('span', { class: 'new' }, ' changed by a NAT'),
-        ladder.omitted ? `; ${ladder.omitted} packets of usual traffic are left out` : ''),
-      make('details', {}, make('summary', {}, 'The ladder as a table'),
-        make('div', { class: 'scroll' }, ladderTable(ladder))));
+        diagram.omitted ? `; ${diagram.omitted} packets of usual traffic are left out` : ''),
+      make('details', {}, make('summary', {}, 'The sequence diagram as a table'),
+        make('div', { class: 'scroll' }, diagramTable(diagram))));
   } else {
-    parts.push(make('p', { class: 'soft' }, ladder
-      ? 'No packet is worth a ladder here.' : 'There is no ladder of this cell.'));
+    parts.push(make('p', { class: 'soft' }, diagram
+      ? 'No packet is worth showing here.' : 'There is no sequence diagram of this cell.'));
   }
   if (more?.events.length) parts.push(events(more));
   return parts;

@@ -1,4 +1,4 @@
-"""The ladder shows what mattered, once, between the right nodes, however long the run was."""
+"""The diagram shows what mattered, once, between the right nodes, however long the run was."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from ways import Wire, evidence, lab, labelled
 
 from testbed.evidence.protocols.notes import noted
-from testbed.explain.ladder import COMFORT, LIMIT, columns, ladder
+from testbed.explain.diagram import COMFORT, LIMIT, columns, diagram
 from testbed.explain.worth import Worth, worth
 from testbed.model.explanation import Fate, Hop, Journey, Label, LabelNote, NoteKind, Weight
 from testbed.model.packet import ACK, SYN
@@ -41,15 +41,15 @@ def test_every_node_of_every_preset_has_one_column():
 
 def test_arrows_have_the_addresses_of_their_part_of_the_way_and_pass_the_core():
     journey = Wire().punch(1.5)
-    [rung] = ladder(evidence(), [journey], labelled([journey]), ()).rungs
-    inside, outside = rung.segments
+    [message] = diagram(evidence(), [journey], labelled([journey]), ()).messages
+    inside, outside = message.segments
     assert (inside.start, inside.to, inside.end) == ("a", "nat-a", Fate.TRANSLATED)
     assert str(inside.source) == "10.0.0.2:4001"
     assert (outside.start, outside.to, outside.end) == ("nat-a", "nat-b", Fate.DROPPED)
     assert str(outside.source) == "29.0.0.2:35968"
     assert outside.note == "dropped: unsolicited"
     assert {*inside.packets, *outside.packets} == set(journey.packets)
-    assert rung.time_ms == 1.5
+    assert message.time_ms == 1.5
 
 
 def test_the_core_is_shown_only_where_a_packet_ended_there():
@@ -62,56 +62,60 @@ def test_the_core_is_shown_only_where_a_packet_ended_there():
         fate=Fate.DROPPED,
     )
     passed = wire.punch(1)
-    both = ladder(evidence(), [ended, passed], labelled([ended, passed]), ())
+    both = diagram(evidence(), [ended, passed], labelled([ended, passed]), ())
     assert both.columns == ("a", "nat-a", "core", "nat-b")
-    assert ladder(evidence(), [passed], labelled([passed]), ()).columns == ("a", "nat-a", "nat-b")
+    assert diagram(evidence(), [passed], labelled([passed]), ()).columns == ("a", "nat-a", "nat-b")
 
 
 def test_a_packet_that_was_seen_at_one_node_stays_there():
     packet = Wire().packet("nat-b", 0, "9.9.9.9:1", "29.0.0.18:1")
     journey = Journey((Hop("nat-b", Fate.DROPPED, inward=packet),))
-    [rung] = ladder(evidence(), [journey], {}, ()).rungs
-    assert [(part.start, part.to) for part in rung.segments] == [("nat-b", "nat-b")]
-    assert rung.segments[0].packets == (packet.number,)
+    [message] = diagram(evidence(), [journey], {}, ()).messages
+    assert [(part.start, part.to) for part in message.segments] == [("nat-b", "nat-b")]
+    assert message.segments[0].packets == (packet.number,)
 
 
 def test_repeats_in_turn_are_counted_and_not_repeated():
     wire = Wire()
     journeys = [j for ms in range(40) for j in (wire.punch(ms), wire.counter_punch(ms))]
-    found = ladder(evidence(), journeys, labelled(journeys), ())
-    assert [rung.count for rung in found.rungs] == [40, 40]
+    found = diagram(evidence(), journeys, labelled(journeys), ())
+    assert [message.count for message in found.messages] == [40, 40]
     assert found.omitted == 0
 
 
 def test_what_fares_differently_is_no_repeat():
     wire = Wire()
     journeys = [wire.punch(0), wire.punch(1, fate=Fate.LOST, rules=())]
-    found = ladder(evidence(), journeys, labelled(journeys), ())
-    assert [rung.segments[-1].end for rung in found.rungs] == [Fate.DROPPED, Fate.LOST]
+    found = diagram(evidence(), journeys, labelled(journeys), ())
+    assert [message.segments[-1].end for message in found.messages] == [Fate.DROPPED, Fate.LOST]
 
 
 def test_repeats_after_something_new_are_told_after_it():
     wire = Wire()
     journeys = [wire.punch(0), wire.punch(1), wire.asked(2), wire.punch(3)]
-    found = ladder(evidence(), journeys, labelled(journeys), ())
-    assert [(rung.count, len(rung.segments)) for rung in found.rungs] == [(2, 2), (1, 2), (1, 2)]
-    assert [rung.time_ms for rung in found.rungs] == [0, 2, 3]
+    found = diagram(evidence(), journeys, labelled(journeys), ())
+    assert [(message.count, len(message.segments)) for message in found.messages] == [
+        (2, 2),
+        (1, 2),
+        (1, 2),
+    ]
+    assert [message.time_ms for message in found.messages] == [0, 2, 3]
 
 
-def test_bursts_in_turn_do_not_fill_the_ladder():
+def test_bursts_in_turn_do_not_fill_the_diagram():
     wire = Wire()
     burst = [wire.punch, wire.punch, wire.punch, wire.counter_punch, wire.counter_punch]
     journeys = [burst[ms % 5](ms) for ms in range(100)]
-    found = ladder(evidence(), journeys, labelled(journeys), ())
-    assert [rung.count for rung in found.rungs] == [3, 40, 57]
+    found = diagram(evidence(), journeys, labelled(journeys), ())
+    assert [message.count for message in found.messages] == [3, 40, 57]
 
 
-def test_a_decisive_packet_has_a_rung_of_its_own_among_its_like():
+def test_a_decisive_packet_has_a_message_of_its_own_among_its_like():
     wire = Wire()
     journeys = [wire.punch(ms) for ms in range(5)]
     decisive = journeys[2].packets[-1:]
-    found = ladder(evidence(), journeys, labelled(journeys), decisive)
-    assert [(rung.count, rung.decisive) for rung in found.rungs] == [
+    found = diagram(evidence(), journeys, labelled(journeys), decisive)
+    assert [(message.count, message.decisive) for message in found.messages] == [
         *((2, False), (1, True), (2, False)),
     ]
 
@@ -132,19 +136,19 @@ def test_usual_traffic_is_left_out_and_counted():
         usual[1].first.number: Label("turn", "Refresh request", weight=Weight.NOTHING)
     }
     opening = wire.asked(4, protocol="tcp", tcp_flags=SYN, payload=b"")
-    found = ladder(evidence(lab("libp2p")), [*usual, opening], told, ())
-    assert len(found.rungs) == 1
+    found = diagram(evidence(lab("libp2p")), [*usual, opening], told, ())
+    assert len(found.messages) == 1
     assert found.omitted == 4
 
 
 def test_usual_traffic_that_decided_is_shown():
     ack = bare_ack(Wire(), 0)
-    found = ladder(evidence(), [ack], {}, ack.packets)
-    assert [rung.decisive for rung in found.rungs] == [True]
+    found = diagram(evidence(), [ack], {}, ack.packets)
+    assert [message.decisive for message in found.messages] == [True]
 
 
 @pytest.mark.parametrize("length", [LIMIT, 5000])
-def test_a_ladder_is_short_however_long_the_run(length: int):
+def test_a_diagram_is_short_however_long_the_run(length: int):
     wire = Wire()
     journeys = [
         wire.way(
@@ -156,10 +160,10 @@ def test_a_ladder_is_short_however_long_the_run(length: int):
         for ms in range(length)
     ]
     last = journeys[-1]
-    found = ladder(evidence(), journeys, labelled(journeys), last.packets)
-    assert len(found.rungs) == LIMIT
-    assert found.rungs[-1].decisive
-    assert found.omitted + sum(rung.count for rung in found.rungs) == length
+    found = diagram(evidence(), journeys, labelled(journeys), last.packets)
+    assert len(found.messages) == LIMIT
+    assert found.messages[-1].decisive
+    assert found.omitted + sum(message.count for message in found.messages) == length
 
 
 def test_where_there_is_not_room_for_all_trouble_goes_before_payload():
@@ -172,15 +176,15 @@ def test_where_there_is_not_room_for_all_trouble_goes_before_payload():
     trouble = wire.punch(200)
     journeys = [*payload, *many, trouble]
     told = labelled([*payload, *many], "udp", "100 bytes", **FILLER) | labelled([trouble])
-    found = ladder(evidence(), journeys, told, ())
-    assert [rung.segments[-1].end for rung in found.rungs] == [Fate.DROPPED]
+    found = diagram(evidence(), journeys, told, ())
+    assert [message.segments[-1].end for message in found.messages] == [Fate.DROPPED]
 
 
 def test_sizes_alone_make_no_difference():
     wire = Wire()
     journeys = [wire.asked(0), wire.asked(1)]
     told = {j.first.number: Label("tcp", f"{n} bytes") for n, j in enumerate(journeys)}
-    assert [rung.count for rung in ladder(evidence(), journeys, told, ()).rungs] == [2]
+    assert [message.count for message in diagram(evidence(), journeys, told, ()).messages] == [2]
 
 
 def test_an_answer_is_an_arrow_back_and_a_sealed_step_is_its_step():
@@ -195,8 +199,8 @@ def test_an_answer_is_an_arrow_back_and_a_sealed_step_is_its_step():
         (sealed, "encrypted, 33 bytes"),
     ):
         told = {journeys[0].first.number: label}
-        [rung] = ladder(evidence(), journeys, told, ()).rungs
-        assert rung.label == words
+        [message] = diagram(evidence(), journeys, told, ()).messages
+        assert message.label == words
 
 
 def test_what_a_packet_says_is_worth_more_than_that_it_says_something():
@@ -229,15 +233,15 @@ def test_a_retransmission_and_another_attempt_say_the_same_but_another_address_d
     said = [*syns, *(Label("x", text) for text in texts)]
     journeys = [wire.asked(ms) for ms in range(len(said))]
     told = {j.first.number: label for j, label in zip(journeys, said, strict=True)}
-    found = ladder(evidence(), journeys, told, ())
-    assert [(rung.label, rung.count) for rung in found.rungs] == [
+    found = diagram(evidence(), journeys, told, ())
+    assert [(message.label, message.count) for message in found.messages] == [
         ("SYN, punch of attempt 1", 3),
         *((texts[0], 1), (texts[1], 1), (texts[2], 2), (texts[4], 1)),
     ]
 
 
-def test_payload_is_shown_only_where_the_ladder_stays_comfortable():
-    def rungs_with(others: int):
+def test_payload_is_shown_only_where_the_diagram_stays_comfortable():
+    def messages_with(others: int):
         wire = Wire()
         many = [
             wire.way(
@@ -249,18 +253,18 @@ def test_payload_is_shown_only_where_the_ladder_stays_comfortable():
         ]
         payload = wire.asked(others)
         told = labelled(many) | labelled([payload], "tcp", "data, 1200 bytes", **FILLER)
-        return ladder(evidence(), [*many, payload], told, ())
+        return diagram(evidence(), [*many, payload], told, ())
 
-    few, many = rungs_with(COMFORT - 1), rungs_with(COMFORT)
-    assert (len(few.rungs), few.omitted) == (COMFORT, 0)
-    assert (len(many.rungs), many.omitted) == (COMFORT, 1)
+    few, many = messages_with(COMFORT - 1), messages_with(COMFORT)
+    assert (len(few.messages), few.omitted) == (COMFORT, 0)
+    assert (len(many.messages), many.omitted) == (COMFORT, 1)
 
 
 def test_what_the_capture_ended_on_is_left_out():
     for length in (1, 2, 3):
         journey = Journey(Wire().punch(0).hops[:length])
-        assert ladder(evidence(), [journey], labelled([journey]), ()).omitted == 1
-        decided = ladder(evidence(), [journey], labelled([journey]), journey.packets)
+        assert diagram(evidence(), [journey], labelled([journey]), ()).omitted == 1
+        decided = diagram(evidence(), [journey], labelled([journey]), journey.packets)
         assert "core" not in decided.columns
 
 
@@ -270,19 +274,19 @@ def test_a_reset_says_what_the_router_answered():
     answer = wire.packet("nat-b", 1, "29.0.0.18:4001", "29.0.0.2:35968", protocol="tcp")
     journey = Journey((*journey.hops[:-1], Hop("nat-b", Fate.REJECTED, None, None, (), answer)))
     told = labelled([journey])
-    [rung] = ladder(evidence(), [journey], told, ()).rungs
-    assert rung.segments[-1].note == "answered: RST"
+    [message] = diagram(evidence(), [journey], told, ()).messages
+    assert message.segments[-1].note == "answered: RST"
     told[answer.number] = Label("icmp", "port unreachable")
-    [rung] = ladder(evidence(), [journey], told, ()).rungs
-    assert rung.segments[-1].note == "answered: port unreachable"
+    [message] = diagram(evidence(), [journey], told, ()).messages
+    assert message.segments[-1].note == "answered: port unreachable"
 
 
 def test_time_counts_from_the_common_start_else_from_the_first_packet():
     journeys = [Wire().punch(100)]
-    started = ladder(evidence(start_ns=40_000_000), journeys, {}, ())
-    never = ladder(evidence(start_ns=None), journeys, {}, ())
-    assert [ladder.rungs[0].time_ms for ladder in (started, never)] == [60, 0]
+    started = diagram(evidence(start_ns=40_000_000), journeys, {}, ())
+    never = diagram(evidence(start_ns=None), journeys, {}, ())
+    assert [diagram.messages[0].time_ms for diagram in (started, never)] == [60, 0]
 
 
-def test_nothing_seen_is_an_empty_ladder():
-    assert ladder(evidence(), [], {}, ()).columns == ()
+def test_nothing_seen_is_an_empty_diagram():
+    assert diagram(evidence(), [], {}, ()).columns == ()

@@ -1,8 +1,8 @@
-"""The ladder of a run: which packets it shows, and between which nodes.
+"""The sequence diagram of a run: which packets it shows, and between which nodes.
 
 Time goes down.  The dialer's side is on the left, the listener's on the right, and
 what is public between them.  A packet that says what an earlier one said is folded
-into its rung, usual traffic is left out, and however long the run was, the ladder
+into its arrow, usual traffic is left out, and however long the run was, the diagram
 stays short enough to be read.
 """
 
@@ -12,25 +12,25 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from testbed.explain.worth import GONE, Worth, alike, words, worth
-from testbed.model.explanation import Evidence, Fate, Hop, Journey, Label, Ladder, Rung, Segment
+from testbed.model.explanation import Diagram, Evidence, Fate, Hop, Journey, Label, Message, Segment
 from testbed.model.packet import Packet
 from testbed.model.topology import Topology
 from testbed.plan.planner import CORE
 
-LIMIT = 60  # rungs, where fewer packets than that are decisive
-COMFORT = 30  # rungs; of a longer ladder what is usual is left out
+LIMIT = 60  # messages, where fewer packets than that are decisive
+COMFORT = 30  # messages; of a longer diagram what is usual is left out
 
 
-def ladder(
+def diagram(
     evidence: Evidence,
     journeys: Sequence[Journey],
     labels: Mapping[int, Label],
     decisive: Collection[int],
-) -> Ladder:
-    """The ladder of ``journeys``, which are in order of time.
+) -> Diagram:
+    """The diagram of ``journeys``, which are in order of time.
 
     ``labels`` are by the number of a journey's first packet.  Journeys with a packet
-    whose number is in ``decisive`` are shown each on a rung of its own, whatever they are.
+    whose number is in ``decisive`` are shown each on a message of its own, whatever they are.
     """
     involved = _involved(evidence)
     wanted = frozenset(decisive)
@@ -41,15 +41,17 @@ def ladder(
         if zero is None:
             zero = journey.first.time_ns
         step = _step(journey, labels, wanted, zero)
-        if step.rung.decisive or (step.worth < Worth.NOTHING and _ends(journey) <= involved):
+        if step.message.decisive or (step.worth < Worth.NOTHING and _ends(journey) <= involved):
             folding.add(step)
         else:
             omitted += 1
     steps, left_out = _shortened(folding.steps)
-    rungs = tuple(step.rung for step in steps)
-    seen = {node for rung in rungs for part in rung.segments for node in (part.start, part.to)}
+    messages = tuple(step.message for step in steps)
+    seen = {
+        node for message in messages for part in message.segments for node in (part.start, part.to)
+    }
     order = columns(evidence.plan.topology, evidence.dialer, evidence.listener)
-    return Ladder(tuple(node for node in order if node in seen), rungs, omitted + left_out)
+    return Diagram(tuple(node for node in order if node in seen), messages, omitted + left_out)
 
 
 def columns(topology: Topology, dialer: str, listener: str) -> tuple[str, ...]:
@@ -79,16 +81,16 @@ def _settle(way: list[str], sides: Sequence[list[str]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One journey on its way to a rung."""
+    """One journey on its way to a message."""
 
-    rung: Rung
+    message: Message
     worth: Worth
     key: tuple[object, ...]  # equal for packets that say the same and fare the same
 
 
 @dataclass
 class _Folding:
-    """Rungs so far.  A repeat joins its like, until something new ends what was repeating."""
+    """Messages so far.  A repeat joins its like, until something new ends what was repeating."""
 
     steps: list[_Step] = field(default_factory=list)
     _open: dict[tuple[object, ...], int] = field(default_factory=dict)  # key -> position
@@ -96,12 +98,12 @@ class _Folding:
     _told: set[tuple[object, ...]] = field(default_factory=set)
 
     def add(self, step: _Step) -> None:
-        decisive = step.rung.decisive
+        decisive = step.message.decisive
         position = self._open.get(step.key)
         if position is not None and not decisive:
             like = self.steps[position]
-            count = like.rung.count + 1
-            self.steps[position] = replace(like, rung=replace(like.rung, count=count))
+            count = like.message.count + 1
+            self.steps[position] = replace(like, message=replace(like.message, count=count))
             self._repeating.add(step.key)
             return
         if decisive:
@@ -124,12 +126,12 @@ def _shortened(steps: Sequence[_Step]) -> tuple[list[_Step], int]:
     told: Counter[tuple[object, ...]] = Counter()
     ranked = []
     for position, step in enumerate(steps):
-        if step.rung.decisive or step.worth < Worth.USUAL or len(steps) <= COMFORT:
-            ranked.append((not step.rung.decisive, step.worth, told[step.key], position))
+        if step.message.decisive or step.worth < Worth.USUAL or len(steps) <= COMFORT:
+            ranked.append((not step.message.decisive, step.worth, told[step.key], position))
             told[step.key] += 1
-    certain = sum(step.rung.decisive for step in steps)
+    certain = sum(step.message.decisive for step in steps)
     kept = {position for *_, position in sorted(ranked)[: max(LIMIT, certain)]}
-    left_out = sum(step.rung.count for i, step in enumerate(steps) if i not in kept)
+    left_out = sum(step.message.count for i, step in enumerate(steps) if i not in kept)
     return [step for i, step in enumerate(steps) if i in kept], left_out
 
 
@@ -139,7 +141,7 @@ def _step(
     first = journey.first
     label = labels.get(first.number) or Label(first.protocol, first.protocol.upper())
     segments = _segments(journey, labels)
-    rung = Rung(
+    message = Message(
         time_ms=(first.time_ns - zero) / 1e6,
         label=words(label),
         segments=segments,
@@ -147,7 +149,7 @@ def _step(
     )
     way = tuple((s.start, s.to, s.source, s.destination, s.end, s.note) for s in segments)
     key = (first.protocol, label.protocol, alike(label), way)
-    return _Step(rung, worth(journey, label), key)
+    return _Step(message, worth(journey, label), key)
 
 
 def _involved(evidence: Evidence) -> frozenset[str]:

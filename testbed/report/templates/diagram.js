@@ -1,4 +1,4 @@
-// The ladder of one cell as SVG: time downwards, a column a node, an arrow a packet.
+// The diagram of one cell as SVG: time downwards, a column a node, an arrow a packet.
 
 const GUTTER = 78; // left of the first column: time and number
 const MARGIN = 62; // right of the last: half a name
@@ -18,37 +18,37 @@ function svg(tag, attributes = {}, ...children) {
 const text = (x, y, words_, kind, anchor = 'start') =>
   svg('text', { x, y, class: kind, 'text-anchor': anchor }, words_);
 
-// Gives { head, body, width, height, rungs }: two SVGs of one width, and the g of each rung.
-function drawLadder(ladder) {
-  const x = new Map(ladder.columns.map((name, n) => [name, GUTTER + MARGIN + n * COLUMN]));
-  const width = GUTTER + 2 * MARGIN + Math.max(0, ladder.columns.length - 1) * COLUMN;
-  const rungs = [];
+// Gives { head, body, width, height, messages }: two SVGs of one width, and the g of each message.
+function drawDiagram(diagram) {
+  const x = new Map(diagram.columns.map((name, n) => [name, GUTTER + MARGIN + n * COLUMN]));
+  const width = GUTTER + 2 * MARGIN + Math.max(0, diagram.columns.length - 1) * COLUMN;
+  const messages = [];
   let y = 6;
   let before = null;
-  for (const rung of ladder.rungs) {
-    const gap = before === null ? 0 : rung.time_ms - before;
-    const g = svg('g', { class: rung.decisive ? 'rung decisive' : 'rung' });
+  for (const message of diagram.messages) {
+    const gap = before === null ? 0 : message.time_ms - before;
+    const g = svg('g', { class: message.decisive ? 'message decisive' : 'message' });
     if (gap >= PAUSE_MS) {
       g.append(svg('path', { class: 'pause', d: `M${GUTTER} ${y + 8}H${width - 6}` }),
         text(GUTTER - 8, y + 12, `+${Math.round(gap)} ms`, 'gap', 'end'));
       y += 20;
     }
-    y += drawRung(g, rung, x, y, width);
-    rungs.push({ g, rung });
-    before = rung.time_ms;
+    y += drawMessage(g, message, x, y, width);
+    messages.push({ g, message });
+    before = message.time_ms;
   }
   const height = y + 6;
   const lines = [...x.values()].map((at) => svg('path', { class: 'life', d: `M${at} 0V${height}` }));
   return {
     width,
     height,
-    rungs,
+    messages,
     head: svg('svg', { viewBox: `0 0 ${width} ${HEAD}`, class: 'heads', 'aria-hidden': 'true' },
-      ...ladder.columns.map((name) => drawHeadOf(name, x.get(name)))),
+      ...diagram.columns.map((name) => drawHeadOf(name, x.get(name)))),
     body: svg('svg', {
       viewBox: `0 0 ${width} ${height}`, role: 'img',
-      'aria-label': `Ladder of ${ladder.rungs.length} packets; as a table below`,
-    }, ...lines, ...rungs.map(({ g }) => g)),
+      'aria-label': `Sequence diagram of ${diagram.messages.length} packets; as a table below`,
+    }, ...lines, ...messages.map(({ g }) => g)),
   };
 }
 
@@ -60,8 +60,8 @@ function drawHeadOf(name, x) {
 }
 
 // Draws at y and gives the height that it took.
-function drawRung(g, rung, x, y, width) {
-  const parts = rung.segments.filter((part) => x.has(part.start) && x.has(part.to));
+function drawMessage(g, message, x, y, width) {
+  const parts = message.segments.filter((part) => x.has(part.start) && x.has(part.to));
   const addressed = shownAddresses(parts);
   const outer = (node) => [...x.keys()].indexOf(node) % (x.size - 1) === 0;
   const below = (part) => Boolean(part.note) && outer(part.to); // no room for it beside
@@ -69,18 +69,18 @@ function drawRung(g, rung, x, y, width) {
   const line = y + 25;
   g.append(svg('rect', { x: 2, y: y + 1, width: width - 4, height: height - 2, rx: 5, class: 'band' }));
   const number = parts[0]?.packets[0];
-  g.append(text(GUTTER - 8, y + 20, rung.time_ms.toFixed(1), 'time', 'end'));
+  g.append(text(GUTTER - 8, y + 20, message.time_ms.toFixed(1), 'time', 'end'));
   if (number !== undefined) g.append(text(GUTTER - 8, y + 33, `#${number}`, 'number', 'end'));
-  if (rung.decisive) g.append(text(9, y + 21, '◆', 'star'));
+  if (message.decisive) g.append(text(9, y + 21, '◆', 'star'));
   parts.forEach((part, n) => drawSegment(g, part, addressed[n], x, line, below(part)));
   if (parts.length) {
     const [from, to] = ends(parts[0], x);
     const right = to > from;
-    const said = rung.count > 1 ? `${rung.label} ×${rung.count}` : rung.label;
+    const said = message.count > 1 ? `${message.label} ×${message.count}` : message.label;
     g.append(text(from + (right ? 7 : -7), line - 7, said, 'label',
       right ? 'start' : 'end'));
   }
-  g.append(svg('title', {}, spokenRung(rung)));
+  g.append(svg('title', {}, spokenMessage(message)));
   return height;
 }
 
@@ -135,36 +135,36 @@ function drawEnd(end, x, y) {
     svg('path', { d: `M${x - 6} ${y - 6}l12 12M${x + 6} ${y - 6}l-12 12` }));
 }
 
-function spokenRung(rung) {
-  const way = rung.segments.map((part) =>
+function spokenMessage(message) {
+  const way = message.segments.map((part) =>
     `${part.start} → ${part.to}: ${part.source} → ${part.destination}, ${part.end}`
     + `${part.note ? ` (${part.note})` : ''}, packets ${part.packets.join(', ')}`);
-  return [`${rung.time_ms.toFixed(3)} ms: ${rung.label}${rung.count > 1 ? ` ×${rung.count}` : ''}`,
+  return [`${message.time_ms.toFixed(3)} ms: ${message.label}${message.count > 1 ? ` ×${message.count}` : ''}`,
     ...way].join('\n');
 }
 
 // The same for those who do not see it, and for searching.
-function ladderTable(ladder) {
+function diagramTable(diagram) {
   return make('table', { class: 'plain' },
     make('thead', {}, make('tr', {}, ['ms', 'packet', 'way', 'addresses', 'end', 'packets']
       .map((name) => make('th', { scope: 'col' }, name)))),
-    make('tbody', {}, ladder.rungs.flatMap((rung) => rung.segments.map((part, n) =>
-      make('tr', { class: rung.decisive ? 'decisive' : null },
-        make('td', {}, n ? '' : rung.time_ms.toFixed(1)),
-        make('td', {}, n ? '' : rung.label + (rung.count > 1 ? ` ×${rung.count}` : '')
-          + (rung.decisive ? ' ◆' : '')),
+    make('tbody', {}, diagram.messages.flatMap((message) => message.segments.map((part, n) =>
+      make('tr', { class: message.decisive ? 'decisive' : null },
+        make('td', {}, n ? '' : message.time_ms.toFixed(1)),
+        make('td', {}, n ? '' : message.label + (message.count > 1 ? ` ×${message.count}` : '')
+          + (message.decisive ? ' ◆' : '')),
         make('td', {}, `${part.start} → ${part.to}`),
         make('td', {}, `${part.source} → ${part.destination}`),
         make('td', {}, part.note ? `${part.end}: ${part.note}` : part.end),
         make('td', {}, part.packets.map((number) => `#${number}`).join(' ')))))));
 }
 
-// The ladder in a box that scrolls, with buttons, keys and Ctrl+wheel for its size.
-function ladderView(ladder) {
-  const drawn = drawLadder(ladder);
+// The diagram in a box that scrolls, with buttons, keys and Ctrl+wheel for its size.
+function diagramView(diagram) {
+  const drawn = drawDiagram(diagram);
   const box = make('div', {
-    class: 'ladder', tabindex: 0, role: 'region',
-    'aria-label': 'Ladder; arrows scroll, plus and minus zoom, 0 fits, d goes to what decided',
+    class: 'diagram', tabindex: 0, role: 'region',
+    'aria-label': 'Sequence diagram; arrows scroll, plus and minus zoom, 0 fits, d goes to what decided',
   }, drawn.head, drawn.body);
   let scale = 1;
   const zoom = (wanted, x = 0, y = 0) => { // the point x, y of the box stays where it is
@@ -178,7 +178,7 @@ function ladderView(ladder) {
     box.scrollTo(left * scale - x, top * scale - y);
   };
   const fit = () => zoom((box.clientWidth - 2) / drawn.width);
-  const decisive = drawn.rungs.filter(({ rung }) => rung.decisive);
+  const decisive = drawn.messages.filter(({ message }) => message.decisive);
   let turn = 0;
   const next = () => decisive.length && turnTo(box, decisive[turn++ % decisive.length].g, scale);
   const start = () => {
@@ -236,11 +236,11 @@ function dragging(box) {
   box.addEventListener('pointercancel', release);
 }
 
-// Show the rung of a packet; false if it is not on the ladder.
+// Show the message of a packet; false if it is not on the diagram.
 function point(box, drawn, number, scale) {
-  for (const { g } of drawn.rungs) g.classList.remove('found');
-  const hit = drawn.rungs.find(({ rung }) =>
-    rung.segments.some((part) => part.packets.includes(number)));
+  for (const { g } of drawn.messages) g.classList.remove('found');
+  const hit = drawn.messages.find(({ message }) =>
+    message.segments.some((part) => part.packets.includes(number)));
   if (!hit) return false;
   hit.g.classList.add('found');
   turnTo(box, hit.g, scale());

@@ -1,4 +1,4 @@
-"""A ladder drawn with characters: two lines a packet, what it is and the way it went.
+"""A diagram drawn with characters: two lines a packet, what it is and the way it went.
 
     +104.7  │  punch  #28  10.0.0.2:4001 → 29.0.0.18:4001           │
             │──────────────▶│─ from 29.0.0.2:35968 ──┼─────────────▶✗
@@ -12,43 +12,43 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from testbed.model.explanation import Fate, Ladder, Rung, Segment
+from testbed.model.explanation import Diagram, Fate, Message, Segment
 from testbed.model.packet import Endpoint
 from testbed.report.glyphs import Glyphs
 
-_MARGIN = 11  # where the first line is; left of it a decisive rung's mark, and the time
+_MARGIN = 11  # where the first line is; left of it a decisive message's mark, and the time
 _NARROWEST, _WIDEST = 12, 36  # columns from one line to the next
 _STOPPED = (Fate.DROPPED, Fate.REJECTED, Fate.LOST)
 _FAINT, _BAD, _GOOD, _DECISIVE = "dim", "bold red", "green", "bold yellow"
 
 
 def draw(
-    ladder: Ladder, width: int, glyphs: Glyphs, addresses: Mapping[str, str]
+    diagram: Diagram, width: int, glyphs: Glyphs, addresses: Mapping[str, str]
 ) -> Iterator[Text]:
-    """The lines of ``ladder`` for ``width`` columns; more where it has too many nodes for them.
+    """The lines of ``diagram`` for ``width`` columns; more where it has too many nodes for them.
 
     ``addresses`` has what is written below a node's name.
     """
-    if not ladder.columns:
+    if not diagram.columns:
         return
-    sheet = _Sheet(_places(ladder.columns, width), width, glyphs)
-    yield from _head(ladder.columns, sheet, addresses)
-    for rung in ladder.rungs:
-        yield from _rung(rung, sheet)
+    sheet = _Sheet(_places(diagram.columns, width), width, glyphs)
+    yield from _head(diagram.columns, sheet, addresses)
+    for message in diagram.messages:
+        yield from _message(message, sheet)
 
 
-def legend(ladder: Ladder, glyphs: Glyphs) -> Text:
+def legend(diagram: Diagram, glyphs: Glyphs) -> Text:
     """What the signs mean, of those that are there, and what is not shown."""
     words = []
-    if any(rung.decisive for rung in ladder.rungs):
+    if any(message.decisive for message in diagram.messages):
         words.append(f"{glyphs.decisive} decisive")
-    if any(part.end in _STOPPED for rung in ladder.rungs for part in rung.segments):
+    if any(part.end in _STOPPED for message in diagram.messages for part in message.segments):
         words.append(f"{glyphs.stopped} came no further")
-    if any(rung.count > 1 for rung in ladder.rungs):
+    if any(message.count > 1 for message in diagram.messages):
         words.append(f"{glyphs.times}N so many alike")
     words.append("ms since both were to start")
-    if ladder.omitted:
-        words.append(f"{ladder.omitted} usual packets left out")
+    if diagram.omitted:
+        words.append(f"{diagram.omitted} usual packets left out")
     return Text("; ".join(words), style=_FAINT)
 
 
@@ -111,19 +111,19 @@ def _under(node: str, text: str, sheet: _Sheet) -> int:
     return max(_MARGIN, min(place - len(text) // 2, sheet.width - len(text)))
 
 
-def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
+def _message(message: Message, sheet: _Sheet) -> Iterator[Text]:
     """Its words, its arrows, and below them what would not fit beside them."""
-    if not rung.segments:
+    if not message.segments:
         return
-    first, last = rung.segments[0], rung.segments[-1]
+    first, last = message.segments[0], message.segments[-1]
     words = sheet.line()
-    if rung.decisive:
+    if message.decisive:
         words.put(0, sheet.glyphs.decisive, _DECISIVE)
-    words.put(1, f"{rung.time_ms:+8.1f}")
+    words.put(1, f"{message.time_ms:+8.1f}")
     rightwards = sheet.places[first.to] >= sheet.places[first.start]
-    _describe(rung, sheet, words, rightwards)
+    _describe(message, sheet, words, rightwards)
     yield words.text()
-    *turns, arrows = _arrows(rung, sheet)
+    *turns, arrows = _arrows(message, sheet)
     yield from (line.text() for line in turns)
     note = _note(last, sheet.glyphs)
     beside = _beside(last, len(note), sheet)
@@ -137,12 +137,12 @@ def _rung(rung: Rung, sheet: _Sheet) -> Iterator[Text]:
         yield under.text()
 
 
-def _arrows(rung: Rung, sheet: _Sheet) -> list[_Line]:
+def _arrows(message: Message, sheet: _Sheet) -> list[_Line]:
     """One line, and one more wherever the way turns back over itself."""
     lines = [sheet.line()]
-    low = high = sheet.places[rung.segments[0].start]
+    low = high = sheet.places[message.segments[0].start]
     before: Segment | None = None
-    for part in rung.segments:
+    for part in message.segments:
         ends = sorted((sheet.places[part.start], sheet.places[part.to]))
         if ends[0] < high and ends[1] > low:
             lines.append(sheet.line())
@@ -153,12 +153,12 @@ def _arrows(rung: Rung, sheet: _Sheet) -> list[_Line]:
     return lines
 
 
-def _describe(rung: Rung, sheet: _Sheet, line: _Line, rightwards: bool) -> None:
+def _describe(message: Message, sheet: _Sheet, line: _Line, rightwards: bool) -> None:
     """The words above the arrows, from the sender's side on; without addresses if too long."""
-    first, glyphs = rung.segments[0], sheet.glyphs
-    count = f" {glyphs.times}{rung.count}" if rung.count > 1 else ""
+    first, glyphs = message.segments[0], sheet.glyphs
+    count = f" {glyphs.times}{message.count}" if message.count > 1 else ""
     pieces = [
-        (glyphs.words(rung.label) + count, _DECISIVE if rung.decisive else "bold"),
+        (glyphs.words(message.label) + count, _DECISIVE if message.decisive else "bold"),
         (f"#{first.packets[0]}" if first.packets else "", "cyan"),
         (f"{first.source} {glyphs.to} {first.destination}", _FAINT),
     ]
