@@ -18,6 +18,7 @@ from pathlib import Path
 from testbed.bench.table import Results
 from testbed.capture.reader import read
 from testbed.errors import TestbedError, UnfitError
+from testbed.evidence.account import WireAccount
 from testbed.lab.namespaces import Namespaces
 from testbed.model.contract import Mode, Upgraded
 from testbed.model.lab import Image
@@ -106,7 +107,8 @@ def _run(one: Adapter, seed: int) -> Run | None:
             print(f"  {one.name}: {error.message.splitlines()[0]}")
             return None
         packets = read(records.capture.path)
-        direct = read_path(packets, steps, DIALER, LISTENER, account.window).outcome
+        wire = WireAccount(steps, packets, window=account.window)
+        direct = read_path(wire, DIALER, LISTENER).outcome
         took = _took(account, records.clock_ns)
         if direct is not Outcome.DIRECT or took is None:
             return None

@@ -65,6 +65,17 @@ class WireAccount:
         """The datagrams and segments that arrived at ``node``, in order of their arrival."""
         return self._came.get(node, ())
 
+    def seen(self, node: str) -> Sequence[Packet]:
+        """The packets that were recorded at ``node``, in order of time."""
+        return self._seen.get(node, ())
+
+    @cached_property
+    def _seen(self) -> Mapping[str, Sequence[Packet]]:
+        found: dict[str, list[Packet]] = defaultdict(list)
+        for packet in self.packets or ():
+            found[packet.node].append(packet)
+        return found
+
     @cached_property
     def _sent(self) -> Mapping[str, Sequence[Journey]]:
         found: dict[str, list[Journey]] = defaultdict(list)

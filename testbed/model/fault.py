@@ -22,6 +22,7 @@ class FaultKind(StrEnum):
     LATE = "late"
     PEER_FAILED = "peer_failed"
     BROKE = "broke"
+    WAY_UNSEEN = "way_unseen"
 
 
 class Difference(StrEnum):
@@ -120,4 +121,23 @@ class Broke:
     kind: Literal[FaultKind.BROKE] = FaultKind.BROKE
 
 
-Fault = LabDiffers | FramesLost | CaptureLost | Undelayed | NeverSent | Late | PeerFailed | Broke
+@dataclass(frozen=True)
+class WayUnseen:
+    """Bytes of ``source`` arrived at ``target``, and no packet is followed all the way."""
+
+    source: str
+    target: str
+    kind: Literal[FaultKind.WAY_UNSEEN] = FaultKind.WAY_UNSEEN
+
+
+Fault = (
+    LabDiffers
+    | FramesLost
+    | CaptureLost
+    | Undelayed
+    | NeverSent
+    | Late
+    | PeerFailed
+    | Broke
+    | WayUnseen
+)

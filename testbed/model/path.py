@@ -27,6 +27,15 @@ class BytesMissing:
 
 
 @dataclass(frozen=True)
+class Unfollowed:
+    """They left ``source`` and arrived at ``target``, and most are not seen to go there."""
+
+    traffic: Traffic
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
 class PassedThrough:
     """Third hosts saw them."""
 
@@ -43,4 +52,4 @@ class WentDirect:
     listener: str
 
 
-PathSeen = NothingEchoed | BytesMissing | PassedThrough | WentDirect
+PathSeen = NothingEchoed | BytesMissing | Unfollowed | PassedThrough | WentDirect

@@ -15,7 +15,7 @@ from testbed.model.breach import Breach
 from testbed.model.contract import Mode
 from testbed.model.explanation import Explanation
 from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
-from testbed.model.judgement import Verdict
+from testbed.model.judgement import Verdict, WireReading
 from testbed.model.lab import Backend
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Packet
@@ -38,7 +38,15 @@ from testbed.studies.punch.evidence import Notes, Recorded, assemble, read_recor
 from testbed.studies.punch.expectation import deviations, prediction, strangers
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
-from testbed.verdict.sanity import Start, crossed, late_punches, late_starts, never_sent, undelayed
+from testbed.verdict.sanity import (
+    Start,
+    crossed,
+    late_punches,
+    late_starts,
+    never_sent,
+    undelayed,
+    unseen_ways,
+)
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
 from testbed.words import sentence
@@ -208,8 +216,9 @@ def _finished(
     """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
     wire = _read(run, packets)
-    climbed = _climbed(cell, run, expected, packets)
-    verdict, faults, late = _judged(cell, run, expected, packets, climbed, known)
+    reading = read_path(wire, DIALER, LISTENER)
+    climbed = _climbed(cell, run, expected, wire, reading.outcome)
+    verdict, faults, late = _judged(cell, run, expected, wire, (reading, climbed), known)
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
     write_json(folder / "run.json", notes.to_json())
@@ -245,14 +254,13 @@ def _read(run: _Run, packets: list[Packet]) -> WireAccount:
 
 
 def _climbed(
-    cell: Cell, run: _Run, expected: Prediction, packets: list[Packet]
+    cell: Cell, run: _Run, expected: Prediction, wire: WireAccount, outcome: Outcome
 ) -> RungReading | None:
     """Which rung carried the connection, where the stacks climb a ladder."""
     if expected.rung is None and not cell.stacks.mechanism.startswith("ladder"):
         return None
     ends, account = (DIALER, LISTENER), run.account
-    outcome = read_path(packets, run.plan, *ends, account.window).outcome
-    measured = read_rung(packets, run.plan, ends, outcome, account.window, account.start_ns)
+    measured = read_rung(wire, ends, outcome)
     start = account.start_ns
     began = start - run.records.clock_ns if start is not None else None
     return rung_reading(account.events, ends, (expected.rung, measured), began)
@@ -262,26 +270,26 @@ def _judged(
     cell: Cell,
     run: _Run,
     expected: Prediction,
-    packets: list[Packet],
-    climbed: RungReading | None,
+    wire: WireAccount,
+    read: tuple[WireReading, RungReading | None],
     known: tuple[Deviation, ...],
 ) -> tuple[Verdict, tuple[Fault, ...], bool]:
     """The verdict, the faults of the harness, and whether it was late."""
     account, peers = run.account, (DIALER, LISTENER)
+    reading, climbed = read
     lateness = [
         Late(Tardy.FRAME, None, run.frames_late_ms),
-        *late_starts(packets, run.plan, _starts(cell, account.start_ns), SERVER),
-        *late_punches(packets, run.plan, account.events, *peers),
+        *late_starts(wire, _starts(cell, account.start_ns), SERVER),
+        *late_punches(wire, *peers),
     ]
-    reading = read_path(packets, run.plan, *peers, account.window)
-    faults: list[Fault] = [*run.faults, *undelayed(packets, run.plan, peers, SERVER)]
+    faults: list[Fault] = [*run.faults, *undelayed(wire, peers, SERVER), *unseen_ways(reading)]
     # Who boasts of a connection and sent nothing is no fault of the harness.
     boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
     senders = () if boasts else _SENDERS[cell.mode]
-    faults += never_sent(packets, run.plan, senders, SERVER, account.start_ns)
+    faults += never_sent(wire, senders, SERVER)
     through = None
     if account.window is None:
-        through = crossed(packets, run.plan, *peers, account.start_ns)
+        through = crossed(wire, *peers)
     late = [one for one in lateness if one.ms > LATE_MS]
     if any(one.ms > TOO_LATE_MS for one in late):
         faults += late
@@ -292,7 +300,7 @@ def _judged(
         faults=faults,
         doubts=late,
         crossed=through,
-        violations=_violations(cell, packets, run, reading.outcome, climbed),
+        violations=_violations(cell, list(wire.packets or ()), run, reading.outcome, climbed),
         known=known if reading.outcome is expected.outcome else (),
     )
     if verdict.judgement is Judgement.INCONCLUSIVE:

@@ -9,11 +9,12 @@ A connection is known by its echo's payloads, and the rung by how it was opened:
 - punched: the dialer was, and one of the two does not hold.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
+from testbed.evidence.account import WireAccount
 from testbed.model.breach import Breach, RungClaimed, RungDiffers
 from testbed.model.contract import Event, PortMapping, RungReached, Upgraded
 from testbed.model.outcome import Outcome, Rung
@@ -54,14 +55,7 @@ class _Flow(NamedTuple):
     got: list[Packet]
 
 
-def read_rung(
-    packets: Sequence[Packet],
-    plan: Plan,
-    ends: tuple[str, str],
-    outcome: Outcome,
-    window: Window | None,
-    start_ns: int | None,
-) -> Rung | None:
+def read_rung(account: WireAccount, ends: tuple[str, str], outcome: Outcome) -> Rung | None:
     """The rung that carried the echo between ``ends``, the dialer and the listener.
 
     ``outcome`` is the wire's; None where there was no connection, or where its opening is
@@ -69,12 +63,12 @@ def read_rung(
     """
     if outcome is Outcome.RELAYED:
         return Rung.RELAYED
+    window, start_ns = account.window, account.start_ns
     if outcome is Outcome.NONE or window is None or start_ns is None:
         return None
     dialer, listener = ends
-    since = [p for p in packets if p.time_ns >= start_ns]
     here, there = (
-        _flow_of_echo(since, node, _faces(plan, other), window)
+        _flow_of_echo(account, node, other, window, start_ns)
         for node, other in ((dialer, listener), (listener, dialer))
     )
     if _is_client(there, here):
@@ -82,15 +76,14 @@ def read_rung(
     came = _opening(there)
     if came is None:  # the listener's opening got through, and yet it is not the client
         return Rung.PUNCHED if _opening(here) is not None else None
-    helped = sent_unasked(since, listener, _faces(plan, dialer))
+    faces = _faces(account.plan, dialer)
+    since = [p for p in account.seen(listener) if p.time_ns >= start_ns]
+    helped = sent_unasked(since, listener, faces)
     left = _first_left(here, came)
     heard = sum(
         len(p.payload)
         for p in since
-        if p.node == listener
-        and not p.outgoing
-        and p.time_ns < left
-        and p.source.address not in _faces(plan, dialer)
+        if not p.outgoing and p.time_ns < left and p.source.address not in faces
     )
     return Rung.PUNCHED if helped or heard >= SHORTEST else Rung.DIRECT
 
@@ -144,31 +137,27 @@ def _faces(plan: Plan, node: str) -> frozenset[IPv4Address]:
 
 
 def _flow_of_echo(
-    packets: Sequence[Packet], node: str, faces: frozenset[IPv4Address], window: Window
+    account: WireAccount, node: str, other: str, window: Window, start_ns: int
 ) -> _Flow:
-    """The connection over which ``node`` sent the echo to ``faces``; empty if there is none."""
-    echo = next(
-        (
-            p
-            for p in packets
-            if p.node == node
-            and p.outgoing
-            and p.destination.address in faces
-            and window.start_ns <= p.time_ns <= window.end_ns
-            and len(p.payload) >= SHORTEST
-        ),
-        None,
+    """The connection by which the echo of ``node`` came to ``other``; empty if there is none."""
+    went = (
+        journey.first
+        for journey in account.sent(node)
+        if journey.arrived
+        and journey.end.node == other
+        and window.start_ns <= journey.first.time_ns <= window.end_ns
+        and len(journey.first.payload) >= SHORTEST
     )
+    echo = next(went, None)
     if echo is None:
         return _Flow([], [])
     ends = {_end(echo.source), _end(echo.destination)}
     both = [
         p
-        for p in packets
-        if p.node == node
-        and p.protocol == echo.protocol
+        for p in account.seen(node)
+        if p.protocol == echo.protocol
         and {_end(p.source), _end(p.destination)} == ends
-        and p.time_ns <= window.end_ns
+        and start_ns <= p.time_ns <= window.end_ns
     ]
     begun = max((p.time_ns for p in both if p.is_syn and p.time_ns < echo.time_ns), default=0)
     payloads = [p for p in both if p.time_ns >= begun or not p.payload]  # of the last attempt

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from testbed.model.contract import Event
-from testbed.model.fault import Late, NeverSent, Tardy, Undelayed
+from testbed.evidence.account import WireAccount
+from testbed.model.fault import Late, NeverSent, Tardy, Undelayed, WayUnseen
+from testbed.model.judgement import WireReading
 from testbed.model.outcome import StepName
 from testbed.model.packet import ACK, RST, SYN, Packet
-from testbed.model.plan import Plan
+from testbed.model.path import Unfollowed
 from testbed.model.topology import Topology
 from testbed.verdict.steps import leading_step
 
@@ -20,36 +21,42 @@ from testbed.verdict.steps import leading_step
 SHORTEST = 0.9  # of the planned round trip
 
 
-def never_sent(
-    packets: Sequence[Packet], plan: Plan, senders: Sequence[str], server: str, start_ns: int | None
-) -> list[NeverSent]:
+def never_sent(account: WireAccount, senders: Sequence[str], server: str) -> list[NeverSent]:
     """Those of ``senders`` that made no attempt.
 
-    After ``start_ns`` a packet to somebody else than the server is an attempt.  None:
-    the attempt ended while gathering, and then any packet is one.
+    After the common start a packet to somebody else than the server is an attempt.  Where
+    the attempt ended while gathering, any packet is one.
     """
-    served = set(plan.addresses[server])
+    served, start_ns = set(account.plan.addresses[server]), account.start_ns
     found = []
     for node in senders:
-        sent = (p for p in packets if p.outgoing and p.node == node)
-        if start_ns is not None:
-            sent = (
-                p for p in sent if p.time_ns >= start_ns and p.destination.address not in served
+        sent = (
+            journey
+            for journey in account.sent(node)
+            if start_ns is None
+            or (
+                journey.first.time_ns >= start_ns
+                and journey.first.destination.address not in served
             )
+        )
         if next(sent, None) is None:
             found.append(NeverSent(node))
     return found
 
 
-def undelayed(
-    packets: Sequence[Packet], plan: Plan, hosts: Sequence[str], server: str
-) -> list[Undelayed]:
+def unseen_ways(reading: WireReading) -> list[WayUnseen]:
+    """The way on which bytes arrived without being seen to go: the evidence is not whole."""
+    path = reading.path
+    return [WayUnseen(path.source, path.target)] if isinstance(path, Unfollowed) else []
+
+
+def undelayed(account: WireAccount, hosts: Sequence[str], server: str) -> list[Undelayed]:
     """Round trips to the server that were shorter than the links' planned delays."""
-    served = set(plan.addresses[server])
+    served = set(account.plan.addresses[server])
     found = []
     for host in hosts:
-        planned_ms = _round_trip_ms(plan.topology, host, server)
-        measured_ms = _first_round_trip_ms(packets, host, served)
+        planned_ms = _round_trip_ms(account.plan.topology, host, server)
+        measured_ms = _first_round_trip_ms(account, host, served)
         if measured_ms is not None and measured_ms < SHORTEST * planned_ms:
             found.append(Undelayed(host, server, measured_ms, planned_ms))
     return found
@@ -65,59 +72,43 @@ def _round_trip_ms(topology: Topology, host: str, server: str) -> float:
     )
 
 
-def _first_round_trip_ms(
-    packets: Sequence[Packet], host: str, served: set[IPv4Address]
-) -> float | None:
-    asked = next(
-        (p for p in packets if p.outgoing and p.node == host and p.destination.address in served),
-        None,
-    )
+def _first_round_trip_ms(account: WireAccount, host: str, served: set[IPv4Address]) -> float | None:
+    sent = (j.first for j in account.sent(host) if j.first.destination.address in served)
+    asked = next(sent, None)
     if asked is None:
         return None
-    answer = next(
-        (
-            p
-            for p in packets
-            if not p.outgoing
-            and p.node == host
-            and p.source.address in served
-            and p.time_ns > asked.time_ns
-        ),
-        None,
+    answers = (
+        j.last.time_ns
+        for j in account.came(host)
+        if j.last.source.address in served and j.last.time_ns > asked.time_ns
     )
-    return (answer.time_ns - asked.time_ns) / 1e6 if answer else None
+    answer = next(answers, None)
+    return (answer - asked.time_ns) / 1e6 if answer else None
 
 
-def crossed(
-    packets: Sequence[Packet], plan: Plan, one: str, other: str, start_ns: int | None
-) -> tuple[int, int] | None:
+def crossed(account: WireAccount, one: str, other: str) -> tuple[int, int] | None:
     """The first packets that crossed between two peers, one each way.
 
     None if there are not both.  Whoever's probe arrives is answered, so one way alone is
     what a filter leaves of a failed attempt; both ways are a connection.
     """
-    if start_ns is None:
+    if account.start_ns is None:
         return None
-    there = _crossing(packets, plan, one, other, start_ns)
-    back = _crossing(packets, plan, other, one, start_ns)
-    return (there[0], back[0]) if there and back else None
+    there = _first_crossing(account, one, other, account.start_ns)
+    back = _first_crossing(account, other, one, account.start_ns)
+    return (there, back) if there is not None and back is not None else None
 
 
-def _crossing(
-    packets: Sequence[Packet], plan: Plan, source: str, target: str, start_ns: int
-) -> list[int]:
-    """Numbers of packets that ``target`` got from where ``source`` is seen."""
-    nodes = {source, *(router.name for router in plan.topology.path_out(source))}
-    seen_as = {address for node in nodes for address in plan.addresses[node]}
-    return [
-        p.number
-        for p in packets
-        if not p.outgoing
-        and p.node == target
-        and p.time_ns >= start_ns
-        and p.source.address in seen_as
-        and _says_something(p)
-    ]
+def _first_crossing(account: WireAccount, source: str, target: str, start_ns: int) -> int | None:
+    """The number of the first packet of ``source`` that came to ``target`` and says something."""
+    came = (
+        journey.last.number
+        for journey in account.came(target)
+        if journey.sender == source
+        and journey.last.time_ns >= start_ns
+        and _says_something(journey.last)
+    )
+    return next(came, None)
 
 
 def _says_something(packet: Packet) -> bool:
@@ -135,9 +126,7 @@ class Start:
     due_ns: float
 
 
-def late_starts(
-    packets: Sequence[Packet], plan: Plan, starts: Mapping[str, Start], server: str
-) -> list[Late]:
+def late_starts(account: WireAccount, starts: Mapping[str, Start], server: str) -> list[Late]:
     """By how many ms each peer sent its first packet to others than ``server`` after it was due.
 
     Did both really start together?  Who sends none is judged elsewhere.
@@ -145,12 +134,10 @@ def late_starts(
     late = []
     for node, start in starts.items():
         sent = (
-            p
-            for p in packets
-            if p.outgoing
-            and p.node == node
-            and p.time_ns >= start.since_ns
-            and plan.owners.get(p.destination.address) != server
+            journey.first
+            for journey in account.sent(node)
+            if journey.first.time_ns >= start.since_ns
+            and account.plan.owners.get(journey.first.destination.address) != server
         )
         if (first := next(sent, None)) is not None:
             ms = max(0.0, first.time_ns - start.due_ns) / 1e6
@@ -158,31 +145,24 @@ def late_starts(
     return late
 
 
-def late_punches(
-    packets: Sequence[Packet],
-    plan: Plan,
-    events: Sequence[tuple[str, Event]],
-    one: str,
-    other: str,
-) -> list[Late]:
+def late_punches(account: WireAccount, one: str, other: str) -> list[Late]:
     """By how many ms each peer's punch left after the peer had decided on it.
 
     A process that waits for a processor in between does not follow the protocol's
     times, and is not to blame.  A peer that never punched is left out.
     """
-    late = []
+    late, plan = [], account.plan
     for node, target in ((one, other), (other, one)):
-        decided = leading_step([e for name, e in events if name == node], StepName.PUNCHING)
+        told = [event for name, event in account.events or () if name == node]
+        decided = leading_step(told, StepName.PUNCHING)
         if decided is None:
             continue
         nodes = {target, *(router.name for router in plan.topology.path_out(target))}
         sent = (
-            p.time_ns
-            for p in packets
-            if p.outgoing
-            and p.node == node
-            and p.time_ns >= decided.realtime
-            and plan.owners.get(p.destination.address) in nodes
+            journey.first.time_ns
+            for journey in account.sent(node)
+            if journey.first.time_ns >= decided.realtime
+            and plan.owners.get(journey.first.destination.address) in nodes
         )
         first = next(sent, None)
         if first is not None:

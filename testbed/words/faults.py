@@ -16,6 +16,7 @@ from testbed.model.fault import (
     PeerFailed,
     Tardy,
     Undelayed,
+    WayUnseen,
 )
 
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
@@ -50,6 +51,11 @@ def sentence(fault: Fault) -> str:
             return _failed("peer", node, message, remedy)
         case Broke(phase, node, message, remedy):
             return _failed(phase, node, message, remedy)
+        case WayUnseen(source, target):
+            return (
+                f"bytes of {source} arrived at {target}, and the capture does not show their "
+                "way across the NATs"
+            )
     assert_never(fault)
 
 

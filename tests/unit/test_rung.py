@@ -1,10 +1,12 @@
 """The rung that is reported: from what peers say, beside what the wire shows; and sums of many."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
+from testbed.evidence.account import WireAccount
 from testbed.model.contract import (
     Endpoint,
     Event,
@@ -82,10 +84,10 @@ def test_nobody_connected_and_nobody_says_so_is_in_order() -> None:
 
 
 def test_without_packets_only_the_relays_part_can_be_told() -> None:
-    lab, window = plan(libp2p(), catalogue()), Window(1, 2, 3)
-    assert read_rung([], lab, ENDS, Outcome.RELAYED, window, 0) is Rung.RELAYED
-    assert read_rung([], lab, ENDS, Outcome.NONE, None, 0) is None
-    assert read_rung([], lab, ENDS, Outcome.DIRECT, window, 0) is None
+    account = WireAccount(plan(libp2p(), catalogue()), [], start_ns=0, window=Window(1, 2, 3))
+    assert read_rung(account, ENDS, Outcome.RELAYED) is Rung.RELAYED
+    assert read_rung(replace(account, window=None), ENDS, Outcome.NONE) is None
+    assert read_rung(account, ENDS, Outcome.DIRECT) is None
 
 
 def datagram(source: str, destination: str, *, outgoing: bool) -> Packet:

@@ -1,18 +1,24 @@
 """The verdict comes from the wire: claims, relays and stray probes do not deceive it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
+from testbed.evidence.account import WireAccount
+from testbed.evidence.stitch import stitch
 from testbed.model.breach import BreachKind, Claim, DeviationGone, Disowned, FalseClaim, RelayKept
 from testbed.model.contract import Endpoint as Spoken
 from testbed.model.contract import How, Step, StepName, Upgraded
-from testbed.model.fault import CaptureLost, Late, NeverSent, Tardy
+from testbed.model.explanation import Journey
+from testbed.model.fault import CaptureLost, Late, NeverSent, Tardy, WayUnseen
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet
-from testbed.model.path import PassedThrough, Traffic, WentDirect
+from testbed.model.path import NothingEchoed, PassedThrough, Traffic, Unfollowed, WentDirect
+from testbed.model.plan import AddLink
 from testbed.model.prediction import Prediction
 from testbed.model.presets import two_homes
 from testbed.model.reason import Lost, Passed, Silence
@@ -22,7 +28,15 @@ from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.predict.deviations import DEVIATIONS
 from testbed.verdict.judge import inconclusive, judge
-from testbed.verdict.sanity import Start, crossed, late_punches, late_starts, never_sent, undelayed
+from testbed.verdict.sanity import (
+    Start,
+    crossed,
+    late_punches,
+    late_starts,
+    never_sent,
+    undelayed,
+    unseen_ways,
+)
 from testbed.verdict.wire import read_path
 from testbed.words import sentence
 
@@ -35,15 +49,33 @@ ONE, TWO = b"1" * 1000, b"2" * 1000
 DIRECT = Prediction(Outcome.DIRECT, Passed("a", ()), ())
 
 
+MACS = {
+    f"{end.node}:{end.ifname}": bytes.fromhex(end.mac.replace(":", ""))
+    for link in PLAN.of(AddLink)
+    for end in (link.a, link.b)
+}
+OWN = {"a": A, "b": B, "server": SERVER}
+FACE = {"a": NAT_A, "b": NAT_B, "server": SERVER}  # by which others know it
+
+
 class Wire:
     """Builds captures by hand."""
 
     def __init__(self) -> None:
         self.packets: list[Packet] = []
+        self._ids = 0
 
     def seen(
-        self, vantage: str, outgoing: bool, source: IPv4Address, target: IPv4Address, data: bytes
+        self,
+        vantage: str,
+        outgoing: bool,
+        source: IPv4Address,
+        target: IPv4Address,
+        data: bytes,
+        ttl: int = 64,
     ) -> None:
+        """One sight."""
+        mac = b"" if outgoing else MACS[vantage]
         self.packets.append(
             Packet(
                 number=len(self.packets) + 1,
@@ -54,8 +86,8 @@ class Wire:
                 protocol="udp",
                 source=Endpoint(source, 4001),
                 destination=Endpoint(target, 4001),
-                ttl=64,
-                ip_id=0,
+                ttl=ttl,
+                ip_id=self._ids,
                 tcp_flags=0,
                 tcp_seq=0,
                 tcp_ack=0,
@@ -64,31 +96,45 @@ class Wire:
                 quoted=None,
                 payload=data,
                 original_length=len(data) + 42,
-                frame=data,
+                frame=mac.ljust(60, b"\0"),
             )
         )
 
+    def sends(self, source: str, target: str, data: bytes) -> None:
+        """One datagram from host to host, seen at each interface that it passes."""
+        self._ids += 1
+        own, face, to = OWN[source], FACE[source], FACE[target]
+        way = [(f"{source}:eth0", True, own, to)]
+        if source != "server":
+            way += [(f"nat-{source}:lan", False, own, to), (f"nat-{source}:wan", True, face, to)]
+        near, far = (n if n == "server" else f"nat-{n}" for n in (source, target))
+        way += [(f"core:{near}", False, face, to), (f"core:{far}", True, face, to)]
+        if target != "server":
+            inner = OWN[target]
+            way += [(f"{far}:wan", False, face, to), (f"{far}:lan", True, face, inner)]
+        way.append((f"{target}:eth0", False, face, OWN[target]))
+        ttl = 64
+        for vantage, outgoing, sent, got in way:
+            ttl -= outgoing and vantage != way[0][0]
+            self.seen(vantage, outgoing, sent, got, data, ttl)
+
     def direct(self, data: bytes) -> None:
         """From a to b and back, across both NATs."""
-        self.seen("a:eth0", True, A, NAT_B, data)
-        self.seen("nat-a:wan", True, NAT_A, NAT_B, data)
-        self.seen("b:eth0", False, NAT_A, B, data)
-        self.seen("b:eth0", True, B, NAT_A, data)
-        self.seen("a:eth0", False, NAT_B, A, data)
+        self.sends("a", "b", data)
+        self.sends("b", "a", data)
 
     def relayed(self, data: bytes, wrapping: bytes = b"") -> None:
         """From a to the server, which passes it on, and back; wrapped on a's side."""
-        self.seen("a:eth0", True, A, SERVER, wrapping + data)
-        self.seen("server:eth0", False, NAT_A, SERVER, wrapping + data)
-        self.seen("server:eth0", True, SERVER, NAT_B, data)
-        self.seen("b:eth0", False, SERVER, B, data)
-        self.seen("b:eth0", True, B, SERVER, data)
-        self.seen("server:eth0", False, NAT_B, SERVER, data)
-        self.seen("server:eth0", True, SERVER, NAT_A, wrapping + data)
-        self.seen("a:eth0", False, SERVER, A, wrapping + data)
+        self.sends("a", "server", wrapping + data)
+        self.sends("server", "b", data)
+        self.sends("b", "server", data)
+        self.sends("server", "a", wrapping + data)
+
+    def account(self, window: Window | None = None, start_ns: int | None = 0) -> WireAccount:
+        return WireAccount(PLAN, self.packets, start_ns=start_ns, window=window)
 
     def read(self, window: Window | None = WINDOW) -> WireReading:
-        return read_path(self.packets, PLAN, "a", "b", window)
+        return read_path(self.account(window), "a", "b")
 
 
 def test_payloads_that_cross_both_nats_unchanged_are_a_direct_path() -> None:
@@ -140,6 +186,62 @@ def test_a_retransmitted_payload_counts_once() -> None:
 
 def test_without_a_claimed_connection_the_wire_shows_none() -> None:
     assert Wire().read(None).outcome is Outcome.NONE
+
+
+@pytest.mark.parametrize("unseen", ["nat-a", "core", "nat-b"])
+def test_bytes_that_arrive_and_are_not_followed_all_the_way_prove_no_path(unseen: str) -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    wire.direct(TWO)
+    wire.packets = [p for p in wire.packets if p.node != unseen]
+    reading = wire.read()
+    assert reading.outcome is Outcome.NONE
+    assert reading.path == Unfollowed(Traffic.ECHO, "a", "b")
+    assert unseen_ways(reading) == [WayUnseen("a", "b")]
+    verdict = judge(reading, DIRECT, [CLAIM], faults=unseen_ways(reading))
+    assert verdict.judgement is Judgement.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("way", [("a", "b"), ("b", "a")])
+def test_one_way_that_is_not_seen_is_told_by_its_ends(way: tuple[str, str]) -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    wire.direct(TWO)
+    own = FACE[way[0]]
+    wire.packets = [
+        p for p in wire.packets if not (p.vantage.startswith("core") and p.source.address == own)
+    ]
+    assert wire.read().path == Unfollowed(Traffic.ECHO, *way)
+    assert unseen_ways(WireReading(Outcome.NONE, NothingEchoed())) == []
+
+
+def test_a_packet_that_is_not_seen_once_takes_nothing_from_the_others() -> None:
+    wire = Wire()
+    for data in (ONE, TWO):
+        wire.direct(data)
+    gone = next(p for p in wire.packets if p.vantage == "core:nat-a")
+    wire.packets.remove(gone)
+    assert wire.read().outcome is Outcome.DIRECT
+
+
+def test_the_packets_of_a_run_are_followed_once_whoever_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    followed: list[int] = []
+
+    def counting(packets: Sequence[Packet], *rest: Any) -> tuple[Journey, ...]:
+        followed.append(len(packets))
+        return stitch(packets, *rest)
+
+    monkeypatch.setattr("testbed.evidence.account.stitch", counting)
+    account = wire.account(WINDOW)
+    read_path(account, "a", "b")
+    crossed(account, "a", "b")
+    never_sent(account, ("a", "b"), "server")
+    assert account.labels
+    assert followed == [len(wire.packets)]
 
 
 READING = WireReading(Outcome.DIRECT, WentDirect(Traffic.ECHO, "a", "b"), (1, 2))
@@ -218,7 +320,7 @@ def test_a_connection_that_no_peer_admits_fails_a_cell_predicted_as_none() -> No
     reading = wire.read(None)
     claims = [Claim(node, Outcome.NONE, "timeout") for node in ("a", "b")]
     assert judge(reading, nothing, claims).judgement is Judgement.PASS
-    verdict = judge(reading, nothing, claims, crossed=crossed(wire.packets, PLAN, "a", "b", 0))
+    verdict = judge(reading, nothing, claims, crossed=crossed(wire.account(), "a", "b"))
     assert verdict.judgement is Judgement.FAIL
     (found,) = verdict.findings
     assert isinstance(found, Disowned)
@@ -231,7 +333,7 @@ def test_a_connection_that_one_peer_claims_is_not_said_to_be_claimed_by_nobody()
     wire.direct(b"probe")
     reading = wire.read(None)
     claims = [Claim("a", Outcome.DIRECT, "connected"), Claim("b", Outcome.NONE, "timeout")]
-    through = crossed(wire.packets, PLAN, "a", "b", 0)
+    through = crossed(wire.account(), "a", "b")
     verdict = judge(reading, DIRECT, claims, crossed=through)
     assert verdict.judgement is Judgement.FAIL
     told = " ".join(map(sentence, (verdict.because, *verdict.findings)))
@@ -243,23 +345,23 @@ def test_a_probe_that_got_in_one_way_only_is_what_a_filter_leaves() -> None:
     wire = Wire()
     wire.direct(b"probe")
     wire.packets = [p for p in wire.packets if p.node != "a" or p.outgoing]
-    assert crossed(wire.packets, PLAN, "a", "b", 0) is None
+    assert crossed(wire.account(), "a", "b") is None
 
 
 def test_packets_from_before_the_attempt_are_no_connection() -> None:
     wire = Wire()
     wire.direct(b"probe")
-    assert crossed(wire.packets, PLAN, "a", "b", 10**6) is None
-    assert crossed(wire.packets, PLAN, "a", "b", None) is None
+    assert crossed(wire.account(start_ns=10**6), "a", "b") is None
+    assert crossed(wire.account(start_ns=None), "a", "b") is None
 
 
 def test_a_peer_that_talks_to_the_server_alone_made_no_attempt() -> None:
     wire = Wire()
     wire.seen("a:eth0", True, A, SERVER, ONE)
     wire.seen("b:eth0", True, B, NAT_A, ONE)
-    assert never_sent(wire.packets, PLAN, ("a", "b"), "server", 0) == [NeverSent("a")]
-    assert never_sent(wire.packets, PLAN, ("a", "b"), "server", None) == []
-    assert never_sent([], PLAN, ("a",), "server", None)
+    assert never_sent(wire.account(), ("a", "b"), "server") == [NeverSent("a")]
+    assert never_sent(wire.account(start_ns=None), ("a", "b"), "server") == []
+    assert never_sent(Wire().account(start_ns=None), ("a",), "server")
 
 
 def test_a_delay_that_is_not_applied_is_seen_in_the_first_round_trip() -> None:
@@ -269,7 +371,7 @@ def test_a_delay_that_is_not_applied_is_seen_in_the_first_round_trip() -> None:
         wire.seen("a:eth0", False, SERVER, A, ONE)
         late = wire.packets[0].time_ns + int(milliseconds * 1e6)
         wire.packets[1] = replace(wire.packets[1], time_ns=late)
-        assert len(undelayed(wire.packets, PLAN, ("a", "b"), "server")) == found
+        assert len(undelayed(wire.account(), ("a", "b"), "server")) == found
 
 
 def test_a_punch_that_left_long_after_it_was_decided_on_is_the_machines_fault() -> None:
@@ -277,9 +379,9 @@ def test_a_punch_that_left_long_after_it_was_decided_on_is_the_machines_fault() 
     wire.direct(ONE)
     punching = Step(at=0, name=StepName.PUNCHING, attempt=1, realtime=1)
     wire.packets[0] = replace(wire.packets[0], time_ns=23_000_001)
-    events = [("a", punching)]
-    assert late_punches(wire.packets, PLAN, events, "a", "b") == [Late(Tardy.PUNCH, "a", 23.0)]
-    assert late_punches(wire.packets, PLAN, [], "a", "b") == []
+    told = replace(wire.account(), events=(("a", punching),))
+    assert late_punches(told, "a", "b") == [Late(Tardy.PUNCH, "a", 23.0)]
+    assert late_punches(wire.account(), "a", "b") == []
 
 
 def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server() -> None:
@@ -288,7 +390,7 @@ def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server(
         wire.seen("a:eth0", True, A, target, ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
     starts = dict.fromkeys("ab", Start(9.0 * MS, 10.0 * MS))
-    assert late_starts(wire.packets, PLAN, starts, "server") == [Late(Tardy.START, "a", 21.0)]
+    assert late_starts(wire.account(), starts, "server") == [Late(Tardy.START, "a", 21.0)]
 
 
 def test_who_is_a_moment_early_is_not_late_by_its_second_packet() -> None:
@@ -297,7 +399,7 @@ def test_who_is_a_moment_early_is_not_late_by_its_second_packet() -> None:
         wire.seen("a:eth0", True, A, NAT_B, ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
     starts = {"a": Start(10.0 * MS, 12.0 * MS)}
-    assert late_starts(wire.packets, PLAN, starts, "server") == [Late(Tardy.START, "a", 0.0)]
+    assert late_starts(wire.account(), starts, "server") == [Late(Tardy.START, "a", 0.0)]
 
 
 def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
@@ -311,4 +413,5 @@ def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
         ("a", Upgraded(at=2, local=end, remote=end, how=How.PUNCHED, attempts=1)),
         ("a", Step(at=3, name=StepName.PUNCHING, attempt=2, realtime=20 * MS)),
     ]
-    assert late_punches(wire.packets, PLAN, events, "a", "b") == [Late(Tardy.PUNCH, "a", 1.0)]
+    told = replace(wire.account(), events=tuple(events))
+    assert late_punches(told, "a", "b") == [Late(Tardy.PUNCH, "a", 1.0)]
