@@ -27,15 +27,16 @@ from testbed.model.presets import preset
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.run.recording import record_run
-from testbed.stacks.external import Command
-from testbed.stacks.registry import ADAPTERS, Adapter, Main, Mechanism, Stacks
+from testbed.stacks.registry import ADAPTERS, Adapter, Main, Stacks
 from testbed.studies.punch.attempt import Account, Attempt, attempt
 from testbed.studies.punch.cell import DIALER, LISTENER, SERVER
+from testbed.studies.punch.external import Command
+from testbed.studies.punch.mechanisms import MECHANISMS
 from testbed.verdict.wire import read_path
 
 RUNS = 7  # of each stack
 HOME = "linux-home"
-MECHANISMS: tuple[Mechanism, ...] = ("dcutr_tcp", "dcutr_quic")
+COMPARED = ("dcutr_tcp", "dcutr_quic")  # mechanisms
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Run:
 
 def measure(results: Results) -> None:
     """A table for each transport; stacks that are not built are said."""
-    for mechanism in MECHANISMS:
+    for mechanism in COMPARED:
         every = [one for one in ADAPTERS.values() if one.mechanism == mechanism]
         built = [one for one in every if _built(one)]
         runs: dict[str, list[Run]] = {one.name: [] for one in built}
@@ -99,7 +100,7 @@ def _run(one: Adapter, seed: int) -> Run | None:
         task = Attempt(
             Stacks(*ends), DIALER, LISTENER, SERVER, Mode.PUNCH, relay_only=False, seed=seed
         )
-        steps = plan(preset(one.topology, HOME, HOME), catalogue())
+        steps = plan(preset(MECHANISMS[one.mechanism].topology, HOME, HOME), catalogue())
         try:
             with Namespaces().start(steps) as lab:
                 account, records = record_run(lab, folder, lambda: attempt(lab, task))

@@ -53,7 +53,7 @@ def run(
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.cli.commands.cells import one
     from testbed.cli.commands.chosen import Single
-    from testbed.stacks.external import add_stacks
+    from testbed.studies.punch.external import add_stacks
 
     own = add_stacks(stack or (), mechanism, contract)
     single = Single(peer, a, b, topology, mode, skew, seed, relay)
@@ -104,7 +104,7 @@ def matrix(
     from testbed.cli.commands.cells import Reports, many
     from testbed.cli.commands.chosen import Request
     from testbed.run.shards import Shard
-    from testbed.stacks.external import add_stacks
+    from testbed.studies.punch.external import add_stacks
 
     own = add_stacks(stack or (), mechanism, contract)
     request = Request(

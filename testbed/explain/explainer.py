@@ -25,7 +25,7 @@ def explain(evidence: Evidence, account: WireAccount | None = None) -> Explanati
     decisive = {packet.number: Citation.of(packet) for packet in finding.decisive}
     return Explanation(
         name=evidence.name,
-        mechanism=evidence.mechanism,
+        mechanism=evidence.technique.name,
         measured=evidence.measured,
         predicted=evidence.prediction.beside(evidence.measured),
         judgement=evidence.judgement,

@@ -14,6 +14,7 @@ from testbed.model.behaviour import Protocol as Axis
 from testbed.model.contract import Event, Step
 from testbed.model.explanation import Evidence, Fate, FlowEvent, Hop, Journey
 from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
+from testbed.model.technique import Relaying
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,14 @@ class Scene:
     @property
     def protocol(self) -> Protocol:
         """Of the connection that the peers want; where none is, by which they asked."""
-        name = self.evidence.mechanism
-        if name == "no_punch":
-            asked = (j.first.protocol for side in self.sides for j in self.asked(side))
-            return next(asked, "udp")
-        return "tcp" if name.endswith("tcp") or name == "dcutr_off" else "udp"
+        wanted = self.evidence.technique.protocol
+        asked = (j.first.protocol for side in self.sides for j in self.asked(side))
+        return next(asked, "udp") if wanted is None else wanted
 
     @property
     def circuits(self) -> bool:
         """The peers are connected by a libp2p relay first."""
-        return self.evidence.mechanism.startswith(("dcutr", "ladder"))
+        return self.evidence.technique.relaying is Relaying.CIRCUIT
 
     # -- what was sent ----------------------------------------------------
 

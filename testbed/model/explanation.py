@@ -17,6 +17,7 @@ from testbed.model.packet import Endpoint, Packet, Protocol
 from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
 from testbed.model.refusal import Refusal
+from testbed.model.technique import Technique
 from testbed.model.verdict import Judgement
 from testbed.model.window import Window
 
@@ -179,7 +180,7 @@ class Evidence:
     """All that is known of one run.  None: that was not recorded, which is not "nothing"."""
 
     name: str  # of the cell
-    mechanism: str  # `testbed.predict.prediction.Mechanism` by value
+    technique: Technique  # of the cell's mechanism, in its mode
     mode: str  # `testbed.studies.punch.cell.MODES`
     plan: Plan
     behaviours: Mapping[str, Behaviour]  # router -> what its profile declares

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from testbed.model.contract import Transport
 from testbed.peercheck.partner import Partner
 from testbed.stacks.client import EXIT_DEADLINE
-from testbed.studies.punch import attempt as hole_punch
+from testbed.studies.punch.mechanism import Deadlines
 
 
 @dataclass(frozen=True)
 class Patience:
     """How long each answer may take, in seconds: the harness's own deadlines."""
 
-    gathering: float = hole_punch.GATHERING
-    connecting: float = hole_punch.CONNECTING
-    upgrading: float = hole_punch.UPGRADING
-    echoing: float = hole_punch.ECHOING
-    closing: float = hole_punch.CLOSING
+    gathering: float = Deadlines.gathering
+    connecting: float = Deadlines.connecting
+    upgrading: float = Deadlines.upgrading
+    echoing: float = Deadlines.echoing
+    closing: float = Deadlines.closing
     exiting: float = EXIT_DEADLINE
 
 

@@ -25,10 +25,12 @@ from testbed.model.reason import (
     UpgradesOff,
     WayLost,
 )
-from testbed.predict.mechanisms import PORT, Result, Setting
+from testbed.model.technique import Relaying
+from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
 from testbed.predict.public import OBSERVED, Carrier, Observer, Relay
+from testbed.predict.punching import PORT
 from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program, Tcp
 
@@ -230,9 +232,9 @@ def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Resu
     network = setting.network
     a, b = _meet(setting, protocol)
     if failure := unrelayed(setting, a, b):
-        return Outcome.NONE, failure
+        return Result(Outcome.NONE, failure)
     if not upgrades:
-        return Outcome.RELAYED, UpgradesOff()
+        return Result(Outcome.RELAYED, UpgradesOff())
 
     def upgraded() -> bool:
         return a.direct and b.direct
@@ -242,14 +244,14 @@ def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Resu
         network.run(b.until, lambda: upgraded() or not b.dialling)
         b.stop()
         if upgraded():
-            return Outcome.DIRECT, Climbed(Rung.REVERSED, why(a, b))
+            return Result(Outcome.DIRECT, Climbed(Rung.REVERSED, why(a, b)))
     for attempt in range(1, ATTEMPTS + 1):
         b.lead()
         limit = network.now + SIGNALLING + PUNCHING
         network.run(limit, lambda: upgraded() or network.now >= b.until)
         if upgraded():
-            return Outcome.DIRECT, Climbed(Rung.PUNCHED, why(a, b), attempt)
-    return Outcome.RELAYED, why_not(setting, a, b, both_dial=protocol is Protocol.TCP)
+            return Result(Outcome.DIRECT, Climbed(Rung.PUNCHED, why(a, b), attempt))
+    return Result(Outcome.RELAYED, why_not(setting, a, b, both_dial=protocol is Protocol.TCP))
 
 
 def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
@@ -296,3 +298,10 @@ def why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> Lost:
         losses = [(t, lost[host, t]) for t in other.addresses(1) if (host, t) in lost]
         ways += [WayLost(host, target, why) for target, why in losses[:1]]
     return Lost(tuple(ways), Silence.NO_OPENING, ATTEMPTS)
+
+
+_BY = Relaying.CIRCUIT
+DCUTR_TCP = Model(name="dcutr_tcp", protocol="tcp", relaying=_BY, run=dcutr_tcp)
+DCUTR_QUIC = Model(name="dcutr_quic", protocol="udp", relaying=_BY, run=dcutr_quic)
+DCUTR_OFF = Model(name="dcutr_off", protocol="tcp", relaying=_BY, run=dcutr_off)
+DCUTR_QUIC_OFF = Model(name="dcutr_quic_off", protocol="udp", relaying=_BY, run=dcutr_quic_off)

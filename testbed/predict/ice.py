@@ -26,9 +26,11 @@ from testbed.model.reason import (
     Unlearned,
     WayLost,
 )
+from testbed.model.technique import Relaying
 from testbed.predict import stun, turn
-from testbed.predict.mechanisms import Result, Setting, serve_stun, unlearned
+from testbed.predict.model import Model, Result, Setting
 from testbed.predict.packet import Message, Packet
+from testbed.predict.punching import serve_stun, unlearned
 from testbed.predict.stun import send_udp
 from testbed.predict.tcp import Tcp
 
@@ -299,12 +301,12 @@ def _run(setting: Setting, *, relay_only: bool) -> Result:
     chosen = [agent.selected for agent in agents if agent.selected is not None]
     relayed = any(dialer.is_relayed(pair) for pair in chosen)
     if len(chosen) == len(agents) and not relayed:
-        return Outcome.DIRECT, _why_direct(dialer)
+        return Result(Outcome.DIRECT, _why_direct(dialer))
     failure = DirectOff() if relay_only else _why_not(setting, agents)
     if len(chosen) == len(agents):
-        return Outcome.RELAYED, failure
+        return Result(Outcome.RELAYED, failure)
     lacks = tuple(lack for agent in agents for lack in _lacks(setting, agent))
-    return Outcome.NONE, NotEvenRelayed(failure, lacks)
+    return Result(Outcome.NONE, NotEvenRelayed(failure, lacks))
 
 
 def _lacks(setting: Setting, agent: Agent) -> Iterator[NoRelay | GaveUp]:
@@ -333,3 +335,8 @@ def _why_not(setting: Setting, agents: tuple[Agent, ...]) -> Lost:
         elif (host, target) in setting.network.lost:
             ways.append(WayLost(host, target, setting.network.lost[host, target]))
     return Lost(tuple(ways), Silence.NO_CHECK)
+
+
+_TURN = Relaying.TURN
+ICE = Model(name="ice", protocol="udp", relaying=_TURN, run=ice, races=True)
+ICE_RELAY_ONLY = Model(name="ice_relay_only", protocol="udp", relaying=_TURN, run=ice_relay_only)

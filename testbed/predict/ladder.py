@@ -7,20 +7,21 @@ The dialer tries the listener's at the moment in which it asks for the circuit. 
 there and no direct connection is, the listener dials the dialer's; then both punch.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
-from testbed.model import reason as reasons
 from testbed.model.behaviour import Behaviour, Forward, Protocol
 from testbed.model.outcome import Outcome, Rung
-from testbed.model.reason import Place, Reason
+from testbed.model.reason import Climbed, Place
+from testbed.model.technique import Relaying
 from testbed.model.topology import Router, Scope, Topology
 from testbed.predict import dcutr
-from testbed.predict.mechanisms import FRESH_PORT, PORT, Setting
+from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
 from testbed.predict.port_mapping import Mapped, mapped_endpoint
 from testbed.predict.public import Carrier, Observer, Relay
+from testbed.predict.punching import FRESH_PORT, PORT
 from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program, Tcp
 
@@ -30,18 +31,6 @@ CIRCUIT = "circuit"
 ROUND_TRIPS = 3  # over the relay until the dialer has its circuit: HOP and STOP, Noise, the muxer
 LINGER = 1.0  # seconds that direct dials go on beside a circuit, if nobody dials back
 LONGEST = 4.0  # seconds for a circuit
-
-
-@dataclass(frozen=True)
-class Climbed:
-    """``rung`` is None where there is no connection."""
-
-    outcome: Outcome
-    rung: Rung | None
-    reason: Reason
-
-
-Climb = Callable[[Setting], Climbed]
 
 
 def with_mappings(
@@ -143,12 +132,12 @@ class DialBack(Program):
         self.reached = True
 
 
-def ladder_tcp(setting: Setting) -> Climbed:
+def ladder_tcp(setting: Setting) -> Result:
     """Everything over TCP."""
     return _Run(setting, Protocol.TCP).climb()
 
 
-def ladder_quic(setting: Setting) -> Climbed:
+def ladder_quic(setting: Setting) -> Result:
     """Everything over QUIC."""
     return _Run(setting, Protocol.UDP).climb()
 
@@ -183,13 +172,13 @@ class _Run:
             mapped = (Place(router.name, PORT),)
         return Peer(self.network, host, self._carrier(host), mapped, leads=leads)
 
-    def climb(self) -> Climbed:
+    def climb(self) -> Result:
         a, b = self.a, self.b
         for peer in (a, b):
             peer.meet(self.setting.server, [n for n in self.public if n != self.setting.server])
         self.network.run(self.network.now + dcutr.PATIENCE, lambda: a.met and b.met)
         if unrelayed := dcutr.unrelayed(self.setting, a, b):
-            return Climbed(Outcome.NONE, None, unrelayed)
+            return Result(Outcome.NONE, unrelayed)
         self._prove()
         return self._dial() or self._reverse() or self._punch() or self._stay()
 
@@ -218,7 +207,7 @@ class _Run:
     def _there(self) -> bool:
         return self.a.direct and self.b.direct
 
-    def _dial(self) -> Climbed | None:
+    def _dial(self) -> Result | None:
         self.a.begin(self.b.advertised)
         end = self.network.now + LONGEST
         self.network.run(end, lambda: self._there() or self.a.connected)
@@ -227,7 +216,7 @@ class _Run:
             self.network.run(end, lambda: self._there() or self.b.connected)
         return self._direct(Rung.DIRECT) if self._there() else None
 
-    def _reverse(self) -> Climbed | None:
+    def _reverse(self) -> Result | None:
         if not self.a.advertised:
             return None
         self.b.reverse(self.a.advertised)
@@ -235,7 +224,7 @@ class _Run:
         self.b.stop()
         return self._direct(Rung.REVERSED) if self._there() else None
 
-    def _punch(self) -> Climbed | None:
+    def _punch(self) -> Result | None:
         for _ in range(dcutr.ATTEMPTS):
             self.b.lead()
             limit = self.network.now + dcutr.SIGNALLING + dcutr.PUNCHING
@@ -244,11 +233,21 @@ class _Run:
                 return self._direct(Rung.PUNCHED)
         return None
 
-    def _direct(self, rung: Rung) -> Climbed:
-        reason = reasons.Climbed(rung, dcutr.why(self.a, self.b))
-        return Climbed(Outcome.DIRECT, rung, reason)
+    def _direct(self, rung: Rung) -> Result:
+        reason = Climbed(rung, dcutr.why(self.a, self.b))
+        return Result(Outcome.DIRECT, reason, rung)
 
-    def _stay(self) -> Climbed:
+    def _stay(self) -> Result:
         both_dial = self.protocol is Protocol.TCP
         reason = dcutr.why_not(self.setting, self.a, self.b, both_dial=both_dial)
-        return Climbed(Outcome.RELAYED, Rung.RELAYED, reason)
+        return Result(Outcome.RELAYED, reason, Rung.RELAYED)
+
+
+LADDER_TCP = Model(
+    name="ladder_tcp",
+    protocol="tcp",
+    relaying=Relaying.CIRCUIT,
+    run=ladder_tcp,
+    prepares=with_mappings,
+)
+LADDER_QUIC = replace(LADDER_TCP, name="ladder_quic", protocol="udp", run=ladder_quic)

@@ -36,8 +36,9 @@ from testbed.model.network_fault import (
 )
 from testbed.model.outcome import Outcome
 from testbed.model.topology import Topology
+from testbed.predict.dcutr import DCUTR_QUIC, DCUTR_TCP
 from testbed.predict.lives import TICK, Direct, Side
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.prediction import predict
 
 PAUSE = 0.7  # seconds before a lost connection is dialed again
 DIAL = 3.0  # seconds that a dial may take: time for a SYN to be repeated
@@ -276,8 +277,8 @@ class _Life:
         return _Span(noticed.low + PAUSE, high)
 
     def _final(self) -> tuple[Fate, After]:
-        mechanism = Mechanism.DCUTR_TCP if self.transport is Transport.TCP else Mechanism.DCUTR_QUIC
-        outcome = predict(self._afterwards(), self.behaviours, mechanism, "a", "b").outcome
+        model = DCUTR_TCP if self.transport is Transport.TCP else DCUTR_QUIC
+        outcome = predict(self._afterwards(), self.behaviours, model, "a", "b").outcome
         if outcome is Outcome.DIRECT:
             return Fate.DIRECT, After.UPGRADED
         return Fate.RELAYED, After.RELAYED

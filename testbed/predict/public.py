@@ -3,8 +3,8 @@
 from typing import Protocol as Interface
 
 from testbed.model.reason import Place
-from testbed.predict.mechanisms import PORT
 from testbed.predict.packet import Message, Packet
+from testbed.predict.punching import PORT
 from testbed.predict.tcp import Connection, Program
 
 OBSERVED = "observed address"

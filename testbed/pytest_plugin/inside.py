@@ -30,10 +30,11 @@ from testbed.nat.load import load
 from testbed.plan.planner import plan
 from testbed.pytest_plugin.channel import from_memory, in_memory, receive, send, told
 from testbed.run.matrix import Row, run_matrix
-from testbed.stacks.external import add_stacks
 from testbed.stacks.registry import ADAPTERS, stacks
 from testbed.stacks.versions import facts
 from testbed.studies.punch.cell import Cell, require_sane
+from testbed.studies.punch.external import add_stacks
+from testbed.studies.punch.mechanisms import of
 from testbed.words import sentence
 
 EXPLANATION = "explanation.txt"  # beside a cell's explanation.json
@@ -82,7 +83,7 @@ class Server:
         for name, (words, mechanism, contract) in strangers.items():
             if name not in ADAPTERS:
                 add_stacks([f"{name}={words}"], mechanism, contract)
-        topology = cell["topology"] or stacks(cell["peer"]).topology
+        topology = cell["topology"] or of(stacks(cell["peer"])).topology
         asked = Cell(**(cell | {"topology": topology, "profiles": tuple(cell["profiles"])}))
         require_sane(asked)
         made_by = backend(Kind(kind))

@@ -1,7 +1,7 @@
 """One cell, from its plan to its verdict: the only place that wires the stages."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,6 @@ from testbed.errors import Exit, PeerError, TestbedError, UsageError
 from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
 from testbed.model.breach import Breach
-from testbed.model.contract import Mode
 from testbed.model.explanation import Explanation
 from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
 from testbed.model.judgement import Verdict, WireReading
@@ -36,8 +35,9 @@ from testbed.studies.punch.attempt import Account, Attempt, attempt
 from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell, save_cell
 from testbed.studies.punch.evidence import Notes, Recorded, assemble, read_recorded
 from testbed.studies.punch.expectation import deviations, prediction, strangers
+from testbed.studies.punch.mechanism import PUNCH, Taken
 from testbed.verdict.judge import inconclusive, judge
-from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
+from testbed.verdict.rung import RungReading
 from testbed.verdict.sanity import (
     Start,
     crossed,
@@ -47,7 +47,6 @@ from testbed.verdict.sanity import (
     undelayed,
     unseen_ways,
 )
-from testbed.verdict.upgrade import check_relayed, check_upgrade
 from testbed.verdict.wire import read_path
 from testbed.words import sentence
 
@@ -55,14 +54,7 @@ from testbed.words import sentence
 # beyond the first figure may explain a difference; beyond the second it measures itself.
 LATE_MS = 10.0
 TOO_LATE_MS = 200.0
-_MODES = {"relay_only": Mode.PUNCH}
-# Who must be seen to send, for an attempt to be one.
-_SENDERS = {
-    "punch": (DIALER, LISTENER),
-    "relay_only": (),
-    "plain_dial": (DIALER,),
-    "silent": (),
-}
+_NODES = {"dialer": DIALER, "listener": LISTENER}
 
 
 @dataclass(frozen=True)
@@ -185,11 +177,12 @@ def _effects(
         dialer=DIALER,
         listener=LISTENER,
         server=SERVER,
-        mode=_MODES.get(cell.mode) or Mode(cell.mode),
-        relay_only=cell.mode == "relay_only",
+        mode=cell.play.mode,
+        relay_only=cell.play.relay_only,
         seed=cell.seed,
         skew_ms=cell.skew_ms,
         relaying=cell.relaying,
+        deadlines=cell.mechanism.deadlines,
     )
     before = time.perf_counter()
     with backend.start(steps) as lab:
@@ -216,9 +209,11 @@ def _finished(
     """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
     wire = _read(run, packets)
-    reading = read_path(wire, DIALER, LISTENER)
-    climbed = _climbed(cell, run, expected, wire, reading.outcome)
-    verdict, faults, late = _judged(cell, run, expected, wire, (reading, climbed), known)
+    reading, mechanism = read_path(wire, DIALER, LISTENER), cell.mechanism
+    taken = Taken(wire, (DIALER, LISTENER), reading.outcome, expected.rung, run.account.breaches)
+    climbed = mechanism.climbed(taken) if mechanism.climbed is not None else None
+    violations = cell.play.check(taken, climbed)
+    verdict, faults, late = _judged(cell, run, expected, wire, (reading, violations), known)
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
     write_json(folder / "run.json", notes.to_json())
@@ -253,30 +248,17 @@ def _read(run: _Run, packets: list[Packet]) -> WireAccount:
     )
 
 
-def _climbed(
-    cell: Cell, run: _Run, expected: Prediction, wire: WireAccount, outcome: Outcome
-) -> RungReading | None:
-    """Which rung carried the connection, where the stacks climb a ladder."""
-    if expected.rung is None and not cell.stacks.mechanism.startswith("ladder"):
-        return None
-    ends, account = (DIALER, LISTENER), run.account
-    measured = read_rung(wire, ends, outcome)
-    start = account.start_ns
-    began = start - run.records.clock_ns if start is not None else None
-    return rung_reading(account.events, ends, (expected.rung, measured), began)
-
-
 def _judged(
     cell: Cell,
     run: _Run,
     expected: Prediction,
     wire: WireAccount,
-    read: tuple[WireReading, RungReading | None],
+    read: tuple[WireReading, Sequence[Breach]],
     known: tuple[Deviation, ...],
 ) -> tuple[Verdict, tuple[Fault, ...], bool]:
     """The verdict, the faults of the harness, and whether it was late."""
     account, peers = run.account, (DIALER, LISTENER)
-    reading, climbed = read
+    reading, violations = read
     lateness = [
         Late(Tardy.FRAME, None, run.frames_late_ms),
         *late_starts(wire, _starts(cell, account.start_ns), SERVER),
@@ -285,7 +267,7 @@ def _judged(
     faults: list[Fault] = [*run.faults, *undelayed(wire, peers, SERVER), *unseen_ways(reading)]
     # Who boasts of a connection and sent nothing is no fault of the harness.
     boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
-    senders = () if boasts else _SENDERS[cell.mode]
+    senders = () if boasts else tuple(_NODES[end] for end in cell.play.senders)
     faults += never_sent(wire, senders, SERVER)
     through = None
     if account.window is None:
@@ -300,7 +282,7 @@ def _judged(
         faults=faults,
         doubts=late,
         crossed=through,
-        violations=_violations(cell, list(wire.packets or ()), run, reading.outcome, climbed),
+        violations=violations,
         known=known if reading.outcome is expected.outcome else (),
     )
     if verdict.judgement is Judgement.INCONCLUSIVE:
@@ -341,37 +323,14 @@ def _fault(error: Exception) -> Fault:
     return Broke(None, None, str(error))
 
 
-def _violations(
-    cell: Cell, packets: list[Packet], run: _Run, outcome: Outcome, climbed: RungReading | None
-) -> list[Breach]:
-    """How the stacks broke their protocol, or took another way than they should and say."""
-    if cell.stacks.contract == "unified":  # its peers tell nothing of their steps
-        return list(run.account.breaches)
-    if not cell.stacks.mechanism.startswith(("dcutr", "ladder")):
-        return []
-    if cell.mode == "relay_only":
-        return check_relayed(packets, run.plan, DIALER, LISTENER)
-    if climbed is not None:
-        return check_rung(climbed, run.account.events, DIALER)
-    if outcome is Outcome.DIRECT:
-        clock_ns = run.records.clock_ns
-        return check_upgrade(packets, run.plan, run.account.events, DIALER, LISTENER, clock_ns)
-    return []
-
-
 def _starts(cell: Cell, start_ns: int | None) -> dict[str, Start]:
     """When each peer was to send its first packet to the other, where that is known."""
-    begins = {
-        "ice": [adapter.agent.begins for adapter in cell.stacks.both],
-        "punch_udp": [0.0, 0.0],
-        "punch_tcp": [0.0, 0.0],
-    }.get(cell.stacks.mechanism)
-    if start_ns is None or cell.mode != "punch" or begins is None:
+    if start_ns is None or cell.mode != PUNCH:
         return {}
     starts = (start_ns, start_ns + cell.skew_ms * 1e6)
-    ends = zip(cell.stacks.both, (DIALER, LISTENER), starts, begins, strict=True)
+    ends = zip(cell.stacks.both, (DIALER, LISTENER), starts, strict=True)
     return {
         node: Start(start, start + after * 1e9)
-        for adapter, node, start, after in ends
-        if not adapter.agent.assumed
+        for adapter, node, start in ends
+        if (after := cell.mechanism.begins(adapter.agent)) is not None
     }

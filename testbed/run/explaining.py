@@ -25,7 +25,7 @@ def _unexplained(evidence: Evidence, error: Exception) -> Explanation:
     """What stands in for an explanation when the explainer itself broke."""
     return Explanation(
         name=evidence.name,
-        mechanism=evidence.mechanism,
+        mechanism=evidence.technique.name,
         measured=evidence.measured,
         predicted=evidence.prediction.outcome,
         judgement=evidence.judgement,

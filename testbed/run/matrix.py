@@ -19,6 +19,7 @@ from testbed.nat import rules
 from testbed.run.cell import run_cell
 from testbed.stacks.registry import ADAPTERS, OURS, Stacks, compatible, public, stacks
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.mechanisms import of
 
 CLASSIC = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 DEFAULT = (*CLASSIC, "linux-home", "naive-linux", "carrier-grade", "udp-blocked")
@@ -67,7 +68,7 @@ class Selection:
         for peer, relay in self._casts():
             for a in self._met(peer, self.dialers):
                 for b in self._met(peer, self.listeners):
-                    place = self.topology or stacks(peer).topology
+                    place = self.topology or of(stacks(peer)).topology
                     yield Cell(peer, (a, b), place, relay=relay)
 
     def _met(self, peer: str, profiles: Sequence[str]) -> Sequence[str]:
@@ -78,8 +79,8 @@ class Selection:
         """The plain dial to each NAT, and nobody punching: what must fail, fails."""
         for name, relay in self._casts():
             ends = stacks(name)
-            place = self.topology or ends.topology
-            for mode in ends.controls:
+            place = self.topology or of(ends).topology
+            for mode in of(ends).controls:
                 for profile in dict.fromkeys(self._met(name, self.listeners)):
                     yield Cell(name, (profile, profile), place, mode, relay=relay)
 
@@ -108,7 +109,7 @@ def chosen_stacks(words: str, *, mixed: bool) -> tuple[list[str], list[str]]:
     if words in ("all", "libp2p"):
         names = []
         for name, one in ADAPTERS.items():
-            if words == "libp2p" and (one.older or not one.mechanism.startswith("dcutr")):
+            if words == "libp2p" and (one.older or not one.plays("relay")):
                 continue
             try:
                 one.command()

@@ -19,9 +19,6 @@ from testbed.model.lab import Image
 from testbed.naming import instead
 from testbed.stacks.programs import Program
 
-Mechanism = Literal[
-    "punch_udp", "punch_tcp", "ice", "dcutr_tcp", "dcutr_quic", "ladder_tcp", "ladder_quic"
-]
 Contract = Literal["lines", "unified"]  # testbed.model.contract, testbed.stacks.unified
 Role = Literal["relay", "autonat_server", "autonat_client"]  # beside being an end
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
@@ -42,16 +39,15 @@ class Adapter:
     """
 
     name: str
-    mechanism: Mechanism  # what the oracle predicts by
+    mechanism: str  # a name of `testbed.studies.punch.mechanisms`
     transport: Literal["udp", "tcp"]  # of the connection between the peers
     entry: Callable[[], int] | Program | Image
-    warm: Callable[[], None]
+    warm: Callable[[], None] = lambda: None
     needs: frozenset[Need] = frozenset()
-    topology: str = "two-homes"  # the preset that it is tried in where none is named
     agent: IceAgent = AIOICE  # of the mechanism ice: what it leaves to implementations
     older: bool = False  # a release that is there to show regressions
     contract: Contract = "lines"
-    lacks: frozenset[Role] = frozenset()  # of a libp2p stack
+    roles: frozenset[Role] = frozenset()  # that it can play beside being an end
 
     @property
     def family(self) -> str:
@@ -60,12 +56,7 @@ class Adapter:
 
     def plays(self, role: Role) -> bool:
         """Whether it can be that node, besides an end of a cell."""
-        return "relay" in self.needs and role not in self.lacks
-
-    @property
-    def relays(self) -> bool:
-        """Whether a connection through a relay is to be had where no direct one is."""
-        return bool(self.needs & {"turn", "relay"})
+        return role in self.roles
 
     def command(self) -> Callable[[], int] | Sequence[str] | Image:
         """What `testbed.model.lab.Lab.spawn` takes; UnfitError if it is not built."""
@@ -95,7 +86,7 @@ class Stacks:
         return self.dialer, self.listener
 
     @property
-    def mechanism(self) -> Mechanism:
+    def mechanism(self) -> str:
         return self.dialer.mechanism
 
     @property
@@ -107,33 +98,13 @@ class Stacks:
         return self.dialer.contract
 
     @property
-    def controls(self) -> tuple[str, ...]:
-        """The modes in which what must fail, fails; who is left to itself has none."""
-        if self.contract == "unified":
-            return ()
-        return ("relay_only",) if self.relays else ("plain_dial", "silent")
-
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """All that both can be run in."""
-        return "punch", *self.controls
-
-    @property
     def agents(self) -> tuple[IceAgent, IceAgent]:
         return self.dialer.agent, self.listener.agent
-
-    @property
-    def topology(self) -> str:
-        return self.dialer.topology
 
     @property
     def needs(self) -> frozenset[Need]:
         """What the lab must have: all that one of them needs."""
         return self.dialer.needs | self.listener.needs
-
-    @property
-    def relays(self) -> bool:
-        return self.dialer.relays and self.listener.relays
 
     def prepare(self) -> None:
         for one in self.both:
@@ -231,13 +202,13 @@ def _warm(module: str) -> Callable[[], None]:
 
 
 LIBP2P: frozenset[Need] = frozenset({"relay", "observers"})
-ALONE: frozenset[Role] = frozenset(get_args(Role))  # what only ever is an end lacks
+PUBLIC: frozenset[Role] = frozenset(get_args(Role))
 RUST = "Rust 1.88 or later and a C compiler"
 
 
 def _python(
     name: str,
-    mechanism: Mechanism,
+    mechanism: str,
     transport: Literal["udp", "tcp"],
     *needs: Need,
 ) -> Adapter:
@@ -251,12 +222,12 @@ def _ice(name: str, agent: IceAgent, toolchain: str) -> Adapter:
     """An ICE stack that is a program of the same name."""
     needs: frozenset[Need] = frozenset({"stun", "turn"})
     program = Program(name, toolchain)
-    return Adapter(name, "ice", "udp", program, lambda: None, needs, agent=agent)
+    return Adapter(name, "ice", "udp", program, needs=needs, agent=agent)
 
 
 def _traversal(
     name: str,
-    mechanism: Mechanism,
+    mechanism: str,
     transport: Literal["udp", "tcp"],
     module: str = "testbed.stacks.roles",
 ) -> Adapter:
@@ -266,10 +237,8 @@ def _traversal(
         _warm_nodes()
         importlib.import_module(module)
 
-    lacks = frozenset[Role]() if module == "testbed.stacks.roles" else ALONE
-    return Adapter(
-        name, mechanism, transport, Main(name, module), warm, LIBP2P, "libp2p", lacks=lacks
-    )
+    roles = PUBLIC if module == "testbed.stacks.roles" else frozenset[Role]()
+    return Adapter(name, mechanism, transport, Main(name, module), warm, LIBP2P, roles=roles)
 
 
 def _libp2p(
@@ -277,8 +246,8 @@ def _libp2p(
 ) -> tuple[Adapter, Adapter]:
     """A libp2p stack that is a program: ``NAME-tcp`` and ``NAME-quic``."""
     entry = Program(program, toolchain)
-    tcp = Adapter(f"{name}-tcp", "dcutr_tcp", "tcp", entry, _warm_nodes, LIBP2P, "libp2p")
-    tcp = replace(tcp, lacks=frozenset(lacks))
+    tcp = Adapter(f"{name}-tcp", "dcutr_tcp", "tcp", entry, _warm_nodes, LIBP2P)
+    tcp = replace(tcp, roles=PUBLIC.difference(lacks))
     quic = replace(tcp, name=f"{name}-quic", mechanism="dcutr_quic", transport="udp")
     return replace(tcp, older=older), replace(quic, older=older)
 

@@ -20,9 +20,9 @@ from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement, Troubled
 from testbed.run.cell import Result
 from testbed.stacks import registry as adapter
-from testbed.stacks.external import add_stacks
 from testbed.stacks.unified import REDIS
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.external import add_stacks
 from testbed.words import sentence
 
 HERE = Path(__file__).resolve().parent
@@ -46,7 +46,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     known = dict(adapter._KNOWN)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     monkeypatch.setattr(adapter, "ADAPTERS", known)
-    monkeypatch.setattr("testbed.stacks.external.ADAPTERS", known)
+    monkeypatch.setattr("testbed.studies.punch.external.ADAPTERS", known)
     return
 
 

@@ -26,6 +26,7 @@ from testbed.run import recording
 from testbed.run.cell import run_cell
 from testbed.stacks.registry import ADAPTERS, Adapter, Stacks
 from testbed.studies.punch.cell import Cell, load_cell
+from testbed.studies.punch.mechanisms import MECHANISMS
 from testbed.words import sentence
 
 
@@ -36,7 +37,7 @@ from testbed.words import sentence
 def test_a_pair_goes_the_way_the_oracle_says(
     peer: str, pair: tuple[str, str], tmp_path: Path
 ) -> None:
-    result = ran(Cell(peer, pair, ADAPTERS[peer].topology), tmp_path)
+    result = ran(Cell(peer, pair, MECHANISMS[ADAPTERS[peer].mechanism].topology), tmp_path)
     assert result.verdict.judgement is Judgement.PASS, result.verdict
 
 

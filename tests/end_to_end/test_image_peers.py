@@ -20,8 +20,8 @@ from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
 from testbed.run.cell import Result
 from testbed.stacks import registry as adapter
-from testbed.stacks.external import add_stacks
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.external import add_stacks
 from testbed.words import sentence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +50,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     known = dict(adapter._KNOWN)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     monkeypatch.setattr(adapter, "ADAPTERS", known)
-    monkeypatch.setattr("testbed.stacks.external.ADAPTERS", known)
+    monkeypatch.setattr("testbed.studies.punch.external.ADAPTERS", known)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from testbed.run import cell as runner
 from testbed.stacks.registry import stacks
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
+from testbed.studies.punch.mechanisms import of
 
 PASSING = [
     ("punch-udp", "port-restricted", "full-cone", "punch", Outcome.DIRECT),
@@ -34,7 +35,7 @@ PASSING = [
 def test_a_pair_goes_the_way_that_is_predicted(
     peer: str, a: str, b: str, mode: str, outcome: Outcome, tmp_path: Path
 ) -> None:
-    cell = Cell(peer, (a, b), stacks(peer).topology, mode=mode)
+    cell = Cell(peer, (a, b), of(stacks(peer)).topology, mode=mode)
     verdict = sure(ran(cell, tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (outcome, Judgement.PASS), verdict
 

@@ -13,6 +13,7 @@ from testbed.nat.load import find
 from testbed.run.matrix import Selection
 from testbed.stacks.registry import ADAPTERS, stacks
 from testbed.studies.punch.cell import Cell, load_cell, require_sane, save_cell
+from testbed.studies.punch.mechanisms import of
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_what_a_stack_cannot_do_is_refused_with_what_it_can(cell: Cell, message:
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_each_control_of_a_stack_is_a_mode_that_it_can_be_run_in(name: str) -> None:
-    for mode in (*stacks(name).controls, "punch"):
+    for mode in (*of(stacks(name)).controls, "punch"):
         require_sane(Cell(name, (), mode=mode))
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from testbed.model.presets import libp2p
 from testbed.nat.load import catalogue
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.dcutr import DCUTR_QUIC, DCUTR_TCP
+from testbed.predict.model import Model
+from testbed.predict.prediction import predict
 from testbed.run.matrix import DEFAULT_PEERS, NINE, Selection
 from testbed.stacks.programs import Program
 from testbed.stacks.registry import ADAPTERS
@@ -15,8 +17,8 @@ from testbed.studies.punch.cell import Cell
 CATALOGUE = catalogue()
 
 
-@pytest.mark.parametrize("mechanism", [Mechanism.DCUTR_TCP, Mechanism.DCUTR_QUIC])
-def test_b_dialing_is_a_dialing_with_the_profiles_exchanged(mechanism: Mechanism) -> None:
+@pytest.mark.parametrize("mechanism", [DCUTR_TCP, DCUTR_QUIC])
+def test_b_dialing_is_a_dialing_with_the_profiles_exchanged(mechanism: Model) -> None:
     for x, y in product(NINE, NINE):
         one = {"nat-a": CATALOGUE[x].behaviour, "nat-b": CATALOGUE[y].behaviour}
         other = {"nat-a": CATALOGUE[y].behaviour, "nat-b": CATALOGUE[x].behaviour}
@@ -29,7 +31,7 @@ def test_the_matrix_has_every_ordered_pair_once_in_the_peers_own_topology() -> N
     cells = Selection(NINE, NINE, ["traversal-tcp", "punch-udp"], controls=False).cells()
     pairs = [(cell.peer, cell.profiles) for cell in cells]
     assert len(pairs) == len(set(pairs)) == 2 * 81
-    assert all(cell.topology == ADAPTERS[cell.peer].topology for cell in cells)
+    assert all(cell.topology == cell.mechanism.topology for cell in cells)
 
 
 def test_a_cell_is_named_by_its_place_only_where_that_is_not_the_peers_own() -> None:
@@ -42,7 +44,9 @@ def test_a_stack_that_relays_is_controlled_by_relay_only_the_others_by_plain_dia
     for name, adapter in ADAPTERS.items():
         cells = Selection(["full-cone"], ["full-cone"], [name]).cells()
         modes = {cell.mode for cell in cells if cell.control}
-        assert modes == ({"relay_only"} if adapter.relays else {"plain_dial", "silent"})
+        assert modes == (
+            {"relay_only"} if adapter.needs & {"turn", "relay"} else {"plain_dial", "silent"}
+        )
 
 
 def test_the_default_matrix_leaves_out_what_takes_long_or_must_be_built() -> None:

@@ -33,17 +33,21 @@ from testbed.model.verdict import Judgement
 from testbed.model.window import Window
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.model import Model
+from testbed.predict.prediction import predict
+from testbed.predict.punching import PUNCH_UDP
+from testbed.studies.punch.mechanisms import MECHANISMS
 
 MS = 1_000_000
 START = 1_000 * MS
 CATALOGUE = catalogue()
+MODELS = [play.model for one in MECHANISMS.values() for play in one.modes.values()]
 
 
 class Run:
     """Two homes, and packets that are sent through them as a test says."""
 
-    def __init__(self, a: str, b: str, mechanism: Mechanism = Mechanism.PUNCH_UDP) -> None:
+    def __init__(self, a: str, b: str, mechanism: Model = PUNCH_UDP) -> None:
         self.topology = two_homes(a, b)
         self.plan: Plan = plan(self.topology, CATALOGUE)
         profiles = {r.name: CATALOGUE[r.profile].behaviour for r in self.topology.routers}
@@ -155,7 +159,7 @@ class Run:
         packets = [replace(packet, number=n) for n, packet in enumerate(packets, 1)]
         agrees = measured is self.prediction.outcome
         return Evidence(
-            name="by hand", mechanism=self.mechanism.value, mode="punch", plan=self.plan,
+            name="by hand", technique=self.mechanism, mode="punch", plan=self.plan,
             behaviours=self.behaviours, dialer="a", listener="b", server="server",
             packets=packets, events=tuple(self.events), flows=tuple(self.flows),
             drops=self.drops, clock_ns=START, start_ns=START, prediction=self.prediction,
@@ -382,9 +386,9 @@ def test_any_packets_may_be_missing(gone: set[int], counted: bool, said: bool) -
 
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(Outcome), st.sampled_from(("punch", "plain_dial", "silent", "relay_only")),
-       st.sampled_from(Mechanism), st.integers(0, 1 << 32))  # fmt: skip
+       st.sampled_from(MODELS), st.integers(0, 1 << 32))  # fmt: skip
 def test_any_evidence_has_an_explanation(
-    measured: Outcome, mode: str, mechanism: Mechanism, seed: int
+    measured: Outcome, mode: str, mechanism: Model, seed: int
 ) -> None:
     """Also of packets that do not belong together."""
     rolled = random.Random(seed)
@@ -397,7 +401,7 @@ def test_any_evidence_has_an_explanation(
         for p in WHOLE.packets or ()
         if rolled.random() < 0.9
     ]
-    odd = replace(WHOLE, measured=measured, mode=mode, mechanism=mechanism.value,
+    odd = replace(WHOLE, measured=measured, mode=mode, technique=mechanism,
                   packets=packets, judgement=rolled.choice(list(Judgement)))  # fmt: skip
     found = explain(odd)
     assert found.headline

@@ -8,11 +8,12 @@ import pytest
 from testbed.errors import UnfitError, UsageError
 from testbed.nat.load import find
 from testbed.run.cell import _starts
-from testbed.stacks import external
 from testbed.stacks import registry as adapter
-from testbed.stacks.external import add_stacks
 from testbed.stacks.registry import stacks
+from testbed.studies.punch import external
 from testbed.studies.punch.cell import Cell, load_cell, save_cell
+from testbed.studies.punch.external import add_stacks
+from testbed.studies.punch.mechanisms import of
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +22,13 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     known = dict(adapter._KNOWN)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     monkeypatch.setattr(adapter, "ADAPTERS", known)
-    monkeypatch.setattr("testbed.stacks.external.ADAPTERS", known)
+    monkeypatch.setattr("testbed.studies.punch.external.ADAPTERS", known)
 
 
 def test_a_command_becomes_a_stack_that_the_others_of_its_mechanism_understand() -> None:
     assert add_stacks(["mine=sh -c 'echo hello there'"], "dcutr_quic") == ["mine"]
     ends = stacks("mine+traversal-quic")
-    assert (ends.topology, ends.transport) == ("libp2p", "udp")
+    assert (of(ends).topology, ends.transport) == ("libp2p", "udp")
     assert ends.needs == stacks("traversal-quic").needs
     command = ends.dialer.command()
     assert not callable(command)

@@ -22,7 +22,8 @@ from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
 from testbed.predict.deviation_conditions import _admits
 from testbed.predict.deviations import DEVIATIONS
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.prediction import predict
+from testbed.predict.punching import PLAIN_DIAL_UDP
 from testbed.verdict.judge import judge
 from testbed.words import breaches, faults, grounds, lives, packets, paths, reasons
 
@@ -169,7 +170,7 @@ def test_the_trace_tells_what_happened_to_each_packet_and_where() -> None:
     found = predict(
         run.plan.topology,
         run.evidence(Outcome.NONE).behaviours,
-        Mechanism.PLAIN_DIAL_UDP,
+        PLAIN_DIAL_UDP,
         "a",
         "b",
     )

@@ -26,10 +26,14 @@ from testbed.model.profile import Profile
 from testbed.model.reason import Blocked, Climbed, Loss, Unrelayed
 from testbed.model.topology import INTERNET, Host, Impairment, Link, Topology
 from testbed.nat.load import catalogue
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.dcutr import DCUTR_OFF, DCUTR_QUIC, DCUTR_QUIC_OFF, DCUTR_TCP
+from testbed.predict.ice import ICE
+from testbed.predict.model import Model
+from testbed.predict.prediction import predict
+from testbed.predict.punching import PUNCH_TCP, PUNCH_UDP
 from testbed.words import sentence
 
-TCP, QUIC = Mechanism.DCUTR_TCP, Mechanism.DCUTR_QUIC
+TCP, QUIC = DCUTR_TCP, DCUTR_QUIC
 BOTH = pytest.mark.parametrize("mechanism", [TCP, QUIC])
 ACCESS = Link.both(delay_ms=10)
 NINE = [f"{m}-{f}" for m, f in itertools.product(("eim", "adm", "apdm"), ("eif", "adf", "apdf"))]
@@ -46,11 +50,11 @@ def observed(topology: Topology) -> Topology:
     return replace(topology, hosts=(*topology.hosts, *observers))
 
 
-def homes(a: Behaviour, b: Behaviour, mechanism: Mechanism, topology: Topology) -> Prediction:
+def homes(a: Behaviour, b: Behaviour, mechanism: Model, topology: Topology) -> Prediction:
     return predict(topology, {"nat-a": a, "nat-b": b}, mechanism, "a", "b")
 
 
-def upgrade(a: Behaviour, b: Behaviour, mechanism: Mechanism) -> Prediction:
+def upgrade(a: Behaviour, b: Behaviour, mechanism: Model) -> Prediction:
     return homes(a, b, mechanism, libp2p())
 
 
@@ -61,7 +65,7 @@ def how(prediction: Prediction) -> str:
     return prediction.outcome.value
 
 
-def by_name(profiles: Names[str, Profile], a: str, b: str, mechanism: Mechanism) -> str:
+def by_name(profiles: Names[str, Profile], a: str, b: str, mechanism: Model) -> str:
     return how(upgrade(profiles[a].behaviour, profiles[b].behaviour, mechanism))
 
 
@@ -91,7 +95,7 @@ def by_hand(a: str, b: str, *, both_dial: bool) -> str:
 @pytest.mark.parametrize("a", NINE)
 @BOTH
 def test_all_pairs_are_as_the_table_made_by_hand(
-    a: str, mechanism: Mechanism, profiles: Names[str, Profile]
+    a: str, mechanism: Model, profiles: Names[str, Profile]
 ) -> None:
     got = {b: by_name(profiles, a, b, mechanism) for b in NINE}
     assert got == {b: by_hand(a, b, both_dial=mechanism is TCP) for b in NINE}
@@ -123,7 +127,7 @@ def test_ice_gets_through_where_quic_with_the_wrong_dialer_does_not(
     profiles: Names[str, Profile],
 ) -> None:
     a, b = profiles["eim-adf"].behaviour, profiles["apdm-apdf"].behaviour
-    assert upgrade(a, b, Mechanism.ICE).outcome is Outcome.DIRECT
+    assert upgrade(a, b, ICE).outcome is Outcome.DIRECT
     assert upgrade(a, b, QUIC).outcome is Outcome.RELAYED
 
 
@@ -142,7 +146,7 @@ def test_what_dcutr_gets_through_a_punch_from_both_ends_gets_through(
     one: Transport, other: Transport
 ) -> None:
     a, b = (Behaviour(udp=axes, tcp=axes) for axes in (one, other))
-    for mine, simple in ((TCP, Mechanism.PUNCH_TCP), (QUIC, Mechanism.PUNCH_UDP)):
+    for mine, simple in ((TCP, PUNCH_TCP), (QUIC, PUNCH_UDP)):
         if upgrade(a, b, mine).outcome is Outcome.DIRECT:
             assert upgrade(a, b, simple).outcome is Outcome.DIRECT
 
@@ -152,7 +156,7 @@ def test_what_dcutr_gets_through_a_punch_from_both_ends_gets_through(
 
 @BOTH
 def test_an_open_address_is_reversed_to_only_once_four_observers_agree(
-    mechanism: Mechanism, profiles: Names[str, Profile]
+    mechanism: Model, profiles: Names[str, Profile]
 ) -> None:
     a, b = profiles["eim-eif"].behaviour, profiles["eim-apdf"].behaviour
     assert how(homes(a, b, mechanism, libp2p())) == "reversed"
@@ -163,7 +167,7 @@ def test_an_open_address_is_reversed_to_only_once_four_observers_agree(
 
 @BOTH
 def test_a_public_dialer_is_reversed_to_without_any_observer(
-    mechanism: Mechanism, profiles: Names[str, Profile]
+    mechanism: Model, profiles: Names[str, Profile]
 ) -> None:
     lab = two_homes()
     public = Host("a", INTERNET, link=ACCESS)
@@ -251,12 +255,12 @@ def test_the_end_that_misses_the_relay_is_named(profiles: Names[str, Profile]) -
     assert sentence(why) == "b does not reach the relay: nat-b forwards no UDP out"
 
 
-@pytest.mark.parametrize("off", [Mechanism.DCUTR_OFF, Mechanism.DCUTR_QUIC_OFF])
+@pytest.mark.parametrize("off", [DCUTR_OFF, DCUTR_QUIC_OFF])
 def test_with_upgrades_off_the_openest_pair_stays_relayed(
-    off: Mechanism, profiles: Names[str, Profile]
+    off: Model, profiles: Names[str, Profile]
 ) -> None:
     assert by_name(profiles, "eim-eif", "eim-eif", off) == "relayed"
-    expected = "none" if off is Mechanism.DCUTR_QUIC_OFF else "relayed"
+    expected = "none" if off is DCUTR_QUIC_OFF else "relayed"
     assert by_name(profiles, "udp-blocked", "eim-eif", off) == expected
 
 
@@ -314,7 +318,7 @@ def test_the_skew_of_a_question_is_not_the_protocols() -> None:
 )
 @BOTH
 def test_behind_one_nat_only_a_hairpin_helps(
-    hairpin: Hairpin, expected: str, mechanism: Mechanism, profiles: Names[str, Profile]
+    hairpin: Hairpin, expected: str, mechanism: Model, profiles: Names[str, Profile]
 ) -> None:
     nat = replace(profiles["port-restricted"].behaviour, hairpin=hairpin)
     got = predict(observed(same_lan()), {"nat-a": nat}, mechanism, "a", "b")
@@ -323,7 +327,7 @@ def test_behind_one_nat_only_a_hairpin_helps(
 
 @BOTH
 def test_under_one_carrier_nat_the_carrier_must_hairpin(
-    mechanism: Mechanism, profiles: Names[str, Profile]
+    mechanism: Model, profiles: Names[str, Profile]
 ) -> None:
     home, shared = profiles["linux-home"].behaviour, profiles["carrier-grade"].behaviour
     for hairpin, expected in ((Hairpin.NONE, "relayed"), (shared.hairpin, "punched")):
@@ -333,7 +337,7 @@ def test_under_one_carrier_nat_the_carrier_must_hairpin(
 
 
 @BOTH
-def test_a_quota_below_the_public_nodes_leaves_no_port_for_the_peer(mechanism: Mechanism) -> None:
+def test_a_quota_below_the_public_nodes_leaves_no_port_for_the_peer(mechanism: Model) -> None:
     """One mapping a destination: the relay's, four observers', and none for the punch."""
     profiles = catalogue()
     symmetric, restricted = profiles["symmetric"].behaviour, profiles["restricted-cone"].behaviour
@@ -358,7 +362,7 @@ def test_the_ladder_is_in_the_trace_in_order(profiles: Names[str, Profile]) -> N
 
 
 @BOTH
-def test_a_forward_of_another_port_helps_nobody(mechanism: Mechanism) -> None:
+def test_a_forward_of_another_port_helps_nobody(mechanism: Model) -> None:
     """What is advertised is what observers saw, and no observer sees a forward."""
     protocol = Protocol.TCP if mechanism is TCP else Protocol.UDP
     aside = Behaviour(forwards=(Forward(protocol, 5001, 0, 4001),))

@@ -11,7 +11,8 @@ from testbed.model.prediction import Prediction
 from testbed.model.presets import carrier, two_homes
 from testbed.model.reason import GaveUp, NotEvenRelayed, Raced
 from testbed.nat.load import catalogue
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.ice import ICE
+from testbed.predict.prediction import predict
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
 
@@ -32,7 +33,7 @@ def predicted(
 ) -> Prediction:
     topology = (carrier if shared else two_homes)(a, b)
     behaviours = {r.name: CATALOGUE[r.profile].behaviour for r in topology.routers}
-    return predict(topology, behaviours, Mechanism.ICE, "a", "b", skew_ms=skew_ms, agents=agents)
+    return predict(topology, behaviours, ICE, "a", "b", skew_ms=skew_ms, agents=agents)
 
 
 @pytest.mark.parametrize(("a", "b"), list(product(CLASSIC, CLASSIC)))

@@ -13,10 +13,12 @@ from testbed.model.reason import Climbed, Passed, Unrelayed
 from testbed.model.topology import INTERNET, Host, Topology
 from testbed.nat.load import catalogue
 from testbed.predict import ladder
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.ladder import LADDER_QUIC, LADDER_TCP
+from testbed.predict.model import Model
+from testbed.predict.prediction import predict
 from testbed.words import sentence
 
-TCP, QUIC = Mechanism.LADDER_TCP, Mechanism.LADDER_QUIC
+TCP, QUIC = LADDER_TCP, LADDER_QUIC
 BOTH = pytest.mark.parametrize("mechanism", [TCP, QUIC])
 OFFERED = PortMapping(pcp=True)
 PROFILES = {name: profile.behaviour for name, profile in catalogue().items()}
@@ -29,13 +31,13 @@ def serving(behaviour: Behaviour) -> Behaviour:
 
 
 def of(
-    a: Behaviour, b: Behaviour, mechanism: Mechanism, topology: Topology | None = None
+    a: Behaviour, b: Behaviour, mechanism: Model, topology: Topology | None = None
 ) -> Prediction:
     return predict(topology or libp2p(), {"nat-a": a, "nat-b": b}, mechanism, "a", "b")
 
 
 def named(
-    a: str, b: str, mechanism: Mechanism, *, maps: str = "", lab: Topology | None = None
+    a: str, b: str, mechanism: Model, *, maps: str = "", lab: Topology | None = None
 ) -> Rung | None:
     """``maps`` has the letters of the sides whose router maps ports."""
     ends = {side: PROFILES[name] for side, name in (("a", a), ("b", b))}
@@ -49,7 +51,7 @@ def named(
 @BOTH
 @pytest.mark.parametrize("a", EVERY)
 @pytest.mark.parametrize("b", EVERY)
-def test_a_mapped_listener_is_dialed_by_everybody(a: str, b: str, mechanism: Mechanism) -> None:
+def test_a_mapped_listener_is_dialed_by_everybody(a: str, b: str, mechanism: Model) -> None:
     assert named(a, b, mechanism, maps="b") is Rung.DIRECT
     assert named(a, b, mechanism, maps="ab") is Rung.DIRECT
 
@@ -57,14 +59,14 @@ def test_a_mapped_listener_is_dialed_by_everybody(a: str, b: str, mechanism: Mec
 @BOTH
 @pytest.mark.parametrize("a", EVERY)
 def test_a_mapped_dialer_is_dialed_back_by_a_listener_that_cannot_be_dialed(
-    a: str, mechanism: Mechanism
+    a: str, mechanism: Model
 ) -> None:
     assert named(a, "symmetric", mechanism, maps="a") is Rung.REVERSED
     assert named(a, "linux-home", mechanism, maps="a") is Rung.REVERSED
 
 
 @BOTH
-def test_without_a_service_the_same_pairs_punch_or_relay(mechanism: Mechanism) -> None:
+def test_without_a_service_the_same_pairs_punch_or_relay(mechanism: Model) -> None:
     """The control of the two above."""
     assert named("linux-home", "linux-home", mechanism) is Rung.PUNCHED
     assert named("linux-home", "symmetric", mechanism) is Rung.RELAYED
@@ -72,7 +74,7 @@ def test_without_a_service_the_same_pairs_punch_or_relay(mechanism: Mechanism) -
 
 
 @BOTH
-def test_a_service_makes_no_pair_worse(mechanism: Mechanism) -> None:
+def test_a_service_makes_no_pair_worse(mechanism: Model) -> None:
     order = [*Rung]
     for a in EVERY:
         for b in EVERY:
@@ -98,7 +100,7 @@ def test_a_mapping_is_a_forward_in_the_place_of_one_that_was_there() -> None:
 
 @BOTH
 def test_an_open_address_is_dialed_only_once_three_public_nodes_have_proved_it(
-    mechanism: Mechanism,
+    mechanism: Model,
 ) -> None:
     assert named("linux-home", "full-cone", mechanism) is Rung.DIRECT
     for observers, expected in ((2, Rung.DIRECT), (1, Rung.PUNCHED), (0, Rung.PUNCHED)):
@@ -119,7 +121,7 @@ def test_a_filter_by_address_deceives_the_proof_and_the_dials_in_vain_open_it() 
 
 
 @BOTH
-def test_a_mapping_needs_no_proof(mechanism: Mechanism) -> None:
+def test_a_mapping_needs_no_proof(mechanism: Model) -> None:
     alone = replace(libp2p(), hosts=libp2p().hosts[:3])
     assert named("symmetric", "symmetric", mechanism, maps="b", lab=alone) is Rung.DIRECT
 
@@ -133,7 +135,7 @@ def test_a_mapping_needs_no_proof(mechanism: Mechanism) -> None:
     [(Hairpin.NONE, Rung.RELAYED), (Hairpin.EXTERNAL_SOURCE, Rung.PUNCHED)],
 )
 def test_under_a_carrier_nat_a_mapping_is_useless_and_the_hairpin_decides(
-    hairpin: Hairpin, expected: Rung, mechanism: Mechanism
+    hairpin: Hairpin, expected: Rung, mechanism: Model
 ) -> None:
     home = serving(PROFILES["linux-home"])
     nats = {"cgn": replace(PROFILES["carrier-grade"], hairpin=hairpin)}
@@ -164,7 +166,7 @@ def test_a_router_that_lets_nothing_out_has_no_use_for_a_mapping() -> None:
 
 
 @BOTH
-def test_a_public_listener_is_dialed_and_a_public_dialer_dialed_back(mechanism: Mechanism) -> None:
+def test_a_public_listener_is_dialed_and_a_public_dialer_dialed_back(mechanism: Model) -> None:
     lab = home_and_public()
     worst: Mapping[str, Behaviour] = {"nat-a": PROFILES["symmetric"]}
     assert predict(lab, worst, mechanism, "a", "b").rung is Rung.DIRECT
@@ -172,7 +174,7 @@ def test_a_public_listener_is_dialed_and_a_public_dialer_dialed_back(mechanism: 
 
 
 @BOTH
-def test_two_public_ends_need_no_ladder(mechanism: Mechanism) -> None:
+def test_two_public_ends_need_no_ladder(mechanism: Model) -> None:
     lab = home_and_public()
     third = Host("c", INTERNET, link=ACCESS)
     lab = replace(lab, hosts=(*lab.hosts, third))
@@ -182,7 +184,7 @@ def test_two_public_ends_need_no_ladder(mechanism: Mechanism) -> None:
 
 
 @BOTH
-def test_the_trace_has_the_rungs_in_their_order(mechanism: Mechanism) -> None:
+def test_the_trace_has_the_rungs_in_their_order(mechanism: Model) -> None:
     lines = [sentence(step) for step in of(Behaviour(), Behaviour(), mechanism).trace]
     first = [
         next(i for i, line in enumerate(lines) if line.startswith(word))

@@ -18,7 +18,10 @@ from testbed.model.behaviour import (
 )
 from testbed.model.outcome import Outcome
 from testbed.model.topology import INTERNET, Host, Link, Network, Router, Scope, Topology
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.ice import ICE, ICE_RELAY_ONLY
+from testbed.predict.model import Model
+from testbed.predict.prediction import predict
+from testbed.predict.punching import NO_PUNCH, PLAIN_DIAL_UDP, PUNCH_TCP, PUNCH_UDP
 
 ACCESS = Link.both(delay_ms=10)
 HOMES = Topology(
@@ -39,7 +42,7 @@ WIDER = [
     Filtering.ADDRESS_DEPENDENT,
     Filtering.ENDPOINT_INDEPENDENT,
 ]
-SYMMETRIC = [Mechanism.PUNCH_UDP, Mechanism.PUNCH_TCP, Mechanism.ICE, Mechanism.ICE_RELAY_ONLY]
+SYMMETRIC = [PUNCH_UDP, PUNCH_TCP, ICE, ICE_RELAY_ONLY]
 
 
 @st.composite
@@ -64,7 +67,7 @@ def behaviours(draw: st.DrawFn, *, early_packets_kept: bool = True) -> Behaviour
 
 
 def outcome(
-    a: Behaviour, b: Behaviour, mechanism: Mechanism, *, back: bool = False, skew_ms: float = 0
+    a: Behaviour, b: Behaviour, mechanism: Model, *, back: bool = False, skew_ms: float = 0
 ) -> Outcome:
     dialer, listener = ("b", "a") if back else ("a", "b")
     nats = {"nat-a": a, "nat-b": b}
@@ -82,7 +85,7 @@ skews = st.sampled_from([0.0, 10.0, 25.0, 400.0, -10.0, -400.0])
 @settings(max_examples=150, deadline=None)
 @given(behaviours(), behaviours(), st.sampled_from(SYMMETRIC), skews)
 def test_the_roles_may_be_swapped(
-    a: Behaviour, b: Behaviour, mechanism: Mechanism, skew_ms: float
+    a: Behaviour, b: Behaviour, mechanism: Model, skew_ms: float
 ) -> None:
     forth = outcome(a, b, mechanism, skew_ms=skew_ms)
     assert outcome(a, b, mechanism, back=True, skew_ms=-skew_ms) is forth
@@ -91,7 +94,7 @@ def test_the_roles_may_be_swapped(
 @settings(max_examples=150, deadline=None)
 @given(behaviours(), behaviours(), st.sampled_from(SYMMETRIC), skews)
 def test_the_homes_may_be_swapped(
-    a: Behaviour, b: Behaviour, mechanism: Mechanism, skew_ms: float
+    a: Behaviour, b: Behaviour, mechanism: Model, skew_ms: float
 ) -> None:
     forth = outcome(a, b, mechanism, skew_ms=skew_ms)
     assert outcome(b, a, mechanism, skew_ms=-skew_ms) is forth
@@ -102,8 +105,8 @@ def test_the_homes_may_be_swapped(
 def test_a_wider_udp_filter_never_prevents_a_punch(
     a: Behaviour, b: Behaviour, filtering: Filtering, skew_ms: float
 ) -> None:
-    if outcome(a, b, Mechanism.PUNCH_UDP, skew_ms=skew_ms) is Outcome.DIRECT:
-        wider = outcome(widen(a, filtering), b, Mechanism.PUNCH_UDP, skew_ms=skew_ms)
+    if outcome(a, b, PUNCH_UDP, skew_ms=skew_ms) is Outcome.DIRECT:
+        wider = outcome(widen(a, filtering), b, PUNCH_UDP, skew_ms=skew_ms)
         assert wider is Outcome.DIRECT
 
 
@@ -113,22 +116,22 @@ def test_skew_does_not_matter_to_udp_where_early_packets_are_dropped(
     a: Behaviour, b: Behaviour, skew_ms: float
 ) -> None:
     if a.quota is None and b.quota is None:
-        skewed = outcome(a, b, Mechanism.PUNCH_UDP, skew_ms=skew_ms)
-        assert skewed is outcome(a, b, Mechanism.PUNCH_UDP)
+        skewed = outcome(a, b, PUNCH_UDP, skew_ms=skew_ms)
+        assert skewed is outcome(a, b, PUNCH_UDP)
 
 
 @settings(max_examples=100, deadline=None)
 @given(behaviours(), behaviours())
 def test_a_plain_dial_that_passes_means_a_punch_that_does(a: Behaviour, b: Behaviour) -> None:
-    if outcome(a, b, Mechanism.PLAIN_DIAL_UDP) is Outcome.DIRECT and not a.udp.blocked:
+    if outcome(a, b, PLAIN_DIAL_UDP) is Outcome.DIRECT and not a.udp.blocked:
         generous = replace(a, quota=None)  # a dialer that punches also asks the STUN server
-        assert outcome(generous, b, Mechanism.PUNCH_UDP) is Outcome.DIRECT
+        assert outcome(generous, b, PUNCH_UDP) is Outcome.DIRECT
 
 
 @settings(max_examples=100, deadline=None)
 @given(behaviours(), behaviours())
 def test_with_punching_off_nothing_goes_direct(a: Behaviour, b: Behaviour) -> None:
-    for mechanism in (Mechanism.NO_PUNCH, Mechanism.ICE_RELAY_ONLY):
+    for mechanism in (NO_PUNCH, ICE_RELAY_ONLY):
         assert outcome(a, b, mechanism) is not Outcome.DIRECT
 
 
@@ -136,6 +139,6 @@ def test_the_widening_property_would_notice_a_filter_that_narrows() -> None:
     """Negative control: the same comparison, with the narrowing done on purpose."""
     pair = Behaviour(udp=Transport(mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT))
     open_ = widen(Behaviour(), Filtering.ENDPOINT_INDEPENDENT)
-    assert outcome(open_, pair, Mechanism.PUNCH_UDP) is Outcome.DIRECT
+    assert outcome(open_, pair, PUNCH_UDP) is Outcome.DIRECT
     with pytest.raises(AssertionError):
-        assert outcome(Behaviour(), pair, Mechanism.PUNCH_UDP) is Outcome.DIRECT
+        assert outcome(Behaviour(), pair, PUNCH_UDP) is Outcome.DIRECT

@@ -14,10 +14,11 @@ from testbed.model.presets import preset
 from testbed.nat.load import find
 from testbed.plan.planner import plan
 from testbed.stacks import registry as adapter
-from testbed.stacks.external import add_stacks
 from testbed.stacks.registry import public, stacks
 from testbed.stacks.unified import Keys, Part, Places, environment, read_result
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.external import add_stacks
+from testbed.studies.punch.mechanisms import of
 
 LAB = plan(
     preset("two-homes", "full-cone", "symmetric"), {n: find(n) for n in ("full-cone", "symmetric")}
@@ -51,7 +52,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     known = dict(adapter._KNOWN)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     monkeypatch.setattr(adapter, "ADAPTERS", known)
-    monkeypatch.setattr("testbed.stacks.external.ADAPTERS", known)
+    monkeypatch.setattr("testbed.studies.punch.external.ADAPTERS", known)
 
 
 @pytest.mark.parametrize("part", Part)
@@ -115,7 +116,7 @@ def test_a_stack_of_the_contract_needs_a_relay_and_has_no_controls() -> None:
         "theirs",
     ]
     ends = stacks("mine+theirs")
-    assert (ends.needs, ends.topology, ends.controls) == ({"relay"}, "two-homes", ())
+    assert (ends.needs, of(ends).topology, of(ends).controls) == ({"relay"}, "two-homes", ())
     assert ends.listener.command() == Image("peer:1")
     assert public("mine", "tcp") is ends.dialer
     assert Cell("mine", ("a", "b"), relay="theirs").relaying is ends.listener

@@ -13,8 +13,8 @@ from testbed.cli.words import EFFECTS, Command
 from testbed.errors import UnfitError, UsageError
 from testbed.lab import sandbox
 from testbed.run import matrix
-from testbed.stacks import external
 from testbed.stacks import registry as adapter
+from testbed.studies.punch import external
 
 # For each word that can be without an effect: words beside which it is, and what is said of it.
 USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {

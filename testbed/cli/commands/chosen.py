@@ -21,6 +21,7 @@ from testbed.run.matrix import CLASSIC, PEER_SETS, SETS, Selection, chosen_stack
 from testbed.run.shards import Shard
 from testbed.stacks.registry import BETWEEN, OURS, adapter, stacks
 from testbed.studies.punch.cell import Cell, require_sane
+from testbed.studies.punch.mechanisms import of
 
 SECOND = "linux-home"  # the NAT of the other side, where none is named
 ALL = "all"
@@ -46,7 +47,7 @@ class Single:
         """
         _require_known(self.peer)
         ends = stacks(self.peer)
-        place = self.topology or ends.topology
+        place = self.topology or of(ends).topology
         second = self.b or (SECOND if place in TWO_SIDED else None)
         given = named([self.a, second] if second else [self.a])
         cell = Cell(

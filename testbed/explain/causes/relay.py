@@ -7,6 +7,7 @@ from testbed.explain.sides import Side
 from testbed.model.contract import Connected, Failed, FailureClass, Reserved
 from testbed.model.explanation import Cause, Journey, Line
 from testbed.model.packet import Packet
+from testbed.model.technique import Relaying
 
 REFUSED = ("relay_refused", "relay answered")  # in the words of `testbed.traversal.errors`
 NO_RESERVATION = "NO_RESERVATION"
@@ -17,7 +18,7 @@ def why(scene: Scene) -> Finding | None:
     """What kept the peers from a relay; None if this says nothing of it."""
     if scene.circuits:
         return _circuit(scene)
-    if scene.evidence.mechanism.startswith("ice"):
+    if scene.evidence.technique.relaying is Relaying.TURN:
         return _turn(scene)
     return None
 

@@ -42,17 +42,11 @@ from testbed.stacks.client import PeerClient, wait_all
 from testbed.stacks.coturn import HTTPS_PORT, PORT, Coturn, coturn
 from testbed.stacks.infrastructure import NOTHING_PUBLIC, Infrastructure, infrastructure
 from testbed.stacks.registry import Adapter, Stacks
+from testbed.studies.punch.mechanism import USUAL, Deadlines
 
 ECHO_BYTES = 16_384
 START_MARGIN_NS = 60_000_000  # from the command to the common start: both have read it by then
 SETTLE = 0.05  # seconds after the echo in which its last packets are still captured
-# Deadlines in seconds.  The peers have their own, shorter ones: these catch a hang.
-GATHERING = 20.0
-CONNECTING = 15.0
-UPGRADING = 12.0
-LEAVING = 3.0
-ECHOING = 10.0
-CLOSING = 5.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,7 @@ class Attempt:
     seed: int
     skew_ms: float = 0.0  # how much later the listener starts
     relaying: Adapter | None = None  # what the server runs, where it is a libp2p relay
+    deadlines: Deadlines = USUAL
 
 
 @dataclass(frozen=True)
@@ -157,11 +152,11 @@ class _Attempting:
         self.connect_ms: float | None = None
 
     def run(self) -> Account:
-        offers = self._wait((Offered, Failed), GATHERING)
+        offers = self._wait((Offered, Failed), self.task.deadlines.gathering)
         if all(isinstance(offer, Offered) for offer in offers):
             self._dial([offer for offer in offers if isinstance(offer, Offered)])
         for client in self.both:
-            client.close(time.monotonic() + CLOSING)
+            client.close(time.monotonic() + self.task.deadlines.closing)
         return Account(
             claims=tuple(_claim(client) for client in self.both),
             window=self.window,
@@ -177,7 +172,7 @@ class _Attempting:
         dialer, listener = self.both
         dialer.send(Dial(remote=offers[1].offer, start_at=start))
         listener.send(Dial(remote=offers[0].offer, start_at=start + late))
-        ends = self._wait((Connected, Failed), CONNECTING)
+        ends = self._wait((Connected, Failed), self.task.deadlines.connecting)
         if not all(isinstance(end, Connected) for end in ends):
             return
         self.connect_ms = max(end.at - start for end in ends) / 1e6
@@ -189,14 +184,14 @@ class _Attempting:
         """Until it is known what becomes of a relayed connection: the listener leads."""
         dialer, listener = self.both
         kinds = (Upgraded, Stayed, Failed)
-        end = listener.wait(kinds, time.monotonic() + UPGRADING)
+        end = listener.wait(kinds, time.monotonic() + self.task.deadlines.upgrading)
         if isinstance(end, Upgraded):
-            dialer.wait(kinds, time.monotonic() + UPGRADING)
+            dialer.wait(kinds, time.monotonic() + self.task.deadlines.upgrading)
             self._await_leaving()
 
     def _await_leaving(self) -> None:
         """Until both closed the relayed connection; who does not is found out by the verdict."""
-        deadline = time.monotonic() + LEAVING
+        deadline = time.monotonic() + self.task.deadlines.leaving
         with suppress(PeerError):
             for client in self.both:
                 while not any(_left(event) for event in client.events):
@@ -205,7 +200,7 @@ class _Attempting:
     def _echo(self, dialer: PeerClient) -> None:
         start = time.time_ns()
         dialer.send(Echo(bytes=ECHO_BYTES))
-        dialer.wait((Echoed, Failed), time.monotonic() + ECHOING)
+        dialer.wait((Echoed, Failed), time.monotonic() + self.task.deadlines.echoing)
         end = time.time_ns() + int(SETTLE * 1e9)
         self.window = Window(start, end, ECHO_BYTES)
 

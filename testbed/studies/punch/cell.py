@@ -17,11 +17,14 @@ from testbed.model.profile import Profile
 from testbed.model.topology import Topology
 from testbed.naming import instead
 from testbed.nat.load import load
-from testbed.stacks.external import own, recall
+from testbed.stacks import infrastructure
 from testbed.stacks.registry import BY, OURS, Adapter, Stacks, public, stacks
+from testbed.studies.punch.external import own, recall
+from testbed.studies.punch.mechanism import PUNCH, Mechanism, Play
+from testbed.studies.punch.mechanisms import MECHANISMS, of
 
 DIALER, LISTENER, SERVER = "a", "b", "server"
-MODES = ("punch", "plain_dial", "silent", "relay_only")
+MODES = tuple(dict.fromkeys(mode for one in MECHANISMS.values() for mode in one.modes))
 LATEST_MS = 10_000.0  # of a skew: peers wait for each other some seconds longer
 FORMAT = 2
 RESULTS = (
@@ -48,7 +51,7 @@ class Cell:
     peer: str  # ``ice``, or ``ice+pion``: the dialer's stack and the listener's
     profiles: tuple[str, ...]
     topology: str = "two-homes"
-    mode: str = "punch"
+    mode: str = PUNCH
     repeat: int = 0  # which of the repetitions this is
     seed: int = 0
     skew_ms: float = 0.0
@@ -57,6 +60,15 @@ class Cell:
     @property
     def stacks(self) -> Stacks:
         return stacks(self.peer)
+
+    @property
+    def mechanism(self) -> Mechanism:
+        return of(self.stacks)
+
+    @property
+    def play(self) -> Play:
+        """The mechanism in the cell's mode."""
+        return self.mechanism.modes[self.mode]
 
     @property
     def relaying(self) -> Adapter | None:
@@ -86,12 +98,13 @@ class Cell:
         self.stacks.prepare()
         if self.relaying is not None:
             self.relaying.prepare()
+            infrastructure.warm()
 
     @property
     def pair(self) -> str:
         """What is the same for all repetitions: ``ice/full-cone--symmetric``."""
-        suffix = "" if self.mode == "punch" else f".{self.mode}"
-        place = "" if self.topology == self.stacks.topology else f"{self.topology}/"
+        suffix = "" if self.mode == PUNCH else f".{self.mode}"
+        place = "" if self.topology == self.mechanism.topology else f"{self.topology}/"
         late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
         return f"{place}{self.cast}/{'--'.join(self.profiles)}{suffix}{late}"
 
@@ -102,7 +115,7 @@ class Cell:
 
     @property
     def control(self) -> bool:
-        return self.mode != "punch"
+        return self.mode != PUNCH
 
     def to_json(self) -> dict[str, Any]:
         """What identifies the cell in a report."""
@@ -205,8 +218,8 @@ def require_sane(cell: Cell, where: str = "") -> None:
 def require_able(cell: Cell, where: str = "") -> None:
     """UsageError for what its stacks cannot do, with what they can; ``where`` it came from."""
     ends = cell.stacks
-    if cell.mode not in ends.modes:
-        remedy = f"one of: {', '.join(ends.modes)}"
+    if cell.mode not in cell.mechanism.modes:
+        remedy = f"one of: {', '.join(cell.mechanism.modes)}"
         raise UsageError(f"{where}{cell.peer} has no mode {cell.mode!r}", remedy=remedy)
     if cell.skew_ms and ends.contract == "unified":
         raise UsageError(f"{where}{cell.peer} starts when it likes: a skew has no effect on it")

@@ -27,7 +27,7 @@ from testbed.model.verdict import Judgement, Recalled
 from testbed.model.window import Window
 from testbed.plan.planner import plan
 from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell, load_cell, load_versions
-from testbed.studies.punch.expectation import mechanism, prediction
+from testbed.studies.punch.expectation import prediction
 from testbed.words import sentence
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ def assemble(
     """The evidence of one run, from its parts."""
     return Evidence(
         name=cell.name,
-        mechanism=mechanism(cell).value,
+        technique=cell.play.model,
         mode=cell.mode,
         plan=steps,
         behaviours={r.name: profiles[r.profile].behaviour for r in steps.topology.routers},

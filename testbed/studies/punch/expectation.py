@@ -7,16 +7,8 @@ from testbed.model.profile import Profile
 from testbed.model.version import Built
 from testbed.predict.deviation_conditions import Case
 from testbed.predict.deviations import Deviation, expected, known, uncovered
-from testbed.predict.prediction import Mechanism, predict
+from testbed.predict.prediction import predict
 from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell
-
-_RELAY_ONLY = {
-    "ice": "ice_relay_only",
-    "dcutr_tcp": "dcutr_off",
-    "dcutr_quic": "dcutr_quic_off",
-    "ladder_tcp": "dcutr_off",  # the same thing: a circuit, and nothing else is tried
-    "ladder_quic": "dcutr_quic_off",
-}
 
 
 def prediction(
@@ -60,7 +52,7 @@ def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
     return predict(
         topology,
         behaviours,
-        mechanism(cell),
+        cell.play.model,
         DIALER,
         LISTENER,
         server=SERVER,
@@ -80,17 +72,3 @@ def _known(
     nats = (a.udp, b.udp) if quic else (a.tcp, b.tcp)
     names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
     return known(Case(*names, quic, *nats, plain.outcome, built))
-
-
-def mechanism(cell: Cell) -> Mechanism:
-    """How the peers of ``cell`` try to reach each other."""
-    stack = cell.stacks
-    match cell.mode:
-        case "punch":
-            return Mechanism(stack.mechanism)
-        case "plain_dial":
-            return Mechanism(f"plain_dial_{stack.transport}")
-        case "relay_only":
-            return Mechanism(_RELAY_ONLY[stack.mechanism])
-        case _:
-            return Mechanism.NO_PUNCH

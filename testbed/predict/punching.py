@@ -1,26 +1,22 @@
 """The lab's own traversal programs: plain dial and hole punching, UDP and TCP.
 
 Each is what the lab's peer does, at the same times; both ends and the server run
-in one `Network`.  A mechanism is a function (Setting) -> (outcome, reason).
+in one `Network`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from testbed.model.behaviour import Protocol
-from testbed.model.ice_agent import AIOICE, IceAgent
 from testbed.model.outcome import Outcome
 from testbed.model.reason import (
     Lost,
     NobodySends,
     Passed,
     Place,
-    Reason,
     Silence,
     Unlearned,
     WayLost,
 )
 from testbed.predict import stun
+from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
 from testbed.predict.stun import send_udp
@@ -35,34 +31,6 @@ TCP_DEADLINE = 4.0
 PROBE = "probe"
 ACK = "probe ACK"
 NONCE = "nonce"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Who runs a mechanism where; ``skew`` is how many seconds the listener is late.
-
-    ``agents`` are the dialer's and the listener's, where the mechanism is ICE.
-    """
-
-    network: Network
-    dialer: str
-    listener: str
-    server: str
-    skew: float
-    agents: tuple[IceAgent, IceAgent] = (AIOICE, AIOICE)
-
-    @property
-    def hosts(self) -> tuple[str, str]:
-        return self.dialer, self.listener
-
-    def starts(self) -> tuple[float, float]:
-        """When the dialer and the listener begin, from the present moment."""
-        now = self.network.now
-        return now + max(0.0, -self.skew), now + max(0.0, self.skew)
-
-
-Result = tuple[Outcome, Reason]
-Mechanism = Callable[[Setting], Result]
 
 
 class UdpPeer:
@@ -218,7 +186,7 @@ def _tcp(setting: Setting, *, punching: bool) -> Result:
 
 def no_punch(setting: Setting) -> Result:
     """Hole punching switched off: the control that must stay unconnected."""
-    return Outcome.NONE, NobodySends(*setting.hosts)
+    return Result(Outcome.NONE, NobodySends(*setting.hosts))
 
 
 def serve_stun(setting: Setting) -> Tcp:
@@ -245,7 +213,7 @@ def _learn(setting: Setting, protocol: Protocol, *peers: UdpPeer | TcpPeer) -> R
     )
     for host, peer in zip(setting.hosts, peers, strict=True):
         if peer.observed is None:
-            return Outcome.NONE, unlearned(setting, host, protocol)
+            return Result(Outcome.NONE, unlearned(setting, host, protocol))
     return None
 
 
@@ -253,8 +221,8 @@ def _judge(
     setting: Setting, via: Packet | None, towards: Place | None, back: Place | None
 ) -> Result:
     if via is not None:
-        return Outcome.DIRECT, Passed(via.origin, via.notes)
-    return Outcome.NONE, _blocked(setting, towards, back)
+        return Result(Outcome.DIRECT, Passed(via.origin, via.notes))
+    return Result(Outcome.NONE, _blocked(setting, towards, back))
 
 
 def _blocked(setting: Setting, towards: Place | None, back: Place | None) -> Lost:
@@ -267,3 +235,10 @@ def _blocked(setting: Setting, towards: Place | None, back: Place | None) -> Los
         if target is not None and (origin, target) in lost
     )
     return Lost(ways, Silence.NONE_REACHED)
+
+
+PLAIN_DIAL_UDP = Model(name="plain_dial_udp", protocol="udp", run=plain_dial_udp)
+PLAIN_DIAL_TCP = Model(name="plain_dial_tcp", protocol="tcp", run=plain_dial_tcp)
+PUNCH_UDP = Model(name="punch_udp", protocol="udp", run=punch_udp)
+PUNCH_TCP = Model(name="punch_tcp", protocol="tcp", run=punch_tcp)
+NO_PUNCH = Model(name="no_punch", protocol=None, run=no_punch)

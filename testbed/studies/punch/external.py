@@ -6,18 +6,20 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import TypeGuard, get_args
 
 from testbed.errors import UnfitError, UsageError
+from testbed.model.ice_agent import AIOICE
 from testbed.model.lab import Image
 from testbed.naming import instead
 from testbed.stacks.programs import Program, words_of
-from testbed.stacks.registry import ADAPTERS, Adapter, Contract, Role, add
+from testbed.stacks.registry import ADAPTERS, Adapter, Contract, add
+from testbed.studies.punch.mechanisms import MECHANISMS
+from testbed.studies.punch.mechanisms import mechanism as mechanism_called
 
 IMAGE = "image:"  # before a reference that an engine knows
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_LIBP2P = ("dcutr_tcp", "dcutr_quic")
-_AUTONAT: frozenset[Role] = frozenset({"autonat_server", "autonat_client"})
+_UNREAD = replace(AIOICE, assumed=True)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def add_stacks(
 ) -> list[str]:
     """Make the stacks NAME=COMMAND or NAME=image:REFERENCE known to this process; their names.
 
-    COMMAND is split as a shell would.  What the lab has for them is what our first stack of that
-    ``mechanism`` needs.  UsageError naming the word that does not fit.
+    COMMAND is split as a shell would.  What the lab has for them is what the ``mechanism`` needs.
+    UsageError naming the word that does not fit.
     """
     if not described and mechanism:
         remedy = f"--stack mine=./my-peer --mechanism {mechanism}"
@@ -70,7 +72,7 @@ def add_stacks(
         if described:
             raise _without_mechanism(described)
         return []
-    kin = _kin(mechanism, contract)
+    kin = _like(mechanism, contract)
     names = []
     for text in described:
         name, _, command = text.partition("=")
@@ -84,7 +86,7 @@ def add_stacks(
 def _without_mechanism(described: Sequence[str]) -> UsageError:
     """The error for the user's words, which are a part of its remedy."""
     said = " ".join(f"--stack {shlex.quote(text)}" for text in described)
-    known = ", ".join(dict.fromkeys(one.mechanism for one in ADAPTERS.values()))
+    known = ", ".join(MECHANISMS)
     return UsageError(
         "--stack and --mechanism go together: a stack is predicted by its mechanism",
         remedy=f"{said} --mechanism M, where M is one of: {known}",
@@ -108,32 +110,30 @@ def recall(stacks: Mapping[str, Mapping[str, str]]) -> None:
     """
     for name, how in stacks.items():
         if name not in ADAPTERS:
-            kin = _kin(how["mechanism"], how["contract"])
+            kin = _like(how["mechanism"], how["contract"])
             add(replace(kin, name=name, entry=Past(name, "you")))
 
 
-def _kin(mechanism: str, contract: str) -> Adapter:
-    """The adapter that one of this mechanism and contract differs from by its program alone."""
-    if contract not in get_args(Contract):
+def _like(mechanism: str, contract: str) -> Adapter:
+    """An adapter that lacks its name and its program."""
+    if not _is_contract(contract):
         remedy = instead(contract, get_args(Contract))
         raise UsageError(f"unknown contract {contract!r}", remedy=remedy)
-    kin = next((one for one in ADAPTERS.values() if one.mechanism == mechanism), None)
-    if kin is None:
-        remedy = instead(mechanism, (one.mechanism for one in ADAPTERS.values()))
-        raise UsageError(f"unknown mechanism {mechanism!r}", remedy=remedy)
-    kin = replace(kin, agent=replace(kin.agent, assumed=kin.mechanism == "ice"))
-    return _unified(kin) if contract == "unified" else kin
+    found = mechanism_called(mechanism, contract)
+    return Adapter(
+        "",
+        found.name,
+        found.transport,
+        entry=Past("", "you"),
+        needs=found.needs,
+        agent=_UNREAD,
+        contract=contract,
+        roles=found.roles,
+    )
 
 
-def _unified(kin: Adapter) -> Adapter:
-    """What peers of libp2p's unified-testing need: a relay, and nobody else to see them."""
-    if kin.mechanism not in _LIBP2P:
-        raise UsageError(
-            "the unified-testing contract is one of DCUtR over a relay",
-            remedy=f"--mechanism {' or '.join(_LIBP2P)}",
-        )
-    kin = replace(kin, needs=frozenset({"relay"}), topology="two-homes", lacks=_AUTONAT)
-    return replace(kin, contract="unified")
+def _is_contract(word: str) -> TypeGuard[Contract]:
+    return word in get_args(Contract)
 
 
 def _entry(text: str, name: str, command: str, contract: Contract) -> Program | Image:

@@ -1,0 +1,63 @@
+"""What a prediction is made by: a technique with its model, which runs in a network of Python."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from testbed.model.behaviour import Behaviour
+from testbed.model.ice_agent import AIOICE, IceAgent
+from testbed.model.outcome import Outcome, Rung
+from testbed.model.reason import Reason
+from testbed.model.technique import Technique
+from testbed.model.topology import Topology
+from testbed.predict.network import Network
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Who runs a model where; ``skew`` is how many seconds the listener is late.
+
+    ``agents`` are the dialer's and the listener's, where the technique is ICE.
+    """
+
+    network: Network
+    dialer: str
+    listener: str
+    server: str
+    skew: float
+    agents: tuple[IceAgent, IceAgent] = (AIOICE, AIOICE)
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        return self.dialer, self.listener
+
+    def starts(self) -> tuple[float, float]:
+        """When the dialer and the listener begin, from the present moment."""
+        now = self.network.now
+        return now + max(0.0, -self.skew), now + max(0.0, self.skew)
+
+
+class Result(NamedTuple):
+    """How a model ended.  ``rung`` is for models that climb a ladder; None: no connection."""
+
+    outcome: Outcome
+    reason: Reason
+    rung: Rung | None = None
+
+
+Hosts = tuple[str, ...]
+Prepared = Callable[[Topology, Mapping[str, Behaviour], Hosts], dict[str, Behaviour]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Technique):
+    """A technique and the function that plays both its ends and the server.
+
+    ``races``: chance at a common start may decide, because packets are repeated too late to make
+    up for it.  ``prepares`` gives the behaviours of the routers once both hosts have asked their
+    gateways for ports.
+    """
+
+    run: Callable[[Setting], Result]
+    races: bool = False
+    prepares: Prepared | None = None

@@ -1,0 +1,18 @@
+"""Direct Connection Upgrade through Relay (libp2p) over QUIC."""
+
+from dataclasses import replace
+
+from testbed.predict.dcutr import DCUTR_QUIC, DCUTR_QUIC_OFF
+from testbed.studies.punch.mechanisms import dcutr_tcp
+
+_TCP = dcutr_tcp.MECHANISM
+
+MECHANISM = replace(
+    _TCP,
+    name="dcutr_quic",
+    transport="udp",
+    modes={
+        "punch": replace(_TCP.modes["punch"], model=DCUTR_QUIC),
+        "relay_only": replace(_TCP.modes["relay_only"], model=DCUTR_QUIC_OFF),
+    },
+)

@@ -1,0 +1,18 @@
+"""Direct Connection Upgrade through Relay (libp2p) over TCP.  Its control upgrades nothing."""
+
+from testbed.predict.dcutr import DCUTR_OFF, DCUTR_TCP
+from testbed.studies.punch.mechanism import Mechanism, Play
+from testbed.studies.punch.upgrades import relay_kept, upgraded
+
+MECHANISM = Mechanism(
+    name="dcutr_tcp",
+    transport="tcp",
+    needs=frozenset({"relay", "observers"}),
+    modes={
+        "punch": Play(DCUTR_TCP, ("dialer", "listener"), check=upgraded),
+        "relay_only": Play(DCUTR_OFF, relay_only=True, check=relay_kept),
+    },
+    topology="libp2p",
+    roles=frozenset({"relay", "autonat_server", "autonat_client"}),
+    contracts=frozenset({"lines", "unified"}),
+)

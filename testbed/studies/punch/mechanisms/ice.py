@@ -1,0 +1,15 @@
+"""ICE (RFC 8445) with STUN and TURN.  Its control is ICE with relayed candidates alone."""
+
+from testbed.predict.ice import ICE, ICE_RELAY_ONLY
+from testbed.studies.punch.mechanism import Mechanism, Play
+
+MECHANISM = Mechanism(
+    name="ice",
+    transport="udp",
+    needs=frozenset({"stun", "turn"}),
+    modes={
+        "punch": Play(ICE, ("dialer", "listener")),
+        "relay_only": Play(ICE_RELAY_ONLY, relay_only=True),
+    },
+    begins=lambda agent: None if agent.assumed else agent.begins,
+)

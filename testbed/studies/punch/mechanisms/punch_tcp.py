@@ -1,0 +1,17 @@
+"""TCP hole punching: both ends connect to each other from the port that they listen on."""
+
+from testbed.model.contract import Mode
+from testbed.predict.punching import NO_PUNCH, PLAIN_DIAL_TCP, PUNCH_TCP
+from testbed.studies.punch.mechanism import Mechanism, Play
+
+MECHANISM = Mechanism(
+    name="punch_tcp",
+    transport="tcp",
+    needs=frozenset({"stun"}),
+    modes={
+        "punch": Play(PUNCH_TCP, ("dialer", "listener")),
+        "plain_dial": Play(PLAIN_DIAL_TCP, ("dialer",), Mode.PLAIN_DIAL),
+        "silent": Play(NO_PUNCH, (), Mode.SILENT),
+    },
+    begins=lambda _agent: 0.0,
+)
