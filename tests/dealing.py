@@ -1,9 +1,10 @@
 """A plugin for pytest: which tests of the suite go to one worker of xdist.
 
 What a module's fixture runs, often dozens of labs at once, is run by every worker that gets a test
-of the module.  Therefore the tests of such a module stay together with ``--deal-modules``, and it
-is run once.  All such modules of `tests/conformance` are one group: two of these sweeps beside
-each other would spoil each other's clocks.  All other tests are dealt out one by one.
+of the module, or waited for by all but one.  Therefore the tests of such a module stay together
+with ``--deal-modules``: it is run once, and nobody waits.  All such modules of `tests/conformance`
+are one group: two of these sweeps beside each other would spoil each other's clocks.  All other
+tests are dealt out one by one.
 
 (``--dist loadgroup`` of xdist 3.8 would do, but has no effect with pytest 9.2, where nobody may
 rename a test any more.)

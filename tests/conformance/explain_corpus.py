@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from patience import repeated
+from withheld import patient
 
 from testbed.explain.explainer import explain
 from testbed.lab.forked import forked
 from testbed.lab.namespaces import Namespaces
 from testbed.model.explanation import Cause, Evidence
-from testbed.model.fault import Late
 from testbed.model.lab import Lab
 from testbed.model.plan import LoadRules
 from testbed.model.profile import Profile
@@ -54,18 +54,12 @@ def corpus(folder: Path, cases: Mapping[str, Case], jobs: int = JOBS) -> dict[st
             answer = pickle.loads(output)
             assert not isinstance(answer, str), f"{left[index]}: {answer}"
             evidence, late = answer
-            evidence, named = _patient(evidence), cases[left[index]].cause
+            evidence, named = patient(evidence), cases[left[index]].cause
             if not late or tries == TRIES - 1 or explain(evidence).cause is named:
                 found[left[index]] = evidence
             else:
                 repeated(f"{left[index]}: late, and explained by another cause")
     return found
-
-
-def _patient(evidence: Evidence) -> Evidence:
-    """A machine that is busy with other tests is no fault of a cell that is broken on purpose."""
-    faults = tuple(fault for fault in evidence.faults if not isinstance(fault, Late))
-    return replace(evidence, faults=faults)
 
 
 def _task(case: Case, folder: Path) -> Callable[[int], bytes]:
@@ -154,14 +148,3 @@ def both(*breaks: Break) -> Break:
 
 
 # -- what can be hidden ----------------------------------------------------------
-
-
-def without(evidence: Evidence, *nodes: str, counted: bool) -> Evidence:
-    """Nothing that was recorded at ``nodes``, nothing that was said or counted of it.
-
-    ``counted``: the packets that are left keep their numbers, which leaves gaps.
-    """
-    left = [p for p in evidence.packets or () if p.node not in nodes]
-    if not counted:
-        left = [replace(packet, number=number) for number, packet in enumerate(left, 1)]
-    return replace(evidence, packets=left, flows=None, drops=None, events=None, faults=())

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 from explain_cases import CASES, NATS, PREDICTIONS
-from explain_corpus import corpus, without
+from explain_corpus import corpus
 from shared import once
+from withheld import without
 
 from testbed.evidence.account import WireAccount
 from testbed.explain.conformance import violations

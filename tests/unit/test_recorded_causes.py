@@ -1,0 +1,91 @@
+"""The explainer on recorded cells, each of which was broken on purpose: no lab is needed.
+
+`tests/conformance/record_causes.py` recorded them.  `tests/conformance/test_explain_corpus.py`
+makes the same claims of cells that it runs.
+"""
+
+import json
+import tarfile
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from withheld import patient, without
+
+from testbed.explain.explainer import explain
+from testbed.model.explanation import Cause, Citation, Evidence
+from testbed.studies.punch.evidence import load_evidence
+
+LARGE = 1000  # packets: `tests/conformance` reads these parts as well
+ARCHIVE = Path(__file__).parent / "captures" / "causes.tar.xz"
+
+
+@cache
+def recorded() -> tuple[dict[str, dict[str, object]], dict[str, Evidence]]:
+    """What is known of each cell, and what was recorded of it."""
+    with TemporaryDirectory() as folder, tarfile.open(ARCHIVE) as tar:
+        for member in tar:  # `extractall` has its filter only since Python 3.11.4
+            target, content = Path(folder) / member.name, tar.extractfile(member)
+            assert content is not None
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.read())
+        known = json.loads((Path(folder) / "known.json").read_text(encoding="utf-8"))
+        return known, {name: patient(load_evidence(Path(folder) / name)) for name in known}
+
+
+def names() -> list[str]:
+    """Without reading the captures: for the parameters."""
+    with tarfile.open(ARCHIVE) as tar:
+        file = tar.extractfile("known.json")
+        assert file is not None
+        return list(json.load(file))
+
+
+every_cell = pytest.mark.parametrize("name", names())
+
+
+def test_every_cause_is_on_record() -> None:
+    known, _ = recorded()
+    assert {one["cause"] for one in known.values()} == set(Cause) - {Cause.UNKNOWN}
+
+
+@every_cell
+def test_the_cause_is_named(name: str) -> None:
+    known, evidence = recorded()
+    found = explain(evidence[name])
+    assert found.cause.value == known[name]["cause"]
+    assert known[name]["node"] in (None, found.node)
+
+
+@every_cell
+@pytest.mark.parametrize("counted", [True, False])
+def test_no_cause_is_named_without_its_evidence(name: str, counted: bool) -> None:
+    known, evidence = recorded()
+    nodes = known[name]["seen_at"]
+    assert isinstance(nodes, list)
+    found = explain(without(evidence[name], *nodes, counted=counted))
+    assert found.cause is Cause.UNKNOWN
+    assert found.missing
+
+
+@every_cell
+def test_with_a_part_of_the_evidence_gone_no_other_cause_is_named(name: str) -> None:
+    _, evidence = recorded()
+    whole = evidence[name]
+    if whole.faults or len(whole.packets or ()) > LARGE:
+        return  # faults are the cause, and are gone with any part
+    said = explain(whole).cause
+    for node in {vantage.node for vantage in whole.plan.vantages}:
+        found = explain(without(whole, node, counted=False))
+        assert found.cause in (said, Cause.UNKNOWN), node
+        assert (found.cause is Cause.UNKNOWN) == bool(found.missing), node
+
+
+@every_cell
+def test_each_packet_that_is_cited_is_in_the_capture_as_it_is_cited(name: str) -> None:
+    _, evidence = recorded()
+    packets = {packet.number: packet for packet in evidence[name].packets or ()}
+    found = explain(evidence[name])
+    for cite in found.cites:
+        assert cite == Citation.of(packets[cite.number])
