@@ -41,6 +41,8 @@ class Rule(StrEnum):
     STDOUT_BUFFERED = "stdout_buffered"
     CLOCK_OFF = "clock_off"
     DIALED_EARLY = "dialed_early"
+    DIALED_LATE = "dialed_late"
+    GAVE_UP_EARLY = "gave_up_early"
     # the process
     EXITED_EARLY = "exited_early"
     CLOSE_IGNORED = "close_ignored"
@@ -61,10 +63,13 @@ class Rule(StrEnum):
     ECHO_OVERSTATED = "echo_overstated"
     ECHO_NOT_RETURNED = "echo_not_returned"
     ECHO_ALTERED = "echo_altered"
+    ECHO_NOT_RESENT = "echo_not_resent"
     FRAME_MALFORMED = "frame_malformed"
     FRAME_FOREIGN = "frame_foreign"
     FRAME_SMALL = "frame_small"
     FRAME_LARGE = "frame_large"
+    STRANGER_HEEDED = "stranger_heeded"
+    ACK_MISPLACED = "ack_misplaced"
 
 
 @dataclass(frozen=True)

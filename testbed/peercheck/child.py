@@ -33,7 +33,8 @@ UNKNOWN = "?"  # no event is called so
 SHOWN = 120  # characters of a line that breaks a rule
 _SLACK = 50_000_000  # nanoseconds by which a peer's clock may differ: it may count milliseconds
 _HELD = 1_000_000_000  # nanoseconds: what is told later than that after it happened was held back
-_STARVED = 0.2  # of a deadline that was spent waiting for a processor
+_STARVED = 1.0  # of a deadline: who waited so long for a processor could not keep it
+_GRAIN = 0.02  # seconds of such waiting that are not worth another look
 _RULES = {
     Fault.TOO_LONG: Rule.LINE_TOO_LONG,
     Fault.NOT_JSON: Rule.LINE_NOT_JSON,
@@ -110,16 +111,19 @@ class Child:
     async def wait(self, kinds: Kinds, seconds: float, *, asked: str) -> Event:
         """The next event of one of ``kinds``; Ended, with the broken rule noted, if none comes.
 
-        ``asked`` is what it would answer.
+        ``asked`` is what it would answer.  Time for which it waited for a processor is given to it
+        on top; where that is more than the deadline itself, it is not to blame.
         """
-        try:
-            async with asyncio.timeout(seconds), self._news:
-                await self._news.wait_for(
-                    lambda: self._next(kinds) is not None or self._over or self._answered_ill(kinds)
-                )
-        except TimeoutError:
-            await self._missed(kinds, seconds, asked)
-            raise Ended from None
+        began, before, allowed = time.monotonic(), self.waited_for_processor(), seconds
+        while not await self._settled(kinds, began + allowed):
+            waited = self.waited_for_processor() - before
+            if waited > seconds * _STARVED:
+                self.starved = True
+                raise Ended
+            if seconds + waited < allowed + _GRAIN:
+                await self._missed(kinds, seconds, asked)
+                raise Ended
+            allowed = seconds + waited
         event = self._next(kinds)
         if event is None and self._answered_ill(kinds):
             raise Ended
@@ -133,6 +137,17 @@ class Child:
     def _next(self, kinds: Kinds) -> Event | None:
         return next((e for e in self.events[self._taken :] if isinstance(e, kinds)), None)
 
+    async def _settled(self, kinds: Kinds, deadline: float) -> bool:
+        """Wait until there is an answer, or will be none; False at ``deadline``."""
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()), self._news:
+                await self._news.wait_for(
+                    lambda: self._next(kinds) is not None or self._over or self._answered_ill(kinds)
+                )
+        except TimeoutError:
+            return False
+        return True
+
     def _answered_ill(self, kinds: Kinds) -> bool:
         """Whether the answer came, and was refused: no other will come.
 
@@ -142,13 +157,7 @@ class Child:
         return not self._refused.isdisjoint({UNKNOWN, *names})
 
     async def _missed(self, kinds: Kinds, seconds: float, asked: str) -> None:
-        """Nothing came in time: was it said, and lies in a buffer that the end will flush?
-
-        A peer that waited for a processor for much of that time is not to blame.
-        """
-        if self._waited_for_processor() > seconds * _STARVED:
-            self.starved = True
-            return
+        """Nothing came in time: was it said, and lies in a buffer that the end will flush?"""
         if asked == name_of(Close()):
             self.blame(Rule.CLOSE_IGNORED, expected=seconds)
             return
@@ -165,13 +174,9 @@ class Child:
         else:
             self.blame(Rule.NO_ANSWER, event=asked, expected=seconds)
 
-    def _waited_for_processor(self) -> float:
+    def waited_for_processor(self) -> float:
         """Seconds for which it could have run, and did not, since it was started."""
-        try:
-            fields = Path(f"/proc/{self._process.pid}/schedstat").read_text("ascii").split()
-            return int(fields[1]) / 1e9
-        except (OSError, IndexError, ValueError):  # it has ended, or this kernel does not count
-            return 0.0
+        return waited_for_processor(self._process.pid)
 
     async def close(self, closing: float, exiting: float) -> None:
         """Say `close`, and see that the peer goes as it has to."""
@@ -278,6 +283,17 @@ class Child:
             self.blame(rule, event=named, field=error.field, expected=error.due, found=error.found)
             return
         self.blame(rule, event=named, field=error.field, found=_shown(line))
+
+
+def waited_for_processor(process: int) -> float:
+    """Seconds for which threads of ``process`` could have run, and did not, since each began."""
+    total = 0
+    for thread in Path(f"/proc/{process}/task").glob("*/schedstat"):
+        try:
+            total += int(thread.read_text("ascii").split()[1])
+        except (OSError, IndexError, ValueError):  # it has ended, or this kernel does not count
+            continue
+    return total / 1e9
 
 
 def _shown(line: bytes) -> str:

@@ -53,6 +53,11 @@ def asked(sights: Sequence[Sight]) -> int:
     return sum(map(len, payloads.values()))
 
 
+def first_probe(sights: Sequence[Sight]) -> int | None:
+    """When the first probe came (nanoseconds); None: none has."""
+    return next((sight.at for sight in sights if _is(sight, Kind.PROBE)), None)
+
+
 def too_small(sights: Sequence[Sight], count: int) -> FrameFault | None:
     """The verdict knows payloads by themselves, and the short ones prove nothing."""
     sizes = {

@@ -28,6 +28,7 @@ class Ground:
     partner: IPv4Address
     server: IPv4Address
     nobody: IPv4Address
+    deaf: socket.socket  # of datagrams to `nobody`
     seen: list[tuple[str, int]] = field(default_factory=list)  # whom the STUN server answered
 
     @property
@@ -46,10 +47,10 @@ async def ground() -> AsyncIterator[Ground]:
         for _ in range(_TRIES):
             base = int(IPv4Address("127.64.0.0")) + random.randrange(0x3FFF00) // 8 * 8
             subject, partner, server, nobody = (IPv4Address(base + n) for n in range(1, 5))
-            place = Ground(subject, partner, server, nobody)
+            place = Ground(subject, partner, server, nobody, _datagrams(stack))
             try:
                 await stack.enter_async_context(_stun(place))
-                stack.enter_context(_deaf(place.nobody))
+                stack.enter_context(_deaf(place.nobody, place.deaf))
             except OSError as error:
                 trouble = error
                 continue
@@ -128,13 +129,16 @@ def _answer(place: Ground, data: bytes, source: tuple[str, int]) -> bytes | None
     return told.data
 
 
+def _datagrams(stack: contextlib.AsyncExitStack) -> socket.socket:
+    made = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    made.setblocking(False)
+    return made
+
+
 @contextlib.contextmanager
-def _deaf(address: IPv4Address) -> Iterator[None]:
+def _deaf(address: IPv4Address, datagrams: socket.socket) -> Iterator[None]:
     """A port of both protocols that takes everything and says nothing."""
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
-    ):
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream:
         datagrams.bind((str(address), PUNCH_PORT))
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         stream.bind((str(address), PUNCH_PORT))

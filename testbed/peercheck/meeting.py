@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from contextlib import AsyncExitStack
 
 from testbed.model.contract import (
@@ -23,8 +24,10 @@ from testbed.model.contract import (
 )
 from testbed.model.peer_check import Gap, Rule, Scene, Sign
 from testbed.peercheck import frames
+from testbed.peercheck.child import waited_for_processor
 from testbed.peercheck.frames import FrameFault
 from testbed.peercheck.partner import Partner
+from testbed.peercheck.strangers import Strangers, strangers
 from testbed.peercheck.talk import Talk
 from testbed.stacks.session import PeerFailure, now, sleep_until
 from testbed.studies.punch.attempt import ECHO_BYTES
@@ -33,6 +36,7 @@ from testbed.traversal import TraversalError
 START_MARGIN = 300_000_000  # nanoseconds from the command to the start: long enough to be early in
 EARLY = 3_000_000  # nanoseconds before the start: the last look at what has come
 LOOK = 20_000_000  # nanoseconds from one look to the next
+LATE = 100.0  # milliseconds after the start by which the first probe has come
 CALL = 150_000_000  # nanoseconds by which a listener is called before its start
 HEAD_START = 300_000_000  # nanoseconds by which a listener that only answers is called later
 
@@ -45,6 +49,9 @@ class Meeting:
         self.child = talk.child
         self.partner: Partner = talk.task.partner()
         self.told: list[Event] = []  # by our own side
+        self.strangers: Strangers | None = None
+        self.start = 0  # of the dial
+        self.waited = 0.0  # seconds for which a processor was waited for before
 
     async def run(self, stack: AsyncExitStack, offer: Offer) -> None:
         other = Role.LISTENER if self.talk.role is Role.DIALER else Role.DIALER
@@ -62,9 +69,13 @@ class Meeting:
         if self.talk.scene is Scene.SILENT:
             await self._silence()
             return
+        if self.talk.task.mechanism == "punch_udp":
+            self.strangers = stack.enter_context(strangers(ours, self.talk.place.server))
+        self.start, self.waited = start, self._waited()
         late = self._lateness()
         dialing = asyncio.create_task(self.partner.dial(Dial(remote=offer, start_at=start + late)))
         await self._before(start, late)
+        self._call_as_stranger(offer)
         try:
             await self._connect(dialing, ours)
         finally:
@@ -87,6 +98,28 @@ class Meeting:
 
     def _mode_ignored(self, mode: Mode, sign: Sign) -> None:
         self.child.blame(Rule.MODE_IGNORED, expected=mode.value, found=sign.value)
+
+    def _waited(self) -> float:
+        """Seconds for which the peer, and we ourselves, have waited for a processor so far."""
+        return self.child.waited_for_processor() + waited_for_processor(os.getpid())
+
+    def _look_at_start(self) -> None:
+        """Both sides send at once."""
+        probed = frames.first_probe(self.partner.seen)
+        if self.strangers is None or probed is None or self.talk.scene is Scene.PLAIN_LISTENER:
+            return
+        late = (probed - self.start) / 1e6 - (self._waited() - self.waited) * 1e3
+        if late > LATE:
+            self.child.blame(Rule.DIALED_LATE, event="dial", expected=LATE, found=round(late, 1))
+
+    def _call_as_stranger(self, offer: Offer) -> None:
+        if self.strangers is not None:
+            for address in offer.addresses:
+                self.strangers.call(address.pair)
+
+    def _look_at_strangers(self) -> None:
+        for field in self.strangers.answered() if self.strangers is not None else ():
+            self.child.blame(Rule.STRANGER_HEEDED, field=field)
 
     async def _touched_before(self, instant: int) -> float | None:
         """By how many ms before ``instant`` the peer has sent us something; None: it did not."""
@@ -117,6 +150,7 @@ class Meeting:
         end = await self.child.wait(
             (Connected, Failed), self.talk.patience.connecting, asked="dial"
         )
+        self._look_at_start()
         if isinstance(end, Failed):
             self._not_connected(end, ours)
         else:
@@ -139,6 +173,13 @@ class Meeting:
         elif not self._frames_blamed(ours):
             found = f"{end.failure}: {end.reason}"
             self.child.blame(Rule.NOT_CONNECTED, event="dial", found=found)
+
+    def _not_resent(self) -> bool:
+        loss = self.partner.loss
+        if loss is None or loss.lost is None or loss.resent:
+            return False
+        self.child.blame(Rule.ECHO_NOT_RESENT, event="echo", found=loss.lost)
+        return True
 
     def _frames_blamed(self, ours: Configure) -> bool:
         broken = list(frames.faults(self.partner.seen, ours))
@@ -166,6 +207,7 @@ class Meeting:
         else:
             await self._echoed_back(ours)
         self._frames_blamed(ours)
+        self._look_at_strangers()  # what they sent came before the echo did
 
     def _look_at_claim(self, theirs: Connected, mine: Connected) -> None:
         if theirs.path is not Path.DIRECT:
@@ -223,7 +265,7 @@ class Meeting:
             self.child.blame(
                 Rule.ECHO_OVERSTATED, event="echoed", field="bytes", expected=sent, found=end.bytes
             )
-        elif end.bytes < ECHO_BYTES:
+        elif not self._not_resent() and end.bytes < ECHO_BYTES:
             self.child.blame(
                 Rule.ECHO_SHORT,
                 event="echoed",

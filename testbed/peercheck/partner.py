@@ -12,7 +12,7 @@ from testbed.stacks.punch_tcp import TcpPuncher, _Connection
 from testbed.stacks.punch_udp import UdpPuncher
 from testbed.stacks.roles import RolePeer
 from testbed.stacks.session import Stack
-from testbed.stacks.wire import Frame, FrameReader, NotAFrame, decode
+from testbed.stacks.wire import Frame, FrameReader, Kind, NotAFrame, decode
 from testbed.traversal import NodeOptions
 
 
@@ -26,10 +26,32 @@ class Sight:
     source: tuple[str, int] | None = None
 
 
+class Loss:
+    """One frame of an echo is lost, as some are on a real way: the first that comes."""
+
+    def __init__(self) -> None:
+        self.lost: int | None = None
+        self.resent = False
+
+    def takes(self, frame: Frame | None) -> bool:
+        """Whether this is the frame that is lost."""
+        if frame is None or frame.kind is not Kind.DATA:
+            return False
+        if self.lost is None:
+            self.lost = frame.number
+            return True
+        self.resent |= frame.number == self.lost
+        return False
+
+
 class Partner(Stack, Protocol):
     """A stack that is asked what it has seen."""
 
     seen: list[Sight]
+
+    @property
+    def loss(self) -> Loss | None:
+        """What it loses of an echo; None where a transport below would not let it."""
 
     def touched(self) -> bool:
         """Whether the peer under test has sent it anything."""
@@ -41,12 +63,16 @@ class UdpPartner(UdpPuncher):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[Sight] = []
+        self.loss = Loss()
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         source = (str(addr[0]), int(addr[1]))
         server = self._configure.stun
         if server is None or source != server.pair:
-            self.seen.append(Sight(time.monotonic_ns(), decode(data), data, source))
+            frame = decode(data)
+            self.seen.append(Sight(time.monotonic_ns(), frame, data, source))
+            if self.loss.takes(frame):
+                return
         super().datagram_received(data, addr)
 
     def touched(self) -> bool:
@@ -69,6 +95,8 @@ class _Noting(FrameReader):
 class TcpPartner(TcpPuncher):
     """Every frame of a stream is noted; a caller waits in the backlog until the start."""
 
+    loss = None  # the kernel sees to that
+
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[Sight] = []
@@ -90,10 +118,13 @@ class IcePartner(IcePeer):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[Sight] = []
+        self.loss = Loss()
 
     async def _take(self, data: bytes) -> None:
-        self.seen.append(Sight(time.monotonic_ns(), decode(data), data))
-        await super()._take(data)
+        frame = decode(data)
+        self.seen.append(Sight(time.monotonic_ns(), frame, data))
+        if not self.loss.takes(frame):
+            await super()._take(data)
 
     def touched(self) -> bool:
         return bool(self._connection._early_checks)  # aioice keeps them for the start
@@ -101,6 +132,8 @@ class IcePartner(IcePeer):
 
 class Libp2pPartner(RolePeer):
     """Our libp2p stack, which uses loopback addresses like public ones."""
+
+    loss = None
 
     def __init__(self) -> None:
         super().__init__()

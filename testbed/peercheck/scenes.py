@@ -20,10 +20,13 @@ from testbed.peercheck.child import Child, Ended
 from testbed.peercheck.ground import ground
 from testbed.peercheck.meeting import START_MARGIN, Meeting
 from testbed.peercheck.public import PUBLIC, node, serve
+from testbed.peercheck.strangers import elsewhere
 from testbed.peercheck.talk import Talk
 from testbed.peercheck.task import Task
 from testbed.stacks.order import name_of
 from testbed.stacks.session import now
+
+SOONEST = 2.0  # seconds after the start: who gives up before has not tried
 
 
 async def play(task: Task, scene: Scene) -> SceneResult:
@@ -93,11 +96,23 @@ def _nobody(talk: Talk) -> Offer:
 
 
 async def _alone(talk: Talk) -> None:
-    """A dial that nobody answers has to end by itself, as a failure."""
-    await talk.child.send(Dial(remote=_nobody(talk), start_at=now() + START_MARGIN))
-    end = await talk.child.wait((Connected, Failed), talk.patience.connecting, asked="dial")
-    if isinstance(end, Connected):
+    """A dial that nobody answers has to end by itself, as a failure.
+
+    Probes are answered from an address that they were not sent to, which is no answer.
+    """
+    start = now() + START_MARGIN
+    place = talk.place
+    answering = talk.configure(Role.LISTENER)
+    with elsewhere(place.deaf, place.partner, answering) as astray:
+        await talk.child.send(Dial(remote=_nobody(talk), start_at=start))
+        end = await talk.child.wait((Connected, Failed), talk.patience.connecting, asked="dial")
+    if isinstance(end, Connected) and astray.answered:
+        talk.child.blame(Rule.ACK_MISPLACED, event="connected", found=str(end.remote))
+    elif isinstance(end, Connected):
         talk.child.blame(Rule.CLAIM_WRONG, event="connected", field="remote", found=str(end.remote))
     elif isinstance(end, Failed):
         talk.expect_failure(end, FailureClass.TIMEOUT, FailureClass.CHECKS)
+        after = round((now() - start) / 1e9, 2)
+        if talk.task.punches and end.failure is FailureClass.TIMEOUT and after < SOONEST:
+            talk.child.blame(Rule.GAVE_UP_EARLY, event="dial", expected=SOONEST, found=after)
     await talk.close()

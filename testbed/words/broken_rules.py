@@ -18,6 +18,9 @@ _RULES = {
     Rule.CLOCK_OFF: "dated {event} {found:+g} s from when it was read, before it was configured or "
     "in the future: `at` is nanoseconds of CLOCK_MONOTONIC",
     Rule.DIALED_EARLY: "sent something {found:g} ms before start_at",
+    Rule.DIALED_LATE: "sent its first probe {found:g} ms after start_at, and did not wait for a "
+    "processor so long; within {expected:g} ms is due",
+    Rule.GAVE_UP_EARLY: "gave up {found:g} s after start_at; a dial is tried for 3 s",
     Rule.EXITED_EARLY: "ended with exit code {found} while the answer to {event} was due",
     Rule.CLOSE_IGNORED: "did not answer close with closed within {expected:g} s",
     Rule.OUTPUT_AFTER_CLOSED: "wrote a line after closed: {found!r}",
@@ -37,11 +40,15 @@ _RULES = {
     Rule.ECHO_OVERSTATED: "said that {found} bytes came back; it had sent {expected}",
     Rule.ECHO_NOT_RETURNED: "was sent {expected} bytes to send back; came back: {found}",
     Rule.ECHO_ALTERED: "sent a frame back with another payload: number {found}",
+    Rule.ECHO_NOT_RESENT: "did not send the frame {found} again, which had not come back",
     Rule.FRAME_MALFORMED: "sent something that is no frame: {found}",
     Rule.FRAME_FOREIGN: "sent a frame with a wrong {field}: {found}",
     Rule.FRAME_SMALL: "echoed in frames of at most {found} bytes; fewer than {expected} prove "
     "nothing",
     Rule.FRAME_LARGE: "sent a frame with a payload of {found} bytes; {expected} are allowed",
+    Rule.STRANGER_HEEDED: "answered a frame with a wrong {field}, which is a stranger's",
+    Rule.ACK_MISPLACED: "said connected by an ACK that came from another address than the one its "
+    "probe was sent to",
 }
 _SIGNS = {
     Sign.SENT: "it sent something to the other side",

@@ -10,6 +10,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "example"))
 import my_puncher
@@ -325,13 +326,15 @@ def mirrored():
     sending(send)
 
 
-def echo_by(size):
+def echo_by(size, rounds=2):
     def echo(self, count):
         data = random.Random(self.seed).randbytes(count)
-        for number, at in enumerate(range(0, count, size)):
-            self.send(DATA, number, self.remote, data[at : at + size])
-            self.listen(0.001)
-        self.listen(0.3)
+        for _ in range(rounds):
+            for number, at in enumerate(range(0, count, size)):
+                if number not in self.back:
+                    self.send(DATA, number, self.remote, data[at : at + size])
+                    self.listen(0.001)
+            self.listen(0.3)
         my_puncher.say("echoed", bytes=sum(map(len, self.back.values())))
 
     Punch.echo = echo
@@ -345,6 +348,68 @@ def tiny():
 @breaks
 def huge():
     echo_by(1400)
+
+
+@breaks
+def forgetting():
+    """What is lost stays lost."""
+    echo_by(1000, rounds=1)
+
+
+@breaks
+def tardy():
+    Punch.dial = lambda self, remote, start_at: plain_dial(self, remote, start_at + 200_000_000)
+
+
+@breaks
+def hopeless():
+    my_puncher.range = lambda *_: (0, 1)  # two rounds of probes, 50 ms each
+
+
+class Lax:
+    """Reads headers as if what they say were right."""
+
+    size, pack = FRAME.size, FRAME.pack
+
+    def __init__(self, right):
+        self.right = right
+
+    def unpack_from(self, data):
+        magic, kind, role, session, number, size = FRAME.unpack_from(data)
+        return (magic, kind, *self.right(role, session), number, size)
+
+
+def reading(right):
+    def take(self):
+        my_puncher.FRAME = Lax(lambda *said: right(self, *said))
+        plain_take(self)
+
+    Punch.take = take
+
+
+@breaks
+def promiscuous():
+    reading(lambda self, role, _session: (role, self.session))
+
+
+@breaks
+def narcissistic():
+    reading(lambda self, _role, session: (1 - self.role, session))
+
+
+@breaks
+def gullible():
+    class Anywhere(dict):
+        """Every address is the one that a probe went to."""
+
+        def get(self, number):
+            return mock.ANY if number in self else None
+
+    def take(self):
+        self.asked = Anywhere(self.asked)
+        plain_take(self)
+
+    Punch.take = take
 
 
 if __name__ == "__main__":

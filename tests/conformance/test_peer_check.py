@@ -1,5 +1,6 @@
 """`testbed peer check`: sound peers pass, and each broken rule is red for its own reason."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -70,6 +71,12 @@ ZOO = {
     "mirrored": (Scene.DIALER, [Rule.FRAME_FOREIGN]),
     "tiny": (Scene.DIALER, [Rule.FRAME_SMALL]),
     "huge": (Scene.DIALER, [Rule.FRAME_LARGE]),
+    "forgetting": (Scene.DIALER, [Rule.ECHO_NOT_RESENT]),
+    "tardy": (Scene.DIALER, [Rule.DIALED_LATE]),
+    "hopeless": (Scene.NOBODY, [Rule.GAVE_UP_EARLY]),
+    "promiscuous": (Scene.LISTENER, [Rule.STRANGER_HEEDED]),
+    "narcissistic": (Scene.LISTENER, [Rule.STRANGER_HEEDED]),
+    "gullible": (Scene.NOBODY, [Rule.ACK_MISPLACED]),
 }
 MUTE = {"mute", "mute_dial", "mute_echo", "buffered"}
 
@@ -178,7 +185,8 @@ def test_a_peer_that_cannot_is_not_determined_and_not_blamed():
 
 
 def test_a_peer_that_waits_for_a_processor_is_not_blamed(monkeypatch):
-    monkeypatch.setattr(Child, "_waited_for_processor", lambda _: 60.0)
+    waited = itertools.count(0, 60)  # seconds, more with each look
+    monkeypatch.setattr(Child, "waited_for_processor", lambda _: next(waited))
     found = broken("mute", Scene.DIALER)
     assert not found.broken
     assert [gap.gap for gap in found.unchecked] == [Gap.BUSY]
