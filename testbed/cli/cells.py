@@ -7,6 +7,7 @@ import typer
 
 from testbed.cli.options import (
     DEFAULT_JOBS,
+    DEFAULT_PEER,
     AsJson,
     Contract,
     Jobs,
@@ -32,7 +33,7 @@ app = App()
 def run(
     peer: Annotated[
         str, typer.Option(help="The stack: punch-udp, ice, ...; or two, DIALER+LISTENER.")
-    ] = "ice",
+    ] = DEFAULT_PEER,
     a: ProfileA = "linux-home",
     b: ProfileB = None,
     topology: Annotated[
@@ -53,11 +54,12 @@ def run(
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.cli.commands.cells import one
     from testbed.cli.commands.chosen import Single
-    from testbed.studies.punch.external import add_stacks
+    from testbed.studies.punch.external import add_stacks, described_words
 
     own = add_stacks(stack or (), mechanism, contract)
     single = Single(peer, a, b, topology, mode, skew, seed, relay)
-    raise typer.Exit(one(replay or single, own, out, as_json, backend))
+    words = described_words(stack or (), mechanism, contract)
+    raise typer.Exit(one(replay or single, own, out, as_json, backend, words))
 
 
 @app.command()

@@ -95,3 +95,4 @@ def takes_profiles(command: Callable[..., None]) -> Callable[..., None]:
 
 
 DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
+DEFAULT_PEER = "ice"  # of `testbed run`

@@ -4,7 +4,7 @@ A `Note` is something that a NAT did which lets a packet through, a `Drop` somet
 ended its way.  A `Reason` is the fact that decides a prediction.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -24,13 +24,25 @@ class Place(NamedTuple):
 class Drawn(Place):
     """One whose port a model of a NAT chose where a real one chooses at random.
 
-    Its number says which mapping it is and nothing else: on the wire it is another.
+    Its number, marked by a star, says which mapping it is and nothing else: on the wire it is
+    another.
     """
 
     __slots__ = ()
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port} (model's port)"
+        return f"{self.address}:{self.port}*"
+
+
+def drawn(fact: object) -> bool:
+    """Whether ``fact``, a value of this module, has a `Drawn` port anywhere in it."""
+    if isinstance(fact, Drawn):
+        return True
+    if isinstance(fact, tuple):
+        return any(map(drawn, fact))
+    if is_dataclass(fact):
+        return any(drawn(getattr(fact, one.name)) for one in fields(fact))
+    return False
 
 
 class Answer(StrEnum):

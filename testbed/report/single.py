@@ -1,7 +1,7 @@
 """What `testbed run` prints: the result, the way drawn, and what to type next."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from testbed.model.topology import Topology
 from testbed.report import drawing
 from testbed.report.glyphs import Glyphs
 
+_WIDEST = 48  # columns of a command, before what it is for
 _JUDGED = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold magenta"}
 
 
@@ -24,7 +25,9 @@ def told(
     """The result of one cell, for any stream."""
     measured, judgement = row["measured"], row["judgement"]
     head = Text(judgement, style=_JUDGED.get(judgement, ""))
-    head.append(f": measured {measured}, predicted {row['predicted']}", style="not bold default")
+    ended = f": measured {measured or 'nothing'}, predicted {row['predicted']}"
+    head.append(ended, style="not bold default")
+    head.append(f"  ({glyphs.words(row['pair'])})", style="not bold dim")
     yield head
     if judgement != "inconclusive":
         stopped = (row.get("explanation") or {}).get("node")
@@ -32,21 +35,33 @@ def told(
         yield from drawing.lines(topology, ends, measured, stopped, glyphs)
         yield Text()
     for words in (row["reason"], *row["findings"]):
-        yield Text(glyphs.words(f"  {words}"))
+        for line in words.splitlines():  # a peer's own words may be many lines
+            yield Text(f"  {glyphs.words(line)}")
     yield Text(f"  packets and everything else: {out}")
 
 
-def next_words(out: Path) -> Iterator[Text]:
-    """What to type next, for somebody who is at a terminal."""
+def next_words(out: Path, peer: str | None = None, own: Sequence[str] = ()) -> Iterator[Text]:
+    """What to type next, for somebody who is at a terminal.
+
+    ``peer`` is what was said after ``--peer``, and ``own`` the words that described stacks.
+    """
+    chosen = shlex.join([*own, *(("--peer", peer) if peer else ())])
+    described = shlex.join(own)
     ways = {
         f"testbed explain {shlex.quote(str(out))}": "why, packet by packet",
-        "testbed run -a symmetric -b port-restricted": "other NATs: testbed nat list",
-        "testbed matrix": "every pair, in about a minute",
-        "testbed peer check ./my-peer": "a stack of your own",
+        _words("testbed run", chosen, "-a symmetric -b port-restricted"): "other NATs: "
+        "testbed nat list",
+        _words("testbed matrix", described): "every pair, in about a minute",
     }
-    width = max(map(len, ways))
+    if not own:
+        ways["testbed peer check ./my-peer"] = "a stack of your own"
+    width = min(max(map(len, ways)), _WIDEST)
     yield Text()
     yield Text("next", style="bold")
     for command, why in ways.items():
         line = Text(f"  {command.ljust(width)}  ")
         yield line.append(why, style="dim")
+
+
+def _words(*parts: str) -> str:
+    return " ".join(part for part in parts if part)

@@ -15,7 +15,7 @@ from testbed.model.life import (
     StillOpen,
     Undisturbed,
 )
-from testbed.words.packets import drop
+from testbed.words.packets import drop, starred
 
 _AFTER = {
     After.NOTHING: "",
@@ -27,6 +27,10 @@ _AFTER = {
 
 def sentence(reason: LifeReason) -> str:
     """Why it goes so."""
+    return starred(_sentence(reason), reason)
+
+
+def _sentence(reason: LifeReason) -> str:
     match reason:
         case Undisturbed():
             return "nothing stands in the way"

@@ -29,6 +29,7 @@ from testbed.model.reason import (
     Unrelated,
     Unrouted,
     Verb,
+    drawn,
 )
 
 _OfNat = Unfollowed | Taken | Unrelated | NoHairpin
@@ -37,6 +38,15 @@ _OfNetwork = Unheard | LostOnLink | Unrouted
 
 def step(one: TraceStep) -> str:
     """One event, without its time."""
+    return starred(_step(one), one)
+
+
+def starred(text: str, fact: object) -> str:
+    """``text`` about ``fact``, with what the star at a port of the model means."""
+    return f"{text} (*: the model's own port, on the wire it is another)" if drawn(fact) else text
+
+
+def _step(one: TraceStep) -> str:
     return f"{one.message or one.kind} {one.source} > {one.destination}: {_fate(one)}"
 
 

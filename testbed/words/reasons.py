@@ -21,7 +21,7 @@ from testbed.model.reason import (
     UpgradesOff,
     WayLost,
 )
-from testbed.words.packets import loss, note
+from testbed.words.packets import loss, note, starred
 
 _NOTHING_BETWEEN = "no NAT or filter stands between them"
 _SILENCES = {
@@ -33,17 +33,21 @@ _SILENCES = {
 
 def sentence(reason: Reason) -> str:
     """Why it ends as predicted."""
+    return starred(_sentence(reason), reason)
+
+
+def _sentence(reason: Reason) -> str:
     match reason:
         case Raced(inner, race, ahead_ms):
             others = " or ".join(race)
-            return f"{sentence(inner)}. A race: {others}, if one side is {ahead_ms:g} ms ahead"
+            return f"{_sentence(inner)}. A race: {others}, if one side is {ahead_ms:g} ms ahead"
         case Deviates(inner, stack, name, date):
-            return f"{sentence(inner)}; but {stack}: {name} ({date})"
+            return f"{_sentence(inner)}; but {stack}: {name} ({date})"
         case Climbed(rung, passed, attempt):
             tried = "" if attempt is None else f" in attempt {attempt}"
-            return f"{rung}{tried}: {sentence(passed)}"
+            return f"{rung}{tried}: {_sentence(passed)}"
         case NotEvenRelayed(inner, lacks):
-            return ". ".join([sentence(inner), *map(_lack, lacks)])
+            return ". ".join([_sentence(inner), *map(_lack, lacks)])
         case Lost(ways, silence, attempts):
             return ". ".join(map(_way, ways)) or _SILENCES[silence].format(attempts=attempts)
         case _:
@@ -77,7 +81,7 @@ def _plain(
 
 def _way(way: WayLost | Unlearned) -> str:
     if isinstance(way, Unlearned):
-        return sentence(way)
+        return _sentence(way)
     return f"{way.origin} to {way.target}: {loss(way.loss)}"
 
 

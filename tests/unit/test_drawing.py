@@ -60,8 +60,27 @@ def test_a_drawing_fits_80_columns_and_is_ascii_where_it_must(name, outcome):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_what_a_crashed_peer_said_is_told_by_line_and_that_nothing_was_measured():
+    row = {
+        "judgement": "inconclusive",
+        "measured": None,
+        "predicted": "direct",
+        "reason": "peer [a]: ended with 2\npanic: index out of range\n\x1b[2Jgoroutine 1",
+        "findings": [],
+        "pair": "mine/full-cone--full-cone",
+    }
+    told = single.told(row, preset("two-homes"), ENDS, Path("out"), UNICODE)
+    assert [line.plain for line in told][:4] == [
+        "inconclusive: measured nothing, predicted direct  (mine/full-cone--full-cone)",
+        "  peer [a]: ended with 2",
+        "  panic: index out of range",
+        "  ?[2Jgoroutine 1",
+    ]
+
+
 def test_an_inconclusive_cell_is_not_drawn():
     row = {
+        "pair": "ice/full-cone--full-cone",
         "judgement": "inconclusive",
         "measured": "none",
         "predicted": "direct",
@@ -74,3 +93,12 @@ def test_an_inconclusive_cell_is_not_drawn():
 
 def test_what_to_type_next_fits_80_columns():
     assert max(len(line.plain) for line in single.next_words(Path("out/run"))) <= 80
+
+
+def test_what_to_type_next_keeps_the_users_stack():
+    own = ["--stack", "mine=./my peer", "--mechanism", "punch_udp"]
+    typed = [line.plain.strip() for line in single.next_words(Path("out/run"), "mine", own)]
+    described = "--stack 'mine=./my peer' --mechanism punch_udp"
+    again = f"testbed run {described} --peer mine -a symmetric -b port-restricted  other NATs"
+    assert any(line.startswith(again) for line in typed)
+    assert any(line.startswith(f"testbed matrix {described}  ") for line in typed)

@@ -1,5 +1,6 @@
 """Whole predictions: the known tables, the end-to-end cases, the traps."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -368,3 +369,11 @@ def test_wrong_questions_are_refused_by_name() -> None:
         predict(HOMES, behaviours, ICE, "a", "a")
     with pytest.raises(ProfileError, match="nat-b"):
         predict(HOMES, {"nat-a": box()}, ICE, "a", "b")
+
+
+def test_a_port_of_the_model_has_a_star_that_is_explained_once() -> None:
+    drawn = homes(box("APDM/APDF"), box(), PUNCH_UDP).reason
+    words = sentence(drawn)
+    assert re.search(r"nat-a:\d+\*", words)
+    assert words.count("(*: the model's own port, on the wire it is another)") == 1
+    assert "*" not in sentence(homes(box(), box(), PUNCH_UDP).reason)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from testbed.certify.certificates import JOBS, Certificate, certified, certify_all
 from testbed.cli.commands.chosen import Request, Single, require_cast, require_ready
+from testbed.cli.options import DEFAULT_PEER
 from testbed.errors import UsageError
 from testbed.files import require_writable, write_json, write_text
 from testbed.lab import sandbox
@@ -39,11 +40,17 @@ SVG_WIDTH = 84  # columns of the exported picture
 
 
 def one(
-    asked: Single | Path, described: Sequence[str], out: Path, as_json: bool, kind: Kind
+    asked: Single | Path,
+    described: Sequence[str],
+    out: Path,
+    as_json: bool,
+    kind: Kind,
+    own_words: Sequence[str] = (),
 ) -> int:
     """Run one cell, the folder of one that was run before or one that is described.
 
-    ``described`` are the stacks of the user's that were described.  Gives the exit code.
+    ``described`` are the stacks of the user's that were described, by ``own_words``.  Gives the
+    exit code.
     """
     number, recorded = 0, None
     if isinstance(asked, Path):
@@ -76,20 +83,26 @@ def one(
     if as_json:
         print(json.dumps(row, indent=2))
     else:
-        _print(row, cell, out, replayed=isinstance(asked, Path))
+        _print(row, cell, out)
+        if sys.stdout.isatty() and isinstance(asked, Single):
+            _print_next(out, asked.peer, own_words)
     return int(summary.exit_code)
 
 
-def _print(row: Row, cell: Cell, out: Path, *, replayed: bool) -> None:
-    """One result, and at a terminal what to type next."""
+def _print(row: Row, cell: Cell, out: Path) -> None:
+    """One result."""
     console = Console(soft_wrap=True, highlight=False)
     glyphs = glyphs_for(console.encoding)
     ends = (DIALER, LISTENER, SERVER)
     for line in single.told(row, cell.build(), ends, out, glyphs):
         console.print(line)
-    if console.is_terminal and not replayed:
-        for line in single.next_words(out):
-            console.print(line)
+
+
+def _print_next(out: Path, peer: str, own_words: Sequence[str]) -> None:
+    """What to type next, with the stack that was chosen."""
+    console = Console(soft_wrap=True, highlight=False)
+    for line in single.next_words(out, peer if peer != DEFAULT_PEER else None, own_words):
+        console.print(line)
 
 
 def _text(file: Path) -> str | None:

@@ -83,9 +83,18 @@ def add_stacks(
     return names
 
 
+def described_words(
+    described: Sequence[str], mechanism: str | None, contract: str = "lines"
+) -> list[str]:
+    """The options by which stacks are described, to be typed again."""
+    words = [word for text in described for word in ("--stack", text)]
+    words += ["--mechanism", mechanism] if mechanism else []
+    return words + (["--contract", contract] if contract != "lines" else [])
+
+
 def _without_mechanism(described: Sequence[str]) -> UsageError:
     """The error for the user's words, which are a part of its remedy."""
-    said = " ".join(f"--stack {shlex.quote(text)}" for text in described)
+    said = shlex.join(described_words(described, None))
     known = ", ".join(MECHANISMS)
     return UsageError(
         "--stack and --mechanism go together: a stack is predicted by its mechanism",
