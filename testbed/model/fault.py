@@ -23,6 +23,7 @@ class FaultKind(StrEnum):
     PEER_FAILED = "peer_failed"
     BROKE = "broke"
     WAY_UNSEEN = "way_unseen"
+    CONTRADICTED = "contradicted"
 
 
 class Difference(StrEnum):
@@ -32,6 +33,15 @@ class Difference(StrEnum):
     MISSING_INTERFACE = "missing_interface"
     UNPLANNED_ROUTE = "unplanned_route"
     MISSING_ROUTE = "missing_route"
+
+
+class Clash(StrEnum):
+    """How an explanation denies the verdict beside it."""
+
+    HARNESS_BLAMED = "harness_blamed"  # by the explanation; the verdict believes the harness
+    UNTROUBLED = "untroubled"  # it finds nothing that kept the run from being a measurement
+    WAY_UNKNOWN = "way_unknown"  # of a connection that the verdict says was direct
+    WAY_FOUND = "way_found"  # from peer to peer, where the verdict says that there was none
 
 
 class Tardy(StrEnum):
@@ -130,6 +140,15 @@ class WayUnseen:
     kind: Literal[FaultKind.WAY_UNSEEN] = FaultKind.WAY_UNSEEN
 
 
+@dataclass(frozen=True)
+class Contradicted:
+    """The verdict and the explanation, which is about ``node``, did not agree."""
+
+    clash: Clash
+    node: str | None
+    kind: Literal[FaultKind.CONTRADICTED] = FaultKind.CONTRADICTED
+
+
 Fault = (
     LabDiffers
     | FramesLost
@@ -140,4 +159,5 @@ Fault = (
     | PeerFailed
     | Broke
     | WayUnseen
+    | Contradicted
 )

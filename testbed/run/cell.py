@@ -216,9 +216,11 @@ def _finished(
     verdict, faults, late = _judged(cell, run, expected, wire, (reading, violations), known)
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
-    write_json(folder / "run.json", notes.to_json())
     recorded = Recorded(packets, account.events, records.flows, records.drops, notes)
     evidence = assemble(cell, profiles, run.plan, expected, recorded, verdict)
+    explanation, evidence, verdict = explained(evidence, wire, verdict)
+    write_json(folder / "run.json", replace(notes, faults=evidence.faults).to_json())
+    write_json(folder / "explanation.json", explanation.to_json())
     return Result(
         cell,
         verdict,
@@ -228,7 +230,7 @@ def _finished(
         connect_ms=account.connect_ms,
         packets=len(packets),
         late=late and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
-        explanation=explained(evidence, wire, folder),
+        explanation=explanation,
         rung=climbed,
     )
 
@@ -308,9 +310,9 @@ def _broken(
         recorded = read_recorded(folder)
     steps = plan(cell.build(), profiles, number)
     evidence = assemble(cell, profiles, steps, expected, recorded, verdict)
-    explanation = None
+    explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict)
     with suppress(OSError):
-        explanation = explained(evidence, WireAccount.of(evidence), folder)
+        write_json(folder / "explanation.json", explanation.to_json())
     return Result(cell, verdict, folder, explanation=explanation)
 
 

@@ -1,24 +1,37 @@
-"""The explanation of a run, made without danger to its verdict, and written down."""
+"""The explanation of a run, held against its verdict."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from testbed.evidence.account import WireAccount
 from testbed.explain.explainer import explain
 from testbed.model.explanation import Cause, Diagram, Evidence, Explanation, Wrong
+from testbed.model.judgement import Verdict
+from testbed.verdict.agreement import contradiction, distrusted
 
 
-def explained(evidence: Evidence, account: WireAccount, folder: Path) -> Explanation:
-    """Why, also as ``explanation.json``.  An explainer that fails spoils no verdict."""
+def explained(
+    evidence: Evidence, account: WireAccount, verdict: Verdict
+) -> tuple[Explanation, Evidence, Verdict]:
+    """Why, with the evidence and the verdict that agree with it.
+
+    Where the explanation denies ``verdict``, neither is believed: that is a fault of the
+    harness, the verdict is INCONCLUSIVE, and the explanation is made again.  An explainer
+    that fails says nothing, and so spoils no verdict.
+    """
     try:
         explanation = explain(evidence, account)
-        written = explanation.to_json()
+        if fault := contradiction(verdict, explanation):
+            verdict = distrusted(verdict, fault)
+            faults = (*evidence.faults, fault)
+            evidence = replace(evidence, judgement=verdict.judgement, faults=faults)
+            explanation = explain(evidence, account)
+        explanation.to_json()
     except Exception as error:
         explanation = _unexplained(evidence, error)
-        written = explanation.to_json()
-    write_json(folder / "explanation.json", written)
-    return explanation
+    return explanation, evidence, verdict
 
 
 def _unexplained(evidence: Evidence, error: Exception) -> Explanation:
@@ -29,7 +42,7 @@ def _unexplained(evidence: Evidence, error: Exception) -> Explanation:
         measured=evidence.measured,
         predicted=evidence.prediction.outcome,
         judgement=evidence.judgement,
-        cause=Cause.UNKNOWN,
+        cause=Cause.HARNESS_FAULT if evidence.faults else Cause.UNKNOWN,
         node=None,
         headline=f"the explainer failed: {type(error).__name__}: {error}",
         story=(),

@@ -7,6 +7,8 @@ from testbed.model.address import Route
 from testbed.model.fault import (
     Broke,
     CaptureLost,
+    Clash,
+    Contradicted,
     Difference,
     Fault,
     FramesLost,
@@ -25,6 +27,13 @@ _DIFFERENCES = {
     Difference.MISSING_INTERFACE: "lacks its interface",
     Difference.UNPLANNED_ROUTE: "has an unplanned route",
     Difference.MISSING_ROUTE: "lacks its route",
+}
+
+_CLASHES = {
+    Clash.HARNESS_BLAMED: "the explanation blames the harness, which the verdict had trusted",
+    Clash.UNTROUBLED: "the verdict is inconclusive, and the explanation finds no trouble",
+    Clash.WAY_UNKNOWN: "the verdict is direct, and the explanation does not find how",
+    Clash.WAY_FOUND: "the explanation finds a direct way, and the verdict does not",
 }
 
 
@@ -51,12 +60,19 @@ def sentence(fault: Fault) -> str:
             return _failed("peer", node, message, remedy)
         case Broke(phase, node, message, remedy):
             return _failed(phase, node, message, remedy)
-        case WayUnseen(source, target):
-            return (
-                f"bytes of {source} arrived at {target}, and the capture does not show their "
-                "way across the NATs"
-            )
+        case WayUnseen() | Contradicted():
+            return _unproven(fault)
     assert_never(fault)
+
+
+def _unproven(fault: WayUnseen | Contradicted) -> str:
+    """Why the evidence proves nothing."""
+    if isinstance(fault, Contradicted):
+        return f"{_CLASHES[fault.clash]}{f' (at {fault.node})' if fault.node else ''}"
+    return (
+        f"bytes of {fault.source} arrived at {fault.target}, and the capture does not show "
+        "their way across the NATs"
+    )
 
 
 def difference(fault: LabDiffers) -> str:

@@ -93,7 +93,7 @@ def test_a_damaged_file_is_named(name: str, damage: bytes, folder: Path) -> None
 def test_an_explainer_that_fails_spoils_no_verdict(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(_: Evidence) -> Explanation:
+    def broken(*_: object) -> Explanation:
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(explaining, "explain", broken)

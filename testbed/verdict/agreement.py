@@ -1,0 +1,59 @@
+"""Do the verdict and the explanation of a run say the same?  If not, neither is believed.
+
+Both draw on one account of the packets.  What they make of it is held together here, so
+that no report shows a verdict beside an explanation that denies it.
+"""
+
+from dataclasses import replace
+
+from testbed.model.explanation import Cause, Explanation, Wrong
+from testbed.model.fault import Clash, Contradicted, Fault
+from testbed.model.judgement import Verdict
+from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement, Troubled
+
+# How a packet got through.
+THROUGH = frozenset(
+    {
+        Cause.BOTH_OPENED,
+        Cause.FILTER_ADMITS,
+        Cause.LEARNED_ADDRESS,
+        Cause.REVERSED,
+        Cause.REACHABLE,
+        Cause.HAIRPINNED,
+        Cause.SAME_NETWORK,
+        Cause.PORT_MAPPED,
+    }
+)
+# What keeps a run from being a measurement, besides the harness itself.
+TROUBLES = frozenset({Cause.PEER_FAILED, Cause.NEVER_SENT})
+
+
+def contradiction(verdict: Verdict, explanation: Explanation) -> Contradicted | None:
+    """How ``explanation`` denies ``verdict``; None where the two agree.
+
+    - The harness is at fault for the one exactly where it is for the other: the verdict is
+      INCONCLUSIVE, or the explanation does not blame the harness.
+    - A run that is INCONCLUSIVE was kept from being a measurement, and that is its cause.
+    - A direct connection that passes got through in a way that is known, and where there was
+      no direct connection nothing did.
+    """
+    cause, judgement = explanation.cause, verdict.judgement
+    blamed = cause is Cause.HARNESS_FAULT or explanation.wrong is Wrong.HARNESS
+    if judgement is Judgement.INCONCLUSIVE:
+        troubled = blamed or cause in TROUBLES
+        return None if troubled else Contradicted(Clash.UNTROUBLED, explanation.node)
+    if blamed:
+        return Contradicted(Clash.HARNESS_BLAMED, explanation.node)
+    if judgement is Judgement.PASS and (verdict.measured is Outcome.DIRECT) != (cause in THROUGH):
+        direct = verdict.measured is Outcome.DIRECT
+        clash = Clash.WAY_UNKNOWN if direct else Clash.WAY_FOUND
+        return Contradicted(clash, explanation.node)
+    return None
+
+
+def distrusted(verdict: Verdict, fault: Fault) -> Verdict:
+    """``verdict`` where ``fault`` keeps it from being believed."""
+    earlier = verdict.because.faults if isinstance(verdict.because, Troubled) else ()
+    because = Troubled((*earlier, fault))
+    return replace(verdict, judgement=Judgement.INCONCLUSIVE, because=because)
