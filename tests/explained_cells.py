@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+
+from made_results import RUN, result
 
 from testbed.files import write_json
 from testbed.model.explanation import (
@@ -20,15 +21,13 @@ from testbed.model.explanation import (
 )
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint
+from testbed.model.result import Document, Result, Why
 from testbed.model.verdict import Judgement
 from testbed.report.files import document
-from testbed.run.matrix import Row, summarize
-from testbed.run.record import RunRecord
 
 PROFILES = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 PEERS = ("punch-udp", "punch-tcp", "ice")
 FACTS = {"kernel": "6.1.0", "python": "3.11.2", "nat-testbed": "0.1.0"}
-RUN = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
 TITLES = {"symmetric": "Symmetric NAT", "full-cone": "Full-cone NAT"}
 COLUMNS = ("a", "nat-a", "server", "nat-b", "b")
 START_NS = 1_700_000_000_000_000_000
@@ -51,7 +50,7 @@ def matrix(
     differing: Sequence[str] = (),
     unclear: Sequence[str] = (),
     unexplained: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Document:
     """Write a matrix below ``out``, results.json and all, and give its document.
 
     ``differing`` and ``unclear`` name the cells (with their repetition) that are not as
@@ -61,13 +60,13 @@ def matrix(
     for peer, a, b, repeat in product(peers, profiles, profiles, range(repeats)):
         row = _row(out, peer, a, b, repeat, differing, unclear)
         rows.append(row)
-        _fill(Path(row["folder"]), row, explained=row["name"] not in unexplained)
+        _fill(Path(row.folder), row, explained=row.name not in unexplained)
     for peer, profile in product(peers, profiles):
         row = _row(out, peer, profile, profile, 0, (), (), "silent")
         rows.append(row)
-        _fill(Path(row["folder"]), row, explained=True)
-    made = document(rows, summarize(rows), FACTS, RUN, titles=TITLES)
-    write_json(out / "results.json", made)
+        _fill(Path(row.folder), row, explained=True)
+    made = document(rows, FACTS, RUN, titles=TITLES)
+    write_json(out / "results.json", made.to_json())
     return made
 
 
@@ -80,7 +79,7 @@ def _row(
     differing: Sequence[str],
     unclear: Sequence[str],
     mode: str = "punch",
-) -> Row:
+) -> Result:
     pair = f"{peer}/{a}--{b}" + ("" if mode == "punch" else f".{mode}")
     name = f"{pair}/{repeat}"
     closed = {a, b} <= {"port-restricted", "symmetric"} and "symmetric" in (a, b)
@@ -93,42 +92,29 @@ def _row(
         judgement, measured = "fail", "direct" if closed else "none"
     if name in unclear:
         judgement, measured = "inconclusive", None
-    row = {
-        "name": name,
-        "pair": pair,
-        "peer": peer,
-        "profiles": [a, b],
-        "topology": "two-homes",
-        "mode": mode,
-        "repeat": repeat,
-        "judgement": judgement,
-        "measured": measured,
-        "predicted": predicted,
-        "reason": f"{'nobody' if closed else 'b'} gets through, says the oracle",
-        "findings": [],
-        "finding_values": [],
-        "packets_cited": [12, 15],
-        "packets": 40,
-        "seconds": 1.25,
-        "up_ms": 80.5,
-        "connect_ms": None if measured in (None, "none") else 93.5,
-        "folder": str(out / "cells" / name),
-        "earlier_tries": [],
-    }
-    told = explanation(row)
-    row["explanation"] = {
-        "cause": told.cause.value,
-        "node": told.node,
-        "headline": told.headline,
-        "wrong": told.wrong.value,
-    }
-    return row
+    bare = result(
+        pair,
+        repeat,
+        judgement=judgement,
+        measured=measured,
+        predicted=predicted,
+        reason=f"{'nobody' if closed else 'b'} gets through, says the oracle",
+        packets_cited=[12, 15],
+        packets=40,
+        seconds=1.25,
+        up_ms=80.5,
+        connect_ms=None if measured in (None, "none") else 93.5,
+        folder=str(out / "cells" / name),
+    )
+    told = explanation(bare)
+    why = Why(cause=told.cause, node=told.node, headline=told.headline, wrong=told.wrong)
+    return bare.model_copy(update={"explanation": why})
 
 
-def explanation(row: Row) -> Explanation:
+def explanation(row: Result) -> Explanation:
     """Why the row ended as it did, as far as this matrix knows."""
-    measured = Outcome(row["measured"]) if row["measured"] else None
-    if row["mode"] == "silent":
+    measured = Outcome(row.measured) if row.measured else None
+    if row.mode == "silent":
         cause, node, headline = Cause.PUNCHING_OFF, None, "Nobody was to try, and nobody did."
     elif measured is None:
         cause, node = Cause.HARNESS_FAULT, None
@@ -144,17 +130,17 @@ def explanation(row: Row) -> Explanation:
         )
     through = measured is Outcome.DIRECT
     wrong = Wrong.NOBODY
-    if row["judgement"] == "fail":
+    if row.judgement is Judgement.FAIL:
         wrong = Wrong.NAT
     elif measured is None:
         wrong = Wrong.HARNESS
     cites = (_cite(12, "nat-b:wan", NEW_B, NAT_A), _cite(15, "nat-b:wan", NAT_A, NAT_B))
     return Explanation(
-        name=row["name"],
-        mechanism=row["peer"].replace("-", "_"),
+        name=row.name,
+        mechanism=row.stack.replace("-", "_"),
         measured=measured,
-        predicted=Outcome(row["predicted"]),
-        judgement=Judgement(row["judgement"]),
+        predicted=Outcome(row.predicted or "none"),
+        judgement=row.judgement,
         cause=cause,
         node=node,
         headline=headline,
@@ -229,7 +215,7 @@ def _cite(number: int, vantage: str, source: Endpoint, destination: Endpoint) ->
     return Citation(number, vantage, number % 2 == 0, "udp", source, destination, time_ns)
 
 
-def _fill(folder: Path, row: Row, *, explained: bool) -> None:
+def _fill(folder: Path, row: Result, *, explained: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     events = [
         {"peer": "a", "at": 1_000_000_000, "event": "offer", "offer": {"addresses": [str(NAT_A)]}},

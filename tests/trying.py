@@ -10,7 +10,7 @@ from testbed.lab.namespaces import Namespaces
 from testbed.model.lab import Backend
 from testbed.model.profile import Profile
 from testbed.nat.load import catalogue
-from testbed.run.cell import Result, run_cell
+from testbed.run.cell import Ran, run_cell
 from testbed.run.matrix import TRIES
 from testbed.studies.punch.cell import Cell
 from testbed.words import sentence
@@ -23,7 +23,7 @@ def ran(
     folder: Path,
     profiles: Mapping[str, Profile] = CATALOGUE,
     backend: Backend | None = None,
-) -> Result:
+) -> Ran:
     """One cell, again while this machine is too busy with other tests for a verdict."""
     for left in reversed(range(TRIES)):
         result = run_cell(cell, profiles, backend or Namespaces(), folder)
@@ -34,7 +34,7 @@ def ran(
     return result
 
 
-def sure(result: Result) -> Result:
+def sure(result: Ran) -> Ran:
     """The result, if there is one: a machine that stayed too busy is told as a skip."""
     if result.late:
         too_busy(sentence(result.verdict.because))

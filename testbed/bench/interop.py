@@ -13,15 +13,14 @@ from pathlib import Path
 
 from testbed.bench.table import Results, say
 from testbed.lab.namespaces import Namespaces
+from testbed.model.result import Result, summarize
 from testbed.nat.load import named
 from testbed.run.matrix import (
     CLASSIC,
     DEFAULT,
-    Row,
     Selection,
     chosen_stacks,
     run_matrix,
-    summarize,
 )
 
 SAID_EVERY = 100  # cells
@@ -49,18 +48,18 @@ def measure(results: Results) -> None:
     _say(results, rows, wall, peers)
 
 
-def _progress(row: Row, done: int, total: int) -> None:
-    if row["judgement"] != "pass":
-        print(f"  {row['name']}: {row['judgement']}: {row['reason']}")
+def _progress(row: Result, done: int, total: int) -> None:
+    if row.judgement != "pass":
+        print(f"  {row.name}: {row.judgement}: {row.reason}")
     if done % SAID_EVERY == 0:
         print(f"  {done} of {total} cells", file=sys.stderr, flush=True)
 
 
-def _say(results: Results, rows: list[Row], wall: float, peers: list[str]) -> None:
+def _say(results: Results, rows: list[Result], wall: float, peers: list[str]) -> None:
     summary = summarize(rows)
     note = f"{summary.passed} of {summary.total} as predicted, {summary.retried} tried again"
     say(results, f"interop matrix, {len(peers)} pairs of stacks", wall, "s", note)
     say(results, "  cells a minute", 60 * len(rows) / wall, "/min", f"{os.cpu_count()} CPUs")
-    cells_s = sum(row["seconds"] for row in rows)
-    harness = 100 * (1 - sum(row["peers_s"] for row in rows) / cells_s)
+    cells_s = sum(row.seconds for row in rows)
+    harness = 100 * (1 - sum(row.peers_s for row in rows) / cells_s)
     say(results, "  the harness's share of the cells' time", harness, "%", "goal: below 10")

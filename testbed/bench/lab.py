@@ -18,10 +18,11 @@ from testbed.lab import kernel, sandbox
 from testbed.lab.namespaces import NamespaceLab, Namespaces
 from testbed.model.plan import LoadRules, Plan, SetSysctls
 from testbed.model.presets import BARE, two_homes
+from testbed.model.result import summarize
 from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.nat.load import catalogue, named
 from testbed.plan.planner import FORWARDING, plan
-from testbed.run.matrix import NINE, Selection, run_matrix, summarize
+from testbed.run.matrix import NINE, Selection, run_matrix
 
 FLOOD_SECONDS = 1.5
 _SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's mininet is a package of the system's Python

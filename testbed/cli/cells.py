@@ -18,6 +18,7 @@ from testbed.cli.options import (
     ProfileA,
     ProfileB,
     Relay,
+    Resume,
     Seed,
     Stack,
     takes_profiles,
@@ -101,10 +102,12 @@ def matrix(
     mechanism: Mechanism = None,
     contract: Contract = "lines",
     relay: Relay = None,
+    resume: Resume = False,
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
-    from testbed.cli.commands.cells import Reports, many
+    from testbed.cli.commands.cells import many
     from testbed.cli.commands.chosen import Request
+    from testbed.cli.commands.running import Reports
     from testbed.run.shards import Shard
     from testbed.studies.punch.external import add_stacks
 
@@ -127,7 +130,8 @@ def matrix(
         interop=pairs is Pairs.INTEROP,
         own=tuple(own),
     )
-    raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json))
+    reports = Reports(junit, svg, markdown)
+    raise typer.Exit(many(request, reports, as_json=as_json, resume=resume))
 
 
 @app.command()

@@ -17,6 +17,9 @@ ProfileA = Annotated[str, typer.Option("-a", help="Profile of the first NAT: a n
 ProfileB = Annotated[str | None, typer.Option("-b", help="Profile of the second NAT, if any.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for captures and results.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Take up an interrupted run of the same words in --out.")
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=200, help="Cells at a time.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Makes a run repeatable.")]
 MadeBy = Annotated[

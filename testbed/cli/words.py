@@ -106,7 +106,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         **dict.fromkeys(("profiles", "peers", "select", "relay"), Effect(listed=True, later=True)),
         **{"pairs": LATER, "topology": ALWAYS, "shard": ALWAYS},
         **dict.fromkeys(("repeat", "controls", "certify", "seed", "out", "profiles_dir"), ALWAYS),
-        **{"as_json": ALWAYS, "jobs": JOBS, "backend": ALWAYS},
+        **{"as_json": ALWAYS, "jobs": JOBS, "backend": ALWAYS, "resume": ALWAYS},
         **dict.fromkeys(("junit", "svg", "markdown"), FILE),
         **_OWN,
     },

@@ -1,5 +1,6 @@
 """How two peers end up connected, and what a peer tells of the way there."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -18,6 +19,20 @@ class Rung(StrEnum):
     REVERSED = "reversed"
     PUNCHED = "punched"
     RELAYED = "relayed"
+
+
+@dataclass(frozen=True)
+class RungReading:
+    """How a cell's ladder was climbed.  Times are ms from the dial, as the dialer tells.
+
+    ``mapped`` is the port-mapping service whose mapping was dialed, None where none was.
+    """
+
+    predicted: Rung | None
+    measured: Rung | None
+    mapped: str | None
+    first_byte_ms: float | None
+    final_ms: float | None
 
 
 class StepName(StrEnum):

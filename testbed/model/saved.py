@@ -1,4 +1,4 @@
-"""Facts as JSON values and back: ``kind`` tells which type it is."""
+"""Faults as JSON values and back: ``kind`` tells which type it is."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -6,28 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from testbed.model.breach import Breach
 from testbed.model.fault import Fault
-
-
-@cache
-def _breaches() -> TypeAdapter[tuple[Breach, ...]]:
-    return TypeAdapter(tuple[Annotated[Breach, Field(discriminator="kind")], ...])
 
 
 @cache
 def _faults() -> TypeAdapter[tuple[Fault, ...]]:
     return TypeAdapter(tuple[Annotated[Fault, Field(discriminator="kind")], ...])
-
-
-def breaches_to_json(breaches: Iterable[Breach]) -> list[dict[str, Any]]:
-    """One object for each."""
-    return list(_breaches().dump_python(tuple(breaches), mode="json"))
-
-
-def breaches_from_json(value: object) -> tuple[Breach, ...]:
-    """What `breaches_to_json` made; ValueError for anything else."""
-    return _breaches().validate_python(value)
 
 
 def faults_to_json(faults: Iterable[Fault]) -> list[dict[str, Any]]:

@@ -72,14 +72,14 @@ def testbed_bench(testbed_session: "Session", request: pytest.FixtureRequest) ->
     """What one test has made, and the folder that keeps it."""
     from testbed.pytest_plugin.bench import Bench, folder_name
     from testbed.run.folder import RunFolder
-    from testbed.run.record import RunRecord
+    from testbed.run.record import begun
 
     kept = _out(request.config)
     if kept is not None:
         folder = kept / folder_name(request.node.nodeid)
     else:
         folder = request.getfixturevalue("tmp_path") / "testbed"
-    own = RunFolder(folder, RunRecord.now("pytest", program="pytest"), ())
+    own = RunFolder(folder, begun("pytest", program="pytest"), ())
     try:
         own.begin()
         bench = Bench(testbed_session, own)

@@ -1,5 +1,6 @@
 """What the fixtures give: `Session` is pytest's, `Bench` one test's."""
 
+import json
 import re
 import shlex
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 
 from testbed.errors import ProfileError, UsageError
 from testbed.model.presets import preset
+from testbed.model.result import Result
 from testbed.model.topology import Topology
 from testbed.nat.load import find, load, named
 from testbed.plan.planner import plan
@@ -183,7 +185,7 @@ class Bench:
             "seed": seed,
         }
         self._repeats[both, nats] += 1
-        row = self._session.ask(
+        told = self._session.ask(
             "cell",
             CELL,
             cell=cell,
@@ -191,13 +193,14 @@ class Bench:
             profiles=dict(nats.files),
             out=str(self._folder),
         )
-        self._record(row, nats)
-        self._told.append((row["name"], Path(row["folder"])))
-        return Verdict.of(row)
+        result = Result.model_validate_json(json.dumps(told))
+        self._record(result, nats)
+        self._told.append((result.name, Path(result.folder)))
+        return Verdict.of(result)
 
-    def _record(self, row: dict[str, Any], nats: NatPair) -> None:
+    def _record(self, result: Result, nats: NatPair) -> None:
         """The files of a cell, of every try, are this test's."""
-        tries = (row["folder"], *(earlier["folder"] for earlier in row["earlier_tries"]))
+        tries = (result.folder, *(earlier.folder for earlier in result.earlier_tries))
         folders = (str(Path(folder).relative_to(self._folder)) for folder in tries)
         self._own.records(Files(tuple(folders), (*own_names(dict(nats.files)), EXPLANATION)))
 

@@ -29,7 +29,7 @@ from testbed.model.profile import Profile
 from testbed.nat.load import load
 from testbed.plan.planner import plan
 from testbed.pytest_plugin.channel import from_memory, in_memory, receive, send, told
-from testbed.run.matrix import Row, run_matrix
+from testbed.run.matrix import run_matrix
 from testbed.stacks.registry import ADAPTERS, stacks
 from testbed.stacks.versions import facts
 from testbed.studies.punch.cell import Cell, require_sane
@@ -76,7 +76,7 @@ class Server:
         kind: str,
         out: str,
     ) -> Answer:
-        """One cell, tried again while this machine is too busy; its row.
+        """One cell, tried again while this machine is too busy; its result.
 
         ``strangers`` are stacks that are not known here: name -> words, mechanism, contract.
         """
@@ -87,7 +87,7 @@ class Server:
         asked = Cell(**(cell | {"topology": topology, "profiles": tuple(cell["profiles"])}))
         require_sane(asked)
         made_by = backend(Kind(kind))
-        rows: list[Row] = run_matrix(
+        (result,) = run_matrix(
             [asked],
             _load(profiles),
             made_by,
@@ -97,8 +97,8 @@ class Server:
             progress=lambda *_: None,
         )
         with suppress(TestbedError, OSError):  # the verdict stands without
-            _explain(Path(rows[0]["folder"]))
-        return Answer(rows[0])
+            _explain(Path(result.folder))
+        return Answer(result.to_json())
 
     def lab(
         self,

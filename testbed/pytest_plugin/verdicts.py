@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from testbed.errors import TestbedError
+from testbed.model.result import Result
+from testbed.model.verdict import Judgement
 
 
 class InconclusiveError(TestbedError):
@@ -58,23 +60,23 @@ class Verdict:
         return f"<{self.outcome}: {self.cause}, predicted {self.predicted}{lies}>"
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> "Verdict":
-        """From a row of a matrix; InconclusiveError if it has no verdict."""
+    def of(cls, result: Result) -> "Verdict":
+        """From the result of a cell; InconclusiveError if it has no verdict."""
         __tracebackhide__ = True
-        why = row["explanation"] or {}
-        if row["judgement"] == "inconclusive":
+        why = result.explanation
+        if result.measured is None or result.predicted is None or not result.conclusive:
             raise InconclusiveError(
-                f"{row['pair']}: {row['reason']}", remedy=f"run it again; see {row['folder']}"
+                f"{result.group}: {result.reason}", remedy=f"run it again; see {result.folder}"
             )
         return cls(
-            outcome=row["measured"],
-            predicted=row["predicted"],
-            passed=row["judgement"] == "pass",
-            reason=row["reason"],
-            findings=tuple(row["findings"]),
-            cause=why.get("cause"),
-            headline=why.get("headline", row["reason"]),
-            folder=Path(row["folder"]),
+            outcome=result.measured,
+            predicted=result.predicted,
+            passed=result.judgement is Judgement.PASS,
+            reason=result.reason,
+            findings=result.findings,
+            cause=why.cause.value if why else None,
+            headline=why.headline if why else result.reason,
+            folder=Path(result.folder),
         )
 
 

@@ -4,50 +4,49 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 from testbed.files import write_text
+from testbed.model.record import RunRecord
+from testbed.model.result import FORMAT, Document, Identity, Result, ShardPart, summarize
+from testbed.model.verdict import Judgement
 from testbed.report.stability import unstable
-from testbed.run.record import RunRecord
 
-if TYPE_CHECKING:  # who only compares results need not load what makes them
-    from testbed.run.matrix import Row, Summary
-
-FORMAT = 1
 # What XML 1.0, section 2.2, does not take for a character.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def document(
-    rows: Sequence["Row"],
-    summary: "Summary",
+    results: Sequence[Result],
     facts: Mapping[str, str],
     run: RunRecord,
-    shard: Mapping[str, Any] | None = None,
+    *,
+    certified: bool = True,
     titles: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """The whole run as one JSON value; or one shard of it (`testbed.run.shards.Shard.of_run`).
+    identity: Identity | None = None,
+    shard: ShardPart | None = None,
+    asked: int | None = None,
+) -> Document:
+    """The whole run as one value, or one shard of it (`testbed.run.shards.Shard.of_run`).
 
-    ``titles`` are what its profiles are called, by name.
+    ``titles`` are what its profiles are called, by name; ``asked`` is the number of cases that
+    it was to have, by default as many as there are ``results``.
     """
-    return {
-        "format": FORMAT,
-        "run": run.to_json(),
-        "facts": dict(facts),
-        "profiles": dict(titles or {}),
-        "total": summary.total,
-        "passed": summary.passed,
-        "failed": summary.failed,
-        "inconclusive": summary.inconclusive,
-        "mixed": list(summary.mixed),
-        "retried": summary.retried,
-        "certified": summary.certified,
-        "exit_code": int(summary.exit_code),
-        "unstable": [one.to_json() for one in unstable(rows)],
-        **({"shard": dict(shard)} if shard else {}),
-        "cells": list(rows),
-    }
+    summary = summarize(results, certified=certified)
+    return Document(
+        format=FORMAT,
+        run=run,
+        facts=dict(facts),
+        profiles=dict(titles or {}),
+        identity=identity,
+        shard=shard,
+        asked=len(results) if asked is None else asked,
+        summary=summary,
+        exit_code=int(summary.exit_code),
+        unstable=tuple(one.record() for one in unstable(results)),
+        results=tuple(results),
+    )
 
 
 def printable(text: str) -> str:
@@ -55,15 +54,16 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("", text)
 
 
-def write_junit(path: Path, rows: Sequence["Row"], summary: "Summary", run: RunRecord) -> None:
-    """One test case a cell; a failure's text is its explanation, and where the packets are."""
+def write_junit(path: Path, made: Document) -> None:
+    """One test case a result; a failure's text is its explanation, and where the packets are."""
+    rows, run, summary = made.results, made.run, made.summary
     suite = ElementTree.Element(
         "testsuite",
-        name="testbed matrix",
+        name=f"testbed {run.study}",
         tests=str(summary.total),
         failures=str(summary.failed),
         errors=str(summary.inconclusive),
-        time=f"{sum(row['seconds'] for row in rows):.3f}",
+        time=f"{sum(row.seconds for row in rows):.3f}",
         timestamp=run.started,
     )
     properties = ElementTree.SubElement(suite, "properties")
@@ -75,36 +75,35 @@ def write_junit(path: Path, rows: Sequence["Row"], summary: "Summary", run: RunR
         case = ElementTree.SubElement(
             suite,
             "testcase",
-            classname=printable(row["peer"]),
-            name=printable(row["name"]),
-            time=f"{row['seconds']:.3f}",
+            classname=printable(row.stack or made.run.study),
+            name=printable(row.name),
+            time=f"{row.seconds:.3f}",
         )
-        if row["judgement"] != "pass":
-            tag = "failure" if row["judgement"] == "fail" else "error"
-            found = row.get("explanation") or {"cause": "unknown", "headline": row["reason"]}
-            child = ElementTree.SubElement(
-                case, tag, type=printable(found["cause"]), message=printable(_message(row, found))
-            )
+        if row.judgement is not Judgement.PASS:
+            tag = "failure" if row.judgement is Judgement.FAIL else "error"
+            cause = row.explanation.cause.value if row.explanation else "unknown"
+            child = ElementTree.SubElement(case, tag, type=cause, message=printable(_message(row)))
             child.text = printable("\n".join(_told(row)))
     text = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
     write_text(path, text.decode())
 
 
-def _message(row: "Row", found: Mapping[str, Any]) -> str:
-    return f"measured {row['measured']}, predicted {row['predicted']}: {found['headline']}"
+def _message(row: Result) -> str:
+    why = row.explanation.headline if row.explanation else row.reason
+    return f"measured {row.measured}, predicted {row.predicted}: {why}"
 
 
-def _told(row: "Row") -> Iterator[str]:
+def _told(row: Result) -> Iterator[str]:
     """The explanation in lines, as far as there is one, and the command that shows more."""
-    if found := row.get("explanation"):
-        place = f" at {found['node']}" if found["node"] else ""
-        yield found["headline"]
-        yield f"cause: {found['cause']}{place}; wrong: {found['wrong']}"
-    yield row["reason"]
-    yield from (f"finding: {finding}" for finding in row["findings"])
+    if found := row.explanation:
+        place = f" at {found.node}" if found.node else ""
+        yield found.headline
+        yield f"cause: {found.cause}{place}; wrong: {found.wrong}"
+    yield row.reason
+    yield from (f"finding: {finding}" for finding in row.findings)
     if found:
-        yield from _story(Path(row["folder"]) / "explanation.json")
-    yield f"testbed explain {row['folder']}"
+        yield from _story(Path(row.folder) / "explanation.json")
+    yield f"testbed explain {row.folder}"
 
 
 def _story(path: Path) -> Iterator[str]:

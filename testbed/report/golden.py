@@ -46,9 +46,9 @@ def _line(pair: Pair) -> dict[str, str]:
     run = pair.runs[0]
     assert run.measured is not None  # the pair is settled
     assert run.predicted is not None
-    line = {"measured": run.measured.value}
-    if run.predicted is not run.measured:
-        line["predicted"] = run.predicted.value
+    line = {"measured": run.measured}
+    if run.predicted != run.measured:
+        line["predicted"] = run.predicted
     if run.judgement is not Judgement.PASS:
         line["judgement"] = run.judgement.value
     if run.cause is not None and len({run.why for run in pair.runs}) == 1:

@@ -12,10 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from testbed.model.explanation import Wrong
+from testbed.model.result import Document, Result, Summary
 from testbed.report.rungs import HEAD, summaries
 from testbed.report.story import AT_FAULT
-from testbed.run.matrix import Row, Summary
 
 DEFAULT_OUT = Path("out/matrix")  # where a name alone is looked up
 
@@ -28,28 +27,33 @@ _LEGEND = "D direct, R relayed, - none; measured != predicted in red; ? inconclu
 Column = tuple[str, list[Text]]  # its head, and a cell for each dialer
 
 
-def render(rows: Sequence[Row], summary: Summary, seconds: float, width: int) -> RenderableType:
+def render(rows: Sequence[Result], summary: Summary, seconds: float, width: int) -> RenderableType:
     """Grids, controls, what differs, and one line that sums up, for ``width`` columns."""
     parts: list[RenderableType] = []
-    for peer in dict.fromkeys(row["peer"] for row in rows):
-        punched = [row for row in rows if row["peer"] == peer and row["mode"] == "punch"]
+    for peer in dict.fromkeys(row.stack for row in rows):
+        punched = [row for row in rows if row.stack == peer and row.mode == "punch"]
         if punched:
             parts += [_grid(peer, punched, width), Text()]
-    if any(row.get("rung") for row in rows):
+    if any(row.rung for row in rows):
         parts += [_rungs(rows), Text()]
-    controls = [row for row in rows if row["mode"] != "punch"]
+    controls = [row for row in rows if row.mode != "punch"]
     if controls:
         parts += [_controls(controls), Text()]
-    parts += [_trouble(row) for row in rows if row["judgement"] != "pass" or row["findings"]]
+    parts += [_trouble(row) for row in rows if row.judgement != "pass" or row.findings]
     parts += [Text(f"mixed results: {pair}", style="bold red") for pair in summary.mixed]
     parts.append(_last_line(summary, seconds))
     return Group(*parts)
 
 
-def _grid(peer: str, rows: Sequence[Row], width: int) -> RenderableType:
+def grid(document: Document, seconds: float, width: int) -> RenderableType:
+    """`render` of a whole run."""
+    return render(document.results, document.summary, seconds, width)
+
+
+def _grid(peer: str, rows: Sequence[Result], width: int) -> RenderableType:
     """Words where they fit, else letters under numbered columns, in blocks that fit."""
-    dialers = list(dict.fromkeys(row["profiles"][0] for row in rows))
-    listeners = list(dict.fromkeys(row["profiles"][-1] for row in rows))
+    dialers = list(dict.fromkeys(row.profiles[0] for row in rows))
+    listeners = list(dict.fromkeys(row.profiles[-1] for row in rows))
     label = max(map(len, [*dialers, _CORNER])) + 4
     roomy = label + sum(max(len(name), 6) + 3 for name in listeners) <= width
     names = dialers if roomy else [_numbered(name, listeners) for name in dialers]
@@ -71,11 +75,11 @@ def _numbered(name: str, listeners: Sequence[str]) -> str:
 
 
 def _column(
-    rows: Sequence[Row], dialers: Sequence[str], listener: str, *, roomy: bool
+    rows: Sequence[Result], dialers: Sequence[str], listener: str, *, roomy: bool
 ) -> list[Text]:
     words = _WORDS if roomy else _LETTERS
     return [
-        _cell([row for row in rows if row["profiles"] == [dialer, listener]], words)
+        _cell([row for row in rows if row.profiles == (dialer, listener)], words)
         for dialer in dialers
     ]
 
@@ -104,27 +108,27 @@ def _block(title: str, names: Sequence[str], columns: Sequence[Column]) -> Table
     return table
 
 
-def _cell(rows: Sequence[Row], words: Mapping[str | None, str]) -> Text:
+def _cell(rows: Sequence[Result], words: Mapping[str | None, str]) -> Text:
     """One pair, all its repetitions."""
     if not rows:
         return Text("")
-    bad = [row for row in rows if row["judgement"] == "fail"]
-    unclear = [row for row in rows if row["judgement"] == "inconclusive"]
+    bad = [row for row in rows if row.judgement == "fail"]
+    unclear = [row for row in rows if row.judgement == "inconclusive"]
     if bad:
         row = bad[0]
-        said = f"{words[row['measured']]}!={words[row['predicted']]}"
+        said = f"{words[row.measured]}!={words[row.predicted]}"
         return Text(_rate(said, len(bad), len(rows)), style="bold white on red")
     if unclear:
         return Text(_rate(words[None], len(unclear), len(rows)), style="bold magenta")
-    measured = rows[0]["measured"]
-    return Text(words[measured], style=_STYLES[measured])
+    measured = rows[0].measured
+    return Text(words[measured], style=_STYLES[measured or "none"])
 
 
 def _rate(words: str, count: int, total: int) -> str:
     return words if total == 1 else f"{words} {count}/{total}"
 
 
-def _rungs(rows: Sequence[Row]) -> Table:
+def _rungs(rows: Sequence[Result]) -> Table:
     """Which rung of the ladder carried how many cells, and how long it took to get there."""
     table = Table(title="the ladder", title_justify="left", title_style="bold")
     for column in HEAD:
@@ -134,7 +138,7 @@ def _rungs(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _controls(rows: Sequence[Row]) -> Table:
+def _controls(rows: Sequence[Result]) -> Table:
     table = Table(title="negative controls", title_justify="left", title_style="bold")
     for column in ("control", "stack", "as predicted", "went direct"):
         table.add_column(column)
@@ -143,36 +147,36 @@ def _controls(rows: Sequence[Row]) -> Table:
         "silent": "punching off",
         "relay_only": "relay only",
     }
-    for mode, peer in dict.fromkeys((row["mode"], row["peer"]) for row in rows):
-        some = [row for row in rows if row["mode"] == mode and row["peer"] == peer]
-        passed = sum(row["judgement"] == "pass" for row in some)
-        direct = sorted({row["profiles"][-1] for row in some if row["measured"] == "direct"})
+    for mode, peer in dict.fromkeys((row.mode, row.stack) for row in rows):
+        some = [row for row in rows if row.mode == mode and row.stack == peer]
+        passed = sum(row.judgement == "pass" for row in some)
+        direct = sorted({row.profiles[-1] for row in some if row.measured == "direct"})
         style = "green" if passed == len(some) else "bold red"
         good = Text(f"{passed} of {len(some)}", style=style)
         table.add_row(names.get(mode, mode), peer, good, ", ".join(direct) or "nobody")
     return table
 
 
-def _trouble(row: Row) -> Panel:
+def _trouble(row: Result) -> Panel:
     """What differs from its prediction, why, and the command that shows the packets."""
-    style = "red" if row["judgement"] == "fail" else "magenta"
-    lines = [Text(row["reason"])]
-    lines += [Text(f"finding: {finding}") for finding in row["findings"]]
-    explained = row.get("explanation")
+    style = "red" if row.judgement == "fail" else "magenta"
+    lines = [Text(row.reason)]
+    lines += [Text(f"finding: {finding}") for finding in row.findings]
+    explained = row.explanation
     if explained is not None:
-        cause = Text(explained["cause"], style="bold yellow")
-        lines.append(cause.append(f": {explained['headline']}", style="default"))
-        if fault := AT_FAULT.get(Wrong(explained["wrong"])):
+        cause = Text(explained.cause, style="bold yellow")
+        lines.append(cause.append(f": {explained.headline}", style="default"))
+        if fault := AT_FAULT.get(explained.wrong):
             lines.append(Text(fault, style="bold red"))
     lines.append(Text(_command(row), style="bold cyan"))
-    title = f"{row['name']}: {row['judgement']}"
+    title = f"{row.name}: {row.judgement}"
     return Panel(Group(*lines), title=title, title_align="left", border_style=style)
 
 
-def _command(row: Row) -> str:
+def _command(row: Result) -> str:
     """What shows the packets of a cell, as it can be typed; short, for it must not be broken."""
-    out, found, _try = row["folder"].partition(f"/cells/{row['name']}")
-    words = [row["name"] if found else row["folder"]]
+    out, found, _try = row.folder.partition(f"/cells/{row.name}")
+    words = [row.name if found else row.folder]
     if found and Path(out) != DEFAULT_OUT:
         words += ["-o", out]
     return f"testbed explain {shlex.join(words)}"

@@ -11,6 +11,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,11 +19,12 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from testbed.files import write_text
+from testbed.model.result import Document, Result
+from testbed.model.verdict import Judgement
 from testbed.report.rungs import HEAD, summaries
-from testbed.run.matrix import Row
-from testbed.run.record import RunRecord
 from testbed.stacks.registry import ADAPTERS
 
+PAGE = "report.html"
 CHUNK = 24  # cells whose details are packed together: alike, so they pack well
 BUDGET = 8_000_000  # bytes of packed details, some 5,000 cells; what differs comes first
 EVENTS = 80  # of a cell, at most; what a long run says more is in its folder
@@ -32,12 +34,11 @@ MESSAGES = 400  # of a diagram
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("data.js", "diagram.js", "panel.js", "grid.js", "filters.js", "address.js", "main.js")
 _CITED = ("number", "vantage", "outgoing", "protocol", "source", "destination")
-_COUNTS = ("total", "passed", "failed", "inconclusive", "mixed", "retried", "certified")
 _TOLD = ("headline", "story", "decisive", "wrong", "wrong_why", "missing", "diagram")
-_SAID = ("reason", "findings", "packets", "seconds", "up_ms", "connect_ms", "rung", "folder")
+_SAID = {"reason", "findings", "packets", "seconds", "up_ms", "connect_ms", "folder"}
 
 
-def write_html(path: Path, document: Mapping[str, Any]) -> None:
+def write_html(path: Path, document: Document) -> None:
     """Write ``document`` (as in results.json) and its cells' folders as a page at ``path``.
 
     A folder without ``explanation.json`` gives a row without one.  Links to captures are
@@ -47,17 +48,17 @@ def write_html(path: Path, document: Mapping[str, Any]) -> None:
     write_text(path, page(document, path.parent))
 
 
-def page(document: Mapping[str, Any], beside: Path) -> str:
+def page(document: Document, beside: Path) -> str:
     """The text of the page, for a file in the folder ``beside``."""
-    rows: Sequence[Row] = document["cells"]
+    rows = document.results
     chunks, places = _packed(rows, beside)
     data = {
-        "counts": {key: document.get(key) for key in _COUNTS},
-        "run": _run(document.get("run")),
-        "facts": document.get("facts", {}),
-        "profiles": document.get("profiles", {}),
+        "counts": document.summary.model_dump(mode="json"),
+        "run": _run(document),
+        "facts": document.facts,
+        "profiles": document.profiles,
         "chunk": CHUNK,
-        "rows": [_entry(row, places.get(row["name"])) for row in rows],
+        "rows": [_entry(row, places.get(row.name)) for row in rows],
     }
     script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f"(() => {{\n'use strict';\n{script}\n}})();\n"
@@ -77,11 +78,9 @@ def page(document: Mapping[str, Any], beside: Path) -> str:
     )
 
 
-def _run(recorded: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the head says of the run; None of one of an older version, which recorded nothing."""
-    if recorded is None:
-        return None
-    run = RunRecord(**recorded)
+def _run(document: Document) -> dict[str, Any]:
+    """What the head says of the run."""
+    run = document.run
     return {"date": run.date, "command": run.command, "seed": run.seed, "version": run.version}
 
 
@@ -95,31 +94,31 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _entry(row: Row, place: int | None) -> dict[str, Any]:
+def _entry(row: Result, place: int | None) -> dict[str, Any]:
     """What the grid and the filters need of a row."""
-    known = ADAPTERS.get(re.split("[+@]", row["peer"])[0])  # all speak the same
-    explanation = row.get("explanation") or {}
+    known = ADAPTERS.get(re.split("[+@]", row.stack)[0])  # all speak the same
+    why = row.explanation
     return {
-        "name": row["name"],
-        "peer": row["peer"],
+        "name": row.name,
+        "peer": row.stack,
         "transport": known.transport if known else None,
-        "profiles": row["profiles"],
-        "topology": row["topology"],
-        "mode": row["mode"],
-        "repeat": row["repeat"],
-        "judgement": row["judgement"],
-        "measured": row["measured"],
-        "predicted": row["predicted"],
-        "cause": explanation.get("cause"),
-        "node": explanation.get("node"),
-        "headline": explanation.get("headline") or row["reason"],
+        "profiles": row.profiles,
+        "topology": row.labels.get("topology", ""),
+        "mode": row.mode,
+        "repeat": row.repeat,
+        "judgement": row.judgement.value,
+        "measured": row.measured,
+        "predicted": row.predicted,
+        "cause": why.cause.value if why else None,
+        "node": why.node if why else None,
+        "headline": (why.headline if why else "") or row.reason,
         "place": place,
     }
 
 
-def _packed(rows: Sequence[Row], beside: Path) -> tuple[list[str], dict[str, int]]:
+def _packed(rows: Sequence[Result], beside: Path) -> tuple[list[str], dict[str, int]]:
     """The chunks as Base64, and where in them each row is, by name."""
-    ordered = sorted(rows, key=lambda row: (row["judgement"] == "pass", row["repeat"]))
+    ordered = sorted(rows, key=lambda row: (row.judgement is Judgement.PASS, row.repeat))
     chunks: list[str] = []
     places: dict[str, int] = {}
     size = 0
@@ -131,19 +130,20 @@ def _packed(rows: Sequence[Row], beside: Path) -> tuple[list[str], dict[str, int
         if size > BUDGET:
             break
         chunks.append(packed)
-        places |= {row["name"]: start + n for n, row in enumerate(some)}
+        places |= {row.name: start + n for n, row in enumerate(some)}
     return chunks, places
 
 
-def _details(row: Row, beside: Path) -> dict[str, Any]:
+def _details(row: Result, beside: Path) -> dict[str, Any]:
     """What the panel shows of a row beyond its entry."""
-    folder = Path(row["folder"])
+    folder = Path(row.folder)
     run = _read(folder / "run.json") or {}
     events, more = _events(folder / "events.jsonl", run)
     capture = folder / "capture.pcapng"
     return {
-        **{key: row.get(key) for key in _SAID},
-        "earlier": [tried["reason"] for tried in row.get("earlier_tries", [])],
+        **row.model_dump(mode="json", include=_SAID),
+        "rung": asdict(row.rung) if row.rung else None,
+        "earlier": [tried.reason for tried in row.earlier_tries],
         "explanation": _explanation(folder / "explanation.json"),
         "events": events,
         "more_events": more,

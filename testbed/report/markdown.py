@@ -2,16 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from testbed.model.result import Document, Result
 from testbed.report.files import printable
 from testbed.report.rungs import HEAD, summaries
 from testbed.report.stability import Stability, unstable
-from testbed.run.record import RunRecord
-
-if TYPE_CHECKING:
-    from testbed.run.matrix import Row
 
 LIMIT = (1 << 20) - (1 << 16)  # bytes: GitHub shows no summary beyond 1 MiB, and others add to it
 LONGEST = 400  # characters of one field
@@ -21,21 +18,21 @@ _LEGEND = "In the tables: D direct, R relayed, - none, ? inconclusive; bold: mea
 _SPECIAL = re.compile(r"[&<>|\\`*\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
-def summary(document: Mapping[str, Any], limit: int = LIMIT) -> str:
+def summary(document: Document, limit: int = LIMIT) -> str:
     """``document`` (as in results.json) as a page of at most ``limit`` bytes of UTF-8.
 
     What does not fit is left out whole, table by table or line by line, and the page says
     so where it is missing.
     """
-    rows: Sequence[Row] = document["cells"]
+    rows = document.results
     page = _Page(limit)
     page.block("\n".join(_counts(document)))
-    for peer in dict.fromkeys(row["peer"] for row in rows):
-        punched = [row for row in rows if row["peer"] == peer and row["mode"] == "punch"]
+    for peer in dict.fromkeys(row.stack for row in rows):
+        punched = [row for row in rows if row.stack == peer and row.mode == "punch"]
         if punched:
             page.block(_grid(peer, punched))
-    controls = [row for row in rows if row["mode"] != "punch"]
-    groups = list(dict.fromkeys((row["mode"], row["peer"]) for row in controls))
+    controls = [row for row in rows if row.mode != "punch"]
+    groups = list(dict.fromkeys((row.mode, row.stack) for row in controls))
     page.table("### Negative controls", _CONTROLS, groups, lambda at: _control(at, controls))
     page.table(
         "### The ladder",
@@ -44,10 +41,10 @@ def summary(document: Mapping[str, Any], limit: int = LIMIT) -> str:
         lambda line: _row([*map(escaped, line.words)]),
     )
     page.table("### Unstable pairs", _UNSTABLE, unstable(rows), _unstable, at=1)
-    causes = Counter(found["cause"] for row in rows if (found := row.get("explanation")))
+    causes = Counter(found.cause.value for row in rows if (found := row.explanation))
     page.table("### Causes", _CAUSES, causes.most_common(), lambda item: _cause(item, rows))
-    trouble = [row for row in rows if row["judgement"] != "pass"]
-    trouble.sort(key=lambda row: row["judgement"] != "fail")  # stable: what failed, then the rest
+    trouble = [row for row in rows if row.judgement != "pass"]
+    trouble.sort(key=lambda row: row.judgement != "fail")  # stable: what failed, then the rest
     # Read first and written last: it may fill what the others, which are small, have left.
     page.table("### What differs", _TROUBLE, trouble, _trouble, at=1)
     return page.text()
@@ -117,54 +114,54 @@ def _row(values: Sequence[str]) -> str:
     return f"| {' | '.join(values)} |"
 
 
-def _counts(document: Mapping[str, Any]) -> Iterator[str]:
-    total, passed = document["total"], document["passed"]
-    said = [f"{passed} of {total} cells as predicted"]
-    said += [f"{document['failed']} differ"] if document["failed"] else []
-    said += [f"{document['inconclusive']} inconclusive"] if document["inconclusive"] else []
-    yield f"## testbed matrix: {', '.join(said)}"
+def _counts(document: Document) -> Iterator[str]:
+    counts, run = document.summary, document.run
+    said = [f"{counts.passed} of {counts.total} cells as predicted"]
+    said += [f"{counts.failed} differ"] if counts.failed else []
+    said += [f"{counts.inconclusive} inconclusive"] if counts.inconclusive else []
+    yield f"## testbed {escaped(run.study)}: {', '.join(said)}"
     yield ""
-    if run := document.get("run"):
-        told = RunRecord(**run)
-        seed = "" if told.seed is None else f", seed {told.seed}"
-        yield f"- {escaped(told.date)}{seed}, testbed {escaped(told.version)}"
-        yield f"- {escaped(told.command)}"
-    if document.get("retried"):
-        yield f"- {document['retried']} tried again, for the machine was too busy"
-    if not document.get("certified", True):
+    seed = "" if run.seed is None else f", seed {run.seed}"
+    yield f"- {escaped(run.date)}{seed}, testbed {escaped(run.version)}"
+    yield f"- {escaped(run.command)}"
+    if missing := document.asked - counts.total:
+        yield f"- interrupted: {missing} of {document.asked} cells were not run"
+    if counts.retried:
+        yield f"- {counts.retried} tried again, for the machine was too busy"
+    if not counts.certified:
         yield "- NATs not certified"
-    for pair in document["mixed"][:10]:
+    for pair in counts.mixed[:10]:
         yield f"- mixed results: {escaped(pair)}"
-    if (more := len(document["mixed"]) - 10) > 0:
+    if (more := len(counts.mixed) - 10) > 0:
         yield f"- {more} more with mixed results"
     yield f"- {_LEGEND}"
-    yield "- " + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in document["facts"].items())
+    yield "- " + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in document.facts.items())
 
 
 _TROUBLE = ("cell", "measured", "predicted", "why", "cause", "wrong side", "testbed explain")
 
 
-def _trouble(row: "Row") -> str:
-    found = row.get("explanation") or {}
-    place = f" at {found['node']}" if found.get("node") else ""
-    why = found.get("headline") or row["reason"]
+def _trouble(row: Result) -> str:
+    found = row.explanation
+    place = f" at {found.node}" if found and found.node else ""
+    why = (found.headline if found else "") or row.reason
     values = (
-        row["name"],
-        row["measured"] or "?",
-        row["predicted"] or "?",
-        "; ".join([why, *row["findings"]]),
-        f"{found.get('cause', '?')}{place}",
-        found.get("wrong", "?"),
-        row["folder"],
+        row.name,
+        row.measured or "?",
+        row.predicted or "?",
+        "; ".join([why, *row.findings]),
+        f"{found.cause if found else '?'}{place}",
+        found.wrong if found else "?",
+        row.folder,
     )
     return _row([escaped(value) for value in values])
 
 
-def _grid(peer: str, rows: Sequence["Row"]) -> str:
+def _grid(peer: str, rows: Sequence[Result]) -> str:
     """A letter a pair, under numbers: so many names would not fit side by side."""
-    cells: dict[tuple[str, str], list[Row]] = {}
+    cells: dict[tuple[str, str], list[Result]] = {}
     for row in rows:
-        cells.setdefault((row["profiles"][0], row["profiles"][-1]), []).append(row)
+        cells.setdefault((row.profiles[0], row.profiles[-1]), []).append(row)
     names = dict.fromkeys([*(b for _, b in cells), *(a for a, _ in cells)])
     numbers = {name: number for number, name in enumerate(names, 1)}
     listeners = dict.fromkeys(b for _, b in cells)
@@ -175,31 +172,31 @@ def _grid(peer: str, rows: Sequence["Row"]) -> str:
     return "\n".join([f"### {escaped(peer)}: who got through", "", *lines])
 
 
-def _cell(rows: Sequence["Row"]) -> str:
+def _cell(rows: Sequence[Result]) -> str:
     """One pair, all its repetitions."""
     if not rows:
         return ""
-    bad = [row for row in rows if row["judgement"] == "fail"]
-    unclear = [row for row in rows if row["judgement"] == "inconclusive"]
+    bad = [row for row in rows if row.judgement == "fail"]
+    unclear = [row for row in rows if row.judgement == "inconclusive"]
     if bad:
-        measured, predicted = (_LETTERS[bad[0][key]] for key in ("measured", "predicted"))
+        measured, predicted = (_LETTERS[end] for end in (bad[0].measured, bad[0].predicted))
         return f"**{measured} ≠ {predicted}{_rate(bad, rows)}**"
     if unclear:
         return _LETTERS[None] + _rate(unclear, rows)
-    return _LETTERS[rows[0]["measured"]]
+    return _LETTERS[rows[0].measured]
 
 
-def _rate(some: Sequence["Row"], rows: Sequence["Row"]) -> str:
+def _rate(some: Sequence[Result], rows: Sequence[Result]) -> str:
     return f" {len(some)}/{len(rows)}" if len(rows) > 1 else ""
 
 
 _CONTROLS = ("control", "stack", "as predicted", "went direct")
 
 
-def _control(at: tuple[str, str], rows: Sequence["Row"]) -> str:
-    some = [row for row in rows if (row["mode"], row["peer"]) == at]
-    passed = sum(row["judgement"] == "pass" for row in some)
-    direct = sum(row["measured"] == "direct" for row in some)
+def _control(at: tuple[str, str], rows: Sequence[Result]) -> str:
+    some = [row for row in rows if (row.mode, row.stack) == at]
+    passed = sum(row.judgement == "pass" for row in some)
+    direct = sum(row.measured == "direct" for row in some)
     return _row([escaped(at[0]), escaped(at[1]), f"{passed} of {len(some)}", str(direct)])
 
 
@@ -213,10 +210,10 @@ def _unstable(one: Stability) -> str:
 _CAUSES = ("cause", "cells", "direct", "relayed", "none")
 
 
-def _cause(item: tuple[str, int], rows: Sequence["Row"]) -> str:
+def _cause(item: tuple[str, int], rows: Sequence[Result]) -> str:
     cause, count = item
     ends = Counter(
-        row["measured"] for row in rows if (row.get("explanation") or {}).get("cause") == cause
+        row.measured for row in rows if row.explanation and row.explanation.cause.value == cause
     )
     split = [str(ends[outcome] or "") for outcome in _CAUSES[2:]]
     return _row([escaped(cause), str(count), *split])

@@ -5,17 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from testbed.errors import UsageError
 from testbed.model.explanation import Cause
 from testbed.model.outcome import Outcome
+from testbed.model.result import Name, Result
 from testbed.model.verdict import Judgement
+from testbed.run.store import complaint, load
 
-RESULTS = "results.json"
 # How `testbed.studies.punch.cell.Cell.pair` marks the controls.
 CONTROLS = ("plain_dial", "silent", "relay_only")
 # Whose packet was the first to get in is a race, where both could; and so is whether its own
@@ -31,8 +32,8 @@ class Run:
     """One repetition of a pair."""
 
     judgement: Judgement
-    measured: Outcome | None
-    predicted: Outcome | None
+    measured: str | None
+    predicted: str | None
     cause: str | None = None  # None: not explained
     node: str | None = None  # that the cause is at
     explained: bool = True  # False: explanations were not recorded at all
@@ -83,10 +84,10 @@ class Pair:
         return Counter(run.judgement.value for run in self.conclusive)
 
     def measured(self) -> Counter[str]:
-        return Counter(run.measured.value for run in self.conclusive if run.measured)
+        return Counter(run.measured for run in self.conclusive if run.measured)
 
     def predicted(self) -> Counter[str]:
-        return Counter(run.predicted.value for run in self.conclusive if run.predicted)
+        return Counter(run.predicted for run in self.conclusive if run.predicted)
 
     def causes(self) -> Counter[str] | None:
         """None where explanations were not recorded, which is not "none was found"."""
@@ -108,64 +109,6 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-class _Explanation(_Strict):
-    cause: Annotated[str, Field(min_length=1)]
-    node: str | None
-
-
-Name = Annotated[str, Field(pattern=r"^[^/]+/.+")]
-Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _Row(_Strict):
-    """What a comparison needs of a row of ``results.json``; the rest may be anything."""
-
-    name: Name
-    pair: Name
-    judgement: Judgement
-    measured: Outcome | None
-    predicted: Outcome | None
-    reason: str
-    folder: str
-    connect_ms: Milliseconds | None
-    explanation: _Explanation | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.judgement is not Judgement.INCONCLUSIVE and not (self.measured and self.predicted):
-            raise ValueError(f"{self.judgement} without a measured and a predicted outcome")
-        return self
-
-    def run(self, beside: Path) -> Run:
-        """``beside``: the folder of the results, with which that of the cell may have moved."""
-        found = self.explanation
-        return Run(
-            self.judgement,
-            self.measured,
-            self.predicted,
-            found.cause if found else None,
-            found.node if found else None,
-            "explanation" in self.model_fields_set,
-            self.connect_ms,
-            self.reason,
-            str(where(Path(self.folder), self.name, beside)),
-        )
-
-
-class _Results(_Strict):
-    format: Literal[1]
-    facts: dict[str, str]
-    cells: list[_Row]
-
-    @field_validator("cells")
-    @classmethod
-    def _once(cls, cells: list[_Row]) -> list[_Row]:
-        names = Counter(row.name for row in cells)
-        if twice := next((name for name, count in names.items() if count > 1), None):
-            raise ValueError(f"{twice} is there twice")
-        return cells
-
-
 class _GoldenPair(_Strict):
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -178,8 +121,8 @@ class _GoldenPair(_Strict):
     def run(self) -> Run:
         return Run(
             Judgement(self.judgement),
-            self.measured,
-            self.predicted or self.measured,
+            self.measured.value,
+            (self.predicted or self.measured).value,
             self.cause,
             self.node,
             self.cause is not None,
@@ -198,51 +141,47 @@ def read(path: Path) -> Recorded:
 
     UsageError naming the file, and the field that is damaged.
     """
-    file = path / RESULTS if path.is_dir() else path
+    if not path.is_dir() and (golden := _golden(path)):
+        pairs = {name: Pair(name, (pair.run(),)) for name, pair in golden.pairs.items()}
+        return Recorded(path, pairs, {})
+    document = load(path)
+    runs: dict[str, list[Run]] = {}
+    for result in document.results:
+        runs.setdefault(result.group, []).append(_run(result))
+    found = {name: Pair(name, tuple(some)) for name, some in runs.items()}
+    return Recorded(path, found, document.facts)
+
+
+def _golden(file: Path) -> _Golden | None:
+    """None where the file is another thing; UsageError naming what is damaged."""
     try:
         text = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}", remedy=_REMEDY) from error
-    try:
         value = from_json(text)
-        if isinstance(value, dict) and "pairs" in value:
-            golden = _Golden.model_validate_json(text)
-            pairs = {name: Pair(name, (pair.run(),)) for name, pair in golden.pairs.items()}
-            return Recorded(file, pairs, {})
-        results = _Results.model_validate_json(text)
+        if not isinstance(value, dict) or "pairs" not in value:
+            return None
+        return _Golden.model_validate_json(text)
     except ValidationError as error:
-        raise UsageError(f"{file}: {_complaint(error)}", remedy=_REMEDY) from None
-    except ValueError as error:
-        raise UsageError(f"{file}: not JSON: {error}", remedy=_REMEDY) from None
-    runs: dict[str, list[Run]] = {}
-    for row in results.cells:
-        runs.setdefault(row.pair, []).append(row.run(file.parent))
-    found = {name: Pair(name, tuple(some)) for name, some in runs.items()}
-    return Recorded(file, found, results.facts)
+        raise UsageError(f"{file}: {complaint(error)}", remedy=_REMEDY) from None
+    except (OSError, ValueError):
+        return None
 
 
-def where(folder: Path, name: str, beside: Path) -> Path:
-    """A cell's folder, also when the whole matrix was moved, or is read from elsewhere.
-
-    ``folder`` is as the run that is called ``name`` recorded it, from where that was called.
-    """
-    below = folder.name if folder.name.startswith("try-") else ""
-    moved = beside / "cells" / name / below
-    return moved if moved.is_dir() else folder
+def _run(result: Result) -> Run:
+    found = result.explanation
+    return Run(
+        result.judgement,
+        result.measured,
+        result.predicted,
+        found.cause if found else None,
+        found.node if found else None,
+        "explanation" in result.model_fields_set,
+        result.connect_ms,
+        result.reason,
+        result.folder,
+    )
 
 
 def merged(records: Sequence[Recorded]) -> Recorded:
     """All pairs of ``records``, of which there is one or more; the last word on a pair holds."""
     pairs = {name: pair for record in records for name, pair in record.pairs.items()}
     return Recorded(records[-1].path, pairs, records[-1].facts)
-
-
-def _complaint(error: ValidationError) -> str:
-    """The first field that does not fit: ``cells[3].judgement: ...``."""
-    first, count = error.errors(include_url=False)[0], error.error_count()
-    place = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
-    words = first["msg"].removeprefix("Value error, ")
-    given = first["input"]
-    found = f", not {given!r:.60}" if given is None or isinstance(given, str | int | float) else ""
-    more = f" (and {count - 1} more)" if count > 1 else ""
-    return f"{place.lstrip('.') or 'the whole'}: {words}{found}{more}"

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+
+from testbed.model.outcome import Rung
+from testbed.model.result import Result
 
 HEAD = ("stack", "rung", "cells", "as predicted", "by a mapped port", "first byte", "final path")
-_ORDER = ("direct", "reversed", "punched", "relayed", None)
+_ORDER = (*Rung, None)
 
 
 @dataclass(frozen=True)
@@ -29,30 +31,30 @@ class RungSummary:
         return (self.stack, self.rung or "none", *counts, *times)
 
 
-def summaries(rows: Sequence[dict[str, Any]]) -> Iterator[RungSummary]:
+def summaries(rows: Sequence[Result]) -> Iterator[RungSummary]:
     """For each stack that climbs a ladder, each rung that was measured, the best first."""
-    climbed = [row for row in rows if row.get("rung") and row["mode"] == "punch"]
-    for stack in dict.fromkeys(row["peer"] for row in climbed):
+    climbed = [row for row in rows if row.rung and row.mode == "punch"]
+    for stack in dict.fromkeys(row.stack for row in climbed):
         for rung in _ORDER:
             some = [
-                row["rung"]
+                row.rung
                 for row in climbed
-                if row["peer"] == stack and row["rung"]["measured"] == rung
+                if row.stack == stack and row.rung and row.rung.measured is rung
             ]
             if some:
                 yield RungSummary(
                     stack,
                     rung,
                     len(some),
-                    sum(one["predicted"] == rung for one in some),
-                    sum(one["mapped"] is not None for one in some),
-                    _median(some, "first_byte_ms"),
-                    _median(some, "final_ms"),
+                    sum(one.predicted is rung for one in some),
+                    sum(one.mapped is not None for one in some),
+                    _median([one.first_byte_ms for one in some]),
+                    _median([one.final_ms for one in some]),
                 )
 
 
-def _median(rungs: Sequence[dict[str, Any]], key: str) -> float | None:
-    times = [one[key] for one in rungs if one[key] is not None]
+def _median(all_times: Sequence[float | None]) -> float | None:
+    times = [one for one in all_times if one is not None]
     return median(times) if times else None
 
 

@@ -1,12 +1,12 @@
 """What `testbed run` prints: the result, the way drawn, and what to type next."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 
+from testbed.model.result import Result
 from testbed.model.topology import Topology
 from testbed.report import drawing
 from testbed.report.glyphs import Glyphs
@@ -16,25 +16,25 @@ _JUDGED = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold magen
 
 
 def told(
-    row: Mapping[str, Any],
+    row: Result,
     topology: Topology,
     ends: tuple[str, str, str],
     out: Path,
     glyphs: Glyphs,
 ) -> Iterator[Text]:
     """The result of one cell, for any stream."""
-    measured, judgement = row["measured"], row["judgement"]
+    measured, judgement = row.measured, row.judgement
     head = Text(judgement, style=_JUDGED.get(judgement, ""))
-    ended = f": measured {measured or 'nothing'}, predicted {row['predicted']}"
+    ended = f": measured {measured or 'nothing'}, predicted {row.predicted}"
     head.append(ended, style="not bold default")
-    head.append(f"  ({glyphs.words(row['pair'])})", style="not bold dim")
+    head.append(f"  ({glyphs.words(row.group)})", style="not bold dim")
     yield head
-    if judgement != "inconclusive":
-        stopped = (row.get("explanation") or {}).get("node")
+    if measured is not None and row.conclusive:
+        stopped = row.explanation.node if row.explanation else None
         yield Text()
         yield from drawing.lines(topology, ends, measured, stopped, glyphs)
         yield Text()
-    for words in (row["reason"], *row["findings"]):
+    for words in (row.reason, *row.findings):
         for line in words.splitlines():  # a peer's own words may be many lines
             yield Text(f"  {glyphs.words(line)}")
     yield Text(f"  packets and everything else: {out}")

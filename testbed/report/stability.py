@@ -6,12 +6,9 @@ What the harness could not judge is counted apart: it says nothing of the protoc
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
+from testbed.model.result import Result, Unstable
 from testbed.report.chance import wilson
-
-if TYPE_CHECKING:
-    from testbed.run.matrix import Row
 
 
 @dataclass(frozen=True)
@@ -42,31 +39,32 @@ class Stability:
         rate = f"{self.passed} of {self.judged}"
         return rate, f"{low:.0%} to {high:.0%}", ends or "nothing", str(self.unjudged)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "pair": self.pair,
-            "passed": self.passed,
-            "judged": self.judged,
-            "unjudged": self.unjudged,
-            "bounds": [round(bound, 4) for bound in self.bounds] if self.bounds else None,
-            "measured": dict(self.measured),
-        }
+    def record(self) -> Unstable:
+        """As the document of a run has it."""
+        low, high = self.bounds or (0.0, 1.0)
+        return Unstable(
+            group=self.pair,
+            passed=self.passed,
+            judged=self.judged,
+            unjudged=self.unjudged,
+            bounds=(round(low, 4), round(high, 4)) if self.bounds else None,
+            measured=dict(self.measured),
+        )
 
 
-def stabilities(rows: Sequence["Row"]) -> Iterator[Stability]:
+def stabilities(rows: Sequence[Result]) -> Iterator[Stability]:
     """One for each pair, in the order of ``rows``."""
-    pairs: dict[str, list[Row]] = {}
+    pairs: dict[str, list[Result]] = {}
     for row in rows:
-        pair, _, _repeat = row["name"].rpartition("/")
-        pairs.setdefault(pair, []).append(row)
+        pairs.setdefault(row.group, []).append(row)
     for pair, some in pairs.items():
-        judged = [row for row in some if row["judgement"] != "inconclusive"]
-        passed = sum(row["judgement"] == "pass" for row in judged)
-        ends = Counter(str(row["measured"]) for row in judged)
+        judged = [row for row in some if row.conclusive]
+        passed = sum(row.judgement == "pass" for row in judged)
+        ends = Counter(str(row.measured) for row in judged)
         unjudged = len(some) - len(judged)
         yield Stability(pair, passed, len(judged), unjudged, tuple(ends.most_common()))
 
 
-def unstable(rows: Sequence["Row"]) -> list[Stability]:
+def unstable(rows: Sequence[Result]) -> list[Stability]:
     """The pairs whose judged repetitions differ.  One of which none was judged is not known."""
     return [one for one in stabilities(rows) if one.judged and not one.stable]

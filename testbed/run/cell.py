@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from testbed.capture.reader import read
 from testbed.errors import Exit, PeerError, TestbedError, UsageError
@@ -16,12 +15,12 @@ from testbed.model.explanation import Explanation
 from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
 from testbed.model.judgement import Verdict, WireReading
 from testbed.model.lab import Backend
-from testbed.model.outcome import Outcome
+from testbed.model.outcome import Outcome, RungReading
 from testbed.model.packet import Packet
 from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
-from testbed.model.saved import breaches_to_json
+from testbed.model.result import PunchDetails, Result, Why
 from testbed.model.verdict import Judgement
 from testbed.model.version import Built
 from testbed.plan.describe import describe
@@ -37,7 +36,6 @@ from testbed.studies.punch.evidence import Notes, Recorded, assemble, read_recor
 from testbed.studies.punch.expectation import deviations, prediction, strangers
 from testbed.studies.punch.mechanism import PUNCH, Taken
 from testbed.verdict.judge import inconclusive, judge
-from testbed.verdict.rung import RungReading
 from testbed.verdict.sanity import (
     Start,
     crossed,
@@ -58,8 +56,8 @@ _NODES = {"dialer": DIALER, "listener": LISTENER}
 
 
 @dataclass(frozen=True)
-class Result:
-    """A cell's verdict and what it cost."""
+class Ran:
+    """A cell that was run in this process: its verdict, and what it cost."""
 
     cell: Cell
     verdict: Verdict
@@ -74,42 +72,41 @@ class Result:
     rung: RungReading | None = None  # of stacks that climb the ladder
     strangers: tuple[Built, ...] = ()  # stacks in versions that no known deviation is of
 
-    def to_json(self) -> dict[str, Any]:
-        """As the JSON report and ``result.json`` have it."""
-        verdict = self.verdict
-        return (
-            self.cell.to_json()
-            | {
-                "judgement": verdict.judgement.value,
-                "measured": verdict.measured.value if verdict.measured else None,
-                "predicted": verdict.predicted.value,
-                "reason": sentence(verdict.because),
-                "findings": [sentence(breach) for breach in verdict.findings],
-                "finding_values": breaches_to_json(verdict.findings),
-                "packets_cited": list(verdict.packets),
-                "packets": self.packets,
-                "seconds": round(self.seconds, 3),
-                "peers_s": round(self.peers_s, 3),
-                "up_ms": self.up_ms and round(self.up_ms, 1),
-                "connect_ms": self.connect_ms and round(self.connect_ms, 1),
-                "folder": str(self.folder),
-                "explanation": self._why(),
-            }
-            | ({"rung": self.rung.to_json()} if self.rung else {})
-            | ({"notes": [sentence(one) for one in self.strangers]} if self.strangers else {})
+    def result(self) -> Result:
+        """The record of it, as reports and ``result.json`` have it."""
+        cell, verdict = self.cell, self.verdict
+        return Result(
+            study="punch",
+            name=cell.name,
+            group=cell.group,
+            labels=dict(cell.labels),
+            profiles=cell.profiles,
+            repeat=cell.repeat,
+            judgement=verdict.judgement,
+            measured=verdict.measured.value if verdict.measured else None,
+            predicted=verdict.predicted.value,
+            reason=sentence(verdict.because),
+            findings=tuple(sentence(breach) for breach in verdict.findings),
+            finding_values=verdict.findings,
+            notes=tuple(sentence(one) for one in self.strangers),
+            packets_cited=verdict.packets,
+            packets=self.packets,
+            seconds=round(self.seconds, 3),
+            peers_s=round(self.peers_s, 3),
+            up_ms=self.up_ms and round(self.up_ms, 1),
+            connect_ms=self.connect_ms and round(self.connect_ms, 1),
+            folder=str(self.folder),
+            late=self.late,
+            explanation=self._why(),
+            details=PunchDetails(rung=self.rung),
         )
 
-    def _why(self) -> dict[str, Any] | None:
+    def _why(self) -> Why | None:
         """The short form; all of it is in the folder."""
         if self.explanation is None:
             return None
         why = self.explanation
-        return {
-            "cause": why.cause.value,
-            "node": why.node,
-            "headline": why.headline,
-            "wrong": why.wrong.value,
-        }
+        return Why(cause=why.cause, node=why.node, headline=why.headline, wrong=why.wrong)
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ def run_cell(
     *,
     number: int = 0,
     facts: Mapping[str, str] | None = None,
-) -> Result:
+) -> Ran:
     """Run ``cell`` and judge it; the folder is filled as far as it went.
 
     A trouble of the harness gives an INCONCLUSIVE result, not an exception; only
@@ -159,7 +156,7 @@ def run_cell(
         strangers=strangers([cell], facts),
     )
     try:
-        write_json(folder / "result.json", result.to_json())
+        write_json(folder / "result.json", result.result().to_json())
     except OSError as error:
         fault = Broke(None, None, f"{folder}/result.json: {error.strerror}")
         verdict = inconclusive(expected, fault)
@@ -205,7 +202,7 @@ def _finished(
     expected: Prediction,
     known: tuple[Deviation, ...],
     folder: Path,
-) -> Result:
+) -> Ran:
     """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
     wire = _read(run, packets)
@@ -221,7 +218,7 @@ def _finished(
     explanation, evidence, verdict = explained(evidence, wire, verdict)
     write_json(folder / "run.json", replace(notes, faults=evidence.faults).to_json())
     write_json(folder / "explanation.json", explanation.to_json())
-    return Result(
+    return Ran(
         cell,
         verdict,
         folder,
@@ -299,7 +296,7 @@ def _broken(
     expected: Prediction,
     error: Exception,
     folder: Path,
-) -> Result:
+) -> Ran:
     """The result of a run that did not come to a verdict; explained from what it left."""
     fault = _fault(error)
     verdict = inconclusive(expected, fault)
@@ -313,7 +310,7 @@ def _broken(
     explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict)
     with suppress(OSError):
         write_json(folder / "explanation.json", explanation.to_json())
-    return Result(cell, verdict, folder, explanation=explanation)
+    return Ran(cell, verdict, folder, explanation=explanation)
 
 
 def _fault(error: Exception) -> Fault:

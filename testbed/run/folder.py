@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from testbed.errors import UsageError
 from testbed.files import require_utf8, write_json
-from testbed.run.record import RunRecord
+from testbed.model.record import RunRecord
 
 RECORD = "testbed-run.json"
 _REMEDY = "choose another --out, or move it away"
@@ -103,16 +103,18 @@ class RunFolder:
             self.release()
             raise
 
-    def begin(self) -> str | None:
-        """Take away the files of the earlier run and record the new one.
+    def begin(self, *, keep: bool = False) -> str | None:
+        """Take away the files of the earlier run, unless they are to ``keep``; record the new one.
 
-        The words that tell the user what was replaced; None where there was nothing.
+        The words that tell the user what became of it; None where there was nothing.
         """
-        if self.earlier is not None:
+        if self.earlier is not None and not keep:
             _remove(self.path, self.earlier.own)
         self._write(ended=False)
         if self.earlier is None:
             return None
+        if keep:
+            return f"{self.path}: takes up the {self.earlier.run.words}"
         how = "" if self.earlier.ended else ", which did not come to its end"
         return f"{self.path}: replaces the {self.earlier.run.words}{how}"
 

@@ -1,23 +1,22 @@
 """Many cells: which, in parallel, and what they say together."""
 
-import gc
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from testbed.capture import reader
-from testbed.errors import Exit, UnfitError, UsageError
-from testbed.lab.forked import forked
+from testbed.errors import UnfitError, UsageError
 from testbed.model.lab import Backend
 from testbed.model.profile import Profile
+from testbed.model.result import PunchDetails, Result
+from testbed.model.verdict import Judgement
 from testbed.naming import instead
 from testbed.nat import rules
 from testbed.run.cell import run_cell
+from testbed.run.engine import Progress, run_study
 from testbed.stacks.registry import ADAPTERS, OURS, Stacks, compatible, public, stacks
+from testbed.studies.base import Site, Study
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.mechanisms import of
 
@@ -29,9 +28,6 @@ PEER_SETS = ("default", "libp2p", "all")
 DEFAULT_PEERS = ("punch-udp", "punch-tcp", "ice")  # what a minute is enough for
 CELL_DEADLINE = 90.0  # seconds; every wait inside has its own, this ends what has none
 TRIES = 3  # of a cell that this machine was too busy for
-
-Row = dict[str, Any]  # one result, as `testbed.run.cell.to_json` gives it
-Progress = Callable[[Row, int, int], None]  # result, done, all
 
 
 @dataclass(frozen=True)
@@ -130,135 +126,39 @@ def run_matrix(
     out: Path,
     *,
     jobs: int,
-    facts: Any,
+    facts: Mapping[str, str] | None,
     progress: Progress,
-) -> list[Row]:
-    """Run all ``cells``, ``jobs`` at a time, each in a fork of this warm process.
+    done: Mapping[str, Result] | None = None,
+    refused: Collection[str] = (),
+) -> list[Result]:
+    """Run all ``cells`` with `testbed.run.engine.run_study`; results in their order.
 
-    The results come in the order of ``cells``.  A worker that dies or hangs gives an
-    INCONCLUSIVE result.  Cells that were late (`Result.late`) are tried again at the
-    end, with fewer at a time.
+    ``refused`` are profiles that are not what they declare: their cells prove nothing.
     """
     for cell in {(cell.peer, cell.relay): cell for cell in cells}.values():
         cell.prepare()
     reader.warm()
     rules.warm()
-    gc.collect()
-    gc.freeze()  # what the forks share stays shared
-    work = partial(_work, profiles=profiles, backend=backend, out=out, facts=facts)
-    rows: dict[str, Row] = {}
-    earlier: dict[str, list[Row]] = {cell.name: [] for cell in cells}
-    todo = list(cells)
-    for tries in range(1, TRIES + 1):
-        late = []
-        tasks = [partial(work, cell, tries) for cell in todo]
-        for index, output, seconds in forked(tasks, jobs, CELL_DEADLINE):
-            cell = todo[index]
-            row = _row(cell, output, seconds, out)
-            if "unfit" in row:  # no cell can do better on this machine
-                message, remedy = row["unfit"]
-                raise UnfitError(message, remedy=remedy)
-            if row.pop("late", False) and tries < TRIES:
-                late.append(cell)
-                earlier[cell.name].append({k: row[k] for k in ("measured", "reason", "folder")})
-                continue
-            rows[cell.name] = row | {"earlier_tries": earlier[cell.name]}
-            progress(rows[cell.name], len(rows), len(cells))
-        todo, jobs = late, max(1, jobs // 2)
-    return [rows[cell.name] for cell in cells]
+    study = punch(profiles, facts, refused)
+    return run_study(study, cells, backend, out, jobs=jobs, progress=progress, done=done)
 
 
-def folder_of(cell: Cell, tries: int) -> str:
-    """Where in a matrix's folder a try of ``cell`` is kept."""
-    return f"cells/{cell.name}" + (f"/try-{tries}" if tries > 1 else "")
+def punch(
+    profiles: Mapping[str, Profile], facts: Mapping[str, str] | None, refused: Collection[str]
+) -> Study[Cell]:
+    """The study of the matrix: do two peers get through, and how?"""
+
+    def run(cell: Cell, site: Site) -> Result:
+        ran = run_cell(cell, profiles, site.backend, site.folder, number=site.number, facts=facts)
+        return _distrusted(ran.result(), refused)
+
+    return Study("punch", run, PunchDetails, CELL_DEADLINE, TRIES)
 
 
-def _work(
-    cell: Cell,
-    tries: int,
-    slot: int,
-    *,
-    profiles: Mapping[str, Profile],
-    backend: Backend,
-    out: Path,
-    facts: Any,
-) -> bytes:
-    """One cell, in a fork: its row as JSON."""
-    folder = out / folder_of(cell, tries)
-    try:
-        result = run_cell(cell, profiles, backend, folder, number=slot, facts=facts)
-        row = result.to_json() | {"late": result.late}
-    except UnfitError as error:
-        row = _broken(cell, str(error), out) | {"unfit": [error.message, error.remedy]}
-    except Exception as error:  # a harness that crashes has measured nothing
-        row = _broken(cell, f"{type(error).__name__}: {error}", out)
-    return json.dumps(row).encode()
-
-
-def _row(cell: Cell, output: bytes, seconds: float, out: Path) -> Row:
-    try:
-        row: Row = json.loads(output)
-    except ValueError:
-        row = _broken(cell, f"the worker ended without a result after {seconds:.0f} s", out)
-    return row
-
-
-def _broken(cell: Cell, reason: str, out: Path) -> Row:
-    """The result of a cell whose worker did not live to judge it."""
-    row = cell.to_json()
-    return row | {
-        "judgement": "inconclusive",
-        "measured": None,
-        "predicted": None,
-        "reason": reason,
-        "findings": [],
-        "packets_cited": [],
-        "packets": 0,
-        "seconds": 0.0,
-        "peers_s": 0.0,
-        "up_ms": None,
-        "connect_ms": None,
-        "folder": str(out / "cells" / cell.name),
-        "explanation": None,
-    }
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a matrix says as a whole."""
-
-    total: int
-    passed: int
-    failed: int
-    inconclusive: int
-    mixed: tuple[str, ...]  # pairs whose repetitions differ
-    retried: int = 0  # cells that this machine was at first too busy for
-    certified: bool = True  # every NAT was measured to be what it declares
-
-    @property
-    def exit_code(self) -> Exit:
-        if self.failed or self.mixed:
-            return Exit.DIFFERS
-        if self.inconclusive or not self.total:
-            return Exit.INCONCLUSIVE
-        return Exit.AGREED
-
-
-def summarize(rows: Sequence[Row], *, certified: bool = True) -> Summary:
-    """Counts, and the pairs that are not of one mind."""
-    outcomes: dict[str, set[str | None]] = {}
-    counts = {"pass": 0, "fail": 0, "inconclusive": 0}
-    for row in rows:
-        counts[row["judgement"]] += 1
-        if row["judgement"] != "inconclusive":
-            outcomes.setdefault(row["pair"], set()).add(row["measured"])
-    mixed = tuple(pair for pair, seen in outcomes.items() if len(seen) > 1)
-    return Summary(
-        sum(counts.values()),
-        counts["pass"],
-        counts["fail"],
-        counts["inconclusive"],
-        mixed,
-        sum(bool(row.get("earlier_tries")) for row in rows),
-        certified,
-    )
+def _distrusted(result: Result, refused: Collection[str]) -> Result:
+    """A NAT that is not what it declares proves nothing about the stack behind it."""
+    bad = [name for name in result.profiles if name in refused]
+    if not bad:
+        return result
+    reason = f"{', '.join(bad)} failed certification; {result.reason}"
+    return result.model_copy(update={"judgement": Judgement.INCONCLUSIVE, "reason": reason})

@@ -1,43 +1,15 @@
-"""What a run was: the record that its folder, its results and every report carry."""
+"""The record of a run that begins."""
 
 import shlex
 import sys
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from testbed import __version__
+from testbed.model.record import RunRecord
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """One run.  ``study`` is the command's word: what is asked, and which files come of it."""
-
-    study: str
-    command: str  # as a shell takes it
-    started: str  # ISO 8601 with its zone, in UTC; ValueError if it is no such time
-    seed: int | None  # None where the study has none
-    version: str  # of the testbed
-
-    def __post_init__(self) -> None:
-        datetime.fromisoformat(self.started)
-
-    @classmethod
-    def now(cls, study: str, seed: int | None = None, program: str = "testbed") -> "RunRecord":
-        """The record of the run that this process, of this ``program``, begins."""
-        command = shlex.join([program, *sys.argv[1:]])
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(study, command, started, seed, __version__)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @property
-    def date(self) -> str:
-        """``2026-11-29 07:40:58 UTC``."""
-        return f"{datetime.fromisoformat(self.started):%Y-%m-%d %H:%M:%S %Z}"
-
-    @property
-    def words(self) -> str:
-        """``matrix of 2026-11-29 07:40:58 UTC``."""
-        return f"{self.study} of {self.date}"
+def begun(study: str, seed: int | None = None, program: str = "testbed") -> RunRecord:
+    """The record of the run that this process, of this ``program``, begins now."""
+    command = shlex.join([program, *sys.argv[1:]])
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return RunRecord(study, command, started, seed, __version__)

@@ -9,20 +9,17 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from testbed.errors import Exit, TestbedError, UsageError
+from testbed.model.result import MOST_SHARDS, Document, Identity, Result, ShardPart
 from testbed.naming import instead
+from testbed.studies.base import C, Case
 
 if TYPE_CHECKING:  # who only puts results together need not load what makes them
     from testbed.model.profile import Profile
-    from testbed.studies.punch.cell import Cell
 
-MOST = 1000  # parts
 _WORDS = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
-
-
-Setting = str | int | bool  # as JSON has it
 
 
 class MissingShardError(TestbedError):
@@ -44,10 +41,10 @@ class Shard:
         """``3/8``; UsageError if it is not."""
         if found := _WORDS.fullmatch(words):
             number, of = int(found[1]), int(found[2])
-            if 1 <= number <= of <= MOST:
+            if 1 <= number <= of <= MOST_SHARDS:
                 return cls(number, of)
         raise UsageError(
-            f"--shard must be I/N with I from 1 to N, N at most {MOST}, not {words!r}",
+            f"--shard must be I/N with I from 1 to N, N at most {MOST_SHARDS}, not {words!r}",
             remedy="--shard 3/8",
         )
 
@@ -69,13 +66,11 @@ class Shard:
         mine = set(ranked[begin:end])
         return [place for place, pair in enumerate(pairs) if pair in mine]
 
-    def of_run(
-        self, cells: Sequence["Cell"], run: Mapping[str, Setting]
-    ) -> tuple[list["Cell"], dict[str, Any]]:
-        """This part of ``cells``, and what its ``results.json`` says for `merge`."""
-        places = self.places([cell.pair for cell in cells])
-        said = {"number": self.number, "of": self.of, "places": places, "run": dict(run)}
-        return [cells[place] for place in places], said
+    def of_run(self, cases: Sequence[C]) -> tuple[list[C], ShardPart]:
+        """This part of ``cases``, and what its ``results.json`` says for `merge`."""
+        places = self.places([case.group for case in cases])
+        part = ShardPart(number=self.number, of=self.of, places=tuple(places))
+        return [cases[place] for place in places], part
 
 
 @dataclass(frozen=True)
@@ -83,12 +78,17 @@ class Part:
     """What one shard has left.  ``run`` says of which run it is: `identity`."""
 
     path: str
-    shard: Shard
-    places: Sequence[int]  # of its rows in the whole run
-    run: Mapping[str, Setting]
-    facts: Mapping[str, str]
-    rows: Sequence[dict[str, Any]]
-    titles: Mapping[str, str]  # of its profiles, by name
+    document: Document
+    part: ShardPart
+    run: Identity
+
+    @property
+    def shard(self) -> Shard:
+        return Shard(self.part.number, self.part.of)
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return self.document.facts
 
 
 def digest(*texts: str) -> str:
@@ -97,15 +97,22 @@ def digest(*texts: str) -> str:
 
 
 def identity(
-    cells: Iterable["Cell"], profiles: Mapping[str, "Profile"], **settings: Setting
-) -> dict[str, Setting]:
+    cases: Iterable[Case],
+    profiles: Mapping[str, "Profile"],
+    *,
+    seed: int,
+    backend: str,
+    certified: bool,
+) -> Identity:
     """What all shards of one run have in common, besides the versions; all of it is compared."""
     claims = sorted(f"{name}\n{_claim(profile)}" for name, profile in profiles.items())
-    return {
-        **settings,
-        "profiles": digest(*claims),
-        "selection": digest(*(cell.name for cell in cells)),
-    }
+    return Identity(
+        seed=seed,
+        backend=backend,
+        certified=certified,
+        profiles=digest(*claims),
+        selection=digest(*(case.name for case in cases)),
+    )
 
 
 def _claim(profile: "Profile") -> str:
@@ -115,8 +122,8 @@ def _claim(profile: "Profile") -> str:
 
 def merge(
     parts: Sequence[Part], differing: Collection[str] = ()
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The rows of the whole run, in its order, and its facts.  ``parts``: one or more.
+) -> tuple[list[Result], dict[str, str]]:
+    """The results of the whole run, in its order, and its facts.  ``parts``: one or more.
 
     A fact that is in ``differing`` may be another on other machines, and is then all that it was.
     UsageError naming the part that is there twice, of another run or made by other versions;
@@ -141,18 +148,15 @@ def merge(
             f"{'is' if len(missing) == 1 else 'are'} missing",
             remedy=f"testbed matrix --shard {missing[0]}/{first.shard.of} with the same words",
         )
-    rows = _in_order(parts)
-    return rows, {name: _told(parts, name) for name in first.facts}
+    return _in_order(parts), {name: _told(parts, name) for name in first.facts}
 
 
 def _require_same_run(first: Part, part: Part, differing: Collection[str]) -> None:
     where = f"{part.path}, shard {part.shard}, is not of the same run as {first.path}"
     if part.shard.of != first.shard.of:
         raise UsageError(f"{where}: that one has {first.shard.of} shards")
-    for name in sorted(first.run.keys() | part.run.keys()):
-        if (here := part.run.get(name)) != (there := first.run.get(name)):
-            words = f": {here}, not {there}" if max(len(str(here)), len(str(there))) < 40 else ""
-            raise UsageError(f"{where}: another {name}{words}")
+    if words := differs(part.run, first.run):
+        raise UsageError(f"{where}: {words}")
     if first.facts.keys() != part.facts.keys():
         odd = sorted(first.facts.keys() ^ part.facts.keys())[0]
         raise UsageError(f"{where}: only one of them tells the version of {odd}")
@@ -164,15 +168,26 @@ def _require_same_run(first: Part, part: Part, differing: Collection[str]) -> No
             )
 
 
-def _in_order(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """UsageError naming the part whose rows are not the ones that it had to run."""
-    rows: dict[int, dict[str, Any]] = {}
+def differs(here: Identity, there: Identity) -> str | None:
+    """Which setting of two runs is another one, in words; None if they are the same run."""
+    for name in sorted(Identity.model_fields):
+        one, other = getattr(here, name), getattr(there, name)
+        if one != other:
+            short = max(len(str(one)), len(str(other))) < 40
+            return f"another {name}" + (f": {one}, not {other}" if short else "")
+    return None
+
+
+def _in_order(parts: Sequence[Part]) -> list[Result]:
+    """UsageError naming the part whose results are not those of the cases that it had to run."""
+    found: dict[int, Result] = {}
     for part in parts:
-        if len(part.places) != len(part.rows) or not rows.keys().isdisjoint(part.places):
+        results, places = part.document.results, part.part.places
+        if len(places) != len(results) or not found.keys().isdisjoint(places):
             raise UsageError(f"{part.path}: shard {part.shard} is damaged: cells do not add up")
-        rows.update(zip(part.places, part.rows, strict=True))
-    whole = [rows[place] for place in sorted(rows)]
-    if digest(*(row["name"] for row in whole)) != parts[0].run.get("selection"):
+        found.update(zip(places, results, strict=True))
+    whole = [found[place] for place in sorted(found)]
+    if digest(*(one.name for one in whole)) != parts[0].run.selection:
         names = ", ".join(part.path for part in parts)
         raise UsageError(f"the cells of {names} are not those of the run that was asked for")
     return whole

@@ -10,42 +10,17 @@ A connection is known by its echo's payloads, and the rung by how it was opened:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from testbed.evidence.account import WireAccount
 from testbed.model.breach import Breach, RungClaimed, RungDiffers
 from testbed.model.contract import Event, PortMapping, RungReached, Upgraded
-from testbed.model.outcome import Outcome, Rung
+from testbed.model.outcome import Outcome, Rung, RungReading
 from testbed.model.packet import Endpoint, Packet
 from testbed.model.plan import Plan
 from testbed.model.window import SHORTEST, Window
 from testbed.verdict import handshake
-
-
-@dataclass(frozen=True)
-class RungReading:
-    """How a cell's ladder was climbed.  Times are ms from the dial, as the dialer tells.
-
-    ``mapped`` is the port-mapping service whose mapping was dialed, None where none was.
-    """
-
-    predicted: Rung | None
-    measured: Rung | None
-    mapped: str | None
-    first_byte_ms: float | None
-    final_ms: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As a row has it."""
-        return {
-            "predicted": self.predicted and self.predicted.value,
-            "measured": self.measured and self.measured.value,
-            "mapped": self.mapped,
-            "first_byte_ms": self.first_byte_ms and round(self.first_byte_ms, 1),
-            "final_ms": self.final_ms and round(self.final_ms, 1),
-        }
 
 
 class _Flow(NamedTuple):
@@ -107,7 +82,7 @@ def rung_reading(
         for _, e in said
         if isinstance(e, PortMapping) and e.external and not e.trouble
     }
-    times = [(e.at - start_ns) / 1e6 for e in reached] if start_ns is not None else []
+    times = [round((e.at - start_ns) / 1e6, 1) for e in reached] if start_ns is not None else []
     return RungReading(
         *rungs,
         next((service for remote, service in mapped.items() if remote in dialed), None),

@@ -45,7 +45,7 @@ def _run(out: Path) -> list[Path]:
     rows = run_matrix(
         cells, profiles, Namespaces(), out, jobs=JOBS, facts=None, progress=lambda *_: None
     )
-    return [Path(row["folder"]) for row in rows]
+    return [Path(row.folder) for row in rows]
 
 
 def _runs(folders: list[Path]) -> Iterator[Evidence]:

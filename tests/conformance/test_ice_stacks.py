@@ -57,7 +57,7 @@ def test_every_pair_of_stacks_connects_as_predicted(pair: str, tmp_path: Path) -
         facts=None,
         progress=lambda *_: None,
     )
-    measured = {row["pair"]: (row["judgement"], row["measured"]) for row in rows}
+    measured = {row.group: (row.judgement, row.measured) for row in rows}
     assert measured == {cell.pair: ("pass", outcome) for cell, outcome in expected.items()}
 
 

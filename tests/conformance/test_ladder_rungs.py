@@ -15,7 +15,7 @@ from testbed.model.outcome import Rung
 from testbed.model.profile import Profile
 from testbed.model.verdict import Judgement
 from testbed.run import cell as runner
-from testbed.run.cell import Result
+from testbed.run.cell import Ran
 from testbed.stacks.registry import ADAPTERS, Stacks
 from testbed.studies.punch.cell import Cell
 
@@ -35,7 +35,7 @@ def said(folder: Path, word: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == word]
 
 
-def measured(result: Result) -> tuple[Rung | None, Judgement]:
+def measured(result: Ran) -> tuple[Rung | None, Judgement]:
     assert result.rung is not None
     return result.rung.measured, result.verdict.judgement
 

@@ -7,6 +7,7 @@ import pytest
 
 from testbed.lab.namespaces import Namespaces
 from testbed.model.outcome import Outcome
+from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
 from testbed.run.matrix import run_matrix
 from testbed.studies.punch.cell import Cell
@@ -29,7 +30,7 @@ def test_a_syn_refused_by_icmp_leaves_a_session_that_spoils_the_late_punch(tmp_p
     )
     found = {}
     for names, row in zip(ENDS, rows, strict=True):
-        assert row["judgement"] == "pass", row["reason"]
-        drops = json.loads((Path(row["folder"]) / "drops.json").read_text())
-        found[names] = Outcome(row["measured"]), drops["nat-a"]["invalid"] > 0
+        assert row.judgement is Judgement.PASS, row.reason
+        drops = json.loads((Path(row.folder) / "drops.json").read_text())
+        found[names] = Outcome(row.measured), drops["nat-a"]["invalid"] > 0
     assert found == ENDS

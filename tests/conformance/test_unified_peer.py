@@ -18,7 +18,7 @@ from testbed.model.breach import Breach, Carried, FalseClaim
 from testbed.model.fault import Difference, LabDiffers
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement, Troubled
-from testbed.run.cell import Result
+from testbed.run.cell import Ran
 from testbed.stacks import registry as adapter
 from testbed.stacks.unified import REDIS
 from testbed.studies.punch.cell import Cell
@@ -56,7 +56,7 @@ def shell(script: str) -> str:
 
 def met(
     command: str, folder: Path, pair: str = "port-restricted", mechanism: str = "dcutr_tcp"
-) -> Result:
+) -> Ran:
     """A cell of two such peers; where ``RELAY_IP`` is theirs to serve, they relay, too."""
     add_stacks([f"mine={command}"], mechanism, "unified")
     relay = "mine" if ENTRY in command else adapter.OURS

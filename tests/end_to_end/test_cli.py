@@ -136,12 +136,12 @@ def test_a_matrix_writes_json_junit_and_a_picture_that_agree(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report == json.loads((tmp_path / "out" / "results.json").read_text())
-    assert report["total"] == len(report["cells"]) == 4 + 4
+    assert report["summary"]["total"] == len(report["results"]) == 4 + 4
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
-    assert int(suite.attrib["tests"]) == report["total"]
+    assert int(suite.attrib["tests"]) == report["summary"]["total"]
     assert suite.attrib["failures"] == "0"
     assert (tmp_path / "m.svg").read_text().startswith("<svg")
-    for cell in report["cells"]:
+    for cell in report["results"]:
         assert (Path(cell["folder"]) / "capture.pcapng").exists()
 
 

@@ -72,7 +72,7 @@ def test_what_got_worse_is_told_and_explained_wherever_one_looks(
         assert words in done.stdout
     (row,) = (
         row
-        for row in json.loads((tmp_path / "results.json").read_text())["cells"]
+        for row in json.loads((tmp_path / "results.json").read_text())["results"]
         if row["judgement"] == "fail"
     )
     failure = ElementTree.parse(tmp_path / "junit.xml").getroot().find("testcase/failure")
@@ -88,12 +88,12 @@ def test_a_damaged_file_and_an_inconclusive_one_have_their_own_codes(
     sound: Path, tmp_path: Path
 ) -> None:
     results = json.loads((sound / "results.json").read_text())
-    results["cells"][0] |= {"judgement": "inconclusive", "measured": None}
+    results["results"][0] |= {"judgement": "inconclusive", "measured": None}
     unclear = tmp_path / "unclear.json"
     unclear.write_text(json.dumps(results))
     assert said("compare", sound, unclear).returncode == 3
-    results["cells"][1]["judgement"] = "fine"
+    results["results"][1]["judgement"] = "fine"
     unclear.write_text(json.dumps(results))
     done = said("compare", sound, unclear)
-    assert (done.returncode, "cells[1].judgement" in done.stderr) == (2, True)
+    assert (done.returncode, "results[1].judgement" in done.stderr) == (2, True)
     assert "Traceback" not in done.stderr

@@ -14,7 +14,7 @@ from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
 from testbed.run import cell as runner
 from testbed.run import explaining
-from testbed.run.cell import Result
+from testbed.run.cell import Ran
 from testbed.studies.punch.cell import RESULTS, Cell
 from testbed.studies.punch.evidence import load_evidence
 
@@ -30,7 +30,7 @@ PARTS = {  # what is None in the evidence without the file
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evidence, Result]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evidence, Ran]:
     """A cell's folder, and the evidence as it was in memory."""
     folder, seen = tmp_path_factory.mktemp("cell"), []
     with pytest.MonkeyPatch.context() as patch:
@@ -46,28 +46,28 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evidence, Resu
 
 
 @pytest.fixture
-def folder(kept: tuple[Path, Evidence, Result], tmp_path: Path) -> Path:
+def folder(kept: tuple[Path, Evidence, Ran], tmp_path: Path) -> Path:
     return Path(shutil.copytree(kept[0], tmp_path / "cell"))
 
 
-def test_the_evidence_on_disk_is_what_was_in_memory(kept: tuple[Path, Evidence, Result]) -> None:
+def test_the_evidence_on_disk_is_what_was_in_memory(kept: tuple[Path, Evidence, Ran]) -> None:
     folder, evidence, _ = kept
     assert load_evidence(folder) == evidence
     assert None not in vars(evidence).values()
     assert evidence.packets
 
 
-def test_a_row_has_the_short_form_of_the_explanation(kept: tuple[Path, Evidence, Result]) -> None:
+def test_a_row_has_the_short_form_of_the_explanation(kept: tuple[Path, Evidence, Ran]) -> None:
     folder, _, result = kept
     whole = json.loads((folder / "explanation.json").read_text())
     short = {key: whole[key] for key in ("cause", "node", "headline", "wrong")}
-    assert result.to_json()["explanation"] == short
+    assert result.result().to_json()["explanation"] == short
     assert json.loads((folder / "result.json").read_text())["explanation"] == short
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_file_that_is_gone_is_not_recorded_and_nothing_else_is_lost(
-    name: str, kept: tuple[Path, Evidence, Result], folder: Path
+    name: str, kept: tuple[Path, Evidence, Ran], folder: Path
 ) -> None:
     (folder / name).unlink()
     known, left = vars(kept[1]), vars(load_evidence(folder))
@@ -102,7 +102,7 @@ def test_an_explainer_that_fails_spoils_no_verdict(
     whole = json.loads((tmp_path / "explanation.json").read_text())
     assert whole["cause"] == "unknown"
     assert whole["headline"] == "the explainer failed: ZeroDivisionError: on purpose"
-    assert result.to_json()["explanation"]["headline"] == whole["headline"]
+    assert result.result().to_json()["explanation"]["headline"] == whole["headline"]
 
 
 def test_a_run_that_broke_is_explained_from_what_it_left(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_results import document, result
 
 from testbed.capture.reader import read
 from testbed.errors import UsageError
@@ -73,7 +74,7 @@ def test_a_matrix_may_move(matrix: Path, tmp_path: Path):
     moved = shutil.copytree(matrix, tmp_path / "artifact")
     told = explained(CELL, "-o", str(moved / "results.json"))
     results = json.loads((moved / "results.json").read_text())
-    for cell in results["cells"]:
+    for cell in results["results"]:
         cell["folder"] = f"/nonexistent/{cell['name']}"
     (moved / "results.json").write_text(json.dumps(results))
     assert str(moved) in explained(CELL, "-o", str(moved / "results.json"))
@@ -87,8 +88,8 @@ def test_of_repeats_and_tries_the_newest_is_explained(matrix: Path, tmp_path: Pa
         shutil.copytree(matrix / "cells" / CELL / "0", place)
         file = place / "cell.json"
         os.utime(file, (file.stat().st_atime, file.stat().st_mtime - age))
-    rows = [{"name": f"{CELL}/{n}", "folder": str(folder)} for n, folder in ((0, new), (1, old))]
-    (tmp_path / "m" / "results.json").write_text(json.dumps({"cells": rows}))
+    rows = [result(CELL, n, folder=str(folder)) for n, folder in ((0, new), (1, old))]
+    (tmp_path / "m" / "results.json").write_text(document(rows).model_dump_json())
     assert f"packets  {new}" in explained(CELL, "-o", str(tmp_path / "m"))
     assert f"packets  {old}" in explained(f"{CELL}/1", "-o", str(tmp_path / "m"))
 
@@ -177,7 +178,7 @@ def test_results_that_are_none_are_named(tmp_path: Path):
     (tmp_path / "results.json").write_text('{"cells": 3}')
     done = said("explain", CELL, "-o", str(tmp_path))
     assert done.returncode == 2
-    assert "results.json: not the results of a matrix" in done.stderr
+    assert "results.json: format: Field required" in done.stderr
 
 
 def test_without_its_packets_a_cell_is_not_explained_and_the_exit_code_says_so(folder: Path):

@@ -10,6 +10,7 @@ import pytest
 from browser import CHROMIUM, Browser, chromium
 from explained_cells import matrix
 
+from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
 from testbed.report.html import write_html
 
@@ -443,11 +444,20 @@ def test_the_diagram_can_be_read_as_a_table(browser: Browser, page: Path) -> Non
 
 def test_names_are_text_and_never_markup(browser: Browser, tmp_path: Path) -> None:
     document = matrix(tmp_path, profiles=("full-cone", "symmetric"), peers=("ice",))
-    row = document["cells"][0]
-    row |= {"name": f"{EVIL}/0", "peer": EVIL, "profiles": [EVIL, EVIL], "reason": EVIL}
-    row["judgement"], row["measured"] = "fail", "none"
-    row["explanation"] |= {"headline": EVIL, "cause": EVIL, "node": EVIL}
-    (Path(row["folder"]) / "events.jsonl").write_text(f'{{"peer":"{EVIL}","at":1}}')
+    first, *rest = document.results
+    assert first.explanation is not None
+    odd = {
+        "name": f"{EVIL}/0",
+        "labels": {**first.labels, "stack": EVIL},
+        "profiles": (EVIL, EVIL),
+        "reason": EVIL,
+        "judgement": Judgement.FAIL,
+        "measured": "none",
+        "explanation": first.explanation.model_copy(update={"headline": EVIL, "node": EVIL}),
+    }
+    results = (first.model_copy(update=odd), *rest)
+    document = document.model_copy(update={"results": results})
+    (Path(first.folder) / "events.jsonl").write_text(f'{{"peer":"{EVIL}","at":1}}')
     write_html(tmp_path / "report.html", document)
     browser.open(tmp_path / "report.html")
     browser.run("document.querySelector('#list a').click()")
@@ -545,12 +555,12 @@ def test_a_large_matrix_is_ready_at_once(
 ) -> None:
     names = list(catalogue())[:profiles]
     document = matrix(tmp_path, profiles=names)
-    assert len(document["cells"]) >= cells
+    assert len(document.results) >= cells
     write_html(tmp_path / "report.html", document)
     browser.open(tmp_path / "report.html")
     ready = float(browser.run("document.documentElement.dataset.ready"))
     assert ready < 3000, "milliseconds, on a machine busy with other tests; about 200 when idle"
-    assert browser.run(MATCHING) == len(document["cells"])
+    assert browser.run(MATCHING) == len(document.results)
     started = time.monotonic()
     choose(browser, "text", f"{names[-1]}--{names[-1]}")
     assert browser.run(MATCHING) == 6

@@ -18,7 +18,7 @@ from testbed.errors import UnfitError
 from testbed.lab.containers.lab import Containers
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
-from testbed.run.cell import Result
+from testbed.run.cell import Ran
 from testbed.stacks import registry as adapter
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.external import add_stacks
@@ -75,9 +75,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     docker("rmi", "-f", *names.values())
 
 
-def met(
-    image: str, folder: Path, contract: str = "unified", mechanism: str = "dcutr_tcp"
-) -> Result:
+def met(image: str, folder: Path, contract: str = "unified", mechanism: str = "dcutr_tcp") -> Ran:
     add_stacks([f"mine=image:{image}"], mechanism, contract)
     relay = "mine" if "honest" in image else adapter.OURS
     cell = Cell("mine", ("port-restricted", "port-restricted"), relay=relay)

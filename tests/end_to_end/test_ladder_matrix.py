@@ -10,9 +10,11 @@ import pytest
 from testbed.lab.namespaces import Namespaces
 from testbed.model.behaviour import PortMapping
 from testbed.model.profile import Profile
+from testbed.model.result import Result
+from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
 from testbed.report.rungs import summaries
-from testbed.run.matrix import Row, run_matrix
+from testbed.run.matrix import run_matrix
 from testbed.studies.punch.cell import Cell
 
 pytestmark = pytest.mark.timeout(400)
@@ -39,12 +41,14 @@ def profiles() -> dict[str, Profile]:
     return found
 
 
-def ran(cells: list[Cell], out: Path) -> list[Row]:
+def ran(cells: list[Cell], out: Path) -> list[Result]:
     rows = run_matrix(
         cells, profiles(), Namespaces(), out, jobs=2, facts={}, progress=lambda *_: None
     )
-    told = [(r["pair"], r["rung"], r["reason"], r["findings"]) for r in rows]
-    wrong = [line for line, row in zip(told, rows, strict=True) if row["judgement"] != "pass"]
+    told = [(r.group, r.reason, r.findings) for r in rows]
+    wrong = [
+        line for line, row in zip(told, rows, strict=True) if row.judgement is not Judgement.PASS
+    ]
     assert not wrong, json.dumps(wrong, indent=2)
     return rows
 
@@ -60,13 +64,17 @@ def test_every_pair_is_carried_by_the_predicted_rung_with_services_and_without(
     cells += [Cell(peer, ("symmetric" + a, "symmetric" + b), "libp2p") for a, b in SERVED]
     rows = ran(list(dict.fromkeys(cells)), tmp_path)
     for row in rows:
-        rung = row["rung"]
-        assert rung["measured"] == rung["predicted"]
-        assert 0 < rung["first_byte_ms"] <= rung["final_ms"]
-        dialed = {"direct": row["profiles"][1], "reversed": row["profiles"][0]}
-        mapped = dialed.get(rung["measured"], "").partition("-")[2]
-        assert (rung["mapped"] is not None) == mapped.endswith(("upnp", "upnp2", "natpmp", "pcp"))
-    carried = {row["pair"].split("/")[1]: row["rung"]["measured"] for row in rows}
+        rung = row.rung
+        assert rung is not None
+        assert rung.measured is not None
+        assert rung.first_byte_ms is not None
+        assert rung.final_ms is not None
+        assert rung.measured is rung.predicted
+        assert 0 < rung.first_byte_ms <= rung.final_ms
+        dialed = {"direct": row.profiles[1], "reversed": row.profiles[0]}
+        mapped = dialed.get(rung.measured, "").partition("-")[2]
+        assert (rung.mapped is not None) == mapped.endswith(("upnp", "upnp2", "natpmp", "pcp"))
+    carried = {row.group.split("/")[1]: row.rung and row.rung.measured for row in rows}
     assert [carried[f"symmetric{a}--symmetric{b}"] for a, b in SERVED] == [
         "relayed", "reversed", "direct", "direct",
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from textwrap import dedent
 
 import pytest
 from engine import require_engine
+from made_results import result
 from ordinary import (
     ROOT,
     copy_for_everybody,
@@ -178,10 +179,14 @@ def test_a_nat_that_is_not_what_its_file_claims_is_refused_each_time(
 
 def test_a_cell_without_a_verdict_is_no_verdict() -> None:
     """Else ``not verdict.connected`` would hold of what nobody measured."""
-    row = {"pair": "mine/a--b", "folder": "out", "judgement": "inconclusive", "measured": "none"}
-    row |= {"reason": "a link's frame was 300 ms late", "explanation": None}
+    late = result(
+        "mine/a--b",
+        judgement="inconclusive",
+        measured="none",
+        reason="a link's frame was 300 ms late",
+    )
     with pytest.raises(InconclusiveError, match="300 ms late"):
-        Verdict.of(row)
+        Verdict.of(late)
 
 
 def test_a_suite_that_does_not_use_it_loads_nothing_of_it(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def matrix(out: Path, *more: str) -> Path:
 
 def cells(folder: Path) -> list[dict[str, Any]]:
     """The rows without what is another number in each run of the same cell."""
-    rows: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())["cells"]
+    rows: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())["results"]
     for row in rows:
         for name in MEASURED:
             row.pop(name, None)

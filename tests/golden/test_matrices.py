@@ -22,8 +22,8 @@ from testbed.report.compare import compare
 from testbed.report.files import document
 from testbed.report.golden import golden
 from testbed.report.recorded import read
-from testbed.run.matrix import DEFAULT, DEFAULT_PEERS, NINE, Selection, run_matrix, summarize
-from testbed.run.record import RunRecord
+from testbed.run.matrix import DEFAULT, DEFAULT_PEERS, NINE, Selection, run_matrix
+from testbed.run.record import begun
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
 
@@ -77,9 +77,7 @@ def test_runs_end_as_on_record_and_for_the_same_cause(path: Path, tmp_path: Path
     rows = run_matrix(
         chosen, CATALOGUE, Namespaces(), tmp_path, jobs=2, facts={}, progress=lambda *_: None
     )
-    write_json(
-        tmp_path / "results.json", document(rows, summarize(rows), {}, RunRecord.now("matrix"))
-    )
+    write_json(tmp_path / "results.json", document(rows, {}, begun("matrix")).to_json())
     found = compare(read(path), read(tmp_path), select=[cell.pair for cell in chosen])
     assert found.compared == len(chosen)
     assert int(found.exit_code) == 0, json.dumps(found.to_json(), indent=2)

@@ -122,7 +122,7 @@ def test_a_cell_is_named_after_its_relay_only_where_that_is_not_ours() -> None:
     ours = Cell("go-quic", ("full-cone", "symmetric"), "libp2p")
     assert ours.pair == "go-quic/full-cone--symmetric"
     assert replace(ours, relay="go").pair == "go-quic@go/full-cone--symmetric"
-    assert replace(ours, relay="go").to_json()["peer"] == "go-quic@go"
+    assert replace(ours, relay="go").labels["stack"] == "go-quic@go"
 
 
 def test_the_relay_is_the_stack_of_that_name_on_the_cells_transport() -> None:

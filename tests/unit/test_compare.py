@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import document_json, record
 
 from testbed.cli.commands.compare import compared, keep
 from testbed.errors import TestbedError, UsageError
@@ -22,18 +23,7 @@ CLOSED = {"cause": "filter_closed", "node": "nat-b", "headline": "...", "wrong":
 
 
 def row(pair: str = PAIR, repeat: int = 0, **changes: Any) -> Row:
-    return {
-        "name": f"{pair}/{repeat}",
-        "pair": pair,
-        "judgement": "pass",
-        "measured": "direct",
-        "predicted": "direct",
-        "reason": "because",
-        "connect_ms": 40.0,
-        "folder": f"out/{pair}/{repeat}",
-        "explanation": CLOSED,
-        **changes,
-    }
+    return record(pair, repeat, **{"explanation": CLOSED, **changes})
 
 
 def failed(pair: str = PAIR, repeat: int = 0, **changes: Any) -> Row:
@@ -55,7 +45,7 @@ def timed(times: Sequence[float], pair: str = PAIR) -> list[Row]:
 
 
 def written(path: Path, rows: Sequence[Row], **facts: str) -> Path:
-    path.write_text(json.dumps({"format": 1, "facts": facts, "cells": rows}))
+    path.write_text(json.dumps(document_json(rows, facts)))
     return path
 
 
@@ -177,7 +167,9 @@ def test_explanations_that_were_not_recorded_are_no_other_cause(tmp_path: Path) 
 
 
 def test_where_both_sides_opened_it_is_a_race_which_was_second(tmp_path: Path) -> None:
-    one, other = (row(explanation={"cause": "both_opened", "node": n}) for n in ("nat-a", "nat-b"))
+    one, other = (
+        row(explanation=CLOSED | {"cause": "both_opened", "node": n}) for n in ("nat-a", "nat-b")
+    )
     assert between(tmp_path, [one], [other]).differences == ()
     assert '"cause": "both_opened"}' in golden(read(tmp_path / "old.json"))[0]
 
@@ -186,7 +178,7 @@ def test_whether_a_hole_was_there_by_then_is_a_race_where_the_filter_asks_for_no
     tmp_path: Path,
 ) -> None:
     causes = ("both_opened", "filter_admits", "reachable")
-    one, other, another = (row(explanation={"cause": c, "node": "nat-a"}) for c in causes)
+    one, other, another = (row(explanation=CLOSED | {"cause": c, "node": "nat-a"}) for c in causes)
     assert between(tmp_path, [one], [other]).differences == ()
     (difference,) = between(tmp_path, [other], [another]).differences
     assert str(difference.aspects[0]) == "both_opened or filter_admits -> reachable at nat-a"
@@ -267,17 +259,17 @@ def test_only_the_selected_pairs_are_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"judgement": "fine"}, r"cells\[1\]\.judgement: .*not 'fine'"),
-        ({"measured": "somehow"}, r"cells\[1\]\.measured"),
-        ({"measured": None}, r"cells\[1\]: pass without a measured"),
-        ({"connect_ms": "soon"}, r"cells\[1\]\.connect_ms"),
-        ({"connect_ms": -1}, r"cells\[1\]\.connect_ms"),
-        ({"connect_ms": float("nan")}, r"cells\[1\]\.connect_ms"),
-        ({"name": f"{PAIR}/0"}, r"cells: ice/full-cone--symmetric/0 is there twice"),
-        ({"pair": 7}, r"cells\[1\]\.pair: .*not 7"),
-        ({"pair": "ice"}, r"cells\[1\]\.pair"),
-        ({"explanation": {"node": None}}, r"cells\[1\]\.explanation\.cause: Field required"),
-        ({"explanation": "hm"}, r"cells\[1\]\.explanation"),
+        ({"judgement": "fine"}, r"results\[1\]\.judgement: .*not 'fine'"),
+        ({"measured": "somehow"}, r"results\[1\]: punch measures no 'somehow'"),
+        ({"measured": None}, r"results\[1\]: pass without a measured"),
+        ({"connect_ms": "soon"}, r"results\[1\]\.connect_ms"),
+        ({"connect_ms": -1}, r"results\[1\]\.connect_ms"),
+        ({"connect_ms": float("nan")}, r"results\[1\]\.connect_ms"),
+        ({"name": f"{PAIR}/0"}, r"the whole: ice/full-cone--symmetric/0 is there twice"),
+        ({"group": 7}, r"results\[1\]\.group: .*not 7"),
+        ({"group": "ice"}, r"results\[1\]\.group"),
+        ({"explanation": {"node": None}}, r"results\[1\]\.explanation\.cause: Field required"),
+        ({"explanation": "hm"}, r"results\[1\]\.explanation"),
     ],
 )
 def test_a_damaged_row_is_refused_by_file_and_field(
@@ -296,8 +288,8 @@ def test_a_damaged_row_is_refused_by_file_and_field(
         (b"[" * 100_000, "not JSON"),
         (b"[]", "the whole: "),
         (b"{}", "format: Field required"),
-        (b'{"format": 2, "facts": {}, "cells": []}', "format: Input should be 1, not 2"),
-        (b'{"format": 1, "facts": {}, "cells": {}}', "cells: "),
+        (b'{"format": 1, "facts": {}, "cells": []}', "format 1; this version reads format 2"),
+        (b'{"format": 2, "facts": {}, "results": {}}', "run: Field required"),
         (b'{"format": 1, "pairs": {"ice/a--b": {}}}', r"pairs\.ice/a--b\.measured"),
         (b'{"format": 1, "pairs": {"x": {"measured": "none"}}}', r"pairs\.x"),
         (b'{"format": 1, "pairs": {"i/a": {"measured": "none", "rate": 1}}}', r"pairs\.i/a\.rate"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from made_results import result
 
 from testbed.model.presets import preset
 from testbed.report import single
@@ -61,15 +62,13 @@ def test_a_drawing_fits_80_columns_and_is_ascii_where_it_must(name, outcome):
 
 
 def test_what_a_crashed_peer_said_is_told_by_line_and_that_nothing_was_measured():
-    row = {
-        "judgement": "inconclusive",
-        "measured": None,
-        "predicted": "direct",
-        "reason": "peer [a]: ended with 2\npanic: index out of range\n\x1b[2Jgoroutine 1",
-        "findings": [],
-        "pair": "mine/full-cone--full-cone",
-    }
-    told = single.told(row, preset("two-homes"), ENDS, Path("out"), UNICODE)
+    crashed = result(
+        "mine/full-cone--full-cone",
+        judgement="inconclusive",
+        measured=None,
+        reason="peer [a]: ended with 2\npanic: index out of range\n\x1b[2Jgoroutine 1",
+    )
+    told = single.told(crashed, preset("two-homes"), ENDS, Path("out"), UNICODE)
     assert [line.plain for line in told][:4] == [
         "inconclusive: measured nothing, predicted direct  (mine/full-cone--full-cone)",
         "  peer [a]: ended with 2",
@@ -79,15 +78,8 @@ def test_what_a_crashed_peer_said_is_told_by_line_and_that_nothing_was_measured(
 
 
 def test_an_inconclusive_cell_is_not_drawn():
-    row = {
-        "pair": "ice/full-cone--full-cone",
-        "judgement": "inconclusive",
-        "measured": "none",
-        "predicted": "direct",
-        "reason": "the machine was busy",
-        "findings": [],
-    }
-    told = single.told(row, preset("two-homes"), ENDS, Path("out"), UNICODE)
+    unclear = result(judgement="inconclusive", measured="none", reason="the machine was busy")
+    told = single.told(unclear, preset("two-homes"), ENDS, Path("out"), UNICODE)
     assert not any("nat-a" in line.plain for line in told)
 
 

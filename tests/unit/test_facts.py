@@ -5,18 +5,15 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from made_results import result
 
 from testbed.model import breach, fault
 from testbed.model.address import Endpoint, Route, Sight
 from testbed.model.breach import Breach, BreachKind, Claim, FirstNoise
 from testbed.model.fault import Difference, Fault, FaultKind, Tardy
 from testbed.model.outcome import Outcome, Rung, StepName
-from testbed.model.saved import (
-    breaches_from_json,
-    breaches_to_json,
-    faults_from_json,
-    faults_to_json,
-)
+from testbed.model.result import Result
+from testbed.model.saved import faults_from_json, faults_to_json
 from testbed.words import sentence
 
 END = Endpoint(IPv4Address("29.0.0.2"), 4001)
@@ -60,11 +57,14 @@ def test_every_fact_has_a_sentence(fact: Breach | Fault) -> None:
 
 
 def test_facts_are_read_back_from_json_as_they_were() -> None:
-    assert breaches_from_json(breaches_to_json(BREACHES)) == tuple(BREACHES)
+    kept = result().model_copy(update={"finding_values": tuple(BREACHES)})
+    assert Result.model_validate_json(kept.model_dump_json()) == kept
     assert faults_from_json(faults_to_json(FAULTS)) == tuple(FAULTS)
     for wrong in ([{"kind": "nobody knows"}], [{}], "no list", [{"kind": "relay_kept"}]):
         with pytest.raises(ValueError, match="validation error"):
-            breaches_from_json(wrong)
+            faults_from_json(wrong)
+        with pytest.raises(ValueError, match="validation error"):
+            result(finding_values=wrong)
 
 
 @pytest.mark.parametrize(("union", "kinds"), [(Breach, BreachKind), (Fault, FaultKind)])

@@ -1,42 +1,34 @@
 """The matrix on a terminal: what differs says why, and how to look into it."""
 
 import io
+from typing import Any
 
 import pytest
+from made_results import result
 from rich.console import Console
 
+from testbed.model.result import Result, summarize
 from testbed.report.grid import render
-from testbed.run.matrix import Row, summarize
+
+WHY = {
+    "cause": "filter_closed",
+    "node": "nat-b",
+    "headline": "nobody behind nat-b had sent to nat-a",
+    "wrong": "nat",
+}
 
 
-def row(**changes) -> Row:
+def row(**changes: Any) -> Result:
     known = {
-        "name": "ice/full-cone--symmetric/0",
-        "pair": "ice/full-cone--symmetric",
-        "peer": "ice",
-        "profiles": ["full-cone", "symmetric"],
-        "topology": "two-homes",
-        "mode": "punch",
-        "repeat": 0,
         "judgement": "fail",
         "measured": "none",
-        "predicted": "direct",
-        "reason": "measured none, predicted direct",
-        "findings": [],
-        "packets_cited": [],
-        "seconds": 1.0,
         "folder": "out/matrix/cells/ice/full-cone--symmetric/0",
-        "explanation": {
-            "cause": "filter_closed",
-            "node": "nat-b",
-            "headline": "nobody behind nat-b had sent to nat-a",
-            "wrong": "nat",
-        },
+        "explanation": WHY,
     }
-    return known | changes
+    return result(**known | changes)
 
 
-def shown(*rows: Row, width: int = 80) -> str:
+def shown(*rows: Result, width: int = 80) -> str:
     console = Console(width=width, file=io.StringIO())
     console.print(render(rows, summarize(rows), 1.0, width))
     return console.file.getvalue()
@@ -68,12 +60,8 @@ def test_the_longest_name_of_the_catalogue_is_not_broken_at_80_columns():
     assert f"testbed explain {name} " in text
 
 
-@pytest.mark.parametrize("without", [{"explanation": None}, {}])
-def test_a_cell_that_nothing_explains_gives_the_reason_and_the_command(without: dict):
-    bare = row(judgement="inconclusive", reason="the lab fell over", **without)
-    if not without:
-        del bare["explanation"]
-    text = shown(bare)
+def test_a_cell_that_nothing_explains_gives_the_reason_and_the_command():
+    text = shown(row(judgement="inconclusive", reason="the lab fell over", explanation=None))
     assert "the lab fell over" in text
     assert "testbed explain" in text
 

@@ -14,11 +14,14 @@ from urllib.parse import unquote
 import pytest
 from explained_cells import START_NS, diagram, matrix
 
-from testbed.cli.commands.report import load_document, report
+from testbed.cli.commands.report import report
 from testbed.errors import TestbedError, UsageError
+from testbed.model.outcome import Rung, RungReading
+from testbed.model.result import Document, PunchDetails
 from testbed.nat.load import catalogue
 from testbed.report import html
 from testbed.report.html import write_html
+from testbed.run.store import load
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "testbed/report/templates"
@@ -67,24 +70,28 @@ class Page(HTMLParser):
         return json.loads(packed)[at]
 
 
-def written(document: dict[str, Any], folder: Path) -> Page:
+def written(document: Document, folder: Path) -> Page:
     write_html(folder / "report.html", document)
     return Page((folder / "report.html").read_text())
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> dict[str, Any]:
+def small(tmp_path: Path) -> Document:
     return matrix(tmp_path, profiles=("full-cone", "symmetric"), peers=("ice",))
+
+
+def changed(document: Document, **fields: Any) -> Document:
+    """With other ``fields`` in its first result."""
+    first, *rest = document.results
+    return document.model_copy(update={"results": (first.model_copy(update=fields), *rest)})
 
 
 NAME = "ice/full-cone--symmetric/0"
 
 
-def test_a_row_and_its_folder_come_back_out_of_the_page(
-    small: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_row_and_its_folder_come_back_out_of_the_page(small: Document, tmp_path: Path) -> None:
     page = written(small, tmp_path)
-    assert [row["name"] for row in page.data["rows"]] == [row["name"] for row in small["cells"]]
+    assert [row["name"] for row in page.data["rows"]] == [row.name for row in small.results]
     row = next(row for row in page.data["rows"] if row["name"] == NAME)
     assert (row["cause"], row["node"], row["transport"]) == ("both_opened", "nat-b", "udp")
     told = page.details(NAME)
@@ -92,36 +99,37 @@ def test_a_row_and_its_folder_come_back_out_of_the_page(
         [12, "nat-b:wan", True, "udp", "29.0.1.2:50123", "29.0.0.2:4001"]
     ]
     assert told["explanation"]["diagram"]["messages"][2]["decisive"]
-    assert page.data["facts"] == small["facts"]
+    assert page.data["facts"] == small.facts
 
 
 def test_which_rung_carried_the_cells_and_how_long_it_took_is_on_the_page(
-    small: dict[str, Any], tmp_path: Path
+    small: Document, tmp_path: Path
 ) -> None:
     write_html(tmp_path / "plain.html", small)
     assert "Which rung" not in (tmp_path / "plain.html").read_text()
-    rung = {"predicted": "punched", "measured": "punched", "mapped": None}
-    small["cells"][0]["rung"] = rung | {"first_byte_ms": 612.4, "final_ms": 1171.0}
-    write_html(tmp_path / "page.html", small)
+    rung = RungReading(Rung.PUNCHED, Rung.PUNCHED, None, 612.4, 1171.0)
+    climbed = changed(small, details=PunchDetails(rung=rung))
+    write_html(tmp_path / "page.html", climbed)
     text = (tmp_path / "page.html").read_text()
     row = re.search(r"<tr><td>.*punched.*</tr>", text)
     assert row is not None
     assert re.findall(r"<td>(.*?)</td>", row[0])[1:] == [
         "punched", "1", "1", "0", "612 ms", "1171 ms",
     ]  # fmt: skip
-    told = written(small, tmp_path).details(small["cells"][0]["name"])
+    told = written(climbed, tmp_path).details(small.results[0].name)
     assert told["rung"]["first_byte_ms"] == 612.4
 
 
 def test_nothing_in_a_cell_can_end_the_script_or_start_another(
-    small: dict[str, Any], tmp_path: Path
+    small: Document, tmp_path: Path
 ) -> None:
     evil = "</script><script>alert(1)</script><!--<script>"
-    row = small["cells"][0]
-    row["name"] = f"ice/{evil}/0"
-    row["profiles"] = [evil, evil]
-    row["explanation"]["headline"] = row["reason"] = evil
-    small["facts"][evil] = evil
+    why = small.results[0].explanation
+    assert why is not None
+    told = why.model_copy(update={"headline": evil})
+    odd = {"name": f"ice/{evil}/0", "profiles": (evil, evil), "reason": evil, "explanation": told}
+    small = changed(small, **odd)
+    small.facts[evil] = evil
     usual = len(written(matrix(tmp_path / "usual"), tmp_path / "usual").scripts)
     page = written(small, tmp_path)
     assert page.data["rows"][0]["headline"] == evil
@@ -131,7 +139,7 @@ def test_nothing_in_a_cell_can_end_the_script_or_start_another(
 
 
 def test_the_page_may_run_its_own_script_alone_and_ask_nobody(
-    small: dict[str, Any], tmp_path: Path
+    small: Document, tmp_path: Path
 ) -> None:
     page = written(small, tmp_path)
     policy = next(m["content"] for m in page.metas if m.get("http-equiv")) or ""
@@ -143,7 +151,7 @@ def test_the_page_may_run_its_own_script_alone_and_ask_nobody(
 
 
 def test_a_folder_without_an_explanation_gives_a_row_without(
-    small: dict[str, Any], tmp_path: Path
+    small: Document, tmp_path: Path
 ) -> None:
     (tmp_path / "cells" / NAME / "explanation.json").unlink()
     assert written(small, tmp_path).details(NAME)["explanation"] is None
@@ -157,28 +165,26 @@ def test_a_folder_without_an_explanation_gives_a_row_without(
     "damage",
     ["", "[", "7", "[]", "null", '{"story": 3}', '{"story": [], "wrong_why": null}', "[" * 100_000],
 )
-def test_a_damaged_explanation_is_none(damage: str, small: dict[str, Any], tmp_path: Path) -> None:
+def test_a_damaged_explanation_is_none(damage: str, small: Document, tmp_path: Path) -> None:
     for name in ("explanation.json", "run.json", "events.jsonl"):
         (tmp_path / "cells" / NAME / name).write_text(damage)
     assert written(small, tmp_path).details(NAME)["explanation"] is None
 
 
-def test_the_link_to_a_capture_is_relative_to_the_page(
-    small: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_link_to_a_capture_is_relative_to_the_page(small: Document, tmp_path: Path) -> None:
     folder = tmp_path / "cells #1 ü" / "50%"
     folder.mkdir(parents=True)
     (folder / "capture.pcapng").touch()
-    small["cells"][0]["folder"] = str(folder)
+    small = changed(small, folder=str(folder))
     elsewhere = tmp_path / "reports"
     elsewhere.mkdir()
-    link = written(small, elsewhere).details(small["cells"][0]["name"])["capture"]
+    link = written(small, elsewhere).details(small.results[0].name)["capture"]
     assert link.isascii()
     assert "#" not in link
     assert (elsewhere / unquote(link)).resolve() == (folder / "capture.pcapng").resolve()
 
 
-def test_events_are_timed_from_the_start_and_bounded(small: dict[str, Any], tmp_path: Path) -> None:
+def test_events_are_timed_from_the_start_and_bounded(small: Document, tmp_path: Path) -> None:
     told = written(small, tmp_path).details(NAME)
     assert [event[:3] for event in told["events"]] == [["a", -2.0, "offer"], ["b", 10.0, "failed"]]
     lines = [
@@ -191,7 +197,7 @@ def test_events_are_timed_from_the_start_and_bounded(small: dict[str, Any], tmp_
     assert len(json.dumps(told["events"])) < 50_000
 
 
-def test_a_diagram_is_bounded_and_says_so(small: dict[str, Any], tmp_path: Path) -> None:
+def test_a_diagram_is_bounded_and_says_so(small: Document, tmp_path: Path) -> None:
     file = tmp_path / "cells" / NAME / "explanation.json"
     value = json.loads(file.read_text())
     message = value["diagram"]["messages"][0]
@@ -204,7 +210,7 @@ def test_a_diagram_is_bounded_and_says_so(small: dict[str, Any], tmp_path: Path)
 
 def test_the_whole_catalogue_is_a_page_of_few_megabytes(tmp_path: Path) -> None:
     document = matrix(tmp_path, profiles=list(catalogue()))
-    assert len(document["cells"]) >= 3072
+    assert len(document.results) >= 3072
     write_html(tmp_path / "report.html", document)
     assert (tmp_path / "report.html").stat().st_size < 4_000_000
 
@@ -221,7 +227,7 @@ def test_what_differs_is_kept_where_there_is_not_room_for_all(
     kept = [row["name"] for row in page.data["rows"] if row["place"] is not None]
     assert differing in kept
     assert len(kept) == html.CHUNK
-    assert len(page.data["rows"]) == len(document["cells"])
+    assert len(page.data["rows"]) == len(document.results)
     assert page.details(differing)["explanation"]["wrong"] == "nat"
 
 
@@ -244,23 +250,24 @@ def test_a_report_is_written_again_also_where_the_matrix_was_moved_to(
         ("[]", "the whole"),
         ("{}", "format"),
         ("[" * 100_000, "results.json"),
-        ('{"format": 2}', "format"),
+        ('{"format": 1}', "format 1; this version reads"),
     ],
 )
 def test_a_damaged_results_file_is_named(text: str, complaint: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UsageError, match=complaint):
-        load_document(tmp_path)
+        load(tmp_path)
 
 
-def test_a_row_that_lacks_something_is_named(small: dict[str, Any], tmp_path: Path) -> None:
-    del small["cells"][2]["judgement"]
-    (tmp_path / "results.json").write_text(json.dumps(small))
-    with pytest.raises(UsageError, match=r"cells\.2\.judgement"):
-        load_document(tmp_path / "results.json")
+def test_a_row_that_lacks_something_is_named(small: Document, tmp_path: Path) -> None:
+    value = small.to_json()
+    del value["results"][2]["judgement"]
+    (tmp_path / "results.json").write_text(json.dumps(value))
+    with pytest.raises(UsageError, match=r"results\[2\]\.judgement"):
+        load(tmp_path / "results.json")
 
 
-def test_a_page_that_cannot_be_written_is_an_error_with_a_remedy(small: dict[str, Any]) -> None:
+def test_a_page_that_cannot_be_written_is_an_error_with_a_remedy(small: Document) -> None:
     with pytest.raises(TestbedError, match="was not written"):
         write_html(Path("/proc/nowhere/report.html"), small)
 
@@ -319,7 +326,7 @@ def test_dark_has_every_colour_of_its_own() -> None:
     assert [name for name in light if light[name] == dark[name]] == []
 
 
-def test_the_page_carries_the_runs_own_record_and_does_without_one(tmp_path: Path) -> None:
+def test_the_page_carries_the_runs_own_record(tmp_path: Path) -> None:
     made = matrix(tmp_path, profiles=("full-cone",), peers=("ice",))
     write_html(tmp_path / "report.html", made)
     data = Page((tmp_path / "report.html").read_text()).data
@@ -330,18 +337,12 @@ def test_the_page_carries_the_runs_own_record_and_does_without_one(tmp_path: Pat
         "version": "0.2.0",
     }
     assert data["profiles"]["full-cone"] == "Full-cone NAT"
-    kept = json.loads((tmp_path / "results.json").read_text())
-    for name in ("run", "profiles"):  # as of an older version
-        del kept[name]
-    (tmp_path / "results.json").write_text(json.dumps(kept))
-    report(tmp_path, None)
-    data = Page((tmp_path / "report.html").read_text()).data
-    assert (data["run"], data["profiles"]) == (None, {})
 
 
 def test_a_damaged_record_of_the_run_is_named(tmp_path: Path) -> None:
     made = matrix(tmp_path, profiles=("full-cone",), peers=("ice",))
-    made["run"]["started"] = "yesterday"
-    (tmp_path / "results.json").write_text(json.dumps(made))
+    value = made.to_json()
+    value["run"]["started"] = "yesterday"
+    (tmp_path / "results.json").write_text(json.dumps(value))
     with pytest.raises(UsageError, match=r"results\.json: run"):
-        load_document(tmp_path)
+        load(tmp_path)

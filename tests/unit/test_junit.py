@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import document, result
 
 from testbed.model.explanation import (
     Cause,
@@ -20,12 +21,9 @@ from testbed.model.explanation import (
     Outcome,
     Wrong,
 )
+from testbed.model.result import Result, Why
 from testbed.model.verdict import Judgement
 from testbed.report.files import printable, write_junit
-from testbed.run.matrix import summarize
-from testbed.run.record import RunRecord
-
-RUN = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
 
 
 def cite(number: int) -> Citation:
@@ -51,27 +49,22 @@ EXPLANATION = Explanation(
 )
 
 
-def row(folder: Path | str = "out/cell", **changes: Any) -> dict[str, Any]:
-    return {
-        "name": "punch-udp/pf--pf/0",
-        "pair": "punch-udp/pf--pf",
-        "peer": "punch-udp",
+def row(folder: Path | str = "out/cell", **changes: Any) -> Result:
+    told = EXPLANATION.to_json()
+    known = {
         "judgement": "fail",
         "measured": "none",
-        "predicted": "direct",
         "reason": "no payload arrived",
         "findings": ["a claims a connection"],
         "seconds": 1.25,
         "folder": str(folder),
-        "explanation": {
-            key: EXPLANATION.to_json()[key] for key in ("cause", "node", "headline", "wrong")
-        },
-        **changes,
+        "explanation": {key: told[key] for key in ("cause", "node", "headline", "wrong")},
     }
+    return result("punch-udp/pf--pf", **known | changes)
 
 
-def suite(path: Path, *rows: dict[str, Any]) -> ElementTree.Element:
-    write_junit(path, rows, summarize(rows), RUN)
+def suite(path: Path, *rows: Result) -> ElementTree.Element:
+    write_junit(path, document(rows))
     root = ElementTree.parse(path).getroot()
     root.remove(root[0])  # the properties, of which a test of its own asks
     return root
@@ -80,7 +73,7 @@ def suite(path: Path, *rows: dict[str, Any]) -> ElementTree.Element:
 def test_the_suite_says_when_and_by_which_command_seed_and_version_it_was_run(
     tmp_path: Path,
 ) -> None:
-    write_junit(tmp_path / "junit.xml", [row()], summarize([row()]), RUN)
+    write_junit(tmp_path / "junit.xml", document([row()]))
     root = ElementTree.parse(tmp_path / "junit.xml").getroot()
     assert root.get("timestamp") == "2026-11-29T07:40:58+00:00"
     properties = {one.get("name"): one.get("value") for one in root.iter("property")}
@@ -108,7 +101,7 @@ def test_a_failures_text_is_its_explanation(tmp_path: Path) -> None:
 
 
 def test_what_passed_has_no_text_and_what_is_inconclusive_is_an_error(tmp_path: Path) -> None:
-    rows = row(judgement="pass"), row(judgement="inconclusive", explanation=None)
+    rows = row(judgement="pass"), row(repeat=1, judgement="inconclusive", explanation=None)
     passed, broken = suite(tmp_path / "junit.xml", *rows)
     assert (len(passed), passed.get("time")) == (0, "1.250")
     assert [child.tag for child in broken] == ["error"]
@@ -141,9 +134,11 @@ anything = st.lists(st.characters() | st.sampled_from(ODD)).map("".join)
 def test_any_words_give_xml_that_parses_and_says_the_same(
     headline: str, reason: str, name: str
 ) -> None:
-    found = {"cause": "unknown", "node": None, "headline": headline, "wrong": "undecided"}
+    found = Why.model_construct(
+        cause=Cause.UNKNOWN, node=None, headline=headline, wrong=Wrong.UNDECIDED
+    )
     with tempfile.TemporaryDirectory() as folder:
-        changed = row(folder, name=name, reason=reason, explanation=found)
+        changed = row(folder, name=name).model_copy(update={"reason": reason, "explanation": found})
         (case,) = suite(Path(folder) / "junit.xml", changed)
     said = case[0].text or ""
     lines = printable(f"{headline}\ncause: unknown; wrong: undecided\n{reason}\n")

@@ -1,63 +1,30 @@
 """The Markdown summary, read back by a parser of CommonMark with GitHub's tables."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import RUN, document, result
 from markdown_it import MarkdownIt
 
+from testbed.model.result import Result
 from testbed.report.files import printable
 from testbed.report.markdown import LIMIT, escaped, summary
-from testbed.run.record import RunRecord
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HOSTILE = "a|b `c` <script>alert(1)</script> [x](http://y) *z* _q_ ~~s~~ \\| &amp; $m$\n# n | **"
 
 
 def row(
-    dialer: str = "pf",
-    listener: str = "aws",
-    *,
-    peer: str = "ice",
-    judgement: str = "pass",
-    measured: str | None = "direct",
-    predicted: str = "direct",
-    mode: str = "punch",
-    repeat: int = 0,
-    **more: Any,
-) -> dict[str, Any]:
+    dialer: str = "pf", listener: str = "aws", *, peer: str = "ice", repeat: int = 0, **more: Any
+) -> Result:
+    mode = more.pop("mode", "punch")
     suffix = "" if mode == "punch" else f".{mode}"
-    return {
-        "name": f"{peer}/{dialer}--{listener}{suffix}/{repeat}",
-        "peer": peer,
-        "profiles": [dialer, listener],
-        "mode": mode,
-        "judgement": judgement,
-        "measured": measured,
-        "predicted": predicted,
-        "reason": "because",
-        "findings": [],
-        "folder": "out/cell",
-        "explanation": None,
-        **more,
-    }
-
-
-def document(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    judgements = [row["judgement"] for row in rows]
-    return {
-        "facts": {"kernel": "6.1"},
-        "total": len(rows),
-        "passed": judgements.count("pass"),
-        "failed": judgements.count("fail"),
-        "inconclusive": judgements.count("inconclusive"),
-        "mixed": [],
-        "retried": 0,
-        "certified": True,
-        "cells": rows,
-    }
+    group = f"{peer}/{dialer}--{listener}{suffix}"
+    return result(group, repeat, **{"folder": "out/cell", **more})
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -204,8 +171,8 @@ def test_a_run_without_a_cell_gives_a_page() -> None:
 
 
 def test_the_page_says_when_and_by_which_command_seed_and_version_it_was_run() -> None:
-    run = RunRecord("matrix", "testbed matrix --seed 7", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
-    text = summary(document([row()]) | {"run": run.to_json()})
+    text = summary(document([row()]))
     assert "- 2026-11-29 07:40:58 UTC, seed 7, testbed 0.2.0" in text.splitlines()
     assert "- testbed matrix --seed 7" in text.splitlines()
-    assert "seed" not in summary(document([row()]))
+    bare = document([row()]).model_copy(update={"run": replace(RUN, command="x", seed=None)})
+    assert "seed" not in summary(bare)

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_results import RUN, result
 
 from testbed import __version__
 from testbed.cli.commands.merge import merged, read
 from testbed.errors import Exit, UsageError
+from testbed.model.result import Result
 from testbed.nat.load import named
 from testbed.report.files import document
 from testbed.report.stability import stabilities, unstable
-from testbed.run.matrix import Selection, summarize
-from testbed.run.record import RunRecord
+from testbed.run.matrix import Selection
 from testbed.run.shards import MissingShardError, Shard, identity
 
 CELLS = Selection(["full-cone", "symmetric"], ["full-cone"], ["punch-udp"], repeat=3).cells()
@@ -25,23 +26,19 @@ OF = 3
 Change = Callable[[dict[str, Any]], object]
 
 
-def row(name: str, **changes: Any) -> dict[str, Any]:
+def row(name: str, **changes: Any) -> Result:
     cell = next(cell for cell in CELLS if cell.name == name)
-    judged = {"judgement": "pass", "measured": "direct", "predicted": "direct", "reason": "echoed"}
-    numbers = {"packets": 9, "seconds": 1.0, "up_ms": 5.0, "connect_ms": 60.0}
-    rest = {"findings": [], "packets_cited": [], "folder": f"cells/{name}", "explanation": None}
-    return cell.to_json() | judged | numbers | rest | changes
+    return result(cell.group, cell.repeat, **changes)
 
 
-RUN = RunRecord("matrix", "testbed matrix", "2026-11-29T07:40:58+00:00", 0, __version__)
 ROWS = [row(cell.name) for cell in CELLS]
 
 
 def shard(folder: Path, number: int, change: Change = lambda _value: None, seed: int = 0) -> Path:
     run = identity(CELLS, USED, seed=seed, backend="namespaces", certified=True)
-    cells, said = Shard(number, OF).of_run(CELLS, run)
+    cells, part = Shard(number, OF).of_run(CELLS)
     rows = [row(cell.name) for cell in cells]
-    value = document(rows, summarize(rows), FACTS, RUN, said)
+    value = document(rows, FACTS, RUN, identity=run, shard=part).to_json()
     change(value)
     out = folder / f"shard-{number}"
     out.mkdir(exist_ok=True)
@@ -57,13 +54,11 @@ def put_together(folder: Path, *shards: Path, differing: tuple[str, ...] = ()) -
 
 def test_merged_in_any_order_they_are_the_run_that_was_not_cut(tmp_path: Path) -> None:
     two, three, one = (shard(tmp_path, number) for number in (2, 3, 1))
-    whole = document(ROWS, summarize(ROWS), FACTS, RUN)
+    whole = document(ROWS, FACTS, RUN).to_json()
     found = put_together(tmp_path, two, three, one)
     run = found.pop("run")
     assert (run["study"], run["seed"], run["version"]) == ("merge", 0, __version__)
-    assert found == {
-        key: value for key, value in json.loads(json.dumps(whole)).items() if key != "run"
-    }
+    assert found == {key: value for key, value in whole.items() if key != "run"}
     assert (tmp_path / "all" / "report.html").is_file()
     assert f"{len(CELLS)} of {len(CELLS)} cells" in (tmp_path / "summary.md").read_text()
 
@@ -93,15 +88,18 @@ def test_a_shard_of_another_seed_is_foreign(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda v: v["shard"]["run"].update(selection="x" * 64), "another selection$"),
-        (lambda v: v["shard"]["run"].update(profiles="x" * 64), "another profiles$"),
-        (lambda v: v["shard"]["run"].update(certified=False), "another certified: False, not T"),
+        (lambda v: v["identity"].update(selection="x" * 64), "another selection$"),
+        (lambda v: v["identity"].update(profiles="x" * 64), "another profiles$"),
+        (lambda v: v["identity"].update(certified=False), "another certified: False, not T"),
         (lambda v: v["shard"].update(of=4), "has 3 shards"),
         (lambda v: v["facts"].update(python="3.13"), "python is '3.13', not '3.11'"),
         (lambda v: v["facts"].update(pion="4"), "only one of them tells the version of pion"),
-        (lambda v: v["cells"].pop(), "shard 2/3 is damaged"),
-        (lambda v: v["shard"].update(places=[0] * len(v["cells"])), "damaged|not those of the run"),
-        (lambda v: v["cells"].reverse(), "not those of the run"),
+        (lambda v: v["results"].pop(), "shard 2/3 is damaged"),
+        (
+            lambda v: v["shard"].update(places=[0] * len(v["results"])),
+            "damaged|not those of the run",
+        ),
+        (lambda v: v["results"].reverse(), "not those of the run"),
     ],
 )
 def test_a_foreign_or_damaged_shard_is_an_error_that_says_why(
@@ -116,12 +114,13 @@ def test_a_foreign_or_damaged_shard_is_an_error_that_says_why(
     ("change", "words"),
     [
         (lambda v: v.pop("shard"), "is no shard but a run of its own"),
+        (lambda v: v.pop("identity"), "is no shard but a run of its own"),
         (lambda v: v.update(shard=3), "Input should be"),
         (lambda v: v["shard"].update(number=0), "number: Input should be greater"),
-        (lambda v: v["shard"].update(number=5), "of no run"),
-        (lambda v: v["shard"].update(run={}), "of no run"),
-        (lambda v: v["cells"][0].pop("pair"), "0.pair: Field required"),
-        (lambda v: v["cells"][0].update(explanation={}), "explanation"),
+        (lambda v: v["shard"].update(number=5), "no shard 5 of 3"),
+        (lambda v: v["identity"].pop("certified"), "certified: Field required"),
+        (lambda v: v["results"][0].pop("group"), r"results\[0\]\.group: Field required"),
+        (lambda v: v["results"][0].update(explanation={}), "explanation"),
         (lambda v: v.update(format=9), "format"),
     ],
 )
@@ -141,7 +140,7 @@ def test_a_version_may_differ_only_where_that_was_allowed(tmp_path: Path) -> Non
     assert facts == FACTS | {"kernel": "6.1 | 6.8"}
 
 
-def ends(*judgements: str) -> list[dict[str, Any]]:
+def ends(*judgements: str) -> list[Result]:
     outcomes = {"pass": "direct", "fail": "none", "inconclusive": None}
     names = [cell.name for cell in CELLS[: len(judgements)]]
     told = zip(names, judgements, strict=True)

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from made_results import document, result
 
 from testbed.cli.commands.explain import find
 from testbed.errors import UsageError
+from testbed.model.record import RunRecord
 from testbed.run.folder import RECORD, Files, RunFolder, left_in
-from testbed.run.record import RunRecord
 
 RUN = RunRecord("matrix", "testbed matrix", "2026-11-29T07:40:58+00:00", 7, "0.2.0")
 OWN = [
@@ -118,8 +119,8 @@ def test_a_run_says_whether_it_came_to_its_end(tmp_path: Path) -> None:
 def test_only_cells_that_the_results_name_are_explained(tmp_path: Path) -> None:
     made(tmp_path)
     folder = tmp_path / "cells/x/a--b/0"
-    row = {"name": "x/a--b/0", "folder": str(folder)}
-    (tmp_path / "results.json").write_text(json.dumps({"cells": [row]}))
+    row = result("x/a--b", folder=str(folder))
+    (tmp_path / "results.json").write_text(document([row]).model_dump_json())
     old = tmp_path / "cells/x/old--old/0"
     old.mkdir(parents=True)
     (old / "cell.json").write_text("{}")
@@ -134,8 +135,8 @@ def test_only_cells_that_the_results_name_are_explained(tmp_path: Path) -> None:
 
 def test_the_last_try_counts_in_results_that_have_moved(tmp_path: Path) -> None:
     made(tmp_path)
-    row = {"name": "x/a--b/0", "folder": "/elsewhere/cells/x/a--b/0/try-2"}
-    (tmp_path / "results.json").write_text(json.dumps({"cells": [row]}))
+    row = result("x/a--b", folder="/elsewhere/cells/x/a--b/0/try-2")
+    (tmp_path / "results.json").write_text(document([row]).model_dump_json())
     assert find("x/a--b", tmp_path) == tmp_path / "cells/x/a--b/0/try-2"
 
 

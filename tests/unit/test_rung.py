@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import Any
 
 import pytest
+from made_results import result
 
 from testbed.evidence.account import WireAccount
 from testbed.model.contract import (
@@ -20,6 +20,7 @@ from testbed.model.outcome import Outcome, Rung
 from testbed.model.packet import Endpoint as Captured
 from testbed.model.packet import Packet
 from testbed.model.presets import libp2p
+from testbed.model.result import Result
 from testbed.model.window import Window
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
@@ -111,10 +112,12 @@ def test_who_answers_one_dial_has_not_helped_another_in() -> None:
     assert not sent_unasked([], "b", faces)
 
 
-def row(measured: str | None, predicted: str | None, final: float | None) -> dict[str, Any]:
+def row(
+    measured: str | None, predicted: str | None, final: float | None, mode: str = "punch"
+) -> Result:
     rung = {"measured": measured, "predicted": predicted, "mapped": None}
     times = {"first_byte_ms": final and final / 2, "final_ms": final}
-    return {"peer": "ladder-tcp", "mode": "punch", "rung": rung | times}
+    return result(stack="ladder-tcp", mode=mode, rung=rung | times)
 
 
 def test_cells_are_summed_by_rung_the_best_first() -> None:
@@ -123,8 +126,8 @@ def test_cells_are_summed_by_rung_the_best_first() -> None:
         row("direct", "direct", 100.0),
         row("direct", "punched", 300.0),
         row(None, None, None),
-        {"peer": "ice", "mode": "punch"},
-        row("relayed", None, 1.0) | {"mode": "relay_only"},
+        result("ice/pf--pf"),
+        row("relayed", None, 1.0, mode="relay_only"),
     ]
     assert [line.words for line in summaries(rows)] == [
         ("ladder-tcp", "direct", "2", "1", "0", "100 ms", "200 ms"),

@@ -1,6 +1,7 @@
 """Which cells a shard has, whatever the matrix."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from testbed.errors import UsageError
 from testbed.nat.load import catalogue
 from testbed.run.matrix import DEFAULT, DEFAULT_PEERS, Selection
-from testbed.run.shards import Shard, identity
+from testbed.run.shards import Shard, differs, identity
 
 CELLS = Selection(DEFAULT, DEFAULT, DEFAULT_PEERS, repeat=3).cells()
 PAIRS = [cell.pair for cell in CELLS]
@@ -69,12 +70,15 @@ def test_more_shards_than_pairs_are_refused_by_all_of_them() -> None:
 
 def test_a_run_is_told_from_another_by_each_thing_that_makes_it() -> None:
     profiles = catalogue()
-    ours = identity(CELLS, profiles, seed=0)
-    assert identity(CELLS, dict(reversed(profiles.items())), seed=0) == ours
+    rest: dict[str, Any] = {"backend": "namespaces", "certified": True}
+    ours = identity(CELLS, profiles, seed=0, **rest)
+    assert identity(CELLS, dict(reversed(profiles.items())), seed=0, **rest) == ours
+    assert differs(ours, ours) is None
     fewer = {name: one for name, one in profiles.items() if name != "full-cone"}
     for other, field in (
-        (identity(CELLS, profiles, seed=1), "seed"),
-        (identity(CELLS[1:], profiles, seed=0), "selection"),
-        (identity(CELLS, fewer, seed=0), "profiles"),
+        (identity(CELLS, profiles, seed=1, **rest), "seed"),
+        (identity(CELLS[1:], profiles, seed=0, **rest), "selection"),
+        (identity(CELLS, fewer, seed=0, **rest), "profiles"),
+        (identity(CELLS, profiles, seed=0, **rest | {"certified": False}), "certified"),
     ):
-        assert {name for name in ours if ours[name] != other[name]} == {field}
+        assert (differs(other, ours) or "").startswith(f"another {field}")

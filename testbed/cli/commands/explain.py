@@ -17,10 +17,10 @@ from testbed.naming import instead
 from testbed.report.glyphs import Glyphs, glyphs_for
 from testbed.report.story import hops, pointers, render
 from testbed.run.folder import left_in, say
+from testbed.run.store import RESULTS, load
 from testbed.studies.punch.evidence import load_evidence
 
 CELL = "cell.json"  # what makes a folder a cell's
-RESULTS = "results.json"
 MATRIX = "matrix"  # the study whose folder has many cells
 
 
@@ -94,15 +94,10 @@ def _folders(out: Path) -> dict[str, Path]:
     has no results (yet), the cells that it recorded as its own.
     """
     results = out if out.suffix == ".json" else out / RESULTS
-    beside = results.parent
     if not results.exists():
-        return _unfinished(beside)
-    known = {}
-    for row in _rows(results):
-        # A results file may have moved with its folder, or the user elsewhere.
-        tried = [beside / "cells" / row["name"] / row["try"], Path(row["folder"])]
-        known[row["name"]] = next((f for f in tried if (f / CELL).is_file()), None)
-    return {name: folder for name, folder in known.items() if folder is not None}
+        return _unfinished(results.parent)
+    found = {one.name: Path(one.folder) for one in load(results).results}
+    return {name: folder for name, folder in found.items() if (folder / CELL).is_file()}
 
 
 def _unfinished(out: Path) -> dict[str, Path]:
@@ -123,20 +118,3 @@ def _unfinished(out: Path) -> dict[str, Path]:
 def _age(folder: Path) -> int:
     """Least for what was run last."""
     return -(folder / CELL).stat().st_mtime_ns
-
-
-def _rows(results: Path) -> list[dict[str, str]]:
-    if not results.exists():
-        return []
-    try:
-        document = json.loads(results.read_text(encoding="utf-8"))
-        rows = ((str(cell["name"]), str(cell["folder"])) for cell in document["cells"])
-        return [{"name": name, "folder": folder, "try": _try(folder)} for name, folder in rows]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f"{results}: not the results of a matrix ({error})") from error
-
-
-def _try(folder: str) -> str:
-    """The last part of a cell's folder, if it is not the first try's."""
-    name = Path(folder).name
-    return name if name.startswith("try-") else ""

@@ -17,7 +17,7 @@ from testbed.nat.load import named
 from testbed.predict.life import Expected, Transport, expect
 from testbed.report.life import table, to_json
 from testbed.run.folder import Files, RunFolder, say
-from testbed.run.record import RunRecord
+from testbed.run.record import begun
 from testbed.studies.life.row import Row
 from testbed.studies.life.run import Led, lead
 from testbed.studies.life.stories import STORIES, Story, story
@@ -119,7 +119,7 @@ def life(
     """Lead lives and print one table; the exit code."""
     chosen = lives(names, peers, nats)
     folders = tuple(f"{told.name}/{transport.value}" for told, transport in chosen)
-    kept = RunFolder(out, RunRecord.now("life"), [Files(folders, ("capture.pcapng",))])
+    kept = RunFolder(out, begun("life"), [Files(folders, ("capture.pcapng",))])
     sandbox.enter()
     say(kept.begin())
     led = rows(chosen, jobs, out)

@@ -3,49 +3,20 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rich.console import Console
 
-from testbed.cli.commands.cells import Reports
-from testbed.cli.commands.report import PAGE, load_document
+from testbed.cli.commands.report import taken_up
+from testbed.cli.commands.running import Reports
 from testbed.errors import UsageError
 from testbed.files import require_writable, write_json
-from testbed.model.explanation import Wrong
 from testbed.report.files import document
-from testbed.report.grid import render
-from testbed.report.html import write_html
-from testbed.report.recorded import RESULTS
+from testbed.report.grid import grid
+from testbed.report.html import PAGE, write_html
 from testbed.run.folder import Files, RunFolder, say
-from testbed.run.matrix import summarize
-from testbed.run.record import RunRecord
-from testbed.run.shards import MOST, Part, Shard, merge
-
-
-class _Explanation(BaseModel):
-    wrong: Wrong
-
-
-class _Row(BaseModel):
-    """What is needed of a row besides what `load_document` has looked at."""
-
-    pair: str
-    explanation: _Explanation | None = None
-
-
-class _Shard(BaseModel):
-    """What `testbed.run.shards.Shard.of_run` wrote."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    number: Annotated[int, Field(ge=1, le=MOST)]
-    of: Annotated[int, Field(ge=1, le=MOST)]
-    places: list[Annotated[int, Field(ge=0)]]
-    run: dict[str, str | int | bool]
-
-
-_ROWS = TypeAdapter(list[_Row])
+from testbed.run.record import begun
+from testbed.run.shards import Part, merge
+from testbed.run.store import RESULTS
 
 
 def merged(
@@ -62,52 +33,32 @@ def merged(
     """
     parts = [read(path) for path in shards]
     reports = Reports(junit=junit, markdown=markdown)
-    rows, facts = merge(parts, differing)
-    seed = parts[0].run.get("seed")
-    run = RunRecord.now("merge", seed if isinstance(seed, int) else None)
-    kept = RunFolder(out, run, [Files((".",), (RESULTS, PAGE))])
+    results, facts = merge(parts, differing)
+    asked = parts[0].run
+    kept = RunFolder(out, begun("merge", asked.seed), [Files((".",), (RESULTS, PAGE))])
     require_writable(out / RESULTS, out / PAGE, *reports.paths)
     say(kept.begin())
-    summary = summarize(rows, certified=parts[0].run["certified"] is True)
-    titles = {name: title for part in parts for name, title in part.titles.items()}
-    value = document(rows, summary, facts, run, titles=titles)
-    write_json(out / RESULTS, value)
+    titles = {k: v for part in parts for k, v in part.document.profiles.items()}
+    value = document(results, facts, kept.run, certified=asked.certified, titles=titles)
+    write_json(out / RESULTS, value.to_json())
     write_html(out / PAGE, value)
-    seconds = sum(row["seconds"] for row in rows)
-    reports.write(rows, summary, value, seconds)
+    seconds = sum(one.seconds for one in results)
+    reports.write(value, grid, seconds)
     kept.end()
     if as_json:
-        print(json.dumps(value, indent=2))
+        print(json.dumps(value.to_json(), indent=2))
     else:
         console = Console()
-        console.print(render(rows, summary, seconds, console.width))
+        console.print(grid(value, seconds, console.width))
         print(f"report: {out / PAGE}; {len(parts)} shards merged")
-    return int(summary.exit_code)
+    return value.exit_code
 
 
 def read(path: Path) -> Part:
     """One shard's ``results.json``, or its folder; UsageError naming what is wrong with it."""
-    value = load_document(path)
-    if "shard" not in value:
+    value = taken_up(path)
+    if value.shard is None or value.identity is None:
         raise UsageError(
             f"{path} is no shard but a run of its own", remedy="testbed matrix --shard I/N"
         )
-    try:
-        said = _Shard.model_validate(value["shard"])
-        _ROWS.validate_python(value["cells"])
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path}: {place}: {first['msg']}") from None
-    if said.number > said.of or not {"selection", "certified"} <= said.run.keys():
-        raise UsageError(f"{path}: shard: of no run")
-    shard = Shard(said.number, said.of)
-    return Part(
-        str(path),
-        shard,
-        said.places,
-        said.run,
-        value["facts"],
-        value["cells"],
-        value.get("profiles", {}),
-    )
+    return Part(str(path), value, value.shard, value.identity)

@@ -117,17 +117,15 @@ class Cell:
     def control(self) -> bool:
         return self.mode != PUNCH
 
-    def to_json(self) -> dict[str, Any]:
-        """What identifies the cell in a report."""
-        return {
-            "name": self.name,
-            "pair": self.pair,
-            "peer": self.cast,
-            "profiles": list(self.profiles),
-            "topology": self.topology,
-            "mode": self.mode,
-            "repeat": self.repeat,
-        }
+    @property
+    def group(self) -> str:
+        """What the engine calls a pair."""
+        return self.pair
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Axis -> value."""
+        return {"stack": self.cast, "topology": self.topology, "mode": self.mode}
 
     def build(self) -> Topology:
         return preset(self.topology, *self.profiles)

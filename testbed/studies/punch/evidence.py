@@ -22,7 +22,8 @@ from testbed.model.packet import Packet
 from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
-from testbed.model.saved import breaches_from_json, faults_from_json, faults_to_json
+from testbed.model.result import Result
+from testbed.model.saved import faults_from_json, faults_to_json
 from testbed.model.verdict import Judgement, Recalled
 from testbed.model.window import Window
 from testbed.plan.planner import plan
@@ -142,15 +143,14 @@ def _read(path: Path, parse: Callable[[Path], T]) -> T | None:
 
 
 def _verdict(path: Path, expected: Prediction) -> Verdict:
-    row = json.loads(path.read_text(encoding="utf-8"))
-    measured = row["measured"]
+    result = Result.model_validate_json(path.read_bytes())
     return Verdict(
-        Judgement(row["judgement"]),
-        None if measured is None else Outcome(measured),
+        result.judgement,
+        None if result.measured is None else Outcome(result.measured),
         expected.outcome,
-        Recalled(_word(row["reason"])),
-        breaches_from_json(row["finding_values"]),
-        tuple(map(_whole, row["packets_cited"])),
+        Recalled(result.reason),
+        result.finding_values,
+        result.packets_cited,
     )
 
 

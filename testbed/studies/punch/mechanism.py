@@ -8,10 +8,9 @@ from testbed.evidence.account import WireAccount
 from testbed.model.breach import Breach
 from testbed.model.contract import Mode
 from testbed.model.ice_agent import IceAgent
-from testbed.model.outcome import Outcome, Rung
+from testbed.model.outcome import Outcome, Rung, RungReading
 from testbed.predict.model import Model
 from testbed.stacks.registry import Contract, Need, Role
-from testbed.verdict.rung import RungReading
 
 PUNCH = "punch"  # the mode that is the experiment; every other one is a control
 End = Literal["dialer", "listener"]

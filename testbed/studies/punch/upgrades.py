@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from testbed.model.breach import Breach
-from testbed.model.outcome import Outcome
+from testbed.model.outcome import Outcome, RungReading
 from testbed.studies.punch.mechanism import Taken
-from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading
+from testbed.verdict.rung import check_rung, read_rung, rung_reading
 from testbed.verdict.upgrade import check_relayed, check_upgrade
 
 

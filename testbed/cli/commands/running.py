@@ -1,0 +1,202 @@
+"""A run of any study, from its cases to its reports: what the commands have in common."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from testbed.errors import UsageError
+from testbed.files import require_writable, write_text
+from testbed.lab import sandbox
+from testbed.lab.choice import Kind, backend
+from testbed.model.lab import Backend
+from testbed.model.profile import Profile
+from testbed.model.result import Document, Identity, Result, ShardPart
+from testbed.model.verdict import Judgement
+from testbed.report import markdown
+from testbed.report.files import document, write_junit
+from testbed.report.grid import export_svg
+from testbed.report.html import PAGE, write_html
+from testbed.run.folder import Files, RunFolder, say
+from testbed.run.record import begun
+from testbed.run.shards import Shard, differs, identity
+from testbed.run.store import JOURNAL, RESULTS, Journal, load
+from testbed.studies.base import C
+
+SVG_WIDTH = 84  # columns of the exported picture
+SAID_EVERY = 10.0  # seconds, where no terminal shows a bar
+
+Picture = Callable[[Document, float, int], RenderableType]  # seconds, columns
+Work = Callable[[Backend, Sequence[C], Mapping[str, Result], "Reporter"], list[Result]]
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The files that a run writes besides its own, where they were asked for."""
+
+    junit: Path | None = None
+    svg: Path | None = None
+    markdown: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Those that were asked for."""
+        return tuple(path for path in (self.junit, self.svg, self.markdown) if path)
+
+    def write(self, value: Document, picture: Picture, seconds: float) -> None:
+        """Write them; TestbedError where the disk does not take one."""
+        if self.junit is not None:
+            write_junit(self.junit, value)
+        if self.markdown is not None:
+            write_text(self.markdown, markdown.summary(value))
+        if self.svg is not None:
+            shown = picture(value, seconds, SVG_WIDTH)
+            write_text(self.svg, export_svg(shown, f"testbed {value.run.study}", SVG_WIDTH))
+
+
+@dataclass(frozen=True)
+class Asked(Generic[C]):
+    """The words that every study takes, and its cases.
+
+    ``study`` is the word of the command; ``own`` are the files that the run may write besides
+    its results.
+    """
+
+    study: str
+    cases: Sequence[C]
+    profiles: Mapping[str, Profile]
+    out: Path
+    own: Sequence[Files]
+    facts: Mapping[str, str]
+    kind: Kind = Kind.NAMESPACES
+    seed: int = 0
+    certify: bool = False
+    shard: Shard | None = None
+    resume: bool = False
+    reports: Reports = field(default_factory=Reports)
+    as_json: bool = False
+
+
+def carry_out(asked: Asked[C], work: Work[C], picture: Picture) -> int:
+    """Run the cases by ``work``, keep what has ended as it ends, and report; the exit code.
+
+    UsageError where ``--resume`` has nothing to take up, or a run of other words.
+    """
+    whole = identity(
+        asked.cases,
+        asked.profiles,
+        seed=asked.seed,
+        backend=asked.kind.value,
+        certified=asked.certify,
+    )
+    cases, part = asked.shard.of_run(asked.cases) if asked.shard else (asked.cases, None)
+    files = Files((".",), (RESULTS, JOURNAL, PAGE))
+    kept = RunFolder(asked.out, begun(asked.study, asked.seed), [files, *asked.own])
+    done = _taken_up(asked, whole, part) if asked.resume else ()
+    reports = asked.reports
+    require_writable(asked.out / RESULTS, asked.out / PAGE, *reports.paths)
+    sandbox.enter(asked.out, *reports.paths)
+    started = time.monotonic()
+    made_by = backend(asked.kind)
+
+    def made(results: Sequence[Result]) -> Document:
+        return document(
+            results,
+            asked.facts,
+            kept.run,
+            certified=asked.certify,
+            titles={name: profile.title for name, profile in asked.profiles.items()},
+            identity=whole,
+            shard=part,
+            asked=len(cases),
+        )
+
+    say(kept.begin(keep=asked.resume))
+    journal = Journal(asked.out, made(done))
+    before = {result.name: result for result in done}
+    with Reporter(Console(stderr=True), len(cases), journal) as reporter:
+        results = work(made_by, cases, before, reporter)
+    value = made(results)
+    journal.finish(value)
+    write_html(asked.out / PAGE, value)
+    seconds = time.monotonic() - started
+    reports.write(value, picture, seconds)
+    kept.end()
+    if asked.as_json:
+        print(json.dumps(value.to_json(), indent=2))
+    else:
+        console = Console()
+        console.print(picture(value, seconds, console.width))
+        print(f"report: {asked.out / PAGE}; packets: {asked.out / 'cells'}")
+    return value.exit_code
+
+
+def _taken_up(asked: Asked[C], whole: Identity, part: ShardPart | None) -> tuple[Result, ...]:
+    """The results of the run that was interrupted in the folder; UsageError if it is another."""
+    file = asked.out / JOURNAL
+    if not file.exists():
+        ended = "its run came to its end" if (asked.out / RESULTS).exists() else "no run is there"
+        raise UsageError(f"--resume has no effect in {asked.out}: {ended}")
+    left = load(file)
+    where = f"{file}: --resume takes up a run of the same words"
+    if left.identity is None or (words := differs(left.identity, whole)):
+        raise UsageError(f"{where}; this one has {words}" if left.identity else where)
+    if left.shard != part:
+        raise UsageError(f"{where}; this one has another shard")
+    for name in left.facts.keys() | asked.facts.keys():
+        old, new = left.facts.get(name), asked.facts.get(name)
+        if old != new:
+            raise UsageError(f"{where}; {name} was {old or 'none'}, and is {new or 'none'}")
+    return left.results
+
+
+class Reporter:
+    """Keeps each result, and shows progress: a bar at a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, total: int, journal: Journal) -> None:
+        self.console = console
+        self._total = total
+        self._journal = journal
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            auto_refresh=False,  # its refreshing would be a thread, and this process forks
+            transient=True,
+        )
+        self._task = self._bar.add_task("cells", total=total)
+        self._said = time.monotonic()
+
+    def __enter__(self) -> "Reporter":
+        if self.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._bar.stop()
+        if kind is not None and not issubclass(kind, Exception):  # Ctrl-C, or a signal
+            folder = self._journal.folder
+            say(
+                f"{self._journal.count} of {self._total} cells are kept in {folder}; "
+                "the same command with --resume runs the others"
+            )
+
+    def report(self, result: Result, done: int, total: int) -> None:
+        """Take one more result, of which ``done`` of ``total`` are there now."""
+        self._journal.append(result)
+        if result.judgement is not Judgement.PASS:
+            self.console.print(f"{result.name}: {result.judgement}: {result.reason}")
+        self._bar.update(self._task, completed=done, description=result.group)
+        if self.console.is_terminal:
+            self._bar.refresh()
+        elif time.monotonic() - self._said > SAID_EVERY or done == total:
+            self._said = time.monotonic()
+            print(f"{done} of {total} cells", file=sys.stderr, flush=True)

@@ -1,0 +1,247 @@
+"""The result of one case, and the document of a whole run: one shape for every study.
+
+`testbed/model/result.schema.json` is the JSON Schema of the document, made by
+``python -m testbed.model.result``; a test holds it equal to this module.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from testbed.errors import Exit
+from testbed.model.breach import Breach
+from testbed.model.explanation import Cause, Wrong
+from testbed.model.outcome import Outcome, RungReading
+from testbed.model.record import RunRecord
+from testbed.model.verdict import Judgement
+
+FORMAT: Final = 2  # of `Document`
+MOST_SHARDS = 1000
+SCHEMA = Path(__file__).with_name("result.schema.json")
+
+
+def _utf8(text: object) -> object:
+    """Peers may tell of half a surrogate pair, which is no text."""
+    return text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
+
+
+Text = Annotated[str, BeforeValidator(_utf8)]
+Name = Annotated[str, Field(pattern=r"^[^/]+/.+")]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Frozen(BaseModel):
+    """A value of which nothing changes, and which has no field that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Why(Frozen):
+    """An explanation in short; all of it is in the folder of the case."""
+
+    cause: Cause
+    node: str | None  # that the cause is at
+    headline: Text
+    wrong: Wrong
+
+
+class Try(Frozen):
+    """An earlier try of a case, for which this machine was too busy."""
+
+    measured: str | None
+    reason: Text
+    folder: str
+
+
+class PunchDetails(Frozen):
+    """The details of a hole punch; its measure is an `Outcome`."""
+
+    MEASURES: ClassVar[frozenset[str]] = frozenset(Outcome)
+    study: Literal["punch"] = "punch"
+    rung: RungReading | None = None  # of stacks that climb the ladder
+
+
+Details = Annotated[PunchDetails, Field(discriminator="study")]
+
+
+class Result(Frozen):
+    """How one case ended.  ``measured`` and ``predicted`` are short values of its study."""
+
+    study: str
+    name: Name  # unique in a run, and the path of the folder of the case
+    group: Name  # the same for all repetitions of the case
+    labels: dict[str, str]  # axis -> value: stack, topology, mode, transport, ...
+    profiles: tuple[str, ...]  # the NATs, from the dialer's to the listener's
+    repeat: Count = 0
+    judgement: Judgement
+    measured: str | None
+    predicted: str | None
+    reason: Text
+    findings: tuple[Text, ...] = ()  # the words of ``finding_values``
+    finding_values: tuple[Annotated[Breach, Field(discriminator="kind")], ...] = ()
+    notes: tuple[Text, ...] = ()
+    packets_cited: tuple[Count, ...] = ()
+    packets: Count = 0
+    seconds: Seconds = 0.0
+    peers_s: Seconds = 0.0  # of ``seconds``, those in which the lab was the peers'
+    up_ms: Milliseconds | None = None
+    connect_ms: Milliseconds | None = None
+    folder: str
+    late: bool = False  # inconclusive because this machine was too busy
+    earlier_tries: tuple[Try, ...] = ()
+    explanation: Why | None = None
+    details: Details
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """A judgement needs what it compares."""
+        if self.conclusive and (self.measured is None or self.predicted is None):
+            raise ValueError(f"{self.judgement} without a measured and a predicted outcome")
+        if self.study != self.details.study:
+            raise ValueError(f"details of {self.details.study} in a result of {self.study}")
+        for value in (self.measured, self.predicted):
+            if value is not None and value not in self.details.MEASURES:
+                raise ValueError(f"{self.study} measures no {value!r}")
+        return self
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether the harness was sound, so that the case was judged."""
+        return self.judgement is not Judgement.INCONCLUSIVE
+
+    @property
+    def stack(self) -> str:
+        """The stacks under test."""
+        return self.labels.get("stack", "")
+
+    @property
+    def mode(self) -> str:
+        """The mode of the peers; everything but ``punch`` is a negative control."""
+        return self.labels.get("mode", "punch")
+
+    @property
+    def rung(self) -> RungReading | None:
+        """The rung of the ladder, of stacks that climb one."""
+        return self.details.rung
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON value that ``result.json`` has."""
+        return self.model_dump(mode="json")
+
+
+class Identity(Frozen):
+    """What all parts of one run have in common besides the versions."""
+
+    seed: int
+    backend: str
+    certified: bool
+    profiles: str  # a digest of their files
+    selection: str  # a digest of the names of all cases, in order
+
+
+class ShardPart(Frozen):
+    """Which part of a run a document has."""
+
+    number: Annotated[int, Field(ge=1, le=MOST_SHARDS)]
+    of: Annotated[int, Field(ge=1, le=MOST_SHARDS)]
+    places: tuple[Count, ...]  # of its results in the whole run
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.number > self.of:
+            raise ValueError(f"there is no shard {self.number} of {self.of}")
+        return self
+
+
+class Unstable(Frozen):
+    """A group whose repetitions ended differently, with the rate of those as predicted."""
+
+    group: Name
+    passed: Count
+    judged: Count
+    unjudged: Count
+    bounds: tuple[float, float] | None
+    measured: dict[str, Count]
+
+
+class Summary(Frozen):
+    """The counts of a run as a whole."""
+
+    total: Count
+    passed: Count
+    failed: Count
+    inconclusive: Count
+    mixed: tuple[str, ...] = ()  # groups whose repetitions ended differently
+    retried: Count = 0  # cases for which this machine was at first too busy
+    certified: bool = True  # every NAT was measured to be what it declares
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the command that made the run."""
+        if self.failed or self.mixed:
+            return Exit.DIFFERS
+        if self.inconclusive or not self.total:
+            return Exit.INCONCLUSIVE
+        return Exit.AGREED
+
+
+class Document(Frozen):
+    """A whole run, or one shard of it; ``results.json`` of every study."""
+
+    format: Literal[2]
+    run: RunRecord
+    facts: dict[str, str]  # the versions that it ran with
+    profiles: dict[str, str]  # the titles of its profiles, by name
+    identity: Identity | None = None
+    shard: ShardPart | None = None
+    asked: Count  # cases that the run was to have; more than its results if it was interrupted
+    summary: Summary
+    exit_code: Count
+    unstable: tuple[Unstable, ...] = ()
+    results: tuple[Result, ...]
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        seen: set[str] = set()
+        for one in self.results:
+            if one.name in seen:
+                raise ValueError(f"{one.name} is there twice")
+            seen.add(one.name)
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON value that ``results.json`` has."""
+        return self.model_dump(mode="json")
+
+
+def summarize(results: Sequence[Result], *, certified: bool = True) -> Summary:
+    """The counts, and the groups whose repetitions ended differently."""
+    outcomes: dict[str, set[str | None]] = {}
+    counts = dict.fromkeys(Judgement, 0)
+    for one in results:
+        counts[one.judgement] += 1
+        if one.conclusive:
+            outcomes.setdefault(one.group, set()).add(one.measured)
+    return Summary(
+        total=len(results),
+        passed=counts[Judgement.PASS],
+        failed=counts[Judgement.FAIL],
+        inconclusive=counts[Judgement.INCONCLUSIVE],
+        mixed=tuple(group for group, seen in outcomes.items() if len(seen) > 1),
+        retried=sum(bool(one.earlier_tries) for one in results),
+        certified=certified,
+    )
+
+
+def schema() -> str:
+    """The text of the JSON Schema of `Document`."""
+    return json.dumps(Document.model_json_schema(mode="serialization"), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema(), encoding="utf-8")

@@ -1,0 +1,167 @@
+"""The engine: each case once, late ones again, crashes told, and what has ended kept."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from made_results import document, result
+
+from testbed.errors import UnfitError, UsageError
+from testbed.lab.namespaces import Namespaces
+from testbed.model.result import SCHEMA, PunchDetails, Result, schema
+from testbed.model.verdict import Judgement
+from testbed.run.engine import run_study
+from testbed.run.store import JOURNAL, RESULTS, Journal, load
+from testbed.studies.base import Site, Study
+
+Run = Callable[["Toy", Site], Result]
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A case that needs no lab."""
+
+    name: str
+    repeat: int = 0
+    labels: Mapping[str, str] = None  # type: ignore[assignment]
+    profiles: tuple[str, ...] = ("pf",)
+
+    @property
+    def group(self) -> str:
+        return self.name
+
+
+def ended(case: Toy, site: Site, **more: object) -> Result:
+    return result(case.name, folder=str(site.folder)).model_copy(update={"name": case.name, **more})
+
+
+def done(
+    run: Run, *names: str, out: Path, deadline_s: float = 20.0, **more: object
+) -> list[Result]:
+    study = Study("punch", run, PunchDetails, deadline_s)
+    cases = [Toy(name, labels={}) for name in names]
+    told: list[str] = []
+    found = run_study(
+        study, cases, Namespaces(), out, jobs=2, progress=lambda r, *_: told.append(r.name), **more
+    )
+    assert sorted(told) == sorted(set(names) - set(more.get("done", ())))  # type: ignore[call-overload]
+    return found
+
+
+def test_results_come_in_the_order_of_the_cases_whichever_ends_first(tmp_path: Path) -> None:
+    def run(case: Toy, site: Site) -> Result:
+        if case.name == "t/slow":
+            (tmp_path / "fast").exists() or time.sleep(0.2)
+        return ended(case, site)
+
+    assert [one.name for one in done(run, "t/slow", "t/b", "t/c", out=tmp_path)] == [
+        "t/slow", "t/b", "t/c",
+    ]  # fmt: skip
+
+
+def test_a_crash_and_a_worker_that_dies_are_inconclusive_and_name_what_is_known(
+    tmp_path: Path,
+) -> None:
+    def run(case: Toy, _site: Site) -> Result:
+        if case.name == "t/dies":
+            os._exit(7)
+        raise RuntimeError("the lab fell over")
+
+    crashed, died = done(run, "t/crashes", "t/dies", out=tmp_path)
+    assert {crashed.judgement, died.judgement} == {Judgement.INCONCLUSIVE}
+    assert crashed.reason == "RuntimeError: the lab fell over"
+    assert died.reason.startswith("the worker ended without a result")
+
+
+def test_a_case_that_hangs_is_ended_by_the_deadline_of_its_study(tmp_path: Path) -> None:
+    def run(case: Toy, site: Site) -> Result:
+        time.sleep(60)
+        return ended(case, site)
+
+    (hung,) = done(run, "t/hangs", out=tmp_path, deadline_s=0.3)
+    assert hung.judgement is Judgement.INCONCLUSIVE
+
+
+def test_a_late_case_is_tried_again_in_another_folder_and_says_so(tmp_path: Path) -> None:
+    def run(case: Toy, site: Site) -> Result:
+        first = site.folder.name != "try-2"
+        judgement = Judgement.INCONCLUSIVE if first else Judgement.PASS
+        return ended(case, site, late=first, judgement=judgement, reason="too busy")
+
+    (found,) = done(run, "t/late", out=tmp_path)
+    assert (found.judgement, found.late) == (Judgement.PASS, False)
+    assert found.folder == str(tmp_path / "cells/t/late/try-2")
+    assert [tried.folder for tried in found.earlier_tries] == [str(tmp_path / "cells/t/late")]
+
+
+def test_a_case_that_stays_late_is_inconclusive_after_the_last_try(tmp_path: Path) -> None:
+    def run(case: Toy, site: Site) -> Result:
+        return ended(case, site, late=True, judgement=Judgement.INCONCLUSIVE)
+
+    (found,) = done(run, "t/late", out=tmp_path)
+    assert (found.judgement, len(found.earlier_tries)) == (Judgement.INCONCLUSIVE, 2)
+
+
+def test_a_machine_that_lacks_something_ends_the_run(tmp_path: Path) -> None:
+    def run(_case: Toy, _site: Site) -> Result:
+        raise UnfitError("no nft", remedy="apt install nftables")
+
+    with pytest.raises(UnfitError, match="no nft") as caught:
+        done(run, "t/a", out=tmp_path)
+    assert caught.value.remedy == "apt install nftables"
+
+
+def test_a_case_that_has_ended_before_is_not_run_again(tmp_path: Path) -> None:
+    def run(case: Toy, site: Site) -> Result:
+        assert case.name == "t/b"
+        return ended(case, site)
+
+    before = result("t/a").model_copy(update={"name": "t/a", "reason": "kept"})
+    found = done(run, "t/a", "t/b", out=tmp_path, done={"t/a": before})
+    assert [one.reason for one in found] == ["kept", "because"]
+
+
+def test_the_schema_beside_the_model_is_the_models() -> None:
+    assert SCHEMA.read_text() == schema(), "write it anew: python -m testbed.model.result"
+
+
+ONE, TWO = result(repeat=0), result(repeat=1)
+
+
+def test_what_has_ended_is_read_back_though_the_last_line_is_torn(tmp_path: Path) -> None:
+    head = document([]).model_copy(update={"asked": 3})
+    journal = Journal(tmp_path, head)
+    journal.append(ONE)
+    journal.append(TWO)
+    with (tmp_path / JOURNAL).open("a") as file:
+        file.write(result(repeat=2).model_dump_json()[:50])
+    found = load(tmp_path)
+    assert (found.results, found.asked, found.summary.passed) == ((ONE, TWO), 3, 2)
+
+
+def test_the_whole_document_takes_the_place_of_the_lines(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, document([]))
+    journal.append(ONE)
+    journal.finish(document([ONE]))
+    assert not (tmp_path / JOURNAL).exists()
+    assert load(tmp_path).results == (ONE,)
+    assert load(tmp_path / RESULTS).results == (ONE,)
+
+
+def test_a_run_that_is_taken_up_keeps_the_lines_of_the_first(tmp_path: Path) -> None:
+    Journal(tmp_path, document([])).append(ONE)
+    again = Journal(tmp_path, load(tmp_path))
+    assert again.count == 1
+    again.append(TWO)
+    assert load(tmp_path).results == (ONE, TWO)
+
+
+def test_a_damaged_line_is_named_by_its_file_and_field(tmp_path: Path) -> None:
+    Journal(tmp_path, document([])).append(ONE)
+    file = tmp_path / JOURNAL
+    file.write_text(file.read_text().replace('"pass"', '"fine"'))
+    with pytest.raises(UsageError, match=r"results\.jsonl: judgement: .*not 'fine'"):
+        load(tmp_path)
