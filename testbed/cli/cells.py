@@ -91,6 +91,9 @@ def matrix(
     jobs: Jobs = DEFAULT_JOBS,
     seed: Seed = 0,
     out: Out = Path("out/matrix"),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also cells in --out that this run has not.")
+    ] = False,
     as_json: AsJson = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the output as a picture.")] = None,
@@ -129,6 +132,7 @@ def matrix(
         relay,
         interop=pairs is Pairs.INTEROP,
         own=tuple(own),
+        replace=replace,
     )
     reports = Reports(junit, svg, markdown)
     raise typer.Exit(many(request, reports, as_json=as_json, resume=resume))

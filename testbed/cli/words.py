@@ -107,6 +107,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         **{"pairs": LATER, "topology": ALWAYS, "shard": ALWAYS},
         **dict.fromkeys(("repeat", "controls", "certify", "seed", "out", "profiles_dir"), ALWAYS),
         **{"as_json": ALWAYS, "jobs": JOBS, "backend": ALWAYS, "resume": ALWAYS},
+        "replace": ALWAYS,
         **dict.fromkeys(("junit", "svg", "markdown"), FILE),
         **_OWN,
     },

@@ -1,7 +1,8 @@
 """A run's own folder: one run at a time writes there, and what an earlier one left is not mixed in.
 
 ``testbed-run.json`` names the run that a folder belongs to, and the files that are its own.
-A new run of the same study replaces these files and no others.  Files that no run of ours has
+A new run of the same study replaces these files and no others, and only where it writes in all of
+their folders again, unless it is told to replace what it does not.  Files that no run of ours has
 recorded as its own are the user's: they are never removed and never written over.
 """
 
@@ -85,11 +86,14 @@ def left_in(folder: Path) -> Left | None:
 class RunFolder:
     """The folder of a run that is about to begin, held for it alone until `release`.
 
-    UsageError where another run holds it, where one of another study has left its results,
-    or where a file of somebody else has a name that this run would write.
+    UsageError where another run holds it, where one of another study has left its results, where
+    results would be lost that this run does not make again (unless ``replace``), or where a file
+    of somebody else has a name that this run would write.
     """
 
-    def __init__(self, path: Path, run: RunRecord, own: Iterable[Files]) -> None:
+    def __init__(
+        self, path: Path, run: RunRecord, own: Iterable[Files], *, replace: bool = True
+    ) -> None:
         require_utf8(path)
         self.path = path
         self.run = run
@@ -98,6 +102,8 @@ class RunFolder:
         try:
             self.earlier = left_in(path)
             self._refuse_another_study()
+            if not replace:
+                self._refuse_loss()
             self._refuse_strangers()
         except BaseException:
             self.release()
@@ -144,6 +150,25 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} has the results of another study: the {self.earlier.run.words}",
                 remedy=_REMEDY,
+            )
+
+    def _refuse_loss(self) -> None:
+        """Of what the earlier run left, all must be in folders that this run writes, too."""
+        again = {folder for files in self._own for folder in files.folders}
+        if self.earlier is None:
+            return
+        lost = [
+            folder
+            for files in self.earlier.own
+            for folder in files.folders
+            if folder not in again
+            and any(os.path.lexists(self.path / folder / name) for name in files.names)
+        ]
+        if lost:
+            raise UsageError(
+                f"{self.path} has the {self.earlier.run.words} (`{self.earlier.run.command}`), "
+                f"and this run would not make {len(lost)} of its folders again, as {lost[0]}",
+                remedy="choose another --out, or say --replace",
             )
 
     def _refuse_strangers(self) -> None:

@@ -230,10 +230,14 @@ def test_from_a_red_cell_to_the_packet_in_two_commands(tmp_path: Path):
 
 def test_a_second_matrix_in_the_same_folder_leaves_no_cell_of_the_first(tmp_path: Path):
     out = tmp_path / "matrix"
-    for names in ("full-cone,symmetric", "symmetric"):
-        words = ("--peers", "punch-udp", "--no-controls", "--no-certify", "-o", str(out))
-        done = said("matrix", "--profiles", names, *words)
-        assert done.returncode == 0, done.stdout + done.stderr
+    words = ("--peers", "punch-udp", "--no-controls", "--no-certify", "-o", str(out))
+    done = said("matrix", "--profiles", "full-cone,symmetric", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = said("matrix", "--profiles", "symmetric", *words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "say --replace" in done.stderr
+    done = said("matrix", "--profiles", "symmetric", *words, "--replace")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert f"testbed: {out}: replaces the matrix of " in done.stderr
     assert [file.parent for file in out.rglob("cell.json")] == [
         out / "cells/punch-udp/symmetric--symmetric/0"

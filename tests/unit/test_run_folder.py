@@ -113,6 +113,33 @@ def test_a_run_says_whether_it_came_to_its_end(tmp_path: Path) -> None:
     assert words.endswith("which did not come to its end")
 
 
+MORE = [OWN[0], Files((*OWN[1].folders, "cells/y/a--b/0"), OWN[1].names)]
+
+
+def test_cells_that_would_not_be_run_again_are_not_lost_unasked(tmp_path: Path) -> None:
+    made(tmp_path, MORE)
+    before = files(tmp_path)
+    with pytest.raises(UsageError, match=r"not make 1 of its folders again, as cells/y/a--b/0"):
+        RunFolder(tmp_path, RUN, OWN, replace=False)
+    assert files(tmp_path) == before
+    folder = RunFolder(tmp_path, RUN, OWN, replace=True)
+    folder.begin()
+    assert files(tmp_path) == set()
+
+
+def test_a_run_of_the_same_cells_or_more_replaces_the_last_one(tmp_path: Path) -> None:
+    for own in (OWN, OWN, MORE):
+        RunFolder(tmp_path, RUN, own, replace=False).release()
+        made(tmp_path, own)
+
+
+def test_cells_of_which_nothing_is_left_are_not_missed(tmp_path: Path) -> None:
+    made(tmp_path, MORE)
+    for name in OWN[1].names:
+        (tmp_path / "cells/y/a--b/0" / name).unlink()
+    RunFolder(tmp_path, RUN, OWN, replace=False).release()
+
+
 # -- explain ------------------------------------------------------------------------
 
 

@@ -13,6 +13,8 @@ from testbed.cli.words import EFFECTS, Command
 from testbed.errors import UnfitError, UsageError
 from testbed.lab import sandbox
 from testbed.run import matrix
+from testbed.run.folder import RunFolder
+from testbed.run.record import begun
 from testbed.stacks import registry as adapter
 from testbed.studies.punch import external
 
@@ -231,3 +233,12 @@ def test_no_help_loses_a_word_to_markup() -> None:
         for param in command.params:
             told = getattr(param, "help", None) or ""
             assert "[" not in told, f"{path}: {param.name}"
+
+
+def test_a_folder_in_which_a_run_is_at_work_is_refused_before_anything_is_measured(
+    nowhere: Path,
+) -> None:
+    other = RunFolder(nowhere / "busy", begun("matrix"), ())
+    with pytest.raises(UsageError, match="busy: another run writes there"):
+        app(args=["matrix", "--profiles", "full-cone", "-o", "busy"], standalone_mode=False)
+    other.release()

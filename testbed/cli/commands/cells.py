@@ -127,6 +127,7 @@ def many(request: Request, reports: Reports, *, as_json: bool, resume: bool = Fa
         certify=request.certify,
         shard=request.shard,
         resume=resume,
+        replace=request.replace,
         reports=reports,
         as_json=as_json,
     )

@@ -85,6 +85,7 @@ class Request:
     relays: str | None = None  # stacks with commas; None: ours
     interop: bool = False  # stacks that differ meet behind the classic four alone
     own: tuple[str, ...] = ()  # stacks of the user's that were described
+    replace: bool = False  # results in `out` that this run does not make again
 
     def cells(self) -> tuple[list[Cell], dict[str, Profile]]:
         """The cells in order, and the profiles of all NATs in them.

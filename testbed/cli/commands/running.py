@@ -79,6 +79,7 @@ class Asked(Generic[C]):
     certify: bool = False
     shard: Shard | None = None
     resume: bool = False
+    replace: bool = True  # results in `out` that this run does not make again
     reports: Reports = field(default_factory=Reports)
     as_json: bool = False
 
@@ -97,7 +98,8 @@ def carry_out(asked: Asked[C], work: Work[C], picture: Picture) -> int:
     )
     cases, part = asked.shard.of_run(asked.cases) if asked.shard else (asked.cases, None)
     files = Files((".",), (RESULTS, JOURNAL, PAGE))
-    kept = RunFolder(asked.out, begun(asked.study, asked.seed), [files, *asked.own])
+    own = [files, *asked.own]
+    kept = RunFolder(asked.out, begun(asked.study, asked.seed), own, replace=asked.replace)
     done = _taken_up(asked, whole, part) if asked.resume else ()
     reports = asked.reports
     require_writable(asked.out / RESULTS, asked.out / PAGE, *reports.paths)
