@@ -1,10 +1,11 @@
 """What is said to a peer on its stdin, and by it on its stdout: JSON Lines.
 
 A line is one JSON object.  The harness writes commands, the peer writes events;
-unknown, missing and ill-typed fields are refused, and so is a message in the
-wrong order (`testbed.stacks.order`).  Times are nanoseconds of CLOCK_MONOTONIC, which all
-processes of one machine share.  ``contract.schema.json`` is this module, written
-out: ``python -m testbed.model.contract > testbed/stacks/contract.schema.json``.
+unknown, missing and ill-typed fields are refused (``detail`` of `Failed` alone may be
+missing), and so is a message in the wrong order (`testbed.stacks.order`).  Times are
+nanoseconds of CLOCK_MONOTONIC, which all processes of one machine share.
+``contract.schema.json`` is this module, written out:
+``python -m testbed.model.contract > testbed/stacks/contract.schema.json``.
 """
 
 import json
@@ -85,6 +86,13 @@ class FailureClass(StrEnum):
     TIMEOUT = "timeout"  # the deadline of the dial passed
     CHECKS = "checks"  # every candidate pair failed before the deadline
     LOST = "lost"  # was connected, and is no longer
+
+
+class FailureDetail(StrEnum):
+    """What a peer knows of a failure besides its class."""
+
+    RELAY_REFUSED = "relay_refused"  # the relay answered with a status other than OK
+    NO_RESERVATION = "no_reservation"  # it did, because the other side has no reservation there
 
 
 class How(StrEnum):
@@ -332,7 +340,8 @@ class Echoed(_Event):
 class Failed(_Event):
     event: Literal["failed"] = "failed"
     failure: FailureClass
-    reason: Annotated[str, Field(max_length=1000)]
+    reason: Annotated[str, Field(max_length=1000)]  # for people alone
+    detail: FailureDetail | None = None
 
 
 class Closed(_Event):

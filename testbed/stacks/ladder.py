@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from testbed.model.contract import Configure, Endpoint, FailureClass, PortMapping, Reserved, Role
 from testbed.stacks.session import PeerFailure, now, serve
-from testbed.stacks.traversal import TraversalPeer
+from testbed.stacks.traversal import TraversalPeer, refusal
 from testbed.traversal import Multiaddr, Node, NodeOptions
 from testbed.traversal.aio.portmap_session import PortMapOptions
 from testbed.traversal.ladder import AT_ONCE, LadderOptions, Prospects
@@ -42,7 +42,8 @@ class LadderPeer(TraversalPeer):
         if not listens:
             return (f"/p2p/{node.peer}",)
         if not prospects.addresses:
-            raise PeerFailure(FailureClass.GATHERING, "; ".join(prospects.troubles))
+            detail = refusal(next(iter(prospects.refusals), None))
+            raise PeerFailure(FailureClass.GATHERING, "; ".join(prospects.troubles), detail)
         for circuit in (a for a in prospects.addresses if a.is_relayed):
             server = Endpoint.of(relay.socket_address)
             self._emit(Reserved(at=now(), relay=server, circuit=str(circuit)))

@@ -26,6 +26,7 @@ from testbed.model.contract import (
     Event,
     Failed,
     FailureClass,
+    FailureDetail,
     Mode,
     Offer,
     Offered,
@@ -47,8 +48,11 @@ Told = Offer | Ready | Verdicts  # what configuring ends with: of an end of a ce
 class PeerFailure(Exception):
     """Raised by a stack: there is no connection, and that is a result."""
 
-    def __init__(self, failure: FailureClass, reason: str) -> None:
+    def __init__(
+        self, failure: FailureClass, reason: str, detail: FailureDetail | None = None
+    ) -> None:
         super().__init__(reason)
+        self.detail = detail
         self.failure = failure
         self.reason = reason
 
@@ -148,7 +152,8 @@ class _Session:
                 self.emit(Echoed(at=now(), bytes=returned))
         except PeerFailure as failure:
             reason = failure.reason[:1000]
-            self.emit(Failed(at=now(), failure=failure.failure, reason=reason))
+            failed = Failed(at=now(), failure=failure.failure, reason=reason, detail=failure.detail)
+            self.emit(failed)
 
     async def _close(self) -> None:
         if self._task is not None:

@@ -18,6 +18,7 @@ from testbed.model.contract import (
     Endpoint,
     Event,
     FailureClass,
+    FailureDetail,
     How,
     Listening,
     Mode,
@@ -41,6 +42,8 @@ from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.host import HostLimits
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
+from testbed.traversal.errors import RelayRefusedError
+from testbed.traversal.relay import Status
 
 ECHO = "/testbed/echo/1.0.0"
 # Seconds.  A failing pair ends within reversal + 3 x (punch + two round trips) = 8 s.
@@ -241,4 +244,15 @@ async def _or_fail(work: Awaitable[T], failure: FailureClass) -> T:
     try:
         return await work
     except (TraversalError, TimeoutError) as error:
-        raise PeerFailure(failure, str(error) or type(error).__name__) from error
+        reason = str(error) or type(error).__name__
+        raise PeerFailure(failure, reason, refusal(error)) from error
+
+
+def refusal(error: BaseException | None) -> FailureDetail | None:
+    """How a relay refused, if that is what ``error`` comes from."""
+    while error is not None and not isinstance(error, RelayRefusedError):
+        error = error.__cause__
+    if error is None:
+        return None
+    unreserved = error.status == Status.NO_RESERVATION
+    return FailureDetail.NO_RESERVATION if unreserved else FailureDetail.RELAY_REFUSED

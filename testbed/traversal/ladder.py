@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .errors import RelayRefusedError
 from .multiaddr import Multiaddr
 from .portmap.mapping import Mapping
 
@@ -81,11 +82,13 @@ class Prospects:
 
     `mapped` has the useless mappings, too; `troubles` says in words what there is not, and
     why.  `addresses` is what to tell others: direct ones that may be reachable, then circuits.
+    `refusals` are those of the relays that answered and gave no reservation.
     """
 
     mapped: tuple[Mapping, ...]
     addresses: tuple[Multiaddr, ...]
     troubles: tuple[str, ...]
+    refusals: tuple[RelayRefusedError, ...] = ()
 
 
 class Climb:

@@ -24,6 +24,7 @@ from .errors import (
     ConnectionClosedError,
     DialError,
     DialFailure,
+    RelayRefusedError,
     TraversalError,
 )
 from .events import AddressesChanged, DialFailed, DialStarted, Event
@@ -199,8 +200,10 @@ class Node:
         await asyncio.gather(*map(self.identify.wait, met))
         await self.autonat.prove(options.proof_patience)
         addresses = (*self._public_addresses(), *self.relays.addresses)
-        troubles = (*unmapped, *(why for why in unreserved if why))
-        return Prospects(self.ports.mappings, addresses, troubles)
+        failed = [(relay, why) for relay, why in zip(relays, unreserved, strict=True) if why]
+        troubles = (*unmapped, *(_no_reservation(relay, why) for relay, why in failed))
+        refusals = tuple(why for _, why in failed if isinstance(why, RelayRefusedError))
+        return Prospects(self.ports.mappings, addresses, troubles, refusals)
 
     # Addresses and reachability.
 
@@ -253,11 +256,11 @@ class Node:
         """Of those that we advertise, the ones that a stranger may dial."""
         return tuple(a for a in self.direct_addresses() if self._presentable(a))
 
-    async def _try_reserve(self, relay: Multiaddr | str) -> str | None:
+    async def _try_reserve(self, relay: Multiaddr | str) -> Exception | None:
         try:
             await self.reserve(relay)
         except (TraversalError, TimeoutError) as error:
-            return f"{relay}: no reservation: {str(error) or type(error).__name__}"
+            return error
         return None
 
     @property
@@ -311,6 +314,10 @@ class Node:
             told = self._advertised
             with contextlib.suppress(ConnectionClosedError):
                 await self.identify.push()
+
+
+def _no_reservation(relay: Multiaddr | str, error: Exception) -> str:
+    return f"{relay}: no reservation: {str(error) or type(error).__name__}"
 
 
 def _address(value: Multiaddr | str) -> Multiaddr:

@@ -205,11 +205,8 @@ FILES = (
     "studies/punch/expectation.py",
     "cli/commands/merge.py",
 )
-# What others wrote: (file, name).  A peer's `failed` event has no more than the words of its
-# stack, whichever that is; the matrix reads the words of its command.
+# What others wrote: (file, name).  The matrix reads the words of its command.
 FOREIGN = {
-    ("explain/causes/relay.py", "reason"),
-    ("explain/causes/unsent.py", "reason"),
     ("explain/causes/harness.py", "message"),
     ("run/matrix.py", "words"),
     ("explain/sides.py", "words"),  # ICE's candidates

@@ -6,6 +6,7 @@ makes the same claims of cells that it runs.
 
 import json
 import tarfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ import pytest
 from withheld import patient, without
 
 from testbed.explain.explainer import explain
+from testbed.model.contract import Failed
 from testbed.model.explanation import Cause, Citation, Evidence
 from testbed.studies.punch.evidence import load_evidence
 
@@ -56,6 +58,31 @@ def test_the_cause_is_named(name: str) -> None:
     found = explain(evidence[name])
     assert found.cause.value == known[name]["cause"]
     assert known[name]["node"] in (None, found.node)
+
+
+def said_otherwise(evidence: Evidence, **changes: object) -> Evidence:
+    """``changes`` made to whatever a peer says of its failure."""
+    events = tuple(
+        (node, event.model_copy(update=changes) if isinstance(event, Failed) else event)
+        for node, event in evidence.events or ()
+    )
+    return replace(evidence, events=events)
+
+
+def test_that_a_relay_refused_is_known_by_the_detail_and_by_no_words() -> None:
+    known, evidence = recorded()
+    refused = {Cause.RELAY_REFUSED.value, Cause.LEASE_EXPIRED.value}
+    cells = [
+        name
+        for name, whole in evidence.items()
+        if any(isinstance(e, Failed) and e.detail for _, e in whole.events or ())
+    ]
+    assert {known[name]["cause"] for name in cells} == refused
+    for name in cells:
+        reworded = said_otherwise(evidence[name], reason="it would not have us")
+        assert explain(reworded).cause.value == known[name]["cause"]
+        silent = said_otherwise(evidence[name], detail=None)
+        assert explain(silent).cause.value not in refused, name
 
 
 @every_cell

@@ -4,13 +4,11 @@ from testbed.explain.causes import unsent
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
-from testbed.model.contract import Connected, Failed, FailureClass, Reserved
+from testbed.model.contract import Connected, Failed, FailureClass, FailureDetail, Reserved
 from testbed.model.explanation import Cause, Journey, Line
 from testbed.model.packet import Packet
 from testbed.model.technique import Relaying
 
-REFUSED = ("relay_refused", "relay answered")  # in the words of `testbed.traversal.errors`
-NO_RESERVATION = "NO_RESERVATION"
 CHALLENGES = (401, 438)  # not refusals but questions for credentials, RFC 8489 section 9.2
 
 
@@ -33,7 +31,7 @@ def _circuit(scene: Scene) -> Finding | None:
         failure = side.failure
         if failure is None:
             continue
-        if any(word in failure.reason for word in REFUSED):
+        if failure.detail is not None:
             return _refused(scene, side, failure)
         if failure.failure is FailureClass.GATHERING:
             return unsent.unlearned(scene, side)
@@ -47,7 +45,8 @@ def _refused(scene: Scene, side: Side, failure: Failed) -> Finding:
     server = scene.evidence.server
     last = _last_word(scene, side)
     lines, shown = _told(scene, side, last), last[-1:]
-    if NO_RESERVATION in failure.reason and scene.listener.last(Reserved) is not None:
+    unreserved = failure.detail is FailureDetail.NO_RESERVATION
+    if unreserved and scene.listener.last(Reserved) is not None:
         return Finding(
             Cause.LEASE_EXPIRED,
             server,

@@ -1,7 +1,5 @@
 """Why a peer sent nothing towards the other: it never learned where to, or was not to."""
 
-import re
-
 from testbed.explain.causes import refused
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene, stopped
@@ -10,8 +8,6 @@ from testbed.model import contract
 from testbed.model.contract import FailureClass, Listening, Offered
 from testbed.model.explanation import Cause, Fate, Journey
 from testbed.model.packet import Endpoint
-
-_NAMED = re.compile(r"(\d+\.\d+\.\d+\.\d+)(?::|/(?:tcp|udp)/)(\d+)")  # with a port, or a multiaddr
 
 
 def why(scene: Scene, side: Side) -> Finding:
@@ -94,15 +90,12 @@ def ended(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
 
 
 def concerned(scene: Scene, side: Side) -> list[Journey]:
-    """What it sent to those who its failure names; to all if it names none."""
+    """What it sent to those who gave no answer to it; to all if each gave one."""
     own = {_endpoint(event.local) for event in side.all(Listening)}
     asked = [j for j in scene.asked(side) if j.first.protocol == scene.protocol]
     asked = [j for j in asked if j.first.source in own] or asked
-    reason = side.failure.reason if side.failure else ""
-    named = {(ip, int(port)) for ip, port in _NAMED.findall(reason)}
-    return [
-        j for j in asked if (str(j.first.destination.address), j.first.destination.port) in named
-    ] or asked
+    answered = {j.last.source for j in scene.answers(side, asked) if j.arrived and j.first.payload}
+    return [j for j in asked if j.first.destination not in answered] or asked
 
 
 def _endpoint(address: contract.Endpoint) -> Endpoint:
