@@ -85,6 +85,10 @@ class PeerError(TestbedError):
     phase = "peer"
 
 
+class ContractError(PeerError):
+    """A line that the contract does not allow, whatever the machine and the network do."""
+
+
 class ProbeError(TestbedError):
     """The prober could not measure: its own control exchange failed."""
 

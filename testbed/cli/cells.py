@@ -140,7 +140,10 @@ def matrix(
 
 @app.command()
 def explain(
-    cell: Annotated[str, typer.Argument(help="A cell's folder, or its name in the matrix.")],
+    cell: Annotated[
+        str | None,
+        typer.Argument(help="A cell's folder, or its name in the matrix; none: which there are."),
+    ] = None,
     packets: Annotated[
         bool, typer.Option("--packets", help="Every packet, at each node of its way.")
     ] = False,

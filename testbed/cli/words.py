@@ -69,7 +69,7 @@ def _too_many(given: Given) -> str | None:
 
 
 def _named_folder(given: Given) -> str | None:
-    if (Path(given["cell"]) / "cell.json").is_file():
+    if given["cell"] and (Path(given["cell"]) / "cell.json").is_file():
         return f"{given['cell']} is the folder of a cell"
     return None
 

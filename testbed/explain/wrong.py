@@ -5,6 +5,7 @@ from testbed.explain.conformance import violations
 from testbed.explain.refuted import refuted
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Cause, Citation, Line, Wrong
+from testbed.model.fault import PeerFailed
 from testbed.model.verdict import Judgement
 
 # A peer's own doing, whatever NATs do.
@@ -36,6 +37,8 @@ def blame(scene: Scene, finding: Finding) -> tuple[Wrong, Line | None]:
         return Wrong.HARNESS, why
     if finding.cause in (Cause.FALSE_CLAIM, Cause.PROTOCOL_VIOLATION, Cause.NEVER_SENT):
         return Wrong.PEER, why
+    if finding.cause is Cause.PEER_FAILED and _broke_contract(scene, finding):
+        return Wrong.PEER, why
     found = violations(scene)
     if found:
         near = [one for one in found if one.node == finding.node]
@@ -50,3 +53,8 @@ def blame(scene: Scene, finding: Finding) -> tuple[Wrong, Line | None]:
     if measured is scene.evidence.prediction.beside(measured):
         return Wrong.UNDECIDED, None
     return Wrong.PREDICTION, refuted(scene, finding)
+
+
+def _broke_contract(scene: Scene, finding: Finding) -> bool:
+    failed = (one for one in scene.evidence.faults if isinstance(one, PeerFailed))
+    return any(one.broke_contract and one.node == finding.node for one in failed)

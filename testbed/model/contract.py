@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from testbed.errors import PeerError
+from testbed.errors import ContractError
 from testbed.model.outcome import StepName as StepName
 
 VERSION = 2
@@ -397,7 +397,7 @@ class Fault(StrEnum):
     WRONG_VALUE = "wrong_value"
 
 
-class MalformedError(PeerError):
+class MalformedError(ContractError):
     """A line that is no message: its first ``fault``, in which ``field`` of which ``message``.
 
     Of a wrong value: ``found`` is its JSON, and ``due`` what should stand there.

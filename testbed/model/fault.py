@@ -112,11 +112,15 @@ class Late:
 
 @dataclass(frozen=True)
 class PeerFailed:
-    """A peer's process broke its contract, died, or missed a deadline."""
+    """A peer's process broke its contract, died, or missed a deadline.
+
+    ``broke_contract``: by what it said, which nothing but the peer itself can be the reason of.
+    """
 
     node: str | None
     message: str
     remedy: str | None = None
+    broke_contract: bool = False
     kind: Literal[FaultKind.PEER_FAILED] = FaultKind.PEER_FAILED
 
 

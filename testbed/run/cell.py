@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.capture.reader import read
-from testbed.errors import Exit, PeerError, TestbedError, UsageError
+from testbed.errors import ContractError, Exit, PeerError, TestbedError, UsageError
 from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
 from testbed.model.breach import Breach
@@ -316,7 +316,8 @@ def _broken(
 def _fault(error: Exception) -> Fault:
     """What an error of the harness, of a peer or of the system is."""
     if isinstance(error, PeerError):
-        return PeerFailed(error.node, error.message, error.remedy)
+        broke_contract = isinstance(error, ContractError)
+        return PeerFailed(error.node, error.message, error.remedy, broke_contract)
     if isinstance(error, TestbedError):
         return Broke(error.phase, error.node, error.message, error.remedy)
     return Broke(None, None, str(error))

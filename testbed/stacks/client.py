@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from testbed.errors import PeerError
+from testbed.errors import ContractError, PeerError
 from testbed.model.contract import (
     LINE_LIMIT,
     Close,
@@ -135,9 +135,9 @@ class PeerClient:
             try:
                 event = decode_event(line)
                 self._state = step(self._state, event)
-            except PeerError as error:
+            except ContractError as error:
                 self._read_rest()
-                raise self._error(error.message) from None
+                raise self._error(error.message, ContractError) from None
             self.arrivals.append(Arrival(event, time.monotonic_ns()))
 
     def _read_rest(self) -> None:
@@ -152,9 +152,9 @@ class PeerClient:
         except TimeoutError:
             return None
 
-    def _error(self, what: str) -> PeerError:
+    def _error(self, what: str, kind: type[PeerError] = PeerError) -> PeerError:
         words = str(self.remarks)
-        return PeerError(f"{what}\n{words}" if words else what, node=self.name)
+        return kind(f"{what}\n{words}" if words else what, node=self.name)
 
 
 def wait_any(

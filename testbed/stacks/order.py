@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from testbed.errors import PeerError
+from testbed.errors import ContractError
 from testbed.model.contract import Command, Event
 
 
@@ -85,8 +85,10 @@ def name_of(message: Command | Event) -> str:
 
 
 def step(state: State, message: Command | Event) -> State:
-    """The state after ``message``; PeerError if it may not come in ``state``."""
+    """The state after ``message``; ContractError if it may not come in ``state``."""
     try:
         return TRANSITIONS[state, name_of(message)]
     except KeyError:
-        raise PeerError(f"{name_of(message)!r} in state {state.value!r} is out of order") from None
+        raise ContractError(
+            f"{name_of(message)!r} in state {state.value!r} is out of order"
+        ) from None

@@ -56,7 +56,7 @@ def sentence(fault: Fault) -> str:
         case Late(what, node, ms):
             late = "a link's frame" if what is Tardy.FRAME else f"{node}'s {what}"
             return f"{late} was {ms:.0f} ms late: this machine is too busy for so many cells"
-        case PeerFailed(node, message, remedy):
+        case PeerFailed(node, message, remedy, _):
             return _failed("peer", node, message, remedy)
         case Broke(phase, node, message, remedy):
             return _failed(phase, node, message, remedy)

@@ -58,6 +58,7 @@ def said(
         (("exec", "--lab", "1", "a", "true"), 2, "testbed up"),
         (("matrix", "--no-such-option"), 2, "No such option"),
         (("sing",), 2, "No such command"),
+        (("explain",), 2, "no cell is named, and there is no matrix in out/matrix"),
         (("peer", "check", "punch-udp", "--scene", "dialr"), 2, "did you mean dialer?"),
         (("matrix", "--pairs", "interopp"), 2, "did you mean interop?"),
         (("run", "--backend", "dock"), 2, "did you mean docker?"),

@@ -30,6 +30,7 @@ VALUES: dict[str, list[Any]] = {
     "direction": ["a to b"], "frames": [2], "interface": ["a:eth0"], "packets": [3],
     "measured_ms": [1.5], "planned_ms": [40.0], "ms": [12.0], "phase": ["lab", None],
     "message": ["it fell off"], "remedy": ["glue", None],
+    "broke_contract": [False, True],
     "source": ["a"], "target": ["b"], "clash": list(fault.Clash),
 }  # fmt: skip
 OVERRIDES: dict[type, dict[str, list[Any]]] = {

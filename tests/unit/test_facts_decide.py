@@ -59,6 +59,7 @@ def cases() -> dict[str, Evidence]:
         "capture": replace(broken, faults=(CaptureLost("nat-a:wan", 3),)),
         "lab": replace(broken, faults=(Broke("lab", "a", "peer [b]: it fell off"),)),
         "peer": replace(broken, faults=(PeerFailed("b", "it died\nof that"),)),
+        "liar": replace(broken, faults=(PeerFailed("b", "no event", broke_contract=True),)),
         "nameless": replace(broken, faults=(PeerFailed(None, "it died"),)),
         "silent": replace(broken, faults=(NeverSent("b"),)),
         "breach": replace(failed, findings=(RelayKept("a", "b"),)),
@@ -70,6 +71,7 @@ EXPECTED = {
     "capture": (Cause.HARNESS_FAULT, None, Wrong.HARNESS),
     "lab": (Cause.HARNESS_FAULT, None, Wrong.HARNESS),
     "peer": (Cause.PEER_FAILED, "b", Wrong.UNDECIDED),
+    "liar": (Cause.PEER_FAILED, "b", Wrong.PEER),
     "nameless": (Cause.PEER_FAILED, None, Wrong.UNDECIDED),
     "silent": (Cause.NEVER_SENT, "b", Wrong.PEER),
 }

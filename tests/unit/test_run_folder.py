@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from made_results import document, result
 
-from testbed.cli.commands.explain import find
+from testbed.cli.commands.explain import explain_cell, find
 from testbed.errors import UsageError
 from testbed.model.record import RunRecord
 from testbed.run.folder import RECORD, Files, RunFolder, left_in
@@ -173,3 +173,15 @@ def test_the_cells_of_an_interrupted_matrix_are_explained_and_that_is_said(
     made(tmp_path, ended=False)
     assert find("x/a--b", tmp_path) == tmp_path / "cells/x/a--b/0/try-2"
     assert "has not come to its end" in capsys.readouterr().err
+
+
+def test_where_no_cell_is_named_those_are_told_that_can_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(tmp_path, ended=False)
+    with pytest.raises(UsageError, match=r"no cell is named; in .* are\n    x/a--b$"):
+        explain_cell(None, tmp_path, packets=False, as_json=False)
+    assert "has not come to its end" in capsys.readouterr().err
+    with pytest.raises(UsageError):  # its cell.json is none
+        explain_cell("x/a--b", tmp_path, packets=False, as_json=False)
+    assert "the run of this cell was interrupted before it ended" in capsys.readouterr().err

@@ -20,16 +20,21 @@ from testbed.run.folder import left_in, say
 from testbed.run.store import RESULTS, load
 from testbed.studies.punch.evidence import load_evidence
 
+SHOWN = 30  # names of cells, where none was named
 CELL = "cell.json"  # what makes a folder a cell's
 MATRIX = "matrix"  # the study whose folder has many cells
 
 
-def explain_cell(name: str, out: Path, *, packets: bool, as_json: bool) -> int:
+def explain_cell(name: str | None, out: Path, *, packets: bool, as_json: bool) -> int:
     """Explain the cell that ``name`` stands for; the exit code.
 
     UsageError where there is no such cell, or its folder is damaged.
     """
+    if name is None:
+        raise _unnamed(out)
     folder = find(name, out)
+    if not (folder / "result.json").exists():
+        say(f"{folder}: the run of this cell was interrupted before it ended")
     evidence = load_evidence(folder)
     account = WireAccount.of(evidence)
     explanation = explain(evidence, account)
@@ -64,6 +69,23 @@ def _addresses(plan: Plan) -> Mapping[str, str]:
     return {node: str(own[0]) for node, own in plan.addresses.items() if own}
 
 
+def _unnamed(out: Path) -> UsageError:
+    """The error where no cell was named: those of the matrix that can be."""
+    if not (known := _folders(out)):
+        return _no_matrix("no cell is named", out)
+    pairs = list(dict.fromkeys(cell.rpartition("/")[0] for cell in known))
+    shown = "".join(f"\n    {pair}" for pair in pairs[:SHOWN])
+    more = f"\n    and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    return UsageError(f"no cell is named; in {out} are{shown}{more}")
+
+
+def _no_matrix(what: str, out: Path) -> UsageError:
+    return UsageError(
+        f"{what}, and there is no matrix in {out}",
+        remedy="run `testbed matrix` first, or name a folder that has a cell.json",
+    )
+
+
 def find(name: str, out: Path) -> Path:
     """The folder that ``name`` stands for.
 
@@ -79,10 +101,7 @@ def find(name: str, out: Path) -> Path:
     if found:
         return min(found, key=_age)
     if not known:
-        raise UsageError(
-            f"{name}: not the folder of a cell, and there is no matrix in {out}",
-            remedy="run `testbed matrix` first, or name a folder that has a cell.json",
-        )
+        raise _no_matrix(f"{name}: not the folder of a cell", out)
     pairs = (cell.rpartition("/")[0] for cell in known)
     raise UsageError(f"there is no cell {name!r} in {out}", remedy=instead(wanted, pairs))
 
