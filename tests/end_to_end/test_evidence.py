@@ -8,6 +8,7 @@ import pytest
 from trying import ran
 
 from testbed.errors import BackendError, UsageError
+from testbed.evidence.account import WireAccount
 from testbed.model.explanation import Cause, Evidence, Explanation, Wrong
 from testbed.model.fault import Broke
 from testbed.model.verdict import Judgement
@@ -36,9 +37,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evidence, Ran]
     with pytest.MonkeyPatch.context() as patch:
         real = explaining.explain
 
-        def spy(evidence: Evidence) -> Explanation:
+        def spy(evidence: Evidence, account: WireAccount) -> Explanation:
             seen.append(evidence)
-            return real(evidence)
+            return real(evidence, account)
 
         patch.setattr(explaining, "explain", spy)
         result = ran(CELL, folder)
