@@ -5,9 +5,19 @@ from typing import Annotated
 
 import typer
 
-from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, Out, Seed, takes_profiles
+from testbed.cli.options import (
+    DEFAULT_JOBS,
+    AsJson,
+    Jobs,
+    MadeBy,
+    Out,
+    Resume,
+    Seed,
+    takes_profiles,
+)
 from testbed.cli.words import App
 from testbed.errors import UsageError
+from testbed.lab.choice import Kind
 
 app = App()
 
@@ -23,13 +33,38 @@ def autonat(
         str | None, typer.Option(help="Who asks: traversal, go, ... with commas.")
     ] = None,
     server: Annotated[str | None, typer.Option(help="Who is asked, likewise.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only this part: see `testbed merge`.")
+    ] = None,
+    out: Out = Path("out/autonat"),
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the output as a picture.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write a summary, for CI job pages.")
+    ] = None,
+    backend: MadeBy = Kind.NAMESPACES,
+    resume: Resume = False,
 ) -> None:
     """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
-    from testbed.cli.commands.autonat import autonat as run_autonat
+    from testbed.cli.commands.autonat import AutonatRequest, run_autonat
+    from testbed.cli.commands.running import Reports
+    from testbed.run.shards import Shard
 
     if bool(profiles) == every:
         raise UsageError("name profiles, or say --all")
-    raise typer.Exit(run_autonat(profiles or [], jobs, as_json, client, server))
+    request = AutonatRequest(
+        profiles or [],
+        client,
+        server,
+        jobs,
+        out,
+        backend,
+        Shard.parse(shard) if shard is not None else None,
+        resume,
+        Reports(junit, svg, markdown),
+        as_json,
+    )
+    raise typer.Exit(run_autonat(request))
 
 
 @app.command()

@@ -118,7 +118,9 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         "as_json": ALWAYS,
     },
     "autonat": {
-        **{"profiles": NAMES_OR_ALL, "every": ALWAYS, "jobs": ALWAYS, "as_json": ALWAYS},
+        **{"profiles": NAMES_OR_ALL, "every": ALWAYS, "jobs": JOBS, "as_json": ALWAYS},
+        **{"shard": ALWAYS, "out": ALWAYS, "backend": ALWAYS, "resume": ALWAYS},
+        **dict.fromkeys(("junit", "svg", "markdown"), FILE),
         **{"client": LISTED, "server": LISTED, "profiles_dir": ALWAYS},
     },
     "life": {

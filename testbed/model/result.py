@@ -66,7 +66,40 @@ class PunchDetails(Frozen):
     rung: RungReading | None = None  # of stacks that climb the ladder
 
 
-Details = Annotated[PunchDetails, Field(discriminator="study")]
+class Dialable(Frozen):
+    """One external address: does a stranger get in there, and what does version 2 say of it?"""
+
+    stranger: bool
+    verdict: str
+
+
+class Reached(Frozen):
+    """Whether a stranger gets in anywhere, and what both versions of AutoNAT say of it."""
+
+    stranger: bool
+    v1: str
+    v2: tuple[Dialable, ...]
+
+
+class TransportSeen(Frozen):
+    """One transport of a node behind a NAT."""
+
+    transport: str
+    judgement: Judgement
+    measured: Reached | None
+    predicted: Reached
+    addresses: tuple[str, ...]
+    notes: tuple[Text, ...]
+
+
+class AutonatDetails(Frozen):
+    """The details of an AutoNAT case; its measure names all transports."""
+
+    study: Literal["autonat"] = "autonat"
+    transports: tuple[TransportSeen, ...] = ()
+
+
+Details = Annotated[PunchDetails | AutonatDetails, Field(discriminator="study")]
 
 
 class Result(Frozen):
@@ -104,8 +137,9 @@ class Result(Frozen):
             raise ValueError(f"{self.judgement} without a measured and a predicted outcome")
         if self.study != self.details.study:
             raise ValueError(f"details of {self.details.study} in a result of {self.study}")
+        known = getattr(self.details, "MEASURES", None)
         for value in (self.measured, self.predicted):
-            if value is not None and value not in self.details.MEASURES:
+            if known is not None and value is not None and value not in known:
                 raise ValueError(f"{self.study} measures no {value!r}")
         return self
 
@@ -127,7 +161,7 @@ class Result(Frozen):
     @property
     def rung(self) -> RungReading | None:
         """The rung of the ladder, of stacks that climb one."""
-        return self.details.rung
+        return self.details.rung if isinstance(self.details, PunchDetails) else None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON value that ``result.json`` has."""
@@ -137,7 +171,7 @@ class Result(Frozen):
 class Identity(Frozen):
     """What all parts of one run have in common besides the versions."""
 
-    seed: int
+    seed: int | None  # None where the study has none
     backend: str
     certified: bool
     profiles: str  # a digest of their files

@@ -50,6 +50,8 @@ def write_html(path: Path, document: Document) -> None:
 
 def page(document: Document, beside: Path) -> str:
     """The text of the page, for a file in the folder ``beside``."""
+    if any(result.study != "punch" for result in document.results):
+        return _plain(document, beside)
     rows = document.results
     chunks, places = _packed(rows, beside)
     data = {
@@ -63,18 +65,47 @@ def page(document: Document, beside: Path) -> str:
     script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f"(() => {{\n'use strict';\n{script}\n}})();\n"
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=True
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            script=script,
+            style=style,
+            script_hash=_hash(script),
+            style_hash=_hash(style),
+            data=_embedded(data),
+            chunks=chunks,
+            ladder_head=HEAD,
+            ladder=list(summaries(rows)),
+        )
     )
-    return environment.get_template("report.html.j2").render(
-        script=script,
-        style=style,
-        script_hash=_hash(script),
-        style_hash=_hash(style),
-        data=_embedded(data),
-        chunks=chunks,
-        ladder_head=HEAD,
-        ladder=list(summaries(rows)),
+
+
+def _plain(document: Document, beside: Path) -> str:
+    """A table of the results, of studies that have no pairs of NATs to show as a grid."""
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    lines = []
+    for result in document.results:
+        capture = Path(result.folder) / "capture.pcapng"
+        link = _link(capture, beside) if capture.exists() else None
+        lines.append({"result": result, "capture": link})
+    return (
+        _environment()
+        .get_template("results.html.j2")
+        .render(
+            run=document.run,
+            summary=document.summary,
+            facts=document.facts,
+            lines=lines,
+            style=style,
+            style_hash=_hash(style),
+        )
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=True
     )
 
 

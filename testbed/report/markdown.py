@@ -27,11 +27,14 @@ def summary(document: Document, limit: int = LIMIT) -> str:
     rows = document.results
     page = _Page(limit)
     page.block("\n".join(_counts(document)))
-    for peer in dict.fromkeys(row.stack for row in rows):
+    grids = [row for row in rows if row.study == "punch"]
+    for peer in dict.fromkeys(row.stack for row in grids):
         punched = [row for row in rows if row.stack == peer and row.mode == "punch"]
         if punched:
             page.block(_grid(peer, punched))
-    controls = [row for row in rows if row.mode != "punch"]
+    others = [row for row in rows if row.study != "punch"]
+    page.table("### Results", _RESULTS, others, _result)
+    controls = [row for row in grids if row.mode != "punch"]
     groups = list(dict.fromkeys((row.mode, row.stack) for row in controls))
     page.table("### Negative controls", _CONTROLS, groups, lambda at: _control(at, controls))
     page.table(
@@ -134,8 +137,17 @@ def _counts(document: Document) -> Iterator[str]:
         yield f"- mixed results: {escaped(pair)}"
     if (more := len(counts.mixed) - 10) > 0:
         yield f"- {more} more with mixed results"
-    yield f"- {_LEGEND}"
+    if any(row.study == "punch" for row in document.results):
+        yield f"- {_LEGEND}"
     yield "- " + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in document.facts.items())
+
+
+_RESULTS = ("case", "judgement", "measured", "predicted")
+
+
+def _result(row: Result) -> str:
+    values = (row.name, row.judgement, row.measured or "?", row.predicted or "?")
+    return _row([escaped(value) for value in values])
 
 
 _TROUBLE = ("cell", "measured", "predicted", "why", "cause", "wrong side", "testbed explain")

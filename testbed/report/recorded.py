@@ -12,7 +12,6 @@ from pydantic_core import from_json
 
 from testbed.errors import UsageError
 from testbed.model.explanation import Cause
-from testbed.model.outcome import Outcome
 from testbed.model.result import Name, Result
 from testbed.model.verdict import Judgement
 from testbed.run.store import complaint, load
@@ -109,11 +108,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
+Measure = Annotated[str, Field(min_length=1)]  # of any study
+
+
 class _GoldenPair(_Strict):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    measured: Outcome
-    predicted: Outcome | None = None  # as measured
+    measured: Measure
+    predicted: Measure | None = None  # as measured
     judgement: Literal[Judgement.PASS, Judgement.FAIL] = Judgement.PASS
     cause: Annotated[str, Field(min_length=1)] | None = None
     node: str | None = None
@@ -121,8 +123,8 @@ class _GoldenPair(_Strict):
     def run(self) -> Run:
         return Run(
             Judgement(self.judgement),
-            self.measured.value,
-            (self.predicted or self.measured).value,
+            self.measured,
+            self.predicted or self.measured,
             self.cause,
             self.node,
             self.cause is not None,

@@ -5,10 +5,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from testbed.errors import UnfitError
+from testbed.errors import TestbedError, UnfitError
 from testbed.lab.forked import forked
 from testbed.model.lab import Backend
 from testbed.model.result import Result, Try
@@ -50,7 +51,10 @@ def run_study(
                 tried = Try(measured=found.measured, reason=found.reason, folder=found.folder)
                 earlier[case.name] = (*earlier.get(case.name, ()), tried)
                 continue
-            found = found.model_copy(update={"earlier_tries": earlier.get(case.name, ())})
+            known: dict[str, Any] = {"earlier_tries": earlier.get(case.name, ())}
+            if not found.seconds:  # the study did not tell its own time
+                known |= {"seconds": round(seconds, 3)}
+            found = found.model_copy(update=known)
             results[case.name] = found
             progress(found, len(results), len(cases))
         todo, jobs = late, max(1, jobs // study.fewer)
@@ -70,7 +74,8 @@ def _work(study: Study[C], backend: Backend, out: Path, case: C, tries: int, slo
     except UnfitError as error:
         return json.dumps({"unfit": [error.message, error.remedy]}).encode()
     except Exception as error:  # a harness that crashes has measured nothing
-        crashed = f"{type(error).__name__}: {error}"
+        ours = isinstance(error, TestbedError)
+        crashed = str(error) if ours else f"{type(error).__name__}: {error}"
         lost = unjudged(study.name, case, study.details(), crashed, folder)
         return lost.model_dump_json().encode()
 

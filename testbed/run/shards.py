@@ -100,7 +100,7 @@ def identity(
     cases: Iterable[Case],
     profiles: Mapping[str, "Profile"],
     *,
-    seed: int,
+    seed: int | None,
     backend: str,
     certified: bool,
 ) -> Identity:

@@ -6,16 +6,19 @@ The whole catalogue is measured once, several labs at a time.
 import pytest
 from shared import once
 
-from testbed.cli.commands.autonat import Row, rows, table
-from testbed.errors import Exit
 from testbed.lab.namespaces import Namespaces
 from testbed.model.behaviour import Protocol
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
+from testbed.model.result import AutonatDetails, Result, TransportSeen
+from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue, find
 from testbed.plan.planner import plan
 from testbed.predict.autonat import NodeVerdict, predict
+from testbed.report.autonat import table
+from testbed.run.engine import run_study
 from testbed.studies.autonat import reachability
+from testbed.studies.autonat.study import AutonatCase, autonat
 from testbed.traversal import Node, autonat_v1, autonat_v2
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream
@@ -26,37 +29,42 @@ OBSERVERS = [f"observer-{n}" for n in range(1, 5)]
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Protocol], Row]:
-    found = once(tmp_path_factory, "reachability", lambda: rows(list(CATALOGUE.values()), JOBS))
-    return {(row.profile, row.protocol): row for row in found}
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    def run() -> list[Result]:
+        cases = [AutonatCase(name) for name in CATALOGUE]
+        out = tmp_path_factory.mktemp("autonat")
+        study = autonat(CATALOGUE)
+        return run_study(study, cases, Namespaces(), out, jobs=JOBS, progress=lambda *_: None)
+
+    return {result.profiles[0]: result for result in once(tmp_path_factory, "reachability", run)}
 
 
-@pytest.mark.parametrize("protocol", Protocol)
+def seen(result: Result) -> tuple[TransportSeen, ...]:
+    assert isinstance(result.details, AutonatDetails)
+    return result.details.transports
+
+
 @pytest.mark.parametrize("profile", CATALOGUE)
-def test_verdicts_and_truth_are_as_predicted(
-    profile: str, protocol: Protocol, measured: dict[tuple[str, Protocol], Row]
-) -> None:
-    row = measured[profile, protocol]
-    assert row.exit_code is Exit.AGREED, row.to_json()
+def test_verdicts_and_truth_are_as_predicted(profile: str, measured: dict[str, Result]) -> None:
+    found = measured[profile]
+    assert found.judgement is Judgement.PASS, found.to_json()
+    assert {one.transport for one in seen(found)} == {"udp", "tcp"}
 
 
-def test_every_verdict_that_is_not_the_truth_is_named(
-    measured: dict[tuple[str, Protocol], Row],
-) -> None:
+def test_every_verdict_that_is_not_the_truth_is_named(measured: dict[str, Result]) -> None:
     wrong = set()
-    for key, row in measured.items():
-        assert row.measured is not None
-        found = row.measured.outcome
-        truth = NodeVerdict.PUBLIC if found.reachable else NodeVerdict.PRIVATE
-        if found.v1 is not truth:
-            wrong.add(key)
-            assert any("(v1" in note for note in row.predicted.notes), row.to_json()
-    assert ("restricted-cone", Protocol.TCP) in wrong
-    assert ("restricted-cone", Protocol.UDP) in wrong
+    for name, result in measured.items():
+        for one in seen(result):
+            assert one.measured is not None
+            truth = NodeVerdict.PUBLIC if one.measured.stranger else NodeVerdict.PRIVATE
+            if one.measured.v1 != truth:
+                wrong.add((name, one.transport))
+                assert any("(v1" in note for note in one.notes), one
+    assert {("restricted-cone", "tcp"), ("restricted-cone", "udp")} <= wrong
 
 
 def test_the_table_has_a_line_for_each_transport_of_each_profile(
-    measured: dict[tuple[str, Protocol], Row],
+    measured: dict[str, Result],
 ) -> None:
     shown = table(list(measured.values()))
     assert shown.row_count == 2 * len(CATALOGUE)

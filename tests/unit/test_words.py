@@ -87,6 +87,10 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("autonat pf pf", "names 'pf' twice"),
         ("autonat pf --all", "PROFILES has no effect: --all decides it"),
     ],
+    ("autonat", "jobs"): [("autonat pf --backend docker -j 99", "--jobs has no effect: an engine")],
+    ("autonat", "junit"): [("autonat pf --junit a --svg ./a", "name the same file")],
+    ("autonat", "svg"): [("autonat pf --svg a --markdown a", "name the same")],
+    ("autonat", "markdown"): [("autonat pf --markdown a --junit a", "name the same file")],
     ("autonat", "client"): [("autonat pf --client traversal,traversal", "--client names")],
     ("autonat", "server"): [("autonat pf --server traversal,", "--server has an empty name")],
     ("life", "scenarios"): [

@@ -75,7 +75,7 @@ class Asked(Generic[C]):
     own: Sequence[Files]
     facts: Mapping[str, str]
     kind: Kind = Kind.NAMESPACES
-    seed: int = 0
+    seed: int | None = None  # None where the study has none
     certify: bool = False
     shard: Shard | None = None
     resume: bool = False

@@ -1,0 +1,204 @@
+"""The study of AutoNAT: what it says behind a NAT, beside a stranger's dial and the prediction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from socket import AF_PACKET, SOCK_RAW
+
+from testbed.capture.recorder import record
+from testbed.errors import TestbedError, UnfitError
+from testbed.lab.audit import require_closed
+from testbed.model.behaviour import Protocol
+from testbed.model.profile import Profile
+from testbed.model.result import AutonatDetails, Dialable, Reached, Result, TransportSeen
+from testbed.model.verdict import Judgement
+from testbed.plan.planner import plan
+from testbed.predict.autonat import Prediction, Reachability, between
+from testbed.stacks.registry import OURS
+from testbed.studies.autonat.asking import Asking
+from testbed.studies.autonat.asking import measure as measure_between
+from testbed.studies.autonat.reachability import Measured, bench, measure
+from testbed.studies.base import Site, Study
+
+TOO_LATE = 0.5  # seconds: a node that was later than that may be why a dial-back failed
+CAPTURE = "capture.pcapng"
+_FEWER = 4  # the nodes keep processors busy: what was late needs much more room
+
+
+@dataclass(frozen=True)
+class AutonatCase:
+    """One NAT, and who asks whom behind it; ``asking`` is None where our own stack asks its own.
+
+    Our own tells more than the peers' contract does: what each observer sees of it.
+    """
+
+    profile: str
+    asking: Asking | None = None
+    repeat: int = 0
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The stacks of the client and of the servers."""
+        return (self.asking.client, self.asking.server) if self.asking else (OURS, OURS)
+
+    @property
+    def group(self) -> str:
+        """``go--traversal/full-cone``."""
+        return f"{'--'.join(self.ends)}/{self.profile}"
+
+    @property
+    def name(self) -> str:
+        """With its repetition."""
+        return f"{self.group}/{self.repeat}"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Axis -> value."""
+        client, server = self.ends
+        return {"stack": "--".join(self.ends), "client": client, "server": server}
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The one NAT."""
+        return (self.profile,)
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The transports that both stacks speak."""
+        return self.asking.protocols if self.asking else tuple(Protocol)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One transport; ``measured`` is None when ``error`` kept it from being.
+
+    A machine too busy casts a doubt: it leaves an agreement alone, and makes a
+    difference inconclusive.
+    """
+
+    protocol: Protocol
+    predicted: Prediction
+    measured: Measured | None
+    error: str = ""
+
+    @property
+    def judgement(self) -> Judgement:
+        """Measured against predicted."""
+        if self.measured is None:
+            return Judgement.INCONCLUSIVE
+        if self.measured.outcome == self.predicted.outcome:
+            return Judgement.PASS
+        return Judgement.INCONCLUSIVE if self.measured.late > TOO_LATE else Judgement.FAIL
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why it is so, as far as that is known."""
+        if self.measured is None:
+            return (self.error,)
+        if self.judgement is Judgement.INCONCLUSIVE:
+            return (f"a node was {self.measured.late:.1f} s late: this machine is too busy",)
+        return self.predicted.notes
+
+    def seen(self) -> TransportSeen:
+        """The record of it."""
+        found = self.measured
+        return TransportSeen(
+            transport=self.protocol.value,
+            judgement=self.judgement,
+            measured=None if found is None else _reached(found.outcome),
+            predicted=_reached(self.predicted.outcome),
+            addresses=() if found is None else tuple(str(one.address) for one in found.addresses),
+            notes=self.notes,
+        )
+
+
+def autonat(profiles: Mapping[str, Profile]) -> Study[AutonatCase]:
+    """The study, behind ``profiles``."""
+
+    def run(case: AutonatCase, site: Site) -> Result:
+        try:
+            measured, packets = _measured(case, profiles, site)
+        except UnfitError:
+            raise
+        except TestbedError as error:
+            return judged(case, profiles[case.profile], (), site, str(error))
+        return judged(case, profiles[case.profile], measured, site, packets=packets)
+
+    return Study("autonat", run, AutonatDetails, fewer=_FEWER)
+
+
+def _measured(
+    case: AutonatCase, profiles: Mapping[str, Profile], site: Site
+) -> tuple[tuple[Measured, ...], int]:
+    """Each transport in one lab, all of it recorded; and how many packets there were."""
+    site.folder.mkdir(parents=True, exist_ok=True)
+    steps = plan(bench(case.profile), {case.profile: profiles[case.profile]}, site.number)
+    with site.backend.start(steps) as lab:
+        require_closed(lab)
+        with record(
+            lambda vantage: lab.socket(vantage.node, AF_PACKET, SOCK_RAW),
+            lab.plan.vantages,
+            site.folder / CAPTURE,
+        ) as recorder:
+            found = measure_between(lab, case.asking) if case.asking else measure(lab)
+        return found, recorder.recording.packets
+
+
+def judged(
+    case: AutonatCase,
+    profile: Profile,
+    measured: tuple[Measured, ...],
+    site: Site,
+    error: str = "",
+    packets: int = 0,
+) -> Result:
+    """The result of a case; each transport of ``measured`` against its prediction."""
+    by_protocol = {one.protocol: one for one in measured}
+    readings = [
+        Reading(
+            protocol,
+            between(profile.behaviour, protocol, *case.ends),
+            by_protocol.get(protocol),
+            error,
+        )
+        for protocol in case.protocols
+    ]
+    judgements = [one.judgement for one in readings]
+    judgement = Judgement.PASS
+    for worse in (Judgement.INCONCLUSIVE, Judgement.FAIL):
+        judgement = worse if worse in judgements else judgement
+    seen = tuple(one.seen() for one in readings)
+    return Result(
+        study="autonat",
+        name=case.name,
+        group=case.group,
+        labels=dict(case.labels),
+        profiles=case.profiles,
+        repeat=case.repeat,
+        judgement=judgement,
+        measured=_value([(one.transport, one.measured) for one in seen]),
+        predicted=_value([(one.transport, one.predicted) for one in seen]),
+        reason="; ".join(dict.fromkeys(note for one in seen for note in one.notes)),
+        packets=packets,
+        folder=str(site.folder),
+        late=Judgement.INCONCLUSIVE in judgements,
+        details=AutonatDetails(transports=seen),
+    )
+
+
+def _reached(found: Reachability) -> Reached:
+    return Reached(
+        stranger=found.reachable,
+        v1=found.v1.value,
+        v2=tuple(Dialable(stranger=a.reachable, verdict=a.v2.value) for a in found.addresses),
+    )
+
+
+def _value(seen: list[tuple[str, Reached | None]]) -> str | None:
+    """All transports as one short value; None where one was not measured."""
+    parts = []
+    for transport, one in seen:
+        if one is None:
+            return None
+        known = "+".join(f"{'in' if a.stranger else 'out'}:{a.verdict}" for a in one.v2)
+        parts.append(f"{transport}={one.v1},{known}")
+    return " ".join(parts)
