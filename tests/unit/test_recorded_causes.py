@@ -9,7 +9,6 @@ import tarfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from withheld import patient, without
@@ -23,41 +22,51 @@ LARGE = 1000  # packets: `tests/conformance` reads these parts as well
 ARCHIVE = Path(__file__).parent / "captures" / "causes.tar.xz"
 
 
-@cache
-def recorded() -> tuple[dict[str, dict[str, object]], dict[str, Evidence]]:
-    """What is known of each cell, and what was recorded of it."""
-    with TemporaryDirectory() as folder, tarfile.open(ARCHIVE) as tar:
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("causes")
+    with tarfile.open(ARCHIVE) as tar:
         for member in tar:  # `extractall` has its filter only since Python 3.11.4
-            target, content = Path(folder) / member.name, tar.extractfile(member)
+            target, content = folder / member.name, tar.extractfile(member)
             assert content is not None
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.read())
-        known = json.loads((Path(folder) / "known.json").read_text(encoding="utf-8"))
-        return known, {name: patient(load_evidence(Path(folder) / name)) for name in known}
+    return folder
 
 
-def names() -> list[str]:
-    """Without reading the captures: for the parameters."""
+@cache
+def loaded(folder: Path) -> Evidence:
+    return patient(load_evidence(folder))
+
+
+@pytest.fixture
+def evidence(name: str, unpacked: Path) -> Evidence:
+    """What was recorded of the cell ``name``."""
+    return loaded(unpacked / name)
+
+
+def known() -> dict[str, dict[str, object]]:
+    """Of each cell, by name: its cause and node by construction, and where it is to be seen."""
     with tarfile.open(ARCHIVE) as tar:
         file = tar.extractfile("known.json")
         assert file is not None
-        return list(json.load(file))
+        found: dict[str, dict[str, object]] = json.load(file)
+        return found
 
 
-every_cell = pytest.mark.parametrize("name", names())
+KNOWN = known()
+every_cell = pytest.mark.parametrize("name", KNOWN)
 
 
 def test_every_cause_is_on_record() -> None:
-    known, _ = recorded()
-    assert {one["cause"] for one in known.values()} == set(Cause) - {Cause.UNKNOWN}
+    assert {one["cause"] for one in KNOWN.values()} == set(Cause) - {Cause.UNKNOWN}
 
 
 @every_cell
-def test_the_cause_is_named(name: str) -> None:
-    known, evidence = recorded()
-    found = explain(evidence[name])
-    assert found.cause.value == known[name]["cause"]
-    assert known[name]["node"] in (None, found.node)
+def test_the_cause_is_named(name: str, evidence: Evidence) -> None:
+    found = explain(evidence)
+    assert found.cause.value == KNOWN[name]["cause"]
+    assert KNOWN[name]["node"] in (None, found.node)
 
 
 def said_otherwise(evidence: Evidence, **changes: object) -> Evidence:
@@ -69,50 +78,47 @@ def said_otherwise(evidence: Evidence, **changes: object) -> Evidence:
     return replace(evidence, events=events)
 
 
-def test_that_a_relay_refused_is_known_by_the_detail_and_by_no_words() -> None:
-    known, evidence = recorded()
+def test_that_a_relay_refused_is_known_by_the_detail_and_by_no_words(unpacked: Path) -> None:
     refused = {Cause.RELAY_REFUSED.value, Cause.LEASE_EXPIRED.value}
+    evidence = {name: loaded(unpacked / name) for name in KNOWN}
     cells = [
         name
         for name, whole in evidence.items()
         if any(isinstance(e, Failed) and e.detail for _, e in whole.events or ())
     ]
-    assert {known[name]["cause"] for name in cells} == refused
+    assert {KNOWN[name]["cause"] for name in cells} == refused
     for name in cells:
         reworded = said_otherwise(evidence[name], reason="it would not have us")
-        assert explain(reworded).cause.value == known[name]["cause"]
+        assert explain(reworded).cause.value == KNOWN[name]["cause"]
         silent = said_otherwise(evidence[name], detail=None)
         assert explain(silent).cause.value not in refused, name
 
 
 @every_cell
 @pytest.mark.parametrize("counted", [True, False])
-def test_no_cause_is_named_without_its_evidence(name: str, counted: bool) -> None:
-    known, evidence = recorded()
-    nodes = known[name]["seen_at"]
+def test_no_cause_is_named_without_its_evidence(
+    name: str, counted: bool, evidence: Evidence
+) -> None:
+    nodes = KNOWN[name]["seen_at"]
     assert isinstance(nodes, list)
-    found = explain(without(evidence[name], *nodes, counted=counted))
+    found = explain(without(evidence, *nodes, counted=counted))
     assert found.cause is Cause.UNKNOWN
     assert found.missing
 
 
 @every_cell
-def test_with_a_part_of_the_evidence_gone_no_other_cause_is_named(name: str) -> None:
-    _, evidence = recorded()
-    whole = evidence[name]
-    if whole.faults or len(whole.packets or ()) > LARGE:
+def test_with_a_part_of_the_evidence_gone_no_other_cause_is_named(evidence: Evidence) -> None:
+    if evidence.faults or len(evidence.packets or ()) > LARGE:
         return  # faults are the cause, and are gone with any part
-    said = explain(whole).cause
-    for node in {vantage.node for vantage in whole.plan.vantages}:
-        found = explain(without(whole, node, counted=False))
+    said = explain(evidence).cause
+    for node in {vantage.node for vantage in evidence.plan.vantages}:
+        found = explain(without(evidence, node, counted=False))
         assert found.cause in (said, Cause.UNKNOWN), node
         assert (found.cause is Cause.UNKNOWN) == bool(found.missing), node
 
 
 @every_cell
-def test_each_packet_that_is_cited_is_in_the_capture_as_it_is_cited(name: str) -> None:
-    _, evidence = recorded()
-    packets = {packet.number: packet for packet in evidence[name].packets or ()}
-    found = explain(evidence[name])
-    for cite in found.cites:
+def test_each_packet_that_is_cited_is_in_the_capture_as_it_is_cited(evidence: Evidence) -> None:
+    packets = {packet.number: packet for packet in evidence.packets or ()}
+    for cite in explain(evidence).cites:
         assert cite == Citation.of(packets[cite.number])
