@@ -1,18 +1,19 @@
 """What ICE agents do differently, as data: RFC 8445 leaves them the choice, or they took it.
 
-Each figure was read in the stack's own source, and seen in captures of it.
+The manifest of an ICE stack has the figures of its agent (``images/NAME/stack.toml``), each of
+which was read in the stack's own source, and seen in captures of it.
 """
 
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import StrEnum
 
 
-class Nomination(Enum):
+class Nomination(StrEnum):
     """How the controlling agent comes to a pair."""
 
-    FIRST = auto()  # every check nominates: the first pair that answers is it
-    BEST_OF_TWO = auto()  # the best, when two answered or no check is under way
-    BEST = auto()  # the best so far; a relayed one only after `IceAgent.relays_accepted`
+    FIRST = "first"  # every check nominates: the first pair that answers is it
+    BEST_OF_TWO = "best_of_two"  # the best, when two answered or no check is under way
+    BEST = "best"  # the best so far; a relayed one only after `IceAgent.relays_accepted`
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class IceAgent:
     ``rechecks_failed`` and ``rechecks_in_progress`` say whether it does, the first
     for the controlling agent, the second for the controlled one.
     """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012, pydantic reads it
 
     checks: tuple[float, ...]
     gives_up: float
@@ -44,7 +47,8 @@ class IceAgent:
     assumed: bool = False  # of a stack that nobody has read: its times are held to nothing
 
 
-AIOICE = IceAgent(  # with `testbed.stacks.ice`'s head start for direct pairs
+# An agent of which nothing is known is taken for one like aioice, which a manifest describes.
+UNREAD = IceAgent(
     checks=(0.0, 0.5, 1.5, 3.5),
     gives_up=7.5,
     pace=0.02,
@@ -52,26 +56,5 @@ AIOICE = IceAgent(  # with `testbed.stacks.ice`'s head start for direct pairs
     begins=0.002,
     relays_wait=1.0,
     rechecks_in_progress=(False, False),
-)
-LIBNICE = IceAgent(
-    checks=(0.0, 0.5, 1.5),
-    gives_up=2.0,
-    pace=0.02,
-    nomination=Nomination.BEST_OF_TWO,
-    begins=0.02,
-)
-PION = IceAgent(
-    checks=tuple(count * 0.2 for count in range(8)),
-    gives_up=1.6,
-    pace=0.0,
-    nomination=Nomination.BEST,
-    tick=0.2,
-    relays_accepted=2.0,
-    reflexive_socket=True,
-    by_priority=False,
-    pairs_with_all=True,
-    awaits_permissions=True,
-    heeds_early=False,
-    rechecks_failed=(False, True),
-    rechecks_in_progress=(False, True),
+    assumed=True,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from testbed.model.behaviour import Behaviour
-from testbed.model.ice_agent import AIOICE, IceAgent
+from testbed.model.ice_agent import UNREAD, IceAgent
 from testbed.model.outcome import Outcome, Rung
 from testbed.model.reason import Reason
 from testbed.model.technique import Technique
@@ -25,7 +25,7 @@ class Setting:
     listener: str
     server: str
     skew: float
-    agents: tuple[IceAgent, IceAgent] = (AIOICE, AIOICE)
+    agents: tuple[IceAgent, IceAgent] = (UNREAD, UNREAD)
 
     @property
     def hosts(self) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from testbed.errors import ProfileError, UsageError
 from testbed.model.behaviour import Behaviour
-from testbed.model.ice_agent import AIOICE, IceAgent
+from testbed.model.ice_agent import UNREAD, IceAgent
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import HASTE_MS, Prediction
 from testbed.model.reason import Raced
@@ -24,7 +24,7 @@ def predict(
     *,
     server: str = "server",
     skew_ms: float = 0.0,
-    agents: tuple[IceAgent, IceAgent] = (AIOICE, AIOICE),
+    agents: tuple[IceAgent, IceAgent] = (UNREAD, UNREAD),
 ) -> Prediction:
     """Run ``model`` in a model of the lab.
 

@@ -11,6 +11,7 @@ from testbed.errors import ContractError, Exit, PeerError, TestbedError, UsageEr
 from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
 from testbed.model.breach import Breach
+from testbed.model.deviation import Deviation
 from testbed.model.explanation import Explanation
 from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
 from testbed.model.judgement import Verdict, WireReading
@@ -25,7 +26,6 @@ from testbed.model.verdict import Judgement
 from testbed.model.version import Built
 from testbed.plan.describe import describe
 from testbed.plan.planner import plan
-from testbed.predict.deviations import Deviation
 from testbed.run.explaining import explained, write_json
 from testbed.run.recording import Records, record_run
 from testbed.stacks.registry import stacks

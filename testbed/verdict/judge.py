@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from testbed.model.breach import Breach, Claim, Disowned, FalseClaim
+from testbed.model.deviation import Deviation
 from testbed.model.fault import Fault
 from testbed.model.judgement import Verdict, WireReading
 from testbed.model.prediction import Prediction
 from testbed.model.verdict import AsPredicted, Grounds, Judgement, Otherwise, Troubled
-from testbed.predict.deviations import Deviation, unexpected
+from testbed.predict.deviations import unexpected
 
 
 def judge(

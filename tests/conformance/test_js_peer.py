@@ -11,10 +11,11 @@ from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
 from testbed.model.breach import PunchedEarly
 from testbed.model.contract import decode_event
+from testbed.model.deviation import Deviation
 from testbed.model.explanation import Cause
 from testbed.model.outcome import Outcome, StepName
 from testbed.model.verdict import Judgement
-from testbed.predict.deviations import DEVIATIONS, Deviation, unexpected
+from testbed.predict.deviations import DEVIATIONS, unexpected
 from testbed.stacks.programs import Program
 from testbed.studies.punch.expectation import deviations, prediction
 

@@ -17,10 +17,11 @@ from testbed.model.breach import (
     RelayKept,
     StepMissing,
 )
+from testbed.model.deviation import Deviation
 from testbed.model.outcome import Outcome, StepName
 from testbed.model.version import Built
 from testbed.nat.load import catalogue
-from testbed.predict.deviations import DEVIATIONS, Deviation, uncovered, unexpected
+from testbed.predict.deviations import DEVIATIONS, uncovered, unexpected
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import deviations, prediction, strangers
 from testbed.words import sentence

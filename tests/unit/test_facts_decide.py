@@ -13,14 +13,12 @@ from test_explain import Run, symmetric
 import testbed
 from testbed.explain.causes.root import RANK
 from testbed.explain.explainer import explain
-from testbed.model.behaviour import Filtering, Mapping, Transport
 from testbed.model.breach import FirstNoise, NotClient, RelayKept
 from testbed.model.explanation import Cause, Evidence, Wrong
 from testbed.model.fault import Broke, CaptureLost, NeverSent, PeerFailed
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
-from testbed.predict.deviation_conditions import _admits
 from testbed.predict.deviations import DEVIATIONS
 from testbed.predict.prediction import predict
 from testbed.predict.punching import PLAIN_DIAL_UDP
@@ -155,16 +153,6 @@ def _changed(a: str, b: str, moved: str) -> Run:
         port = 5001 if node == moved else 4001
         run.sends(at, node, 4001, run.at(other, 4001), port, stopped=True)
     return run
-
-
-@pytest.mark.parametrize("mapping", Mapping)
-@pytest.mark.parametrize("filtering", Filtering)
-def test_who_dials_a_known_address_gets_in_by_mapping_and_filter(
-    mapping: Mapping, filtering: Filtering
-) -> None:
-    steady = mapping in (Mapping.NONE, Mapping.ENDPOINT_INDEPENDENT)
-    opened = filtering is Filtering.ENDPOINT_INDEPENDENT
-    assert _admits(Transport(mapping=mapping, filtering=filtering)) is (steady and opened)
 
 
 def test_the_trace_tells_what_happened_to_each_packet_and_where() -> None:

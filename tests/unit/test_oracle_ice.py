@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from testbed.model.ice_agent import AIOICE, LIBNICE, PION, IceAgent
+from testbed.model.ice_agent import IceAgent
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
 from testbed.model.presets import carrier, two_homes
@@ -13,11 +13,12 @@ from testbed.model.reason import GaveUp, NotEvenRelayed, Raced
 from testbed.nat.load import catalogue
 from testbed.predict.ice import ICE
 from testbed.predict.prediction import predict
+from testbed.stacks.registry import ADAPTERS
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
 
 CATALOGUE = catalogue()
-AGENTS = (AIOICE, LIBNICE, PION)
+AGENTS = AIOICE, LIBNICE, PION = tuple(ADAPTERS[name].agent for name in ("ice", "libnice", "pion"))
 CLASSIC = ("full-cone", "restricted-cone", "port-restricted", "symmetric", "udp-blocked")
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
+from testbed.model.deviation import Case, Deviation
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
 from testbed.model.version import Built
-from testbed.predict.deviation_conditions import Case
-from testbed.predict.deviations import Deviation, expected, known, uncovered
+from testbed.predict.deviations import expected, known, uncovered
 from testbed.predict.prediction import predict
 from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell
 

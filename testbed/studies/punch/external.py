@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeGuard, get_args
 
 from testbed.errors import UnfitError, UsageError
-from testbed.model.ice_agent import AIOICE
 from testbed.model.lab import Image
 from testbed.naming import instead
 from testbed.stacks.programs import Program, words_of
@@ -19,7 +18,6 @@ from testbed.studies.punch.mechanisms import mechanism as mechanism_called
 
 IMAGE = "image:"  # before a reference that an engine knows
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_UNREAD = replace(AIOICE, assumed=True)
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,6 @@ def _like(mechanism: str, contract: str) -> Adapter:
         found.transport,
         entry=Past("", "you"),
         needs=found.needs,
-        agent=_UNREAD,
         contract=contract,
         roles=found.roles,
     )

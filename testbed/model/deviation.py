@@ -1,0 +1,144 @@
+"""What a stack is known to do otherwise than the protocol: when, and what becomes of it.
+
+A stack's folder has these as a file, ``deviations.toml``, which is validated by what is here.
+"""
+
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from testbed.model.behaviour import Allocation, Filtering, Mapping, Transport
+from testbed.model.breach import Breach, BreachKind
+from testbed.model.outcome import Outcome, StepName
+from testbed.model.version import Built
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cell as deviations see it; the NATs' sides are those of the cell's transport.
+
+    ``built``: the versions of its two stacks, those of them that are known.
+    """
+
+    dialer: str  # the names of the stacks
+    listener: str
+    quic: bool
+    dialer_nat: Transport
+    listener_nat: Transport
+    outcome: Outcome
+    built: tuple[Built, ...] = ()
+
+
+class _Read(BaseModel):
+    """A part of a file: nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Besides(_Read, Generic[T]):
+    """Any value but these."""
+
+    besides: tuple[T, ...] = Field(alias="not", min_length=1)
+
+
+class NatMatch(_Read):
+    """A NAT, on one transport.  An axis that is left out may have any value."""
+
+    mapping: tuple[Mapping, ...] | Besides[Mapping] | None = None
+    filtering: tuple[Filtering, ...] | Besides[Filtering] | None = None
+    allocation: tuple[Allocation, ...] | Besides[Allocation] | None = None
+
+    def fits(self, nat: Transport) -> bool:
+        """Whether ``nat`` is such a one."""
+        return (
+            _among(nat.mapping, self.mapping)
+            and _among(nat.filtering, self.filtering)
+            and _among(nat.allocation, self.allocation)
+        )
+
+
+class Match(_Read):
+    """Cells.  What is left out may have any value.
+
+    Stacks are named without their transport: ``go`` is go-tcp or go-quic, as the cell has it.
+    """
+
+    transport: Literal["tcp", "quic"] | None = None
+    dialer: tuple[str, ...] | Besides[str] | None = None
+    listener: tuple[str, ...] | Besides[str] | None = None
+    dialer_nat: NatMatch = NatMatch()
+    listener_nat: NatMatch = NatMatch()
+    outcome: tuple[Outcome, ...] | Besides[Outcome] | None = None
+
+    def fits(self, case: Case) -> bool:
+        """Whether ``case`` is one of them."""
+        transport = "quic" if case.quic else "tcp"
+        return (
+            self.transport in (None, transport)
+            and _among(case.dialer.removesuffix(f"-{transport}"), self.dialer)
+            and _among(case.listener.removesuffix(f"-{transport}"), self.listener)
+            and _among(case.outcome, self.outcome)
+            and self.dialer_nat.fits(case.dialer_nat)
+            and self.listener_nat.fits(case.listener_nat)
+        )
+
+
+def _among(value: T, wanted: tuple[T, ...] | Besides[T] | None) -> bool:
+    if wanted is None:
+        return True
+    if isinstance(wanted, Besides):
+        return value not in wanted.besides
+    return value in wanted
+
+
+class Pattern(_Read):
+    """Breaches of one kind.  A field that is None may have any value."""
+
+    kind: BreachKind
+    node: str | None = None
+    vantage: str | None = None
+    step: StepName | None = None
+    claimed: Outcome | None = None
+    measured: Outcome | None = None
+
+    def fits(self, breach: Breach) -> bool:
+        """Whether ``breach`` is one of them."""
+        found, wanted = vars(breach), self.model_dump(exclude_none=True)
+        return all(found.get(name) == value for name, value in wanted.items())
+
+
+class Deviation(_Read):
+    """One of them.  ``breaches``: what the verdict finds wrong by it, any of these.
+
+    None where packets show nothing that is wrong.  One may bring on the next, and so they are
+    tried in the order of ``order``.
+    """
+
+    name: str = Field(min_length=1)
+    stack: str = ""  # the folder that it stands in
+    order: int
+    versions: tuple[str, ...] = Field(min_length=1)  # in which it was seen
+    when: tuple[Match, ...] = Field(min_length=1)  # any of these
+    outcome: Outcome | None = None  # instead of the predicted one, if that changes
+    breaches: tuple[Pattern, ...] = ()
+    cause: str = Field(min_length=1)
+    link: str = Field(pattern="^https://")
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")  # when it was last confirmed
+
+    def condition(self, case: Case) -> bool:
+        """Whether the stack deviates in ``case``."""
+        return any(one.fits(case) for one in self.when)
+
+    def covers(self, case: Case) -> bool:
+        """Whether it was seen in a version that the case has of its stack."""
+        versions = {end.version for end in case.built if end.stack == self.stack}
+        return not versions or not versions.isdisjoint(self.versions)
+
+
+class DeviationFile(_Read):
+    """``deviations.toml``."""
+
+    deviation: tuple[Deviation, ...] = Field(min_length=1)
