@@ -27,7 +27,7 @@ from testbed.lab import sandbox
 
 ROOMS = ("testbed/predict", "testbed/verdict", "testbed/explain/causes")
 LIMIT = 0.10  # of survivors
-SECONDS = 25.0  # of tests for one mutant, as long as they take without it
+SECONDS = 25.0  # processor time of the tests for one mutant, without it
 WALL = 300.0  # seconds for one mutant on a machine however busy
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
