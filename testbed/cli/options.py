@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import pkgutil
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from testbed.lab.choice import Kind
+from testbed.places import PACKAGE
 
 TopologyName = Annotated[str, typer.Argument(help="A preset: two-homes, carrier, same-lan, ...")]
 ProfileA = Annotated[str, typer.Option("-a", help="Profile of the first NAT: a name or a file.")]
@@ -31,10 +33,11 @@ LabName = Annotated[
 ]
 
 
-MECHANISMS = (  # of the registry, which takes long to import
-    *("punch_udp", "punch_tcp", "ice"),
-    *("dcutr_tcp", "dcutr_quic", "ladder_tcp", "ladder_quic"),
-)
+# Their modules' names, which are theirs: to import them takes long.
+MECHANISMS = [
+    module.name
+    for module in pkgutil.iter_modules([str(PACKAGE / "studies" / "punch" / "mechanisms")])
+]
 Stack = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=COMMAND", help="A stack of yours: a program, or image:REFERENCE."),
