@@ -11,16 +11,17 @@ from built import built, lack
 from patience import too_busy
 from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.cli.commands.autonat import rows
-from testbed.errors import Exit
+from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import DeviationGone, PunchedEarly, RelayKept
 from testbed.model.contract import Event, Ready, decode_event
 from testbed.model.outcome import Outcome, StepName
 from testbed.model.reason import Deviates
 from testbed.model.verdict import Judgement
 from testbed.predict.deviations import DEVIATIONS, expected, unexpected
+from testbed.run.engine import run_study
 from testbed.stacks.programs import Program
 from testbed.studies.autonat.asking import Asking
+from testbed.studies.autonat.study import AutonatCase, autonat
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import deviations, prediction
 from testbed.words import sentence
@@ -137,13 +138,17 @@ def test_its_relay_carries_whom_the_nats_keep_apart(peer: str, tmp_path: Path) -
 @needs_go
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(("client", "server"), [("go", "traversal"), ("traversal", "go")])
-def test_autonat_between_go_and_ours_says_what_the_model_says(client: str, server: str) -> None:
-    profiles = [CATALOGUE["full-cone"], CATALOGUE["port-restricted"]]
-    found = rows(profiles, 2, Asking(client, server))
-    if any(row.exit_code is Exit.INCONCLUSIVE for row in found):
+def test_autonat_between_go_and_ours_says_what_the_model_says(
+    client: str, server: str, tmp_path: Path
+) -> None:
+    asking = Asking(client, server)
+    asking.prepare()
+    cases = [AutonatCase(name, asking) for name in ("full-cone", "port-restricted")]
+    study = autonat(CATALOGUE)
+    found = run_study(study, cases, Namespaces(), tmp_path, jobs=2, progress=lambda *_: None)
+    if any(result.judgement is Judgement.INCONCLUSIVE for result in found):
         too_busy(str(found))
-    assert len(found) == 4
-    assert {row.exit_code for row in found} == {Exit.AGREED}, found
+    assert [result.judgement for result in found] == [Judgement.PASS] * 2, found
 
 
 @needs_go
