@@ -214,9 +214,9 @@ def cut(node: str) -> Callable[[Path], None]:
 
 def relay_with(limits: RelayLimits) -> Callable[[Path], None]:
     def broken(_folder: Path) -> None:
-        import testbed.traversal
+        from testbed.stacks import roles
 
-        testbed.traversal.RelayLimits = lambda: limits  # type: ignore[misc,assignment]
+        roles.RelayLimits = lambda: limits  # type: ignore[misc,assignment]
 
     return broken
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -199,16 +200,26 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_exit_codes_of_the_command():
-    zoo = f"{sys.executable} {HERE / 'peer_zoo.py'}"
+    zoo = shlex.join([sys.executable, str(HERE / "peer_zoo.py")])
     assert run("punch-udp", "--scene", "dialer").returncode == 0
     assert run(f"{zoo} chatty", "--scene", "dialer").returncode == 1
     assert run("./no-such-peer").returncode == 2
     assert run("punch-tcp", "--mechanism", "punch_udp").returncode == 2
-    assert run(f"{sys.executable} -m testbed.stacks punch-tcp", "--scene", "dialer").returncode == 3
+    assert (
+        run(
+            shlex.join([sys.executable, "-m", "testbed.stacks", "punch-tcp"]), "--scene", "dialer"
+        ).returncode
+        == 3
+    )
 
 
 def test_json_is_all_that_is_on_stdout():
-    done = run(f"{sys.executable} {HERE / 'peer_zoo.py'} chatty", "--scene", "dialer", "--json")
+    done = run(
+        shlex.join([sys.executable, str(HERE / "peer_zoo.py"), "chatty"]),
+        "--scene",
+        "dialer",
+        "--json",
+    )
     (scene,) = json.loads(done.stdout)["scenes"]
     assert [one["rule"] for one in scene["broken"]] == ["line_not_json"]
     assert done.stderr == ""

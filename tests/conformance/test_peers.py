@@ -167,7 +167,7 @@ def run(clients: Sequence[PeerClient]) -> Outcome:
         assert echoed == Echoed(at=echoed.at, bytes=ECHO_BYTES)
     for client in clients:
         assert client.close(soon(3)) == 0
-        assert client.stderr == b""
+        assert str(client.remarks) == ""
     return Outcome(list(ends), list(clients), seconds)
 
 

@@ -57,7 +57,7 @@ def test_what_a_host_gets_differently_from_another_is_not_claimed(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--toml", "--json"), "choose one"),
+        (("--toml", "--json"), "--toml has no effect"),
         (("-o", "mine.toml"), "--toml"),
         (("--toml", "-o", "mine.txt"), "NAME.toml"),
         (("--toml", "-o", "symmetric.toml"), "another name"),

@@ -162,7 +162,7 @@ def test_a_profile_of_the_users_own_is_as_good_as_ours(installed: Installed) -> 
 def test_what_is_not_built_is_told_with_a_command_that_a_wheel_has(installed: Installed) -> None:
     done = installed("testbed", "run", "--peer", "pion")
     assert done.returncode == 4
-    assert f"{installed.home}/.local/share/nat-testbed/stacks/pion/pion" in done.stderr
+    assert f"{installed.home}/.local/share/nat-testbed/peers/pion/pion" in done.stderr
     assert "testbed build peers" in done.stderr
     done = installed("testbed", "build", "peers", "pyon")
     assert done.returncode == 2
