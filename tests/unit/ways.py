@@ -24,6 +24,7 @@ from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
 from testbed.model.presets import preset
 from testbed.model.reason import Lost, Silence
+from testbed.model.technique import Technique
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
@@ -38,7 +39,7 @@ def lab(topology: str = "two-homes", *profiles: str) -> Plan:
 def evidence(steps: Plan | None = None, **changes) -> Evidence:
     known = {
         "name": "punch-udp/symmetric--symmetric/0",
-        "mechanism": "punch_udp",
+        "technique": Technique("punch_udp", "udp"),
         "mode": "punch",
         "plan": steps or lab(),
         "behaviours": {},
@@ -166,7 +167,7 @@ def explained(diagram: Diagram, cites: Sequence[Packet], **changes) -> Explanati
     cited = tuple(Citation.of(packet) for packet in cites)
     known = {
         "name": "punch-udp/symmetric--symmetric/0",
-        "mechanism": "punch_udp",
+        "technique": Technique("punch_udp", "udp"),
         "measured": Outcome.NONE,
         "predicted": Outcome.NONE,
         "judgement": Judgement.PASS,
