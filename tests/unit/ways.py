@@ -39,7 +39,7 @@ def lab(topology: str = "two-homes", *profiles: str) -> Plan:
 def evidence(steps: Plan | None = None, **changes) -> Evidence:
     known = {
         "name": "punch-udp/symmetric--symmetric/0",
-        "technique": Technique("punch_udp", "udp"),
+        "technique": Technique(name="punch_udp", protocol="udp"),
         "mode": "punch",
         "plan": steps or lab(),
         "behaviours": {},
@@ -167,7 +167,7 @@ def explained(diagram: Diagram, cites: Sequence[Packet], **changes) -> Explanati
     cited = tuple(Citation.of(packet) for packet in cites)
     known = {
         "name": "punch-udp/symmetric--symmetric/0",
-        "technique": Technique("punch_udp", "udp"),
+        "technique": Technique(name="punch_udp", protocol="udp"),
         "measured": Outcome.NONE,
         "predicted": Outcome.NONE,
         "judgement": Judgement.PASS,
