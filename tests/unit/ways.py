@@ -167,7 +167,7 @@ def explained(diagram: Diagram, cites: Sequence[Packet], **changes) -> Explanati
     cited = tuple(Citation.of(packet) for packet in cites)
     known = {
         "name": "punch-udp/symmetric--symmetric/0",
-        "technique": Technique(name="punch_udp", protocol="udp"),
+        "mechanism": "punch_udp",
         "measured": Outcome.NONE,
         "predicted": Outcome.NONE,
         "judgement": Judgement.PASS,
