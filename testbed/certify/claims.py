@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testbed.certify.measured import Measured, Value, forward_name
+from testbed.certify.measured import AT_LEAST_ADDRESS, Measured, Value, forward_name
 from testbed.model.behaviour import (
     Allocation,
     Behaviour,
@@ -48,6 +48,16 @@ def _is(value: Value) -> Claim:
     return Claim(_words(value), lambda measured: measured == value)
 
 
+def _are(values: tuple[str, ...]) -> Claim:
+    """The values are a set: neither side's order says anything."""
+    wanted = sorted(values)
+
+    def holds(measured: Value | None) -> bool:
+        return isinstance(measured, tuple) and sorted(map(str, measured)) == wanted
+
+    return Claim(_words(values), holds)
+
+
 def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
     """Every axis that ``behaviour`` determines and the prober must be able to observe.
 
@@ -58,14 +68,14 @@ def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
         for axis, claim in _of_transport(behaviour, protocol, mappings).items():
             found[f"{protocol}.{axis}"] = claim
     timeouts = behaviour.timeouts
-    if not behaviour.udp.blocked:
+    if behaviour.udp.remembers:
         found["refresh"] = _is(behaviour.refresh)
         found["timeout_udp"] = _lasts(timeouts.udp)
         found["timeout_udp_stream"] = _lasts(timeouts.udp_stream)
-    if not behaviour.tcp.blocked:
+    if behaviour.tcp.remembers:
         found["timeout_tcp_transitory"] = _lasts(timeouts.tcp_transitory)
         found["timeout_tcp_established"] = _lasts(timeouts.tcp_established)
-    found["forwards"] = _is(tuple(forward_name(each) for each in behaviour.forwards))
+    found["forwards"] = _are(tuple(forward_name(each) for each in behaviour.forwards))
     if behaviour.translates:
         found["lan_exposed"] = _is(False)
     return found | _of_services(behaviour.port_mapping)
@@ -73,17 +83,17 @@ def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
 
 def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> dict[str, Claim]:
     transport = behaviour.transport(protocol)
-    found = {
-        "blocked": _is(transport.blocked),
-        "unsolicited": _is(transport.unsolicited),
-        "wan_input": _is(behaviour.wan_input),
-    }
+    found = {"blocked": _is(transport.blocked), "wan_input": _is(behaviour.wan_input)}
+    if not transport.plain:
+        found["unsolicited"] = _is(transport.unsolicited)
     if transport.blocked:
         return found
     found["allowed_ports"] = _lets_out(transport)
-    found["mapping"] = _is(transport.mapping)
+    found["mapping"] = _maps(transport)
     found["filtering"] = _is(transport.filtering)
     found["large"] = _is("passed")
+    if transport.plain:
+        return found
     found["persistence"] = _is("kept")
     if transport.mapping is Mapping.NONE:
         return found
@@ -102,7 +112,7 @@ def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> di
 
 
 def _of_services(offered: PortMapping) -> dict[str, Claim]:
-    found = {"services": _is(offered.services), "services_outside": _is(())}
+    found = {"services": _are(offered.services), "services_outside": _are(())}
     if offered.pcp:
         found["leases"] = _is((offered.min_lease, offered.max_lease))
     if offered.upnp_igd:
@@ -124,6 +134,15 @@ def _hairpin_shows(behaviour: Behaviour, protocol: Protocol) -> bool:
     if transport.filtering is Filtering.ENDPOINT_INDEPENDENT:
         return True
     return protocol is Protocol.UDP and transport.mapping is Mapping.ENDPOINT_INDEPENDENT
+
+
+def _maps(transport: Transport) -> Claim:
+    """Where one destination port is let out, a dependence on the port does not show."""
+    depends = (Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT)
+    if len(transport.allowed_ports) != 1 or transport.mapping not in depends:
+        return _is(transport.mapping)
+    seen = (transport.mapping, AT_LEAST_ADDRESS)
+    return Claim(_words(transport.mapping), lambda measured: measured in seen)
 
 
 def _lets_out(transport: Transport) -> Claim:

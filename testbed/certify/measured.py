@@ -12,6 +12,11 @@ from testbed.model.behaviour import Forward
 Value = str | int | bool | tuple[str, ...] | tuple[int, int] | tuple[float, float | None]
 
 
+# Mapping of a NAT that lets one destination port out: whether it depends on the port, too,
+# cannot be seen.
+AT_LEAST_ADDRESS = "address_dependent_or_more"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One axis.  ``value`` is None where it cannot be observed; ``evidence`` says why."""

@@ -98,6 +98,17 @@ class Transport:
     blocked: bool = False  # outbound is not forwarded at all
     allowed_ports: tuple[int, ...] = ()  # destination ports let out; empty: all
 
+    @property
+    def plain(self) -> bool:
+        """Neither translated nor filtered: what comes is passed on."""
+        open_to_all = self.filtering is Filtering.ENDPOINT_INDEPENDENT
+        return self.mapping is Mapping.NONE and open_to_all and not self.blocked
+
+    @property
+    def remembers(self) -> bool:
+        """Is there any state that can expire?"""
+        return not self.blocked and not self.plain
+
 
 @dataclass(frozen=True)
 class Timeouts:

@@ -65,11 +65,11 @@ def _firewall_contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
 
 def _transport_contradictions(protocol: Protocol, transport: Transport) -> Iterator[Refusal]:
     if transport.mapping is Mapping.NONE:
-        if transport.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
+        if transport.filtering is Filtering.ADDRESS_DEPENDENT:
             yield (
                 f"{protocol}: {transport.filtering} filtering with mapping none: a stateful "
-                "firewall lets in replies alone",
-                f"use {Filtering.ADDRESS_AND_PORT_DEPENDENT}",
+                "firewall lets in replies alone, a plain router everything",
+                f"use {Filtering.ADDRESS_AND_PORT_DEPENDENT} or {Filtering.ENDPOINT_INDEPENDENT}",
             )
         if transport.allocation is not Allocation.PRESERVING or transport.overloading:
             yield f"{protocol}: port allocation with mapping none: there are no mappings", None

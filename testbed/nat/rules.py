@@ -180,6 +180,7 @@ def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
         "hairpin": None if behaviour.hairpin is Hairpin.NONE else behaviour.hairpin,
         "refreshed_inbound": behaviour.refresh is Refresh.BOTH,
         "wan_input": behaviour.wan_input,
+        "plain": [str(p) for p in Protocol if behaviour.transport(p).plain],
         "answers": [(p, _answer(behaviour.transport(p).unsolicited, nft)) for p in Protocol],
         "refused": [
             (p, t.allowed_ports)

@@ -85,6 +85,9 @@ class TransportNat:
         self, now: float, internal: Place, remote: Place, segment: Packet | None = None
     ) -> Leaves | Dropped:
         """Choose the external endpoint of a packet from inside; ``segment``, if it is TCP's."""
+        if self.axes.plain:
+            refusal = self._refusal(remote)
+            return Dropped(refusal) if refusal else Leaves(internal, remote, None)
         session = self._track.flow(now, internal, remote)
         if session is None:
             refusal = self._refusal(remote)
@@ -230,6 +233,8 @@ class TransportNat:
         ``filtered=False`` is the way back of a hairpin: whoever is inside may use
         any mapping.
         """
+        if self.axes.plain:
+            return Enters(external, remote, None)
         session = self._track.tuple(now, external, remote)
         if session is None:
             admitted = self._admits(now, remote, external, filtered)
@@ -252,6 +257,8 @@ class TransportNat:
         An RST as the only reply makes conntrack forget the session at once; an
         ICMP error leaves it (RFC 5382 REQ-10).
         """
+        if self.axes.plain:
+            return Enters(external, remote, None)
         session = self._track.tuple(now, external, remote)
         if session is None or session.internal is None:
             return Dropped(Unrelated(self.name))

@@ -12,7 +12,8 @@ def birthday_odds(ports: int, mapped: int, probes: int) -> float:
     gives none twice.  So P = 1 - C(R-N, M) / C(R, M), the hypergeometric law's P(X > 0),
     about 1 - exp(-NM/R).  How the NAT chooses its N ports does not matter: the probes are
     random.  The use of it is D. Anderson's in "How NAT traversal works" (Tailscale, 2020),
-    which has N = 256 of R = 65535: half for 174 probes, 98 % for 1024.
+    which has N = 256: half for 174 probes, 98 % for 1024.  Those figures are for R = 64512,
+    the ports from 1024 to 65535, which is what NATs allocate from and what our labs have.
     """
     return 1 - math.comb(ports - mapped, probes) / math.comb(ports, probes)
 

@@ -168,9 +168,9 @@ def test_every_combination_of_the_transport_axes_renders_or_is_refused(engine: E
             continue
         assert text(made)
         rendered += 1
-    # nftables: 3 mappings x 3 filterings x 4 allocations and the firewall, each
-    # with drop and icmp; iptables: preserving, random and the firewall.
-    assert rendered == {NFT: 2 * (36 + 1), IPT: 2 * 3}[engine]
+    # nftables: 3 mappings x 3 filterings x 4 allocations, the firewall and the
+    # plain router, each with drop and icmp; iptables: preserving, random and these two.
+    assert rendered == {NFT: 2 * (36 + 2), IPT: 2 * 4}[engine]
 
 
 def test_a_forward_to_a_host_that_the_lan_has_not_got_is_refused() -> None:

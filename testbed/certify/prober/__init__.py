@@ -5,6 +5,7 @@ on the other.  It takes some seconds, most of them waiting for timers.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 from testbed.certify.measured import Finding, Measured, MeasuredTransport, unseen
 from testbed.certify.prober import axes, outside, timers
@@ -40,6 +41,12 @@ class LookFor:
     forwards: tuple[Forward, ...] = ()  # external ports that might be forwarded, and whereto
     mappings: int = 600  # how many mappings of one host to try
 
+    @property
+    def known(self) -> set[int]:
+        """The ports that are named."""
+        ends = ((forward.external_port, forward.internal_port) for forward in self.forwards)
+        return {*self.ports, *chain.from_iterable(ends)}
+
 
 def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
     """Measure the NAT ``nat-a`` on every axis.
@@ -49,6 +56,7 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
     """
     look_for = look_for or LookFor()
     with Bench(lab) as bench:
+        bench.keep_free(look_for.known)
         bench.ready()
         offered = services(bench)
         subjects = [_subject(bench, protocol, look_for) for protocol in Protocol]
@@ -108,13 +116,15 @@ def _quick(subject: axes.Subject, stray: list[str]) -> dict[str, Finding]:
     with bench.brisk(f"{protocol} calls from outside"):
         swept, found["wan_input"] = sweep(subject)
     found["unsolicited"] = swept.unsolicited()
-    stray += swept.stray(protocol)
     if not subject.ports:
+        stray += swept.stray(protocol)
         return found | {name: unseen(f"{protocol} is not let out") for name in _BY_CONTACT}
     with bench.brisk(f"{protocol} mapping and filtering"):
         found["mapping"] = subject.mapping = axes.mapping(subject)
         found["large"] = axes.large(subject)
         found["filtering"] = subject.filtering = axes.filtering(subject)
+    if not subject.plain:
+        stray += swept.stray(protocol)
     with bench.brisk(f"{protocol} allocation"):
         found["allocation"], found["ports"] = axes.allocation(subject)
     with bench.brisk(f"{protocol} collision"):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from testbed.certify.measured import Finding, unseen
+from testbed.certify.measured import AT_LEAST_ADDRESS, Finding, unseen
 from testbed.certify.prober.bench import LAN, PUNCH, SERVER, STRANGER, Bench, Contact, End
 from testbed.certify.prober.packets import Endpoint, segments
 from testbed.errors import ProbeError
@@ -18,7 +18,7 @@ A, B = LAN
 # Each answer must hold for all of these sockets: a rule may know a host or a port.
 _SOCKETS: tuple[tuple[str, int | None], ...] = ((A, None), (A, PUNCH), (B, 443), (B, None))
 _STRANGERS = (None, PUNCH, 443, None)  # from where those are called
-_NEIGHBOURS = (None, 53, None, 1023)  # the same on the contacted address
+_NEIGHBOURS = (None, (53, 1021), None, (1023, 54))  # the same on the contacted address
 _SAMPLES = (*(None,) * 10, 3478, 1022)  # source ports whose mappings are compared
 _LARGE = 1200  # bytes: RFC 9000 section 14.1 asks that much of a path
 
@@ -39,6 +39,12 @@ class Subject:
     living: list[Contact] = field(default_factory=list)  # one of each socket of `mapping`
     _public: dict[tuple[str, int, int], End] = field(default_factory=dict)
     _local: dict[tuple[str, int], End] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> bool:
+        """A router that neither translates nor filters: everybody may call its hosts."""
+        open_to_all = self.filtering.value == Filtering.ENDPOINT_INDEPENDENT
+        return self.mapping.value == Mapping.NONE and open_to_all
 
     def public(self, node: str = SERVER, index: int = 0, port: int = 0) -> End:
         """The public end at the node's ``index``-th address and ``port``-th usable port."""
@@ -122,7 +128,7 @@ def _mapping_of(subject: Subject, local: End) -> tuple[str | None, str]:
     if len(everything) == 1:
         return Mapping.ENDPOINT_INDEPENDENT, shown
     if len(ports) == 1:
-        return None, f"{shown}; one destination port is let out, so ports cannot be compared"
+        return AT_LEAST_ADDRESS, f"{shown}; one destination port is let out: none to compare with"
     if all(len(group) == 1 for group in by_address):
         return Mapping.ADDRESS_DEPENDENT, shown
     # Random ports towards different remotes may coincide, once.
@@ -165,15 +171,17 @@ def filtering(subject: Subject) -> Finding:
 
 
 def _filtering_of(
-    subject: Subject, made: Contact, stranger_port: int | None, neighbour_port: int | None
+    subject: Subject, made: Contact, stranger_port: int | None, neighbours: Sequence[int] | None
 ) -> tuple[str, str]:
+    """``neighbours``: ports of which one was not contacted; None: a fresh one."""
+    neighbour = next((port for port in neighbours or () if port not in subject.ports), None)
     if not made.answered:
         return "closed", "not even the contacted endpoint's answer came in"
     calls = [
         subject.bench.contact(
             subject.at(node, port) if port else subject.somebody(node), made.caller, made.source
         )
-        for node, port in ((STRANGER, stranger_port), (SERVER, neighbour_port))
+        for node, port in ((STRANGER, stranger_port), (SERVER, neighbour))
     ]
     stranger, same_address = (call is not None for call in calls)
     shown = (

@@ -10,7 +10,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -66,6 +66,7 @@ class Bench:
         self._stack = ExitStack()
         self._ports = count()
         self._tokens = count(1)
+        self._taken: set[int] = set()
 
     def __enter__(self) -> "Bench":
         pairs = ((LAN[0], LAN[1]), (STRANGER, SERVER))
@@ -83,7 +84,12 @@ class Bench:
 
         Scattered over 20001..60000, so that a sequence is the NAT's own doing.
         """
-        return 20001 + next(self._ports) * 37 % 40000
+        ports = (20001 + number * 37 % 40000 for number in self._ports)
+        return next(port for port in ports if port not in self._taken)
+
+    def keep_free(self, ports: Iterable[int]) -> None:
+        """From now on `port` gives none of ``ports``: they have a meaning of their own."""
+        self._taken.update(ports)
 
     def token(self, size: int = 8) -> bytes:
         """Unique content of ``size`` bytes."""

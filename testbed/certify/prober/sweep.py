@@ -70,6 +70,8 @@ class Sweep:
 
     def unsolicited(self) -> Finding:
         """What callers are told whom no mapping lets in."""
+        if not self.answers:
+            return unseen("no call was kept out")
         answers = set(self.answers.values())
         shown = "; ".join(f"{_say(call)}: {answer}" for call, answer in self.answers.items())
         return Finding(answers.pop() if len(answers) == 1 else "inconsistent", shown)
@@ -99,6 +101,8 @@ def sweep(subject: Subject) -> tuple[Sweep, Finding]:
     taken = list(found.router.values())
     if subject.external != own:  # a firewall: its hosts were called
         taken = list(_observed(subject, list(_calls(subject, own)), guest=False).router.values())
+    if not taken:
+        return found, unseen("no call came to the router itself")
     accepted = f"{sum(taken)} of {len(taken)} calls to the router itself were taken"
     if any(taken):
         return found, Finding(WanInput.ACCEPT if all(taken) else "inconsistent", accepted)
