@@ -45,7 +45,7 @@ def copy_for_everybody(place: Path, *others: str) -> dict[str, str]:
     """
     site = Path(pytest.__file__).parent.parent
     place.mkdir()
-    for name in ("testbed", "nat-profiles", *others):
+    for name in ("testbed", "nat-profiles", "images", *others):
         target = place / name
         target.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-r", str(ROOT / name), str(target)], check=True)

@@ -51,6 +51,9 @@ def watching(*words: str, out: int = subprocess.PIPE) -> Iterator[subprocess.Pop
     )
     try:
         assert started.stderr is not None
+        if "--lab" not in words:
+            chosen = started.stderr.readline()
+            assert b"in lab" in chosen, chosen  # which one it is, since no word names it
         first = started.stderr.readline()
         assert b"watching" in first, first
         yield started
