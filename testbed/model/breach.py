@@ -37,6 +37,7 @@ class BreachKind(StrEnum):
     FALSE_CLAIM = "false_claim"
     DISOWNED = "disowned"
     CARRIED = "carried"
+    CONNECTED_EARLY = "connected_early"
     DEVIATION_GONE = "deviation_gone"
 
 
@@ -279,6 +280,15 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class ConnectedEarly:
+    """``node`` says that it was connected ``ms`` milliseconds before it was due to begin."""
+
+    node: str
+    ms: float
+    kind: Literal[BreachKind.CONNECTED_EARLY] = BreachKind.CONNECTED_EARLY
+
+
+@dataclass(frozen=True)
 class DeviationGone:
     """A known deviation of a stack was not there."""
 
@@ -311,6 +321,7 @@ Breach = (
     | FalseClaim
     | Disowned
     | Carried
+    | ConnectedEarly
     | DeviationGone
 )
 

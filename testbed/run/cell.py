@@ -207,9 +207,9 @@ def _finished(
     packets = read(run.records.capture.path)
     wire = _read(run, packets)
     reading, mechanism = read_path(wire, DIALER, LISTENER), cell.mechanism
-    taken = Taken(wire, (DIALER, LISTENER), reading.outcome, expected.rung, run.account.breaches)
+    taken = Taken(wire, (DIALER, LISTENER), reading.outcome, expected.rung)
     climbed = mechanism.climbed(taken) if mechanism.climbed is not None else None
-    violations = cell.play.check(taken, climbed)
+    violations = [*run.account.breaches, *cell.play.check(taken, climbed)]
     verdict, faults, late = _judged(cell, run, expected, wire, (reading, violations), known)
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)

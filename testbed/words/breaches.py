@@ -8,6 +8,7 @@ from testbed.model.breach import (
     Breach,
     Carried,
     Claim,
+    ConnectedEarly,
     DeviationGone,
     Disowned,
     FalseClaim,
@@ -74,6 +75,8 @@ def sentence(breach: Breach) -> str:
                 f"{node} passed {size} bytes to others through Redis, "
                 "by the contract some 200 are due"
             )
+        case ConnectedEarly(node, ms):
+            return f"{node} says that it was connected {ms:.1f} ms before it was due to begin"
         case DeviationGone(stack, name, link):
             return f"{stack} deviates no more: {name} ({link})"
     assert_never(breach)

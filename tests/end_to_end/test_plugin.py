@@ -122,6 +122,7 @@ def test_a_pair_that_cannot_connect_is_red_with_its_cause_and_its_packets() -> N
     ("sends", "words"),
     [
         ("nothing", "a claims direct, the wire shows none"),
+        ("nothing", "before it was due to begin"),
         ("probe", "<none: false_claim, predicted none, 2 finding(s)>"),
     ],
 )

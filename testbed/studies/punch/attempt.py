@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from testbed.errors import PeerError
-from testbed.model.breach import Breach, Claim
+from testbed.model.breach import Breach, Claim, ConnectedEarly
 from testbed.model.contract import (
     ENDS,
     PUNCH_PORT,
@@ -73,7 +73,7 @@ class Account:
     window: Window | None
     start_ns: int | None  # capture time of the common start
     events: tuple[tuple[str, Event], ...]  # peer, event; in order for each peer
-    connect_ms: float | None  # from the common start to the later peer's ``connected``
+    connect_ms: float | None  # from the start that was set to the later ``connected``
     breaches: tuple[Breach, ...] = ()  # of rules that the harness saw broken
 
 
@@ -150,6 +150,7 @@ class _Attempting:
         self.window: Window | None = None
         self.start_ns: int | None = None
         self.connect_ms: float | None = None
+        self.breaches: tuple[Breach, ...] = ()
 
     def run(self) -> Account:
         offers = self._wait((Offered, Failed), self.task.deadlines.gathering)
@@ -163,6 +164,7 @@ class _Attempting:
             start_ns=self.start_ns,
             events=tuple((c.name, event) for c in self.both for event in c.events),
             connect_ms=self.connect_ms,
+            breaches=self.breaches,
         )
 
     def _dial(self, offers: list[Offered]) -> None:
@@ -175,7 +177,13 @@ class _Attempting:
         ends = self._wait((Connected, Failed), self.task.deadlines.connecting)
         if not all(isinstance(end, Connected) for end in ends):
             return
-        self.connect_ms = max(end.at - start for end in ends) / 1e6
+        took = [(end.at - start) / 1e6 for end in ends]
+        self.breaches = tuple(
+            ConnectedEarly(client.name, -ms)
+            for client, ms in zip(self.both, took, strict=True)
+            if ms < 0
+        )
+        self.connect_ms = max(took) if max(took) >= 0 else None
         if "relay" in self.task.stacks.needs:
             self._upgrade()
         self._echo(dialer)

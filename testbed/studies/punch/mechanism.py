@@ -39,17 +39,11 @@ class Taken:
     ends: tuple[str, str]  # the nodes of the dialer and of the listener
     outcome: Outcome  # as the wire has it
     predicted: Rung | None
-    breaches: tuple[Breach, ...] = ()  # of the contract, which the harness saw itself
 
 
 def no_steps(_taken: Taken, _rung: RungReading | None) -> Sequence[Breach]:
     """Of a mechanism whose steps cannot be seen or have no rules."""
     return ()
-
-
-def seen_by_the_harness(taken: Taken, _rung: RungReading | None) -> Sequence[Breach]:
-    """Of peers that tell nothing of their steps."""
-    return taken.breaches
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from testbed.errors import UsageError
 from testbed.naming import instead
 from testbed.stacks.registry import Contract, Stacks
-from testbed.studies.punch.mechanism import PUNCH, Mechanism, seen_by_the_harness
+from testbed.studies.punch.mechanism import PUNCH, Mechanism, no_steps
 
 
 def _found() -> Mapping[str, Mechanism]:
@@ -50,7 +50,7 @@ def _unified(found: Mechanism) -> Mechanism:
 
     They are left to themselves: there is no control, and they say nothing of their steps.
     """
-    alone = replace(found.modes[PUNCH], check=seen_by_the_harness)
+    alone = replace(found.modes[PUNCH], check=no_steps)
     return replace(
         found,
         needs=frozenset({"relay"}),
