@@ -16,9 +16,9 @@ from testbed.predict.life import DIAL, PAUSE, PROOF, Timers, Transport
 from testbed.predict.lives import PORT, TICK
 from testbed.traversal import Multiaddr, Node, NodeOptions, RelayLimits, TraversalError
 from testbed.traversal import events as said
-from testbed.traversal.aio import quic_connection
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.host import HostLimits
+from testbed.traversal.aio.quic_connection import QuicTimers
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.errors import ConnectionClosedError
@@ -52,14 +52,13 @@ async def commands() -> AsyncIterator[dict[str, Any]]:
 
 
 def _node(timers: Timers, *, relay: bool = False) -> Node:
-    """A node with these timers.  QUIC's are constants of its module, ours in this process."""
+    """A node with these timers."""
     keepalive = NEVER if timers.keepalive is None else timers.keepalive
-    quic_connection.KEEPALIVE = keepalive
-    quic_connection.IDLE_TIMEOUT = timers.patience
+    quic = QuicTimers(timers.patience, keepalive)
     streams = Limits(keepalive=keepalive, keepalive_timeout=timers.patience)
     return Node(
         NodeOptions(
-            limits=HostLimits(dial_timeout=DIAL, streams=streams),
+            limits=HostLimits(dial_timeout=DIAL, streams=streams, quic=quic),
             upgrade=UpgradeOptions(punch_timeout=PUNCH, relay_grace=GRACE, proof_timeout=PROOF),
             relay=RelayLimits(duration=0, data=0) if relay else None,
             autonat_interval=0,

@@ -30,6 +30,7 @@ from ..keys import PrivateKey
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from .connection import Connection
+from .quic_connection import QuicTimers
 from .stream import Stream, run_machine
 from .transports import Transports
 
@@ -50,6 +51,7 @@ class HostLimits:
     connections_per_ip: int = 64
     dial_timeout: float = 10.0
     streams: yamux.Limits = field(default_factory=yamux.Limits)
+    quic: QuicTimers = field(default_factory=QuicTimers)
 
 
 class Host:
@@ -59,7 +61,7 @@ class Host:
         self.identity = identity
         self.peer = PeerId.from_public_key(identity.public)
         self.limits = limits
-        self.transports = Transports(identity, limits.streams)
+        self.transports = Transports(identity, limits.streams, limits.quic)
         self.transports.on_connection = self.adopt
         self.handlers: dict[str, Handler] = {}
         self.connected_hooks: list[Callable[[Connection], None]] = []

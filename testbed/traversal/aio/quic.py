@@ -36,7 +36,7 @@ from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from .connection import Direction
 from .net import route_source
-from .quic_connection import CONNECTION_ID_LENGTH, Engine, QuicPeer, configuration
+from .quic_connection import CONNECTION_ID_LENGTH, Engine, QuicPeer, QuicTimers, configuration
 
 HANDSHAKE_TIMEOUT = 10.0
 MAX_PENDING = 64
@@ -49,10 +49,11 @@ _PUNCH_BYTES = 64
 class QuicEndpoint(asyncio.DatagramProtocol):
     """Demultiplexes datagrams by connection id.  `on_connection` gets verified inbound ones."""
 
-    def __init__(self, identity: PrivateKey) -> None:
+    def __init__(self, identity: PrivateKey, timers: QuicTimers) -> None:
         credentials = tls_certificate.make(identity)
-        self._server = configuration(credentials, client=False)
-        self._client = configuration(credentials, client=True)
+        self._timers = timers
+        self._server = configuration(credentials, timers, client=False)
+        self._client = configuration(credentials, timers, client=True)
         self._connections: dict[bytes, QuicPeer] = {}
         self._pending: set[QuicPeer] = set()
         self._retry = QuicRetryTokenHandler()
@@ -61,7 +62,9 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         self.on_connection: Callable[[QuicPeer], None] = _refuse
 
     @classmethod
-    async def bind(cls, identity: PrivateKey, address: Multiaddr) -> "QuicEndpoint":
+    async def bind(
+        cls, identity: PrivateKey, address: Multiaddr, timers: QuicTimers | None = None
+    ) -> "QuicEndpoint":
         """Open the socket.  Raises OSError, AddressError."""
         if address.transport != "quic-v1":
             raise AddressError(f"{address} is not a QUIC address")
@@ -75,7 +78,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         except OSError:
             sock.close()
             raise
-        endpoint = cls(identity)
+        endpoint = cls(identity, timers or QuicTimers())
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: endpoint, sock=sock)
         return endpoint
 
@@ -98,6 +101,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
             address.without_peer(),
             Direction.OUTBOUND,
             peer,
+            keepalive=self._timers.keepalive,
         )
         self._register(connection, engine.host_cid)
         try:
@@ -203,7 +207,14 @@ class QuicEndpoint(asyncio.DatagramProtocol):
             original_destination_connection_id=original,
             retry_source_connection_id=retried,
         )
-        connection = QuicPeer(engine, self._send, self._facing, remote, Direction.INBOUND)
+        connection = QuicPeer(
+            engine,
+            self._send,
+            self._facing,
+            remote,
+            Direction.INBOUND,
+            keepalive=self._timers.keepalive,
+        )
         self._register(connection, header.destination_cid, engine.host_cid)
         self._pending.add(connection)
         loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from aioquic.quic import events
@@ -27,8 +28,6 @@ from .stream import Stream
 WINDOW = 256 * 1024
 MAX_STREAMS = 256
 CONNECTION_ID_LENGTH = 8
-IDLE_TIMEOUT = 30.0
-KEEPALIVE = 10.0
 _SEND_BUFFER = 256 * 1024
 _BAD_CERTIFICATE = 0x100 + 42
 _INITIAL_RTT = 0.1
@@ -36,13 +35,23 @@ _INITIAL_RTT = 0.1
 Send = Callable[[bytes, Any], None]
 
 
-def configuration(credentials: tls_certificate.Credentials, *, client: bool) -> QuicConfiguration:
+@dataclass(frozen=True)
+class QuicTimers:
+    """Seconds: of silence, after which a connection is over; between two PINGs."""
+
+    idle_timeout: float = 30.0
+    keepalive: float = 10.0
+
+
+def configuration(
+    credentials: tls_certificate.Credentials, timers: QuicTimers, *, client: bool
+) -> QuicConfiguration:
     """QUIC v1, ALPN libp2p, no SNI; certificates are checked by us, not against authorities."""
     return QuicConfiguration(
         alpn_protocols=[tls_certificate.ALPN],
         certificate=credentials.certificate,
         connection_id_length=CONNECTION_ID_LENGTH,
-        idle_timeout=IDLE_TIMEOUT,
+        idle_timeout=timers.idle_timeout,
         initial_rtt=_INITIAL_RTT,
         is_client=client,
         max_data=16 * WINDOW,
@@ -135,6 +144,8 @@ class QuicPeer(Connection):
         remote: Multiaddr,
         direction: Direction,
         expected: PeerId | None = None,
+        *,
+        keepalive: float,
     ) -> None:
         super().__init__(expected or _UNKNOWN, facing(remote), remote, direction)
         self.engine = engine
@@ -143,6 +154,7 @@ class QuicPeer(Connection):
         self.on_settled: Callable[[], None] = lambda: None
         self._send, self._facing = send, facing
         self._expected = expected
+        self._keepalive_every = keepalive
         self._met: Any | None = None  # where the remote was last seen
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -283,7 +295,7 @@ class QuicPeer(Connection):
         if not self.handshake.done():
             self.handshake.set_result(self.peer)
             self.on_settled()
-        self._keepalive = self._loop.call_later(KEEPALIVE, self._on_keepalive)
+        self._keepalive = self._loop.call_later(self._keepalive_every, self._on_keepalive)
 
     def _on_data(self, event: events.StreamDataReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -332,7 +344,7 @@ class QuicPeer(Connection):
 
     def _on_keepalive(self) -> None:
         self.engine.send_ping(0)
-        self._keepalive = self._loop.call_later(KEEPALIVE, self._on_keepalive)
+        self._keepalive = self._loop.call_later(self._keepalive_every, self._on_keepalive)
         self.pump()
 
 

@@ -21,6 +21,7 @@ from . import tcp
 from .connection import Connection, Direction
 from .net import own_address
 from .quic import QuicEndpoint
+from .quic_connection import QuicTimers
 from .upgrade import HANDSHAKE_TIMEOUT, upgrade
 
 MAX_PENDING_INBOUND = 256
@@ -30,8 +31,8 @@ MAX_PENDING_PER_IP = 32
 class Transports:
     """`on_connection` gets every connection once it is secure."""
 
-    def __init__(self, identity: PrivateKey, limits: yamux.Limits) -> None:
-        self._identity, self._limits = identity, limits
+    def __init__(self, identity: PrivateKey, limits: yamux.Limits, quic: QuicTimers) -> None:
+        self._identity, self._limits, self._timers = identity, limits, quic
         self._tcp: list[socket.socket] = []
         self._quic: list[QuicEndpoint] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -48,7 +49,7 @@ class Transports:
             name = sock.getsockname()
             return Multiaddr.from_socket(name[0], name[1], "tcp")
         if address.transport == "quic-v1":
-            endpoint = await QuicEndpoint.bind(self._identity, address)
+            endpoint = await QuicEndpoint.bind(self._identity, address, self._timers)
             endpoint.on_connection = self._on_quic
             self._quic.append(endpoint)
             return endpoint.local
