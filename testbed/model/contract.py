@@ -156,6 +156,13 @@ class Options(Message):
     relay_only: bool  # use no path but a relayed one
 
 
+class Keeping(Message):
+    """A connection is to be kept: times in seconds, ``keepalive`` null for none."""
+
+    keepalive: Annotated[float, Field(gt=0)] | None  # between two signs of life
+    patience: Annotated[float, Field(gt=0)]  # of silence, after which the connection is over
+
+
 class IceParameters(Message):
     """RFC 8839: ice-ufrag, ice-pwd, and candidate attributes in SDP form."""
 
@@ -176,7 +183,9 @@ class Configure(Message):
     """The first line.
 
     A peer ignores what it has no need of.  ``relays`` and ``observers`` are multiaddrs
-    of public libp2p nodes, each with its /p2p/ part.
+    of public libp2p nodes, each with its /p2p/ part.  ``keep`` is left out but for stacks
+    whose manifest has the feature: an end dials again when the connection is lost, and
+    an echo that is lost with it ends as `Echoed` with 0 bytes; a relay sets no limits.
     """
 
     command: Literal["configure"] = "configure"
@@ -192,6 +201,7 @@ class Configure(Message):
     session: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]  # shared by the two peers of a cell
     seed: Annotated[int, Field(ge=0)]  # of the payload's bytes
     options: Options
+    keep: Annotated[Keeping | None, Field(exclude_if=lambda keep: keep is None)] = None
 
 
 class Dial(Message):
@@ -314,6 +324,14 @@ class RungReached(_Event):
     remote: Endpoint  # of a circuit: the relay's
 
 
+class Lost(_Event):
+    """A connection over this path is gone, and the peer has been told to keep it."""
+
+    event: Literal["lost"] = "lost"
+    path: Path
+    reason: Annotated[str, Field(max_length=1000)]  # for people alone
+
+
 class Stayed(_Event):
     """There will be no (further) attempt at upgrading a relayed connection."""
 
@@ -361,6 +379,7 @@ Event = (
     | Connected
     | RungReached
     | Upgraded
+    | Lost
     | Stayed
     | Step
     | Echoed

@@ -11,6 +11,7 @@ from testbed.stacks.programs import Program
 
 Contract = Literal["lines", "unified"]  # testbed.model.contract, testbed.stacks.unified
 Role = Literal["relay", "autonat_server", "autonat_client"]  # beside being an end
+Feature = Literal["keep"]  # that a stack may have: `Configure.keep`
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
 SUFFIX = {"tcp": "tcp", "udp": "quic"}  # of a libp2p stack's name, by transport
 
@@ -35,6 +36,7 @@ class Adapter:
     older: bool = False  # a release that is there to show regressions
     contract: Contract = "lines"
     roles: frozenset[Role] = frozenset()  # that it can play beside being an end
+    features: frozenset[Feature] = frozenset()
 
     @property
     def family(self) -> str:

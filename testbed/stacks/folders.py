@@ -50,6 +50,7 @@ def _adapter(folder: str, manifest: Manifest, entry: Entry) -> Adapter:
         agent=manifest.agent or UNREAD,
         older=entry.older,
         roles=manifest.roles if entry.roles is None else entry.roles,
+        features=entry.features,
     )
     if entry.module is None:
         return found

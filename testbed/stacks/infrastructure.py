@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from testbed.errors import BackendError, PeerError
-from testbed.model.contract import PUNCH_PORT, Configure, Mode, Options, Ready, Role, Transport
+from testbed.model.contract import (
+    PUNCH_PORT,
+    Configure,
+    Keeping,
+    Mode,
+    Options,
+    Ready,
+    Role,
+    Transport,
+)
 from testbed.model.lab import Lab
 from testbed.stacks.client import PeerClient, wait_all
 from testbed.stacks.registry import OURS, Adapter, public
@@ -41,19 +50,25 @@ class PublicNode:
     role: Literal[Role.RELAY, Role.AUTONAT_SERVER]
     port: int
     seed: int
+    keep: Keeping | None = None  # of a relay that has the feature
 
 
 @contextmanager
 def infrastructure(
-    lab: Lab, relay: str, transport: Transport, seed: int, relaying: Adapter | None = None
+    lab: Lab,
+    relay: str,
+    transport: Transport,
+    seed: int,
+    relaying: Adapter | None = None,
+    keep: Keeping | None = None,
 ) -> Iterator[Infrastructure]:
     """Run the nodes while the context lasts; BackendError if one is not ready in time.
 
     ``relay`` is the host that relays, with the stack ``relaying`` (ours if None); every host
-    called observer-... observes.
+    called observer-... observes.  ``keep`` is what the relay is told of its connections.
     """
     ours = public(OURS, transport.value)
-    nodes = [PublicNode(relay, relaying or ours, Role.RELAY, PUNCH_PORT, seed)]
+    nodes = [PublicNode(relay, relaying or ours, Role.RELAY, PUNCH_PORT, seed, keep)]
     nodes += [
         PublicNode(name, ours, Role.AUTONAT_SERVER, PUNCH_PORT, seed)
         for name in lab.plan.addresses
@@ -101,6 +116,7 @@ def _configure(lab: Lab, node: PublicNode) -> Configure:
         session=hashlib.sha256(words).hexdigest()[:32],
         seed=node.seed,
         options=Options(mode=Mode.PUNCH, relay_only=False),
+        keep=node.keep,
     )
 
 

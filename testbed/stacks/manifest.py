@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.model.ice_agent import IceAgent
-from testbed.stacks.adapter import Need, Role
+from testbed.stacks.adapter import Feature, Need, Role
 
 
 class _Read(BaseModel):
@@ -23,6 +23,7 @@ class Entry(_Read):
     module: str | None = Field(None, description="its main, where it is Python of this package")
     program: str | None = Field(None, description="of peer.mk; the folder's name if absent")
     roles: frozenset[Role] | None = Field(None, description="instead of the folder's")
+    features: frozenset[Feature] = Field(frozenset(), description="of the contract that it has")
     older: bool = Field(False, description="a release that is there to show regressions")
 
 

@@ -16,10 +16,12 @@ from testbed.model.contract import (
     Role,
     Verdicts,
 )
+from testbed.stacks.keeping import kept
 from testbed.stacks.session import Emit, PeerFailure, Told, now, serve
 from testbed.stacks.traversal import TraversalPeer, identity, listen_address
 from testbed.traversal import Multiaddr, Node, NodeOptions, RelayLimits, TraversalError
 from testbed.traversal.aio.autonat_server import AutonatOptions
+from testbed.traversal.aio.host import HostLimits
 from testbed.traversal.autonat_v1 import Reachability
 
 DIAL_BACK = 1.0  # seconds until a server says that it could not reach us; a dial takes 0.16
@@ -46,11 +48,17 @@ class RolePeer(TraversalPeer):
 def _serving(configure: Configure) -> NodeOptions:
     return NodeOptions(
         identity=identity(configure.session, configure.role),
-        relay=RelayLimits() if configure.role is Role.RELAY else None,
+        relay=_limits(configure) if configure.role is Role.RELAY else None,
+        limits=kept(HostLimits(), configure.keep),
         autonat_server=True,
         autonat=AutonatOptions(dial_timeout=DIAL_BACK),
         autonat_interval=0,
     )
+
+
+def _limits(configure: Configure) -> RelayLimits:
+    """Those of the field, or none on a circuit whose ends are to keep it."""
+    return RelayLimits(duration=0, data=0) if configure.keep else RelayLimits()
 
 
 def _asking(configure: Configure) -> NodeOptions:

@@ -9,6 +9,7 @@ import hashlib
 import random
 import time
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import TypeVar
 
 from testbed.model.contract import (
@@ -21,6 +22,7 @@ from testbed.model.contract import (
     FailureDetail,
     How,
     Listening,
+    Lost,
     Mode,
     Observed,
     Offer,
@@ -35,6 +37,7 @@ from testbed.model.contract import (
     Transport,
     Upgraded,
 )
+from testbed.stacks.keeping import UPGRADE, KeptEcho, kept
 from testbed.stacks.session import Emit, PeerFailure, Told, now, refuse_unsupported, sleep_until
 from testbed.traversal import Multiaddr, Node, NodeOptions, PrivateKey, TraversalError
 from testbed.traversal import events as said
@@ -50,9 +53,8 @@ ECHO = "/testbed/echo/1.0.0"
 DIAL_DEADLINE = 3.0  # of one observer or relay
 CIRCUIT_DEADLINE = 4.0  # from ``start_at`` to the relayed connection
 ECHO_DEADLINE = 6.0
-REVERSAL_TIMEOUT = 1.0  # a dial takes four round trips
-PUNCH_TIMEOUT = 2.0  # a lost SYN is sent again after 1 s
-RELAY_GRACE = 2.0
+# A reversal's dial takes four round trips, and a lost SYN is sent again after 1 s.
+UPGRADE_ONCE = UpgradeOptions(reversal_timeout=1.0, punch_timeout=2.0, relay_grace=2.0)
 
 T = TypeVar("T")
 
@@ -82,6 +84,7 @@ class TraversalPeer:
         self._node: Node | None = None
         self._watching: asyncio.Task[None] | None = None
         self._attempts = 0
+        self._kept: KeptEcho | None = None  # of a connection that is to be kept
         self._offset = time.time_ns() - time.monotonic_ns()
 
     async def gather(self, configure: Configure, emit: Emit) -> Told:
@@ -98,16 +101,11 @@ class TraversalPeer:
         return Offer(addresses=(), ice=None, multiaddrs=await self._offered(node))
 
     def _options(self, configure: Configure) -> NodeOptions:
-        upgrade = UpgradeOptions(
-            enabled=not configure.options.relay_only,
-            punch_timeout=PUNCH_TIMEOUT,
-            reversal_timeout=REVERSAL_TIMEOUT,
-            relay_grace=RELAY_GRACE,
-        )
+        upgrade = UPGRADE if configure.keep else UPGRADE_ONCE
         return NodeOptions(
             identity=identity(configure.session, configure.role),
-            upgrade=upgrade,
-            limits=HostLimits(dial_timeout=DIAL_DEADLINE),
+            upgrade=replace(upgrade, enabled=not configure.options.relay_only),
+            limits=kept(HostLimits(dial_timeout=DIAL_DEADLINE), configure.keep),
             autonat_interval=0,  # nobody asks AutoNAT in a punch
         )
 
@@ -144,6 +142,8 @@ class TraversalPeer:
             else node.host.wait_connection(self._remote, CIRCUIT_DEADLINE)
         )
         connection = await _or_fail(reaching, FailureClass.TIMEOUT)
+        if self._configure.keep is not None:
+            self._kept = KeptEcho(node, self._remote, targets, ECHO)
         # It begins when this task next waits, and so after ``connected`` was said.
         self._watching = asyncio.create_task(self._watch(node, connection.relayed))
         path = Path.RELAYED if connection.relayed else Path.DIRECT
@@ -153,6 +153,8 @@ class TraversalPeer:
         """Over a stream on the best connection there is."""
         node = self._ready()
         data = random.Random(self._configure.seed).randbytes(count)
+        if self._kept is not None:
+            return _equal(data, await self._kept.run(data))
         try:
             async with asyncio.timeout(ECHO_DEADLINE):
                 stream = await node.open_stream(self._remote, [ECHO])
@@ -163,7 +165,7 @@ class TraversalPeer:
         except (TraversalError, TimeoutError) as error:
             await self._stop_watching()
             raise PeerFailure(FailureClass.LOST, f"echo: {error or 'deadline'}") from error
-        return sum(a == b for a, b in zip(data, back, strict=True))
+        return _equal(data, back)
 
     async def close(self) -> None:
         await self._stop_watching()
@@ -190,8 +192,8 @@ class TraversalPeer:
         if isinstance(event, said.PunchStep):
             self._attempts = max(self._attempts, event.attempt)
             self._step(event, StepName(event.step), event.attempt)
-        elif isinstance(event, said.ConnectionClosed) and event.relayed:
-            self._step(event, StepName.RELAY_LEFT, self._attempts)  # by whichever side
+        elif isinstance(event, said.ConnectionClosed):
+            self._closed(event)
         elif isinstance(event, said.RungReached):
             at, rung = self._monotonic(event), RungName(event.rung)
             self._emit(RungReached(at=at, rung=rung, remote=_endpoint(event.remote)))
@@ -209,6 +211,13 @@ class TraversalPeer:
                     )
                 )
 
+    def _closed(self, event: said.ConnectionClosed) -> None:
+        if event.relayed:
+            self._step(event, StepName.RELAY_LEFT, self._attempts)  # by whichever side
+        if self._configure.keep is not None:
+            path = Path.RELAYED if event.relayed else Path.DIRECT
+            self._emit(Lost(at=self._monotonic(event), path=path, reason=event.reason[:1000]))
+
     def _step(self, event: said.Event, name: StepName, attempt: int) -> None:
         realtime = int(event.at * 1e9)
         self._emit(Step(at=self._monotonic(event), name=name, attempt=attempt, realtime=realtime))
@@ -223,6 +232,10 @@ class TraversalPeer:
             await asyncio.wait({watching})
             if not watching.cancelled():
                 watching.result()  # raises what made it end
+
+
+def _equal(data: bytes, back: bytes) -> int:
+    return sum(a == b for a, b in zip(data, back, strict=False))
 
 
 def _connected(connection: Connection, path: Path) -> Connected:

@@ -28,7 +28,9 @@ from testbed.model.contract import (
     Fault,
     How,
     IceParameters,
+    Keeping,
     Listening,
+    Lost,
     MalformedError,
     Mode,
     Observed,
@@ -92,6 +94,12 @@ configures = st.builds(
     session=st.text("0123456789abcdef", min_size=32, max_size=32),
     seed=st.integers(min_value=0, max_value=2**64),
     options=st.builds(Options, mode=st.sampled_from(Mode), relay_only=st.booleans()),
+    keep=st.none()
+    | st.builds(
+        Keeping,
+        keepalive=st.none() | st.floats(min_value=0.1, max_value=9),
+        patience=st.floats(min_value=0.1, max_value=9),
+    ),
 )
 address_verdicts = st.builds(AddressVerdict, address=endpoints, verdict=st.sampled_from(Reachable))
 commands: st.SearchStrategy[Command] = st.one_of(
@@ -124,6 +132,7 @@ events: st.SearchStrategy[Event] = st.one_of(
         how=st.sampled_from(How),
         attempts=st.integers(min_value=0, max_value=9),
     ),
+    st.builds(Lost, at=instants, path=st.sampled_from(Path), reason=texts),
     st.builds(Stayed, at=instants, reason=texts),
     st.builds(
         Step,
@@ -168,7 +177,7 @@ def test_event_survives_the_wire(event: Event) -> None:
 @given(commands | events, st.data())
 def test_every_missing_field_is_refused(message: Command | Event, data: st.DataObject) -> None:
     content = json.loads(encode(message))
-    optional = {"detail"} if isinstance(message, Failed) else set()
+    optional = {Failed: {"detail"}, Configure: {"keep"}}.get(type(message), set())
     del content[data.draw(st.sampled_from(sorted(content.keys() - optional)))]
     assert_refused(message, content)
 
@@ -258,6 +267,7 @@ MESSAGES: dict[str, Command | Event] = {
         Connected(at=0, local=HERE, remote=HERE, path=Path.DIRECT),
         Upgraded(at=0, local=HERE, remote=HERE, how=How.PUNCHED, attempts=1),
         RungReached(at=0, rung=RungName.DIRECT, remote=HERE),
+        Lost(at=0, path=Path.DIRECT, reason=""),
         Stayed(at=0, reason=""),
         Step(at=0, name=StepName.CONNECT_SENT, attempt=1, realtime=0),
         Echoed(at=0, bytes=1),

@@ -6,8 +6,7 @@ believes nothing of what the peers say afterwards.
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from testbed.errors import PeerError
@@ -20,7 +19,6 @@ from testbed.model.contract import (
     Dial,
     Echo,
     Echoed,
-    Endpoint,
     Event,
     Failed,
     FailureClass,
@@ -32,16 +30,14 @@ from testbed.model.contract import (
     Step,
     StepName,
     Transport,
-    TurnServer,
     Upgraded,
 )
 from testbed.model.lab import Lab
 from testbed.model.outcome import Outcome
 from testbed.model.window import Window
 from testbed.stacks.client import PeerClient, wait_all
-from testbed.stacks.coturn import HTTPS_PORT, PORT, Coturn, coturn
-from testbed.stacks.infrastructure import NOTHING_PUBLIC, Infrastructure, infrastructure
 from testbed.stacks.registry import Adapter, Stacks
+from testbed.stacks.services import Services, services
 from testbed.studies.punch.mechanism import USUAL, Deadlines
 
 ECHO_BYTES = 16_384
@@ -80,60 +76,30 @@ class Account:
 def attempt(lab: Lab, task: Attempt) -> Account:
     """Run one attempt in a started lab; PeerError when a peer breaks the contract."""
     with ExitStack() as stack:
-        services = stack.enter_context(_services(lab, task))
+        found = stack.enter_context(
+            services(lab, task.stacks, task.server, task.seed, task.relaying)
+        )
         clients = {}
         ends = zip(ENDS, (task.dialer, task.listener), task.stacks.both, strict=True)
         for role, node, adapter in ends:
             process = lab.spawn(node, adapter.command())
             stack.callback(process.kill)
             clients[node] = PeerClient(process, node)
-            clients[node].send(_configure(lab, task, role, node, services))
+            clients[node].send(_configure(lab, task, role, node, found))
         return _Attempting(task, clients).run()
 
 
-@dataclass(frozen=True)
-class _Services:
-    """What the lab's public hosts have for the peers."""
-
-    stun: Endpoint | None = None
-    turn: TurnServer | None = None
-    public: Infrastructure = NOTHING_PUBLIC
-
-
-@contextmanager
-def _services(lab: Lab, task: Attempt) -> Iterator[_Services]:
-    needs = task.stacks.needs
-    if "relay" in needs:
-        transport = Transport(task.stacks.transport)
-        with infrastructure(lab, task.server, transport, task.seed, task.relaying) as public:
-            yield _Services(public=public)
-        return
-    config = Coturn(lab.plan.addresses[task.server])
-    address = config.addresses[0]
-    turn = TurnServer(
-        server=Endpoint(address=address, port=HTTPS_PORT),
-        transport=Transport.TCP,
-        username=config.username,
-        password=config.password,
-    )
-    stun = Endpoint(address=address, port=PORT)
-    with coturn(lab, task.server, config):
-        yield _Services(
-            stun=stun if "stun" in needs else None, turn=turn if "turn" in needs else None
-        )
-
-
-def _configure(lab: Lab, task: Attempt, role: Role, node: str, services: _Services) -> Configure:
+def _configure(lab: Lab, task: Attempt, role: Role, node: str, found: Services) -> Configure:
     return Configure(
         version=2,
         role=role,
         transport=Transport(task.stacks.transport),
         local_address=lab.plan.address(node),
         port=PUNCH_PORT,
-        stun=services.stun,
-        turn=services.turn,
-        relays=services.public.relays,
-        observers=services.public.observers,
+        stun=found.stun,
+        turn=found.turn,
+        relays=found.public.relays,
+        observers=found.public.observers,
         session=f"{random.Random(task.seed).getrandbits(128):032x}",
         seed=task.seed,
         options=Options(mode=task.mode, relay_only=task.relay_only),
