@@ -12,7 +12,7 @@ from testbed.lab import kernel
 from testbed.lab.loading import LOADERS
 from testbed.lab.namespaces import NamespaceLab
 from testbed.lab.netfilter import CONNTRACK, ask
-from testbed.model.behaviour import Filtering, Protocol
+from testbed.model.behaviour import Allocation, Filtering, Protocol, Transport
 from testbed.model.network_fault import (
     Fault,
     LinkDown,
@@ -87,7 +87,7 @@ def _reload(
     Nothing is forwarded meanwhile: a packet between the two would bring a mapping back.
     """
     behaviour = profile.behaviour
-    udp, tcp = (dataclasses.replace(t, seed=t.seed + 1) for t in (behaviour.udp, behaviour.tcp))
+    udp, tcp = (_drawn_anew(transport) for transport in (behaviour.udp, behaviour.tcp))
     drawn = dataclasses.replace(profile, behaviour=dataclasses.replace(behaviour, udp=udp, tcp=tcp))
     rules = render(drawn, _context(lab, router, external))
     _forward(lab, router, on=False)
@@ -99,12 +99,19 @@ def _reload(
     _forward(lab, router, on=True)
 
 
+def _drawn_anew(transport: Transport) -> Transport:
+    """A counter begins where it began before."""
+    if transport.allocation is Allocation.SEQUENTIAL:
+        return transport
+    return dataclasses.replace(transport, seed=transport.seed + 1)
+
+
 def _context(lab: NamespaceLab, router: str, external: IPv4Address) -> RouterContext:
     plan = lab.plan
     inside = _inside(lab, router)
     lan = next(r.lan for r in plan.topology.routers if r.name == router)
     hosts = tuple(plan.address(h.name) for h in plan.topology.hosts if h.network == lan)
-    return RouterContext("wan", "lan", (external,), inside.network, hosts)
+    return RouterContext("wan", "lan", (external,), inside.network, hosts, plan.seeds[router])
 
 
 def _inside(lab: NamespaceLab, router: str) -> IPv4Interface:

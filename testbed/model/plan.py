@@ -4,7 +4,7 @@ Steps are given in an order in which they can be applied one after another; a
 backend may batch them.  Nothing here touches the machine.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TypeVar
@@ -178,6 +178,7 @@ class Plan:
     internal: dict[str, IPv4Address]  # router -> its address inside
     owners: dict[IPv4Address, str]  # every address of the lab -> node
     vantages: tuple[Vantage, ...]
+    seeds: dict[str, int] = field(default_factory=dict)  # router -> what it chooses ports by
 
     def of(self, kind: type[S]) -> list[S]:
         """The steps of one kind, in order."""

@@ -13,6 +13,7 @@ port for its host alone.  A mapping on which a LAN host closes a TCP connection
 has the transitory timer until another connection on it sends.
 """
 
+import hashlib
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class RouterContext:
     external: tuple[IPv4Address, ...]
     inside: IPv4Network
     lan_hosts: tuple[IPv4Address, ...]  # subscribers for the quota, targets of forwards
+    seed: int = 0  # the router's own, so that no other one chooses ports as it does
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,8 @@ def _translation(
         "first": transport.ports.first,
         "last": transport.ports.last,
         "size": transport.ports.size,
-        "seed": transport.seed,
+        "seed": (seed := _seed(context.seed, protocol, transport.seed)),
+        "begins": seed % transport.ports.size,
         "key_type": _key(mapping, "ipv4_addr . inet_service", "ipv4_addr", "inet_service"),
         "free": _free(protocol, [forward["external_port"] for forward in forwards]),
         "ways": [
@@ -239,6 +242,12 @@ def _translation(
         "lasting": int(timeouts.udp if udp else timeouts.tcp_established),
         "forwards": forwards,
     }
+
+
+def _seed(router: int, protocol: Protocol, declared: int) -> int:
+    """By what one protocol's ports are chosen: the router's seed and the profile's, in 32 bits."""
+    words = f"{router}/{protocol}/{declared}".encode()
+    return int.from_bytes(hashlib.sha256(words).digest()[:4])
 
 
 def _free(protocol: Protocol, forwarded: list[int]) -> str:

@@ -1,5 +1,6 @@
 """Topology and profiles in, ordered steps out.  Pure: nothing is touched or read."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -43,11 +44,14 @@ STAMPED = ("net.netfilter.nf_conntrack_timestamp", "1")
 ANYWHERE = IPv4Network("0.0.0.0/0")
 
 
-def plan(topology: Topology, profiles: Mapping[str, Profile], number: int = 0) -> Plan:
+def plan(
+    topology: Topology, profiles: Mapping[str, Profile], number: int = 0, seed: int = 0
+) -> Plan:
     """All steps of a lab.
 
     ``profiles`` holds at least those that the topology's routers name; ``number``
-    (0..255) separates the addresses of parallel labs.  Raises ProfileError for an
+    (0..255) separates the addresses of parallel labs; from ``seed`` each router gets one
+    of its own, by which it chooses ports.  Raises ProfileError for an
     unknown profile and TopologyError when the lab's address space is too small.
     """
     for router in topology.routers:
@@ -56,7 +60,12 @@ def plan(topology: Topology, profiles: Mapping[str, Profile], number: int = 0) -
     names = [r.name for r in topology.routers] + [h.name for h in topology.hosts]
     if CORE in names:
         raise TopologyError(f"{CORE!r} is the internet's own router, choose another name")
-    return _Planner(topology, profiles, number).plan()
+    return _Planner(topology, profiles, number, seed).plan()
+
+
+def own_seed(seed: int, node: str) -> int:
+    """What ``node`` draws from in a lab of ``seed``: another number for each node."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{node}".encode()).digest()[:8])
 
 
 @dataclass
@@ -77,6 +86,7 @@ class _Planner:
     topology: Topology
     profiles: Mapping[str, Profile]
     number: int
+    seed: int
     pool: AddressPool = field(init=False)
     wires: list[Step] = field(default_factory=list)
     neighbours: list[Step] = field(default_factory=list)
@@ -105,6 +115,7 @@ class _Planner:
             internal=dict(self.internal),
             owners=dict(self.owners),
             vantages=tuple(self.vantages),
+            seeds=self._seeds(),
         )
 
     def _nodes(self) -> list[Step]:
@@ -114,6 +125,10 @@ class _Planner:
         kinds += [(router.name, NodeKind.ROUTER) for router in self.topology.routers]
         kinds += [(host.name, NodeKind.HOST) for host in self.topology.hosts]
         return [AddNode(name, kind, sysctls.get(kind, QUIET)) for name, kind in kinds]
+
+    def _seeds(self) -> dict[str, int]:
+        """Two NATs of one profile must not choose ports alike: it would hide a peer's mistakes."""
+        return {router.name: own_seed(self.seed, router.name) for router in self.topology.routers}
 
     def _attached(self, network: str) -> list[Router | Host]:
         routers: list[Router | Host] = [r for r in self.topology.routers if r.wan == network]
@@ -226,6 +241,7 @@ class _Planner:
 
     def _rules(self) -> list[Step]:
         steps: list[Step] = []
+        seeds = self._seeds()
         for router in self.topology.routers:
             context = RouterContext(
                 wan="wan",
@@ -233,6 +249,7 @@ class _Planner:
                 external=self.addresses[router.name],
                 inside=self.inside[router.name],
                 lan_hosts=tuple(self.addresses[n.name][0] for n in self._attached(router.lan)),
+                seed=seeds[router.name],
             )
             profile = self.profiles[router.profile]
             rules = render(profile, context)

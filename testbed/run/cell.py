@@ -167,7 +167,7 @@ def run_cell(
 def _effects(
     cell: Cell, profiles: Mapping[str, Profile], backend: Backend, folder: Path, number: int
 ) -> _Run:
-    steps = plan(cell.build(), profiles, number)
+    steps = plan(cell.build(), profiles, number, cell.seed)
     (folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
     task = Attempt(
         stacks=stacks(cell.peer),
@@ -305,7 +305,7 @@ def _broken(
     with suppress(OSError, UsageError):  # a full disk is what broke it, perhaps
         write_json(folder / "run.json", notes.to_json())
         recorded = read_recorded(folder)
-    steps = plan(cell.build(), profiles, number)
+    steps = plan(cell.build(), profiles, number, cell.seed)
     evidence = assemble(cell, profiles, steps, expected, recorded, verdict)
     explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict)
     with suppress(OSError):

@@ -122,7 +122,7 @@ def witnessed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Packet], M
     """Some runs of a case that mostly hits, all on record."""
     case = CASES["birthday, 2048 ports, 16 sockets / 192"]
     path = tmp_path_factory.mktemp("odds") / "capture.pcapng"
-    with Namespaces().start(plan(bench(1), case.profiles(SEED))) as lab:
+    with Namespaces().start(plan(bench(1), case.profiles(), seed=SEED)) as lab:
         places = [vantage for vantage in lab.plan.vantages if vantage.node in ("a-0", "b")]
         with record(lambda v: lab.socket(v.node, AF_PACKET, SOCK_RAW), places, path):
             found = measure(lab, case, WITNESSED, SEED)
@@ -162,11 +162,11 @@ def test_sides_that_lie_are_found_out(witnessed: tuple[list[Packet], Measured]) 
 def test_a_nat_with_an_open_filter_needs_no_guess() -> None:
     """The easy side hears the hard one's first packet: every run is a hit."""
     case = CASES["control: another range of ports / 192"]
-    profiles = case.profiles(SEED)
+    profiles = case.profiles()
     easy = profiles["easy"]
     udp = replace(easy.behaviour.udp, filtering=Filtering.ENDPOINT_INDEPENDENT)
     profiles["easy"] = replace(easy, behaviour=replace(easy.behaviour, udp=udp))
-    with Namespaces().start(plan(bench(1), profiles)) as lab:
+    with Namespaces().start(plan(bench(1), profiles, seed=SEED)) as lab:
         found = measure(lab, case, 20, SEED)
     assert found.hits == 20
 

@@ -1,5 +1,6 @@
 """Planning is pure, deterministic, and gives parallel labs nothing in common."""
 
+import re
 from ipaddress import IPv4Network
 
 import pytest
@@ -68,6 +69,31 @@ def test_every_wire_has_its_neighbours_set_for_good() -> None:
     assert ("a", steps.address("b")) in knows
     assert ("a", steps.internal["nat-a"]) in knows
     assert ("core", steps.address("nat-a")) in knows
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_no_two_routers_of_a_lab_have_one_seed_and_no_two_labs(name: str, seed: int) -> None:
+    topology = preset(name)
+    own, other = (plan(topology, CATALOGUE, seed=each).seeds for each in (seed, seed + 1))
+    assert own.keys() == {router.name for router in topology.routers}
+    assert len({*own.values(), *other.values()}) == len(own) + len(other)
+
+
+@pytest.mark.parametrize("name", [n for n, p in CATALOGUE.items() if p.engine == "nftables"])
+def test_two_nats_of_one_profile_do_not_choose_ports_alike(name: str) -> None:
+    """Of one profile, they are told apart by their addresses and their choices alone."""
+    steps = plan(two_homes(name, name), CATALOGUE)
+    one, other = (_choices(step.text) for step in steps.of(LoadRules))
+    assert len(one) == len(other)
+    assert one.isdisjoint(other)
+
+
+def _choices(rules: str) -> set[str]:
+    """Where a NAT of nftables says which port comes next."""
+    hashed = re.findall(r"jhash .* mod \d+ seed \d+", rules)
+    counted = re.findall(r"numgen inc mod \d+ offset \d+", rules)
+    return {*hashed, *counted}
 
 
 def test_rules_come_after_all_wiring() -> None:

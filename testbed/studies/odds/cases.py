@@ -69,9 +69,9 @@ class Case:
         """On the hard side."""
         return self.strategy.sockets if isinstance(self.strategy, Birthday) else 1
 
-    def profiles(self, seed: int) -> dict[str, Profile]:
-        """The hard side's NAT, which chooses ports by ``seed``, and the easy side's."""
-        hard = Behaviour(udp=replace(self.hard, seed=seed), quota=self.quota)
+    def profiles(self) -> dict[str, Profile]:
+        """The hard side's NAT and the easy side's."""
+        hard = Behaviour(udp=self.hard, quota=self.quota)
         return {"hard": _profile("hard", hard), "easy": _profile("easy", Behaviour())}
 
 

@@ -99,7 +99,7 @@ def measure_all(
 def _to_bytes(case: Case, runs: int, seed: int, slot: int) -> bytes:
     outcome: Measured | str
     try:
-        steps = plan(bench(_subscribers(case)), case.profiles(seed), slot)
+        steps = plan(bench(_subscribers(case)), case.profiles(), slot, seed)
         with Namespaces().start(steps) as lab:
             require_closed(lab)
             outcome = measure(lab, case, runs, seed)

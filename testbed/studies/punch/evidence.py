@@ -79,7 +79,7 @@ def load_evidence(folder: Path) -> Evidence:
     verdict = verdict or Verdict(
         Judgement.INCONCLUSIVE, None, expected.outcome, Recalled("the run left no result.json")
     )
-    steps = plan(cell.build(), profiles, number)
+    steps = plan(cell.build(), profiles, number, cell.seed)
     return assemble(cell, profiles, steps, expected, read_recorded(folder), verdict)
 
 
