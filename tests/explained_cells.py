@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from made_results import RUN, result
+from told import Told
 
 from testbed.files import write_json
 from testbed.model.explanation import (
@@ -21,15 +22,20 @@ from testbed.model.explanation import (
 )
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint
+from testbed.model.refusal import Refusal
 from testbed.model.result import Document, Result, Why
+from testbed.model.statement.filters import Answered, Dropped
 from testbed.model.verdict import Judgement
 from testbed.report.files import document
+from testbed.words import sentence
+from testbed.words.explanations import to_json
 
 PROFILES = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
 PEERS = ("punch-udp", "punch-tcp", "ice")
 FACTS = {"kernel": "6.1.0", "python": "3.11.2", "nat-testbed": "0.1.0"}
 TITLES = {"symmetric": "Symmetric NAT", "full-cone": "Full-cone NAT"}
 COLUMNS = ("a", "nat-a", "server", "nat-b", "b")
+REFUSED, DROPPED = Answered(protocol="icmp"), Dropped((Refusal.UNSOLICITED,))
 START_NS = 1_700_000_000_000_000_000
 
 A, B = Endpoint("192.168.1.2", 4001), Endpoint("192.168.1.2", 4002)
@@ -107,7 +113,7 @@ def _row(
         folder=str(out / "cells" / name),
     )
     told = explanation(bare)
-    why = Why(cause=told.cause, node=told.node, headline=told.headline, wrong=told.wrong)
+    why = Why(cause=told.cause, node=told.node, headline=sentence(told.headline), wrong=told.wrong)
     return bare.model_copy(update={"explanation": why})
 
 
@@ -143,18 +149,20 @@ def explanation(row: Result) -> Explanation:
         judgement=row.judgement,
         cause=cause,
         node=node,
-        headline=headline,
+        headline=Told(headline),
         story=(
-            Line("Both asked the server for their address, and told it each other."),
-            Line("b sent to a; nat-b chose a port for that.", cites[:1]),
-            Line("a sent to where it was told b was.", cites[1:]),
+            Line(Told("Both asked the server for their address, and told it each other.")),
+            Line(Told("b sent to a; nat-b chose a port for that."), cites[:1]),
+            Line(Told("a sent to where it was told b was."), cites[1:]),
         ),
         decisive=cites,
         wrong=wrong,
         wrong_why=None
         if wrong is Wrong.NOBODY
-        else Line(f"It was not the {wrong}'s to do.", cites),
-        missing=("the counters of nat-b's drop rules were not recorded",) if not measured else (),
+        else Line(Told(f"It was not the {wrong}'s to do."), cites),
+        missing=(Told("the counters of nat-b's drop rules were not recorded"),)
+        if not measured
+        else (),
         diagram=diagram(through=through),
     )
 
@@ -176,7 +184,9 @@ def diagram(*, through: bool, messages: int = 0) -> Diagram:
         "Binding request",
         (
             Segment("b", "nat-b", B, NAT_A, Fate.TRANSLATED, (11,)),
-            Segment("nat-b", "nat-a", port, NAT_A, Fate.REJECTED, (12, 13), "answered: ICMP error"),
+            Segment(
+                "nat-b", "nat-a", port, NAT_A, Fate.REJECTED, (12, 13), Answered(protocol="icmp")
+            ),
         ),
         count=3,
         decisive=True,
@@ -187,7 +197,9 @@ def diagram(*, through: bool, messages: int = 0) -> Diagram:
     if through:
         late.append(Segment("nat-b", "b", NAT_A, B, Fate.ARRIVED, (16,)))
     else:
-        late[1] = Segment("nat-a", "nat-b", NAT_A, NAT_B, end, (15,), "dropped: unsolicited")
+        late[1] = Segment(
+            "nat-a", "nat-b", NAT_A, NAT_B, end, (15,), Dropped((Refusal.UNSOLICITED,))
+        )
     lost = Message(
         61.0, "Binding request", (Segment("nat-b", "nat-a", port, NAT_A, Fate.LOST, (18,)),)
     )
@@ -226,4 +238,4 @@ def _fill(folder: Path, row: Result, *, explained: bool) -> None:
     (folder / "run.json").write_text(json.dumps(run))
     (folder / "capture.pcapng").write_bytes(b"")
     if explained:
-        (folder / "explanation.json").write_text(json.dumps(explanation(row).to_json()))
+        (folder / "explanation.json").write_text(json.dumps(to_json(explanation(row))))

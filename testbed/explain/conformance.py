@@ -50,6 +50,6 @@ def _violations(scene: Scene) -> Iterator[Violation]:
         for protocol in _PROTOCOLS:
             view = View(scene, router, protocol)
             for axis, check in _AXES:
-                for words, packets in check(view):
-                    yield Violation(router, axis, line(words, *packets))
+                for fact, packets in check(view):
+                    yield Violation(router, axis, line(fact, *packets))
                     break

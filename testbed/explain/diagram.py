@@ -14,6 +14,8 @@ from itertools import pairwise
 from testbed.explain.worth import GONE, Worth, alike, words, worth
 from testbed.model.explanation import Diagram, Evidence, Fate, Hop, Journey, Label, Message, Segment
 from testbed.model.packet import Packet
+from testbed.model.statement import Statement
+from testbed.model.statement.filters import Answered, Dropped, LostOnWay, TakenByRouter
 from testbed.model.topology import Topology
 from testbed.plan.planner import CORE
 
@@ -203,23 +205,20 @@ def _between(hops: Sequence[Hop], start: int, to: int) -> list[Packet]:
     return [sight for sight in sights if sight is not None]
 
 
-def _note(hop: Hop, labels: Mapping[int, Label]) -> str:
+def _note(hop: Hop, labels: Mapping[int, Label]) -> Statement | None:
     """What became of it, where that is worth a word."""
     match hop.fate:
-        case Fate.DROPPED if hop.rules:
-            return f"dropped: {' or '.join(hop.rules)}"
         case Fate.DROPPED:
             private = hop.inward and not hop.inward.destination.address.is_global
-            return "dropped: a private address" if private else "dropped"
+            return Dropped(hop.rules, private=bool(private and not hop.rules))
         case Fate.REJECTED if hop.answer is not None:
             label = labels.get(hop.answer.number)
-            word = label.text if label else "RST" if hop.answer.protocol == "tcp" else "ICMP error"
-            return f"answered: {word}"
+            return Answered(label.text if label else None, hop.answer.protocol)
         case Fate.REJECTED:
-            return "rejected"
+            return Answered()
         case Fate.LOST:
-            return "lost on the way"
+            return LostOnWay()
         case Fate.TAKEN:
-            return "taken by the router itself"
+            return TakenByRouter()
         case _:
-            return ""
+            return None

@@ -7,10 +7,11 @@ peer to the other is looked for in the journeys.
 from testbed.explain.causes.finding import Finding, line
 from testbed.explain.scene import Scene, stopped
 from testbed.explain.sides import Side
-from testbed.model.explanation import Citation, Journey, Line
+from testbed.model.explanation import Journey, Line
 from testbed.model.packet import ACK, SYN
 from testbed.model.reason import Kind, Place, TraceStep, Verb
-from testbed.words import sentence
+from testbed.model.statement.claims import Foretold, LeftBy, RefutedBy
+from testbed.model.statement.ways import CameAndEnded
 
 
 def refuted(scene: Scene, finding: Finding) -> Line:
@@ -21,11 +22,8 @@ def refuted(scene: Scene, finding: Finding) -> Line:
         for source, target in ((a, b), (b, a)):
             if found := look(scene, prediction.trace, source, target):
                 return found
-    return Line(
-        f"the prediction ({prediction.outcome.value}) says: {sentence(prediction.reason)}; "
-        f"on the wire: {finding.headline}",
-        tuple(Citation.of(packet) for packet in finding.decisive),
-    )
+    whole = Foretold(prediction.outcome, prediction.reason)
+    return line(RefutedBy(whole, finding.headline), *finding.decisive)
 
 
 def _owner(place: Place) -> str:
@@ -63,12 +61,8 @@ def _mapping(scene: Scene, trace: tuple[TraceStep, ...], source: Side, target: S
     if keeps == (kept is not None) or not source.told:
         return None
     shown = kept or sent[0]
-    how = "by the endpoint that was signalled" if kept else "by another endpoint than signalled"
-    return line(
-        f"the prediction says {sentence(step)!r}; on the wire {source.node} left {router} {how}, "
-        f"{shown.external}",
-        *shown.packets,
-    )
+    left_by = LeftBy(source.node, router, kept is not None, shown.external)
+    return line(RefutedBy(step, left_by), *shown.packets)
 
 
 # -- who gets in ----------------------------------------------------------------
@@ -102,11 +96,6 @@ def _alike(step: TraceStep, journey: Journey) -> bool:
 
 def _unlike(step: TraceStep, journey: Journey) -> Line:
     at = journey.end.inward or journey.last
-    rules = f" as {journey.end.rules[0].value!r}" if journey.end.rules else ""
-    end = "it came in" if journey.arrived else f"{journey.end.node} stopped it{rules}"
-    return line(
-        f"the prediction says {sentence(step)!r}; on the wire a packet from {at.source} came to "
-        f"{journey.end.node} for {at.destination}, and {end}",
-        at,
-        journey.end.answer,
-    )
+    rule = journey.end.rules[0].value if journey.end.rules else None
+    came = CameAndEnded(at.source, journey.end.node, at.destination, journey.arrived, rule)
+    return line(RefutedBy(step, came), at, journey.end.answer)

@@ -262,10 +262,10 @@ class Scene:
             return self.evidence.start_ns
         return self.journeys[0].first.time_ns if self.journeys else 0
 
-    def ms(self, moment: Packet | int) -> str:
-        """A moment in words: ``12.3 ms``."""
+    def ms(self, moment: Packet | int) -> float:
+        """Milliseconds from the start to a moment."""
         time_ns = moment if isinstance(moment, int) else moment.time_ns
-        return f"{(time_ns - self.zero_ns) / 1e6:.1f} ms"
+        return (time_ns - self.zero_ns) / 1e6
 
 
 def _refuses(packet: Packet) -> bool:

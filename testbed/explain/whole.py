@@ -5,6 +5,15 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from testbed.model.explanation import Evidence, Fate, Hop, Journey
+from testbed.model.statement import Statement
+from testbed.model.statement.lacks import (
+    Blind,
+    CountsFewer,
+    DropCounters,
+    Empty,
+    Gaps,
+    NotRecorded,
+)
 
 _OTHER_SIDE = {"lan": "wan", "wan": "lan"}
 
@@ -21,31 +30,27 @@ class Whole:
         self._gaps = self._last - len({packet.number for packet in packets})
 
     @cached_property
-    def trouble(self) -> tuple[str, ...]:
-        """What the capture lacks, as sentences; none if it looks whole."""
+    def trouble(self) -> tuple[Statement, ...]:
+        """What the capture lacks; nothing if it looks whole."""
         if self._evidence.packets is None:
-            return ("the packets were not recorded",)
+            return (NotRecorded(),)
         if not self._evidence.packets:
-            return ("the capture holds no packet",)
+            return (Empty(),)
         if self._gaps:
-            return (f"{self._gaps} of the capture's {self._last} packets are not in it any more",)
+            return (Gaps(self._gaps, self._last),)
         return ()
 
-    def blind(self, vantages: Iterable[str]) -> tuple[str, ...]:
-        """Those of ``vantages`` at which nothing at all was recorded, as sentences."""
+    def blind(self, vantages: Iterable[str]) -> tuple[Statement, ...]:
+        """Those of ``vantages`` at which nothing at all was recorded."""
         planned = {vantage.name for vantage in self._evidence.plan.vantages}
-        return tuple(
-            f"no packet at {name} is in the capture"
-            for name in vantages
-            if name in planned and name not in self._seen
-        )
+        return tuple(Blind(name) for name in vantages if name in planned and name not in self._seen)
 
-    def absent(self, *nodes: str) -> tuple[str, ...]:
+    def absent(self, *nodes: str) -> tuple[Statement, ...]:
         """What it would take to know that something did not pass ``nodes``."""
         names = (v.name for v in self._evidence.plan.vantages if v.node in nodes)
         return (*self.trouble, *self.blind(names))
 
-    def unsure(self, hop: Hop) -> tuple[str, ...]:
+    def unsure(self, hop: Hop) -> tuple[Statement, ...]:
         """What it would take to know that ``hop`` stopped its packet; nothing if it is known.
 
         The answer of a router proves it, or a counter of its rules, or else a capture
@@ -61,12 +66,12 @@ class Whole:
             return lacking
         drops = self._evidence.drops
         if drops is None or hop.node not in drops:
-            return (*lacking, f"the drop counters of {hop.node}") if lacking else ()
+            return (*lacking, DropCounters(hop.node)) if lacking else ()
         counted = drops[hop.node]
         known = counted.get(hop.rules[0], 0) if hop.rules else sum(counted.values())
         if self._stopped[hop.node, hop.rules[:1]] <= 2 * known:
             return ()  # some may have come when the counters had been read
-        return (f"{hop.node} counts fewer packets that it dropped than vanish there", *lacking)
+        return (CountsFewer(hop.node), *lacking)
 
     @cached_property
     def _stopped(self) -> Counter[tuple[str, tuple[str, ...]]]:

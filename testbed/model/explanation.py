@@ -6,7 +6,6 @@ packets -> journeys -> labels -> explanation -> diagram, all of it pure.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
 
 from testbed.model.behaviour import Behaviour
 from testbed.model.breach import Breach
@@ -17,6 +16,7 @@ from testbed.model.packet import Endpoint, Packet, Protocol
 from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
 from testbed.model.refusal import Refusal
+from testbed.model.statement import Statement
 from testbed.model.technique import Technique
 from testbed.model.verdict import Judgement
 from testbed.model.window import Window
@@ -284,9 +284,9 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One sentence of the story, and the packets that show it."""
+    """One thing that happened, and the packets that show it."""
 
-    text: str
+    fact: Statement
     cites: tuple[Citation, ...] = ()
 
 
@@ -303,7 +303,7 @@ class Segment:
     destination: Endpoint
     end: Fate
     packets: tuple[int, ...]
-    note: str = ""  # "dropped: unsolicited", "RST"
+    note: Statement | None = None  # what became of it there, where that is worth a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,12 +337,12 @@ class Explanation:
     judgement: Judgement
     cause: Cause
     node: str | None  # at which the cause is: a NAT, a peer, the relay
-    headline: str  # one sentence with the cause
+    headline: Statement  # of the cause
     story: tuple[Line, ...]  # what happened, in order of time; with the decisive moment
     decisive: tuple[Citation, ...]  # the packets of that moment
     wrong: Wrong
     wrong_why: Line | None  # why that side is at fault, where one is
-    missing: tuple[str, ...]  # evidence that is not there and would be needed, as sentences
+    missing: tuple[Statement, ...]  # evidence that is not there and would be needed
     diagram: Diagram
 
     @property
@@ -352,66 +352,3 @@ class Explanation:
         found = {c.number: c for line in lines for c in line.cites}
         found |= {c.number: c for c in self.decisive}
         return tuple(found[number] for number in sorted(found))
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``explanation.json`` and the reports have it."""
-        return {
-            "name": self.name,
-            "mechanism": self.mechanism,
-            "measured": self.measured.value if self.measured else None,
-            "predicted": self.predicted.value,
-            "judgement": self.judgement.value,
-            "cause": self.cause.value,
-            "node": self.node,
-            "headline": self.headline,
-            "story": [_line(line) for line in self.story],
-            "decisive": [_citation(c) for c in self.decisive],
-            "wrong": self.wrong.value,
-            "wrong_why": _line(self.wrong_why) if self.wrong_why else None,
-            "missing": list(self.missing),
-            "diagram": _diagram(self.diagram),
-        }
-
-
-def _line(line: Line) -> dict[str, Any]:
-    return {"text": line.text, "cites": [_citation(c) for c in line.cites]}
-
-
-def _citation(cite: Citation) -> dict[str, Any]:
-    return {
-        "number": cite.number,
-        "vantage": cite.vantage,
-        "outgoing": cite.outgoing,
-        "protocol": cite.protocol,
-        "source": str(cite.source),
-        "destination": str(cite.destination),
-        "time_ns": cite.time_ns,
-    }
-
-
-def _diagram(diagram: Diagram) -> dict[str, Any]:
-    return {
-        "columns": list(diagram.columns),
-        "omitted": diagram.omitted,
-        "messages": [
-            {
-                "time_ms": round(message.time_ms, 3),
-                "label": message.label,
-                "count": message.count,
-                "decisive": message.decisive,
-                "segments": [
-                    {
-                        "start": part.start,
-                        "to": part.to,
-                        "source": str(part.source),
-                        "destination": str(part.destination),
-                        "end": part.end.value,
-                        "packets": list(part.packets),
-                        "note": part.note,
-                    }
-                    for part in message.segments
-                ],
-            }
-            for message in diagram.messages
-        ],
-    }

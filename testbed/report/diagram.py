@@ -15,6 +15,7 @@ from rich.text import Text
 from testbed.model.explanation import Diagram, Fate, Message, Segment
 from testbed.model.packet import Endpoint
 from testbed.report.glyphs import Glyphs
+from testbed.words import sentence
 
 _MARGIN = 11  # where the first line is; left of it a decisive message's mark, and the time
 _NARROWEST, _WIDEST = 12, 36  # columns from one line to the next
@@ -224,10 +225,10 @@ def _change(part: Segment, before: Segment | None, room: int) -> str:
 
 
 def _note(part: Segment, glyphs: Glyphs) -> str:
-    if not part.note:
+    if part.note is None:
         return ""
     seen = f"#{part.packets[-1]} " if part.packets else ""
-    return f"{seen}{glyphs.words(part.note)}"
+    return f"{seen}{glyphs.words(sentence(part.note))}"
 
 
 def _beside(part: Segment, length: int, sheet: _Sheet) -> int | None:

@@ -11,6 +11,7 @@ from rich.text import Text
 from testbed.model.explanation import Explanation, Fate, Hop, Journey, Label, Line, Wrong
 from testbed.report.diagram import draw, legend
 from testbed.report.glyphs import Glyphs
+from testbed.words import sentence
 
 _WIDEST = 160  # columns; longer lines are hard to read
 _FATES = {Fate.DROPPED: "bold red", Fate.REJECTED: "bold red", Fate.LOST: "bold red"}
@@ -94,13 +95,13 @@ def _summary(explanation: Explanation, glyphs: Glyphs) -> Table:
     table.add_row("cell", Text(glyphs.words(explanation.name), style="bold"))
     table.add_row("result", outcome)
     table.add_row("cause", cause)
-    table.add_row("", Text(glyphs.words(explanation.headline)))
+    table.add_row("", Text(glyphs.words(sentence(explanation.headline))))
     if explanation.wrong is not Wrong.NOBODY:
         table.add_row("wrong", Text(AT_FAULT[explanation.wrong], style="bold red"))
         if explanation.wrong_why is not None:
             table.add_row("", _line(explanation.wrong_why, glyphs))
-    for sentence in explanation.missing:
-        table.add_row("missing", Text(glyphs.words(sentence), style="magenta"))
+    for lack in explanation.missing:
+        table.add_row("missing", Text(glyphs.words(sentence(lack)), style="magenta"))
     return table
 
 
@@ -115,8 +116,8 @@ def _story(story: Sequence[Line], glyphs: Glyphs) -> Table:
 
 def _line(line: Line, glyphs: Glyphs) -> Text:
     """A sentence and the numbers of its packets, unless it names them itself."""
-    text = Text(glyphs.words(line.text))
+    text = Text(glyphs.words(sentence(line.fact)))
     for cite in line.cites:
-        if f"#{cite.number}" not in text.plain.split():
+        if cite.number not in line.fact.names:
             text.append(f" #{cite.number}", style="cyan")
     return text

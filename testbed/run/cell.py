@@ -47,6 +47,7 @@ from testbed.verdict.sanity import (
 )
 from testbed.verdict.wire import read_path
 from testbed.words import sentence
+from testbed.words.explanations import to_json
 
 # A punch is decided by who comes first, on a way of 20 ms.  Lateness of the harness
 # beyond the first figure may explain a difference; beyond the second it measures itself.
@@ -106,7 +107,7 @@ class Ran:
         if self.explanation is None:
             return None
         why = self.explanation
-        return Why(cause=why.cause, node=why.node, headline=why.headline, wrong=why.wrong)
+        return Why(cause=why.cause, node=why.node, headline=sentence(why.headline), wrong=why.wrong)
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _finished(
     evidence = assemble(cell, profiles, run.plan, expected, recorded, verdict)
     explanation, evidence, verdict = explained(evidence, wire, verdict)
     write_json(folder / "run.json", replace(notes, faults=evidence.faults).to_json())
-    write_json(folder / "explanation.json", explanation.to_json())
+    write_json(folder / "explanation.json", to_json(explanation))
     return Ran(
         cell,
         verdict,
@@ -309,7 +310,7 @@ def _broken(
     evidence = assemble(cell, profiles, steps, expected, recorded, verdict)
     explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict)
     with suppress(OSError):
-        write_json(folder / "explanation.json", explanation.to_json())
+        write_json(folder / "explanation.json", to_json(explanation))
     return Ran(cell, verdict, folder, explanation=explanation)
 
 

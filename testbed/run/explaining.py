@@ -9,7 +9,10 @@ from testbed.evidence.account import WireAccount
 from testbed.explain.explainer import explain
 from testbed.model.explanation import Cause, Diagram, Evidence, Explanation, Wrong
 from testbed.model.judgement import Verdict
+from testbed.model.statement.lacks import Explainer
+from testbed.model.statement.runs import ExplainerFailed
 from testbed.verdict.agreement import contradiction, distrusted
+from testbed.words.explanations import to_json
 
 
 def explained(
@@ -28,7 +31,7 @@ def explained(
             faults = (*evidence.faults, fault)
             evidence = replace(evidence, judgement=verdict.judgement, faults=faults)
             explanation = explain(evidence, account)
-        explanation.to_json()
+        to_json(explanation)
     except Exception as error:
         explanation = _unexplained(evidence, error)
     return explanation, evidence, verdict
@@ -44,12 +47,12 @@ def _unexplained(evidence: Evidence, error: Exception) -> Explanation:
         judgement=evidence.judgement,
         cause=Cause.HARNESS_FAULT if evidence.faults else Cause.UNKNOWN,
         node=None,
-        headline=f"the explainer failed: {type(error).__name__}: {error}",
+        headline=ExplainerFailed(type(error).__name__, str(error)),
         story=(),
         decisive=(),
         wrong=Wrong.UNDECIDED,
         wrong_why=None,
-        missing=("an explainer that reads this cell",),
+        missing=(Explainer(),),
         diagram=Diagram((), ()),
     )
 

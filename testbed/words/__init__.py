@@ -5,11 +5,12 @@ from testbed.model.fault import Fault
 from testbed.model.life import LifeReason
 from testbed.model.path import PathSeen
 from testbed.model.reason import Reason, TraceStep
+from testbed.model.statement import Statement
 from testbed.model.verdict import Grounds
 from testbed.model.version import Built
-from testbed.words import breaches, faults, grounds, lives, packets, paths, reasons
+from testbed.words import breaches, explanations, faults, grounds, lives, packets, paths, reasons
 
-Fact = Breach | Fault | PathSeen | Grounds | Built | Reason | TraceStep | LifeReason
+Fact = Breach | Fault | PathSeen | Grounds | Built | Reason | TraceStep | LifeReason | Statement
 
 
 def sentence(fact: Fact) -> str:
@@ -18,6 +19,8 @@ def sentence(fact: Fact) -> str:
         return breaches.sentence(fact)
     if isinstance(fact, Fault):
         return faults.sentence(fact)
+    if isinstance(fact, Statement):
+        return explanations.sentence(fact)
     if isinstance(fact, Grounds):
         return grounds.sentence(fact)
     if isinstance(fact, Reason):

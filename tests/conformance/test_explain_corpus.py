@@ -14,6 +14,7 @@ from testbed.explain.conformance import violations
 from testbed.explain.explainer import explain
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Cause, Citation, Evidence, Line, Wrong
+from testbed.words import sentence
 
 ALL = {
     **CASES,
@@ -92,11 +93,11 @@ def _is_of_its_packets(line: Line, whole: Evidence) -> None:
     if not line.cites:
         return
     ends = {str(end) for cite in line.cites for end in (cite.source, cite.destination)}
-    assert set(ADDRESS.findall(line.text)) <= ends, (whole.name, line)
+    assert set(ADDRESS.findall(sentence(line.fact))) <= ends, (whole.name, line)
     zero = whole.start_ns
     if zero is None:
         zero = min(packet.time_ns for packet in whole.packets or ())
-    of_packets, _, of_conntrack = line.text.partition("; its conntrack ")
+    of_packets, _, of_conntrack = sentence(line.fact).partition("; its conntrack ")
     for text, seen in ((of_packets, line.cites), (of_conntrack, whole.flows or ())):
         times = {f"{(one.time_ns - zero) / 1e6:.1f}" for one in seen}
         assert set(MOMENT.findall(text)) <= times, (whole.name, line)
@@ -113,7 +114,7 @@ def test_a_wrong_rule_of_the_oracle_is_told_by_its_step(
     found = explain(evidence[f"oracle: {name}"])
     assert (found.cause, found.wrong) == (case.cause, Wrong.PREDICTION), found.wrong_why
     assert found.wrong_why is not None
-    assert step in found.wrong_why.text
+    assert step in sentence(found.wrong_why.fact)
     assert found.wrong_why.cites
 
 

@@ -10,6 +10,8 @@ from testbed.explain.diagram import COMFORT, LIMIT, columns, diagram
 from testbed.explain.worth import Worth, worth
 from testbed.model.explanation import Fate, Hop, Journey, Label, LabelNote, NoteKind, Weight
 from testbed.model.packet import ACK, SYN
+from testbed.model.refusal import Refusal
+from testbed.model.statement.filters import Answered, Dropped
 
 FILLER: dict[str, Any] = {"weight": Weight.USUAL, "filler": True}
 
@@ -47,7 +49,7 @@ def test_arrows_have_the_addresses_of_their_part_of_the_way_and_pass_the_core():
     assert str(inside.source) == "10.0.0.2:4001"
     assert (outside.start, outside.to, outside.end) == ("nat-a", "nat-b", Fate.DROPPED)
     assert str(outside.source) == "29.0.0.2:35968"
-    assert outside.note == "dropped: unsolicited"
+    assert outside.note == Dropped((Refusal.UNSOLICITED,))
     assert {*inside.packets, *outside.packets} == set(journey.packets)
     assert message.time_ms == 1.5
 
@@ -275,10 +277,10 @@ def test_a_reset_says_what_the_router_answered():
     journey = Journey((*journey.hops[:-1], Hop("nat-b", Fate.REJECTED, None, None, (), answer)))
     told = labelled([journey])
     [message] = diagram(evidence(), [journey], told, ()).messages
-    assert message.segments[-1].note == "answered: RST"
+    assert message.segments[-1].note == Answered(protocol="tcp")
     told[answer.number] = Label("icmp", "port unreachable")
     [message] = diagram(evidence(), [journey], told, ()).messages
-    assert message.segments[-1].note == "answered: port unreachable"
+    assert message.segments[-1].note == Answered("port unreachable", "tcp")
 
 
 def test_time_counts_from_the_common_start_else_from_the_first_packet():

@@ -37,6 +37,8 @@ from testbed.predict.model import Model
 from testbed.predict.prediction import predict
 from testbed.predict.punching import PUNCH_UDP
 from testbed.studies.punch.mechanisms import MECHANISMS
+from testbed.words import sentence
+from testbed.words.explanations import to_json
 
 MS = 1_000_000
 START = 1_000 * MS
@@ -184,7 +186,7 @@ def symmetric(repeat: int = 1) -> Run:
 def test_a_changed_mapping_is_told_with_both_ports_and_their_packets() -> None:
     found = explain(symmetric().evidence(Outcome.NONE))
     assert (found.cause, found.node, found.wrong) == (Cause.MAPPING_CHANGED, "nat-a", Wrong.NOBODY)
-    assert "29.0.0.2:5000 was signalled, 29.0.0.2:5001 is used" in found.headline
+    assert "29.0.0.2:5000 was signalled, 29.0.0.2:5001 is used" in sentence(found.headline)
     sources = {str(cite.source) for cite in found.cites}
     assert {"29.0.0.2:5000", "29.0.0.2:5001"} <= sources
     times = [line.cites[0].time_ns for line in found.story]
@@ -200,7 +202,7 @@ def test_how_much_too_late_a_filter_opened_is_told_to_the_tenth_of_a_millisecond
     run.fails("a", "b")
     found = explain(run.evidence(Outcome.NONE))
     assert (found.cause, found.node) == (Cause.FILTER_NOT_OPEN_YET, "nat-b")
-    assert "120.0 ms later" in found.headline
+    assert "120.0 ms later" in sentence(found.headline)
 
 
 def test_a_direct_connection_is_told_by_the_packet_that_opened_the_hole() -> None:
@@ -211,7 +213,7 @@ def test_a_direct_connection_is_told_by_the_packet_that_opened_the_hole() -> Non
     run.sends(-5, "b", 4001, run.at("nat-a", 4001), 4001, inside="a", payload=b"from b")
     found = explain(run.evidence(Outcome.DIRECT))
     assert found.cause is Cause.BOTH_OPENED
-    assert "15.0 ms before" in found.headline  # a's left at 0, b's came at 15
+    assert "15.0 ms before" in sentence(found.headline)  # a's left at 0, b's came at 15
 
 
 def test_conntrack_tells_of_a_mapping_that_the_capture_lacks() -> None:
@@ -231,7 +233,7 @@ def test_a_gap_in_the_numbers_is_a_part_that_is_missing() -> None:
     assert explain(whole).cause is Cause.MAPPING_CHANGED
     found = explain(replace(whole, packets=(whole.packets or [])[5:]))
     assert found.cause is Cause.UNKNOWN
-    assert any("5 of the capture's" in words for words in found.missing)
+    assert any("5 of the capture's" in sentence(lack) for lack in found.missing)
 
 
 @pytest.mark.parametrize("what", ["packets", "events"])
@@ -300,7 +302,7 @@ def test_who_never_learns_where_the_other_comes_from_is_told_and_nobody_has_lied
     assert (found.cause, found.node, found.wrong) == (Cause.HANDSHAKE_FAILED, "b", Wrong.PEER)
     assert {str(c.destination) for c in found.decisive} == {"29.0.0.2:5000", "10.0.1.2:4001"}
     assert "29.0.0.34" not in str(found.story)
-    texts = [line.text for line in found.story]
+    texts = [sentence(line.fact) for line in found.story]
     assert "b answered 29.0.0.2:5001, and that came to a" in texts
     assert "a says that it is connected: direct" in texts
     assert "b says that it has no connection" in texts
@@ -316,7 +318,7 @@ def test_a_claim_is_false_where_nothing_of_the_other_came_and_the_packets_show_t
     run.fails("b")
     found = _claimed(run)
     assert (found.cause, found.node, found.wrong) == (Cause.FALSE_CLAIM, "a", Wrong.PEER)
-    assert "nothing of b came to a" in found.headline
+    assert "nothing of b came to a" in sentence(found.headline)
     assert {cite.vantage for cite in found.decisive} == {"nat-a:wan"}
 
 
@@ -336,13 +338,13 @@ def test_an_echo_that_was_never_sent_or_never_came_is_told_by_its_own_packets() 
         found = _claimed(run, window=Window(START + 40 * MS, START + 900 * MS, 1000))
         assert (found.cause, found.node) == (Cause.FALSE_CLAIM, "a")
         if reaches:
-            assert "b sent no byte of the echo" in found.headline
+            assert "b sent no byte of the echo" in sentence(found.headline)
             assert {str(c.vantage) for line in found.story for c in line.cites} == {
                 "a:eth0",
                 "b:eth0",
             }
         else:
-            assert "no byte of the echo that a sent came to b" in found.headline
+            assert "no byte of the echo that a sent came to b" in sentence(found.headline)
             assert [cite.vantage for cite in found.decisive] == ["a:eth0"]
 
 
@@ -405,7 +407,7 @@ def test_any_evidence_has_an_explanation(
                   packets=packets, judgement=rolled.choice(list(Judgement)))  # fmt: skip
     found = explain(odd)
     assert found.headline
-    assert found.to_json()["cause"] == found.cause.value
+    assert to_json(found)["cause"] == found.cause.value
 
 
 def test_ten_thousand_packets_are_explained_in_seconds() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_results import document, result
+from told import Told
 
 from testbed.model.explanation import (
     Cause,
@@ -24,6 +25,7 @@ from testbed.model.explanation import (
 from testbed.model.result import Result, Why
 from testbed.model.verdict import Judgement
 from testbed.report.files import printable, write_junit
+from testbed.words.explanations import to_json
 
 
 def cite(number: int) -> Citation:
@@ -39,18 +41,18 @@ EXPLANATION = Explanation(
     judgement=Judgement.FAIL,
     cause=Cause.FILTER_CLOSED,
     node="nat-b",
-    headline="nat-b let nobody in.",
-    story=(Line("a's punch left.", (cite(12), cite(15))), Line("Nothing came back.")),
+    headline=Told("nat-b let nobody in."),
+    story=(Line(Told("a's punch left."), (cite(12), cite(15))), Line(Told("Nothing came back."))),
     decisive=(cite(15),),
     wrong=Wrong.NAT,
-    wrong_why=Line("It declares endpoint_independent filtering.", (cite(15),)),
-    missing=("drops.json was not recorded",),
+    wrong_why=Line(Told("It declares endpoint_independent filtering."), (cite(15),)),
+    missing=(Told("drops.json was not recorded"),),
     diagram=Diagram((), ()),
 )
 
 
 def row(folder: Path | str = "out/cell", **changes: Any) -> Result:
-    told = EXPLANATION.to_json()
+    told = to_json(EXPLANATION)
     known = {
         "judgement": "fail",
         "measured": "none",
@@ -82,7 +84,7 @@ def test_the_suite_says_when_and_by_which_command_seed_and_version_it_was_run(
 
 
 def test_a_failures_text_is_its_explanation(tmp_path: Path) -> None:
-    (tmp_path / "explanation.json").write_text(json.dumps(EXPLANATION.to_json()))
+    (tmp_path / "explanation.json").write_text(json.dumps(to_json(EXPLANATION)))
     (case,) = suite(tmp_path / "junit.xml", row(tmp_path))
     (failure,) = case
     assert (failure.tag, failure.get("type")) == ("failure", "filter_closed")

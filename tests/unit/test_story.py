@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from told import Told
 from ways import Wire, evidence, explained, lab, labelled
 
 import testbed.explain
@@ -153,7 +154,9 @@ def test_without_a_terminal_there_are_no_colours():
 
 
 def test_a_stream_without_unicode_gets_the_same_drawing_in_ascii():
-    strange = a_cell(headline="mapped → elsewhere — twice…", story=(Line("naïve ≠ wrong"),))
+    strange = a_cell(
+        headline=Told("mapped → elsewhere — twice…"), story=(Line(Told("naïve ≠ wrong")),)
+    )
     plain = shown(strange, 100, ASCII)
     assert plain.isascii()
     assert "mapped -> elsewhere - twice..." in plain
@@ -164,7 +167,9 @@ def test_a_stream_without_unicode_gets_the_same_drawing_in_ascii():
 
 def test_what_a_packet_says_cannot_command_the_terminal():
     evil = "\x1b[2J\x07you are mine\n"
-    said = a_cell(evil, headline=evil, name=evil, missing=(evil,), story=(Line(evil),))
+    said = a_cell(
+        evil, headline=Told(evil), name=evil, missing=(Told(evil),), story=(Line(Told(evil)),)
+    )
     for glyphs in (UNICODE, ASCII):
         text = shown(said, 100, glyphs)
         assert text.count("?[2J?you are mine") >= 5
@@ -178,7 +183,7 @@ def test_streams_are_asked_for_their_encoding():
 
 
 def test_the_wrong_side_is_named_where_the_two_differ():
-    why = Line("its filter let in a stranger", a_cell().decisive)
+    why = Line(Told("its filter let in a stranger"), a_cell().decisive)
     differs = a_cell(judgement=Judgement.FAIL, wrong=Wrong.NAT, wrong_why=why)
     text = shown(differs)
     assert "a NAT does not do as it declares" in text
@@ -187,7 +192,7 @@ def test_the_wrong_side_is_named_where_the_two_differ():
 
 
 def test_what_is_missing_is_said():
-    unknown = a_cell(cause=Cause.UNKNOWN, node=None, missing=("the capture is not there",))
+    unknown = a_cell(cause=Cause.UNKNOWN, node=None, missing=(Told("the capture is not there"),))
     text = shown(unknown)
     assert "missing" in text
     assert "the capture is not there" in text
@@ -195,13 +200,14 @@ def test_what_is_missing_is_said():
 
 def test_a_number_that_the_sentence_has_is_not_said_twice():
     cite = a_cell().decisive[0]
-    text = shown(a_cell(story=(Line(f"dropped as #{cite.number} shows", (cite,)),)))
+    told = Told(f"dropped as #{cite.number} shows", frozenset({cite.number}))
+    text = shown(a_cell(story=(Line(told, (cite,)),)))
     assert text.count("#12 ") - text.count("#12 dropped") == 1
 
 
 def test_the_filter_picks_the_decisive_packets_and_survives_a_shell():
     other = Citation.of(Wire().packet("a", 0, "10.0.0.2:1", "10.0.0.3:2"))
-    cell = a_cell(story=(Line("something else", (other,)),))
+    cell = a_cell(story=(Line(Told("something else"), (other,)),))
     lines = list(pointers(cell, Path("out/my matrix/capture.pcapng")))
     assert lines[1] == "filter   frame.number in {12}"
     words = shlex.split(lines[2])

@@ -5,6 +5,8 @@ from ipaddress import IPv4Address
 from itertools import count
 from typing import Any
 
+from told import Told
+
 from testbed.model.explanation import (
     Cause,
     Citation,
@@ -173,8 +175,8 @@ def explained(diagram: Diagram, cites: Sequence[Packet], **changes) -> Explanati
         "judgement": Judgement.PASS,
         "cause": Cause.MAPPING_CHANGED,
         "node": "nat-a",
-        "headline": "nat-a used another port for the second destination",
-        "story": (Line("a's punch left nat-a from 29.0.0.2:35968", cited),),
+        "headline": Told("nat-a used another port for the second destination"),
+        "story": (Line(Told("a's punch left nat-a from 29.0.0.2:35968"), cited),),
         "decisive": cited,
         "wrong": Wrong.NOBODY,
         "wrong_why": None,

@@ -19,6 +19,7 @@ from testbed.report.story import hops, pointers, render
 from testbed.run.folder import left_in, say
 from testbed.run.store import RESULTS, load
 from testbed.studies.punch.evidence import load_evidence
+from testbed.words.explanations import to_json
 
 SHOWN = 30  # names of cells, where none was named
 CELL = "cell.json"  # what makes a folder a cell's
@@ -39,7 +40,7 @@ def explain_cell(name: str | None, out: Path, *, packets: bool, as_json: bool) -
     account = WireAccount.of(evidence)
     explanation = explain(evidence, account)
     if as_json:
-        print(json.dumps(explanation.to_json(), indent=2))
+        print(json.dumps(to_json(explanation), indent=2))
     else:
         console = Console()
         glyphs = glyphs_for(sys.stdout.encoding)

@@ -2,6 +2,7 @@
 
 from testbed.explain.axes.view import Shown, View
 from testbed.model.refusal import Refusal
+from testbed.model.statement.profiles import LetOutThough, NotLetOut
 
 # Rules of the profile that refuse now and then.
 _LIMITS = (Refusal.QUOTA, Refusal.EXHAUSTED, Refusal.COLLISION)
@@ -9,19 +10,13 @@ _LIMITS = (Refusal.QUOTA, Refusal.EXHAUSTED, Refusal.COLLISION)
 
 def check(view: View) -> Shown:
     """Did something get out that should not, or not that should?"""
-    axes, name = view.axes, view.protocol.upper()
+    axes = view.axes
     for flow in view.begun:
         if axes.blocked:
-            yield (
-                f"{view.router} let {name} out to {flow.remote}, and should let none out",
-                flow.packets,
-            )
+            yield LetOutThough(view.router, view.protocol, flow.remote), flow.packets
         elif axes.allowed_ports and flow.remote.port not in axes.allowed_ports:
-            ports = ", ".join(map(str, axes.allowed_ports))
-            yield (
-                f"{view.router} let {name} out to {flow.remote}, and should only to ports {ports}",
-                flow.packets,
-            )
+            ports = tuple(axes.allowed_ports)
+            yield LetOutThough(view.router, view.protocol, flow.remote, ports), flow.packets
     if axes.blocked or view.scene.evidence.drops is None:
         return
     for journey in view.refused:
@@ -33,8 +28,4 @@ def check(view: View) -> Shown:
         private = Refusal.UNROUTED in journey.end.rules
         limited = any(rule in journey.end.rules for rule in _LIMITS)
         if not (refused or private or limited):
-            yield (
-                f"{view.router} did not let {packet.source} out to {packet.destination}, "
-                "and its profile has no reason for that",
-                (packet,),
-            )
+            yield NotLetOut(view.router, packet.source, packet.destination), (packet,)

@@ -1,8 +1,12 @@
 """Filtering (RFC 4787 section 5): who is let in to a mapping, and who is not."""
 
+from ipaddress import IPv4Address
+
 from testbed.explain.axes.view import SETTLED_NS, Knock, Shown, View
 from testbed.explain.scene import Crossing
 from testbed.model.behaviour import Filtering
+from testbed.model.packet import Endpoint
+from testbed.model.statement.profiles import LetInThough, ShutThough
 
 _LEFT_NS = 100_000_000  # a capture may end before the far side of a packet was recorded
 
@@ -11,24 +15,18 @@ def check(view: View) -> Shown:
     """Who came in uninvited, and who was not let in that should have been."""
     for flow in view.flows:
         if not flow.outbound and not _may_enter(view, flow):
-            yield (
-                f"{view.router} let {flow.remote} in to {flow.external}, "
-                f"which had sent nothing to {_whom(view, flow)}",
-                flow.packets,
-            )
+            unsent = _whom(view, flow)
+            yield LetInThough(view.router, flow.remote, flow.external, unsent), flow.packets
     for knock in view.knocks:
         if opener := _opener(view, knock):
-            yield (
-                f"{view.router} did not let {knock.packet.source} in to "
-                f"{knock.packet.destination}, though {opener.external} had sent to "
-                f"{opener.remote}",
-                (*opener.packets, knock.packet),
-            )
+            ends = (knock.packet.source, knock.packet.destination)
+            shut = ShutThough(view.router, *ends, opener.external, opener.remote)
+            yield shut, (*opener.packets, knock.packet)
 
 
-def _whom(view: View, flow: Crossing) -> str:
+def _whom(view: View, flow: Crossing) -> Endpoint | IPv4Address:
     narrow = view.axes.filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT
-    return str(flow.remote if narrow else flow.remote.address)
+    return flow.remote if narrow else flow.remote.address
 
 
 def _may_enter(view: View, flow: Crossing) -> bool:

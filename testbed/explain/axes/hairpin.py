@@ -1,8 +1,11 @@
 """Hairpinning (RFC 4787 section 6): from inside to a mapping of the same NAT."""
 
+from dataclasses import replace
+
 from testbed.explain.axes.view import Shown, View
 from testbed.model.behaviour import Hairpin
 from testbed.model.explanation import Journey
+from testbed.model.statement.profiles import HairpinDiffers, NoHairpin
 
 
 def check(view: View) -> Shown:
@@ -11,29 +14,20 @@ def check(view: View) -> Shown:
     for crossing in view.crossings:
         if not crossing.hairpin:
             continue
-        words = f"{view.router} took {crossing.internal}'s packet to {crossing.remote} back in"
+        taken = HairpinDiffers(view.router, crossing.internal, crossing.remote, declared)
         if declared is Hairpin.NONE:
-            yield f"{words}, and should not hairpin", crossing.packets
+            yield taken, crossing.packets
             continue
         outside = crossing.packet.source.address in view.addresses
         if outside is not (declared is Hairpin.EXTERNAL_SOURCE):
-            should = "external" if declared is Hairpin.EXTERNAL_SOURCE else "internal"
-            yield (
-                f"{words} as from {crossing.packet.source}, and should by the sender's {should} "
-                "endpoint",
-                crossing.packets,
-            )
+            yield replace(taken, seen_as=crossing.packet.source), crossing.packets
     if declared is Hairpin.NONE:
         return
     for journey in view.refused:
         if _should_pass(view, journey):
             packet = journey.end.inward
             assert packet is not None  # by the choice of `View.refused`
-            yield (
-                f"{view.router} did not take {packet.source}'s packet to {packet.destination} "
-                "back in, and should hairpin",
-                (packet,),
-            )
+            yield NoHairpin(view.router, packet.source, packet.destination), (packet,)
 
 
 def _should_pass(view: View, journey: Journey) -> bool:

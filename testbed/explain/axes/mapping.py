@@ -4,6 +4,15 @@ from testbed.explain.axes.view import Shown, View
 from testbed.explain.scene import Crossing
 from testbed.model.behaviour import Allocation, Mapping
 from testbed.model.packet import Endpoint
+from testbed.model.statement.profiles import (
+    NotAnother,
+    NotKept,
+    OverQuota,
+    PortNotKept,
+    PortOutside,
+    SentOut,
+    Translated,
+)
 
 
 def check(view: View) -> Shown:
@@ -12,7 +21,7 @@ def check(view: View) -> Shown:
     if declared is Mapping.NONE:
         for flow in view.begun:
             if flow.internal != flow.external:
-                yield f"{_left(flow)}, though it should not translate", flow.packets
+                yield Translated(_left(flow)), flow.packets
         return
     latest: dict[object, Crossing] = {}
     users: dict[Endpoint, tuple[object, Crossing]] = {}
@@ -20,18 +29,17 @@ def check(view: View) -> Shown:
         key = _key(flow, declared)
         before = latest.get(key, flow)
         if before.external != flow.external and not _excused(view, before, flow):
-            words = f"{_left(before)}, and {_left(flow)}: it should have kept {before.external}"
-            yield words, (*before.packets, *flow.packets)
+            other = NotKept(_left(before), _left(flow), before.external)
+            yield other, (*before.packets, *flow.packets)
         latest[key] = flow
         user, first = users.setdefault(flow.external, (key, flow))
         shared = user != key and first.internal == flow.internal
         if shared and not view.ended(first, flow.time_ns):
-            words = f"{_left(first)}, and {_left(flow)}: it should have been another one"
-            yield words, (*first.packets, *flow.packets)
+            yield NotAnother(_left(first), _left(flow)), (*first.packets, *flow.packets)
 
 
-def _left(flow: Crossing) -> str:
-    return f"{flow.router} sent {flow.internal} out to {flow.remote} as {flow.external}"
+def _left(flow: Crossing) -> SentOut:
+    return SentOut(flow.router, flow.internal, flow.remote, flow.external)
 
 
 def _key(flow: Crossing, declared: Mapping) -> object:
@@ -68,14 +76,13 @@ def check_ports(view: View) -> Shown:
         kept = flow.external.port == flow.internal.port
         if view.axes.allocation is not Allocation.PRESERVING:
             if flow.external.port not in view.axes.ports and not kept:
-                ports = f"{view.axes.ports.first}-{view.axes.ports.last}"
-                yield f"{_left(flow)}, which is not one of its ports {ports}", flow.packets
+                yield PortOutside(_left(flow), view.axes.ports), flow.packets
             continue
         wanted = flow.preserved
         if kept or wanted.port in forwarded or view.held(wanted, flow.internal, flow.time_ns):
             continue
         if not view.taken(wanted, flow.remote, flow.time_ns):
-            yield f"{_left(flow)}, and should have kept port {flow.internal.port}", flow.packets
+            yield PortNotKept(_left(flow), flow.internal.port), flow.packets
 
 
 def check_quota(view: View) -> Shown:
@@ -89,5 +96,5 @@ def check_quota(view: View) -> Shown:
         mine.setdefault(_key(flow, view.axes.mapping), flow)
         live = [one for one in mine.values() if not view.ended(one, flow.time_ns)]
         if len(live) > quota:
-            words = f"{_left(flow)}: that is mapping {len(live)} of {flow.internal.address}"
-            yield f"{words}, and {quota} are allowed", flow.packets
+            over = OverQuota(_left(flow), len(live), flow.internal.address, quota)
+            yield over, flow.packets

@@ -4,14 +4,10 @@ from testbed.explain.axes.view import Knock, Shown, View
 from testbed.model.behaviour import Unsolicited, WanInput
 from testbed.model.packet import RST
 from testbed.model.refusal import Refusal
+from testbed.model.statement.profiles import AnswerDiffers
 
 _LEFT_NS = 100_000_000  # at the end of a capture an answer may not be in it any more
 _HOST_UNREACHABLE = 1  # code of ICMP type 3, RFC 792
-_WORDS = {
-    Unsolicited.DROP: "with silence",
-    Unsolicited.RESET: "with a RST",
-    Unsolicited.ICMP: "with an ICMP error",
-}
 
 
 def check(view: View) -> Shown:
@@ -28,11 +24,7 @@ def check(view: View) -> Shown:
         given = _given(knock)
         if given is not declared:
             shown = tuple(p for p in (knock.packet, knock.answer) if p is not None)
-            yield (
-                f"{view.router} answered {knock.packet.source} {_WORDS[given]}, "
-                f"and should {_WORDS[declared]}",
-                shown,
-            )
+            yield AnswerDiffers(view.router, knock.packet.source, given, declared), shown
 
 
 def _given(knock: Knock) -> Unsolicited:

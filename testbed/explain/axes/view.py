@@ -8,8 +8,9 @@ from testbed.explain.scene import Crossing, Scene, outer
 from testbed.model.behaviour import Behaviour, Refresh, Transport, WanInput
 from testbed.model.explanation import Change, Journey
 from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
+from testbed.model.statement import Statement
 
-Shown = Iterator[tuple[str, tuple[Packet, ...]]]  # what it did, and the packets that show it
+Shown = Iterator[tuple[Statement, tuple[Packet, ...]]]  # what it did, and the packets that show it
 
 SETTLED_NS = 1_000_000  # in which a NAT may take up two packets in either order
 CLOCK_NS = 1_500_000_000  # by which timers of whole seconds may differ from the wire

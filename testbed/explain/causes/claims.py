@@ -1,6 +1,6 @@
 """A peer's last word on its connection, held against the wire; and a protocol that was broken.
 
-Every packet that is cited here is one that the sentence beside it is about.  Where the
+Every packet that is cited here is one that the statement beside it is about.  Where the
 wire neither shows nor denies what a peer says, its claim is no cause.
 """
 
@@ -15,7 +15,23 @@ from testbed.model.contract import Connected, Failed, FailureClass, Upgraded
 from testbed.model.explanation import Cause, Line
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Packet
-from testbed.words import sentence
+from testbed.model.path import Traffic
+from testbed.model.statement import Statement
+from testbed.model.statement.claims import (
+    BytesCame,
+    BytesLeft,
+    ClaimBut,
+    Claims,
+    Denied,
+    EchoShort,
+    EchoUnseen,
+    EchoUnsent,
+    Found,
+    NotAllowed,
+    NothingCame,
+    NotKept,
+)
+from testbed.model.statement.lacks import Events
 
 
 def why(scene: Scene) -> Finding | None:
@@ -26,14 +42,13 @@ def why(scene: Scene) -> Finding | None:
     if any(s.failure and s.failure.failure is FailureClass.LOST for s in scene.sides):
         return None  # it was so when it was said, perhaps
     if evidence.events is None or not evidence.packets:
-        lacking = scene.whole.trouble or ("what the peers said: their events",)
-        return unknown(f"the judge found: {'; '.join(map(sentence, evidence.findings))}", *lacking)
+        return unknown(Found(evidence.findings), *(scene.whole.trouble or (Events(),)))
     for side in scene.sides:
         claim = claimed(side)
         if claim is None or claim is evidence.measured:
             continue
         if evidence.measured is not Outcome.NONE:
-            return _otherwise(scene, side)
+            return _otherwise(scene, side, evidence.measured)
         if found := _unseen(scene, side, claim):
             return found
     if evidence.measured is Outcome.NONE:
@@ -53,24 +68,21 @@ def claimed(side: Side) -> Outcome | None:
     return Outcome.NONE if side.events else None
 
 
-def said(side: Side) -> str:
-    """The claim in words."""
-    claim = claimed(side)
-    if claim in (None, Outcome.NONE):
-        return f"{side.node} says that it has no connection"
-    return f"{side.node} says that it is connected: {claim}"
+def said(side: Side) -> Claims:
+    """The claim; of a peer that said nothing, that it has no connection."""
+    return Claims(side.node, claimed(side) or Outcome.NONE)
 
 
-def _otherwise(scene: Scene, side: Side) -> Finding:
+def _otherwise(scene: Scene, side: Side, measured: Outcome) -> Finding:
     """The wire shows a connection, of another path than ``side`` claims."""
-    measured, cited = scene.evidence.measured, frozenset(scene.evidence.cited)
+    cited = frozenset(scene.evidence.cited)
     shown = [p for p in scene.evidence.packets or () if p.number in cited]
     first = {(p.node, p.outgoing): p for p in reversed(shown)}  # of the connection, each way
     decisive = sorted(first.values(), key=lambda packet: packet.time_ns)
     return Finding(
         Cause.FALSE_CLAIM,
         side.node,
-        f"{said(side)}; the wire shows {measured}",
+        Denied(said(side), measured),
         tuple(_carried(packet) for packet in decisive),
         tuple(decisive),
     )
@@ -78,10 +90,8 @@ def _otherwise(scene: Scene, side: Side) -> Finding:
 
 def _carried(packet: Packet) -> Line:
     if packet.outgoing:
-        words = f"{packet.node} sent bytes of the connection to {packet.destination}"
-    else:
-        words = f"bytes of the connection came to {packet.node} from {packet.source}"
-    return line(words, packet)
+        return line(BytesLeft(packet.node, Traffic.CONNECTION, packet.destination), packet)
+    return line(BytesCame(Traffic.CONNECTION, packet.node, packet.source), packet)
 
 
 def _unseen(scene: Scene, side: Side, claim: Outcome) -> Finding | None:
@@ -97,13 +107,13 @@ def _unseen(scene: Scene, side: Side, claim: Outcome) -> Finding | None:
     for way in (Direction(scene, other, side), Direction(scene, side, other)):
         obstacle = way.obstacle()
         if obstacle is not None and obstacle.cause is Cause.UNKNOWN:
-            return unknown(f"{said(side)}; {obstacle.headline}", *obstacle.missing)
+            return unknown(ClaimBut(said(side), obstacle.headline), *obstacle.missing)
         if obstacle is not None:
+            nothing = NothingCame(way.source.node, way.target.node, obstacle.headline)
             return Finding(
                 Cause.FALSE_CLAIM,
                 side.node,
-                f"{said(side)}; nothing of {way.source.node} came to {way.target.node}: "
-                f"{obstacle.headline}",
+                ClaimBut(said(side), nothing),
                 obstacle.lines,
                 obstacle.decisive,
             )
@@ -128,24 +138,24 @@ class _Way:
     @property
     def lines(self) -> list[Line]:
         found = [
-            line(f"{self.source} sent bytes of the echo to {packet.destination}", packet)
+            line(BytesLeft(self.source, Traffic.ECHO, packet.destination), packet)
             for packet in self.left[:1]
         ]
         return found + [
-            line(f"bytes of the echo came to {self.target} from {packet.source}", packet)
+            line(BytesCame(Traffic.ECHO, self.target, packet.source), packet)
             for packet in self.came[:1]
         ]
 
     @property
-    def gap(self) -> str | None:
+    def gap(self) -> Statement | None:
         """What is missing of it; None if it went through, which half of its bytes show."""
         if not self.left:
-            return f"{self.source} sent no byte of the echo"
+            return EchoUnsent(self.source)
         if not self.came:
-            return f"no byte of the echo that {self.source} sent came to {self.target}"
+            return EchoUnseen(self.source, self.target)
         volume = sum(map(len, {packet.payload for packet in self.came}))
         if volume * 2 < self.size:
-            return f"of {self.size} bytes of the echo {volume} came to {self.target}"
+            return EchoShort(self.size, volume, self.target)
         return None
 
 
@@ -157,11 +167,11 @@ def _unechoed(scene: Scene, side: Side) -> Finding | None:
         lines += way.lines
         if way.gap is None:
             continue
-        words = f"{said(side)}; {way.gap}"
+        headline = ClaimBut(said(side), way.gap)
         nodes = (way.target,) if way.left else (way.source,)
         if not way.came and (lacking := scene.whole.absent(*nodes)):
-            return unknown(words, *lacking)
-        return Finding(Cause.FALSE_CLAIM, side.node, words, tuple(lines), tuple(way.shown))
+            return unknown(headline, *lacking)
+        return Finding(Cause.FALSE_CLAIM, side.node, headline, tuple(lines), tuple(way.shown))
     return None
 
 
@@ -182,13 +192,12 @@ def _way(scene: Scene, source: Side) -> _Way:
 def _violated(scene: Scene) -> Finding:
     """The packets are those that the judge cites."""
     findings = scene.evidence.findings
-    words = "; ".join(map(sentence, findings))
     numbers = {number for breach in findings for number in cited(breach)}
     shown = tuple(p for p in scene.evidence.packets or () if p.number in numbers)
     return Finding(
         Cause.PROTOCOL_VIOLATION,
         shown[0].node if shown else None,
-        f"the protocol was not kept: {words}",
-        (line("what the protocol does not allow", *shown),) if shown else (),
+        NotKept(findings),
+        (line(NotAllowed(), *shown),) if shown else (),
         shown,
     )

@@ -9,6 +9,24 @@ from testbed.explain.scene import Crossing, Scene
 from testbed.explain.sides import Side
 from testbed.model.explanation import Cause, Fate, Journey
 from testbed.model.packet import RST, Endpoint, Packet
+from testbed.model.statement import At, Both, Statement, Stop
+from testbed.model.statement.filters import (
+    AttemptReset,
+    ClosedAgain,
+    FoundClosed,
+    Knocked,
+    LeaseGiven,
+    LeaseOver,
+    LetOut,
+    NotLetIn,
+    NotOpenYet,
+    NotSeenInside,
+    Opens,
+    OwnLeft,
+    Stopped,
+    SynEarly,
+    Uninvited,
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +62,24 @@ class _Knock:
         ]
 
     @property
-    def refusal(self) -> str:
-        """What the router did, in words."""
+    def stop(self) -> Stop:
+        """What the router did."""
         answer = self.journey.end.answer
         if answer is not None:
-            return "answered it with " + ("a RST" if answer.tcp_flags & RST else "an ICMP error")
-        return "took it itself" if self.journey.end.fate is Fate.TAKEN else "dropped it"
+            return Stop.RESET if answer.tcp_flags & RST else Stop.ICMP
+        return Stop.TAKEN if self.journey.end.fate is Fate.TAKEN else Stop.DROPPED
+
+    def at(self, place: Endpoint | str) -> Knocked:
+        """The packet came to ``place``, and was stopped."""
+        packet = self.packet
+        return Knocked(
+            self.source.node,
+            packet.source,
+            place,
+            self.scene.ms(packet),
+            self.router,
+            self.stop,
+        )
 
 
 def why(scene: Scene, source: Side, target: Side, journeys: list[Journey]) -> Finding:
@@ -60,9 +90,7 @@ def why(scene: Scene, source: Side, target: Side, journeys: list[Journey]) -> Fi
     )
     for knock in lasts:
         if lacking := scene.whole.unsure(knock.journey.end):
-            return unknown(
-                f"{source.node}'s packets came to {knock.router} and are not seen inside", *lacking
-            )
+            return unknown(NotSeenInside(source.node, knock.router), *lacking)
     # Of those that came before the hole, the last was the nearest.
     for look, knocks in ((_opened, lasts), (_mapped_apart, firsts)):
         for knock in knocks:
@@ -97,31 +125,17 @@ def _opened(knock: _Knock) -> Finding | None:
 def _too_early(knock: _Knock, hole: Crossing) -> Finding:
     late = (hole.time_ns - knock.packet.time_ns) / 1e6
     scene, packet, target = knock.scene, knock.packet, knock.target.node
-    answer = knock.journey.end.answer
-    came = (
-        f"{knock.source.node}'s packet from {packet.source} came to {knock.router} at "
-        f"{scene.ms(packet)}; {knock.router} {knock.refusal}"
-    )
-    opened = (
-        f"{target}'s own packet to {hole.remote} left {knock.router} at {scene.ms(hole.packet)}"
-    )
-    lines = (line(came, packet, answer), mapped(hole, opened))
-    cause, headline = (
-        Cause.FILTER_NOT_OPEN_YET,
-        (
-            f"{knock.router} was not open for {packet.source} yet: "
-            f"{target}'s own packet left it {late:.1f} ms later"
-        ),
-    )
+    answer, router = knock.journey.end.answer, knock.router
+    opened = OwnLeft(target, hole.remote, router, scene.ms(hole.packet))
+    lines = (line(knock.at(router), packet, answer), mapped(hole, opened))
+    cause = Cause.FILTER_NOT_OPEN_YET
+    headline: Statement = NotOpenYet(router, packet.source, target, late)
     if packet.protocol == "tcp" and answer is not None:
-        reset = bool(answer.tcp_flags & RST)
+        reset = knock.stop is Stop.RESET
         cause = Cause.EARLY_SYN_RESET if reset else Cause.EARLY_PACKET_REJECTED
-        headline = (
-            f"{knock.source.node}'s SYN came to {knock.router} {late:.1f} ms before {target}'s "
-            f"own left it, and was answered with {'a RST' if reset else 'an ICMP error'}"
-        )
+        headline = SynEarly(knock.source.node, router, late, target, knock.stop)
     shown = tuple(p for p in (packet, answer, hole.packet) if p)
-    return Finding(cause, knock.router, headline, lines, shown)
+    return Finding(cause, router, headline, lines, shown)
 
 
 def _closed_again(knock: _Knock, hole: Crossing) -> Finding:
@@ -129,29 +143,30 @@ def _closed_again(knock: _Knock, hole: Crossing) -> Finding:
     scene, packet, router = knock.scene, knock.packet, knock.router
     reset = _reset_between(knock, hole)
     if reset is not None:
-        words = (
-            f"{knock.target.node}'s connection attempt to {hole.remote} was answered with a RST, "
-            f"which {router} took for its end"
-        )
+        attempt = AttemptReset(knock.target.node, hole.remote, router)
         return Finding(
             Cause.EARLY_SYN_RESET,
             router,
-            f"{words}: {knock.source.node}'s SYN found {router} closed",
-            (mapped(reset, words), line(f"{router} {knock.refusal}", packet)),
+            FoundClosed(attempt, knock.source.node, router),
+            (mapped(reset, attempt), line(Stopped(router, knock.stop), packet)),
             (reset.packet, packet),
         )
     again = replace(hole, hop=replace(hole.hop, inward=packet, outward=packet))
     if finding := timed_out(scene, router, hole, again):
         return finding
-    words = (
-        f"{router} let {knock.target.node} out from {hole.external} to {hole.remote} at "
-        f"{scene.ms(hole.packet)}, and {knock.refusal} when it was answered"
+    out = LetOut(
+        router,
+        knock.target.node,
+        hole.external,
+        hole.remote,
+        scene.ms(hole.packet),
+        knock.stop,
     )
     return Finding(
         Cause.FILTER_CLOSED,
         router,
-        f"{router} is closed for {packet.source}, to whom {hole.external} has sent",
-        (line(words, hole.packet, packet),),
+        ClosedAgain(router, packet.source, hole.external),
+        (line(out, hole.packet, packet),),
         (hole.packet, packet),
     )
 
@@ -188,7 +203,7 @@ def _mapped_apart(knock: _Knock) -> Finding | None:
         return _stopped_by(knock, ours if ours.cause is Cause.UNKNOWN else theirs, contact)
     both = replace(
         ours,
-        headline=f"{ours.headline}; and {theirs.headline}",
+        headline=Both(ours.headline, theirs.headline),
         lines=(*ours.lines, *theirs.lines),
         decisive=(*ours.decisive, *theirs.decisive),
     )
@@ -207,15 +222,8 @@ def _stopped_by(knock: _Knock, finding: Finding, contact: Crossing) -> Finding:
     """The same with what came of it: the hole that there was, and the packet that missed it."""
     if finding.cause is Cause.UNKNOWN:
         return finding
-    hole = (
-        f"{knock.target.node} sends to {contact.remote}: "
-        f"that opens {contact.external} at {knock.router} for it"
-    )
-    knocked = (
-        f"{knock.source.node}'s packet from {knock.packet.source} came to "
-        f"{knock.packet.destination} at {knock.scene.ms(knock.packet)}; "
-        f"{knock.router} {knock.refusal}"
-    )
+    hole = Opens(knock.target.node, contact.remote, contact.external, knock.router)
+    knocked = knock.at(knock.packet.destination)
     told = {cite.number for one in finding.lines for cite in one.cites}
     opened = () if contact.packet.number in told else (mapped(contact, hole),)
     lines = (*finding.lines, *opened, line(knocked, knock.packet, knock.journey.end.answer))
@@ -229,17 +237,12 @@ def _uninvited(knock: _Knock) -> Finding:
     if lease is not None and lease.ended(packet.time_ns):
         return _run_out(knock, lease)
     if lacking := scene.whole.absent(knock.target.node, *knock.target.routers):
-        return unknown(f"{knock.router} did not let {knock.source.node} in", *lacking)
-    words = (
-        f"{knock.source.node}'s packet from {packet.source} came to {packet.destination} at "
-        f"{scene.ms(packet)}; {knock.router} {knock.refusal}"
-    )
+        return unknown(NotLetIn(knock.router, knock.source.node), *lacking)
     return Finding(
         Cause.FILTER_CLOSED,
         knock.router,
-        f"{knock.router} lets in only whom somebody inside has sent to, "
-        f"and nobody had sent to {packet.source}",
-        (line(words, packet, knock.journey.end.answer),),
+        Uninvited(knock.router, packet.source),
+        (line(knock.at(packet.destination), packet, knock.journey.end.answer),),
         (packet,),
     )
 
@@ -247,14 +250,14 @@ def _uninvited(knock: _Knock) -> Finding:
 def _run_out(knock: _Knock, lease: Lease) -> Finding:
     """The port had been given to somebody inside, for a time."""
     over = (knock.packet.time_ns - lease.packet.time_ns) / 1e9 - lease.seconds
-    given = f"{knock.router} gave its port {lease.external_port} for {lease.seconds} s"
+    given = LeaseGiven(knock.router, lease.external_port, lease.seconds)
     return Finding(
         Cause.LEASE_EXPIRED,
         knock.router,
-        f"{given}, and {knock.source.node}'s packet came {over:.1f} s after that",
+        LeaseOver(given, knock.source.node, over),
         (
-            line(f"{given}, at {knock.scene.ms(lease.packet)}", lease.packet),
-            line(f"{knock.router} {knock.refusal}", knock.packet, knock.journey.end.answer),
+            line(At(given, knock.scene.ms(lease.packet)), lease.packet),
+            line(Stopped(knock.router, knock.stop), knock.packet, knock.journey.end.answer),
         ),
         (lease.packet, knock.packet),
     )

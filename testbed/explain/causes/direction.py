@@ -8,6 +8,8 @@ from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene, outer, stopped
 from testbed.explain.sides import Side
 from testbed.model.explanation import Cause, Fate, Journey
+from testbed.model.statement.filters import KnownPrivate, LastSeen, NeverCame, NoRoute
+from testbed.model.statement.lacks import AfterVantage
 
 
 @dataclass(frozen=True)
@@ -67,27 +69,22 @@ class Direction:
         if self.astray:
             return _private(self.scene, self.source, self.target, self.astray)
         return unknown(
-            f"what {self.source.node} sent to {self.target.node} is last seen on its way",
-            f"what became of the packets after {self.tries[-1].last.vantage}",
+            LastSeen(self.source.node, self.target.node),
+            AfterVantage(self.tries[-1].last.vantage),
         )
 
 
 def _lost(scene: Scene, source: Side, target: Side, lost: list[Journey]) -> Finding:
     journey = lost[0]
     if lacking := scene.whole.unsure(journey.end):
-        return unknown(
-            f"packets from {source.node} to {target.node} are last seen at {journey.last.vantage}",
-            *lacking,
-        )
-    words = (
-        f"{len(lost)} packets from {source.node} left {journey.last.vantage} "
-        f"and never came to {journey.end.node}"
-    )
+        seen = LastSeen(source.node, target.node, journey.last.vantage)
+        return unknown(seen, *lacking)
+    never = NeverCame(len(lost), source.node, journey.last.vantage, journey.end.node)
     return Finding(
         Cause.LOST_ON_LINK,
         journey.end.node,
-        words,
-        (line(words, journey.last, lost[-1].last),),
+        never,
+        (line(never, journey.last, lost[-1].last),),
         (journey.last,),
     )
 
@@ -95,13 +92,12 @@ def _lost(scene: Scene, source: Side, target: Side, lost: list[Journey]) -> Find
 def _private(scene: Scene, source: Side, target: Side, astray: list[Journey]) -> Finding:
     journey = astray[0]
     if lacking := scene.whole.absent(journey.end.node, *target.routers):
-        return unknown(f"what {source.node} sent is last seen at {journey.last.vantage}", *lacking)
-    addresses = ", ".join(sorted({str(j.first.destination) for j in astray}))
-    words = f"{source.node} sends to {addresses}, to which there is no way from its network"
+        return unknown(LastSeen(source.node, vantage=journey.last.vantage), *lacking)
+    addresses = tuple(sorted({j.first.destination for j in astray}, key=str))
     return Finding(
         Cause.SIGNALLED_PRIVATE,
         target.node,
-        f"{target.node} was known to {source.node} by a private address alone: {addresses}",
-        (line(words, journey.first, journey.last),),
+        KnownPrivate(target.node, source.node, addresses),
+        (line(NoRoute(source.node, addresses), journey.first, journey.last),),
         (journey.last,),
     )

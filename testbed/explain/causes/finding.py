@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from testbed.explain.scene import Crossing
 from testbed.model.explanation import Cause, Citation, Line
 from testbed.model.packet import Packet
+from testbed.model.statement import Statement
 
 
 @dataclass(frozen=True)
@@ -14,30 +15,30 @@ class Finding:
 
     cause: Cause
     node: str | None
-    headline: str
+    headline: Statement
     lines: tuple[Line, ...] = ()
     decisive: tuple[Packet, ...] = ()  # of the moment that decided
-    missing: tuple[str, ...] = ()
+    missing: tuple[Statement, ...] = ()
 
     def after(self, lines: Iterable[Line]) -> "Finding":
         """The same with more of the story."""
         return replace(self, lines=(*lines, *self.lines))
 
 
-def unknown(headline: str, *missing: str, lines: Sequence[Line] = ()) -> Finding:
+def unknown(headline: Statement, *missing: Statement, lines: Sequence[Line] = ()) -> Finding:
     """There is not enough to say why; ``missing`` says what it would take."""
     return Finding(Cause.UNKNOWN, None, headline, tuple(lines), missing=missing)
 
 
-def line(text: str, *packets: Packet | None) -> Line:
-    """A sentence with the packets that show it."""
+def line(fact: Statement, *packets: Packet | None) -> Line:
+    """A statement with the packets that show it."""
     shown = {packet.number: packet for packet in packets if packet is not None}
-    return Line(text, tuple(Citation.of(packet) for packet in shown.values()))
+    return Line(fact, tuple(Citation.of(packet) for packet in shown.values()))
 
 
-def mapped(crossing: Crossing, words: str) -> Line:
-    """A sentence about what a NAT made of a packet, which is seen on both its sides."""
-    return line(words, *crossing.packets)
+def mapped(crossing: Crossing, fact: Statement) -> Line:
+    """A statement about what a NAT made of a packet, which is seen on both its sides."""
+    return line(fact, *crossing.packets)
 
 
 def in_order(lines: Iterable[Line]) -> tuple[Line, ...]:
@@ -46,7 +47,7 @@ def in_order(lines: Iterable[Line]) -> tuple[Line, ...]:
     told: set[object] = set()
     latest = 0
     for one in lines:
-        about = one.cites or one.text
+        about = one.cites or one.fact
         if about in told:
             continue
         told.add(about)

@@ -4,24 +4,21 @@ from testbed.explain.causes.finding import Finding
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Cause
 from testbed.model.fault import Clash, Contradicted, Fault, NeverSent, PeerFailed
-from testbed.words import sentence
+from testbed.model.statement.runs import HarnessBroke, PeerBroke, SentNothing
 
 
 def why(scene: Scene) -> Finding | None:
     """What broke; None where the run can be asked itself."""
     faults = scene.evidence.faults
-    own = [fault for fault in faults if not _has_a_cause(fault)]
-    if own:
-        words = "; ".join(map(sentence, own))
-        return Finding(Cause.HARNESS_FAULT, None, f"the harness was at fault: {words}")
+    if own := tuple(fault for fault in faults if not _has_a_cause(fault)):
+        return Finding(Cause.HARNESS_FAULT, None, HarnessBroke(own))
     for fault in faults:
         if isinstance(fault, PeerFailed):
-            words = fault.message.partition("\n")[0]
-            return Finding(Cause.PEER_FAILED, fault.node, f"{fault.node or 'a peer'}: {words}")
+            broke = PeerBroke(fault.node, fault.message)
+            return Finding(Cause.PEER_FAILED, fault.node, broke)
     for fault in faults:
         if isinstance(fault, NeverSent):
-            words = f"{fault.node} sent nothing, and should have"
-            return Finding(Cause.NEVER_SENT, fault.node, words)
+            return Finding(Cause.NEVER_SENT, fault.node, SentNothing(fault.node))
     return None
 
 

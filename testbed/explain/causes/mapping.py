@@ -8,6 +8,26 @@ from testbed.explain.sides import Side
 from testbed.model.behaviour import Mapping, Refresh, WanInput
 from testbed.model.explanation import Cause, Change, FlowEvent, Journey, Line
 from testbed.model.packet import Endpoint, Packet
+from testbed.model.statement.lacks import Became, Conntrack, LearnedBy
+from testbed.model.statement.mappings import (
+    AskedAs,
+    Collided,
+    ComesFrom,
+    Forgets,
+    HadMapped,
+    LeavesAfterEarly,
+    LeftAs,
+    MappingChanged,
+    NeverSource,
+    OtherSocket,
+    PacketsFrom,
+    SendsToNothing,
+    ToldOther,
+    TookEarly,
+    TupleTaken,
+    Unkept,
+    Uses,
+)
 
 CLOCK_NS = 100_000_000  # a timer of the kernel's ends so much early, seen from the wire
 
@@ -36,8 +56,7 @@ def misled(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Findin
         if asked.external != left.external:
             return _reason(scene, Changed(side, router, asked, left))
     return unknown(
-        f"{side.node}'s packets come from {journey.last.source} and not from {told}",
-        f"where {told} became {journey.last.source}: the packets before and after each NAT",
+        ComesFrom(side.node, journey.last.source, told), Became(told, journey.last.source)
     )
 
 
@@ -58,35 +77,29 @@ def _never_mapped(scene: Scene, side: Side, told: Endpoint, journey: Journey) ->
     flow = _flow_with(scene, side, told)
     if flow is not None:  # conntrack remembers what the capture does not show
         left = scene.crossing(side.routers[-1], journey)
-        words = (
-            f"{flow.node} had mapped {flow.original[0]} to {told} "
-            f"towards {flow.original[1]}, as its conntrack tells"
-        )
+        mapping = HadMapped(flow.node, flow.original[0], told, flow.original[1])
         if left is not None and left.internal == flow.original[0]:
             return Finding(
                 Cause.MAPPING_CHANGED,
                 flow.node,
-                f"{flow.node} changed {side.node}'s mapping for another destination: {told} was "
-                f"signalled, {left.external} is used towards {left.remote}",
-                (line(words), _left_as(side, left)),
+                MappingChanged(flow.node, side.node, told, left.external, left.remote),
+                (line(mapping), _left_as(side, left)),
                 (left.packet,),
             )
     lacking = scene.whole.absent(side.node, *side.routers)
     if lacking or told in side.observed:
         return unknown(
-            f"{side.node} told {told}, and its packets come from {journey.last.source}",
-            *lacking,
-            f"the packet by which {side.node} learned {told}",
+            ToldOther(side.node, told, journey.last.source), *lacking, LearnedBy(side.node, told)
         )
     aimed = [j.first for j in scene.tries(scene.other(side)) if j.first.destination == told][:1]
-    words = f"{scene.other(side).node} sends to {told}, from where nothing of {side.node} comes"
+    vain = SendsToNothing(scene.other(side).node, told, side.node)
     return Finding(
         Cause.SIGNALLED_STALE,
         side.node,
-        f"{side.node} told {told}, which was never the source of a packet of its own",
+        NeverSource(side.node, told),
         (
-            line(words, *aimed),
-            line(f"{side.node}'s packets come from {journey.last.source}", journey.last),
+            line(vain, *aimed),
+            line(PacketsFrom(side.node, journey.last.source), journey.last),
         ),
         (*aimed, journey.last),
     )
@@ -101,24 +114,18 @@ def _other_socket(side: Side, asked: Crossing, left: Crossing) -> Finding:
     return Finding(
         Cause.SIGNALLED_STALE,
         side.node,
-        f"{side.node} signalled the address of {asked.internal}, and sends from {left.internal}",
+        OtherSocket(side.node, asked.internal, left.internal),
         (_asked_as(side, asked), _left_as(side, left)),
         (left.packet,),
     )
 
 
 def _asked_as(side: Side, asked: Crossing) -> Line:
-    return mapped(
-        asked,
-        f"{side.node} asked {asked.remote} how it is seen: {asked.router} sent that out as "
-        f"{asked.external}, which was signalled",
-    )
+    return mapped(asked, AskedAs(side.node, asked.remote, asked.router, asked.external))
 
 
 def _left_as(side: Side, left: Crossing) -> Line:
-    return mapped(
-        left, f"towards {left.remote} {left.router} sends {side.node} out as {left.external}"
-    )
+    return mapped(left, LeftAs(left.remote, left.router, side.node, left.external))
 
 
 def _reason(scene: Scene, changed: Changed) -> Finding:
@@ -131,8 +138,7 @@ def _reason(scene: Scene, changed: Changed) -> Finding:
     return Finding(
         Cause.MAPPING_CHANGED,
         changed.router,
-        f"{changed.router} changed {side.node}'s mapping for another destination: "
-        f"{asked.external} was signalled, {left.external} is used towards {left.remote}",
+        MappingChanged(changed.router, side.node, asked.external, left.external, left.remote),
         lines,
         (left.packet,),
     )
@@ -153,23 +159,17 @@ def _taken(scene: Scene, changed: Changed) -> Finding | None:
     owned = _owned(scene, router, left, told)
     if owned is None:
         return unknown(
-            f"{changed.side.node} leaves {router} as {left.external}, after an early packet "
-            f"to {told} was stopped there",
-            f"the conntrack events of {router}, which tell whether that packet took the tuple",
+            LeavesAfterEarly(changed.side.node, router, left.external, told), Conntrack(router)
         )
     if not owned:
         return None
     lead = (left.time_ns - early.time_ns) / 1e6
-    words = (
-        f"{early.source} sent to {told} {lead:.1f} ms before {changed.side.node} sent there: "
-        f"{router} took that packet itself, and {told} is its own towards {early.source} since"
-    )
+    took = TookEarly(early.source, told, lead, changed.side.node, router)
     return Finding(
         Cause.TUPLE_TAKEN,
         router,
-        f"an early packet from {early.source} took {told} at {router}, "
-        f"so {changed.side.node} leaves as {left.external}",
-        (line(words, early),),
+        TupleTaken(early.source, told, router, changed.side.node, left.external),
+        (line(took, early),),
         (early, left.packet),
     )
 
@@ -207,15 +207,12 @@ def _collided(scene: Scene, changed: Changed) -> Finding | None:
         if other.external != asked.external or other.internal == left.internal:
             continue
         if other.remote == left.remote or not _steady(scene, changed):
-            words = (
-                f"{changed.router} uses {other.external} towards {other.remote} "
-                f"for {other.internal}"
-            )
+            uses = Uses(changed.router, other.external, other.remote, other.internal)
             return Finding(
                 Cause.PORT_COLLISION,
                 changed.router,
-                f"{words}, so {changed.side.node} leaves as {left.external}",
-                (mapped(other, words),),
+                Collided(uses, changed.side.node, left.external),
+                (mapped(other, uses),),
                 (other.packet, left.packet),
             )
     return None
@@ -236,14 +233,13 @@ def timed_out(scene: Scene, router: str, asked: Crossing, left: Crossing) -> Fin
     ended = _destroyed(scene, router, asked, last.time_ns, left.time_ns)
     if idle_ns < allowed * 1e9 - CLOCK_NS and ended is None:
         return None
-    words = f"nothing of {asked.internal} kept {asked.external} alive for {idle_ns / 1e9:.1f} s"
-    told = "" if ended is None else f"; its conntrack ended the flow at {scene.ms(ended.time_ns)}"
+    over = None if ended is None else scene.ms(ended.time_ns)
+    unkept = Unkept(asked.internal, asked.external, idle_ns / 1e9, over)
     return Finding(
         Cause.MAPPING_TIMED_OUT,
         router,
-        f"{router} forgets a mapping after {allowed:g} s, and {asked.external} "
-        f"was idle for {idle_ns / 1e9:.1f} s",
-        (line(f"{words}{told}", *last.packets, left.packet),),
+        Forgets(router, allowed, asked.external, idle_ns / 1e9),
+        (line(unkept, *last.packets, left.packet),),
         (last.packet, left.packet),
     )
 

@@ -7,6 +7,14 @@ from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
 from testbed.model.explanation import Cause, Journey
 from testbed.model.refusal import BLOCKED, PORT_BLOCKED, Refusal
+from testbed.model.statement.filters import (
+    LetsNoOut,
+    NotSeenOutside,
+    StoppedByRule,
+    StoppedByRules,
+    StoppedMany,
+)
+from testbed.model.statement.lacks import ReasonFor, RulesTold
 
 _CAUSES = {
     Refusal.UDP_BLOCKED: Cause.UDP_BLOCKED,
@@ -28,52 +36,25 @@ def why(scene: Scene, side: Side, journeys: list[Journey]) -> Finding:
     end = mine[0].end
     rule = likely[0] if len(likely) == 1 else _told_apart(scene, mine)
     if lacking := scene.whole.unsure(end):
-        return unknown(
-            f"{side.node}'s packets came to {end.node} and are not seen to leave it", *lacking
-        )
+        return unknown(NotSeenOutside(side.node, end.node), *lacking)
     if rule is None:
-        rules = " or ".join(likely) or "none that is known"
-        return unknown(
-            f"{end.node} stopped {side.node}'s packets, by the rule {rules}",
-            f"the drop counters of {end.node}, which tell these rules apart",
-        )
+        return unknown(StoppedByRules(end.node, side.node, likely), RulesTold(end.node))
     cause = _CAUSES.get(rule)
     if cause is None:
-        return unknown(
-            f"{end.node} stopped {side.node}'s packets by its rule {rule.value!r}",
-            f"a reason for {rule.value!r} in what {end.node}'s profile declares",
-        )
+        return unknown(StoppedByRule(end.node, side.node, rule), ReasonFor(rule, end.node))
     first, last = mine[0].end.inward, mine[-1].end.inward
     assert first is not None  # it was stopped there, so it came there
-    words = _WORDS.get(rule, "drops {what}").format(
-        what=f"{first.protocol.upper()} from {side.node} to {first.destination}",
-        quota=scene.behaviour(end.node).quota,
-        protocol=first.protocol.upper(),
-    )
-    times = f"at {scene.ms(first)}"
+    quota, until = scene.behaviour(end.node).quota, None
     if last is not None and last is not first:
-        times = f"from {scene.ms(first)} to {scene.ms(last)}"
-    many = "a packet" if len(mine) == 1 else f"{len(mine)} packets"
+        until = scene.ms(last)
+    many = StoppedMany(end.node, len(mine), side.node, scene.ms(first), until)
     return Finding(
         cause,
         end.node,
-        f"{end.node} {words}",
-        (line(f"{end.node} stopped {many} of {side.node}, {times}", first, last),),
+        LetsNoOut(end.node, rule, first.protocol, side.node, first.destination, quota),
+        (line(many, first, last),),
         (first,),
     )
-
-
-_WORDS = {
-    Refusal.UDP_BLOCKED: "lets no UDP out",
-    Refusal.TCP_BLOCKED: "lets no TCP out",
-    Refusal.UDP_PORT_BLOCKED: "lets no UDP out to that port: {what}",
-    Refusal.TCP_PORT_BLOCKED: "lets no TCP out to that port: {what}",
-    Refusal.QUOTA: "allows a subscriber {quota} {protocol} mappings, and all were in use",
-    Refusal.EXHAUSTED: "has no port left for {what}",
-    Refusal.COLLISION: "gives {what} no port, since somebody else has it",
-    Refusal.HAIRPIN: "does not hairpin: {what} is for its own outside address",
-    Refusal.UNROUTED: "has no way for {what}",
-}
 
 
 def _told_apart(scene: Scene, journeys: list[Journey]) -> Refusal | None:

@@ -7,6 +7,20 @@ from testbed.explain.sides import Side
 from testbed.model.contract import Connected, Failed, FailureClass, FailureDetail, Reserved
 from testbed.model.explanation import Cause, Journey, Line
 from testbed.model.packet import Packet
+from testbed.model.statement import At
+from testbed.model.statement.relays import (
+    AskedNothing,
+    FoundNoWay,
+    LastWords,
+    NotThrough,
+    RelayAnswered,
+    RelayedEnded,
+    RelayEnded,
+    RelayGone,
+    RelayRefused,
+    ReservationOver,
+    SentToRelay,
+)
 from testbed.model.technique import Relaying
 
 CHALLENGES = (401, 438)  # not refusals but questions for credentials, RFC 8489 section 9.2
@@ -50,13 +64,12 @@ def _refused(scene: Scene, side: Side, failure: Failed) -> Finding:
         return Finding(
             Cause.LEASE_EXPIRED,
             server,
-            f"{scene.listener.node}'s reservation at the relay {server} had run out: "
-            f"{failure.reason}",
+            ReservationOver(scene.listener.node, server, failure.reason),
             lines,
             shown,
         )
-    words = f"the relay {server} refused {side.node}: {failure.reason}"
-    return Finding(Cause.RELAY_REFUSED, server, words, lines, shown)
+    refused = RelayRefused(server, side.node, failure.reason)
+    return Finding(Cause.RELAY_REFUSED, server, refused, lines, shown)
 
 
 def _last_word(scene: Scene, side: Side) -> tuple[Packet, ...]:
@@ -76,8 +89,7 @@ def _told(scene: Scene, side: Side, shown: tuple[Packet, ...]) -> tuple[Line, ..
     """Both are encrypted: what the relay said is known by what the peer says."""
     if not shown:
         return ()
-    words = f"the relay's last words to {side.node} before that came at {scene.ms(shown[-1])}"
-    return (line(words, *shown),)
+    return (line(LastWords(side.node, scene.ms(shown[-1])), *shown),)
 
 
 def _no_circuit(scene: Scene) -> Finding:
@@ -89,30 +101,29 @@ def _no_circuit(scene: Scene) -> Finding:
 
 
 def _after(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
-    server, reason = scene.evidence.server, side.failure.reason if side.failure else "no connection"
+    server, reason = scene.evidence.server, side.failure.reason if side.failure else None
     if lacking := scene.whole.absent(side.node, server):
-        return unknown(f"{side.node} was not connected through {server}: {reason}", *lacking)
+        return unknown(NotThrough(side.node, server, reason), *lacking)
     if not asked:
-        return Finding(Cause.NEVER_SENT, side.node, f"{side.node} asked the relay for nothing")
+        return Finding(Cause.NEVER_SENT, side.node, AskedNothing(side.node))
     answers = scene.answers(side, asked)
     alive = [j for j in answers if j.first.payload]
     if not alive:
         refusals = scene.refusals(side, asked)
         shown = refusals[0].last if refusals else asked[0].last
-        how = "its host refuses" if refusals else "nothing answers"
-        words = f"{side.node} sent to the relay {server}, and {how}"
+        sent = SentToRelay(side.node, server, bool(refusals))
         return Finding(
             Cause.RELAY_UNREACHABLE,
             server,
-            f"the relay {server} is not there: {how} what {side.node} sends",
-            (line(words, asked[0].last, shown),),
+            RelayGone(server, bool(refusals), side.node),
+            (line(sent, asked[0].last, shown),),
             (shown,),
         )
     return Finding(
         Cause.PEER_FAILED,
         side.node,
-        f"{side.node} found no way through the relay {server}: {reason}",
-        (line(f"the relay answered {side.node} at {scene.ms(alive[-1].last)}", alive[-1].last),),
+        FoundNoWay(side.node, server, reason),
+        (line(RelayAnswered(side.node, scene.ms(alive[-1].last)), alive[-1].last),),
         (alive[-1].last,),
     )
 
@@ -126,25 +137,25 @@ def _broken(scene: Scene) -> Finding | None:
             if scene.from_server(j) and _before_end(scene, j)
         ]
         if ends:
-            words = f"the relay {scene.evidence.server} ended its connection with {side.node}"
+            server, last = scene.evidence.server, ends[0].last
             return Finding(
                 Cause.RELAY_UNREACHABLE,
-                scene.evidence.server,
-                f"{words}, and the relayed one with it",
-                (line(f"{words} at {scene.ms(ends[0].last)}", ends[0].last),),
-                (ends[0].last,),
+                server,
+                RelayEnded(server, side.node, relayed=True),
+                (line(At(RelayEnded(server, side.node), scene.ms(last)), last),),
+                (last,),
             )
     lost = [s for s in scene.sides if s.failure and s.failure.failure is FailureClass.LOST]
     if not lost:
         return None
     assert lost[0].failure is not None  # by the choice above
+    server, words = scene.evidence.server, _last_word(scene, lost[0])
     return Finding(
         Cause.RELAY_REFUSED,
-        scene.evidence.server,
-        f"the relay {scene.evidence.server} ended the relayed connection and kept its own: "
-        f"{lost[0].failure.reason}",
-        _told(scene, lost[0], last := _last_word(scene, lost[0])),
-        last[-1:],
+        server,
+        RelayedEnded(server, lost[0].failure.reason),
+        _told(scene, lost[0], words),
+        words[-1:],
     )
 
 
@@ -179,12 +190,12 @@ def _turn_error(scene: Scene, side: Side) -> Finding | None:
         if said is None or not asked or said.error is None or said.error in CHALLENGES:
             continue
         code = said.field("ERROR-CODE")
-        words = f"the relay {journey.sender} refused {side.node}: {code}"
+        refused = RelayRefused(journey.sender, side.node, code)
         return Finding(
             Cause.RELAY_REFUSED,
             journey.sender,
-            words,
-            (line(f"{words}, at {scene.ms(journey.first)}", journey.first, journey.last),),
+            refused,
+            (line(At(refused, scene.ms(journey.first)), journey.first, journey.last),),
             (journey.last,),
         )
     return None

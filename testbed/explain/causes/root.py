@@ -6,6 +6,18 @@ from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Cause, Line
 from testbed.model.outcome import Outcome
+from testbed.model.statement.runs import (
+    AnsweredTo,
+    AsFarAs,
+    CameFrom,
+    CameTo,
+    NoPackets,
+    NotAnswer,
+    NothingCameOfIt,
+    SameRole,
+    SentThoughOff,
+    StillnessUnseen,
+)
 
 # Which of two causes comes first in the chain: what was never sent was never dropped.
 _ORDER = (
@@ -34,14 +46,14 @@ def why(scene: Scene) -> Finding:
     if broken.cause is Cause.HARNESS_FAULT and scene.evidence.packets:
         rest = _measured(scene)  # which may be of use, and decides nothing
         if rest.cause is not Cause.UNKNOWN:
-            return broken.after([Line(f"as far as it went: {rest.headline}"), *rest.lines])
+            return broken.after([Line(AsFarAs(rest.headline)), *rest.lines])
     return broken
 
 
 def _measured(scene: Scene) -> Finding:
     evidence = scene.evidence
     if evidence.packets is None or not evidence.packets:
-        return unknown("without packets there is nothing to go by", *scene.whole.trouble)
+        return unknown(NoPackets(), *scene.whole.trouble)
     if evidence.measured is Outcome.DIRECT:
         return through.why(scene)
     if evidence.measured is Outcome.NONE and (finding := relay.why(scene)):
@@ -66,24 +78,20 @@ def _not_direct(scene: Scene) -> Finding:
 
 def _arrived(way: Direction) -> Line:
     last = way.arrived[0].last
-    words = f"{way.source.node}'s packets came to {way.target.node}"
-    return line(f"{words}, the first at {way.scene.ms(last)}", last)
+    return line(CameTo(way.source.node, way.target.node, way.scene.ms(last)), last)
 
 
 def _off(scene: Scene) -> Finding:
     """The control, if it was kept."""
     for side in scene.sides:
         if tries := scene.tries(side):
-            words = f"{side.node} sent to {tries[0].first.destination}, though punching is off"
+            first = tries[0].first
+            sent = SentThoughOff(side.node, first.destination)
             return Finding(
-                Cause.PROTOCOL_VIOLATION,
-                side.node,
-                words,
-                (line(words, tries[0].first),),
-                (tries[0].first,),
+                Cause.PROTOCOL_VIOLATION, side.node, sent, (line(sent, first),), (first,)
             )
         if lacking := scene.whole.absent(side.node):
-            return unknown(f"whether {side.node} kept still is not to be seen", *lacking)
+            return unknown(StillnessUnseen(side.node), *lacking)
     return unsent.off(scene)
 
 
@@ -94,26 +102,22 @@ def _nothing_came_of_it(scene: Scene, there: Direction, back: Direction) -> Find
         for journey in scene.tries(side):
             said = scene.labels.get(journey.first.number)
             if said is not None and said.error == ROLE_CONFLICT:
-                code = said.field("ERROR-CODE")
-                words = f"{side.node} answered a check with {code}: both have the same role"
+                same = SameRole(side.node, said.field("ERROR-CODE"))
                 return Finding(
                     Cause.ROLE_CONFLICT,
                     side.node,
-                    words,
-                    (*lines, line(words, journey.first, journey.last)),
+                    same,
+                    (*lines, line(same, journey.first, journey.last)),
                     (journey.last,),
                 )
     for way, other in ((there, back), (back, there)):
         if finding := _from_elsewhere(way, other):
             return finding.after(lines)
-    reasons = "; ".join(
-        f"{side.node}: {side.failure.reason}" for side in scene.sides if side.failure
-    )
+    reasons = ((side.node, side.failure.reason) for side in scene.sides if side.failure)
     return Finding(
         Cause.HANDSHAKE_FAILED,
         None,
-        "packets passed both ways, and no connection came of it"
-        + (f" ({reasons})" if reasons else ""),
+        NothingCameOfIt(tuple(reasons)),
         lines,
         (there.arrived[0].last, back.arrived[0].last),
     )
@@ -126,16 +130,12 @@ def _from_elsewhere(way: Direction, back: Direction) -> Finding | None:
     dialed = {j.first.destination for j in way.tries if j.first.time_ns < journey.last.time_ns}
     if not dialed or source in dialed:
         return None
-    target = ", ".join(sorted(map(str, dialed)))
-    words = f"{way.source.node} sends to {target}, and what comes is from {source}"
+    elsewhere = NotAnswer(way.source.node, tuple(sorted(dialed, key=str)), source)
     shown = (way.tries[0].first, journey.last)
-    lines = [line(f"{back.source.node}'s packet came from {source}", journey.last)]
+    lines = [line(CameFrom(back.source.node, source), journey.last)]
     answers = [j for j in way.arrived if j.first.destination == source]
     lines += [
-        line(f"{way.source.node} answered {source}, and that came to {j.end.node}", j.first, j.last)
-        for j in answers[:1]
+        line(AnsweredTo(way.source.node, source, j.end.node), j.first, j.last) for j in answers[:1]
     ]
     lines += [line(claims.said(side)) for side in way.scene.sides if side.events]
-    return Finding(
-        Cause.HANDSHAKE_FAILED, way.source.node, f"{words}: it is no answer", tuple(lines), shown
-    )
+    return Finding(Cause.HANDSHAKE_FAILED, way.source.node, elsewhere, tuple(lines), shown)

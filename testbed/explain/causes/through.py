@@ -1,6 +1,6 @@
 """Why a direct connection was had: which packet opened which hole for which."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
@@ -10,6 +10,29 @@ from testbed.model.behaviour import Filtering, Protocol
 from testbed.model.contract import How, Upgraded
 from testbed.model.explanation import Cause, Journey, Line
 from testbed.model.packet import RST
+from testbed.model.statement import At
+from testbed.model.statement.lacks import ConnectionPackets, Events, HowIn, NatPackets
+from testbed.model.statement.ways import (
+    Admitted,
+    AnswersSeen,
+    ArrivalUnseen,
+    AskedForPort,
+    CameBackIn,
+    CameByNoNat,
+    CameIn,
+    DialedBack,
+    Forwards,
+    HadOpened,
+    Hairpinned,
+    Learned,
+    NoNatBetween,
+    Opened,
+    PacketCame,
+    PassedNoNat,
+    Reachable,
+    Reversed,
+    WayUnseen,
+)
 
 
 @dataclass(frozen=True)
@@ -25,14 +48,13 @@ def why(scene: Scene) -> Finding:
     """How the first packets came through, both ways."""
     a, b = scene.sides
     if lacking := scene.whole.absent(a.node, b.node, *_routers(scene)):
-        return unknown("the wire shows a direct connection, and not all of its way", *lacking)
+        return unknown(WayUnseen(), *lacking)
     there, back = (_arrived(scene, side, other) for side, other in ((a, b), (b, a)))
     if there is None or back is None:
         source, target = (a, b) if there is None else (b, a)
         return unknown(
-            f"the wire shows a direct connection, but no packet from {source.node} "
-            f"that came to {target.node}",
-            *(scene.whole.trouble or ("the packets of the connection",)),
+            ArrivalUnseen(source.node, target.node),
+            *(scene.whole.trouble or (ConnectionPackets(),)),
         )
     opening = min((there, back), key=lambda journey: journey.last.time_ns)
     side = a if opening is there else b
@@ -61,22 +83,15 @@ def _without_nat(scene: Scene, side: Side, opening: Journey) -> Finding | None:
     if any(scene.is_router(hop.node) for hop in opening.hops):
         return None
     if opening.first.destination.address not in scene.other(side).own:
-        return unknown(
-            f"{side.node}'s packet to {opening.first.destination} came to {scene.other(side).node}",
-            "the packets of the NAT that brought it there",
-        )
+        came = PacketCame(side.node, other.node, to=opening.first.destination)
+        return unknown(came, NatPackets())
     shared = not side.routers or side.routers == other.routers
-    words = (
-        f"{side.node}'s packet went to {opening.last.destination} "
-        "without passing a NAT, and arrived"
-    )
-    where = "in one network" if side.routers and shared else "on the internet"
+    passed = PassedNoNat(side.node, opening.last.destination)
     return Finding(
         Cause.SAME_NETWORK,
         None,
-        f"{scene.dialer.node} and {scene.listener.node} are both {where}: "
-        "no NAT stands between them",
-        (line(words, opening.first, opening.last),),
+        NoNatBetween(scene.dialer.node, scene.listener.node, bool(side.routers and shared)),
+        (line(passed, opening.first, opening.last),),
         (opening.last,),
     )
 
@@ -88,16 +103,12 @@ def _hairpinned(scene: Scene, side: Side, opening: Journey) -> Finding | None:
         if crossing is None or not crossing.hairpin:
             continue
         out = crossing.packet
-        words = (
-            f"{side.node} sent to {crossing.remote}, which is {hop.node}'s own outside: "
-            f"it came back in as {out.source} to {out.destination}"
-        )
+        back = CameBackIn(side.node, crossing.remote, hop.node, out.source, out.destination)
         return Finding(
             Cause.HAIRPINNED,
             hop.node,
-            f"{hop.node} hairpins: it took {side.node}'s packet to its own outside address "
-            f"back in to {scene.other(side).node}",
-            (mapped(crossing, words),),
+            Hairpinned(hop.node, side.node, scene.other(side).node),
+            (mapped(crossing, back),),
             (out,),
         )
     return None
@@ -112,13 +123,12 @@ def _reversed(scene: Scene, side: Side, opening: Journey) -> Finding | None:
         return None
     target = scene.other(side)
     lines = _entry_lines(scene, side, _entries(scene, opening))
-    words = f"{side.node} dialed {opening.first.destination}, and that came to {target.node}"
+    dialed = DialedBack(side.node, opening.first.destination, target.node)
     return Finding(
         Cause.REVERSED,
         target.routers[-1] if target.routers else target.node,
-        f"{target.node} can be reached from outside, so {side.node} dialed back "
-        "instead of punching",
-        (line(words, opening.first, opening.last), *lines),
+        Reversed(target.node, side.node),
+        (line(dialed, opening.first, opening.last), *lines),
         (opening.last,),
     )
 
@@ -138,27 +148,25 @@ def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
     if learned is not None:
         return learned.after(lines)
     if scene.evidence.events is None and scene.evidence.mode != "plain_dial":
-        return unknown(
-            f"{side.node}'s packet from {opening.last.source} came to {other.node}",
-            "what the peers said: their events, with the addresses that were signalled",
-        )
+        came = PacketCame(side.node, other.node, source=opening.last.source)
+        return unknown(came, Events(signalled=True))
     if (uninvited := next((e for e in entries if e.hole is None), None)) is not None:
         return _admitted(scene, side, uninvited).after(lines)
-    for public, came in ((other, opening), (side, answer)):
+    for public, arrival in ((other, opening), (side, answer)):
         if not public.routers:
-            return _reachable(scene, public, came).after(lines)
+            return _reachable(scene, public, arrival).after(lines)
     if not entries:
-        return unknown(f"{side.node}'s packet came to {other.node} by no NAT", "how it came in")
+        return unknown(CameByNoNat(side.node, other.node), HowIn())
     return _opened(scene, side, entries).after(lines)
 
 
 def _admitted(scene: Scene, side: Side, entry: _Entry) -> Finding:
     passed = entry.passed
-    words = f"{passed.router} let {side.node}'s packet in to {passed.external}"
+    by_address = _by_address(scene, entry)
     return Finding(
         Cause.FILTER_ADMITS,
         passed.router,
-        f"{words}, for {_rule(scene, entry)}: nobody had sent to {passed.remote}",
+        Admitted(passed.router, side.node, passed.external, by_address, passed.remote),
         decisive=(passed.packet,),
     )
 
@@ -168,23 +176,22 @@ def _reachable(scene: Scene, public: Side, came: Journey) -> Finding:
     return Finding(
         Cause.REACHABLE,
         public.node,
-        f"no NAT stands before {public.node}: whatever {other} sends comes to it",
-        (line(f"{other}'s packet came to {public.node}", came.first, came.last),),
+        Reachable(public.node, other),
+        (line(PacketCame(other, public.node), came.first, came.last),),
         (came.last,),
     )
 
 
 def _opened(scene: Scene, side: Side, entries: list[_Entry]) -> Finding:
     """By the hole of the innermost NAT, which the other peer's own packet made."""
-    entry = entries[-1]
-    hole = entry.hole
+    entry, other = entries[-1], scene.other(side).node
+    hole, router = entry.hole, entry.passed.router
     assert hole is not None  # else it had been admitted
     lead = (entry.passed.time_ns - hole.time_ns) / 1e6
     return Finding(
         Cause.BOTH_OPENED,
-        entry.passed.router,
-        f"{scene.other(side).node}'s packet to {hole.remote} had opened {entry.passed.router} "
-        f"{lead:.1f} ms before {side.node}'s came in there",
+        router,
+        HadOpened(other, hole.remote, router, lead, side.node),
         decisive=(hole.packet, entry.passed.packet),
     )
 
@@ -196,15 +203,13 @@ def _learned(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
         return None
     if seen in side.told or answer.first.destination != seen or not side.told:
         return None
-    told = ", ".join(map(str, side.told))
-    known = "was seen as" if scene.circuits else "had signalled"  # what CONNECT says is encrypted
-    words = f"{scene.other(side).node} answers {seen}, from where {side.node}'s packet came"
+    other = scene.other(side).node
+    signalled = not scene.circuits  # what CONNECT says is encrypted
     return Finding(
         Cause.LEARNED_ADDRESS,
         side.routers[-1] if side.routers else side.node,
-        f"{side.node} {known} {told} and comes from {seen}: "
-        f"{scene.other(side).node} answered what it saw",
-        (line(words, opening.last, answer.first),),
+        Learned(side.node, signalled, side.told, seen, other),
+        (line(AnswersSeen(other, seen, side.node), opening.last, answer.first),),
         (opening.last, answer.first),
     )
 
@@ -247,20 +252,20 @@ def _port_mapped(scene: Scene, entry: _Entry) -> Finding | None:
         return None
     lease = scene.leased(passed.router, passed.external.port, passed.time_ns)
     if lease is not None:
-        words = f"{passed.router} had been asked for its port {lease.external_port}"
+        asked = AskedForPort(passed.router, lease.external_port)
         return Finding(
             Cause.PORT_MAPPED,
             passed.router,
-            f"{words}, and forwards it to {passed.internal}",
-            (line(f"{words}, at {scene.ms(lease.packet)}", lease.packet),),
+            replace(asked, target=passed.internal),
+            (line(At(asked, scene.ms(lease.packet)), lease.packet),),
             (lease.packet, passed.packet),
         )
     for forward in scene.behaviour(passed.router).forwards:
         same = forward.protocol is Protocol(passed.packet.protocol)
         if same and forward.external_port == passed.external.port:
-            words = f"{passed.router} forwards port {passed.external.port} to {passed.internal}"
+            static = Forwards(passed.router, passed.external.port, passed.internal)
             shown = (passed.packet,)
-            return Finding(Cause.PORT_MAPPED, passed.router, words, decisive=shown)
+            return Finding(Cause.PORT_MAPPED, passed.router, static, decisive=shown)
     return None
 
 
@@ -269,14 +274,12 @@ def _entry_lines(scene: Scene, side: Side, entries: list[_Entry]) -> tuple[Line,
     return tuple(chain.from_iterable(_lines(scene, side, entry) for entry in entries))
 
 
-def _rule(scene: Scene, entry: _Entry) -> str:
-    """What lets in a packet that nothing had been sent to."""
+def _by_address(scene: Scene, entry: _Entry) -> bool:
+    """True: the filter looks at the address alone; else it lets anybody in."""
     if entry.near is None:
-        return "its filter lets anybody in"
+        return False
     axes = scene.transport(entry.passed.router, entry.passed.packet.protocol)
-    if axes.filtering is Filtering.ENDPOINT_INDEPENDENT:
-        return "its filter lets anybody in"
-    return "its filter looks at the address alone"
+    return axes.filtering is not Filtering.ENDPOINT_INDEPENDENT
 
 
 def _lines(scene: Scene, side: Side, entry: _Entry) -> list[Line]:
@@ -286,16 +289,16 @@ def _lines(scene: Scene, side: Side, entry: _Entry) -> list[Line]:
         found.append(
             mapped(
                 opener,
-                f"{opener.internal} sent to {opener.remote}: that opened {opener.external} "
-                f"at {router}",
+                Opened(opener.internal, opener.remote, opener.external, router),
             )
         )
-    how = "by that" if entry.hole else f"for {_rule(scene, entry)}"
-    found.append(
-        mapped(
-            passed,
-            f"{side.node}'s packet from {passed.remote} came in at {router} to "
-            f"{passed.external} {how}, at {scene.ms(passed.packet)}",
-        )
+    by_address = None if entry.hole else _by_address(scene, entry)
+    came = CameIn(
+        side.node,
+        passed.remote,
+        router,
+        passed.external,
+        by_address,
+        scene.ms(passed.packet),
     )
-    return found
+    return [*found, mapped(passed, came)]

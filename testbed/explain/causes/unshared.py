@@ -9,6 +9,8 @@ from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
 from testbed.model.contract import PUNCH_PORT
 from testbed.model.explanation import Cause, Journey
+from testbed.model.statement.relays import Asks
+from testbed.model.statement.runs import DialsApart
 
 
 def why(scene: Scene) -> list[Finding]:
@@ -31,8 +33,7 @@ def _apart(side: Side, asked: list[Journey]) -> Finding:
     return Finding(
         Cause.PORT_NOT_SHARED,
         side.node,
-        f"{side.node} listens on port {PUNCH_PORT} and dials from others, {ports} of them towards "
-        "public nodes: no address that those see of it is one by which it is reached",
-        (line(f"{side.node} asks {first.destination} from {first.source}", first),),
+        DialsApart(side.node, PUNCH_PORT, ports),
+        (line(Asks(side.node, first.destination, first.source), first),),
         (first,),
     )

@@ -1,0 +1,170 @@
+"""By which endpoints NATs sent packets out, and why by another than before."""
+
+from dataclasses import dataclass
+
+from testbed.model.packet import Endpoint
+from testbed.model.statement import Statement
+
+
+@dataclass(frozen=True)
+class ComesFrom(Statement):
+    """Packets come from another endpoint than was told."""
+
+    node: str
+    source: Endpoint
+    told: Endpoint
+
+
+@dataclass(frozen=True)
+class PacketsFrom(Statement):
+    """Where the packets of a peer come from."""
+
+    node: str
+    source: Endpoint
+
+
+@dataclass(frozen=True)
+class ToldOther(Statement):
+    """What a peer told, and where its packets come from."""
+
+    node: str
+    told: Endpoint
+    source: Endpoint
+
+
+@dataclass(frozen=True)
+class HadMapped(Statement):
+    """A router's conntrack tells of a mapping."""
+
+    router: str
+    internal: Endpoint
+    told: Endpoint
+    remote: Endpoint
+
+
+@dataclass(frozen=True)
+class MappingChanged(Statement):
+    """Another endpoint for another destination."""
+
+    router: str
+    node: str
+    told: Endpoint
+    external: Endpoint
+    remote: Endpoint
+
+
+@dataclass(frozen=True)
+class SendsToNothing(Statement):
+    """The other peer sends to where nothing of this one comes from."""
+
+    other: str
+    told: Endpoint
+    node: str
+
+
+@dataclass(frozen=True)
+class NeverSource(Statement):
+    """A peer told an endpoint that was never the source of a packet of its own."""
+
+    node: str
+    told: Endpoint
+
+
+@dataclass(frozen=True)
+class OtherSocket(Statement):
+    """A peer signalled the address of one socket, and sends from another."""
+
+    node: str
+    signalled: Endpoint
+    used: Endpoint
+
+
+@dataclass(frozen=True)
+class AskedAs(Statement):
+    """A peer asked a public node how it is seen."""
+
+    node: str
+    remote: Endpoint
+    router: str
+    external: Endpoint
+
+
+@dataclass(frozen=True)
+class LeftAs(Statement):
+    """By which endpoint a router sends a peer out."""
+
+    remote: Endpoint
+    router: str
+    node: str
+    external: Endpoint
+
+
+@dataclass(frozen=True)
+class LeavesAfterEarly(Statement):
+    """By another endpoint, after an early packet was stopped there."""
+
+    node: str
+    router: str
+    external: Endpoint
+    told: Endpoint
+
+
+@dataclass(frozen=True)
+class TookEarly(Statement):
+    """A router took an early packet itself."""
+
+    source: Endpoint
+    told: Endpoint
+    lead_ms: float
+    node: str
+    router: str
+
+
+@dataclass(frozen=True)
+class TupleTaken(Statement):
+    """An early packet took the endpoint."""
+
+    source: Endpoint
+    told: Endpoint
+    router: str
+    node: str
+    external: Endpoint
+
+
+@dataclass(frozen=True)
+class Uses(Statement):
+    """Somebody else inside has the endpoint."""
+
+    router: str
+    external: Endpoint
+    remote: Endpoint
+    internal: Endpoint
+
+
+@dataclass(frozen=True)
+class Collided(Statement):
+    """So the peer leaves by another."""
+
+    uses: Uses
+    node: str
+    external: Endpoint
+
+
+@dataclass(frozen=True)
+class Unkept(Statement):
+    """Nothing kept a mapping alive; its conntrack may tell when it ended."""
+
+    internal: Endpoint
+    external: Endpoint
+    idle_s: float
+    ended_ms: float | None
+
+
+@dataclass(frozen=True)
+class Forgets(Statement):
+    """A router forgets a mapping that is idle so long."""
+
+    router: str
+    allowed_s: float
+    external: Endpoint
+    idle_s: float
