@@ -4,6 +4,7 @@ import inspect
 import os
 import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -23,10 +24,17 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Take up an interrupted run of the same words in --out.")
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=200, help="Cells at a time.")]
+Junit = Annotated[Path | None, typer.Option(help="Write JUnit XML.")]
+Svg = Annotated[Path | None, typer.Option(help="Write the output as a picture.")]
+Markdown = Annotated[Path | None, typer.Option(help="Write a summary, for CI job pages.")]
+Shards = Annotated[
+    str | None, typer.Option("--shard", metavar="I/N", help="Only this part: see `testbed merge`.")
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Makes a run repeatable.")]
 MadeBy = Annotated[
     Kind, typer.Option("--backend", help="What nodes are: namespaces, or Docker's containers.")
 ]
+DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
 LabName = Annotated[
     str | None,
     typer.Option("--lab", help="Which one, if several are up: its number, or its topology."),
@@ -100,5 +108,49 @@ def takes_profiles(command: Callable[..., None]) -> Callable[..., None]:
     return with_folder
 
 
-DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
+@dataclass(frozen=True)
+class EngineWords:
+    """The options of every study that the engine runs; each field is one."""
+
+    jobs: Jobs
+    out: Out
+    backend: MadeBy
+    shard: Shards
+    resume: Resume
+    junit: Junit
+    svg: Svg
+    markdown: Markdown
+    as_json: AsJson
+
+
+def takes_engine_words(
+    out: str, jobs: int = DEFAULT_JOBS
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `EngineWords`, which it gets as ``engine``."""
+    defaults: dict[str, Any] = {"jobs": jobs, "out": Path(out), "backend": Kind.NAMESPACES}
+    defaults |= {"resume": False, "as_json": False}
+    hints = {one.name: one.type for one in fields(EngineWords)}
+
+    def given(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_words(*words: Any, **options: Any) -> None:
+            engine = EngineWords(**{name: options.pop(name) for name in hints})
+            command(*words, engine=engine, **options)
+
+        own = inspect.signature(command).parameters.values()
+        more = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=hint
+            )
+            for name, hint in hints.items()
+        ]
+        parameters = [one for one in own if one.name != "engine"]
+        with_words.__signature__ = inspect.Signature([*parameters, *more])  # type: ignore[attr-defined]
+        known = {one.name: one.annotation for one in parameters}
+        with_words.__annotations__ = known | hints | {"return": None}
+        return with_words
+
+    return given
+
+
 DEFAULT_PEER = "ice"  # of `testbed run`

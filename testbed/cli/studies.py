@@ -8,63 +8,37 @@ import typer
 from testbed.cli.options import (
     DEFAULT_JOBS,
     AsJson,
+    EngineWords,
     Jobs,
-    MadeBy,
     Out,
-    Resume,
     Seed,
+    takes_engine_words,
     takes_profiles,
 )
 from testbed.cli.words import App
 from testbed.errors import UsageError
-from testbed.lab.choice import Kind
 
 app = App()
 
 
 @app.command()
 @takes_profiles
+@takes_engine_words("out/autonat")
 def autonat(
+    engine: EngineWords,
     profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
     every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
-    jobs: Jobs = DEFAULT_JOBS,
-    as_json: AsJson = False,
     client: Annotated[
         str | None, typer.Option(help="Who asks: traversal, go, ... with commas.")
     ] = None,
     server: Annotated[str | None, typer.Option(help="Who is asked, likewise.")] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Only this part: see `testbed merge`.")
-    ] = None,
-    out: Out = Path("out/autonat"),
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the output as a picture.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Write a summary, for CI job pages.")
-    ] = None,
-    backend: MadeBy = Kind.NAMESPACES,
-    resume: Resume = False,
 ) -> None:
     """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
-    from testbed.cli.commands.autonat import AutonatRequest, run_autonat
-    from testbed.cli.commands.running import Reports
-    from testbed.run.shards import Shard
+    from testbed.cli.commands.autonat import run_autonat
 
     if bool(profiles) == every:
         raise UsageError("name profiles, or say --all")
-    request = AutonatRequest(
-        profiles or [],
-        client,
-        server,
-        jobs,
-        out,
-        backend,
-        Shard.parse(shard) if shard is not None else None,
-        resume,
-        Reports(junit, svg, markdown),
-        as_json,
-    )
-    raise typer.Exit(run_autonat(request))
+    raise typer.Exit(run_autonat(profiles or [], client, server, engine))
 
 
 @app.command()
@@ -90,13 +64,13 @@ def life(
 
 
 @app.command()
+@takes_engine_words("out/odds")
 def odds(
+    engine: EngineWords,
     runs: Annotated[int, typer.Option(min=20, max=5000, help="Runs of each case.")] = 200,
     seed: Seed = 0,
-    svg: Annotated[Path | None, typer.Option(help="Write the plot.")] = None,
-    as_json: AsJson = False,
 ) -> None:
     """Hard NATs: how often prediction and birthday probing get through, beside theory."""
-    from testbed.cli.commands.odds import odds as run_odds
+    from testbed.cli.commands.odds import run_odds
 
-    raise typer.Exit(run_odds(runs, seed, svg, as_json))
+    raise typer.Exit(run_odds(runs, seed, engine))

@@ -83,6 +83,12 @@ _OWN = {
     "contract": beside("stack"),
 }
 
+# The options of every study: `testbed.cli.options.EngineWords`.
+_ENGINE = {
+    **{"jobs": JOBS, "as_json": ALWAYS, "shard": ALWAYS, "out": ALWAYS, "backend": ALWAYS},
+    **{"resume": ALWAYS, **dict.fromkeys(("junit", "svg", "markdown"), FILE)},
+}
+
 EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "doctor": {"as_json": ALWAYS},
     "plan": _LAB,
@@ -118,17 +124,15 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         "as_json": ALWAYS,
     },
     "autonat": {
-        **{"profiles": NAMES_OR_ALL, "every": ALWAYS, "jobs": JOBS, "as_json": ALWAYS},
-        **{"shard": ALWAYS, "out": ALWAYS, "backend": ALWAYS, "resume": ALWAYS},
-        **dict.fromkeys(("junit", "svg", "markdown"), FILE),
-        **{"client": LISTED, "server": LISTED, "profiles_dir": ALWAYS},
+        **{"profiles": NAMES_OR_ALL, "every": ALWAYS, "profiles_dir": ALWAYS},
+        **{"client": LISTED, "server": LISTED, **_ENGINE},
     },
     "life": {
         **{"scenarios": NAMES_OR_ALL, "every": ALWAYS, "peers": LISTED},
         **{"a": ALWAYS, "b": ALWAYS, "profiles_dir": beside("a", "b")},
         **{"jobs": ALWAYS, "out": ALWAYS, "as_json": ALWAYS},
     },
-    "odds": {"runs": ALWAYS, "seed": ALWAYS, "svg": FILE, "as_json": ALWAYS},
+    "odds": {"runs": ALWAYS, "seed": ALWAYS, **_ENGINE},
     "merge": {
         **{"shards": LISTED, "out": ALWAYS, "differing": Effect(listed=True, later=True)},
         **{"as_json": ALWAYS, "junit": FILE, "markdown": FILE},

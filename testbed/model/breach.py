@@ -39,6 +39,9 @@ class BreachKind(StrEnum):
     CARRIED = "carried"
     CONNECTED_EARLY = "connected_early"
     DEVIATION_GONE = "deviation_gone"
+    HIT_DISPUTED = "hit_disputed"
+    COUNT_DISPUTED = "count_disputed"
+    LIMIT_PASSED = "limit_passed"
 
 
 @dataclass(frozen=True)
@@ -298,6 +301,34 @@ class DeviationGone:
     kind: Literal[BreachKind.DEVIATION_GONE] = BreachKind.DEVIATION_GONE
 
 
+@dataclass(frozen=True)
+class HitDisputed:
+    """The sides of run ``run`` tell of a hit (or of none), and the wire shows the contrary."""
+
+    run: int
+    told: bool
+    kind: Literal[BreachKind.HIT_DISPUTED] = BreachKind.HIT_DISPUTED
+
+
+@dataclass(frozen=True)
+class CountDisputed:
+    """The hard and the easy side of run ``run`` have not sent as many packets as they tell."""
+
+    run: int
+    told: tuple[int, int]
+    seen: tuple[int, int]
+    kind: Literal[BreachKind.COUNT_DISPUTED] = BreachKind.COUNT_DISPUTED
+
+
+@dataclass(frozen=True)
+class LimitPassed:
+    """One side has sent more packets in a run than its limits allow."""
+
+    sent: int
+    allowed: int
+    kind: Literal[BreachKind.LIMIT_PASSED] = BreachKind.LIMIT_PASSED
+
+
 Breach = (
     NoRelayFirst
     | UpgradeUntold
@@ -323,6 +354,9 @@ Breach = (
     | Carried
     | ConnectedEarly
     | DeviationGone
+    | HitDisputed
+    | CountDisputed
+    | LimitPassed
 )
 
 

@@ -6,6 +6,7 @@
 
 import json
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -99,7 +100,28 @@ class AutonatDetails(Frozen):
     transports: tuple[TransportSeen, ...] = ()
 
 
-Details = Annotated[PunchDetails | AutonatDetails, Field(discriminator="study")]
+class Rate(StrEnum):
+    """How a measured rate of success lies beside theory's."""
+
+    AS_THEORY = "as_theory"
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+class OddsDetails(Frozen):
+    """The details of a strategy against a hard NAT; its measure is a `Rate`."""
+
+    MEASURES: ClassVar[frozenset[str]] = frozenset(Rate)
+    study: Literal["odds"] = "odds"
+    theory: float | None = None  # the chance of a hit
+    runs: Count = 0
+    hits: Count = 0
+    bounds: tuple[float, float] | None = None  # of the rate behind ``hits`` of ``runs``
+    late_s: Seconds = 0.0  # of the harness at worst
+    most_packets: Count = 0  # that one side has sent in one run
+
+
+Details = Annotated[PunchDetails | AutonatDetails | OddsDetails, Field(discriminator="study")]
 
 
 class Result(Frozen):

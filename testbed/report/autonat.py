@@ -8,14 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.model.result import AutonatDetails, Document, Reached, Result, TransportSeen
-from testbed.model.verdict import Judgement
+from testbed.report.plain import MARKS
 from testbed.stacks.registry import OURS
-
-_MARKS = {
-    Judgement.PASS: ("=", "green"),
-    Judgement.FAIL: ("!=", "bold red"),
-    Judgement.INCONCLUSIVE: ("?", "magenta"),
-}
 
 
 def picture(document: Document, _seconds: float, _width: int) -> RenderableType:
@@ -41,7 +35,7 @@ def table(results: Sequence[Result]) -> Table:
     for result, seen in sorted(lines, key=lambda line: order.index(_place(*line))):
         names = [result.labels[end] for end in who]
         marks = " ".join(notes[note] for note in seen.notes)
-        mark = Text(*_MARKS[seen.judgement])
+        mark = Text(*MARKS[seen.judgement])
         shown.add_row(result.profiles[0], seen.transport, *names, *_cells(seen), mark, marks)
     return shown
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import Exit, UsageError
+from testbed.model.chance import shift, wilson
 from testbed.naming import instead
-from testbed.report.chance import shift, wilson
 from testbed.report.delays import FACTOR, Delay, delays
 from testbed.report.recorded import Pair, Recorded
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from testbed.report.chance import ALPHA, rank_test, sign_test
+from testbed.model.chance import ALPHA, rank_test, sign_test
 from testbed.report.recorded import Pair
 
 FACTOR = 2.0  # by which a median must differ to be mentioned

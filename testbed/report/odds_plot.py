@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from html import escape
 from math import ceil, log10
 
-from testbed.report.odds import DOUBT, Row
-from testbed.studies.odds.cases import Case
+from testbed.model.result import OddsDetails, Result
+from testbed.studies.odds.cases import Case, cases
+from testbed.studies.odds.study import DOUBT
 from testbed.traversal.hard_nat import Birthday, Prediction
 
 _WIDTH, _HEIGHT = 300, 210  # of a panel's axes
@@ -37,18 +38,26 @@ _STYLE = """
 
 
 @dataclass(frozen=True)
+class _Point:
+    """A case, and what was measured of it."""
+
+    case: Case
+    found: OddsDetails
+
+
+@dataclass(frozen=True)
 class _Panel:
     """Curves over one axis, and where they are on the sheet."""
 
     title: str
     axis: str
-    curves: tuple[tuple[Row, ...], ...]
+    curves: tuple[tuple[_Point, ...], ...]
     left: float
 
     @property
     def most(self) -> int:
         """Where the axis ends."""
-        top = 1.15 * max(row.case.x for curve in self.curves for row in curve)
+        top = 1.15 * max(point.case.x for curve in self.curves for point in curve)
         return _tick(top) * ceil(top / _tick(top))
 
     def x(self, value: float) -> float:
@@ -58,12 +67,13 @@ class _Panel:
         return _TOP + _HEIGHT * (1 - chance)
 
 
-def plot(rows: Sequence[Row]) -> str:
+def plot(results: Sequence[Result]) -> str:
     """The SVG document; a panel for each kind of series with two points or more."""
-    panels = _panels(rows)
+    points = _points(results)
+    panels = _panels(points)
     width = _LEFT + len(panels) * (_WIDTH + _GAP) - _GAP + 24
     height = _TOP + _HEIGHT + _BELOW
-    runs = max((row.measured.runs for row in rows if not isinstance(row.measured, str)), default=0)
+    runs = max((point.found.runs for point in points), default=0)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img">',
@@ -78,11 +88,21 @@ def plot(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _panels(rows: Sequence[Row]) -> list[_Panel]:
-    series: dict[str, list[Row]] = {}
-    for row in rows:
-        series.setdefault(row.case.series, []).append(row)
-    found: dict[tuple[str, str], list[tuple[Row, ...]]] = {}
+def _points(results: Sequence[Result]) -> list[_Point]:
+    """Those whose cases this version knows: a curve is drawn from the case."""
+    known = {case.name: case for case in cases()}
+    return [
+        _Point(known[result.name], result.details)
+        for result in results
+        if result.name in known and isinstance(result.details, OddsDetails)
+    ]
+
+
+def _panels(points: Sequence[_Point]) -> list[_Panel]:
+    series: dict[str, list[_Point]] = {}
+    for point in points:
+        series.setdefault(point.case.series, []).append(point)
+    found: dict[tuple[str, str], list[tuple[_Point, ...]]] = {}
     for one in series.values():
         if len(one) > 1:
             found.setdefault(_kind(one[0].case), []).append(tuple(one))
@@ -116,25 +136,26 @@ def _drawn(panel: _Panel) -> Iterator[str]:
         yield from _legend(panel, curve[0].case, f"var(--{colour})", below + 20 + 17 * number)
 
 
-def _curve(panel: _Panel, curve: tuple[Row, ...], colour: str) -> Iterator[str]:
+def _curve(panel: _Panel, curve: tuple[_Point, ...], colour: str) -> Iterator[str]:
     case = curve[0].case
     yield f'<path class="curve" stroke="{colour}" d="{_line(panel, case)}"/>'
     if case.quota is not None:
         line = _line(panel, replace(case, quota=_NO_QUOTA))
         yield f'<path class="without" stroke="{colour}" d="{line}"/>'
-    for row in curve:
-        if isinstance(row.measured, str) or row.bounds is None:
+    for point in curve:
+        found = point.found
+        if found.bounds is None:
             continue
-        x, rate = panel.x(row.case.x), row.measured.hits / row.measured.runs
-        low, high = (panel.y(bound) for bound in row.bounds)
+        x, rate = panel.x(point.case.x), found.hits / found.runs
+        low, high = (panel.y(bound) for bound in found.bounds)
         yield (
             f'<path class="bar" stroke="{colour}" d="M{x:.1f} {low:.1f}V{high:.1f}'
             f'M{x - 4:.1f} {low:.1f}h8M{x - 4:.1f} {high:.1f}h8"/>'
         )
-        words = f"{row.case.name}: {row.measured.hits} of {row.measured.runs}"
+        words = f"{point.case.title}: {found.hits} of {found.runs}"
         yield (
             f'<circle class="point" fill="{colour}" cx="{x:.1f}" cy="{panel.y(rate):.1f}" r="4">'
-            f"<title>{escape(words)}, theory {row.case.theory:.3f}</title></circle>"
+            f"<title>{escape(words)}, theory {point.case.theory:.3f}</title></circle>"
         )
 
 

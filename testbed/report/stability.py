@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from testbed.model.chance import wilson
 from testbed.model.result import Result, Unstable
-from testbed.report.chance import wilson
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Stability:
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """Of the rate of passing (`testbed.report.chance.wilson`, 95 %); None: nothing judged."""
+        """Of the rate of passing (`testbed.model.chance.wilson`, 95 %); None: nothing judged."""
         return wilson(self.passed, self.judged) if self.judged else None
 
     @property

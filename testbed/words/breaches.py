@@ -9,9 +9,12 @@ from testbed.model.breach import (
     Carried,
     Claim,
     ConnectedEarly,
+    CountDisputed,
     DeviationGone,
     Disowned,
     FalseClaim,
+    HitDisputed,
+    LimitPassed,
     NoPayload,
     NoRelayFirst,
     NotClient,
@@ -53,6 +56,7 @@ _OfRelay = (
     | RelayUsed
     | Tried
 )
+_OfOdds = HitDisputed | CountDisputed | LimitPassed
 
 
 def sentence(breach: Breach) -> str:
@@ -61,6 +65,8 @@ def sentence(breach: Breach) -> str:
         return _of_punch(breach)
     if isinstance(breach, _OfRelay):
         return _of_relay(breach)
+    if isinstance(breach, _OfOdds):
+        return _of_odds(breach)
     match breach:
         case RungDiffers(predicted, measured):
             return f"rung: predicted {_rung(predicted)}, the wire shows {_rung(measured)}"
@@ -79,6 +85,18 @@ def sentence(breach: Breach) -> str:
             return f"{node} says that it was connected {ms:.1f} ms before it was due to begin"
         case DeviationGone(stack, name, link):
             return f"{stack} deviates no more: {name} ({link})"
+    assert_never(breach)
+
+
+def _of_odds(breach: _OfOdds) -> str:
+    match breach:
+        case HitDisputed(run, told):
+            hit = "a hit" if told else "no hit"
+            return f"run {run}: {hit} by its sides, but not on the wire"
+        case CountDisputed(run, told, seen):
+            return f"run {run}: {told} packets by its sides' count, {seen} on the wire"
+        case LimitPassed(sent, allowed):
+            return f"{sent} packets of one side in a run, {allowed} allowed"
     assert_never(breach)
 
 

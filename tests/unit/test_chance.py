@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.report.chance import difference, rank_test, shift, sign_test, wilson
+from testbed.model.chance import difference, rank_test, shift, sign_test, wilson
 
 
 @pytest.mark.parametrize(

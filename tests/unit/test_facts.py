@@ -32,10 +32,12 @@ VALUES: dict[str, list[Any]] = {
     "message": ["it fell off"], "remedy": ["glue", None],
     "broke_contract": [False, True],
     "source": ["a"], "target": ["b"], "clash": list(fault.Clash),
+    "run": [3], "told": [True, False], "seen": [(3, 5)], "sent": [70], "allowed": [64],
 }  # fmt: skip
 OVERRIDES: dict[type, dict[str, list[Any]]] = {
     breach.RungDiffers: {"measured": [*Rung, None]},
     breach.RungClaimed: {"measured": [Rung.PUNCHED], "claimed": [None]},
+    breach.CountDisputed: {"told": [(3, 4)]},
     fault.Late: {"what": list(Tardy)},
 }
 

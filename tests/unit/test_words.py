@@ -101,7 +101,10 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("life steady --profiles-dir .", "of -a or -b, which is not given"),
     ],
     ("life", "peers"): [("life --all --peers udp,udp", "--peers names 'udp' twice")],
-    ("odds", "svg"): [],  # nothing else writes a file
+    ("odds", "jobs"): [("odds --backend docker -j 99", "--jobs has no effect: an engine")],
+    ("odds", "junit"): [("odds --junit a --svg ./a", "name the same file")],
+    ("odds", "svg"): [("odds --svg a --markdown a", "name the same file")],
+    ("odds", "markdown"): [("odds --markdown a --junit a", "name the same file")],
     ("merge", "shards"): [("merge x x/ -o y", "SHARDS names 'x' twice")],
     ("merge", "differing"): [("merge x --differing kernel --differing kernel -o y", "twice")],
     ("merge", "junit"): [("merge x -o y --junit z --markdown z", "name the same file")],

@@ -21,7 +21,6 @@ from testbed.model.result import Result, summarize
 from testbed.model.version import Built
 from testbed.report import single
 from testbed.report.glyphs import glyphs_for
-from testbed.report.grid import grid
 from testbed.run.cell import run_cell
 from testbed.run.engine import folder_of
 from testbed.run.folder import Files, RunFolder, say
@@ -149,7 +148,7 @@ def many(request: Request, reports: Reports, *, as_json: bool, resume: bool = Fa
             refused=refused.keys(),
         )
 
-    return carry_out(asked, work, grid)
+    return carry_out(asked, work)
 
 
 def _own(cells: Sequence[Cell], profiles: Iterable[str]) -> list[Files]:

@@ -11,8 +11,8 @@ from testbed.cli.commands.running import Reports
 from testbed.errors import UsageError
 from testbed.files import require_writable, write_json
 from testbed.report.files import document
-from testbed.report.grid import grid
 from testbed.report.html import PAGE, write_html
+from testbed.report.pictures import picture_of
 from testbed.run.folder import Files, RunFolder, say
 from testbed.run.record import begun
 from testbed.run.shards import Part, merge
@@ -43,13 +43,13 @@ def merged(
     write_json(out / RESULTS, value.to_json())
     write_html(out / PAGE, value)
     seconds = sum(one.seconds for one in results)
-    reports.write(value, grid, seconds)
+    reports.write(value, seconds)
     kept.end()
     if as_json:
         print(json.dumps(value.to_json(), indent=2))
     else:
         console = Console()
-        console.print(grid(value, seconds, console.width))
+        console.print(picture_of(value).table(value, seconds, console.width))
         print(f"report: {out / PAGE}; {len(parts)} shards merged")
     return value.exit_code
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from testbed.cli.options import EngineWords
 from testbed.errors import UsageError
 from testbed.files import require_writable, write_text
 from testbed.lab import sandbox
@@ -21,18 +22,18 @@ from testbed.model.result import Document, Identity, Result, ShardPart
 from testbed.model.verdict import Judgement
 from testbed.report import markdown
 from testbed.report.files import document, write_junit
-from testbed.report.grid import export_svg
 from testbed.report.html import PAGE, write_html
+from testbed.report.pictures import picture_of
+from testbed.run.engine import folder_of, run_study
 from testbed.run.folder import Files, RunFolder, say
 from testbed.run.record import begun
 from testbed.run.shards import Shard, differs, identity
 from testbed.run.store import JOURNAL, RESULTS, Journal, load
-from testbed.studies.base import C
+from testbed.stacks.versions import facts
+from testbed.studies.base import C, Study
 
-SVG_WIDTH = 84  # columns of the exported picture
 SAID_EVERY = 10.0  # seconds, where no terminal shows a bar
 
-Picture = Callable[[Document, float, int], RenderableType]  # seconds, columns
 Work = Callable[[Backend, Sequence[C], Mapping[str, Result], "Reporter"], list[Result]]
 
 
@@ -49,15 +50,14 @@ class Reports:
         """Those that were asked for."""
         return tuple(path for path in (self.junit, self.svg, self.markdown) if path)
 
-    def write(self, value: Document, picture: Picture, seconds: float) -> None:
+    def write(self, value: Document, seconds: float) -> None:
         """Write them; TestbedError where the disk does not take one."""
         if self.junit is not None:
             write_junit(self.junit, value)
         if self.markdown is not None:
             write_text(self.markdown, markdown.summary(value))
         if self.svg is not None:
-            shown = picture(value, seconds, SVG_WIDTH)
-            write_text(self.svg, export_svg(shown, f"testbed {value.run.study}", SVG_WIDTH))
+            write_text(self.svg, picture_of(value).drawn(value, seconds))
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,43 @@ class Asked(Generic[C]):
     as_json: bool = False
 
 
-def carry_out(asked: Asked[C], work: Work[C], picture: Picture) -> int:
+def run_cases(
+    study: Study[C],
+    cases: Sequence[C],
+    engine: EngineWords,
+    *,
+    profiles: Mapping[str, Profile] | None = None,
+    seed: int | None = None,
+) -> int:
+    """Run ``cases`` of ``study`` as the options of its command say; the exit code."""
+    tries = range(1, study.tries + 1)
+    folders = tuple(folder_of(case, number) for case in cases for number in tries)
+    asked = Asked(
+        study.name,
+        cases,
+        profiles or {},
+        engine.out,
+        [Files(folders, study.files)],
+        facts(),
+        kind=engine.backend,
+        seed=seed,
+        shard=Shard.parse(engine.shard) if engine.shard is not None else None,
+        resume=engine.resume,
+        reports=Reports(engine.junit, engine.svg, engine.markdown),
+        as_json=engine.as_json,
+    )
+
+    def work(
+        made_by: Backend, some: Sequence[C], done: Mapping[str, Result], reporter: Reporter
+    ) -> list[Result]:
+        jobs = engine.backend.at_once(engine.jobs)
+        shown = reporter.report
+        return run_study(study, some, made_by, engine.out, jobs=jobs, progress=shown, done=done)
+
+    return carry_out(asked, work)
+
+
+def carry_out(asked: Asked[C], work: Work[C]) -> int:
     """Run the cases by ``work``, keep what has ended as it ends, and report; the exit code.
 
     UsageError where ``--resume`` has nothing to take up, or a run of other words.
@@ -128,13 +164,13 @@ def carry_out(asked: Asked[C], work: Work[C], picture: Picture) -> int:
     journal.finish(value)
     write_html(asked.out / PAGE, value)
     seconds = time.monotonic() - started
-    reports.write(value, picture, seconds)
+    reports.write(value, seconds)
     kept.end()
     if asked.as_json:
         print(json.dumps(value.to_json(), indent=2))
     else:
         console = Console()
-        console.print(picture(value, seconds, console.width))
+        console.print(picture_of(value).table(value, seconds, console.width))
         print(f"report: {asked.out / PAGE}; packets: {asked.out / 'cells'}")
     return value.exit_code
 

@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from socket import AF_PACKET, SOCK_RAW
 
-from testbed.capture.recorder import record
 from testbed.errors import TestbedError, UnfitError
-from testbed.lab.audit import require_closed
 from testbed.model.behaviour import Protocol
 from testbed.model.profile import Profile
 from testbed.model.result import AutonatDetails, Dialable, Reached, Result, TransportSeen
 from testbed.model.verdict import Judgement
-from testbed.plan.planner import plan
 from testbed.predict.autonat import Prediction, Reachability, between
 from testbed.stacks.registry import OURS
 from testbed.studies.autonat.asking import Asking
@@ -20,7 +16,6 @@ from testbed.studies.autonat.reachability import Measured, bench, measure
 from testbed.studies.base import Site, Study
 
 TOO_LATE = 0.5  # seconds: a node that was later than that may be why a dial-back failed
-CAPTURE = "capture.pcapng"
 _FEWER = 4  # the nodes keep processors busy: what was late needs much more room
 
 
@@ -54,7 +49,8 @@ class AutonatCase:
     def labels(self) -> Mapping[str, str]:
         """Axis -> value."""
         client, server = self.ends
-        return {"stack": "--".join(self.ends), "client": client, "server": server}
+        stacks = {"stack": "--".join(self.ends), "client": client, "server": server}
+        return {"profile": self.profile, **stacks}
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -130,15 +126,8 @@ def _measured(
     case: AutonatCase, profiles: Mapping[str, Profile], site: Site
 ) -> tuple[tuple[Measured, ...], int]:
     """Each transport in one lab, all of it recorded; and how many packets there were."""
-    site.folder.mkdir(parents=True, exist_ok=True)
-    steps = plan(bench(case.profile), {case.profile: profiles[case.profile]}, site.number)
-    with site.backend.start(steps) as lab:
-        require_closed(lab)
-        with record(
-            lambda vantage: lab.socket(vantage.node, AF_PACKET, SOCK_RAW),
-            lab.plan.vantages,
-            site.folder / CAPTURE,
-        ) as recorder:
+    with site.lab(bench(case.profile), {case.profile: profiles[case.profile]}) as lab:
+        with site.recorded(lab) as recorder:
             found = measure_between(lab, case.asking) if case.asking else measure(lab)
         return found, recorder.recording.packets
 

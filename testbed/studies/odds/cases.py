@@ -1,5 +1,7 @@
 """What `testbed.studies.odds.runs` runs: NATs, strategies, and the theory of each case."""
 
+import re
+from collections import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,6 +11,7 @@ from testbed.model.profile import Profile
 from testbed.traversal.hard_nat import Birthday, Limits, Ports, Prediction
 from testbed.traversal.hard_nat_odds import birthday_odds, granted, prediction_odds
 
+HARD, EASY = "hard", "easy"  # profiles
 MAPPING_SECONDS = 2  # lifetime of an idle mapping in these labs
 # Nothing is lost or delayed here, so a side hurries, and soon gives up.
 LIMITS = Limits(packets=4096, seconds=10.0, pace=20_000.0, patience=0.5)
@@ -22,6 +25,9 @@ class Case:
     Of the hard side's subscriber the NAT allows ``quota`` mappings, ``in_use`` of which
     are taken; ``crossing`` is the mean number of others' mappings that come in between.
     With ``silent`` the hard side never sends: a negative control.
+
+    It is run ``runs`` times, with what ``seed`` gives, and is one of ``of`` cases that share
+    the chance of an error.
     """
 
     series: str
@@ -32,10 +38,35 @@ class Case:
     in_use: int = 0
     crossing: float = 0.0
     silent: bool = False
+    runs: int = 200
+    seed: int = 0
+    of: int = 1
+    repeat: int = 0
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.series} / {self.x}"
+
+    @property
+    def group(self) -> str:
+        """``birthday-2048-ports-16-sockets/192``."""
+        return f"{re.sub('[^a-z0-9]+', '-', self.series)}/{self.x}"
 
     @property
     def name(self) -> str:
-        return f"{self.series} / {self.x}"
+        """With its repetition."""
+        return f"{self.group}/{self.repeat}"
+
+    @property
+    def labels(self) -> abc.Mapping[str, str]:
+        """Axis -> value."""
+        return {"series": self.series, "size": str(self.x), "runs": str(self.runs)}
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Those of `made_profiles`."""
+        return HARD, EASY
 
     @property
     def theory(self) -> float:
@@ -69,10 +100,10 @@ class Case:
         """On the hard side."""
         return self.strategy.sockets if isinstance(self.strategy, Birthday) else 1
 
-    def profiles(self) -> dict[str, Profile]:
+    def made_profiles(self) -> dict[str, Profile]:
         """The hard side's NAT and the easy side's."""
         hard = Behaviour(udp=self.hard, quota=self.quota)
-        return {"hard": _profile("hard", hard), "easy": _profile("easy", Behaviour())}
+        return {HARD: _profile(HARD, hard), EASY: _profile(EASY, Behaviour())}
 
 
 def _profile(name: str, behaviour: Behaviour) -> Profile:
@@ -87,9 +118,10 @@ def _profile(name: str, behaviour: Behaviour) -> Profile:
     )
 
 
-def cases() -> tuple[Case, ...]:
+def cases(runs: int = 200, seed: int = 0) -> tuple[Case, ...]:
     """All of them: the strategies at several sizes, what makes them fail, the controls."""
-    return (*_birthday(), *_quota(), *_prediction(), *_others())
+    found = (*_quota(), *_birthday(), *_prediction(), *_others())  # what takes longest comes first
+    return tuple(replace(case, runs=runs, seed=seed, of=len(found)) for case in found)
 
 
 def _dependent(allocation: Allocation, first: int, last: int) -> Transport:

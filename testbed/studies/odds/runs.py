@@ -8,30 +8,22 @@ hold ports, and count for a quota.  So a run waits until enough of them have exp
 
 import asyncio
 import os
-import pickle
 import random
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import cycle
-from pathlib import Path
-from socket import AF_INET, AF_PACKET, SOCK_DGRAM, SOCK_RAW, socket
+from socket import AF_INET, SOCK_DGRAM, socket
 
 from testbed.capture.reader import read
-from testbed.capture.recorder import record
-from testbed.errors import PeerError, TestbedError
-from testbed.lab import sandbox
-from testbed.lab.audit import require_closed
-from testbed.lab.forked import forked
-from testbed.lab.namespaces import Namespaces
+from testbed.errors import CaptureError, PeerError
+from testbed.model.breach import Breach, LimitPassed
 from testbed.model.lab import Lab
 from testbed.model.presets import two_homes
 from testbed.model.topology import Host, Link, Topology
-from testbed.plan.planner import plan
 from testbed.studies.autonat.nodes import Remote
+from testbed.studies.base import CAPTURE, Site
 from testbed.studies.odds.cases import MAPPING_SECONDS, Case
 from testbed.studies.odds.wire import EASY, Told, disagreements
 from testbed.traversal.aio.hard_punch import drive, mapped, sound
@@ -60,14 +52,15 @@ _PORTS = (3478, 3479)
 class Measured:
     """``late``: by how many seconds this process was late at worst.
 
-    ``wrong``: sentences on what must not be, by the packets or by the limits.
+    ``wrong`` is what must not be, by the packets or by the limits.
     """
 
     runs: int
     hits: int
     late: float
     most_packets: int  # that one side has sent in one run
-    wrong: tuple[str, ...] = ()
+    wrong: tuple[Breach, ...] = ()
+    recorded: int = 0  # packets of the witnessed runs
 
 
 def bench(subscribers: int) -> Topology:
@@ -81,59 +74,41 @@ def _host(number: int) -> str:
     return f"a-{number}"
 
 
-def measure_all(
-    cases: Sequence[Case], runs: int, seed: int, jobs: int
-) -> Iterator[tuple[int, Measured | str]]:
-    """(index, result) of each case as it ends; a sentence where it could not be measured.
-
-    Inside a sandbox, and from a process with one thread.  ``jobs``: labs at a time.
-    """
-    tasks = [partial(_to_bytes, case, runs, seed) for case in cases]
-    for index, output, seconds in forked(tasks, jobs, 60.0 + runs):
-        try:
-            yield index, pickle.loads(output)  # what our own fork wrote
-        except (pickle.UnpicklingError, EOFError):
-            yield index, f"its process ended without a result after {seconds:.1f} s"
-
-
-def _to_bytes(case: Case, runs: int, seed: int, slot: int) -> bytes:
-    outcome: Measured | str
-    try:
-        steps = plan(bench(_subscribers(case)), case.profiles(), slot, seed)
-        with Namespaces().start(steps) as lab:
-            require_closed(lab)
-            outcome = measure(lab, case, runs, seed)
-    except TestbedError as error:
-        outcome = str(error)
-    except Exception as error:  # a crash is the harness's fault, and no verdict
-        outcome = f"crashed: {error!r}"
-    return pickle.dumps(outcome)
-
-
 def _subscribers(case: Case) -> int:
     return 1 if case.quota is None else SUBSCRIBERS
 
 
-def measure(lab: Lab, case: Case, runs: int, seed: int) -> Measured:
-    """Run ``case`` ``runs`` times in a lab of `bench` with its profiles.
+def measure(case: Case, site: Site) -> Measured:
+    """Run ``case`` in a lab of its own.
 
     PeerError when a run does not come to an end, or STUN does not answer; CaptureError
-    when the witnessed runs could not be recorded.
+    when the witnessed runs could not be recorded whole.
     """
-    with _stun(lab) as servers, tempfile.TemporaryDirectory(dir=sandbox.scratch()) as folder:
-        experiment = _Experiment(lab, case, seed, servers)
-        witnessed, capture = range(min(WITNESSED, runs)), Path(folder) / "capture.pcapng"
+    with site.lab(bench(_subscribers(case)), case.made_profiles(), case.seed) as lab:
+        return measure_in(lab, case, site)
+
+
+def measure_in(lab: Lab, case: Case, site: Site) -> Measured:
+    """The same in a lab of `bench` that is up already; its NATs may be others."""
+    with _stun(lab) as servers:
+        experiment = _Experiment(lab, case, servers)
+        witnessed = range(min(WITNESSED, case.runs))
         hosts = {*(_host(n % _subscribers(case)) for n in witnessed), EASY}
-        vantages = [vantage for vantage in lab.plan.vantages if vantage.node in hosts]
-        with record(lambda v: lab.socket(v.node, AF_PACKET, SOCK_RAW), vantages, capture):
+        nodes = {*hosts, *(router.name for router in lab.plan.topology.routers)}
+        vantages = [vantage for vantage in lab.plan.vantages if vantage.node in nodes]
+        with site.recorded(lab, vantages) as recorder:
             told = asyncio.run(experiment.runs(witnessed))
-        wrong = list(disagreements(told, read(capture)))
-        told += asyncio.run(experiment.runs(range(len(told), runs)))
+        if lost := recorder.recording.dropped:
+            raise CaptureError(f"{lost} packets of the witnessed runs were not recorded")
+        packets = [one for one in read(site.folder / CAPTURE) if one.node in hosts]
+        wrong: list[Breach] = list(disagreements(told, packets))
+        told += asyncio.run(experiment.runs(range(len(told), case.runs)))
     most = max(max(run.hard_sent, run.easy_sent) for run in told)
     if most > case.strategy.limits.packets:
-        wrong.append(f"{most} packets of one side, {case.strategy.limits.packets} allowed")
+        wrong.append(LimitPassed(most, case.strategy.limits.packets))
     hits = sum(run.hit for run in told)
-    return Measured(len(told), hits, experiment.late, most, tuple(wrong))
+    seen = recorder.recording.packets
+    return Measured(len(told), hits, experiment.late, most, tuple(wrong), seen)
 
 
 @contextmanager
@@ -159,9 +134,9 @@ def _stun(lab: Lab) -> Iterator[tuple[Address, Address]]:
 class _Experiment:
     """The runs of one case."""
 
-    def __init__(self, lab: Lab, case: Case, seed: int, servers: tuple[Address, Address]) -> None:
+    def __init__(self, lab: Lab, case: Case, servers: tuple[Address, Address]) -> None:
         self.late = 0.0
-        self._lab, self._case, self._seed, self._servers = lab, case, seed, servers
+        self._lab, self._case, self._servers = lab, case, servers
         self._hosts = _subscribers(case)
         self._unused = cycle(range(2048, 65536))
         self._turn: asyncio.Lock  # from sounding to opening, no other run may open
@@ -187,7 +162,7 @@ class _Experiment:
         except ExceptionGroup as errors:
             first = _first(errors)
             if isinstance(first, DeadlineError):
-                raise PeerError(f"{self._case.name}: {first}") from errors
+                raise PeerError(f"{self._case.title}: {first}") from errors
             raise
         finally:
             watch.cancel()
@@ -204,7 +179,7 @@ class _Experiment:
             self.late = max(self.late, time.monotonic() - due)
 
     async def _run(self, number: int) -> Told:
-        rng = random.Random(f"{self._seed}/{self._case.name}/{number}")
+        rng = random.Random(f"{self._case.seed}/{self._case.title}/{number}")
         session, host = rng.randbytes(16), _host(number % self._hosts)
         with ExitStack() as stack:
             easy = self._socket(stack, EASY)

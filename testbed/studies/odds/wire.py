@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from testbed.model.breach import CountDisputed, HitDisputed
 from testbed.model.packet import Endpoint, Packet
 from testbed.traversal.hard_nat import Kind, decode
 
@@ -41,17 +42,18 @@ class _Seen:
         )
 
 
-def disagreements(told: Sequence[Told], packets: Sequence[Packet]) -> Iterator[str]:
-    """A sentence for each run of which the wire tells another story."""
+def disagreements(
+    told: Sequence[Told], packets: Sequence[Packet]
+) -> Iterator[HitDisputed | CountDisputed]:
+    """For each run, what ``packets``, those at the hosts of both sides, deny."""
     seen = _read(packets)
     for number, run in enumerate(told):
         wire = seen[run.session]
         if wire.hit != run.hit:
-            said = "a hit" if run.hit else "no hit"
-            yield f"run {number}: {said} by its sides, but not on the wire"
+            yield HitDisputed(number, run.hit)
         sent, left = (run.hard_sent, run.easy_sent), (wire.hard_sent, wire.easy_sent)
         if sent != left:
-            yield f"run {number}: {sent} packets by its sides' count, {left} on the wire"
+            yield CountDisputed(number, sent, left)
 
 
 def _read(packets: Sequence[Packet]) -> dict[bytes, _Seen]:

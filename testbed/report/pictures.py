@@ -1,0 +1,41 @@
+"""How each study is shown on a terminal and as an SVG picture."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rich.console import RenderableType
+
+from testbed.model.result import Document
+from testbed.report import autonat, odds, odds_plot, plain
+from testbed.report.grid import export_svg, grid
+
+SVG_WIDTH = 84  # columns of a table that is exported
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``table`` takes seconds and columns; ``plot``, where there is one, is the SVG."""
+
+    table: Callable[[Document, float, int], RenderableType]
+    plot: Callable[[Document], str] | None = None
+
+    def drawn(self, document: Document, seconds: float) -> str:
+        """The SVG."""
+        if self.plot is not None:
+            return self.plot(document)
+        shown = self.table(document, seconds, SVG_WIDTH)
+        return export_svg(shown, f"testbed {document.run.study}", SVG_WIDTH)
+
+
+_PLAIN = Picture(plain.picture)
+_OWN: Mapping[str, Picture] = {
+    "punch": Picture(grid),
+    "autonat": Picture(autonat.picture),
+    "odds": Picture(odds.picture, lambda document: odds_plot.plot(document.results)),
+}
+
+
+def picture_of(document: Document) -> Picture:
+    """That of the study whose results the document has; a plain table if it has none of its own."""
+    study = document.results[0].study if document.results else document.run.study
+    return _OWN.get(study, _PLAIN)

@@ -1,0 +1,110 @@
+"""The study of hard NATs: how often a strategy gets through, beside theory.
+
+The interval around a measured rate is Wilson's.  Each is so wide that, if the theory is
+right, all of them together contain it in 99 % of all experiments (Bonferroni): an experiment
+is no worse off for having many cases.
+"""
+
+from statistics import NormalDist
+
+from testbed.errors import TestbedError, UnfitError
+from testbed.model.chance import wilson
+from testbed.model.result import OddsDetails, Rate, Result
+from testbed.model.verdict import Judgement
+from testbed.studies.base import Site, Study
+from testbed.studies.odds.cases import Case
+from testbed.studies.odds.runs import Measured, measure
+from testbed.words import sentence
+
+DOUBT = 0.01  # the chance that any case of an experiment differs although the theory holds
+_ROUNDING = 1e-9
+
+
+def odds(runs: int) -> Study[Case]:
+    """The study, of cases with as many ``runs``."""
+    return Study("odds", run, OddsDetails, deadline_s=60.0 + runs, tries=2, fewer=4)
+
+
+def run(case: Case, site: Site) -> Result:
+    """Measure one case and judge it."""
+    try:
+        return judged(case, measure(case, site), site)
+    except UnfitError:
+        raise
+    except TestbedError as error:
+        return judged(case, None, site, str(error))
+
+
+def judged(case: Case, measured: Measured | None, site: Site, error: str = "") -> Result:
+    """The result of a case; ``measured`` is None when ``error`` kept it from being.
+
+    A machine too busy casts a doubt: it leaves an agreement alone, and makes a difference
+    inconclusive.
+    """
+    details = _details(case, measured)
+    rate = _rate(details)
+    late = measured is None
+    judgement, reason = Judgement.INCONCLUSIVE, error
+    if measured is not None:
+        reason = told(details)
+        if measured.wrong:
+            judgement = Judgement.FAIL
+        elif rate is Rate.AS_THEORY:
+            judgement = Judgement.PASS
+        elif measured.late > case.strategy.limits.patience:  # a side may have given up too soon
+            late = True
+            reason = f"a run was {measured.late:.1f} s late: this machine is too busy; {reason}"
+        else:
+            judgement = Judgement.FAIL
+    wrong = measured.wrong if measured else ()
+    return Result(
+        study="odds",
+        name=case.name,
+        group=case.group,
+        labels=dict(case.labels),
+        profiles=case.profiles,
+        repeat=case.repeat,
+        judgement=judgement,
+        measured=rate,
+        predicted=Rate.AS_THEORY,
+        reason=reason,
+        findings=tuple(sentence(breach) for breach in wrong),
+        finding_values=wrong,
+        packets=measured.recorded if measured else 0,
+        folder=str(site.folder),
+        late=late,
+        details=details,
+    )
+
+
+def told(details: OddsDetails) -> str:
+    """The rate in words."""
+    if details.bounds is None or details.theory is None:
+        return "nothing was measured"
+    low, high = details.bounds
+    rate = f"{details.hits} of {details.runs} runs hit, which is {details.hits / details.runs:.3f}"
+    return f"{rate} ({low:.2f} to {high:.2f}); theory says {details.theory:.3f}"
+
+
+def _details(case: Case, measured: Measured | None) -> OddsDetails:
+    if measured is None:
+        return OddsDetails(theory=case.theory)
+    z = NormalDist().inv_cdf(1 - DOUBT / case.of / 2)
+    return OddsDetails(
+        theory=case.theory,
+        runs=measured.runs,
+        hits=measured.hits,
+        bounds=wilson(measured.hits, measured.runs, z),
+        late_s=measured.late,
+        most_packets=measured.most_packets,
+    )
+
+
+def _rate(details: OddsDetails) -> Rate | None:
+    """None where nothing was measured."""
+    if details.bounds is None or details.theory is None:
+        return None
+    low, high = details.bounds
+    if details.theory > high + _ROUNDING:
+        return Rate.LOWER
+    return Rate.HIGHER if details.theory < low - _ROUNDING else Rate.AS_THEORY
