@@ -56,6 +56,7 @@ _OfRelay = (
     | RelayUsed
     | Tried
 )
+_OfRung = RungDiffers | RungClaimed
 _OfOdds = HitDisputed | CountDisputed | LimitPassed
 
 
@@ -67,11 +68,9 @@ def sentence(breach: Breach) -> str:
         return _of_relay(breach)
     if isinstance(breach, _OfOdds):
         return _of_odds(breach)
+    if isinstance(breach, _OfRung):
+        return _of_rung(breach)
     match breach:
-        case RungDiffers(predicted, measured):
-            return f"rung: predicted {_rung(predicted)}, the wire shows {_rung(measured)}"
-        case RungClaimed(node, claimed, measured):
-            return f"rung: {node} claims {_rung(claimed)}, the wire shows {_rung(measured)}"
         case FalseClaim(node, outcome, shown, remark):
             return f"{_claims(node, outcome)}, the wire shows {shown} ({remark})"
         case Disowned(there, back, claims):
@@ -85,6 +84,15 @@ def sentence(breach: Breach) -> str:
             return f"{node} says that it was connected {ms:.1f} ms before it was due to begin"
         case DeviationGone(stack, name, link):
             return f"{stack} deviates no more: {name} ({link})"
+    assert_never(breach)
+
+
+def _of_rung(breach: _OfRung) -> str:
+    match breach:
+        case RungDiffers(predicted, measured):
+            return f"rung: predicted {_rung(predicted)}, the wire shows {_rung(measured)}"
+        case RungClaimed(node, claimed, measured):
+            return f"rung: {node} claims {_rung(claimed)}, the wire shows {_rung(measured)}"
     assert_never(breach)
 
 
