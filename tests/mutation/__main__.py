@@ -16,19 +16,20 @@ import subprocess
 import sys
 import time
 import tomllib
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mutation.coverage_map import merged
 from mutation.mutants import Mutant, mutants
-from mutation.trial import Fate, Trial, fate, prepare, start, wait
+from mutation.trial import Fate, Trial, Watch, fate, prepare, start, wait
 from testbed.lab import sandbox
 
 ROOMS = ("testbed/predict", "testbed/verdict", "testbed/explain/causes")
 LIMIT = 0.10  # of survivors
-SECONDS = 25.0  # processor time of the tests for one mutant, without it
-WALL = 300.0  # seconds for one mutant on a machine however busy
+SECONDS = 90.0  # processor time of the tests for one mutant, without it
+GROUPS = (1.0, 5.0, 20.0)  # seconds after which a group of them ends
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 
@@ -39,18 +40,23 @@ class LineMap:
     ran: dict[str, dict[str, list[str]]]
     seconds: dict[str, float]
 
-    def of(self, mutant: Mutant) -> list[str]:
-        """The tests that concern ``mutant``, quickest first, as many as `SECONDS` allow."""
+    def of(self, mutant: Mutant) -> list[list[str]]:
+        """The tests that concern ``mutant``, quickest first and in groups; up to `SECONDS`."""
         lines = self.ran.get(mutant.file, {})
         # What runs when the module is imported, such as a table, is run by no test of its own.
         names = lines.get(str(mutant.line)) or sorted({n for some in lines.values() for n in some})
-        chosen, total = [], 0.0
+        groups: list[list[str]] = [[] for _ in range(len(GROUPS) + 1)]
+        total = 0.0
         for name in sorted(names, key=lambda name: (self.seconds[name], name)):
             total += self.seconds[name]
-            if chosen and total > SECONDS:
+            if total > SECONDS and any(groups):
                 break
-            chosen.append(name)
-        return chosen
+            groups[bisect(GROUPS, total)].append(name)
+        return [group for group in groups if group]
+
+    def cost(self, groups: Sequence[Sequence[str]]) -> float:
+        """Seconds of processor time that the tests take."""
+        return sum(self.seconds[name] for group in groups for name in group)
 
 
 def mapped(file: Path, rooms: Sequence[str], jobs: int) -> LineMap:
@@ -68,8 +74,8 @@ def known(file: Path) -> LineMap:
 
 
 def every(rooms: Sequence[str]) -> Iterator[Mutant]:
-    for room in rooms:
-        for path in sorted(Path(room).rglob("*.py")):
+    for room in map(Path, rooms):
+        for path in [room] if room.is_file() else sorted(room.rglob("*.py")):
             yield from mutants(str(path), path.read_bytes())
 
 
@@ -88,7 +94,7 @@ def tried(sample: Sequence[Mutant], tested: LineMap, jobs: int) -> dict[Mutant, 
     """The fate of each mutant, ``jobs`` at once."""
     fates: dict[Mutant, Fate] = {}
     running: dict[int, Mutant] = {}
-    deadlines: dict[int, float] = {}
+    watches: dict[int, Watch] = {}
     left = list(reversed(sample))
     while left or running:
         while left and len(running) < jobs:
@@ -97,14 +103,17 @@ def tried(sample: Sequence[Mutant], tested: LineMap, jobs: int) -> dict[Mutant, 
             if not tests:
                 fates[mutant] = Fate.UNTESTED
                 continue
-            seconds = sum(tested.seconds[name] for name in tests)
+            limit = int(30 + 5 * tested.cost(tests))
             source = mutant.applied(Path(mutant.file).read_bytes())
-            child = start(Trial(mutant.file, source, tests, int(30 + 5 * seconds)))
-            running[child], deadlines[child] = mutant, time.monotonic() + WALL
+            child = start(Trial(mutant.file, source, tests, limit))
+            running[child], watches[child] = mutant, Watch(child)
         if running:
-            child, status = wait(deadlines)
-            fates[running.pop(child)] = fate(status)
-            del deadlines[child]
+            child, status = wait(watches)
+            mutant = running.pop(child)
+            fates[mutant] = fate(status)
+            del watches[child]
+            if fates[mutant] is Fate.SURVIVED:
+                print(f"{mutant.file}:{mutant.line}: {mutant.kind}\n{diff(mutant)}", flush=True)
             if len(fates) % 25 == 0:
                 alive = sum(one in (Fate.SURVIVED, Fate.UNTESTED) for one in fates.values())
                 print(f"{len(fates)} of {len(sample)} tried, {alive} survived", flush=True)
@@ -121,7 +130,8 @@ def require_controls(sample: Sequence[Mutant], tested: LineMap) -> None:
         raise SystemExit("==> no test runs a line of the sample")
     same = replace(one, after=one.before)
     if tried([same], tested, 1)[same] is not Fate.SURVIVED:
-        raise SystemExit(f"==> the tests fail without a mutant: {', '.join(tested.of(one))}")
+        names = ", ".join(name for group in tested.of(one) for name in group)
+        raise SystemExit(f"==> the tests fail without a mutant: {names}")
     end = Path(one.file).stat().st_size
     broken = replace(one, start=end, end=end, after="\nraise ValueError('a mutant')\n")
     if tried([broken], tested, 1)[broken] is not Fate.KILLED:
@@ -166,7 +176,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/mutation"), metavar="DIR")
     parser.add_argument("--map", type=Path, help="use the map of an earlier run, DIR/map.json")
     parser.add_argument("--equivalent", type=Path, default=EQUIVALENT, metavar="FILE")
-    parser.add_argument("--rooms", nargs="+", default=ROOMS, metavar="FOLDER")
+    parser.add_argument("--rooms", nargs="+", default=ROOMS, metavar="FOLDER", help="or modules")
     given = parser.parse_args(words)
     started = time.monotonic()
     found = without_equivalent(list(every(given.rooms)), given.equivalent)

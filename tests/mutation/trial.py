@@ -28,24 +28,29 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+PATIENCE = 120.0  # seconds; no test waits so long for anything
+
 # pytest's exit codes: a test failed; a module, or all that was asked for, could not be imported.
 NOTICED = (1, 2, 4)
 
 
 class Fate(StrEnum):
     KILLED = "killed"  # a test failed
-    ENDLESS = "endless"  # a test used many times its processor time: noticed as well
+    ENDLESS = "endless"  # a test used many times its processor time, or waited: noticed as well
     SURVIVED = "survived"
     UNTESTED = "untested"  # no test runs the line
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a child is to do: ``source`` in the place of ``file``, then ``tests``."""
+    """What a child is to do: ``source`` in the place of ``file``, then ``tests``.
+
+    These are in groups: those of the next one are loaded only where all before them passed.
+    """
 
     file: str
     source: bytes
-    tests: Sequence[str]
+    tests: Sequence[Sequence[str]]
     cpu_seconds: int
 
 
@@ -89,14 +94,35 @@ def fate(status: int) -> Fate:
     raise RuntimeError(f"a trial did not take place: pytest's exit code is {code}")
 
 
-def wait(children: dict[int, float]) -> tuple[int, int]:
-    """The first child to end, and its status; one that is past its deadline is ended."""
+class Watch:
+    """How long a child has slept without using the processor.
+
+    A busy machine does not make it look so: who waits for a processor does not sleep.
+    """
+
+    def __init__(self, child: int) -> None:
+        self.child = child
+        self.used = -1
+        self.since = time.monotonic()
+
+    def slept(self) -> float:
+        """Seconds of sleep until now."""
+        text = Path(f"/proc/{self.child}/stat").read_text(encoding="utf-8")
+        state, *rest = text.rpartition(")")[2].split()
+        used = int(rest[10]) + int(rest[11])  # proc(5): utime, stime
+        if state == "R" or used != self.used:
+            self.used, self.since = used, time.monotonic()
+        return time.monotonic() - self.since
+
+
+def wait(children: dict[int, Watch], patience: float = PATIENCE) -> tuple[int, int]:
+    """The first child to end, and its status; one that sleeps for ``patience`` is ended."""
     while True:
-        for child, deadline in children.items():
+        for child, watch in children.items():
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return child, status
-            if time.monotonic() > deadline:
+            if watch.slept() > patience:
                 os.kill(child, signal.SIGKILL)
         descriptors = [os.pidfd_open(child) for child in children]
         select.select(descriptors, [], [], 5.0)
@@ -117,9 +143,9 @@ def _run(trial: Trial) -> int:
     sys.meta_path.insert(0, _Instead(trial))
     # pytest would load the testbed, which is a plugin of its, past the finder, to rewrite asserts.
     options = ("-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist")
-    return int(
-        pytest.main([*options, "--timeout=0", "--hypothesis-profile=mutation", *trial.tests])
-    )
+    options += ("--timeout=0", "--hypothesis-profile=mutation")
+    codes = (int(pytest.main([*options, *tests])) for tests in trial.tests)
+    return next((code for code in codes if code), 0)
 
 
 class _Instead(importlib.abc.MetaPathFinder):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mutation.__main__ import LineMap, report, tried, without_equivalent
 from mutation.mutants import Mutant, mutants
-from mutation.trial import Fate, fate, wait
+from mutation.trial import Fate, Watch, fate, wait
 
 HERE = Path(__file__).parent
 
@@ -154,9 +154,37 @@ def test_a_fault_that_never_ends_is_noticed() -> None:
     child = os.fork()
     if child == 0:
         signal.pause()
-    ended, status = wait({child: 0.0})
+    ended, status = wait({child: Watch(child)}, patience=0.0)
     assert (ended, fate(status)) == (child, Fate.ENDLESS)
     assert fate(signal.SIGXCPU) is Fate.ENDLESS
+
+
+def test_a_child_that_waits_for_a_processor_does_not_sleep() -> None:
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        while True:
+            pass
+    try:
+        watch = Watch(child)
+        os.waitpid(child, os.WUNTRACED)
+        watch.slept()  # it is stopped, and uses nothing
+        began = watch.since
+        os.kill(child, signal.SIGCONT)
+        while watch.since == began:
+            watch.slept()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_tests_are_tried_in_groups_the_quickest_first() -> None:
+    seconds = {"t::a": 0.5, "t::b": 3.0, "t::c": 4.0, "t::d": 70.0, "t::e": 80.0}
+    tested = LineMap({"pkg/sign.py": {"2": sorted(seconds, reverse=True)}}, seconds)
+    assert tested.of(ONE) == [["t::a"], ["t::b"], ["t::c"], ["t::d"]]
+    assert tested.cost(tested.of(ONE)) == 77.5
+    only = LineMap({"pkg/sign.py": {"2": ["t::e"]}}, {"t::e": 200.0})
+    assert only.of(ONE) == [["t::e"]], "one test is always tried"
 
 
 def test_a_trial_that_did_not_take_place_kills_nothing() -> None:
