@@ -53,7 +53,7 @@ def read_rung(account: WireAccount, ends: tuple[str, str], outcome: Outcome) -> 
         return Rung.PUNCHED if _opening(here) is not None else None
     faces = _faces(account.plan, dialer)
     since = [p for p in account.seen(listener) if p.time_ns >= start_ns]
-    helped = sent_unasked(since, listener, faces)
+    helped = sent_unasked(since, faces)
     left = _first_left(here, came)
     heard = sum(
         len(p.payload)
@@ -171,15 +171,13 @@ def _first_left(flow: _Flow, opening: Packet) -> int:
     return min([*syns, *(i.packet.time_ns for i in initials if i.destination in ids)], default=0)
 
 
-def sent_unasked(packets: Iterable[Packet], node: str, faces: frozenset[IPv4Address]) -> bool:
-    """Did a host send towards another before it heard of it?  ``packets`` in order of time.
+def sent_unasked(seen: Iterable[Packet], faces: frozenset[IPv4Address]) -> bool:
+    """Did a host send towards another before it heard of it?  ``seen`` there in order of time.
 
     An answer, also one to another dial than that which is used in the end, opens no way
     that was not open; a SYN or a datagram of its own may.
     """
-    for p in packets:
-        if p.node != node:
-            continue
+    for p in seen:
         if p.outgoing and p.destination.address in faces and (p.is_syn or p.protocol == "udp"):
             return True
         if not p.outgoing and p.source.address in faces:

@@ -5,11 +5,11 @@ peer through the relay to the other at the time at which both say that a message
 The dialer is A of the specification (libp2p relay/DCUtR.md), the listener B.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
 
+from testbed.evidence.account import WireAccount
 from testbed.evidence.clocks import SLACK_NS, STAMPED_NS
 from testbed.model.breach import (
     AddressesUntold,
@@ -33,6 +33,7 @@ from testbed.model.breach import (
     UpgradeUntold,
 )
 from testbed.model.contract import Connected, Event, How, Path, Step, Upgraded
+from testbed.model.explanation import Journey
 from testbed.model.outcome import StepName
 from testbed.model.packet import RST, Packet
 from testbed.model.plan import Plan
@@ -45,28 +46,16 @@ LEFTOVER = 600  # bytes
 CITED = 3
 
 
-def check_upgrade(
-    packets: Sequence[Packet],
-    plan: Plan,
-    events: Iterable[tuple[str, Event]],
-    dialer: str,
-    listener: str,
-    clock_ns: int = 0,
-) -> list[Breach]:
-    """How a direct cell broke the protocol; empty if it did not.
-
-    ``packets`` in order of time; ``events`` as the peers told them, with their names;
-    ``clock_ns`` is from the peers' clock to the capture's, where no step tells it.
-    """
-    said = tuple(events)
-    a, b = (_side(plan, said, node, clock_ns) for node in (dialer, listener))
-    relay = a.relay(plan)
-    if relay is None or relay != b.relay(plan):
+def check_upgrade(account: WireAccount, dialer: str, listener: str) -> list[Breach]:
+    """How a direct cell broke the protocol; empty if it did not."""
+    a, b = (_side(account, node) for node in (dialer, listener))
+    relay = a.relay(account.plan)
+    if relay is None or relay != b.relay(account.plan):
         return [NoRelayFirst()]
     upgraded = last(b.events, Upgraded)
     if upgraded is None or last(a.events, Upgraded) is None:
         return [UpgradeUntold()]
-    wire = _Wire(packets, relay, frozenset(plan.addresses[relay]))
+    wire = _Wire(account, relay)
     found = _relayed_first(wire, a, b)
     if upgraded.how is How.PUNCHED:
         since = min(side.step(StepName.PUNCHING) or 0 for side in (a, b)) - STAMPED_NS
@@ -80,14 +69,11 @@ def check_upgrade(
     return [*found, *_left(wire, a, b)]
 
 
-def check_relayed(
-    packets: Sequence[Packet], plan: Plan, dialer: str, listener: str
-) -> list[Breach]:
+def check_relayed(account: WireAccount, dialer: str, listener: str) -> list[Breach]:
     """With upgrades off nothing may even be tried: a packet from peer to peer is a violation."""
-    wire = _Wire(packets, "", frozenset())
-    a, b = (_side(plan, (), node) for node in (dialer, listener))
-    tried = [*wire.sent(a, b), *wire.sent(b, a)]
-    return [Tried(packet.sight) for packet in tried[:CITED]]
+    a, b = (_side(account, node) for node in (dialer, listener))
+    tried = [*_sent(account, a, b), *_sent(account, b, a)]
+    return [Tried(journey.first.sight) for journey in tried[:CITED]]
 
 
 @dataclass(frozen=True)
@@ -113,79 +99,80 @@ class _Side:
         return plan.owners.get(connected.remote.address)
 
     def when(self, kind: type[Connected | Upgraded]) -> int:
-        """Of its last event of this kind, in capture time; 0 if there is none."""
+        """Of its last event of this kind, in capture time; 0 if there is none.
+
+        A step tells the time of both clocks, and of its own process.
+        """
         event, step = last(self.events, kind), last(self.events, Step)
         offset = step.realtime - step.at if step else self.clock_ns
         return event.at + offset if event else 0
 
 
-def _side(plan: Plan, events: Iterable[tuple[str, Event]], node: str, clock_ns: int = 0) -> _Side:
+def _side(account: WireAccount, node: str) -> _Side:
+    plan = account.plan
     routers = plan.topology.path_out(node)
     faces = {ip for name in (node, *(r.name for r in routers)) for ip in plan.addresses[name]}
-    own = tuple(event for name, event in events if name == node)
-    return _Side(node, routers[-1].name if routers else None, frozenset(faces), own, clock_ns)
+    own = tuple(event for name, event in account.events or () if name == node)
+    outermost = routers[-1].name if routers else None
+    return _Side(node, outermost, frozenset(faces), own, account.clock_ns or 0)
+
+
+def _sent(account: WireAccount, side: _Side, to: _Side) -> list[Journey]:
+    """What left ``side`` towards the other peer."""
+    return [j for j in account.sent(side.node) if j.first.destination.address in to.faces]
 
 
 @dataclass(frozen=True)
 class _Wire:
-    """The packets, asked by who sends to whom."""
+    """What went between the peers, and through their relay."""
 
-    packets: Sequence[Packet]
+    account: WireAccount
     relay: str
-    relay_faces: frozenset[IPv4Address]
 
-    def sent(self, side: _Side, to: _Side, at: str | None = None) -> Iterator[Packet]:
-        """What left ``side`` (or the vantage ``at``) towards the other peer."""
-        for packet in self.packets:
-            here = packet.vantage == at if at else packet.node == side.node
-            if here and packet.outgoing and packet.destination.address in to.faces:
-                yield packet
+    def sent(self, side: _Side, to: _Side) -> list[Journey]:
+        """What left ``side`` towards the other peer, in order of time."""
+        return _sent(self.account, side, to)
 
-    def got(self, side: _Side, source: _Side) -> Iterator[Packet]:
-        """What reached ``side`` from the other peer."""
-        for packet in self.packets:
-            here = packet.node == side.node and not packet.outgoing
-            if here and packet.source.address in source.faces:
-                yield packet
+    def got(self, side: _Side, source: _Side) -> list[Journey]:
+        """What reached ``side`` from the other peer, in order of its arrival."""
+        came = self.account.came(side.node)
+        return [j for j in came if j.last.source.address in source.faces]
 
-    def to_relay(self, side: _Side) -> tuple[list[Packet], list[Packet]]:
-        """Payloads from ``side`` to the relay: as they left, and as they arrived."""
-        return self._leg(side.node, side.faces, self.relay, self.relay_faces)
+    def to_relay(self, side: _Side) -> list[Journey]:
+        """Payloads of ``side`` that came to the relay."""
+        return self._leg(side.node, self.relay)
 
-    def from_relay(self, side: _Side) -> tuple[list[Packet], list[Packet]]:
-        """Payloads from the relay to ``side``: as they left, and as they arrived."""
-        return self._leg(self.relay, self.relay_faces, side.node, side.faces)
+    def from_relay(self, side: _Side) -> list[Journey]:
+        """Payloads of the relay that came to ``side``."""
+        return self._leg(self.relay, side.node)
 
-    def _leg(
-        self, node: str, faces: frozenset[IPv4Address], to: str, to_faces: frozenset[IPv4Address]
-    ) -> tuple[list[Packet], list[Packet]]:
-        loaded = [p for p in self.packets if p.payload]
-        left = [
-            p for p in loaded if p.outgoing and p.node == node and p.destination.address in to_faces
-        ]
-        arrived = [
-            p for p in loaded if not p.outgoing and p.node == to and p.source.address in faces
-        ]
-        return left, arrived
+    def _leg(self, node: str, to: str) -> list[Journey]:
+        sent = self.account.sent(node)
+        return [j for j in sent if j.first.payload and j.arrived and j.end.node == to]
 
     def carried(self, source: _Side, target: _Side, sent: int, received: int) -> bool:
         """Did the relay take in a payload of ``source`` and then give one to ``target``,
 
         the first sent at about ``sent``, the second there shortly before ``received``?
-        The relay encrypts anew, so the two are tied by time; each leg by its payload.
+        The relay encrypts anew, so the two are tied by time.
         """
-        left, entered = self.to_relay(source)
-        given, arrived = self.from_relay(target)
-        began = {p.payload: p.time_ns for p in left if sent - SLACK_NS <= p.time_ns <= received}
-        taken = [p.time_ns for p in entered if p.payload in began]
-        ended = {p.payload for p in arrived if received - SLACK_NS <= p.time_ns <= received}
-        passed = [p.time_ns for p in given if p.payload in ended]
+        taken = [
+            j.last.time_ns
+            for j in self.to_relay(source)
+            if sent - SLACK_NS <= j.first.time_ns <= received
+        ]
+        passed = [
+            j.first.time_ns
+            for j in self.from_relay(target)
+            if received - SLACK_NS <= j.last.time_ns <= received
+        ]
         return any(0 <= out - into <= SLACK_NS for into in taken for out in passed)
 
 
 def _relayed_first(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
     """Payload went both ways through the relay before any went from peer to peer."""
-    payloads = [p for p in (*wire.sent(a, b), *wire.sent(b, a)) if p.payload]
+    direct = (*wire.sent(a, b), *wire.sent(b, a))
+    payloads = [journey.first for journey in direct if journey.first.payload]
     if not payloads:
         return [NoPayload()]
     first = min(payloads, key=lambda packet: packet.time_ns)
@@ -246,14 +233,15 @@ def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
 def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[Breach]:
     """Each NAT had let its own peer's packet out before the other's came in.
 
-    Refusals (RST, ICMP) come in answer to packets of one's own, and cross nothing.
+    A RST comes in answer to a packet of one's own, and crosses nothing.
     """
     found: list[Breach] = []
     for side, other in ((a, b), (b, a)):
         vantage = f"{side.router}:wan" if side.router else f"{side.node}:eth0"
-        out = next((p for p in wire.sent(side, other, vantage) if p.time_ns >= since), None)
-        came = (p for p in wire.got(side, other) if p.time_ns >= since and not _refuses(p))
-        entered = next(came, None)
+        left = (_left_by(side, journey) for journey in wire.sent(side, other))
+        out = next((p for p in left if p is not None and p.time_ns >= since), None)
+        came = (journey.last for journey in wire.got(side, other))
+        entered = next((p for p in came if p.time_ns >= since and not p.tcp_flags & RST), None)
         if out is None:
             found.append(NothingLeft(side.node, other.node, vantage))
         elif entered is not None and entered.time_ns < out.time_ns:
@@ -272,9 +260,13 @@ def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[Breac
         return [AddressesUntold(client.node)]
     ends = {upgraded.local.pair, upgraded.remote.pair}
     until = max(side.when(Upgraded) for side in (client, server))
+    seen = [
+        *(journey.first for journey in wire.sent(client, server)),
+        *(journey.last for journey in wire.got(client, server)),
+    ]
     here = [
         p
-        for p in sorted((*wire.sent(client, server), *wire.got(client, server)), key=_time)
+        for p in sorted(seen, key=lambda packet: packet.time_ns)
         if since <= p.time_ns <= until
         and {(str(e.address), e.port) for e in (p.source, p.destination)} == ends
     ]
@@ -300,17 +292,17 @@ def _left(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
     since = max(time or 0 for time in times)
     found: list[Breach] = []
     for source, target in ((a, b), (b, a)):
-        into, _ = wire.to_relay(source)
-        _, out = wire.from_relay(target)
+        into = [j.first for j in wire.to_relay(source)]
+        out = [j.last for j in wire.from_relay(target)]
         volume = min(sum(len(p.payload) for p in ps if p.time_ns > since) for ps in (into, out))
         if volume > LEFTOVER:
             found.append(RelayUsed(source.node, target.node, wire.relay, volume))
     return found
 
 
-def _refuses(packet: Packet) -> bool:
-    return packet.protocol == "icmp" or bool(packet.tcp_flags & RST)
-
-
-def _time(packet: Packet) -> int:
-    return packet.time_ns
+def _left_by(side: _Side, journey: Journey) -> Packet | None:
+    """As it left the outermost router of ``side``; None: it is not seen there."""
+    if side.router is None:
+        return journey.first
+    hop = journey.at(side.router)
+    return hop.outward if hop else None

@@ -283,6 +283,19 @@ def test_nothing_between_the_stages_takes_a_sentence_apart() -> None:
     assert found == []
 
 
+def test_the_verdict_reads_packets_through_the_account_alone() -> None:
+    """What is read twice may be read in two ways."""
+    found = []
+    for path in sorted((ROOT / "verdict").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Attribute(value=ast.Name(id="account"), attr="packets"):
+                    found.append(f"{path.name}:{node.lineno}")
+                case ast.arg(arg="packets", annotation=ast.expr()) if path.name != "handshake.py":
+                    found.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []
+
+
 @pytest.mark.parametrize(
     "line",
     [

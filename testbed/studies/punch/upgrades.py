@@ -13,14 +13,12 @@ def upgraded(taken: Taken, _rung: RungReading | None) -> Sequence[Breach]:
     """How an upgrade that succeeded broke DCUtR."""
     if taken.outcome is not Outcome.DIRECT:
         return ()
-    wire = taken.wire
-    packets, events = wire.packets or (), wire.events or ()
-    return check_upgrade(packets, wire.plan, events, *taken.ends, wire.clock_ns or 0)
+    return check_upgrade(taken.wire, *taken.ends)
 
 
 def relay_kept(taken: Taken, _rung: RungReading | None) -> Sequence[Breach]:
     """What went from peer to peer although upgrades are switched off."""
-    return check_relayed(taken.wire.packets or (), taken.wire.plan, *taken.ends)
+    return check_relayed(taken.wire, *taken.ends)
 
 
 def climbed(taken: Taken) -> RungReading:
