@@ -1,0 +1,131 @@
+"""No prediction changes unnoticed, nor a time or a packet of the model on the way to it.
+
+``predictions.json`` has the outcome of many cells of every mechanism, and a digest of the whole
+trace.  Where a change of the model is meant, this file run by Python writes that one anew, and
+its difference shows which cells are concerned.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.model.behaviour import Protocol
+from testbed.model.ice_agent import UNREAD, IceAgent
+from testbed.model.presets import carrier, home_and_public, libp2p, same_lan, two_homes
+from testbed.model.topology import Topology
+from testbed.nat.load import catalogue
+from testbed.predict import autonat
+from testbed.predict.ice import ICE
+from testbed.predict.model import Model
+from testbed.predict.prediction import predict
+from testbed.stacks.registry import ADAPTERS
+from testbed.studies.punch.mechanisms import MECHANISMS
+
+FILE = Path(__file__).with_name("predictions.json")
+CATALOGUE = catalogue()
+# Between them they have every value of every axis.
+PROFILES = (
+    "port-restricted", "symmetric", "full-cone", "naive-linux", "carrier-grade", "adm-adf",
+    "rejecting", "udp-blocked", "sequential", "hairpin-internal", "upnp-home", "firewall",
+)  # fmt: skip
+SKEWS = (0.0, 40.0, -700.0)  # ms
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it, whatever its classes are called."""
+    if is_dataclass(value):
+        return [plain(getattr(value, one.name)) for one in fields(value)]
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    if isinstance(value, float):
+        return round(value, 6)
+    return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+def digest(value: Any) -> str:
+    return sha256(json.dumps(plain(value)).encode()).hexdigest()[:8]
+
+
+def models() -> dict[str, Model]:
+    return {
+        f"{name} {mode}": play.model
+        for name, mechanism in MECHANISMS.items()
+        for mode, play in mechanism.modes.items()
+    }
+
+
+def worlds() -> Iterator[Topology]:
+    """Each pair of profiles, and each profile in the topologies that have another shape."""
+    for a, b in product(PROFILES, PROFILES):
+        yield two_homes(a, b)
+    for a in PROFILES:
+        yield from (carrier(a, "symmetric"), home_and_public(a), same_lan(a), libp2p("pf", a))
+
+
+def cells(model: Model, *agents: IceAgent) -> dict[str, str]:
+    """The predictions of ``model`` in every world, one side beginning later by one of the skews."""
+    found = {}
+    for number, topology in enumerate(worlds()):
+        skew = SKEWS[number % len(SKEWS)]
+        behaviours = {r.name: CATALOGUE[r.profile].behaviour for r in topology.routers}
+        both = (agents[0], agents[-1]) if agents else (UNREAD, UNREAD)
+        told = predict(topology, behaviours, model, "a", "b", skew_ms=skew, agents=both)
+        profiles = " ".join(router.profile for router in topology.routers)
+        end = told.rung or told.outcome
+        found[f"{topology.name}: {profiles}, {skew:g}"] = f"{end} {digest(told)}"
+    return found
+
+
+def agents() -> dict[str, IceAgent]:
+    """What is known of the stacks that do ICE."""
+    return {name: one.agent for name, one in ADAPTERS.items() if one.agent is not UNREAD}
+
+
+def reachabilities() -> dict[str, str]:
+    """What AutoNAT says behind each profile."""
+    found = {}
+    ends = [(client, server) for client in ("go", "rust", "js") for server in ("go", "rust")]
+    for name, protocol, (client, server) in product(CATALOGUE, Protocol, ends):
+        told = autonat.between(CATALOGUE[name].behaviour, protocol, client, server)
+        found[f"{name} {protocol} {client} {server}"] = digest(told)
+    return found
+
+
+def everything() -> dict[str, dict[str, str]]:
+    found = {name: cells(model) for name, model in models().items()}
+    found |= {f"ice of {name}": cells(ICE, agent) for name, agent in agents().items()}
+    return found | {"autonat": reachabilities()}
+
+
+KEPT: dict[str, dict[str, str]] = (
+    json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+)
+
+
+@pytest.mark.parametrize("name", models())
+def test_the_predictions_of_a_mechanism_stay(name: str) -> None:
+    assert cells(models()[name]) == KEPT[name]
+
+
+@pytest.mark.parametrize("name", agents())
+def test_the_predictions_of_an_agent_stay(name: str) -> None:
+    assert cells(ICE, agents()[name]) == KEPT[f"ice of {name}"]
+
+
+def test_what_autonat_says_stays() -> None:
+    assert reachabilities() == KEPT["autonat"]
+
+
+def test_no_prediction_is_kept_that_nobody_makes() -> None:
+    ice = {f"ice of {name}" for name in agents()}
+    assert set(KEPT) == {*models(), *ice, "autonat"}
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(everything(), indent=1) + "\n", encoding="utf-8")
