@@ -64,6 +64,25 @@ def life(
 
 
 @app.command()
+@takes_profiles
+@takes_engine_words("out/study")
+def study(
+    engine: EngineWords,
+    name: Annotated[str, typer.Argument(help="Its name, or your FILE.py with a STUDY in it.")],
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each case.")] = 1,
+    seed: Seed = 0,
+) -> None:
+    """Any study that needs no words of its own, or one of yours: testbed study FILE.py --all."""
+    from testbed.cli.commands.study import run_named
+
+    if bool(profiles) == every:
+        raise UsageError("name profiles, or say --all")
+    raise typer.Exit(run_named(name, profiles or [], repeat, seed, engine))
+
+
+@app.command()
 @takes_engine_words("out/odds")
 def odds(
     engine: EngineWords,

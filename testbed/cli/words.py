@@ -132,6 +132,10 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         **{"a": ALWAYS, "b": ALWAYS, "profiles_dir": beside("a", "b")},
         **{"jobs": ALWAYS, "out": ALWAYS, "as_json": ALWAYS},
     },
+    "study": {
+        **{"name": ALWAYS, "profiles": NAMES_OR_ALL, "every": ALWAYS, "profiles_dir": ALWAYS},
+        **{"repeat": ALWAYS, "seed": ALWAYS, **_ENGINE},
+    },
     "odds": {"runs": ALWAYS, "seed": ALWAYS, **_ENGINE},
     "merge": {
         **{"shards": LISTED, "out": ALWAYS, "differing": Effect(listed=True, later=True)},

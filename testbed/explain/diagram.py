@@ -12,7 +12,17 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from testbed.explain.worth import GONE, Worth, alike, words, worth
-from testbed.model.explanation import Diagram, Evidence, Fate, Hop, Journey, Label, Message, Segment
+from testbed.model.explanation import (
+    Diagram,
+    Evidence,
+    Fate,
+    Hop,
+    Journey,
+    Label,
+    Message,
+    Segment,
+    Stage,
+)
 from testbed.model.packet import Packet
 from testbed.model.statement import Statement
 from testbed.model.statement.filters import Answered, Dropped, LostOnWay, TakenByRouter
@@ -24,7 +34,7 @@ COMFORT = 30  # messages; of a longer diagram what is usual is left out
 
 
 def diagram(
-    evidence: Evidence,
+    evidence: Evidence | Stage,
     journeys: Sequence[Journey],
     labels: Mapping[int, Label],
     decisive: Collection[int],
@@ -154,9 +164,12 @@ def _step(
     return _Step(message, worth(journey, label), key)
 
 
-def _involved(evidence: Evidence) -> frozenset[str]:
-    """The peers, the NATs before them, and the server; others are bystanders."""
+def _involved(evidence: Evidence | Stage) -> frozenset[str]:
+    """The peers, the NATs before them, and the server; others are bystanders of a punch."""
     topology = evidence.plan.topology
+    if isinstance(evidence, Stage):
+        hosts = (host.name for host in topology.hosts)
+        return frozenset([CORE, *hosts, *(router.name for router in topology.routers)])
     peers = (evidence.dialer, evidence.listener)
     routers = [router.name for name in peers for router in topology.path_out(name)]
     return frozenset([*peers, *routers, evidence.server, CORE])

@@ -202,6 +202,16 @@ class Evidence:
     window: Window | None = None  # of the echo; None: nobody was asked for one
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What a diagram needs of a run besides its packets; its ends are left and right."""
+
+    plan: Plan
+    dialer: str
+    listener: str
+    start_ns: int | None = None
+
+
 class Cause(StrEnum):
     """Why it ended as it did.  The vocabulary is closed; the README explains each word."""
 
@@ -332,8 +342,8 @@ class Explanation:
 
     name: str
     mechanism: str
-    measured: Outcome | None
-    predicted: Outcome
+    measured: str | None  # a short value of the study: an `Outcome` of a hole punch
+    predicted: str | None
     judgement: Judgement
     cause: Cause
     node: str | None  # at which the cause is: a NAT, a peer, the relay

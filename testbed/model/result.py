@@ -10,7 +10,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from testbed.errors import Exit
 from testbed.model.breach import Breach
@@ -121,7 +129,27 @@ class OddsDetails(Frozen):
     most_packets: Count = 0  # that one side has sent in one run
 
 
-Details = Annotated[PunchDetails | AutonatDetails | OddsDetails, Field(discriminator="study")]
+class OwnDetails(Frozen):
+    """What any other study knows of its case."""
+
+    study: str
+    values: dict[str, str | float | bool | None] = {}
+
+
+def _kind(details: Any) -> str:
+    """Which of the models below is meant."""
+    known = details.get("study") if isinstance(details, dict) else details.study
+    return known if known in _STUDIES else "own"
+
+
+_STUDIES = ("punch", "autonat", "odds")
+Details = Annotated[
+    Annotated[PunchDetails, Tag("punch")]
+    | Annotated[AutonatDetails, Tag("autonat")]
+    | Annotated[OddsDetails, Tag("odds")]
+    | Annotated[OwnDetails, Tag("own")],
+    Discriminator(_kind),
+]
 
 
 class Result(Frozen):

@@ -87,8 +87,8 @@ def _summary(explanation: Explanation, glyphs: Glyphs) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     judgement = explanation.judgement.value
-    measured = explanation.measured.value if explanation.measured else "nothing"
-    outcome = Text(f"measured {measured}, predicted {explanation.predicted.value}: ")
+    measured = explanation.measured or "nothing"
+    outcome = Text(f"measured {measured}, predicted {explanation.predicted or 'nothing'}: ")
     outcome.append(judgement, style=_JUDGED[judgement])
     where = f" at {explanation.node}" if explanation.node else ""
     cause = Text(explanation.cause.value, style="bold yellow").append(where, style="default")

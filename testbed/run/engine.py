@@ -13,7 +13,8 @@ from testbed.errors import TestbedError, UnfitError
 from testbed.lab.forked import forked
 from testbed.model.lab import Backend
 from testbed.model.result import Result, Try
-from testbed.studies.base import C, Case, Site, Study, unjudged
+from testbed.run.explaining import explained_case
+from testbed.studies.base import C, Case, Site, Study, judged
 
 Progress = Callable[[Result, int, int], None]  # result, how many have ended, how many there are
 
@@ -70,14 +71,14 @@ def _work(study: Study[C], backend: Backend, out: Path, case: C, tries: int, slo
     """One try of one case, in a fork: its result as JSON."""
     folder = out / folder_of(case, tries)
     try:
-        return study.run(case, Site(backend, slot, folder)).model_dump_json().encode()
+        result = study.run(case, Site(backend, slot, folder))
+        return explained_case(study, result, folder).model_dump_json().encode()
     except UnfitError as error:
         return json.dumps({"unfit": [error.message, error.remedy]}).encode()
     except Exception as error:  # a harness that crashes has measured nothing
         ours = isinstance(error, TestbedError)
         crashed = str(error) if ours else f"{type(error).__name__}: {error}"
-        lost = unjudged(study.name, case, study.details(), crashed, folder)
-        return lost.model_dump_json().encode()
+        return _lost(study, case, folder, crashed).model_dump_json().encode()
 
 
 def _result(study: Study[C], case: C, folder: Path, output: bytes, seconds: float) -> Result:
@@ -89,4 +90,10 @@ def _result(study: Study[C], case: C, folder: Path, output: bytes, seconds: floa
             message, remedy = json.loads(output)["unfit"]
             raise UnfitError(message, remedy=remedy) from None
         reason = f"the worker ended without a result after {seconds:.0f} s"
-        return unjudged(study.name, case, study.details(), reason, folder)
+        return _lost(study, case, folder, reason)
+
+
+def _lost(study: Study[C], case: C, folder: Path, reason: str) -> Result:
+    """The result of a case that the harness could not judge."""
+    details = study.details() if study.details is not None else None
+    return judged(study.name, case, folder, None, None, details=details, reason=reason)

@@ -9,10 +9,16 @@ from testbed.evidence.account import WireAccount
 from testbed.explain.explainer import explain
 from testbed.model.explanation import Cause, Diagram, Evidence, Explanation, Wrong
 from testbed.model.judgement import Verdict
+from testbed.model.result import Result, Why
 from testbed.model.statement.lacks import Explainer
 from testbed.model.statement.runs import ExplainerFailed
+from testbed.model.verdict import Judgement
+from testbed.studies.base import EXPLANATION, RESULT, C, Study
+from testbed.studies.kept import CASE, account_of
 from testbed.verdict.agreement import contradiction, distrusted
-from testbed.words.explanations import to_json
+from testbed.words.explanations import sentence, to_json
+
+MOST_PACKETS = 20_000  # up to which a case that passed is explained without being asked
 
 
 def explained(
@@ -35,6 +41,28 @@ def explained(
     except Exception as error:
         explanation = _unexplained(evidence, error)
     return explanation, evidence, verdict
+
+
+def explained_case(study: Study[C], result: Result, folder: Path) -> Result:
+    """``result`` with the short form of its explanation; the folder gets both in full.
+
+    A cell has an explanation of its own already.  An explainer that fails is noted in the result.
+    """
+    if not (folder / CASE).exists():
+        return result
+    if result.judgement is not Judgement.PASS or result.packets <= MOST_PACKETS:
+        try:
+            why = study.explain(result, account_of(folder))
+            write_json(folder / EXPLANATION, to_json(why))
+            short = Why(
+                cause=why.cause, node=why.node, headline=sentence(why.headline), wrong=why.wrong
+            )
+            result = result.model_copy(update={"explanation": short})
+        except Exception as error:
+            failed = sentence(ExplainerFailed(type(error).__name__, str(error)))
+            result = result.model_copy(update={"notes": (*result.notes, failed)})
+    write_json(folder / RESULT, result.to_json())
+    return result
 
 
 def _unexplained(evidence: Evidence, error: Exception) -> Explanation:

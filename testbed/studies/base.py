@@ -5,19 +5,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import AF_PACKET, SOCK_RAW
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from testbed.capture.recorder import Recorder, record
+from testbed.evidence.account import WireAccount
+from testbed.explain.crossings import crossings
 from testbed.lab.audit import require_closed
+from testbed.model.explanation import Explanation
 from testbed.model.lab import Backend, Lab
 from testbed.model.plan import Vantage
 from testbed.model.profile import Profile
-from testbed.model.result import Details, Result
+from testbed.model.result import Details, OwnDetails, Result
 from testbed.model.topology import Topology
 from testbed.model.verdict import Judgement
 from testbed.plan.planner import plan
+from testbed.studies.kept import CAPTURE, CASE, Kept
 
-CAPTURE = "capture.pcapng"  # in the folder of a case
+RESULT, EXPLANATION = "result.json", "explanation.json"  # in the folder of a case
 
 
 class Case(Protocol):
@@ -64,6 +68,7 @@ class Site:
         What its NATs leave to chance follows from ``seed``.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        Kept(topology, profiles, self.number, seed).save(self.folder)
         with self.backend.start(plan(topology, profiles, self.number, seed)) as lab:
             require_closed(lab)
             yield lab
@@ -87,20 +92,90 @@ C = TypeVar("C", bound=Case)
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the user asks a study for: behind which NATs, and how often."""
+
+    profiles: Sequence[Profile] = ()
+    repeat: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class NatCase:
+    """A case of a study that asks the same behind each NAT, as ``study``."""
+
+    study: str
+    nat: Profile
+    repeat: int = 0
+    seed: int = 0
+
+    @property
+    def group(self) -> str:
+        """``discovery/full-cone``."""
+        return f"{self.study}/{self.nat.name}"
+
+    @property
+    def name(self) -> str:
+        """With its repetition."""
+        return f"{self.group}/{self.repeat}"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Axis -> value."""
+        return {"profile": self.nat.name, "study": self.study}
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The one NAT."""
+        return (self.nat.name,)
+
+
+def nat_cases(study: str) -> Callable[[Request], Sequence[NatCase]]:
+    """What gives the cases of ``study``: one for each NAT that is asked for, as often as asked."""
+
+    def cases(request: Request) -> Sequence[NatCase]:
+        return [
+            NatCase(study, nat, repeat, request.seed)
+            for nat in request.profiles
+            for repeat in range(request.repeat)
+        ]
+
+    return cases
+
+
+@dataclass(frozen=True)
 class Study(Generic[C]):
-    """How each case is run and judged; everything else is the engine's."""
+    """How each case is run, judged and explained; everything else is the engine's."""
 
     name: str
     run: Callable[[C, Site], Result]  # in a process of its own; whatever it raises is told
-    details: Callable[[], Details]  # of a case that came to no result
+    details: Callable[[], Details] | None = None  # of a case that came to no result
     deadline_s: float = 90.0  # of one try; every wait inside has its own
     tries: int = 3  # of a case that was late
     fewer: int = 2  # by which the number of labs at a time is divided for each further try
-    files: tuple[str, ...] = (CAPTURE,)  # that a case may write into its folder
+    files: tuple[str, ...] = (CAPTURE, CASE, RESULT, EXPLANATION)  # of a case, in its folder
+    cases: Callable[[Request], Sequence[C]] | None = None  # None: its own command makes them
+    explain: Callable[[Result, WireAccount], Explanation] = crossings
 
 
-def unjudged(study: str, case: Case, details: Details, reason: str, folder: Path) -> Result:
-    """The result of a case that the harness could not judge."""
+def judged(
+    study: str,
+    case: Case,
+    folder: Path,
+    measured: str | None,
+    predicted: str | None,
+    *,
+    judgement: Judgement | None = None,
+    details: Details | None = None,
+    **more: Any,
+) -> Result:
+    """The result of a case; ``more`` are other fields of it.
+
+    Without a ``judgement`` it is a pass where ``measured`` is as ``predicted``.
+    """
+    if judgement is None:
+        agrees = Judgement.PASS if measured == predicted else Judgement.FAIL
+        judgement = Judgement.INCONCLUSIVE if measured is None else agrees
     return Result(
         study=study,
         name=case.name,
@@ -108,10 +183,10 @@ def unjudged(study: str, case: Case, details: Details, reason: str, folder: Path
         labels=dict(case.labels),
         profiles=case.profiles,
         repeat=case.repeat,
-        judgement=Judgement.INCONCLUSIVE,
-        measured=None,
-        predicted=None,
-        reason=reason,
+        judgement=judgement,
+        measured=measured,
+        predicted=predicted,
         folder=str(folder),
-        details=details,
+        details=details or OwnDetails(study=study),
+        **({"reason": ""} | more),
     )

@@ -9,6 +9,7 @@ from testbed.model.statement import At, Both, Statement, Stop
 from testbed.model.statement.claims import Foretold
 from testbed.words.statements import (
     claims,
+    crossings,
     filters,
     lacks,
     mappings,
@@ -19,7 +20,7 @@ from testbed.words.statements import (
 )
 from testbed.words.statements.text import Words
 
-_PARTS = (claims, filters, lacks, mappings, profiles, relays, runs, ways)
+_PARTS = (claims, crossings, filters, lacks, mappings, profiles, relays, runs, ways)
 WORDS: Words = {
     At: "{what}, at {at_ms:.1f} ms",
     Both: "{first}; and {second}",
@@ -54,8 +55,8 @@ def to_json(explanation: Explanation) -> dict[str, Any]:
     return {
         "name": explanation.name,
         "mechanism": explanation.mechanism,
-        "measured": explanation.measured.value if explanation.measured else None,
-        "predicted": explanation.predicted.value,
+        "measured": explanation.measured,
+        "predicted": explanation.predicted,
         "judgement": explanation.judgement.value,
         "cause": explanation.cause.value,
         "node": explanation.node,

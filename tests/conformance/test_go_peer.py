@@ -21,7 +21,7 @@ from testbed.predict.deviations import DEVIATIONS, expected, unexpected
 from testbed.run.engine import run_study
 from testbed.stacks.programs import Program
 from testbed.studies.autonat.asking import Asking
-from testbed.studies.autonat.study import AutonatCase, autonat
+from testbed.studies.autonat.study import STUDY, AutonatCase
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import deviations, prediction
 from testbed.words import sentence
@@ -143,9 +143,8 @@ def test_autonat_between_go_and_ours_says_what_the_model_says(
 ) -> None:
     asking = Asking(client, server)
     asking.prepare()
-    cases = [AutonatCase(name, asking) for name in ("full-cone", "port-restricted")]
-    study = autonat(CATALOGUE)
-    found = run_study(study, cases, Namespaces(), tmp_path, jobs=2, progress=lambda *_: None)
+    cases = [AutonatCase(CATALOGUE[name], asking) for name in ("full-cone", "port-restricted")]
+    found = run_study(STUDY, cases, Namespaces(), tmp_path, jobs=2, progress=lambda *_: None)
     if any(result.judgement is Judgement.INCONCLUSIVE for result in found):
         too_busy(str(found))
     assert [result.judgement for result in found] == [Judgement.PASS] * 2, found

@@ -25,7 +25,8 @@ from testbed.model.verdict import Judgement
 from testbed.report.odds import table
 from testbed.report.odds_plot import plot
 from testbed.run.engine import run_study
-from testbed.studies.base import CAPTURE, Site
+from testbed.studies.base import Site
+from testbed.studies.kept import CAPTURE
 from testbed.studies.odds.cases import LIMITS, SMALL, Case, cases
 from testbed.studies.odds.runs import WITNESSED, Measured, bench, measure, measure_in
 from testbed.studies.odds.study import judged, odds

@@ -18,7 +18,7 @@ from testbed.predict.autonat import NodeVerdict, predict
 from testbed.report.autonat import table
 from testbed.run.engine import run_study
 from testbed.studies.autonat import reachability
-from testbed.studies.autonat.study import AutonatCase, autonat
+from testbed.studies.autonat.study import STUDY, AutonatCase
 from testbed.traversal import Node, autonat_v1, autonat_v2
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream
@@ -31,10 +31,9 @@ OBSERVERS = [f"observer-{n}" for n in range(1, 5)]
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     def run() -> list[Result]:
-        cases = [AutonatCase(name) for name in CATALOGUE]
+        cases = [AutonatCase(nat) for nat in CATALOGUE.values()]
         out = tmp_path_factory.mktemp("autonat")
-        study = autonat(CATALOGUE)
-        return run_study(study, cases, Namespaces(), out, jobs=JOBS, progress=lambda *_: None)
+        return run_study(STUDY, cases, Namespaces(), out, jobs=JOBS, progress=lambda *_: None)
 
     return {result.profiles[0]: result for result in once(tmp_path_factory, "reachability", run)}
 

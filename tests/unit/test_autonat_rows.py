@@ -30,8 +30,8 @@ WRONG = (replace(UDP, v1=NodeVerdict.PUBLIC), RIGHT[1])
 def made(
     measured: tuple[Measured, ...], error: str = "", case: AutonatCase | None = None
 ) -> Result:
-    case = case or AutonatCase("port-restricted")
-    return judged(case, find("port-restricted"), measured, SITE, error)
+    case = case or AutonatCase(find("port-restricted"))
+    return judged(case, measured, SITE, error)
 
 
 def late(measured: tuple[Measured, ...], seconds: float) -> tuple[Measured, ...]:
@@ -74,7 +74,7 @@ def test_the_table_shows_both_sides_of_a_difference() -> None:
 def test_a_table_of_stacks_says_who_asks_whom_and_groups_by_profile() -> None:
     go, ours = Asking("go", "traversal"), Asking("traversal", "go")
     results = [
-        made(RIGHT, case=AutonatCase(profile, one))
+        made(RIGHT, case=AutonatCase(find(profile), one))
         for one in (go, ours)
         for profile in ("port-restricted", "full-cone")
     ]

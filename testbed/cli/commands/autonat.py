@@ -7,7 +7,7 @@ from testbed.cli.options import EngineWords
 from testbed.nat.load import catalogue, named
 from testbed.stacks.registry import OURS
 from testbed.studies.autonat.asking import Asking
-from testbed.studies.autonat.study import AutonatCase, autonat
+from testbed.studies.autonat.study import STUDY, AutonatCase
 
 
 def run_autonat(
@@ -20,8 +20,8 @@ def run_autonat(
     """
     profiles = named(names) if names else list(catalogue().values())
     used = {profile.name: profile for profile in profiles}
-    cases = [AutonatCase(name, one) for one in _asked(clients, servers) for name in used]
-    return run_cases(autonat(used), cases, engine, profiles=used)
+    cases = [AutonatCase(nat, one) for one in _asked(clients, servers) for nat in profiles]
+    return run_cases(STUDY, cases, engine, profiles=used)
 
 
 def _asked(clients: str | None, servers: str | None) -> list[Asking | None]:

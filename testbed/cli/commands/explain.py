@@ -5,25 +5,30 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
 from testbed.errors import Exit, UsageError
 from testbed.evidence.account import WireAccount
+from testbed.explain.crossings import crossings
 from testbed.explain.explainer import explain
-from testbed.model.explanation import Cause
+from testbed.model.explanation import Cause, Explanation
 from testbed.model.plan import Plan
+from testbed.model.result import Result
 from testbed.naming import instead
 from testbed.report.glyphs import Glyphs, glyphs_for
 from testbed.report.story import hops, pointers, render
 from testbed.run.folder import left_in, say
-from testbed.run.store import RESULTS, load
+from testbed.run.store import RESULTS, complaint, load
+from testbed.studies.base import RESULT
+from testbed.studies.found import known
+from testbed.studies.kept import CASE, account_of
 from testbed.studies.punch.evidence import load_evidence
 from testbed.words.explanations import to_json
 
 SHOWN = 30  # names of cells, where none was named
-CELL = "cell.json"  # what makes a folder a cell's
-MATRIX = "matrix"  # the study whose folder has many cells
+CELL = "cell.json"  # what makes a folder that of a cell
 
 
 def explain_cell(name: str | None, out: Path, *, packets: bool, as_json: bool) -> int:
@@ -36,15 +41,13 @@ def explain_cell(name: str | None, out: Path, *, packets: bool, as_json: bool) -
     folder = find(name, out)
     if not (folder / "result.json").exists():
         say(f"{folder}: the run of this cell was interrupted before it ended")
-    evidence = load_evidence(folder)
-    account = WireAccount.of(evidence)
-    explanation = explain(evidence, account)
+    explanation, account = read_case(folder) if (folder / CASE).exists() else read_cell(folder)
     if as_json:
         print(json.dumps(to_json(explanation), indent=2))
     else:
         console = Console()
         glyphs = glyphs_for(sys.stdout.encoding)
-        story = render(explanation, console.width, glyphs, _addresses(evidence.plan))
+        story = render(explanation, console.width, glyphs, _addresses(account.plan))
         console.print(story, crop=False)
         if packets:
             for line in _packets(account, glyphs):
@@ -53,6 +56,27 @@ def explain_cell(name: str | None, out: Path, *, packets: bool, as_json: bool) -
         for words in pointers(explanation, folder / "capture.pcapng"):  # whole, to be copied
             console.print(words, soft_wrap=True, markup=False, highlight=False)
     return int(Exit.INCONCLUSIVE if explanation.cause is Cause.UNKNOWN else Exit.AGREED)
+
+
+def read_cell(folder: Path) -> tuple[Explanation, WireAccount]:
+    """The explanation of a hole punch, and what it is of."""
+    evidence = load_evidence(folder)
+    account = WireAccount.of(evidence)
+    return explain(evidence, account), account
+
+
+def read_case(folder: Path) -> tuple[Explanation, WireAccount]:
+    """The same of any other study, by its own explainer; UsageError for a damaged file."""
+    file = folder / RESULT
+    try:
+        result = Result.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"{file}: missing", remedy="run the case anew") from None
+    except ValidationError as error:
+        raise UsageError(f"{file}: {complaint(error)}", remedy="run the case anew") from None
+    account = account_of(folder)
+    study = known().get(result.study)
+    return (study.explain if study else crossings)(result, account), account
 
 
 def _packets(account: WireAccount, glyphs: Glyphs) -> Iterator[Text]:
@@ -94,7 +118,7 @@ def find(name: str, out: Path) -> Path:
     results.json): a pair, then the newest repeat and try count, or a pair and a
     repeat.  UsageError, with the names that are nearest, where there is none.
     """
-    if (Path(name) / CELL).is_file():
+    if _explainable(Path(name)):
         return Path(name)
     known = _folders(out)
     wanted = name.strip("/")
@@ -117,17 +141,17 @@ def _folders(out: Path) -> dict[str, Path]:
     if not results.exists():
         return _unfinished(results.parent)
     found = {one.name: Path(one.folder) for one in load(results).results}
-    return {name: folder for name, folder in found.items() if (folder / CELL).is_file()}
+    return {name: folder for name, folder in found.items() if _explainable(folder)}
 
 
 def _unfinished(out: Path) -> dict[str, Path]:
     """The same of a run that was interrupted, or still runs; says so."""
     left = left_in(out)
-    if left is None or left.run.study != MATRIX:
+    if left is None:
         return {}
     known = {}
     for folder in (out / name for name in left.folders):
-        if (folder / CELL).is_file():
+        if _explainable(folder):
             own = folder.parent if folder.name.startswith("try-") else folder
             known[str(own.relative_to(out / "cells"))] = folder  # a later try is a later folder
     if known:
@@ -135,6 +159,12 @@ def _unfinished(out: Path) -> dict[str, Path]:
     return known
 
 
+def _explainable(folder: Path) -> bool:
+    """Whether it is that of a cell, or of a case of another study."""
+    return any((folder / name).is_file() for name in (CELL, CASE))
+
+
 def _age(folder: Path) -> int:
     """Least for what was run last."""
-    return -(folder / CELL).stat().st_mtime_ns
+    file = next(folder / name for name in (CELL, CASE) if (folder / name).is_file())
+    return -file.stat().st_mtime_ns

@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from testbed.errors import TestbedError, UnfitError
+from testbed.evidence.account import WireAccount
+from testbed.explain.crossings import Shown, crossings, openings
 from testbed.model.behaviour import Protocol
+from testbed.model.explanation import Explanation
 from testbed.model.profile import Profile
 from testbed.model.result import AutonatDetails, Dialable, Reached, Result, TransportSeen
 from testbed.model.verdict import Judgement
-from testbed.predict.autonat import Prediction, Reachability, between
+from testbed.predict.autonat import SERVER_PORT, Prediction, Reachability, between
 from testbed.stacks.registry import OURS
+from testbed.studies import base
 from testbed.studies.autonat.asking import Asking
 from testbed.studies.autonat.asking import measure as measure_between
-from testbed.studies.autonat.reachability import Measured, bench, measure
+from testbed.studies.autonat.reachability import STRANGER, Measured, bench, measure
 from testbed.studies.base import Site, Study
 
+NAT = "nat-a"
 TOO_LATE = 0.5  # seconds: a node that was later than that may be why a dial-back failed
-_FEWER = 4  # the nodes keep processors busy: what was late needs much more room
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,14 @@ class AutonatCase:
     Our own tells more than the peers' contract does: what each observer sees of it.
     """
 
-    profile: str
+    nat: Profile
     asking: Asking | None = None
     repeat: int = 0
+
+    @property
+    def profile(self) -> str:
+        """The NAT by name."""
+        return self.nat.name
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -107,26 +116,20 @@ class Reading:
         )
 
 
-def autonat(profiles: Mapping[str, Profile]) -> Study[AutonatCase]:
-    """The study, behind ``profiles``."""
-
-    def run(case: AutonatCase, site: Site) -> Result:
-        try:
-            measured, packets = _measured(case, profiles, site)
-        except UnfitError:
-            raise
-        except TestbedError as error:
-            return judged(case, profiles[case.profile], (), site, str(error))
-        return judged(case, profiles[case.profile], measured, site, packets=packets)
-
-    return Study("autonat", run, AutonatDetails, fewer=_FEWER)
+def run(case: AutonatCase, site: Site) -> Result:
+    """Measure one case and judge it."""
+    try:
+        measured, packets = _measured(case, site)
+    except UnfitError:
+        raise
+    except TestbedError as error:
+        return judged(case, (), site, str(error))
+    return judged(case, measured, site, packets=packets)
 
 
-def _measured(
-    case: AutonatCase, profiles: Mapping[str, Profile], site: Site
-) -> tuple[tuple[Measured, ...], int]:
+def _measured(case: AutonatCase, site: Site) -> tuple[tuple[Measured, ...], int]:
     """Each transport in one lab, all of it recorded; and how many packets there were."""
-    with site.lab(bench(case.profile), {case.profile: profiles[case.profile]}) as lab:
+    with site.lab(bench(case.profile), {case.profile: case.nat}) as lab:
         with site.recorded(lab) as recorder:
             found = measure_between(lab, case.asking) if case.asking else measure(lab)
         return found, recorder.recording.packets
@@ -134,7 +137,6 @@ def _measured(
 
 def judged(
     case: AutonatCase,
-    profile: Profile,
     measured: tuple[Measured, ...],
     site: Site,
     error: str = "",
@@ -145,7 +147,7 @@ def judged(
     readings = [
         Reading(
             protocol,
-            between(profile.behaviour, protocol, *case.ends),
+            between(case.nat.behaviour, protocol, *case.ends),
             by_protocol.get(protocol),
             error,
         )
@@ -156,22 +158,32 @@ def judged(
     for worse in (Judgement.INCONCLUSIVE, Judgement.FAIL):
         judgement = worse if worse in judgements else judgement
     seen = tuple(one.seen() for one in readings)
-    return Result(
-        study="autonat",
-        name=case.name,
-        group=case.group,
-        labels=dict(case.labels),
-        profiles=case.profiles,
-        repeat=case.repeat,
+    return base.judged(
+        "autonat",
+        case,
+        site.folder,
+        _value([(one.transport, one.measured) for one in seen]),
+        _value([(one.transport, one.predicted) for one in seen]),
         judgement=judgement,
-        measured=_value([(one.transport, one.measured) for one in seen]),
-        predicted=_value([(one.transport, one.predicted) for one in seen]),
+        details=AutonatDetails(transports=seen),
         reason="; ".join(dict.fromkeys(note for one in seen for note in one.notes)),
         packets=packets,
-        folder=str(site.folder),
         late=Judgement.INCONCLUSIVE in judgements,
-        details=AutonatDetails(transports=seen),
     )
+
+
+def explained(result: Result, account: WireAccount) -> Explanation:
+    """By the dials of servers and of the stranger, who use ports that the client never sent to."""
+    outside = account.plan.address(NAT)
+    dials = [
+        one
+        for one in account.journeys
+        if one.first.protocol in ("udp", "tcp")
+        and one.first.destination.address == outside
+        and one.first.source.port != SERVER_PORT
+    ]
+    shown = Shown(openings(dials), lambda one: one.sender == STRANGER)
+    return crossings(result, account, shown)
 
 
 def _reached(found: Reachability) -> Reached:
@@ -191,3 +203,7 @@ def _value(seen: list[tuple[str, Reached | None]]) -> str | None:
         known = "+".join(f"{'in' if a.stranger else 'out'}:{a.verdict}" for a in one.v2)
         parts.append(f"{transport}={one.v1},{known}")
     return " ".join(parts)
+
+
+# The nodes keep processors busy: what was late needs much more room.
+STUDY = Study("autonat", run, AutonatDetails, fewer=4, explain=explained)

@@ -23,7 +23,8 @@ from testbed.model.lab import Lab
 from testbed.model.presets import two_homes
 from testbed.model.topology import Host, Link, Topology
 from testbed.studies.autonat.nodes import Remote
-from testbed.studies.base import CAPTURE, Site
+from testbed.studies.base import Site
+from testbed.studies.kept import CAPTURE
 from testbed.studies.odds.cases import MAPPING_SECONDS, Case
 from testbed.studies.odds.wire import EASY, Told, disagreements
 from testbed.traversal.aio.hard_punch import drive, mapped, sound

@@ -5,15 +5,22 @@ right, all of them together contain it in 99 % of all experiments (Bonferroni): 
 is no worse off for having many cases.
 """
 
+from dataclasses import replace
 from statistics import NormalDist
 
 from testbed.errors import TestbedError, UnfitError
+from testbed.evidence.account import WireAccount
+from testbed.explain.crossings import Shown, crossings
 from testbed.model.chance import wilson
+from testbed.model.explanation import Cause, Explanation, Journey
 from testbed.model.result import OddsDetails, Rate, Result
 from testbed.model.verdict import Judgement
+from testbed.studies import base
 from testbed.studies.base import Site, Study
 from testbed.studies.odds.cases import Case
 from testbed.studies.odds.runs import Measured, measure
+from testbed.studies.odds.wire import EASY as EASY_HOST
+from testbed.traversal.hard_nat import Kind, decode
 from testbed.words import sentence
 
 DOUBT = 0.01  # the chance that any case of an experiment differs although the theory holds
@@ -22,7 +29,7 @@ _ROUNDING = 1e-9
 
 def odds(runs: int) -> Study[Case]:
     """The study, of cases with as many ``runs``."""
-    return Study("odds", run, OddsDetails, deadline_s=60.0 + runs, tries=2, fewer=4)
+    return replace(STUDY, deadline_s=60.0 + runs)
 
 
 def run(case: Case, site: Site) -> Result:
@@ -57,24 +64,31 @@ def judged(case: Case, measured: Measured | None, site: Site, error: str = "") -
         else:
             judgement = Judgement.FAIL
     wrong = measured.wrong if measured else ()
-    return Result(
-        study="odds",
-        name=case.name,
-        group=case.group,
-        labels=dict(case.labels),
-        profiles=case.profiles,
-        repeat=case.repeat,
+    return base.judged(
+        "odds",
+        case,
+        site.folder,
+        rate,
+        Rate.AS_THEORY,
         judgement=judgement,
-        measured=rate,
-        predicted=Rate.AS_THEORY,
+        details=details,
         reason=reason,
         findings=tuple(sentence(breach) for breach in wrong),
         finding_values=wrong,
         packets=measured.recorded if measured else 0,
-        folder=str(site.folder),
         late=late,
-        details=details,
     )
+
+
+def explained(result: Result, account: WireAccount) -> Explanation:
+    """By the probes of the easy side that came to the hard side's NAT."""
+    probes = [one for one in account.sent(EASY_HOST) if _kind(one) is Kind.PROBE]
+    return crossings(result, account, Shown(probes, lambda _: True, Cause.BOTH_OPENED))
+
+
+def _kind(journey: Journey) -> Kind | None:
+    frame = decode(journey.first.payload)
+    return frame.kind if frame else None
 
 
 def told(details: OddsDetails) -> str:
@@ -108,3 +122,6 @@ def _rate(details: OddsDetails) -> Rate | None:
     if details.theory > high + _ROUNDING:
         return Rate.LOWER
     return Rate.HIGHER if details.theory < low - _ROUNDING else Rate.AS_THEORY
+
+
+STUDY = Study("odds", run, OddsDetails, tries=2, fewer=4, explain=explained)
