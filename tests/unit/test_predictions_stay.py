@@ -7,13 +7,11 @@ its difference shows which cells are concerned.
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
+from digests import digest
 
 from testbed.model.behaviour import Protocol
 from testbed.model.ice_agent import UNREAD, IceAgent
@@ -35,21 +33,6 @@ PROFILES = (
     "rejecting", "udp-blocked", "sequential", "hairpin-internal", "upnp-home", "firewall",
 )  # fmt: skip
 SKEWS = (0.0, 40.0, -700.0)  # ms
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON has it, whatever its classes are called."""
-    if is_dataclass(value):
-        return [plain(getattr(value, one.name)) for one in fields(value)]
-    if isinstance(value, tuple | list):
-        return [plain(one) for one in value]
-    if isinstance(value, float):
-        return round(value, 6)
-    return value if value is None or isinstance(value, bool | int) else str(value)
-
-
-def digest(value: Any) -> str:
-    return sha256(json.dumps(plain(value)).encode()).hexdigest()[:8]
 
 
 def models() -> dict[str, Model]:
