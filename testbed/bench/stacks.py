@@ -24,18 +24,19 @@ from testbed.model.contract import Mode, Upgraded
 from testbed.model.lab import Image
 from testbed.model.outcome import Outcome
 from testbed.model.presets import preset
+from testbed.model.topology import Roles
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.run.recording import record_run
 from testbed.stacks.registry import ADAPTERS, Adapter, Main, Stacks
 from testbed.studies.punch.attempt import Account, Attempt, attempt
-from testbed.studies.punch.cell import DIALER, LISTENER, SERVER
 from testbed.studies.punch.external import Command
 from testbed.studies.punch.mechanisms import MECHANISMS
 from testbed.verdict.wire import read_path
 
 RUNS = 7  # of each stack
 HOME = "linux-home"
+ROLES = Roles()
 COMPARED = ("dcutr_tcp", "dcutr_quic")  # mechanisms
 
 
@@ -95,10 +96,10 @@ def _run(one: Adapter, seed: int) -> Run | None:
     """None where it did not go direct, or broke the contract, which is said."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        meters = [folder / end for end in (DIALER, LISTENER)]
+        meters = [folder / end for end in (ROLES.a, ROLES.b)]
         ends = [replace(one, entry=_metered(one, meter)) for meter in meters]
         task = Attempt(
-            Stacks(*ends), DIALER, LISTENER, SERVER, Mode.PUNCH, relay_only=False, seed=seed
+            Stacks(*ends), ROLES.a, ROLES.b, ROLES.relay, Mode.PUNCH, relay_only=False, seed=seed
         )
         steps = plan(preset(MECHANISMS[one.mechanism].topology, HOME, HOME), catalogue())
         try:
@@ -109,7 +110,7 @@ def _run(one: Adapter, seed: int) -> Run | None:
             return None
         packets = read(records.capture.path)
         wire = WireAccount(steps, packets, window=account.window)
-        direct = read_path(wire, DIALER, LISTENER).outcome
+        direct = read_path(wire, ROLES.a, ROLES.b).outcome
         took = _took(account, records.clock_ns)
         if direct is not Outcome.DIRECT or took is None:
             return None

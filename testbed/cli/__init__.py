@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from testbed import __version__
-from testbed.cli import build, cells, labs, nats, peers, results, studies
+from testbed.cli import build, cells, labs, nats, peers, results, studies, worlds
 from testbed.cli.streams import Streams, read_names_as_utf8
 from testbed.errors import Exit, TestbedError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 for group in (labs, cells, studies, results):
     app.add_typer(group.app)
+app.add_typer(worlds.world, name="world")
 app.add_typer(nats.nat, name="nat")
 app.add_typer(build.build, name="build")
 app.add_typer(peers.peer, name="peer")

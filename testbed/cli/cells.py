@@ -35,10 +35,10 @@ def run(
     peer: Annotated[
         str, typer.Option(help="The stack: punch-udp, ice, ...; or two, DIALER+LISTENER.")
     ] = DEFAULT_PEER,
-    a: ProfileA = "linux-home",
+    a: ProfileA = None,
     b: ProfileB = None,
     topology: Annotated[
-        str | None, typer.Option(help="A preset; the peer's own if none is named.")
+        str | None, typer.Option(help="A world, by name or file; the peer's own if none.")
     ] = None,
     mode: Annotated[str, typer.Option(help="punch, plain_dial, silent, relay_only.")] = "punch",
     skew: Annotated[float, typer.Option(help="The listener starts later, ms.")] = 0.0,
@@ -67,8 +67,11 @@ def run(
 @takes_profiles
 def matrix(
     profiles: Annotated[
-        str, typer.Option(help="classic, nine, default, all, or names and files with commas.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            help="classic, nine, default, all, or names and files with commas; default, if none."
+        ),
+    ] = None,
     peers: Annotated[
         str, typer.Option(help="Stacks with commas, default, libp2p, or all.")
     ] = "default",
@@ -77,7 +80,7 @@ def matrix(
         typer.Option(help="Which stacks meet; interop: with others behind the classic NATs alone."),
     ] = Pairs.SAME,
     topology: Annotated[
-        str | None, typer.Option(help="two-homes, libp2p or carrier; each stack's own if none.")
+        str | None, typer.Option(help="A world, by name or file; each stack's own if none.")
     ] = None,
     select: Annotated[
         list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")

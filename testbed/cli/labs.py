@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from testbed.cli.building import built, emit
+from testbed.cli.building import built, emit, given_profiles
 from testbed.cli.options import (
     AsJson,
     LabName,
@@ -48,7 +48,7 @@ def doctor(as_json: AsJson = False) -> None:
 @takes_profiles
 def plan(
     topology: TopologyName = "two-homes",
-    a: ProfileA = "linux-home",
+    a: ProfileA = None,
     b: ProfileB = None,
     number: Annotated[int, typer.Option(help="The lab's number, 0 to 255.")] = 0,
 ) -> None:
@@ -62,7 +62,7 @@ def plan(
 @takes_profiles
 def up(
     topology: TopologyName = "two-homes",
-    a: ProfileA = "linux-home",
+    a: ProfileA = None,
     b: ProfileB = None,
     number: Annotated[int, typer.Option(help="The lab's number, 0 to 255.")] = 0,
     backend: MadeBy = Kind.NAMESPACES,
@@ -142,10 +142,8 @@ def wipe(
 @takes_profiles
 def compose_render(
     topology: TopologyName = "two-homes",
-    a: Annotated[str, typer.Option("-a", "--a", help="Profile of the first NAT.")] = "linux-home",
-    b: Annotated[
-        str | None, typer.Option("-b", "--b", help="Profile of the second NAT, if any.")
-    ] = None,
+    a: ProfileA = None,
+    b: ProfileB = None,
     number: Annotated[int, typer.Option(min=0, max=255, help="The lab's number.")] = 0,
     certifiable: Annotated[
         bool, typer.Option("--certifiable", help="Short timers and no delay: all is measured.")
@@ -155,11 +153,12 @@ def compose_render(
     """Write a lab as a compose project, to be used without Python."""
     from testbed.compose.project import render, write
     from testbed.compose.source import Source
-    from testbed.nat.load import named
+    from testbed.model.presets import asked
 
-    given = tuple(named([a, b] if b else [a]))
+    world = asked(topology)
+    given = tuple(given_profiles(world, a, b))
     names = tuple(profile.name for profile in given)
-    source = Source(topology, names, number, certifiable, given)
+    source = Source(world.word, names, number, certifiable, given)
     write(render(source), out)
     print(f"{out}: see its README.md")
 

@@ -15,9 +15,16 @@ import typer
 from testbed.lab.choice import Kind
 from testbed.places import PACKAGE
 
-TopologyName = Annotated[str, typer.Argument(help="A preset: two-homes, carrier, same-lan, ...")]
-ProfileA = Annotated[str, typer.Option("-a", help="Profile of the first NAT: a name or a file.")]
-ProfileB = Annotated[str | None, typer.Option("-b", help="Profile of the second NAT, if any.")]
+TopologyName = Annotated[
+    str, typer.Argument(help="A world: its name, see `testbed world list`, or its file.")
+]
+ProfileA = Annotated[
+    str | None,
+    typer.Option("-a", help="Profile of the first NAT, a name or a file; else the world's own."),
+]
+ProfileB = Annotated[
+    str | None, typer.Option("-b", help="Profile of the second NAT, where the world has one.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for captures and results.")]
 Resume = Annotated[

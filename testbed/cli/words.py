@@ -76,7 +76,7 @@ def _named_folder(given: Given) -> str | None:
 
 JOBS = Effect(useless=_too_many)
 NAMES_OR_ALL = Effect(listed=True, unless=("every",))
-_LAB = {"profiles_dir": ALWAYS, "topology": ALWAYS, "a": ALWAYS, "b": LATER, "number": ALWAYS}
+_LAB = {"profiles_dir": ALWAYS, "topology": ALWAYS, "a": LATER, "b": LATER, "number": ALWAYS}
 _OWN = {
     "stack": LATER,
     "mechanism": beside("stack"),
@@ -103,8 +103,8 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "compose render": {**_LAB, "certifiable": ALWAYS, "out": ALWAYS},
     "compose certify": {"folder": ALWAYS, "as_json": ALWAYS},
     "run": {
-        **dict.fromkeys(("peer", "a", "topology", "mode", "seed", "profiles_dir"), ANEW),
-        **dict.fromkeys(("b", "skew", "relay"), replace(ANEW, later=True)),
+        **dict.fromkeys(("peer", "topology", "mode", "seed", "profiles_dir"), ANEW),
+        **dict.fromkeys(("a", "b", "skew", "relay"), replace(ANEW, later=True)),
         **{"replay": ALWAYS, "out": ALWAYS, "as_json": ALWAYS, "backend": ALWAYS},
         **_OWN,
     },
@@ -154,6 +154,11 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         "as_json": ALWAYS,
     },
     "golden": {"results": LISTED, "out": ALWAYS},
+    "world list": {"as_json": ALWAYS},
+    "world check": {"files": LISTED, "profiles_dir": ALWAYS},
+    "world show": {
+        **{"file": ALWAYS, "profiles_dir": ALWAYS, "a": LATER, "b": LATER, "svg": FILE},
+    },
     "nat list": {"as_json": ALWAYS, "profiles_dir": ALWAYS},
     "nat show": {"profile": ALWAYS, "profiles_dir": ALWAYS},
     "nat probe": {

@@ -8,7 +8,7 @@ from pathlib import Path
 from testbed.certify.certificates import shortened
 from testbed.errors import UsageError
 from testbed.model.plan import Plan
-from testbed.model.presets import BARE, PRESETS, preset
+from testbed.model.presets import BARE, Found, find
 from testbed.model.profile import Profile
 from testbed.model.topology import Topology
 from testbed.nat.load import by_name, is_own, load
@@ -16,6 +16,7 @@ from testbed.plan.planner import plan
 
 FILE = "testbed.json"
 PROFILES = "profiles"  # beside it: the files of all NATs
+WORLDS = "worlds"  # and that of the world
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,18 @@ class Source:
     ``given``: profiles that are not to be looked up by their names.
     """
 
-    topology: str
+    topology: str  # a world's name, or its file
     profiles: tuple[str, ...]
     number: int = 0
     certifiable: bool = False
     given: tuple[Profile, ...] = field(default=(), compare=False)
 
     def built(self) -> Topology:
-        found = preset(self.topology, *self.profiles)  # refuses what there is not
-        return PRESETS[self.topology](*self.profiles, link=BARE) if self.certifiable else found
+        return self.world.topology(*self.profiles, access=BARE if self.certifiable else None)
+
+    @property
+    def world(self) -> Found:
+        return find(self.topology)
 
     def named(self) -> dict[str, Profile]:
         """The profiles of all routers, by name, as the project has them."""
@@ -51,15 +55,20 @@ class Source:
         own = {one.name: str(one.path) for one in self.given if is_own(one)}
         options = [
             f"-{letter} {shlex.quote(own.get(name, name))}"
-            for letter, name in zip("ab", self.profiles, strict=False)
+            for letter, name in zip(self.world.world.options, self.profiles, strict=False)
         ]
-        words = ["testbed compose render", self.topology, *options, f"--number {self.number}"]
+        words = [
+            "testbed compose render",
+            shlex.quote(self.world.word),
+            *options,
+            f"--number {self.number}",
+        ]
         return " ".join([*words, "--certifiable"] if self.certifiable else words)
 
     def to_json(self) -> str:
         """Without the profiles' files, which are kept beside it."""
         value = {
-            "topology": self.topology,
+            "topology": self.world.name,
             "profiles": self.profiles,
             "number": self.number,
             "certifiable": self.certifiable,
@@ -69,6 +78,7 @@ class Source:
     def files(self) -> dict[str, str]:
         """What a folder keeps of it, by paths."""
         kept = {f"{PROFILES}/{name}.toml": one.text for name, one in self.named().items()}
+        kept[f"{WORLDS}/{self.world.name}.toml"] = self.world.text
         return {FILE: self.to_json(), **kept}
 
 
@@ -77,8 +87,10 @@ def read(folder: Path) -> Source:
     file = folder / FILE
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
+        name = str(data["topology"])
+        kept = folder / WORLDS / f"{name}.toml"
         source = Source(
-            str(data["topology"]),
+            find(str(kept)).word if kept.exists() else name,
             _names(data["profiles"]),
             int(data["number"]),
             bool(data["certifiable"]),

@@ -1,158 +1,123 @@
-"""Ready-made labs.  Each takes profile names and gives a `Topology`.
+"""Worlds by their names, those of ``testbed/worlds/*.toml``, and by their files.
 
 The default internet has 20 ms one way between any two of its edges: each access
 link adds 10 ms in each direction.  Without delay every skew between two peers
 loses the race, and a punching result means nothing.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+import re
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
 
-from testbed.errors import UsageError
-from testbed.model.topology import INTERNET, Host, Link, Network, Router, Scope, Topology
+from testbed.errors import TopologyError, UsageError
+from testbed.model.topology import Link, Topology
+from testbed.model.world import World, parse
 from testbed.naming import instead
+from testbed.places import PACKAGE
 
 ACCESS = Link.both(delay_ms=10.0)
 BARE = Link()
+FOLDER = PACKAGE / "worlds"
+PRESETS = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
-def _internet() -> Network:
-    return Network(INTERNET, Scope.PUBLIC)
+class Found(NamedTuple):
+    """A world with its name, and the file that it was read from."""
+
+    name: str
+    world: World
+    path: Path
+    text: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's, and none of those that come with the testbed."""
+        return self.path.parent != FOLDER
+
+    @property
+    def word(self) -> str:
+        """What `find` finds it by again, wherever that is asked."""
+        return str(self.path) if self.own else self.name
+
+    def topology(self, *profiles: str, access: Link | None = None) -> Topology:
+        """See `World.topology`."""
+        return self.world.topology(self.name, profiles, access)
+
+    def chosen(self, *profiles: str) -> tuple[str, ...]:
+        """See `World.chosen`."""
+        return self.world.chosen(self.name, profiles)
 
 
-def _lan(name: str) -> Network:
-    return Network(name, Scope.PRIVATE)
+def is_path(word: str) -> bool:
+    """True of a word that is a file's path, and no name."""
+    return word.endswith(".toml") or "/" in word
 
 
-def _server(link: Link) -> Host:
-    """The public STUN/TURN host: two addresses, as RFC 5780 needs."""
-    return Host("server", INTERNET, addresses=2, link=link)
+def find(word: str, start: Path = Path()) -> Found:
+    """The world that ``word`` means, a name or a path, which begins at ``start``.
+
+    UsageError with near names if there is none; TopologyError naming file and line.
+    """
+    if not is_path(word):
+        if word not in PRESETS:
+            remedy = (
+                f"{instead(word, PRESETS)}\n  a world of your own is named by its file: ./my.toml"
+            )
+            raise UsageError(f"unknown topology {word!r}", remedy=remedy)
+        return _read(FOLDER / f"{word}.toml")
+    path = start / Path(word).expanduser()
+    known = FOLDER / path.name
+    if known.exists() and path.exists() and known.read_bytes() == path.read_bytes():
+        return _read(known)
+    return _read(path.absolute())
 
 
-def two_homes(a: str = "linux-home", b: str = "linux-home", *, link: Link = ACCESS) -> Topology:
-    """``a`` behind ``nat-a``, ``b`` behind ``nat-b``, and a public ``server``."""
-    return Topology(
-        "two-homes",
-        networks=(_internet(), _lan("lan-a"), _lan("lan-b")),
-        routers=(
-            Router("nat-a", INTERNET, "lan-a", a, link=link),
-            Router("nat-b", INTERNET, "lan-b", b, link=link),
-        ),
-        hosts=(Host("a", "lan-a"), Host("b", "lan-b"), _server(link)),
-    )
+def asked(word: str, start: Path = Path()) -> Found:
+    """As `find`, for the words of users: a file of theirs has a name of its own."""
+    found = find(word, start)
+    if found.own and found.name in PRESETS:
+        raise TopologyError(
+            f"{found.path}: there is a world of the testbed's own called {found.name}",
+            remedy="give the file another name",
+        )
+    return found
 
 
-def libp2p(a: str = "linux-home", b: str = "linux-home", *, link: Link = ACCESS) -> Topology:
-    """Two homes, a ``server`` that relays, and as many observers as libp2p's stacks ask for."""
-    homes = two_homes(a, b, link=link)
-    watching = (Host(f"observer-{n}", INTERNET, link=link) for n in range(1, 5))
-    return replace(homes, name="libp2p", hosts=(*homes.hosts, *watching))
-
-
-def home_and_public(a: str = "linux-home", *, link: Link = ACCESS) -> Topology:
-    """``a`` behind ``nat-a``; ``b`` has a public address."""
-    return Topology(
-        "home-and-public",
-        networks=(_internet(), _lan("lan-a")),
-        routers=(Router("nat-a", INTERNET, "lan-a", a, link=link),),
-        hosts=(Host("a", "lan-a"), Host("b", INTERNET, link=link), _server(link)),
-    )
-
-
-def same_lan(a: str = "linux-home", *, link: Link = ACCESS) -> Topology:
-    """``a`` and ``b`` behind one NAT, ``nat-a``."""
-    return lan_party(a, hosts=2, link=link, name="same-lan")
-
-
-def lan_party(
-    a: str = "linux-home", *, hosts: int = 4, link: Link = ACCESS, name: str = "lan-party"
-) -> Topology:
-    """Several LAN hosts (a, b, c, ...) behind one NAT."""
-    if not 1 <= hosts <= 26:
-        raise UsageError(f"{hosts} LAN hosts: between 1 and 26 are possible here")
-    return Topology(
-        name,
-        networks=(_internet(), _lan("lan-a")),
-        routers=(Router("nat-a", INTERNET, "lan-a", a, link=link),),
-        hosts=(
-            *(Host(chr(ord("a") + index), "lan-a") for index in range(hosts)),
-            _server(link),
-        ),
-    )
-
-
-def carrier(
-    a: str = "linux-home",
-    b: str = "linux-home",
-    *,
-    carrier: str = "carrier-grade",
-    link: Link = ACCESS,
-) -> Topology:
-    """Two homes under one carrier NAT: both peers are behind two NATs."""
-    return Topology(
-        "carrier",
-        networks=(_internet(), Network("access", Scope.SHARED), _lan("lan-a"), _lan("lan-b")),
-        routers=(
-            Router("cgn", INTERNET, "access", carrier, link=link),
-            Router("nat-a", "access", "lan-a", a),
-            Router("nat-b", "access", "lan-b", b),
-        ),
-        hosts=(Host("a", "lan-a"), Host("b", "lan-b"), _server(link)),
-    )
-
-
-def observers(a: str = "linux-home", *, count: int = 4, link: Link = ACCESS) -> Topology:
-    """``a`` behind ``nat-a``, and several public observers at distinct addresses."""
-    if not 1 <= count <= 250:
-        raise UsageError(f"{count} observers: between 1 and 250 are possible here")
-    return Topology(
-        "observers",
-        networks=(_internet(), _lan("lan-a")),
-        routers=(Router("nat-a", INTERNET, "lan-a", a, link=link),),
-        hosts=(
-            Host("a", "lan-a"),
-            *(Host(f"observer-{n}", INTERNET, link=link) for n in range(1, count + 1)),
-            _server(link),
-        ),
-    )
-
-
-def probe_bench(a: str = "linux-home", *, link: Link = BARE) -> Topology:
-    """What the prober measures a NAT from: two LAN hosts, two public hosts."""
-    return Topology(
-        "probe-bench",
-        networks=(_internet(), _lan("lan-a")),
-        routers=(Router("nat-a", INTERNET, "lan-a", a, link=link),),
-        hosts=(
-            Host("a", "lan-a"),
-            Host("b", "lan-a"),
-            Host("server", INTERNET, addresses=2, link=link),
-            Host("stranger", INTERNET, link=link),
-        ),
-    )
-
-
-TWO_SIDED = ("two-homes", "libp2p", "carrier")  # those that take two profiles
-
-PRESETS: dict[str, Callable[..., Topology]] = {
-    "two-homes": two_homes,
-    "libp2p": libp2p,
-    "home-and-public": home_and_public,
-    "same-lan": same_lan,
-    "lan-party": lan_party,
-    "carrier": carrier,
-    "observers": observers,
-    "probe-bench": probe_bench,
-}
-
-
-def preset(name: str, *profiles: str) -> Topology:
-    """The preset ``name`` with the given profiles; UsageError if there is none."""
+@lru_cache(maxsize=256)
+def _read(path: Path) -> Found:
+    """Once in a process: a file that is changed under a run does not change the run."""
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     try:
-        build = PRESETS[name]
-    except KeyError:
-        raise UsageError(f"unknown topology {name!r}", remedy=instead(name, PRESETS)) from None
-    nats = 2 if name in TWO_SIDED else 1
-    if len(profiles) > nats:
-        raise UsageError(f"{name} has {nats} NAT(s), {len(profiles)} were given")
-    return build(*profiles)
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TopologyError(f"{shown}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise TopologyError(f"{shown}:{line}: {error.reason}: not UTF-8") from error
+    name = path.stem
+    if not _NAME.fullmatch(name) or "--" in name or path.suffix != ".toml":
+        raise TopologyError(
+            f"{shown}: the file's name is the world's, and does not do for one",
+            remedy="letters, digits, '_' and single '-', then .toml: my-world.toml",
+        )
+    return Found(name, parse(text, name, str(shown)), path, text)
+
+
+def preset(word: str, *profiles: str, link: Link | None = None) -> Topology:
+    """The topology of the world that ``word`` means, with ``profiles`` for -a and -b.
+
+    ``link`` stands for those of all nodes on the internet.  UsageError if there is none.
+    """
+    return find(word).topology(*profiles, access=link)
+
+
+two_homes = partial(preset, "two-homes")
+libp2p = partial(preset, "libp2p")
+home_and_public = partial(preset, "home-and-public")
+same_lan = partial(preset, "same-lan")
+lan_party = partial(preset, "lan-party")
+carrier = partial(preset, "carrier")
+observers = partial(preset, "observers")
+probe_bench = partial(preset, "probe-bench")

@@ -90,16 +90,28 @@ class Router:
 
 
 INTERNET = "internet"
+OBSERVER = "observer-"  # how the names of observers begin, where no role says who observes
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which host plays which part in a study."""
+
+    a: str = "a"  # the dialer
+    b: str = "b"  # the listener
+    relay: str = "server"  # STUN and TURN server, libp2p relay
+    observers: tuple[str, ...] | None = None  # None: all whose names begin with `OBSERVER`
 
 
 @dataclass(frozen=True)
 class Topology:
-    """A closed internet.  ``name`` is the preset's; nodes are in order of declaration."""
+    """A closed internet.  ``name`` is the world's; nodes are in order of declaration."""
 
     name: str
     networks: tuple[Network, ...]
     routers: tuple[Router, ...]
     hosts: tuple[Host, ...]
+    roles: Roles = Roles()
     _by_name: dict[str, Host | Router] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +138,7 @@ class Topology:
                 raise TopologyError("the internet cannot be a router's LAN", node=router.name)
             self._refuse_loop(router)
         object.__setattr__(self, "_by_name", {node.name: node for node in nodes})
+        self._refuse_missing_players()
 
     def _refuse_loop(self, router: Router) -> None:
         seen = {router.lan}
@@ -134,6 +147,22 @@ class Topology:
                 raise TopologyError("routers serve one another in a circle", node=router.name)
             seen.add(router.wan)
             router = next(r for r in self.routers if r.lan == router.wan)
+
+    def _refuse_missing_players(self) -> None:
+        """A role that somebody was named for; the usual names need not be there."""
+        usual, said = Roles(), self.roles
+        for name, other in ((said.a, usual.a), (said.b, usual.b), (said.relay, usual.relay)):
+            if name != other:
+                self.host(name)
+        for name in said.observers or ():
+            self.host(name)
+
+    @property
+    def observers(self) -> tuple[str, ...]:
+        """The hosts that tell peers their addresses, in order of declaration."""
+        if self.roles.observers is not None:
+            return self.roles.observers
+        return tuple(host.name for host in self.hosts if host.name.startswith(OBSERVER))
 
     def node(self, name: str) -> Host | Router:
         """The node called ``name``; TopologyError with the known names if there is none."""

@@ -34,7 +34,6 @@ from testbed.predict.punching import PORT
 from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program, Tcp
 
-OBSERVER = "observer-"  # how the observers' names begin
 ADVERTISED_BY = 4  # observers that must agree before an address is advertised
 MOST = 3  # addresses that are signalled or advertised
 PATIENCE = 3.0  # seconds to reach the relay and the observers
@@ -261,8 +260,7 @@ def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
     def carrier(host: str) -> Carrier:
         return Tcp(network, host) if protocol is Protocol.TCP else Quic(network, host, PORT)
 
-    names = [host.name for host in network.topology.hosts]
-    observers = [n for n in names if n.startswith(OBSERVER) and n not in setting.hosts]
+    observers = [n for n in network.topology.observers if n not in setting.hosts]
     Relay(carrier(setting.server))
     for name in observers:
         Observer(carrier(name))

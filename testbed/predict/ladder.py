@@ -147,8 +147,7 @@ class _Run:
 
     def __init__(self, setting: Setting, protocol: Protocol) -> None:
         self.setting, self.protocol, self.network = setting, protocol, setting.network
-        names = [host.name for host in self.network.topology.hosts]
-        observers = [n for n in names if n.startswith(dcutr.OBSERVER) and n not in setting.hosts]
+        observers = [n for n in self.network.topology.observers if n not in setting.hosts]
         self.public = {name: self._carrier(name) for name in (setting.server, *observers)}
         Relay(self.public[setting.server])
         for name in observers:

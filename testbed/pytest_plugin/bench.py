@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import ProfileError, UsageError
-from testbed.model.presets import preset
+from testbed.model.presets import asked
 from testbed.model.result import Result
 from testbed.model.topology import Topology
 from testbed.nat.load import find, load, named
@@ -99,13 +99,15 @@ class Bench:
     def nat_pair(self, dialer: str, listener: str, *, topology: str | None = None) -> NatPair:
         """Two NATs, certified: names of profiles, or files (``*.toml``) of one's own.
 
-        ``topology`` is a preset with two sides; without, each stack is tried in its own.
+        ``topology`` is a world with two NATs by option, by its name or its file, which begins at
+        pytest's root; without, each stack is tried in its own.
         ProfileError naming the file that is missing, broken, or claims what is not so.
         """
         __tracebackhide__ = True
         names, files = _found((dialer, listener), self._session.root)
         if topology is not None:
-            files = _inner(preset(topology, *names), files)
+            world = asked(topology, self._session.root)
+            topology, files = world.word, _inner(world.topology(*names), files)
         self._session.certify(files)
         return NatPair(names[0], names[1], topology, tuple(files.items()))
 
@@ -139,14 +141,17 @@ class Bench:
         return Peer(self._session.stranger(known, (words, mechanism, contract)), self)
 
     def lab(self, topology: str | NatPair = "two-homes", *profiles: str) -> Lab:
-        """A lab that is up: a preset and the profiles of its NATs, or a `NatPair`'s."""
+        """A lab that is up: a world, by name or file, and the profiles of its NATs; or a
+        `NatPair`'s.
+        """
         __tracebackhide__ = True
         if isinstance(topology, NatPair):
-            pair, topology = topology, topology.topology or "two-homes"
+            pair, world = topology, asked(topology.topology or "two-homes")
             names, files = [pair.dialer, pair.listener], dict(pair.files)
         else:
+            world = asked(topology, self._session.root)
             names, files = _found(profiles, self._session.root)
-        built = preset(topology, *names)
+        built = world.topology(*names)
         files = _inner(built, files)
         self._session.certify(files)
         steps = plan(built, {name: load(Path(file)) for name, file in files.items()})
@@ -159,7 +164,7 @@ class Bench:
             helper.ask(
                 "lab",
                 STARTING,
-                topology=topology,
+                topology=world.word,
                 names=names,
                 profiles=files,
                 kind=self._session.backend,
@@ -169,7 +174,7 @@ class Bench:
             helper.close()
             raise
         self._labs.append(Lab(helper, steps, capture))
-        self._told.append((f"lab of {topology}", folder))
+        self._told.append((f"lab of {world.name}", folder))
         return self._labs[-1]
 
     def connect(self, dialer: Peer, listener: Peer, nats: NatPair, seed: int) -> Verdict:
@@ -202,7 +207,10 @@ class Bench:
         """The files of a cell, of every try, are this test's."""
         tries = (result.folder, *(earlier.folder for earlier in result.earlier_tries))
         folders = (str(Path(folder).relative_to(self._folder)) for folder in tries)
-        self._own.records(Files(tuple(folders), (*own_names(dict(nats.files)), EXPLANATION)))
+        worlds = [result.labels["topology"]]
+        self._own.records(
+            Files(tuple(folders), (*own_names(dict(nats.files), worlds), EXPLANATION))
+        )
 
     def sections(self) -> Iterator[tuple[str, str]]:
         """For a report of failure: what was run, and why it ended so."""

@@ -31,7 +31,7 @@ from testbed.run.recording import Records, record_run
 from testbed.stacks.registry import stacks
 from testbed.studies.punch import unified
 from testbed.studies.punch.attempt import Account, Attempt, attempt
-from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell, save_cell
+from testbed.studies.punch.cell import Cell, save_cell
 from testbed.studies.punch.evidence import Notes, Recorded, assemble, read_recorded
 from testbed.studies.punch.expectation import deviations, prediction, strangers
 from testbed.studies.punch.mechanism import PUNCH, Taken
@@ -53,7 +53,6 @@ from testbed.words.explanations import to_json
 # beyond the first figure may explain a difference; beyond the second it measures itself.
 LATE_MS = 10.0
 TOO_LATE_MS = 200.0
-_NODES = {"dialer": DIALER, "listener": LISTENER}
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Ran:
             name=cell.name,
             group=cell.group,
             labels=dict(cell.labels),
-            profiles=cell.profiles,
+            profiles=cell.nats,
             repeat=cell.repeat,
             judgement=verdict.judgement,
             measured=verdict.measured.value if verdict.measured else None,
@@ -172,9 +171,9 @@ def _effects(
     (folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
     task = Attempt(
         stacks=stacks(cell.peer),
-        dialer=DIALER,
-        listener=LISTENER,
-        server=SERVER,
+        dialer=cell.roles.a,
+        listener=cell.roles.b,
+        server=cell.roles.relay,
         mode=cell.play.mode,
         relay_only=cell.play.relay_only,
         seed=cell.seed,
@@ -207,8 +206,9 @@ def _finished(
     """The pure part: judge what was recorded, and explain it."""
     packets = read(run.records.capture.path)
     wire = _read(run, packets)
-    reading, mechanism = read_path(wire, DIALER, LISTENER), cell.mechanism
-    taken = Taken(wire, (DIALER, LISTENER), reading.outcome, expected.rung)
+    peers, mechanism = (cell.roles.a, cell.roles.b), cell.mechanism
+    reading = read_path(wire, *peers)
+    taken = Taken(wire, peers, reading.outcome, expected.rung)
     climbed = mechanism.climbed(taken) if mechanism.climbed is not None else None
     violations = [*run.account.breaches, *cell.play.check(taken, climbed)]
     verdict, faults, late = _judged(cell, run, expected, wire, (reading, violations), known)
@@ -257,18 +257,19 @@ def _judged(
     known: tuple[Deviation, ...],
 ) -> tuple[Verdict, tuple[Fault, ...], bool]:
     """The verdict, the faults of the harness, and whether it was late."""
-    account, peers = run.account, (DIALER, LISTENER)
+    account, (peers, server) = run.account, _places(cell)
     reading, violations = read
     lateness = [
         Late(Tardy.FRAME, None, run.frames_late_ms),
-        *late_starts(wire, _starts(cell, account.start_ns), SERVER),
+        *late_starts(wire, _starts(cell, account.start_ns), server),
         *late_punches(wire, *peers),
     ]
-    faults: list[Fault] = [*run.faults, *undelayed(wire, peers, SERVER), *unseen_ways(reading)]
+    faults: list[Fault] = [*run.faults, *undelayed(wire, peers, server), *unseen_ways(reading)]
     # Who boasts of a connection and sent nothing is no fault of the harness.
     boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
-    senders = () if boasts else tuple(_NODES[end] for end in cell.play.senders)
-    faults += never_sent(wire, senders, SERVER)
+    named = dict(zip(("dialer", "listener"), peers, strict=True))
+    senders = () if boasts else tuple(named[end] for end in cell.play.senders)
+    faults += never_sent(wire, senders, server)
     through = None
     if account.window is None:
         through = crossed(wire, *peers)
@@ -314,6 +315,12 @@ def _broken(
     return Ran(cell, verdict, folder, explanation=explanation)
 
 
+def _places(cell: Cell) -> tuple[tuple[str, str], str]:
+    """The hosts of the two peers, and of the server."""
+    roles = cell.roles
+    return (roles.a, roles.b), roles.relay
+
+
 def _fault(error: Exception) -> Fault:
     """What an error of the harness, of a peer or of the system is."""
     if isinstance(error, PeerError):
@@ -329,7 +336,7 @@ def _starts(cell: Cell, start_ns: int | None) -> dict[str, Start]:
     if start_ns is None or cell.mode != PUNCH:
         return {}
     starts = (start_ns, start_ns + cell.skew_ms * 1e6)
-    ends = zip(cell.stacks.both, (DIALER, LISTENER), starts, strict=True)
+    ends = zip(cell.stacks.both, _places(cell)[0], starts, strict=True)
     return {
         node: Start(start, start + after * 1e9)
         for adapter, node, start in ends

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 
 from testbed.capture import reader
 from testbed.errors import UnfitError, UsageError
 from testbed.model.lab import Backend
+from testbed.model.presets import find
 from testbed.model.profile import Profile
 from testbed.model.result import PunchDetails, Result
 from testbed.model.verdict import Judgement
@@ -62,10 +64,10 @@ class Selection:
 
     def _pairs(self) -> Iterator[Cell]:
         for peer, relay in self._casts():
-            for a in self._met(peer, self.dialers):
-                for b in self._met(peer, self.listeners):
-                    place = self.topology or of(stacks(peer)).topology
-                    yield Cell(peer, (a, b), place, relay=relay)
+            place = self._place(stacks(peer))
+            sides = (self.dialers, self.listeners)[: _options(place)]
+            for profiles in product(*(self._met(peer, side) for side in sides)):
+                yield Cell(peer, profiles, place, relay=relay)
 
     def _met(self, peer: str, profiles: Sequence[str]) -> Sequence[str]:
         mixed = len(set(stacks(peer).both)) > 1
@@ -75,10 +77,15 @@ class Selection:
         """The plain dial to each NAT, and nobody punching: what must fail, fails."""
         for name, relay in self._casts():
             ends = stacks(name)
-            place = self.topology or of(ends).topology
+            place = self._place(ends)
+            options = _options(place)
             for mode in of(ends).controls:
-                for profile in dict.fromkeys(self._met(name, self.listeners)):
-                    yield Cell(name, (profile, profile), place, mode, relay=relay)
+                met = dict.fromkeys(self._met(name, self.listeners))
+                for profiles in dict.fromkeys((profile,) * options for profile in met):
+                    yield Cell(name, profiles, place, mode, relay=relay)
+
+    def _place(self, ends: Stacks) -> str:
+        return self.topology or of(ends).topology
 
     def _casts(self) -> Iterator[tuple[str, str]]:
         """The stacks of the ends, and the relay's."""
@@ -90,6 +97,11 @@ class Selection:
 
     def _wanted(self, cell: Cell) -> bool:
         return not self.patterns or any(fnmatchcase(cell.pair, p) for p in self.patterns)
+
+
+def _options(topology: str) -> int:
+    """How many profiles a world takes."""
+    return len(find(topology).world.options)
 
 
 def chosen_stacks(words: str, *, mixed: bool) -> tuple[list[str], list[str]]:
@@ -150,15 +162,14 @@ def punch(
 
     def run(cell: Cell, site: Site) -> Result:
         ran = run_cell(cell, profiles, site.backend, site.folder, number=site.number, facts=facts)
-        return _distrusted(ran.result(), refused)
+        return _distrusted(ran.result(), {r.profile for r in cell.build().routers} & set(refused))
 
     return Study("punch", run, PunchDetails, CELL_DEADLINE, TRIES)
 
 
-def _distrusted(result: Result, refused: Collection[str]) -> Result:
+def _distrusted(result: Result, bad: Collection[str]) -> Result:
     """A NAT that is not what it declares proves nothing about the stack behind it."""
-    bad = [name for name in result.profiles if name in refused]
     if not bad:
         return result
-    reason = f"{', '.join(bad)} failed certification; {result.reason}"
+    reason = f"{', '.join(sorted(bad))} failed certification; {result.reason}"
     return result.model_copy(update={"judgement": Judgement.INCONCLUSIVE, "reason": reason})

@@ -26,7 +26,6 @@ from testbed.model.lab import Lab
 from testbed.stacks.client import PeerClient, wait_all
 from testbed.stacks.registry import OURS, Adapter, public
 
-OBSERVER = "observer-"  # the beginning of an observer's name
 DEADLINE = 10.0  # seconds until all are ready
 
 
@@ -64,15 +63,15 @@ def infrastructure(
 ) -> Iterator[Infrastructure]:
     """Run the nodes while the context lasts; BackendError if one is not ready in time.
 
-    ``relay`` is the host that relays, with the stack ``relaying`` (ours if None); every host
-    called observer-... observes.  ``keep`` is what the relay is told of its connections.
+    ``relay`` is the host that relays, with the stack ``relaying`` (ours if None); the
+    observers are those of the topology.  ``keep`` is what the relay is told of its
+    connections.
     """
     ours = public(OURS, transport.value)
     nodes = [PublicNode(relay, relaying or ours, Role.RELAY, PUNCH_PORT, seed, keep)]
     nodes += [
         PublicNode(name, ours, Role.AUTONAT_SERVER, PUNCH_PORT, seed)
-        for name in lab.plan.addresses
-        if name.startswith(OBSERVER)
+        for name in lab.plan.topology.observers
     ]
     with serving(lab, nodes) as addresses:
         yield Infrastructure(relays=addresses[:1], observers=addresses[1:])

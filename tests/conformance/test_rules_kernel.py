@@ -88,7 +88,7 @@ class Bench:
 
 @contextmanager
 def bench(profile: Profile, number: int = 7) -> Iterator[Bench]:
-    topology = lan_party(profile.name, hosts=3, link=Link())
+    topology = lan_party(profile.name, link=Link())
     planned = plan(topology, {profile.name: profile}, number=number)
     with ExitStack() as closing:
         lab = closing.enter_context(Namespaces().start(planned))

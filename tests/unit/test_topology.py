@@ -75,5 +75,5 @@ def test_an_impossible_impairment_is_refused(wrong: dict[str, float]) -> None:
 def test_an_unknown_preset_and_too_many_profiles_are_refused() -> None:
     with pytest.raises(UsageError, match="unknown topology"):
         preset("nowhere")
-    with pytest.raises(UsageError, match="NAT"):
+    with pytest.raises(UsageError, match="takes 1 NAT"):
         preset("same-lan", "a", "b")

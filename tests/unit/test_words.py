@@ -12,6 +12,7 @@ from testbed.cli import app
 from testbed.cli.words import EFFECTS, Command
 from testbed.errors import UnfitError, UsageError
 from testbed.lab import sandbox
+from testbed.model.presets import FOLDER
 from testbed.run import matrix
 from testbed.run.folder import RunFolder
 from testbed.run.record import begun
@@ -20,18 +21,28 @@ from testbed.studies.punch import external
 
 # For each word that can be without an effect: words beside which it is, and what is said of it.
 USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
-    ("plan", "b"): [("plan same-lan -b pf", "1 NAT(s), 2 were given")],
-    ("up", "b"): [("up home-and-public -b pf", "1 NAT(s), 2 were given")],
-    ("compose render", "b"): [("compose render same-lan -b pf", "1 NAT(s), 2 were given")],
+    ("plan", "a"): [("plan {fixed} -a pf", "-a has no effect")],
+    ("plan", "b"): [("plan same-lan -b pf", "-b has no effect")],
+    ("up", "a"): [("up {fixed} -a pf", "-a has no effect")],
+    ("up", "b"): [("up home-and-public -b pf", "-b has no effect")],
+    ("world check", "files"): [("world check carrier carrier", "WORLD names 'carrier' twice")],
+    ("world show", "svg"): [],  # nothing else writes a file
+    ("world show", "a"): [("world show {fixed} -a pf", "-a has no effect")],
+    ("world show", "b"): [("world show same-lan -b pf", "-b has no effect")],
+    ("compose render", "a"): [("compose render {fixed} -a pf", "-a has no effect")],
+    ("compose render", "b"): [("compose render same-lan -b pf", "-b has no effect")],
     ("run", "peer"): [("run --replay x --peer ice", "--peer has no effect: --replay")],
-    ("run", "a"): [("run --replay x -a pf", "-a has no effect: --replay")],
+    ("run", "a"): [
+        ("run --replay x -a pf", "-a has no effect: --replay"),
+        ("run --topology {fixed} -a pf", "-a has no effect"),
+    ],
     ("run", "topology"): [("run --replay x --topology libp2p", "--topology has no effect")],
     ("run", "mode"): [("run --replay x --mode silent", "--mode has no effect")],
     ("run", "profiles_dir"): [("run --replay x --profiles-dir .", "--profiles-dir has no effect")],
     ("run", "seed"): [("run --replay x --seed 0", "--seed has no effect")],
     ("run", "b"): [
         ("run --replay x -b pf", "-b has no effect"),
-        ("run --topology same-lan -b pf", "1 NAT(s), 2 were given"),
+        ("run --topology same-lan -b pf", "-b has no effect"),
     ],
     ("run", "skew"): [
         ("run --replay x --skew 5", "--skew has no effect"),
@@ -50,6 +61,10 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("run", "mechanism"): [("run --mechanism ice", "of --stack, which is not given")],
     ("run", "contract"): [("run --contract lines", "of --stack, which is not given")],
     ("matrix", "profiles"): [
+        (
+            "matrix --topology {fixed} --profiles classic",
+            "--profiles has no effect: fixed takes no",
+        ),
         ("matrix --profiles pf,pf", "--profiles names 'pf' twice"),
         ("matrix --profiles pf,", "has an empty name"),
         ("matrix --profiles pf,symmetric --select ice/pf--pf --peers ice", "names symmetric, and"),
@@ -190,7 +205,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "cell" / "cell.json").write_text("{}", encoding="utf-8")
     source = Path(__file__).parents[1] / "golden" / "matrix-default.json"
     (folder / "other.json").write_bytes(source.read_bytes())
-    return {"cell": folder / "cell", "golden": source, "other": folder / "other.json"}
+    fixed = folder / "fixed.toml"  # a world that takes no NAT by option
+    same_lan = (FOLDER / "same-lan.toml").read_text(encoding="utf-8")
+    fixed.write_text(same_lan.replace('option = "a"', ""), encoding="utf-8")
+    other = folder / "other.json"
+    return {"cell": folder / "cell", "golden": source, "other": other, "fixed": fixed}
 
 
 @pytest.fixture

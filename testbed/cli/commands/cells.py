@@ -27,7 +27,7 @@ from testbed.run.folder import Files, RunFolder, say
 from testbed.run.matrix import TRIES, run_matrix
 from testbed.run.record import begun
 from testbed.stacks.versions import facts
-from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell, load_cell, own_names
+from testbed.studies.punch.cell import Cell, load_cell, own_names
 from testbed.studies.punch.expectation import strangers
 from testbed.words import sentence
 
@@ -58,7 +58,7 @@ def one(
     cell.prepare()
     versions = facts()
     _tell(strangers([cell], versions))
-    own = Files((".",), own_names(used))
+    own = Files((".",), own_names(used, [cell.world.name]))
     kept = RunFolder(out, begun("run", cell.seed), [own])
     require_writable(out / "result.json")
     sandbox.enter(out)
@@ -85,7 +85,7 @@ def _print(result: Result, cell: Cell, out: Path) -> None:
     """One result."""
     console = Console(soft_wrap=True, highlight=False)
     glyphs = glyphs_for(console.encoding)
-    ends = (DIALER, LISTENER, SERVER)
+    ends = (cell.roles.a, cell.roles.b, cell.roles.relay)
     for line in single.told(result, cell.build(), ends, out, glyphs):
         console.print(line)
 
@@ -154,7 +154,8 @@ def many(request: Request, reports: Reports, *, as_json: bool, resume: bool = Fa
 def _own(cells: Sequence[Cell], profiles: Iterable[str]) -> list[Files]:
     """The files of its cells that a matrix may write into its folder."""
     folders = [folder_of(cell, tries) for cell in cells for tries in range(1, TRIES + 1)]
-    return [Files(tuple(folders), own_names(profiles))]
+    worlds = {cell.world.name for cell in cells}
+    return [Files(tuple(folders), own_names(profiles, sorted(worlds)))]
 
 
 def _refused(

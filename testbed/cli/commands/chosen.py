@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.cli.building import given_profiles
 from testbed.errors import ProfileError, UnfitError, UsageError
 from testbed.lab.choice import Kind
 from testbed.model.lab import Image
-from testbed.model.presets import TWO_SIDED
+from testbed.model.presets import asked
 from testbed.model.profile import Profile
-from testbed.naming import either, instead, nearest
+from testbed.naming import either, nearest
 from testbed.nat.load import by_name, catalogue, named
 from testbed.run.matrix import CLASSIC, PEER_SETS, SETS, Selection, chosen_stacks
 from testbed.run.shards import Shard
@@ -23,8 +24,8 @@ from testbed.stacks.registry import BETWEEN, OURS, adapter, stacks
 from testbed.studies.punch.cell import Cell, require_sane
 from testbed.studies.punch.mechanisms import of
 
-SECOND = "linux-home"  # the NAT of the other side, where none is named
 ALL = "all"
+DEFAULT_PROFILES = "default"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Single:
     """The words of `testbed run`."""
 
     peer: str
-    a: str
+    a: str | None
     b: str | None
     topology: str | None
     mode: str
@@ -47,13 +48,12 @@ class Single:
         """
         _require_known(self.peer)
         ends = stacks(self.peer)
-        place = self.topology or of(ends).topology
-        second = self.b or (SECOND if place in TWO_SIDED else None)
-        given = named([self.a, second] if second else [self.a])
+        world = asked(self.topology or of(ends).topology)
+        given = given_profiles(world, self.a, self.b)
         cell = Cell(
             ends.name,
-            tuple(profile.name for profile in given),
-            place,
+            world.chosen(*(profile.name for profile in given)),
+            world.word,
             self.mode,
             seed=self.seed,
             skew_ms=self.skew_ms,
@@ -69,7 +69,7 @@ class Single:
 class Request:
     """The words of `testbed matrix`."""
 
-    profiles: str
+    profiles: str | None  # None: the default ones, where the world takes any
     peers: str
     mixed: bool  # each stack with every other that understands it
     topology: str | None
@@ -92,7 +92,7 @@ class Request:
 
         UsageError for a word that selects nothing.
         """
-        wanted = _profiles(self.profiles)
+        wanted = _profiles(self.profiles or DEFAULT_PROFILES)
         selection = self._selection(wanted)
         cells = selection.cells()
         require_cast(self.own, cells, "--peers")
@@ -102,7 +102,12 @@ class Request:
         if self.peers not in PEER_SETS:
             casts = {name for cell in cells for name in (cell.peer, *_ends(cell))}
             _require_used("--peers", self.peers.split(","), casts)
-        if self.profiles not in (ALL, *SETS):
+        if self.profiles and not any(cell.profiles for cell in cells):
+            raise UsageError(
+                f"--profiles has no effect: {cells[0].world.name} takes no NAT by option",
+                remedy='leave it out, or write option = "a" to a router of the world',
+            )
+        if self.profiles not in (None, ALL, *SETS):
             _require_used("--profiles", wanted, {name for cell in cells for name in cell.profiles})
         return cells, _with_inner(cells, wanted)
 
@@ -118,11 +123,6 @@ class Request:
             raise
         for words in left_out:
             print(f"testbed: {words}", file=sys.stderr)
-        if self.topology not in (None, *TWO_SIDED):
-            raise UsageError(
-                f"no topology with two sides: {self.topology!r}",
-                remedy=instead(self.topology, TWO_SIDED),
-            )
         return Selection(
             dialers=list(wanted),
             listeners=list(wanted),
@@ -131,7 +131,7 @@ class Request:
             seed=self.seed,
             controls=self.controls,
             patterns=self.patterns,
-            topology=self.topology,
+            topology=asked(self.topology).word if self.topology else None,
             relays=(self.relays or OURS).split(","),
             strangers=CLASSIC if self.interop else None,
         )

@@ -18,7 +18,7 @@ from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
 from testbed.predict.autonat import CLIENT_PORT, SERVER_PORT
 from testbed.stacks.client import PeerClient, wait_all
-from testbed.stacks.infrastructure import OBSERVER, PublicNode, serving
+from testbed.stacks.infrastructure import PublicNode, serving
 from testbed.stacks.registry import ADAPTERS, SUFFIX, public
 from testbed.studies.autonat.nodes import CLIENT
 from testbed.studies.autonat.reachability import STRANGER, Measured, judged
@@ -62,7 +62,7 @@ def measure(lab: Lab, asking: Asking) -> tuple[Measured, ...]:
 
     PeerError or BackendError when a stack does not do its part.
     """
-    hosts = [name for name in lab.plan.addresses if name.startswith(OBSERVER)]
+    hosts = lab.plan.topology.observers
     with ExitStack() as stack:
         late = stack.enter_context(_watched(lab))
         clients = []

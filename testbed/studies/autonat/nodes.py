@@ -217,7 +217,7 @@ def world(lab: Lab, changes: Mapping[str, Change] | None = None) -> Iterator[Wor
 
     ``changes`` are applied to the nodes of the observers that they name, inside them.
     """
-    names = [h.name for h in lab.plan.topology.hosts if h.name.startswith("observer-")]
+    names = lab.plan.topology.observers
     with ExitStack() as stack:
         remotes = {}
         for name in [*names, CLIENT]:

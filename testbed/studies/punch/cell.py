@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from testbed.errors import UsageError
-from testbed.model.presets import PRESETS, preset
+from testbed.model.presets import Found, find
 from testbed.model.profile import Profile
-from testbed.model.topology import Topology
+from testbed.model.topology import Roles, Topology
 from testbed.naming import instead
 from testbed.nat.load import load
 from testbed.stacks import infrastructure
@@ -23,7 +23,8 @@ from testbed.studies.punch.external import own, recall
 from testbed.studies.punch.mechanism import PUNCH, Mechanism, Play
 from testbed.studies.punch.mechanisms import MECHANISMS, of
 
-DIALER, LISTENER, SERVER = "a", "b", "server"
+PUBLIC = "public"  # in place of a NAT's profile, of a peer that is behind none
+WORLDS = "worlds"  # in a cell's folder: the file of its world
 MODES = tuple(dict.fromkeys(mode for one in MECHANISMS.values() for mode in one.modes))
 LATEST_MS = 10_000.0  # of a skew: peers wait for each other some seconds longer
 FORMAT = 2
@@ -39,9 +40,14 @@ RESULTS = (
 )
 
 
-def own_names(profiles: Iterable[str]) -> tuple[str, ...]:
-    """The files of a cell's folder, whatever came of it, where it was run with ``profiles``."""
-    return ("cell.json", *RESULTS, *(f"profiles/{name}.toml" for name in profiles))
+def own_names(profiles: Iterable[str], worlds: Iterable[str]) -> tuple[str, ...]:
+    """The files of a cell's folder, whatever came of it.
+
+    ``profiles`` and ``worlds`` are the names of those that it may have been run with.
+    """
+    kept = {"profiles": profiles, WORLDS: worlds}
+    files = (f"{folder}/{name}.toml" for folder, names in kept.items() for name in names)
+    return ("cell.json", *RESULTS, *files)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Cell:
 
     peer: str  # ``ice``, or ``ice+pion``: the dialer's stack and the listener's
     profiles: tuple[str, ...]
-    topology: str = "two-homes"
+    topology: str = "two-homes"  # a world's name, or its file
     mode: str = PUNCH
     repeat: int = 0  # which of the repetitions this is
     seed: int = 0
@@ -104,9 +110,10 @@ class Cell:
     def pair(self) -> str:
         """What is the same for all repetitions: ``ice/full-cone--symmetric``."""
         suffix = "" if self.mode == PUNCH else f".{self.mode}"
-        place = "" if self.topology == self.mechanism.topology else f"{self.topology}/"
+        name = self.world.name
+        place = "" if name == self.mechanism.topology else f"{name}/"
         late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
-        return f"{place}{self.cast}/{'--'.join(self.profiles)}{suffix}{late}"
+        return f"{place}{self.cast}/{'--'.join(self.nats)}{suffix}{late}"
 
     @property
     def name(self) -> str:
@@ -125,10 +132,28 @@ class Cell:
     @property
     def labels(self) -> Mapping[str, str]:
         """Axis -> value."""
-        return {"stack": self.cast, "topology": self.topology, "mode": self.mode}
+        return {"stack": self.cast, "topology": self.world.name, "mode": self.mode}
+
+    @property
+    def world(self) -> Found:
+        return find(self.topology)
+
+    @property
+    def nats(self) -> tuple[str, ...]:
+        """The profiles that tell it from others: the chosen ones, else those nearest the peers."""
+        if self.profiles:
+            return self.profiles
+        topology = self.build()
+        ways = (topology.path_out(end) for end in (topology.roles.a, topology.roles.b))
+        return tuple(way[0].profile if way else PUBLIC for way in ways)
+
+    @property
+    def roles(self) -> Roles:
+        """Which hosts dial, listen and relay."""
+        return self.build().roles
 
     def build(self) -> Topology:
-        return preset(self.topology, *self.profiles)
+        return self.world.topology(*self.profiles)
 
 
 def save_cell(
@@ -141,13 +166,17 @@ def save_cell(
     """
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
+    world = folder / WORLDS / f"{cell.world.name}.toml"
+    world.parent.mkdir(parents=True, exist_ok=True)
+    world.write_text(cell.world.text, encoding="utf-8")
     kept = folder / "profiles"
     kept.mkdir(parents=True, exist_ok=True)
     for router in cell.build().routers:
         (kept / f"{router.profile}.toml").write_text(
             profiles[router.profile].text, encoding="utf-8"
         )
-    value = {"format": FORMAT, "cell": asdict(cell), "number": number, "facts": facts}
+    told = asdict(cell) | {"topology": cell.world.name}
+    value = {"format": FORMAT, "cell": told, "number": number, "facts": facts}
     if users := own([*(end.name for end in cell.stacks.both), cell.relay]):
         value["own"] = users
     (folder / "cell.json").write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
@@ -166,7 +195,10 @@ def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
         fields, number = data["cell"], data["number"]
         recall(data.get("own", {}))
         names = fields["profiles"]
-        cell = Cell(**(fields | {"profiles": tuple(names) if isinstance(names, list) else names}))
+        read = {"profiles": tuple(names) if isinstance(names, list) else names}
+        if (world := folder / WORLDS / f"{fields['topology']}.toml").exists():
+            read["topology"] = find(str(world)).word
+        cell = Cell(**(fields | read))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{file}: not a cell that can be run again ({error})",
@@ -195,7 +227,7 @@ def require_sane(cell: Cell, where: str = "") -> None:
         "peer": (isinstance(cell.peer, str), "a name"),
         "relay": (isinstance(cell.relay, str), "a name"),
         "profiles": (isinstance(names, tuple) and all(isinstance(n, str) for n in names), "names"),
-        "topology": (cell.topology in list(PRESETS), f"one of {', '.join(PRESETS)}"),
+        "topology": (isinstance(cell.topology, str), "a world's name or file"),
         "mode": (cell.mode in MODES, f"one of {', '.join(MODES)}"),
         "repeat": (_whole(cell.repeat), "whole, 0 or more"),
         "seed": (_whole(cell.seed), "whole, 0 or more"),
@@ -207,10 +239,26 @@ def require_sane(cell: Cell, where: str = "") -> None:
     for field, (fits, words) in wanted.items():
         if not fits:
             value = getattr(cell, field)
-            known = {"topology": list(PRESETS), "mode": list(MODES)}.get(field)
-            remedy = instead(value, known) if known and isinstance(value, str) else None
+            remedy = instead(value, MODES) if field == "mode" and isinstance(value, str) else None
             raise UsageError(f"{where}{field} must be {words}, not {value!r}", remedy=remedy)
+    _require_world(cell, where)
     require_able(cell, where)
+
+
+def _require_world(cell: Cell, where: str) -> None:
+    """UsageError where the world is unknown, takes fewer NATs, or has nobody for a part."""
+    try:
+        cell.world.chosen(*cell.profiles)
+    except UsageError as error:
+        raise UsageError(f"{where}{error.message}", remedy=error.remedy) from None
+    topology = cell.build()
+    known = [host.name for host in topology.hosts]
+    for part, name in (("a", cell.roles.a), ("b", cell.roles.b), ("relay", cell.roles.relay)):
+        if name not in known:
+            raise UsageError(
+                f"{where}nobody in {cell.world.name} plays {part}: it has no host {name!r}",
+                remedy=f"write [roles] {part} = one of {', '.join(known)}",
+            )
 
 
 def require_able(cell: Cell, where: str = "") -> None:

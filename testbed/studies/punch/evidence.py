@@ -27,7 +27,7 @@ from testbed.model.saved import faults_from_json, faults_to_json
 from testbed.model.verdict import Judgement, Recalled
 from testbed.model.window import Window
 from testbed.plan.planner import plan
-from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell, load_cell, load_versions
+from testbed.studies.punch.cell import Cell, load_cell, load_versions
 from testbed.studies.punch.expectation import prediction
 from testbed.words import sentence
 
@@ -98,9 +98,9 @@ def assemble(
         mode=cell.mode,
         plan=steps,
         behaviours={r.name: profiles[r.profile].behaviour for r in steps.topology.routers},
-        dialer=DIALER,
-        listener=LISTENER,
-        server=SERVER,
+        dialer=cell.roles.a,
+        listener=cell.roles.b,
+        server=cell.roles.relay,
         packets=recorded.packets,
         events=recorded.events,
         flows=recorded.flows,

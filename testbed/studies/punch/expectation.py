@@ -8,7 +8,7 @@ from testbed.model.profile import Profile
 from testbed.model.version import Built
 from testbed.predict.deviations import expected, known, uncovered
 from testbed.predict.prediction import predict
-from testbed.studies.punch.cell import DIALER, LISTENER, SERVER, Cell
+from testbed.studies.punch.cell import Cell
 
 
 def prediction(
@@ -53,9 +53,9 @@ def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
         topology,
         behaviours,
         cell.play.model,
-        DIALER,
-        LISTENER,
-        server=SERVER,
+        topology.roles.a,
+        topology.roles.b,
+        server=topology.roles.relay,
         skew_ms=cell.skew_ms,
         agents=cell.stacks.agents,
     )
@@ -65,7 +65,7 @@ def _known(
     cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str], plain: Prediction
 ) -> tuple[Deviation, ...]:
     """The table is of stacks behind one NAT each."""
-    if cell.topology != "libp2p" or cell.mode != "punch":
+    if cell.world.name != "libp2p" or cell.mode != "punch":
         return ()
     ends, quic = cell.stacks, cell.stacks.transport == "udp"
     a, b = (profiles[name].behaviour for name in cell.profiles)

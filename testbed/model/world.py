@@ -1,0 +1,307 @@
+"""A world: the file that describes a lab, as a frozen model, and the topology that it means.
+
+``testbed/worlds/*.toml`` are worlds, and so is any file of the user's.  The JSON Schema is
+`testbed/model/world.schema.json`, made by ``python -m testbed.model.world``; a test holds it
+equal to this module.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from testbed.errors import TopologyError, UsageError
+from testbed.model.toml_lines import line_of
+from testbed.model.topology import (
+    INTERNET,
+    Host,
+    Impairment,
+    Link,
+    Network,
+    Roles,
+    Router,
+    Scope,
+    Topology,
+)
+from testbed.naming import instead
+
+SCHEMA = Path(__file__).with_name("world.schema.json")
+
+Option = Literal["a", "b"]
+Words = Annotated[str, Field(pattern=r"\S", description="A sentence for people.")]
+Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=100_000)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class WayTable(_Frozen):
+    """What a link does to frames in one direction.  A key that is left out does nothing."""
+
+    delay_ms: Milliseconds | None = Field(default=None, description="Each frame is held so long.")
+    jitter_ms: Milliseconds | None = Field(
+        default=None,
+        description="The delay varies uniformly by so much to both sides; order is kept.",
+    )
+    loss: Probability | None = Field(
+        default=None, description="The share of frames that is lost, 0 to 1."
+    )
+    rate_mbit: Rate | None = Field(default=None, description="The line's rate in Mbit/s.")
+
+    def over(self, common: "WayTable") -> Impairment:
+        """The impairment, where ``common`` has what this table does not say."""
+        fields = WayTable.model_fields
+        said = {name: getattr(common, name) for name in fields}
+        said |= {name: own for name in fields if (own := getattr(self, name)) is not None}
+        return Impairment(**{name: value for name, value in said.items() if value is not None})
+
+
+class LinkTable(WayTable):
+    """A link: its own keys hold for both directions, ``up`` and ``down`` for one."""
+
+    up: WayTable | None = Field(
+        default=None, description="From the node; its keys win over the common."
+    )
+    down: WayTable | None = Field(default=None, description="Towards the node; as `up`.")
+
+    def link(self) -> Link:
+        """The link of the model."""
+        nothing = WayTable()
+        return Link((self.up or nothing).over(self), (self.down or nothing).over(self))
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            self.link()
+        except TopologyError as error:
+            raise ValueError(error.message) from None
+        return self
+
+
+class RouterTable(_Frozen):
+    """A NAT or a firewall between two networks."""
+
+    wan: str = Field(description="The network outside: internet, or another router's inside.")
+    lan: str = Field(description="The network inside, which no other router serves.")
+    profile: str = Field(description="A NAT profile's name, as `testbed nat list` has them.")
+    option: Option | None = Field(
+        default=None,
+        description="-a or -b of the command line names another profile for this router.",
+    )
+    addresses: Annotated[int, Field(ge=1, le=12)] = Field(
+        default=1, description="External addresses."
+    )
+    link: str | None = Field(
+        default=None, description="Of `links`: the way to the network outside."
+    )
+
+
+class HostTable(_Frozen):
+    """An end system."""
+
+    network: str = Field(description="internet, or a router's inside.")
+    addresses: Annotated[int, Field(ge=1, le=12)] = Field(
+        default=1, description="A STUN server that can tell NATs apart (RFC 5780) has two."
+    )
+    link: str | None = Field(default=None, description="Of `links`: the way to its network.")
+
+
+class RolesTable(_Frozen):
+    """Which host plays which part; those that are left out fall to the hosts called so."""
+
+    a: str | None = Field(default=None, description="The dialer, if it is not the host called a.")
+    b: str | None = Field(default=None, description="The listener, if it is not the host called b.")
+    relay: str | None = Field(
+        default=None, description="STUN and TURN server, libp2p relay; else the host called server."
+    )
+    observers: tuple[str, ...] | None = Field(
+        default=None,
+        description="They tell peers their addresses; else the hosts called observer-...",
+    )
+
+
+class World(_Frozen):
+    """One file.  The network ``internet`` is always there."""
+
+    title: Words
+    source: Words = Field(description="Where such a network is met: a citation, or none and why.")
+    networks: dict[str, Literal["private", "shared"]] = Field(
+        default={}, description="By name: RFC 1918 addresses, or RFC 6598's, inside a carrier."
+    )
+    links: dict[str, LinkTable] = Field(default={}, description="By name.")
+    routers: dict[str, RouterTable] = Field(default={}, description="By name.")
+    hosts: dict[str, HostTable] = Field(description="By name.")
+    roles: RolesTable = RolesTable()
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Which of -a and -b have an effect, in this order."""
+        used = {router.option for router in self.routers.values()}
+        return tuple(one for one in ("a", "b") if one in used)
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """The profile that stands for each of `options` where none is named."""
+        return tuple(
+            next(one.profile for one in self.routers.values() if one.option == letter)
+            for letter in self.options
+        )
+
+    def chosen(self, name: str, profiles: Sequence[str]) -> tuple[str, ...]:
+        """A profile for each of `options`: ``profiles``, then the defaults.
+
+        UsageError for more profiles than that; ``name`` is the world's.
+        """
+        if len(profiles) > len(self.options):
+            can = " and ".join(f"-{letter}" for letter in self.options) or "none"
+            raise UsageError(
+                f"{name} takes {len(self.options)} NAT(s) by option, {len(profiles)} were given",
+                remedy=f"options with an effect: {can}",
+            )
+        return (*profiles, *self.defaults[len(profiles) :])
+
+    def topology(
+        self, name: str, profiles: Sequence[str] = (), access: Link | None = None
+    ) -> Topology:
+        """The topology called ``name``, with ``profiles`` for `options`, in this order.
+
+        ``access`` is the link of all that is attached to the internet, in place of the file's.
+        """
+        named = dict(zip(self.options, self.chosen(name, profiles), strict=True))
+        links = {key: table.link() for key, table in self.links.items()}
+
+        def link(network: str, word: str | None) -> Link:
+            if access is not None and network == INTERNET:
+                return access
+            return links[word] if word is not None else Link()
+
+        return Topology(
+            name,
+            networks=(
+                Network(INTERNET, Scope.PUBLIC),
+                *(Network(key, Scope(scope)) for key, scope in self.networks.items()),
+            ),
+            routers=tuple(
+                Router(
+                    key,
+                    one.wan,
+                    one.lan,
+                    named[one.option] if one.option else one.profile,
+                    one.addresses,
+                    link(one.wan, one.link),
+                )
+                for key, one in self.routers.items()
+            ),
+            hosts=tuple(
+                Host(key, one.network, one.addresses, link(one.network, one.link))
+                for key, one in self.hosts.items()
+            ),
+            roles=Roles(**self.roles.model_dump(exclude_none=True)),
+        )
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if INTERNET in self.networks:
+            raise ValueError(f"networks.{INTERNET}: it is always there, leave it out")
+        if self.options == ("b",):
+            raise ValueError("a router has option b, and none has option a")
+        self._refuse_unknown_players()
+        self._refuse_unknown_links()
+        return self
+
+    def _refuse_unknown_players(self) -> None:
+        for part, said in self.roles.model_dump(exclude_none=True).items():
+            for name in said if isinstance(said, tuple) else (said,):
+                if name not in self.hosts:
+                    raise ValueError(f"roles.{part}: no host is called {name!r}")
+
+    def _refuse_unknown_links(self) -> None:
+        used = {f"routers.{name}": one.link for name, one in self.routers.items()}
+        used |= {f"hosts.{name}": one.link for name, one in self.hosts.items()}
+        for node, word in used.items():
+            if word is not None and word not in self.links:
+                remedy = instead(word, self.links) if self.links else "write a table [links.NAME]"
+                raise ValueError(f"{node}.link: unknown link {word!r}; {remedy}")
+        for name in self.links:
+            if name not in used.values():
+                raise ValueError(f"links.{name}: no router and no host uses it")
+
+
+def parse(text: str, name: str, where: str) -> World:
+    """The world of a file's ``text``; TopologyError with ``where`` it came from, and the line."""
+    try:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        at = re.search(r"\(at line (\d+)", str(error))
+        line = int(at[1]) if at else max(1, len(text.splitlines()))
+        raise TopologyError(f"{where}:{line}: {error}") from None
+    try:
+        world = World.model_validate_json(json.dumps(tables, default=str))
+    except ValidationError as error:
+        faults = [_fault(text, where, one) for one in error.errors()]
+        raise TopologyError("\n".join(dict.fromkeys(faults))) from None
+    try:
+        world.topology(name)
+    except TopologyError as error:
+        at_node = _place(world, error.node) if error.node else ()
+        line = line_of(text, at_node)
+        said = ".".join(at_node)
+        message = f"{where}:{line}: {said + ': ' if said else ''}{error.message}"
+        raise TopologyError(message, remedy=error.remedy) from None
+    return world
+
+
+def _place(world: World, node: str) -> tuple[str, ...]:
+    return ("routers" if node in world.routers else "hosts", node)
+
+
+def _fault(text: str, where: str, error: Mapping[str, Any]) -> str:
+    """One line: where, which key, what was expected, what stands there."""
+    place = tuple(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = _known(place[:-1])
+        message = f"unknown key; {instead(place[-1], known)}" if known else "unknown key"
+    elif error["type"] == "missing":
+        place, message = place[:-1], f"missing key {place[-1]!r}"
+    elif error["type"] != "value_error":
+        message += f", not {error['input']!r}"
+    elif not place and (key := re.match(r"[\w.-]+", message)):
+        place = tuple(key[0].split("."))  # a fault of the whole names its key first
+        message = message.removeprefix(f"{key[0]}:").strip()
+    key_words = f" {'.'.join(place)}:" if place else ""
+    return f"{where}:{line_of(text, place)}:{key_words} {message}"
+
+
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "routers": RouterTable,
+    "hosts": HostTable,
+    "links": LinkTable,
+    "roles": RolesTable,
+}
+
+
+def _known(place: Sequence[str]) -> list[str]:
+    """The keys that a table has."""
+    if not place:
+        return list(World.model_fields)
+    if place[-1] in ("up", "down"):
+        return list(WayTable.model_fields)
+    kind = _TABLES.get(place[0])
+    return list(kind.model_fields) if kind else []
+
+
+def schema() -> str:
+    """The text of the JSON Schema of `World`."""
+    return json.dumps(World.model_json_schema(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema(), encoding="utf-8")

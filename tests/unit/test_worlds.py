@@ -1,0 +1,171 @@
+"""A world is a file; what is wrong in it is refused with its line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import TestbedError, TopologyError, UsageError
+from testbed.model import world
+from testbed.model.presets import FOLDER, PRESETS, asked, find, preset
+from testbed.model.topology import Impairment
+from testbed.model.world import parse
+from testbed.nat.load import catalogue
+from testbed.plan.planner import plan
+
+NESTED = """\
+title = "A NAT inside another home's LAN"
+source = "none: an example"
+
+[networks]
+home = "private"
+inner = "private"
+
+[links.dsl]
+delay_ms = 12
+jitter_ms = 2
+up = { rate_mbit = 1 }
+down = { rate_mbit = 16, delay_ms = 14 }
+
+[routers.outer]
+wan = "internet"
+lan = "home"
+profile = "linux-home"
+link = "dsl"
+
+[routers.nested]
+wan = "home"
+lan = "inner"
+profile = "symmetric"
+option = "a"
+
+[hosts.phone]
+network = "inner"
+
+[hosts.desk]
+network = "home"
+
+[hosts.vps]
+network = "internet"
+addresses = 2
+
+[roles]
+a = "phone"
+b = "desk"
+relay = "vps"
+observers = []
+"""
+
+
+def refused(text: str) -> str:
+    with pytest.raises(TestbedError) as error:
+        parse(text, "nested", "nested.toml")
+    return error.value.message
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_world_is_planned_with_the_profiles_that_it_names(name: str) -> None:
+    assert plan(preset(name), catalogue()).topology.name == name
+
+
+def test_the_schema_on_record_is_the_models() -> None:
+    remedy = "python -m testbed.model.world"
+    assert world.SCHEMA.read_text(encoding="utf-8") == world.schema(), remedy
+    assert json.loads(world.schema())["additionalProperties"] is False
+
+
+def test_a_file_becomes_the_topology_that_it_describes() -> None:
+    topology = parse(NESTED, "nested", "nested.toml").topology("nested", ["full-cone"])
+    assert [one.name for one in topology.path_out("phone")] == ["nested", "outer"]
+    assert topology.router_serving("inner").profile == "full-cone"
+    assert topology.roles.a == "phone"
+    assert topology.observers == ()
+    dsl = topology.router_serving("home").link
+    assert dsl.up == Impairment(delay_ms=12, jitter_ms=2, rate_mbit=1)
+    assert dsl.down == Impairment(delay_ms=14, jitter_ms=2, rate_mbit=16)
+
+
+def test_a_router_without_an_option_keeps_its_profile() -> None:
+    found = parse(NESTED, "nested", "nested.toml")
+    assert found.options == ("a",)
+    assert found.chosen("nested", []) == ("symmetric",)
+    with pytest.raises(UsageError, match="takes 1 NAT"):
+        found.chosen("nested", ["full-cone", "symmetric"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("delay_ms = 12", "delay_mss = 12", ":9: links.dsl.delay_mss: unknown key; did you mean d"),
+        ("delay_ms = 12", 'delay_ms = "12"', ":9: links.dsl.delay_ms: Input should be a valid num"),
+        ("delay_ms = 12", "delay_ms = nan", ":9: links.dsl.delay_ms: Input should be a finite"),
+        ("jitter_ms = 2", "jitter_ms = 20", ":8: links.dsl: delay 12.0 ms +- 20.0 ms: need 0 <="),
+        ('profile = "linux-home"\n', "", ":14: routers.outer: missing key 'profile'"),
+        ('network = "home"', 'network = "hom"', ":29: hosts.desk: unknown network 'hom'"),
+        ('link = "dsl"', "", ":8: links.dsl: no router and no host uses it"),
+        (
+            'link = "dsl"',
+            'link = "dls"',
+            ":18: routers.outer.link: unknown link 'dls'; did you mean dsl?",
+        ),
+        ('home = "private"', 'home = "public"', ":5: networks.home: Input should be 'private'"),
+        ('option = "a"', 'option = "b"', "a router has option b, and none has option a"),
+        ('a = "phone"', 'a = "fone"', ":37: roles.a: no host is called 'fone'"),
+        ('a = "phone"', 'a = "outer"', ":37: roles.a: no host is called 'outer'"),
+        ("[hosts.desk]", "[hosts.desk", ":29: "),
+        ("[routers.outer]", '[routers."a b"]', "node name 'a b'"),
+        (
+            "addresses = 2",
+            "addresses = true",
+            ":34: hosts.vps.addresses: Input should be a valid i",
+        ),
+        ('wan = "home"', 'wan = "inner"', ":20: routers.nested: routers serve one another"),
+        ("[roles]", "[rolls]", ":36: rolls: unknown key; did you mean roles?"),
+        ('title = "A', 'title = " "  # "A', ":1: title: "),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_line(old: str, new: str, said: str) -> None:
+    assert old in NESTED
+    assert said in refused(NESTED.replace(old, new, 1))
+
+
+def test_all_faults_of_a_file_are_told_at_once() -> None:
+    text = NESTED.replace("jitter_ms", "giter_ms").replace("delay_ms", "daily_ms")
+    assert len(refused(text).splitlines()) == 3
+
+
+def test_a_file_is_found_by_its_path_and_called_by_its_stem(tmp_path: Path) -> None:
+    (tmp_path / "nested.toml").write_text(NESTED, encoding="utf-8")
+    found = asked("nested.toml", tmp_path)
+    assert (found.name, found.own) == ("nested", True)
+    assert find(found.word) == found
+
+
+def test_the_copy_of_a_world_of_ours_is_ours(tmp_path: Path) -> None:
+    copy = tmp_path / "carrier.toml"
+    copy.write_bytes((FOLDER / "carrier.toml").read_bytes())
+    assert asked(str(copy)).word == "carrier"
+
+
+def test_another_world_of_a_name_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "carrier.toml").write_text(NESTED, encoding="utf-8")
+    with pytest.raises(TopologyError, match="world of the testbed's own called carrier"):
+        asked(str(tmp_path / "carrier.toml"))
+
+
+@pytest.mark.parametrize("name", ["two--homes.toml", "a b.toml", "-x.toml"])
+def test_a_file_whose_name_does_not_do_for_a_world_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(NESTED, encoding="utf-8")
+    with pytest.raises(TopologyError, match="does not do for one"):
+        asked(str(tmp_path / name))
+
+
+def test_a_file_that_is_not_there_is_told_by_its_path() -> None:
+    with pytest.raises(TopologyError, match=r"nowhere\.toml: No such file"):
+        asked("./nowhere.toml")
+
+
+def test_an_unknown_name_says_how_a_file_is_named() -> None:
+    with pytest.raises(UsageError, match="did you mean") as error:
+        asked("carier")
+    assert "./my.toml" in str(error.value.remedy)
