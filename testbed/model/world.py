@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from testbed.errors import TopologyError, UsageError
 from testbed.model.toml_lines import line_of
@@ -36,6 +37,14 @@ Words = Annotated[str, Field(pattern=r"\S", description="A sentence for people."
 Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]
+
+
+_WRONG = "wrong"  # the type of the errors that this module finds
+
+
+def _wrong(message: str, *place: str) -> PydanticCustomError:
+    """An error at the key ``place``, below the table that is validated."""
+    return PydanticCustomError(_WRONG, "{said}", {"said": message, "place": place})
 
 
 class _Frozen(BaseModel):
@@ -81,7 +90,7 @@ class LinkTable(WayTable):
         try:
             self.link()
         except TopologyError as error:
-            raise ValueError(error.message) from None
+            raise _wrong(error.message) from None
         return self
 
 
@@ -209,9 +218,9 @@ class World(_Frozen):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if INTERNET in self.networks:
-            raise ValueError(f"networks.{INTERNET}: it is always there, leave it out")
+            raise _wrong("it is always there, leave it out", "networks", INTERNET)
         if self.options == ("b",):
-            raise ValueError("a router has option b, and none has option a")
+            raise _wrong("a router has option b, and none has option a", "routers")
         self._refuse_unknown_players()
         self._refuse_unknown_links()
         return self
@@ -220,18 +229,18 @@ class World(_Frozen):
         for part, said in self.roles.model_dump(exclude_none=True).items():
             for name in said if isinstance(said, tuple) else (said,):
                 if name not in self.hosts:
-                    raise ValueError(f"roles.{part}: no host is called {name!r}")
+                    raise _wrong(f"no host is called {name!r}", "roles", part)
 
     def _refuse_unknown_links(self) -> None:
-        used = {f"routers.{name}": one.link for name, one in self.routers.items()}
-        used |= {f"hosts.{name}": one.link for name, one in self.hosts.items()}
+        used = {("routers", name): one.link for name, one in self.routers.items()}
+        used |= {("hosts", name): one.link for name, one in self.hosts.items()}
         for node, word in used.items():
             if word is not None and word not in self.links:
                 remedy = instead(word, self.links) if self.links else "write a table [links.NAME]"
-                raise ValueError(f"{node}.link: unknown link {word!r}; {remedy}")
+                raise _wrong(f"unknown link {word!r}; {remedy}", *node, "link")
         for name in self.links:
             if name not in used.values():
-                raise ValueError(f"links.{name}: no router and no host uses it")
+                raise _wrong("no router and no host uses it", "links", name)
 
 
 def parse(text: str, name: str, where: str) -> World:
@@ -265,17 +274,16 @@ def _place(world: World, node: str) -> tuple[str, ...]:
 def _fault(text: str, where: str, error: Mapping[str, Any]) -> str:
     """One line: where, which key, what was expected, what stands there."""
     place = tuple(str(part) for part in error["loc"])
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"])
     if error["type"] == "extra_forbidden":
         known = _known(place[:-1])
         message = f"unknown key; {instead(place[-1], known)}" if known else "unknown key"
     elif error["type"] == "missing":
         place, message = place[:-1], f"missing key {place[-1]!r}"
-    elif error["type"] != "value_error":
+    elif error["type"] == _WRONG:
+        place = (*place, *error["ctx"]["place"])
+    else:
         message += f", not {error['input']!r}"
-    elif not place and (key := re.match(r"[\w.-]+", message)):
-        place = tuple(key[0].split("."))  # a fault of the whole names its key first
-        message = message.removeprefix(f"{key[0]}:").strip()
     key_words = f" {'.'.join(place)}:" if place else ""
     return f"{where}:{line_of(text, place)}:{key_words} {message}"
 

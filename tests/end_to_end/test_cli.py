@@ -34,7 +34,7 @@ def said(
         (("plan", "nowhere"), 2, "one of: two-homes"),
         (("plan", "-a", "full-con"), 2, "did you mean full-cone"),
         (("plan", "--number", "256"), 2, "0 to 255"),
-        (("plan", "same-lan", "-a", "pf", "-b", "pf"), 2, "1 NAT(s), 2 were given"),
+        (("plan", "same-lan", "-a", "pf", "-b", "pf"), 2, "-b has no effect: same-lan"),
         (("run", "--peer", "nobody"), 2, "one of: ice, punch-udp"),
         (("run", "--mode", "sideways"), 2, "one of: punch, relay_only"),
         (("run", "--replay", "/nonexistent"), 2, "cell.json"),
