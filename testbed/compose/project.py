@@ -154,6 +154,7 @@ def _networks(plan: Plan, services: dict[str, Service]) -> Iterator[tuple[str, I
         _attach(services[bridge.node], name, bridge.ifname, bridge.addresses)
         yield name, bridge.addresses[0].network
     for link in plan.of(AddLink):
+        _require_plain(link)
         if link.b.bridge is not None:
             _join(services[link.a.node], f"{link.b.node}-{link.b.bridge}", link.a, link.a_to_b)
             continue
@@ -161,6 +162,16 @@ def _networks(plan: Plan, services: dict[str, Service]) -> Iterator[tuple[str, I
         _join(services[link.a.node], name, link.a, link.a_to_b)
         _join(services[link.b.node], name, link.b, link.b_to_a)
         yield name, link.a.addresses[0].network
+
+
+def _require_plain(link: AddLink) -> None:
+    """UsageError for a link that a project cannot have."""
+    ways = (link.a_to_b, link.b_to_a)
+    if link.mtu is not None or any(way != Impairment(delay_ms=way.delay_ms) for way in ways):
+        raise UsageError(
+            f"the link of {link.a.node} does more than delay, which a compose project cannot do",
+            remedy="run it as a lab: testbed up; or write another link",
+        )
 
 
 def _join(service: Service, network: str, end: End, impairment: Impairment) -> None:

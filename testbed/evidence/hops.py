@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
-from testbed.lab.links.base import QUEUE_MS
 from testbed.model.packet import Packet
 from testbed.model.plan import AddBridge, AddLink, AddNode, AddRoute, End, NodeKind, Plan
 from testbed.model.topology import Impairment
@@ -139,7 +138,7 @@ class Lab:
     def patience_ns(self, packet: Packet, target: Port) -> int:
         """The longest that they may, waiting for a line of limited rate included."""
         links = self._between(packet, target)
-        queues = sum(QUEUE_MS for link in links if link.rate_mbit is not None)
+        queues = sum(link.queue_ms for link in links if link.rate_mbit is not None)
         return int((queues + sum(link.delay_ms + link.jitter_ms for link in links)) * _MS)
 
     def _between(self, packet: Packet, target: Port) -> tuple[Impairment, ...]:

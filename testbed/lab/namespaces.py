@@ -22,7 +22,7 @@ from testbed.errors import BackendError, UnfitError, UsageError
 from testbed.lab import kernel, process, sandbox
 from testbed.lab.links.base import Links
 from testbed.lab.links.interfaces import disable_offloads
-from testbed.lab.links.netem import Egress
+from testbed.lab.links.netem import Egress, expressible
 from testbed.lab.loading import LOADERS, not_loaded
 from testbed.lab.netlink import (
     Netlink,
@@ -122,7 +122,7 @@ class NamespaceLab:
         self._await_carriers()
         if WireBench.NODE in self._nodes:
             bench = kernel.inside_netns(self._nodes[WireBench.NODE].netns, self._home)
-            self._stack.enter_context(self._wires.running(bench, self.plan.number))
+            self._stack.enter_context(self._wires.running(bench, self.plan.seed))
         self.services = self._stack.enter_context(miniupnpd.running(self))
 
     # Building
@@ -180,14 +180,14 @@ class NamespaceLab:
         The pairs are made at once, the rest of the messages when all are there.
         """
         if step.transparent:
-            self._pair(step.a, step.b)
-        elif netem(self._nodes[WireBench.NODE].netlink.socket):
-            self._pair(step.a, step.b)
+            self._pair(step.a, step.b, step.mtu)
+        elif self._by_netem():
+            self._pair(step.a, step.b, step.mtu)
             self._wires.shape(step, self._egress(step.a), self._egress(step.b))
         else:
             middle = self._wires.place(step)
-            self._pair(step.a, middle[0])
-            self._pair(step.b, middle[1])
+            self._pair(step.a, middle[0], step.mtu)
+            self._pair(step.b, middle[1], step.mtu)
         for end in (step.a, step.b):
             node, index = self._nodes[end.node], self._nodes[end.node].indices[end.ifname]
             node.requests += [address(index, one) for one in end.addresses]
@@ -198,10 +198,20 @@ class NamespaceLab:
         node = self._nodes[end.node]
         return Egress(node.netlink.socket, node.indices[end.ifname])
 
-    def _pair(self, a: End, b: End) -> None:
+    def _by_netem(self) -> bool:
+        """All links of a lab are of one kind, which tells what became of each frame."""
+        links = self.plan.of(AddLink)
+        ways = (way for link in links for way in (link.a_to_b, link.b_to_a))
+        return all(map(expressible, ways)) and netem(self._nodes[WireBench.NODE].netlink.socket)
+
+    def _pair(self, a: End, b: End, mtu: int | None) -> None:
         ends = [
             VethEnd(
-                self._nodes[end.node].netns, end.ifname, self._number(end.node, end.ifname), end.mac
+                self._nodes[end.node].netns,
+                end.ifname,
+                self._number(end.node, end.ifname),
+                end.mac,
+                mtu,
             )
             for end in (a, b)
         ]

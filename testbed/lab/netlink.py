@@ -67,6 +67,7 @@ class VethEnd:
     ifname: str
     index: int
     mac: str
+    mtu: int | None = None
 
 
 def _end(end: VethEnd, *extra: tuple[str, Any]) -> dict[str, Any]:
@@ -79,6 +80,7 @@ def _end(end: VethEnd, *extra: tuple[str, Any]) -> dict[str, Any]:
             ("IFLA_NET_NS_FD", end.netns),
             ("IFLA_ADDRESS", end.mac),
             ("IFLA_GSO_MAX_SEGS", 1),  # captures show packets, not super-packets
+            *([("IFLA_MTU", end.mtu)] if end.mtu is not None else []),
             *extra,
         ],
     }

@@ -66,6 +66,7 @@ class AddLink:
     b: End
     a_to_b: Impairment = Impairment()
     b_to_a: Impairment = Impairment()
+    mtu: int | None = None  # of the interfaces at both ends; None: Ethernet's 1500
 
     @property
     def transparent(self) -> bool:
@@ -178,6 +179,7 @@ class Plan:
     internal: dict[str, IPv4Address]  # router -> its address inside
     owners: dict[IPv4Address, str]  # every address of the lab -> node
     vantages: tuple[Vantage, ...]
+    seed: int = 0  # of the lab: what links draw chance from
     seeds: dict[str, int] = field(default_factory=dict)  # router -> what it chooses ports by
 
     def of(self, kind: type[S]) -> list[S]:

@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from testbed.errors import TopologyError
 from testbed.naming import instead
+
+SMALLEST_MTU = 576  # that every host must take (RFC 791); Linux refuses less than 68
 
 
 class Scope(StrEnum):
@@ -24,6 +27,11 @@ class Impairment:
     jitter_ms: float = 0.0  # each frame is delayed by delay +- uniform(jitter), order kept
     loss: float = 0.0  # probability, 0..1
     rate_mbit: float | None = None
+    burst: float | None = None  # frames that are lost in a row, on average; None: independently
+    reorder: float = 0.0  # probability that a frame is not delayed, and so overtakes
+    duplicate: float = 0.0  # probability that a frame comes twice
+    queue_ms: float = 200.0  # what may wait for a line of limited rate; more is dropped
+    largest: int | None = None  # bytes of an IP packet; a longer one vanishes without an answer
 
     def __post_init__(self) -> None:
         if self.delay_ms < 0 or self.jitter_ms < 0 or self.jitter_ms > self.delay_ms:
@@ -34,6 +42,20 @@ class Impairment:
             raise TopologyError(f"loss {self.loss}: a probability between 0 and 1 is needed")
         if self.rate_mbit is not None and self.rate_mbit <= 0:
             raise TopologyError(f"rate {self.rate_mbit} Mbit/s: a positive number is needed")
+        self._require_sense()
+
+    def _require_sense(self) -> None:
+        for name in ("reorder", "duplicate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise TopologyError(f"{name}: a probability between 0 and 1 is needed")
+        if self.burst is not None and not (self.burst >= 1 and 0 < self.loss < 1):
+            raise TopologyError(f"burst {self.burst:g}: 1 frame or more, of a loss between 0 and 1")
+        if self.reorder and not self.delay_ms:
+            raise TopologyError("reorder: where nothing is delayed, nothing overtakes")
+        if self.queue_ms <= 0:
+            raise TopologyError(f"queue {self.queue_ms:g} ms: a positive number is needed")
+        if self.largest is not None and self.largest < SMALLEST_MTU:
+            raise TopologyError(f"largest {self.largest}: IPv4 needs {SMALLEST_MTU} (RFC 791)")
 
     @property
     def transparent(self) -> bool:
@@ -43,19 +65,24 @@ class Impairment:
 
 @dataclass(frozen=True)
 class Link:
-    """A node's attachment: ``up`` leaves the node, ``down`` comes towards it."""
+    """A node's attachment: ``up`` leaves the node, ``down`` comes towards it.
+
+    ``mtu`` is that of the interfaces at its two ends; who sends more is told so by ICMP.
+    """
 
     up: Impairment = Impairment()
     down: Impairment = Impairment()
+    mtu: int | None = None  # bytes of an IP packet; None: Ethernet's 1500
 
     @classmethod
-    def both(cls, **impairment: float) -> "Link":
+    def both(cls, **impairment: Any) -> "Link":
         """The same impairment in both directions; keywords as in `Impairment`."""
         one = Impairment(**impairment)
         return cls(one, one)
 
     @property
     def transparent(self) -> bool:
+        """True when frames pass as on a bare wire; its MTU is the interfaces' affair."""
         return self.up.transparent and self.down.transparent
 
 

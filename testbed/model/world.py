@@ -19,6 +19,7 @@ from testbed.errors import TopologyError, UsageError
 from testbed.model.toml_lines import line_of
 from testbed.model.topology import (
     INTERNET,
+    SMALLEST_MTU,
     Host,
     Impairment,
     Link,
@@ -63,6 +64,24 @@ class WayTable(_Frozen):
         default=None, description="The share of frames that is lost, 0 to 1."
     )
     rate_mbit: Rate | None = Field(default=None, description="The line's rate in Mbit/s.")
+    burst: Annotated[float, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="Frames are lost in bursts of so many on average (Gilbert's model).",
+    )
+    reorder: Probability | None = Field(
+        default=None, description="The share of frames that are not delayed, and so overtake."
+    )
+    duplicate: Probability | None = Field(
+        default=None, description="The share of frames that come twice."
+    )
+    queue_ms: Annotated[float, Field(gt=0, le=60_000)] | None = Field(
+        default=None, description="What may wait for the line; more is dropped. 200, if left out."
+    )
+    largest: Annotated[int, Field(ge=SMALLEST_MTU, le=1500)] | None = Field(
+        default=None,
+        description="Bytes of an IP packet. A longer one vanishes, and nobody is told: a black "
+        "hole. See `mtu` for a link that says so.",
+    )
 
     def over(self, common: "WayTable") -> Impairment:
         """The impairment, where ``common`` has what this table does not say."""
@@ -79,11 +98,15 @@ class LinkTable(WayTable):
         default=None, description="From the node; its keys win over the common."
     )
     down: WayTable | None = Field(default=None, description="Towards the node; as `up`.")
+    mtu: Annotated[int, Field(ge=SMALLEST_MTU, le=1500)] | None = Field(
+        default=None,
+        description="Bytes of an IP packet. Who sends a longer one is told so by ICMP.",
+    )
 
     def link(self) -> Link:
         """The link of the model."""
         nothing = WayTable()
-        return Link((self.up or nothing).over(self), (self.down or nothing).over(self))
+        return Link((self.up or nothing).over(self), (self.down or nothing).over(self), self.mtu)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -57,7 +57,8 @@ def _say_link(link: AddLink) -> str:
     ways = ""
     if not link.transparent:
         ways = f"\n             -> {_ways(link.a_to_b)}\n             <- {_ways(link.b_to_a)}"
-    return f"link       {_say_end(link.a)} -- {_say_end(link.b)}{ways}"
+    mtu = f" mtu {link.mtu}" if link.mtu is not None else ""
+    return f"link       {_say_end(link.a)} -- {_say_end(link.b)}{mtu}{ways}"
 
 
 def _say_end(end: End) -> str:
@@ -67,9 +68,19 @@ def _say_end(end: End) -> str:
 
 def _ways(impairment: Impairment) -> str:
     rate = f", {impairment.rate_mbit:g} Mbit/s" if impairment.rate_mbit else ""
+    queue = f", queue {impairment.queue_ms:g} ms" if impairment.rate_mbit else ""
+    usual = Impairment()
+    queue = queue if impairment.queue_ms != usual.queue_ms else ""
+    more = {
+        "in bursts of": impairment.burst,
+        "reorder": impairment.reorder or None,
+        "duplicate": impairment.duplicate or None,
+        "black hole over": impairment.largest,
+    }
+    rest = "".join(f", {word} {value:g}" for word, value in more.items() if value is not None)
     return (
         f"{impairment.delay_ms:g} ms +- {impairment.jitter_ms:g} ms, "
-        f"loss {impairment.loss:.2%}{rate}"
+        f"loss {impairment.loss:.2%}{rate}{queue}{rest}"
     )
 
 

@@ -115,6 +115,7 @@ class _Planner:
             internal=dict(self.internal),
             owners=dict(self.owners),
             vantages=tuple(self.vantages),
+            seed=self.seed,
             seeds=self._seeds(),
         )
 
@@ -208,6 +209,7 @@ class _Planner:
                 End(gateway.node, gateway.ifname, gateway.mac, gateway.addresses),
                 node.link.up,
                 node.link.down,
+                node.link.mtu,
             )
         )
         if vantage:
@@ -225,6 +227,7 @@ class _Planner:
                     End(gateway.node, f"lan{index}", port_mac, bridge="lan"),
                     node.link.up,
                     node.link.down,
+                    node.link.mtu,
                 )
             )
 

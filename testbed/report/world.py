@@ -64,9 +64,8 @@ def _parts(topology: Topology) -> dict[str, str]:
 def link_words(link: Link) -> str:
     """What a link does, in few words; nothing where it does nothing."""
     up, down = _way(link.up), _way(link.down)
-    if up == down:
-        return up
-    return f"up {up or 'bare'}; down {down or 'bare'}"
+    ways = up if up == down else f"up {up or 'bare'}; down {down or 'bare'}"
+    return ", ".join(filter(None, [ways, f"MTU {link.mtu}" if link.mtu is not None else ""]))
 
 
 def _way(way: Impairment) -> str:
@@ -74,9 +73,15 @@ def _way(way: Impairment) -> str:
     if way.delay_ms:
         words.append(f"{way.delay_ms:g} ms" + (f" ± {way.jitter_ms:g}" if way.jitter_ms else ""))
     if way.loss:
-        words.append(f"loss {way.loss:.3g}")
+        words.append(f"loss {way.loss:.3g}" + (f" in bursts of {way.burst:g}" if way.burst else ""))
     if way.rate_mbit is not None:
         words.append(f"{way.rate_mbit:g} Mbit/s")
+    if way.reorder:
+        words.append(f"reorder {way.reorder:.3g}")
+    if way.duplicate:
+        words.append(f"duplicate {way.duplicate:.3g}")
+    if way.largest is not None:
+        words.append(f"black hole over {way.largest}")
     return ", ".join(words)
 
 

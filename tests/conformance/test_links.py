@@ -308,7 +308,7 @@ def test_counters_tell_what_became_of_every_frame_also_after_the_end() -> None:
     forward, back = line.counters()
     assert (forward.forwarded, forward.lost) == (found.received, found.sent - found.received)
     assert forward.latest_us > 0
-    assert back == Counters("w", "b_to_a", 0, 0, 0, 0, 0, 0, 0, 0)
+    assert back == Counters("w", "b_to_a", 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_the_same_seed_loses_the_same_datagrams() -> None:

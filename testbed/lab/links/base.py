@@ -1,8 +1,9 @@
 """What both implementations of impaired links share: the handle and the bounds.
 
-A frame meets, in this order, on its way through one direction of a link: loss,
-the queue of the line's rate, the serialisation at that rate, the delay with its
-jitter.  Frames of one direction never overtake one another.
+A frame meets, in this order, on its way through one direction of a link: loss, the bound
+on its length, the queue of the line's rate, the serialisation at that rate, the delay with
+its jitter.  Frames of one direction never overtake one another, but for those that the
+impairment's ``reorder`` chooses: they are not delayed.
 """
 
 import math
@@ -10,7 +11,6 @@ from typing import Protocol
 
 from testbed.model.topology import Impairment
 
-QUEUE_MS = 200.0  # what may wait for a line of limited rate; beyond it frames are dropped
 IN_FLIGHT = 20_000  # frames that one direction holds at most, waiting and travelling
 FULL_FRAME = 1514  # bytes of an Ethernet frame with 1500 bytes of payload, as rates count it
 
@@ -34,9 +34,9 @@ class Links(Protocol):
 
 
 def frames_held(impairment: Impairment) -> int:
-    """How many full frames a direction must hold to keep QUEUE_MS and the delay filled."""
+    """How many full frames a direction must hold to keep the queue and the delay filled."""
     if impairment.rate_mbit is None:
         return IN_FLIGHT
-    hold_ms = impairment.delay_ms + impairment.jitter_ms + QUEUE_MS
+    hold_ms = impairment.delay_ms + impairment.jitter_ms + impairment.queue_ms
     frames = math.ceil(impairment.rate_mbit * 1e3 / 8 / FULL_FRAME * hold_ms)
     return min(IN_FLIGHT, max(frames, 2))

@@ -44,6 +44,7 @@ class Counters:
     lost: int  # by the impairment's loss
     overflowed: int  # no room in the queue of the impairment's rate
     severed: int  # entered while the wire was down
+    oversized: int  # longer than the impairment lets pass
     missed: int  # by all wires together, which share a ring: this machine was too slow
     unfinished: int  # cut, or without a checksum: the sender's offloads are on
     refused: int  # the far interface was down

@@ -47,7 +47,7 @@ class _Lane:
     def row(self, missed: int) -> list[int]:
         """The fields of `delay_line.Counters` after the direction's name, in its order."""
         way = self.direction
-        counts = [way.forwarded, way.lost, way.overflowed, way.severed]
+        counts = [way.forwarded, way.lost, way.overflowed, way.severed, way.oversized]
         return [*counts, missed, self.unfinished, self.refused, self.late // 1000]
 
 
@@ -97,8 +97,7 @@ class Forwarder:
             if not frame.whole:
                 lane.unfinished += 1
                 continue
-            due = lane.direction.admit(frame.arrival, len(frame.data))
-            if due is not None:
+            for due in lane.direction.admit(frame.arrival, len(frame.data)):
                 self._count += 1
                 heappush(heap, (due, self._count, lane, frame.data))
 

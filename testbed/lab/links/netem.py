@@ -89,6 +89,11 @@ class NetemLinks:
             apply(end.netlink, end.ifindex, impairment)
 
 
+def expressible(impairment: Impairment) -> bool:
+    """Whether netem, as it is set here, can do that."""
+    return impairment.burst is None and impairment.largest is None
+
+
 def options(impairment: Impairment) -> dict[str, float]:
     """The impairment as pyroute2's netem keywords.
 
@@ -101,6 +106,8 @@ def options(impairment: Impairment) -> dict[str, float]:
         "delay": round(impairment.delay_ms * 1000),
         "jitter": round(impairment.jitter_ms * 1000),
         "loss": impairment.loss * 100,
+        **({"reorder": impairment.reorder * 100, "gap": 1} if impairment.reorder else {}),
+        "duplicate": impairment.duplicate * 100,
         "limit": frames_held(impairment),
         "rate": rate,  # always said: left out, a change would keep the former one
     }
