@@ -66,12 +66,13 @@ class ConnectionMoved(Event):
 
 @dataclass(frozen=True)
 class ConnectionClosed(Event):
-    """A connection is gone."""
+    """A connection is gone, and with it `undelivered` bytes that were written to it."""
 
     peer: PeerId
     remote: Multiaddr
     relayed: bool
     reason: str
+    undelivered: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Limits: a stream's unread bytes never exceed `window`; inbound streams never exc
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ MAX_DATA = 64 * 1024
 _HEADER = struct.Struct("!BBHII")
 _SYN, _ACK, _FIN, _RST = 1, 2, 4, 8
 _MAX_WINDOW = 2**32 - 1
+_MAX_LEFT = 1024
+_MAX_PINGS = 16
 
 
 class _Type(IntEnum):
@@ -118,13 +120,12 @@ class _Stream:
     pending_flags: int = 0
     local_closed: bool = False
     remote_closed: bool = False
+    deaf: bool = False  # nobody reads what still arrives
 
 
-@dataclass
-class _Keepalive:
-    next_at: float
-    sent_at: float | None = None
-    opaque: int = field(default=0)
+class _Ping(NamedTuple):
+    sent_at: float
+    data_sent: int  # by then, all streams together
 
 
 class Session:
@@ -133,12 +134,17 @@ class Session:
     def __init__(self, *, client: bool, now: float, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._streams: dict[int, _Stream] = {}
+        self._left: dict[int, None] = {}  # closed by us, not by the remote; the oldest first
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
         self._highest_remote = 0
         self._in = bytearray()
         self._out = bytearray()
-        self._keepalive = _Keepalive(now + self.limits.keepalive)
+        self._pings: dict[int, _Ping] = {}  # without an answer yet, the oldest first
+        self._pinged = 0
+        self._keepalive_at = now + self.limits.keepalive
+        self.data_sent = 0
+        self.data_read = 0  # of that, what the remote is known to have read: `ask`
         self.closed: str | None = None
         self._handlers: dict[int, Callable[[_Frame], list[Event]]] = {
             _Type.DATA: self._on_data,
@@ -169,6 +175,7 @@ class Session:
             stream.send_window -= accepted
             self._frame(_Type.DATA, self._flags(stream), stream_id, accepted)
             self._out += data[:accepted]
+            self.data_sent += accepted
         return accepted
 
     def consume(self, stream_id: int, count: int) -> None:
@@ -188,6 +195,13 @@ class Session:
         if stream is not None and not stream.local_closed:
             self._frame(_Type.DATA, self._flags(stream) | _FIN, stream_id, 0)
             stream.local_closed = True
+            self._forget_if_done(stream_id)
+
+    def close_read(self, stream_id: int) -> None:
+        """Drop what arrives.  Once we do not write either, the remote's writing is reset."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.deaf:
+            stream.deaf = True
             self._forget_if_done(stream_id)
 
     def reset(self, stream_id: int) -> None:
@@ -218,21 +232,27 @@ class Session:
     @property
     def next_timer(self) -> float:
         """When `tick` wants to be called."""
-        keepalive = self._keepalive
-        if keepalive.sent_at is not None:
-            return keepalive.sent_at + self.limits.keepalive_timeout
-        return keepalive.next_at
+        if not self._pings:
+            return self._keepalive_at
+        return next(iter(self._pings.values())).sent_at + self.limits.keepalive_timeout
 
     def tick(self, now: float) -> None:
         """Send a keepalive when due.  Raises ConnectionClosedError when one went unanswered."""
         if now < self.next_timer:
             return
-        keepalive = self._keepalive
-        if keepalive.sent_at is not None:
-            raise ConnectionClosedError("yamux: the remote did not answer a keepalive")
-        keepalive.opaque = (keepalive.opaque + 1) & 0xFFFF_FFFF
-        keepalive.sent_at = now
-        self._frame(_Type.PING, _SYN, 0, keepalive.opaque)
+        if self._pings:
+            raise ConnectionClosedError("yamux: the remote did not answer a ping")
+        self.ask(now)
+
+    def ask(self, now: float) -> None:
+        """Send a ping, unless many wait for their answers.
+
+        The remote answers after it has read all that came before: `data_read`.
+        """
+        if len(self._pings) < _MAX_PINGS:
+            self._pinged = (self._pinged + 1) & 0xFFFF_FFFF
+            self._pings[self._pinged] = _Ping(now, self.data_sent)
+            self._frame(_Type.PING, _SYN, 0, self._pinged)
 
     # What the remote does.
 
@@ -273,13 +293,24 @@ class Session:
         events = self._on_stream_flags(frame.flags, frame.stream_id)
         stream = self._streams.get(frame.stream_id)
         if stream is None:
+            self._on_late_data(frame)
             return events
         if frame.data:
             if stream.remote_closed:
                 raise ProtocolError("yamux", f"data after FIN on stream {frame.stream_id}")
             stream.receive_window -= frame.length
-            events.append(DataReceived(frame.stream_id, frame.data))
+            if stream.deaf:
+                self.consume(frame.stream_id, frame.length)
+            else:
+                events.append(DataReceived(frame.stream_id, frame.data))
         return events + self._on_fin(frame.flags, frame.stream_id, stream)
+
+    def _on_late_data(self, frame: _Frame) -> None:
+        """Yamux has no STOP_SENDING; a reset after our FIN ends the remote's writing alone."""
+        if frame.stream_id in self._left and (frame.data or frame.flags & _FIN):
+            del self._left[frame.stream_id]
+            if frame.data:
+                self._frame(_Type.WINDOW_UPDATE, _RST, frame.stream_id, 0)
 
     def _on_window_update(self, frame: _Frame) -> list[Event]:
         events = self._on_stream_flags(frame.flags, frame.stream_id)
@@ -296,6 +327,7 @@ class Session:
     def _on_stream_flags(self, flags: int, stream_id: int) -> list[Event]:
         if flags & _RST:
             known = self._streams.pop(stream_id, None)
+            self._left.pop(stream_id, None)
             return [StreamReset(stream_id)] if known else []
         if not flags & _SYN:
             return []  # a stream we have reset may still be written to: ignored
@@ -321,13 +353,12 @@ class Session:
         if frame.flags & _SYN:
             self._frame(_Type.PING, _ACK, 0, frame.length)
             return []
-        keepalive = self._keepalive
-        if keepalive.sent_at is None or frame.length != keepalive.opaque:
+        ping = self._pings.pop(frame.length, None)
+        if ping is None:
             return []
-        rtt = frame.now - keepalive.sent_at
-        keepalive.sent_at = None
-        keepalive.next_at = frame.now + self.limits.keepalive
-        return [PingAnswered(rtt)]
+        self.data_read = max(self.data_read, ping.data_sent)
+        self._keepalive_at = frame.now + self.limits.keepalive
+        return [PingAnswered(frame.now - ping.sent_at)]
 
     def _on_go_away(self, frame: _Frame) -> list[Event]:
         self.closed = f"the remote went away (code {frame.length})"
@@ -355,8 +386,13 @@ class Session:
 
     def _forget_if_done(self, stream_id: int) -> None:
         stream = self._streams[stream_id]
-        if stream.local_closed and stream.remote_closed:
-            del self._streams[stream_id]
+        if not stream.local_closed or not (stream.remote_closed or stream.deaf):
+            return
+        del self._streams[stream_id]
+        if not stream.remote_closed:
+            self._left[stream_id] = None
+            if len(self._left) > _MAX_LEFT:
+                del self._left[next(iter(self._left))]
 
     def _frame(self, kind: _Type, flags: int, stream_id: int, length: int) -> None:
         self._out += _HEADER.pack(0, kind, flags, stream_id, length)

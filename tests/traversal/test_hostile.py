@@ -18,7 +18,7 @@ from testbed.traversal.aio import connection as connections
 from testbed.traversal.aio import host, quic, upgrade
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.quic import RETRY_FROM
-from testbed.traversal.aio.quic_connection import configuration
+from testbed.traversal.aio.quic_connection import QuicTimers, configuration
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.errors import DialError, HandshakeError, TraversalError
 from testbed.traversal.events import ConnectionClosed, HandlerFailed
@@ -467,7 +467,7 @@ def test_a_quic_client_whose_certificate_proves_nothing_is_turned_away(kind: str
             elif kind == "without the extension":
                 certificate = plain_certificate(credentials.private_key)
                 credentials = tls_certificate.Credentials(certificate, credentials.private_key)
-            endpoint._client = configuration(credentials, client=True)
+            endpoint._client = configuration(credentials, QuicTimers(), client=True)
             if kind == "none":
                 endpoint._client.certificate = None
             try:

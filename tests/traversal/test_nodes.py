@@ -221,7 +221,7 @@ async def pushed(a: Node, b: Node, info: PeerInfo) -> None:
     """Push, and wait until it was dealt with."""
     stream = await a.open_stream(b.peer, [PUSH_PROTOCOL])
     await stream.write_frame(encode(info, a.host.identity.public))
-    await stream.close()
+    stream.close_write()
     with contextlib.suppress(StreamResetError):
         assert await stream.read() == b""
 

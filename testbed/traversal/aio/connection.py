@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from enum import StrEnum
 
 from .. import noise, yamux
@@ -14,7 +14,9 @@ from .stream import BytePipe, Stream
 
 _HIGH_WATER = 256 * 1024
 _HARD_CAP = 2 * 1024 * 1024
-_CLOSE_TIMEOUT = 1.0
+PATIENCE = 5.0  # seconds in which something must move while a closing connection delivers
+_FAREWELL = 1.0  # seconds for the remote's own end, once all is delivered
+_CLOSE_TIMEOUT = 60.0
 
 StreamHandler = Callable[["Connection", Stream], None]
 
@@ -42,6 +44,9 @@ class Connection(ABC):
         self.on_closed: Callable[[Connection], None] | None = None
         self.on_moved: Callable[[Connection], None] | None = None
         self.close_reason: str | None = None
+        self.undelivered_at_end = 0  # bytes that were written and are lost with the connection
+        self.leaving = False  # it ends once all is delivered: no place for new streams
+        self._progress = asyncio.Event()
         self._streams: dict[int, Stream] = {}
         self._closed = asyncio.Event()
 
@@ -81,19 +86,58 @@ class Connection(ABC):
     async def open_raw_stream(self) -> Stream:
         """A new stream before any negotiation."""
 
-    @abstractmethod
     async def close(self, reason: str = "closed by us") -> None:
-        """Tell the remote, then close."""
+        """Deliver what was written, as long as something moves, then close."""
+        if self.leaving:
+            await self.wait_closed()
+        elif not self.closed:
+            self.leaving = True
+            with contextlib.suppress(TraversalError, OSError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                    await self._finish()
+        self.abort(reason)
 
     @abstractmethod
     def abort(self, reason: str) -> None:
-        """Close without ceremony."""
+        """Close without ceremony: what is not delivered is lost."""
+
+    @property
+    @abstractmethod
+    def undelivered(self) -> int:
+        """Bytes written of which it is not known that the remote has them."""
+
+    @abstractmethod
+    async def _finish(self) -> None:
+        """Deliver what was written and say that we leave; gives up where nothing moves."""
+
+    @abstractmethod
+    def _movement(self) -> Hashable:
+        """Another value whenever something was sent, acknowledged or received."""
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        """Until `done` or the connection is gone."""
+        while not done() and not self.closed:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def _while_it_moves(self, done: Callable[[], bool], patience: float) -> None:
+        """Until `done`, gone, or nothing has moved for `patience` seconds."""
+        while not done() and not self.closed:
+            before = self._movement()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._until(done)
+                return
+            if self._movement() == before:
+                return
 
     def _lost(self, reason: str) -> None:
         if self._closed.is_set():
             return
         self.close_reason = reason
+        self.undelivered_at_end = self.undelivered
         self._closed.set()
+        self._progress.set()
         for stream in list(self._streams.values()):
             stream.feed_reset(ConnectionClosedError(f"connection to {self.peer}: {reason}"))
         self._streams.clear()
@@ -128,8 +172,10 @@ class MuxedConnection(Connection):
         self._pipe, self._channel, self._session = pipe, channel, session
         self._loop = asyncio.get_running_loop()
         self._flush = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._drained.set()
+        self._timed = asyncio.Event()  # a timer may be nearer than it was
+        self._writing = False
+        self._received = 0
+        self._asked = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.early = b""  # plaintext that came with the handshake
 
@@ -144,22 +190,40 @@ class MuxedConnection(Connection):
         self._wake()
         return stream
 
-    async def close(self, reason: str = "closed by us") -> None:
-        if not self.closed:
-            self._session.go_away()
-            with contextlib.suppress(TraversalError, OSError, TimeoutError):
-                async with asyncio.timeout(_CLOSE_TIMEOUT):
-                    await self._flush_now()
-                    await self._pipe.close()
-        self.abort(reason)
+    @property
+    def undelivered(self) -> int:
+        return self._session.data_sent - self._session.data_read
+
+    def _movement(self) -> Hashable:
+        session = self._session
+        return session.pending, self._pipe.undelivered, self._received
+
+    async def _finish(self) -> None:
+        """The remote's own end of the pipe says that it has read ours."""
+        if self.undelivered:
+            self._ask()
+            await self._while_it_moves(lambda: not self.undelivered, PATIENCE)
+        self._session.go_away()
+        self._wake()
+        await self._while_it_moves(self._written, _FAREWELL)
+        if self._written():
+            await self._pipe.end()
+            await self._while_it_moves(lambda: self.closed, _FAREWELL)
+
+    def _ask(self) -> None:
+        """Have the remote say that it has read what was written until now."""
+        self._asked = self._session.data_sent
+        self._session.ask(self._loop.time())
+        self._wake()
+        self._timed.set()
 
     def abort(self, reason: str) -> None:
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
+        self._lost(reason)  # first: it counts what the pipe has not delivered
         self._pipe.abort()
-        self._lost(reason)
 
     # Carrier.
 
@@ -183,22 +247,39 @@ class MuxedConnection(Connection):
     def stream_gone(self, stream_id: int) -> None:
         self._streams.pop(stream_id, None)
 
+    def stream_close_read(self, stream_id: int) -> None:
+        self._session.close_read(stream_id)
+        self._wake()
+
+    def stream_undelivered(self, stream_id: int) -> int:
+        del stream_id  # what the remote is known to have read is known of all streams together
+        return self.undelivered
+
     async def drained(self) -> None:
-        if self._session.pending > _HIGH_WATER:
-            self._drained.clear()
-            await self._drained.wait()
+        await self._until(lambda: self._session.pending <= _HIGH_WATER)
+
+    async def delivered(self, stream_id: int) -> None:
+        del stream_id
+        self._ask()
+        mark = self._asked
+        await self._until(lambda: self._session.data_read >= mark)
+        if self._session.data_read < mark:
+            raise ConnectionClosedError(f"connection to {self.peer}: {self.close_reason}")
 
     # Tasks.
 
     async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        reason = "a task of the connection failed"
         try:
             await work()
         except (TraversalError, OSError) as error:
+            reason = str(error) or type(error).__name__
             if not self.closed:
                 with contextlib.suppress(Exception):
-                    async with asyncio.timeout(_CLOSE_TIMEOUT):
-                        await self._flush_now()
-            self.abort(str(error) or type(error).__name__)
+                    async with asyncio.timeout(_FAREWELL):
+                        await self._flush_now()  # the session may say why it ends
+        finally:
+            self.abort(reason)  # also after a mistake of ours: nobody is left waiting
 
     async def _read_loop(self) -> None:
         data = self.early
@@ -206,18 +287,23 @@ class MuxedConnection(Connection):
             for event in self._session.receive_data(data, self._loop.time()):
                 self._dispatch(event)
             self._wake()
+            self._progress.set()
             # A remote that makes us answer but does not read would grow our memory.
             if self._session.pending > _HARD_CAP:
                 raise LimitError("the remote does not read what it asks for")
             wire = await self._pipe.read()
             if not wire:
                 raise ConnectionClosedError("closed by the remote")
+            self._received += len(wire)
             data = self._channel.open(wire)
 
     def _dispatch(self, event: yamux.Event) -> None:
         if isinstance(event, yamux.StreamOpened):
             self._accept_stream(Stream(self, event.stream_id))
-        elif isinstance(event, yamux.PingAnswered | yamux.GoneAway):
+        elif isinstance(event, yamux.PingAnswered):
+            if self._session.data_read < self._asked or (self.leaving and self.undelivered):
+                self._ask()
+        elif isinstance(event, yamux.GoneAway):
             return
         elif (stream := self._streams.get(event.stream_id)) is not None:
             if isinstance(event, yamux.DataReceived):
@@ -234,18 +320,26 @@ class MuxedConnection(Connection):
             await self._flush.wait()
             self._flush.clear()
             await self._flush_now()
-            self._drained.set()
+            self._progress.set()
 
     async def _flush_now(self) -> None:
         if data := self._session.data_to_send():
+            self._writing = True
             await self._pipe.write(self._channel.seal(data))
+            self._writing = False
+
+    def _written(self) -> bool:
+        return not self._session.pending and not self._writing
 
     async def _timer_loop(self) -> None:
         # An answer moves the next keepalive forward: no sleep is longer than one interval.
         longest = self._session.limits.keepalive
         while True:
+            self._timed.clear()
             left = self._session.next_timer - self._loop.time()
-            await asyncio.sleep(min(max(0.0, left), longest))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(max(0.0, left), longest)):
+                    await self._timed.wait()
             self._session.tick(self._loop.time())
             self._wake()
 

@@ -215,8 +215,10 @@ class Host:
         return task
 
     async def close(self) -> None:
-        """Close every connection, task and socket."""
+        """Deliver what was written, then close every connection, task and socket."""
         self.closing = True
+        relayed = [c for c in self.connections if c.relayed]  # tasks of ours carry their bytes
+        await asyncio.gather(*(c.close("the node closes") for c in relayed))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -252,7 +254,12 @@ class Host:
         if not group:
             self._connections.pop(connection.peer, None)
         reason = connection.close_reason or ""
-        self.emit(ConnectionClosed(connection.peer, connection.remote, connection.relayed, reason))
+        self.emit(
+            ConnectionClosed(
+                connection.peer, connection.remote, connection.relayed, reason,
+                connection.undelivered_at_end,
+            )
+        )  # fmt: skip
         for hook in self.closed_hooks:
             hook(connection)
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
-from .connection import Connection, Direction
+from .connection import PATIENCE, Connection, Direction
 from .stream import Stream
 
 WINDOW = 256 * 1024
@@ -120,10 +120,23 @@ class Engine(QuicConnection):
         """Whether the remote's MAX_STREAMS allows one more (aioquic would queue it)."""
         return stream_id // 4 < self._remote_max_streams_bidi
 
-    def unsent(self, stream_id: int) -> int:
-        """Bytes written to a stream and not yet acknowledged."""
+    def undelivered(self, stream_id: int) -> int:
+        """Bytes written to a stream and not yet acknowledged; an end of it counts as one."""
         stream = self._streams.get(stream_id)
-        return len(stream.sender._buffer) if stream else 0
+        if stream is None or self.was_reset(stream_id):
+            return 0
+        end = stream.sender._buffer_fin is not None and not stream.sender.is_finished
+        return len(stream.sender._buffer) + end
+
+    @property
+    def all_undelivered(self) -> int:
+        """The same of all streams."""
+        return sum(map(self.undelivered, self._streams))
+
+    def was_reset(self, stream_id: int) -> bool:
+        """Whether we dropped the rest of what was written to a stream."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.sender._reset_error_code is not None
 
     def knows(self, stream_id: int) -> bool:
         """Whether frames of the stream can still arrive."""
@@ -160,7 +173,7 @@ class QuicPeer(Connection):
         self._timer: asyncio.TimerHandle | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._blocked: set[int] = set()
-        self._ended: set[int] = set()  # gone for the user, still known to the engine
+        self._ended: dict[int, Stream] = {}  # gone for the user, still known to the engine
         self.handshake: asyncio.Future[PeerId] = self._loop.create_future()
 
     # For the endpoint.
@@ -183,7 +196,7 @@ class QuicPeer(Connection):
         if (ending := self.engine.ending) is not None:
             self._fail(_closed(ending))
         for stream_id in list(self._blocked):
-            if self.engine.unsent(stream_id) < _SEND_BUFFER // 2:
+            if self.engine.undelivered(stream_id) < _SEND_BUFFER // 2:
                 self._blocked.discard(stream_id)
                 if stream := self._streams.get(stream_id):
                     stream.window_opened()
@@ -193,6 +206,7 @@ class QuicPeer(Connection):
             self._timer.cancel()
         due = self.engine.get_timer()
         self._timer = None if due is None else self._loop.call_at(due, self._on_timer)
+        self._progress.set()
 
     # Connection.
 
@@ -213,8 +227,16 @@ class QuicPeer(Connection):
         stream = self._streams[stream_id] = Stream(self, stream_id)
         return stream
 
-    async def close(self, reason: str = "closed by us") -> None:
-        self.abort(reason)
+    @property
+    def undelivered(self) -> int:
+        return self.engine.all_undelivered
+
+    async def _finish(self) -> None:
+        """An acknowledged byte has arrived in order at the latest with the last one."""
+        await self._while_it_moves(lambda: not self.undelivered, PATIENCE)
+
+    def _movement(self) -> Hashable:
+        return self.undelivered
 
     def abort(self, reason: str) -> None:
         # The engine goes on through the closing period; the endpoint keeps feeding it.
@@ -225,7 +247,7 @@ class QuicPeer(Connection):
     # Carrier.
 
     def stream_send(self, stream_id: int, data: memoryview) -> int:
-        room = _SEND_BUFFER - self.engine.unsent(stream_id)
+        room = _SEND_BUFFER - self.engine.undelivered(stream_id)
         accepted = max(0, min(room, len(data)))
         if accepted:
             self.engine.send_stream_data(stream_id, bytes(data[:accepted]))
@@ -246,6 +268,14 @@ class QuicPeer(Connection):
             self.engine.send_stream_data(stream_id, b"", end_stream=True)
         self.pump()
 
+    def stream_close_read(self, stream_id: int) -> None:
+        with contextlib.suppress(ValueError):
+            self.engine.stop_stream(stream_id, 0)
+        self.pump()
+
+    def stream_undelivered(self, stream_id: int) -> int:
+        return self.engine.undelivered(stream_id)
+
     def stream_reset(self, stream_id: int) -> None:
         with contextlib.suppress(ValueError, RuntimeError):
             self.engine.reset_stream(stream_id, 0)
@@ -253,13 +283,20 @@ class QuicPeer(Connection):
         self.pump()
 
     def stream_gone(self, stream_id: int) -> None:
-        self._streams.pop(stream_id, None)
+        stream = self._streams.pop(stream_id, None)
         self._blocked.discard(stream_id)
         self.engine.consumed.pop(stream_id, None)
-        self._ended = {i for i in self._ended if self.engine.knows(i)} | {stream_id}
+        self._ended = {i: s for i, s in self._ended.items() if self.engine.knows(i)}
+        if stream is not None:
+            self._ended[stream_id] = stream
 
     async def drained(self) -> None:
         """Room is per stream here: `stream_send` takes nothing when there is none."""
+
+    async def delivered(self, stream_id: int) -> None:
+        await self._until(lambda: not self.engine.undelivered(stream_id))
+        if self.engine.undelivered(stream_id):
+            raise ConnectionClosedError(f"connection to {self.peer}: {self.close_reason}")
 
     # Events.
 
@@ -267,9 +304,7 @@ class QuicPeer(Connection):
         if isinstance(event, events.StreamDataReceived):
             self._on_data(event)
         elif isinstance(event, events.StreamReset):
-            self._reset_ours(event.stream_id)  # also of one that ended before its first byte
-            if stream := self._streams.get(event.stream_id):
-                stream.feed_reset(StreamResetError("reset by the remote"))
+            self._on_reset(event.stream_id)
         elif isinstance(event, events.StopSendingReceived):
             self._on_stop_sending(event.stream_id)
         elif isinstance(event, events.HandshakeCompleted):
@@ -310,15 +345,19 @@ class QuicPeer(Connection):
         if event.end_stream:
             stream.feed_eof()
 
-    def _on_stop_sending(self, stream_id: int) -> None:
-        """RFC 9000 section 3.5: answer STOP_SENDING with a reset of our part."""
-        self._reset_ours(stream_id)
+    def _on_reset(self, stream_id: int) -> None:
+        """The remote's part alone (RFC 9000 section 3.2): it may answer our STOP_SENDING."""
         if stream := self._streams.get(stream_id):
-            stream.feed_stopped()
+            stream.feed_abandoned(StreamResetError("reset by the remote"))
+        elif stream_id not in self._ended:  # it ended before its first byte
+            with contextlib.suppress(ValueError, RuntimeError):
+                self.engine.reset_stream(stream_id, 0)
 
-    def _reset_ours(self, stream_id: int) -> None:
-        with contextlib.suppress(ValueError, RuntimeError):
-            self.engine.reset_stream(stream_id, 0)
+    def _on_stop_sending(self, stream_id: int) -> None:
+        """The engine has answered with a reset, if bytes were left (RFC 9000 section 3.5)."""
+        stream = self._streams.get(stream_id) or self._ended.get(stream_id)
+        if stream is not None and (not stream.finished or self.engine.was_reset(stream_id)):
+            stream.feed_stopped(StreamResetError("the remote reads no more"))
 
     def _fail(self, error: Exception) -> None:
         if not self.handshake.done():

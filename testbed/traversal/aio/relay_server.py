@@ -152,8 +152,11 @@ async def splice(one: Stream, two: Stream, data: int, duration: float) -> None:
 async def _carry(source: Stream, sink: Stream, allowance: relay.Allowance) -> None:
     while data := await source.read(_CHUNK):
         passed = allowance.take(len(data))
-        if passed:
+        try:
             await sink.write(data[:passed])
+        except TraversalError:  # nobody reads this direction any more: the other may go on
+            source.close_read()
+            return
         if passed < len(data):
             raise StreamResetError("circuit carried all the data it may")
     sink.close_write()

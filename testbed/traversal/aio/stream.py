@@ -16,11 +16,15 @@ class BytePipe(Protocol):
     async def write(self, data: bytes) -> None:
         """Returns when the pipe can take more.  Raises when it is broken."""
 
-    async def close(self) -> None:
-        """Flush, then close."""
+    async def end(self) -> None:
+        """Flush, and write no more: the remote reads what was written and then the end."""
 
     def abort(self) -> None:
         """Drop everything now."""
+
+    @property
+    def undelivered(self) -> int:
+        """Bytes written of which it is not known that the remote has them."""
 
 
 class Carrier(Protocol):
@@ -35,20 +39,31 @@ class Carrier(Protocol):
     def stream_close_write(self, stream_id: int) -> None:
         """No more bytes from us."""
 
+    def stream_close_read(self, stream_id: int) -> None:
+        """We read no more: what still arrives is dropped, and the remote told."""
+
     def stream_reset(self, stream_id: int) -> None:
         """Both directions end now."""
+
+    def stream_undelivered(self, stream_id: int) -> int:
+        """Bytes of the stream of which it is not known that they have arrived; its end counts."""
 
     def stream_gone(self, stream_id: int) -> None:
         """The stream has ended in both directions."""
 
     async def drained(self) -> None:
-        """Wait until the connection has written most of what it holds."""
+        """Wait until the connection has written most of what it holds, or is gone."""
+
+    async def delivered(self, stream_id: int) -> None:
+        """Wait until nothing of the stream is undelivered, or the connection is gone."""
 
 
 class Stream:
     """Bytes in order, with flow control; also a BytePipe.
 
-    Reading and writing are for one task each.  `protocol` is set once negotiated.
+    Each direction ends on its own (RFC 9000 section 3).  What arrived before the end can be
+    read after it, also when the connection is gone since.  Reading and writing are for one
+    task each.  `protocol` is set once negotiated.
     """
 
     def __init__(self, carrier: Carrier, stream_id: int) -> None:
@@ -58,8 +73,11 @@ class Stream:
         self._buffer = bytearray()
         self._put_back = 0  # bytes at the buffer's front that the remote was credited for
         self._eof = False
+        self._read_closed = False
         self._write_closed = False
-        self._error: Exception | None = None
+        self._read_error: Exception | None = None
+        self._write_error: Exception | None = None
+        self._gone = False
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
         self._negotiation: Machine | None = None
@@ -76,10 +94,10 @@ class Stream:
             machine, self._negotiation = self._negotiation, None
             self.unread(await run_machine(machine, self, "multistream"))
         while not self._buffer:
-            if self._error is not None:
-                raise self._error
             if self._eof:
                 return b""
+            if self._read_error is not None:
+                raise self._read_error
             self._readable.clear()
             await self._readable.wait()
         data = bytes(self._buffer[:limit])
@@ -118,10 +136,13 @@ class Stream:
         await self.write(varint.frame(payload))
 
     async def write(self, data: bytes) -> None:
-        """Returns when all is handed to the connection and that has room again."""
+        """Returns when all is handed to the connection and that has room again.
+
+        Raises StreamResetError, ConnectionClosedError.
+        """
         left = memoryview(data)
+        self._check_writable()
         while left:
-            self._check_writable()
             self._writable.clear()
             sent = self._carrier.stream_send(self.stream_id, left)
             left = left[sent:]
@@ -129,32 +150,68 @@ class Stream:
                 await self._writable.wait()
             else:
                 await self._carrier.drained()
+            self._check_writable()
 
     def close_write(self) -> None:
         """Half-close: the remote reads b"" after what was written."""
-        if not self._write_closed and self._error is None:
+        if not self._write_over:
             self._write_closed = True
+            self._writable.set()
             self._carrier.stream_close_write(self.stream_id)
             self._check_gone()
 
+    def close_read(self) -> None:
+        """Drop what was not read and what the remote still writes, which it may learn."""
+        if not self._read_over:
+            self._carrier.stream_consumed(self.stream_id, len(self._buffer) - self._put_back)
+            self._carrier.stream_close_read(self.stream_id)
+        if not self._read_closed:
+            self._read_closed = True
+            self._eof = False
+            self._buffer.clear()
+            self._read_error = StreamResetError("the stream is closed for reading")
+            self._readable.set()
+            self._check_gone()
+
     async def close(self) -> None:
-        """Close for writing and stop caring about what the remote still sends."""
+        """Read no more; what was written is delivered, also after this has returned.
+
+        `wait_closed` waits for that.
+        """
         self.close_write()
-        if not self._eof and self._error is None:
-            asyncio.get_running_loop().call_later(_LINGER, self._give_up)
+        self.close_read()
+
+    async def end(self) -> None:
+        """`close_write`, as a BytePipe has it."""
+        self.close_write()
+
+    async def wait_closed(self) -> None:
+        """Until the remote's machine has all that was written.
+
+        Raises StreamResetError or ConnectionClosedError when it is not.
+        """
+        await self._carrier.delivered(self.stream_id)
+        if self._write_error is not None:
+            raise self._write_error
 
     def abort(self) -> None:
         """Reset: both directions end now and the remote sees an error."""
-        if self._error is None and not (self._eof and self._write_closed):
+        if not (self._read_over and self._write_over):
             self._buffer.clear()
+            self._eof = False
             self._fail(StreamResetError("reset by us"))
             self._carrier.stream_reset(self.stream_id)
-            self._carrier.stream_gone(self.stream_id)
+            self._check_gone()
 
     @property
     def finished(self) -> bool:
-        """Whether nothing can be read or written any more."""
-        return self._error is not None or (self._eof and self._write_closed)
+        """Whether nothing can arrive and nothing be written any more."""
+        return self._read_over and self._write_over
+
+    @property
+    def undelivered(self) -> int:
+        """Bytes written of which it is not known that the remote has them."""
+        return self._carrier.stream_undelivered(self.stream_id)
 
     def unread(self, data: bytes) -> None:
         """Put bytes back at the front: a negotiation read further than it needed."""
@@ -169,27 +226,35 @@ class Stream:
     # For the connection.
 
     def feed(self, data: bytes) -> None:
-        """Bytes arrived.  After a reset they are dropped."""
-        if self._error is None:
+        """Bytes arrived.  After the end of reading they are dropped."""
+        if not self._read_over:
             self._buffer += data
             self._readable.set()
 
     def feed_eof(self) -> None:
         """The remote writes no more."""
-        self._eof = True
-        self._readable.set()
-        self._check_gone()
+        if not self._read_over:
+            self._eof = True
+            self._readable.set()
+            self._check_gone()
+
+    def feed_abandoned(self, error: Exception) -> None:
+        """The remote dropped what it had not written yet (QUIC RESET_STREAM)."""
+        if not self._read_over:
+            self._read_error = error
+            self._readable.set()
+            self._check_gone()
+
+    def feed_stopped(self, error: Exception) -> None:
+        """The remote reads no more (QUIC STOP_SENDING); what it wrote can still be read."""
+        if self._write_error is None:  # also of a stream that we have closed, if bytes were left
+            self._write_error = error
+            self._writable.set()
+            self._check_gone()
 
     def feed_reset(self, error: Exception) -> None:
         """The remote reset the stream, or its connection is gone."""
-        if self._error is None and not (self._eof and self._write_closed):
-            self._fail(error)
-            self._carrier.stream_gone(self.stream_id)
-
-    def feed_stopped(self) -> None:
-        """The remote reads no more (QUIC STOP_SENDING); what it wrote can still be read."""
-        self._write_closed = True
-        self._writable.set()
+        self._fail(error)
         self._check_gone()
 
     def window_opened(self) -> None:
@@ -201,28 +266,34 @@ class Stream:
         """Bytes received and not yet read."""
         return len(self._buffer)
 
+    # Private.
+
+    @property
+    def _read_over(self) -> bool:
+        return self._eof or self._read_closed or self._read_error is not None
+
+    @property
+    def _write_over(self) -> bool:
+        return self._write_closed or self._write_error is not None
+
     def _fail(self, error: Exception) -> None:
-        self._error = error  # what had arrived in order before can still be read
+        if not self._read_over:
+            self._read_error = error  # what had arrived in order before can still be read
+        if not self._write_over:
+            self._write_error = error
         self._readable.set()
         self._writable.set()
 
-    def _give_up(self) -> None:
-        if not self._eof:
-            self.abort()
-
     def _check_gone(self) -> None:
-        if self._eof and self._write_closed and self._error is None:
+        if self.finished and not self._gone:
+            self._gone = True
             self._carrier.stream_gone(self.stream_id)
 
     def _check_writable(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if self._write_error is not None:
+            raise self._write_error
         if self._write_closed:
             raise StreamResetError("the stream is closed for writing")
-
-
-# Seconds a closed stream waits for the remote's end before it is reset.
-_LINGER = 5.0
 
 
 class Machine(Protocol):

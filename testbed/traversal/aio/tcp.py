@@ -47,9 +47,14 @@ class TcpPipe:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def close(self) -> None:
-        self._writer.close()
-        await self._writer.wait_closed()
+    async def end(self) -> None:
+        await self._writer.drain()
+        self._writer.write_eof()
+
+    @property
+    def undelivered(self) -> int:
+        queued = self._writer.transport.get_write_buffer_size()
+        return queued + _unacknowledged(self._writer.get_extra_info("socket"))
 
     def abort(self) -> None:
         """With RST where something is not acknowledged.

@@ -40,11 +40,15 @@ class _SecurePipe:
     async def write(self, data: bytes) -> None:
         await self._pipe.write(self._channel.seal(data))
 
-    async def close(self) -> None:
-        await self._pipe.close()
+    async def end(self) -> None:
+        await self._pipe.end()
 
     def abort(self) -> None:
         self._pipe.abort()
+
+    @property
+    def undelivered(self) -> int:
+        return self._pipe.undelivered
 
 
 async def upgrade(
