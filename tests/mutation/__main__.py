@@ -31,6 +31,7 @@ LIMIT = 0.10  # of survivors
 SECONDS = 90.0  # processor time of the tests for one mutant, without it
 GROUPS = (1.0, 5.0, 20.0)  # seconds after which a group of them ends
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+NAMED = Path(__file__).with_name("named.toml")
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,22 @@ def require_controls(sample: Sequence[Mutant], tested: LineMap) -> None:
         raise SystemExit(f"==> {one.file} is not loaded with its mutant")
 
 
+def named(file: Path) -> int:
+    """Try the mutants of ``file``; 1 if a test is quiet about one."""
+    alive = 0
+    for one in tomllib.loads(file.read_text(encoding="utf-8"))["mutant"]:
+        source = Path(one["file"]).read_text(encoding="utf-8")
+        if source.count(one["before"]) != 1:
+            raise SystemExit(f"==> {file}: {one['name']}: its text is not once in {one['file']}")
+        mutated = source.replace(one["before"], one["after"]).encode()
+        child = start(Trial(one["file"], mutated, [[test] for test in one["tests"]], 600))
+        _, status = wait({child: Watch(child)})
+        how = fate(status)
+        alive += how is Fate.SURVIVED
+        print(f"{how}: {one['name']} ({one['file']})", flush=True)
+    return 1 if alive else 0
+
+
 def diff(mutant: Mutant) -> str:
     source = Path(mutant.file).read_bytes()
     lines = difflib.unified_diff(
@@ -176,8 +193,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/mutation"), metavar="DIR")
     parser.add_argument("--map", type=Path, help="use the map of an earlier run, DIR/map.json")
     parser.add_argument("--equivalent", type=Path, default=EQUIVALENT, metavar="FILE")
+    parser.add_argument("--named", action="store_true", help="try those of named.toml alone")
     parser.add_argument("--rooms", nargs="+", default=ROOMS, metavar="FOLDER", help="or modules")
     given = parser.parse_args(words)
+    if given.named:
+        given.out.mkdir(parents=True, exist_ok=True)
+        sandbox.enter(given.out)
+        prepare()
+        return named(NAMED)
     started = time.monotonic()
     found = without_equivalent(list(every(given.rooms)), given.equivalent)
     sample = random.Random(given.seed).sample(found, min(given.count, len(found)))

@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from mutation.__main__ import LineMap, report, tried, without_equivalent
+from mutation.__main__ import NAMED, LineMap, report, tried, without_equivalent
 from mutation.mutants import Mutant, mutants
 from mutation.trial import Fate, Watch, fate, wait
 
@@ -209,6 +210,14 @@ def test_what_no_test_runs_is_a_survivor_and_a_tenth_of_them_is_red(
     assert report(tmp_path, ten | {ONE: Fate.SURVIVED}, 1, 1.0) == 0
     assert "pkg/sign.py:2: comparison, survived" in (tmp_path / "survivors.txt").read_text()
     assert "9.1%, below 10%" in capsys.readouterr().out
+
+
+def test_each_named_mutant_has_its_text_once_and_tests_that_there_are() -> None:
+    entries = tomllib.loads(NAMED.read_text(encoding="utf-8"))["mutant"]
+    for one in entries:
+        assert Path(one["file"]).read_text().count(one["before"]) == 1, one["name"]
+        assert one["before"] != one["after"]
+        assert all(Path(test).exists() for test in one["tests"]), one["name"]
 
 
 def test_an_equivalent_mutant_is_left_out_with_a_reason_and_one_that_is_none_is_an_error(

@@ -27,6 +27,7 @@ _ORDER = (
     (Cause.QUOTA_REACHED, Cause.PORTS_EXHAUSTED, Cause.HAIRPIN_MISSING),
     (Cause.SIGNALLED_STALE,),
     (Cause.TUPLE_TAKEN, Cause.MAPPING_TIMED_OUT, Cause.PORT_COLLISION, Cause.MAPPING_CHANGED),
+    (Cause.LEASE_EXPIRED,),
     (Cause.EARLY_SYN_RESET, Cause.EARLY_PACKET_REJECTED),
     (Cause.FILTER_NOT_OPEN_YET,),
     # The rest is so for a reason of its own, which has to be known.
