@@ -10,13 +10,18 @@ from testbed.cli.options import (
     DEFAULT_PEER,
     AsJson,
     Contract,
+    Delay,
+    Jitter,
     Jobs,
+    Loss,
     MadeBy,
     Mechanism,
+    Mtu,
     Out,
     Pairs,
     ProfileA,
     ProfileB,
+    Rate,
     Relay,
     Resume,
     Seed,
@@ -25,6 +30,7 @@ from testbed.cli.options import (
 )
 from testbed.cli.words import App
 from testbed.lab.choice import Kind
+from testbed.model.topology import Conditions
 
 app = App()
 
@@ -51,6 +57,11 @@ def run(
     mechanism: Mechanism = None,
     contract: Contract = "lines",
     relay: Relay = None,
+    delay: Delay = None,
+    jitter: Jitter = None,
+    loss: Loss = None,
+    rate: Rate = None,
+    mtu: Mtu = None,
 ) -> None:
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.cli.commands.cells import one
@@ -58,7 +69,9 @@ def run(
     from testbed.studies.punch.external import add_stacks, described_words
 
     own = add_stacks(stack or (), mechanism, contract)
-    single = Single(peer, a, b, topology, mode, skew, seed, relay)
+    single = Single(
+        peer, a, b, topology, mode, skew, seed, relay, Conditions(delay, jitter, loss, rate, mtu)
+    )
     words = described_words(stack or (), mechanism, contract)
     raise typer.Exit(one(replay or single, own, out, as_json, backend, words))
 
@@ -109,6 +122,11 @@ def matrix(
     contract: Contract = "lines",
     relay: Relay = None,
     resume: Resume = False,
+    delay: Delay = None,
+    jitter: Jitter = None,
+    loss: Loss = None,
+    rate: Rate = None,
+    mtu: Mtu = None,
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
     from testbed.cli.commands.cells import many
@@ -132,6 +150,7 @@ def matrix(
         out,
         backend,
         Shard.parse(shard) if shard is not None else None,
+        Conditions(delay, jitter, loss, rate, mtu),
         relay,
         interop=pairs is Pairs.INTEROP,
         own=tuple(own),

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from testbed.lab.choice import Kind
+from testbed.model.topology import SMALLEST_MTU
 from testbed.places import PACKAGE
 
 TopologyName = Annotated[
@@ -40,6 +41,17 @@ Shards = Annotated[
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Makes a run repeatable.")]
 MadeBy = Annotated[
     Kind, typer.Option("--backend", help="What nodes are: namespaces, or Docker's containers.")
+]
+_EVERY = "of every link to the internet, in each direction; else as the world has it."
+Delay = Annotated[float | None, typer.Option(min=0, help=f"Delay in ms, {_EVERY}")]
+Jitter = Annotated[
+    float | None, typer.Option(min=0, help=f"Jitter in ms, up to the delay, {_EVERY}")
+]
+Loss = Annotated[float | None, typer.Option(min=0, max=1, help=f"Share of lost frames, {_EVERY}")]
+Rate = Annotated[float | None, typer.Option(help=f"Rate in Mbit/s, {_EVERY}")]
+Mtu = Annotated[
+    int | None,
+    typer.Option(min=SMALLEST_MTU, max=1500, help="MTU in bytes, of every link to the internet."),
 ]
 DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
 LabName = Annotated[

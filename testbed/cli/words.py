@@ -77,6 +77,7 @@ def _named_folder(given: Given) -> str | None:
 JOBS = Effect(useless=_too_many)
 NAMES_OR_ALL = Effect(listed=True, unless=("every",))
 _LAB = {"profiles_dir": ALWAYS, "topology": ALWAYS, "a": LATER, "b": LATER, "number": ALWAYS}
+_LINKS = ("delay", "jitter", "loss", "rate", "mtu")
 _OWN = {
     "stack": LATER,
     "mechanism": beside("stack"),
@@ -103,14 +104,14 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "compose render": {**_LAB, "certifiable": ALWAYS, "out": ALWAYS},
     "compose certify": {"folder": ALWAYS, "as_json": ALWAYS},
     "run": {
-        **dict.fromkeys(("peer", "topology", "mode", "seed", "profiles_dir"), ANEW),
+        **dict.fromkeys(("peer", "topology", "mode", "seed", "profiles_dir", *_LINKS), ANEW),
         **dict.fromkeys(("a", "b", "skew", "relay"), replace(ANEW, later=True)),
         **{"replay": ALWAYS, "out": ALWAYS, "as_json": ALWAYS, "backend": ALWAYS},
         **_OWN,
     },
     "matrix": {
         **dict.fromkeys(("profiles", "peers", "select", "relay"), Effect(listed=True, later=True)),
-        **{"pairs": LATER, "topology": ALWAYS, "shard": ALWAYS},
+        **{"pairs": LATER, "topology": ALWAYS, "shard": ALWAYS, **dict.fromkeys(_LINKS, ALWAYS)},
         **dict.fromkeys(("repeat", "controls", "certify", "seed", "out", "profiles_dir"), ALWAYS),
         **{"as_json": ALWAYS, "jobs": JOBS, "backend": ALWAYS, "resume": ALWAYS},
         "replace": ALWAYS,

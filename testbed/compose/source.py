@@ -33,7 +33,9 @@ class Source:
     given: tuple[Profile, ...] = field(default=(), compare=False)
 
     def built(self) -> Topology:
-        return self.world.topology(*self.profiles, access=BARE if self.certifiable else None)
+        return self.world.topology(
+            *self.profiles, access=(lambda _: BARE) if self.certifiable else None
+        )
 
     @property
     def world(self) -> Found:

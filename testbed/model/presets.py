@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from testbed.errors import TopologyError, UsageError
 from testbed.model.topology import Link, Topology
-from testbed.model.world import World, parse
+from testbed.model.world import Access, World, parse
 from testbed.naming import instead
 from testbed.places import PACKAGE
 
@@ -41,7 +41,7 @@ class Found(NamedTuple):
         """What `find` finds it by again, wherever that is asked."""
         return str(self.path) if self.own else self.name
 
-    def topology(self, *profiles: str, access: Link | None = None) -> Topology:
+    def topology(self, *profiles: str, access: Access | None = None) -> Topology:
         """See `World.topology`."""
         return self.world.topology(self.name, profiles, access)
 
@@ -110,7 +110,7 @@ def preset(word: str, *profiles: str, link: Link | None = None) -> Topology:
 
     ``link`` stands for those of all nodes on the internet.  UsageError if there is none.
     """
-    return find(word).topology(*profiles, access=link)
+    return find(word).topology(*profiles, access=None if link is None else lambda _: link)
 
 
 two_homes = partial(preset, "two-homes")

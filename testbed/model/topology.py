@@ -1,7 +1,7 @@
 """What a lab consists of, as frozen values.  Nothing here touches the machine."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -84,6 +84,36 @@ class Link:
     def transparent(self) -> bool:
         """True when frames pass as on a bare wire; its MTU is the interfaces' affair."""
         return self.up.transparent and self.down.transparent
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What holds for the link of every node on the internet, in both its directions.
+
+    None leaves a link as its world has it.
+    """
+
+    delay_ms: float | None = None
+    jitter_ms: float | None = None
+    loss: float | None = None
+    rate_mbit: float | None = None
+    mtu: int | None = None
+
+    def over(self, link: Link) -> Link:
+        """``link`` under these conditions; TopologyError where they cannot be."""
+        ways = ("delay_ms", "jitter_ms", "loss", "rate_mbit")
+        said = {name: value for name in ways if (value := getattr(self, name)) is not None}
+        up, down = (replace(way, **said) for way in (link.up, link.down))
+        return Link(up, down, link.mtu if self.mtu is None else self.mtu)
+
+    @property
+    def name(self) -> str:
+        """For the names of cells: ``.delay-50.loss-0.1``."""
+        said = ((one.name.partition("_")[0], getattr(self, one.name)) for one in fields(self))
+        return "".join(f".{key}-{value:g}" for key, value in said if value is not None)
+
+
+AS_IT_IS = Conditions()
 
 
 @dataclass(frozen=True)

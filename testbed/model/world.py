@@ -8,7 +8,7 @@ equal to this module.
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -34,6 +34,7 @@ from testbed.naming import instead
 SCHEMA = Path(__file__).with_name("world.schema.json")
 
 Option = Literal["a", "b"]
+Access = Callable[[Link], Link]
 Words = Annotated[str, Field(pattern=r"\S", description="A sentence for people.")]
 Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -200,19 +201,18 @@ class World(_Frozen):
         return (*profiles, *self.defaults[len(profiles) :])
 
     def topology(
-        self, name: str, profiles: Sequence[str] = (), access: Link | None = None
+        self, name: str, profiles: Sequence[str] = (), access: Access | None = None
     ) -> Topology:
         """The topology called ``name``, with ``profiles`` for `options`, in this order.
 
-        ``access`` is the link of all that is attached to the internet, in place of the file's.
+        ``access`` makes the link of all that is attached to the internet out of the file's.
         """
         named = dict(zip(self.options, self.chosen(name, profiles), strict=True))
         links = {key: table.link() for key, table in self.links.items()}
 
         def link(network: str, word: str | None) -> Link:
-            if access is not None and network == INTERNET:
-                return access
-            return links[word] if word is not None else Link()
+            said = links[word] if word is not None else Link()
+            return access(said) if access is not None and network == INTERNET else said
 
         return Topology(
             name,

@@ -12,6 +12,7 @@ from testbed.model.lab import Backend
 from testbed.model.presets import find
 from testbed.model.profile import Profile
 from testbed.model.result import PunchDetails, Result
+from testbed.model.topology import AS_IT_IS, Conditions
 from testbed.model.verdict import Judgement
 from testbed.naming import instead
 from testbed.nat import rules
@@ -44,12 +45,14 @@ class Selection:
     controls: bool = True
     patterns: Sequence[str] = ()  # shell patterns on `Cell.pair`; none: all
     topology: str | None = None  # None: each stack's own
+    conditions: Conditions = AS_IT_IS
     relays: Sequence[str] = (OURS,)  # stacks, of cells with a libp2p relay
     strangers: Sequence[str] | None = None  # profiles, of stacks that differ; None: all the same
 
     def cells(self) -> list[Cell]:
         """The cells in order; UsageError when there is none."""
-        pairs = [*self._pairs(), *(self._controls() if self.controls else ())]
+        found = [*self._pairs(), *(self._controls() if self.controls else ())]
+        pairs = [replace(cell, conditions=self.conditions) for cell in found]
         for pattern in self.patterns:
             if not any(fnmatchcase(cell.pair, pattern) for cell in pairs):
                 remedy = instead(pattern, (cell.pair for cell in pairs))

@@ -39,6 +39,10 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("run", "topology"): [("run --replay x --topology libp2p", "--topology has no effect")],
     ("run", "mode"): [("run --replay x --mode silent", "--mode has no effect")],
     ("run", "profiles_dir"): [("run --replay x --profiles-dir .", "--profiles-dir has no effect")],
+    **{
+        ("run", word): [(f"run --replay x --{word} {value}", f"--{word} has no effect: --replay")]
+        for word, value in (("delay", 1), ("jitter", 1), ("loss", 0), ("rate", 1), ("mtu", 1280))
+    },
     ("run", "seed"): [("run --replay x --seed 0", "--seed has no effect")],
     ("run", "b"): [
         ("run --replay x -b pf", "-b has no effect"),

@@ -16,6 +16,7 @@ from testbed.lab.choice import Kind
 from testbed.model.lab import Image
 from testbed.model.presets import asked
 from testbed.model.profile import Profile
+from testbed.model.topology import AS_IT_IS, Conditions
 from testbed.naming import either, nearest
 from testbed.nat.load import by_name, catalogue, named
 from testbed.run.matrix import CLASSIC, PEER_SETS, SETS, Selection, chosen_stacks
@@ -40,6 +41,7 @@ class Single:
     skew_ms: float
     seed: int
     relay: str | None
+    conditions: Conditions
 
     def cell(self) -> tuple[Cell, dict[str, Profile]]:
         """What is run, and the profiles of its NATs.
@@ -58,6 +60,7 @@ class Single:
             seed=self.seed,
             skew_ms=self.skew_ms,
             relay=self.relay or OURS,
+            conditions=self.conditions,
         )
         require_sane(cell)
         if self.relay and cell.relaying is None:
@@ -82,6 +85,7 @@ class Request:
     out: Path
     kind: Kind = Kind.NAMESPACES
     shard: Shard | None = None  # this part of it alone
+    conditions: Conditions = AS_IT_IS
     relays: str | None = None  # stacks with commas; None: ours
     interop: bool = False  # stacks that differ meet behind the classic four alone
     own: tuple[str, ...] = ()  # stacks of the user's that were described
@@ -132,6 +136,7 @@ class Request:
             controls=self.controls,
             patterns=self.patterns,
             topology=asked(self.topology).word if self.topology else None,
+            conditions=self.conditions,
             relays=(self.relays or OURS).split(","),
             strangers=CLASSIC if self.interop else None,
         )

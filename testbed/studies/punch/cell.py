@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from testbed.errors import UsageError
 from testbed.model.presets import Found, find
 from testbed.model.profile import Profile
-from testbed.model.topology import Roles, Topology
+from testbed.model.topology import AS_IT_IS, Conditions, Roles, Topology
 from testbed.naming import instead
 from testbed.nat.load import load
 from testbed.stacks import infrastructure
@@ -61,6 +61,7 @@ class Cell:
     repeat: int = 0  # which of the repetitions this is
     seed: int = 0
     skew_ms: float = 0.0
+    conditions: Conditions = AS_IT_IS  # of the links on the internet
     relay: str = OURS  # the stack of the relay, where libp2p's circuits are what relays
 
     @property
@@ -113,7 +114,7 @@ class Cell:
         name = self.world.name
         place = "" if name == self.mechanism.topology else f"{name}/"
         late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
-        return f"{place}{self.cast}/{'--'.join(self.nats)}{suffix}{late}"
+        return f"{place}{self.cast}/{'--'.join(self.nats)}{suffix}{late}{self.conditions.name}"
 
     @property
     def name(self) -> str:
@@ -153,7 +154,8 @@ class Cell:
         return self.build().roles
 
     def build(self) -> Topology:
-        return self.world.topology(*self.profiles)
+        access = self.conditions.over if self.conditions != AS_IT_IS else None
+        return self.world.topology(*self.profiles, access=access)
 
 
 def save_cell(
@@ -195,9 +197,11 @@ def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
         fields, number = data["cell"], data["number"]
         recall(data.get("own", {}))
         names = fields["profiles"]
-        read = {"profiles": tuple(names) if isinstance(names, list) else names}
+        read: dict[str, Any] = {"profiles": tuple(names) if isinstance(names, list) else names}
         if (world := folder / WORLDS / f"{fields['topology']}.toml").exists():
             read["topology"] = find(str(world)).word
+        if "conditions" in fields:
+            read["conditions"] = Conditions(**fields["conditions"])
         cell = Cell(**(fields | read))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
