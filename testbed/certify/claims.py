@@ -1,9 +1,15 @@
 """What a declared behaviour claims, axis by axis, and whether a measurement agrees.  Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from testbed.certify.measured import AT_LEAST_ADDRESS, Measured, Value, forward_name
+from testbed.certify.measured import (
+    AT_LEAST_ADDRESS,
+    Measured,
+    MeasuredPortMapping,
+    Value,
+    forward_name,
+)
 from testbed.model.behaviour import (
     Allocation,
     Behaviour,
@@ -15,6 +21,7 @@ from testbed.model.behaviour import (
     Transport,
     WanInput,
 )
+from testbed.nat.limits import applicable
 
 _GRACE = 0.1  # seconds by which a timer may be late
 _SPREAD = 4  # scattered ports span at least the range's size by this
@@ -117,6 +124,19 @@ def _of_services(offered: PortMapping) -> dict[str, Claim]:
         found["leases"] = _is((offered.min_lease, offered.max_lease))
     if offered.upnp_igd:
         found["secure_mode"] = _is(offered.secure_mode)
+    for axis, claim in _of_grants(offered).items() if offered.offered else ():
+        found[f"port_mapping.{axis}"] = claim
+    return found
+
+
+def _of_grants(offered: PortMapping) -> dict[str, Claim]:
+    """What the gateway does with the ports that it grants, as far as its services show it."""
+    shown = applicable(offered)
+    names = (field.name for field in fields(MeasuredPortMapping) if shown[field.name])
+    found = {name: _is(getattr(offered, name)) for name in names}
+    found["mapped_outward"] = _is(offered.mapped_outward and offered.forwards)
+    if offered.upnp_igd > 1:
+        found["static_lease"] = _is(True)
     return found
 
 

@@ -311,6 +311,10 @@ class _Maker:
         secure = self._findings["secure_mode"].value
         if igd and isinstance(secure, bool):
             given["secure_mode"] = secure
+        for field in dataclasses.fields(self._measured.port_mapping):
+            value = self._findings[f"port_mapping.{field.name}"].value
+            if isinstance(value, bool):
+                given[field.name] = value
         return PortMapping(**given)
 
 

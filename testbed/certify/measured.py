@@ -63,6 +63,24 @@ class MeasuredTransport:
 
 
 @dataclass(frozen=True)
+class MeasuredPortMapping:
+    """What a gateway does with the ports that it grants; names as in `PortMapping`."""
+
+    forwards: Finding  # bool: a stranger is let in
+    mapped_outward: Finding  # bool
+    first_mapping_kept: Finding  # bool, of NAT-PMP
+    prefer_failure: Finding  # bool, of PCP
+    nonce: Finding  # bool, of PCP
+    any_port: Finding  # bool, of IGD 1
+    permanent_only: Finding  # bool, of UPnP
+    static_lease: Finding  # bool: UPnP's lease of 0 is without end, or a week in version 2
+    absent_refused: Finding  # bool, of UPnP: 714 for the end of what is not there
+    version_errors: Finding  # bool, of NAT-PMP without PCP and the other way round
+    address_known: Finding  # bool
+    epoch_counts: Finding  # bool, of NAT-PMP and PCP
+
+
+@dataclass(frozen=True)
 class Measured:
     """Everything measured; the axes' names are as in `Behaviour`."""
 
@@ -79,6 +97,7 @@ class Measured:
     services_outside: Finding  # and those that answer a stranger
     leases: Finding  # lowest and highest that PCP grants, in seconds
     secure_mode: Finding  # bool: a LAN host maps ports to itself alone
+    port_mapping: MeasuredPortMapping
 
     def axes(self) -> Iterator[tuple[str, Finding]]:
         """Every axis by name, for example ``udp.mapping`` or ``refresh``."""

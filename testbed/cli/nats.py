@@ -48,7 +48,7 @@ def nat_show(
     for step in steps.of(LoadRules)[: len(steps.of(LoadRules)) // 2]:
         print(f"# {step.engine}\n{step.text}")
     for service in steps.of(ServePortMapping)[:1]:
-        print(f"# miniupnpd's chains\n{service.chains}\n# miniupnpd.conf\n{service.config}")
+        print(f"# chains of the gateway\n{service.chains}\n# {service.gateway}\n{service.config}")
     for key, value in steps.of(SetSysctls)[0].sysctls:
         print(f"# {key} = {value}")
 

@@ -6,6 +6,7 @@ What is not rendered: MAC addresses, and links that are not plain wires but for 
 where the kernel has netem.  The core and the routers forward from the start.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -17,6 +18,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from testbed import places
 from testbed.compose.source import PROFILES, Source
 from testbed.errors import UsageError
+from testbed.lab.services import gateway
+from testbed.model.behaviour import Gateway
 from testbed.model.plan import (
     AddBridge,
     AddLink,
@@ -34,6 +37,7 @@ from testbed.model.plan import (
 from testbed.model.topology import INTERNET, Impairment
 
 TEMPLATES = places.shared("compose")
+_GATEWAY = Path(gateway.__file__).parent  # a program of the standard library alone
 RESOLVER = "127.0.0.1"  # in the container, where nobody listens
 _SUFFIXES = {Engine.NFTABLES: "nft", Engine.IPTABLES: "rules"}
 # Of the machine's bridges and of IPv6, which the engine itself leaves out.
@@ -117,7 +121,7 @@ def write(files: dict[str, str], folder: Path) -> None:
         if folder.exists() and any(folder.iterdir()) and not (folder / "compose.yaml").exists():
             raise UsageError(f"{folder} is not empty", remedy="choose another -o")
         for stale in [*folder.glob("rules/*/*"), *folder.glob(f"{PROFILES}/*.toml")]:
-            stale.unlink()  # all there are loaded
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()  # all there are loaded
         for name, text in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,4 +198,9 @@ def _rules(plan: Plan, services: dict[str, Service]) -> Iterator[tuple[str, str]
         yield name, step.text
     for served in plan.of(ServePortMapping):
         yield f"rules/{served.node}/portmap.nft", served.chains
-        yield f"rules/{served.node}/miniupnpd.conf", served.config
+        if served.gateway is Gateway.MINIUPNPD:
+            yield f"rules/{served.node}/miniupnpd.conf", served.config
+            continue
+        yield f"rules/{served.node}/gateway.json", served.config
+        for module in sorted(_GATEWAY.glob("*.py")):
+            yield f"rules/{served.node}/gateway/{module.name}", module.read_text(encoding="utf-8")

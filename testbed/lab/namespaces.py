@@ -36,7 +36,8 @@ from testbed.lab.netlink import (
     up,
     veth,
 )
-from testbed.lab.services import miniupnpd
+from testbed.lab.services import routers
+from testbed.lab.services.daemon import Daemon
 from testbed.lab.wires import WireBench, netem
 from testbed.model.fault import FramesLost
 from testbed.model.lab import Command, Image, Process, Route
@@ -100,7 +101,7 @@ class NamespaceLab:
         self._home = kernel.current_netns()
         self._stack.callback(os.close, self._home)
         self._wires = WireBench()
-        self.services: Mapping[str, miniupnpd.Miniupnpd] = {}  # router -> its daemon
+        self.services: Mapping[str, Daemon] = {}  # router -> its daemon
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +124,7 @@ class NamespaceLab:
         if WireBench.NODE in self._nodes:
             bench = kernel.inside_netns(self._nodes[WireBench.NODE].netns, self._home)
             self._stack.enter_context(self._wires.running(bench, self.plan.seed))
-        self.services = self._stack.enter_context(miniupnpd.running(self))
+        self.services = self._stack.enter_context(routers.running(self))
 
     # Building
 

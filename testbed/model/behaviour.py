@@ -64,6 +64,13 @@ class Refresh(StrEnum):
     BOTH = "both"
 
 
+class Gateway(StrEnum):
+    """Which program answers a host that asks for a port."""
+
+    TESTBED = "testbed"  # our own, to the RFCs; it can have each error that an axis names
+    MINIUPNPD = "miniupnpd"  # Debian's daemon, with the errors that it has
+
+
 class Protocol(StrEnum):
     UDP = "udp"
     TCP = "tcp"
@@ -135,9 +142,11 @@ class PortMapping:
     """Which port-mapping services the router offers on its LAN; by default none.
 
     A mapping forwards an external port to the LAN host that asked, for as long as
-    its lease: whoever calls that port is let in, whatever the filtering is.
+    its lease: whoever calls that port is let in, whatever the filtering is.  From
+    ``mapped_outward`` on, the defaults are what the RFCs ask for.
     """
 
+    gateway: Gateway = Gateway.TESTBED
     upnp_igd: int = 0  # 1 or 2: the version that the device describes; 0: none
     nat_pmp: bool = False  # RFC 6886
     pcp: bool = False  # RFC 6887
@@ -145,6 +154,22 @@ class PortMapping:
     # Seconds, of PCP; miniupnpd grants the others what they ask, and from 2.3.5 no less of PCP.
     min_lease: int = 120
     max_lease: int = 86400
+    # The host's packets leave by the mapped port (RFC 6886 section 3.9, RFC 6887 section 11).
+    mapped_outward: bool = True
+    # NAT-PMP: a second mapping of one internal port returns the first (section 3.3).
+    first_mapping_kept: bool = True
+    prefer_failure: bool = True  # PCP's option is obeyed (section 13.2)
+    nonce: bool = True  # PCP: another nonce may neither renew nor end (section 11.3)
+    any_port: bool = False  # IGD 1 grants AddAnyPortMapping, which only version 2 has
+    static_lease: bool = True  # IGD 1: a lease of 0 has no end
+    permanent_only: bool = False  # IGD 1: error 725 for each lease that ends
+    absent_refused: bool = True  # UPnP: error 714 for the end of a mapping that is not there
+    private_wan: bool = False  # it maps although its external address is private or shared
+    # A version of NAT-PMP or PCP that is not offered is refused, and not met with silence.
+    version_errors: bool = True
+    forwards: bool = True  # what it grants, it also does
+    address_known: bool = True  # and not 0.0.0.0, without any error
+    epoch_counts: bool = True  # of NAT-PMP and PCP: the seconds since its start, and not always 0
 
     @property
     def offered(self) -> bool:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TypeVar
 
+from testbed.model.behaviour import Gateway
 from testbed.model.refusal import UNKNOWN, Refuses
 from testbed.model.topology import Impairment, Topology
 
@@ -121,13 +122,14 @@ class SetSysctls:
 
 @dataclass(frozen=True)
 class ServePortMapping:
-    """A miniupnpd in a router, which serves while the lab is up.
+    """A gateway's program in a router, which serves while the lab is up.
 
     ``chains`` (for ``nft -f``) is the table that it writes its mappings to, and is
-    loaded before it starts; ``config`` is its configuration.
+    loaded before it starts; ``config`` is its configuration, in its own format.
     """
 
     node: str
+    gateway: Gateway
     chains: str
     config: str
 

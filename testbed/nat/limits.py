@@ -1,13 +1,16 @@
 """Which profiles no rule set can hold, each refusal naming the combination."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
+    Gateway,
     Hairpin,
     Mapping,
+    PortMapping,
     Protocol,
     Refresh,
     Transport,
@@ -17,6 +20,21 @@ from testbed.model.behaviour import (
 from testbed.model.plan import Engine
 from testbed.model.profile import Profile
 
+MINIUPNPD = {  # measured of version 2.3.1; `nat certify` holds each profile to its own
+    "mapped_outward": False,
+    "first_mapping_kept": False,
+    "prefer_failure": False,
+    "nonce": False,
+    "any_port": True,
+    "static_lease": False,
+    "permanent_only": False,
+    "absent_refused": False,
+    "private_wan": False,
+    "version_errors": False,  # the router drops what its one protocol does not take
+    "forwards": True,
+    "address_known": True,
+    "epoch_counts": True,
+}
 _PCP_LEASE = 120  # seconds: where miniupnpd ends its own minimum for PCP
 Refusal = tuple[str, str | None]  # message, remedy
 
@@ -41,14 +59,56 @@ def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
         )
     for protocol in Protocol:
         yield from _transport_contradictions(protocol, behaviour.transport(protocol))
-    lowest, highest = behaviour.port_mapping.min_lease, behaviour.port_mapping.max_lease
-    if lowest >= highest:
-        yield f"port_mapping: leases of at least {lowest} s and at most {highest} s", None
-    if behaviour.port_mapping.pcp and lowest > _PCP_LEASE:
-        yield f"miniupnpd grants PCP's leases of {_PCP_LEASE} s, min_lease is {lowest} s", None
+    yield from _gateway_refusals(behaviour.port_mapping)
     ports = [(f.protocol, f.external_port) for f in behaviour.forwards]
     if len(set(ports)) < len(ports):
         yield "two forwards of one external port", None
+
+
+def _gateway_refusals(services: PortMapping) -> Iterator[Refusal]:
+    """Words without effect, and what miniupnpd does otherwise."""
+    lowest, highest = services.min_lease, services.max_lease
+    if lowest >= highest:
+        yield f"port_mapping: leases of at least {lowest} s and at most {highest} s", None
+    has = applicable(services)
+    for field in fields(services):
+        value = getattr(services, field.name)
+        if not has.get(field.name, True) and value != field.default:
+            yield (
+                f"port_mapping.{field.name} is about a service that is not offered",
+                "leave it out",
+            )
+    if services.gateway is not Gateway.MINIUPNPD:
+        return
+    if services.pcp and lowest > _PCP_LEASE:
+        yield f"miniupnpd grants PCP's leases of {_PCP_LEASE} s, min_lease is {lowest} s", None
+    for name, value in MINIUPNPD.items():
+        if has[name] and getattr(services, name) is not value:
+            yield (
+                f"miniupnpd has port_mapping.{name} = {str(value).lower()}",
+                f'declare it, or gateway = "{Gateway.TESTBED}"',
+            )
+
+
+def applicable(services: PortMapping) -> dict[str, bool]:
+    """Of each axis that not every service has: do those that are offered have it?"""
+    datagrams, upnp = services.nat_pmp or services.pcp, services.upnp_igd > 0
+    return {
+        "gateway": services.offered,
+        "mapped_outward": services.offered,
+        "private_wan": services.offered,
+        "forwards": services.offered,
+        "address_known": services.offered,
+        "epoch_counts": datagrams,
+        "version_errors": services.nat_pmp != services.pcp,
+        "first_mapping_kept": services.nat_pmp,
+        "prefer_failure": services.pcp,
+        "nonce": services.pcp,
+        "any_port": services.upnp_igd == 1,
+        "static_lease": services.upnp_igd == 1,
+        "permanent_only": services.upnp_igd == 1,
+        "absent_refused": upnp,
+    }
 
 
 def _firewall_contradictions(behaviour: Behaviour) -> Iterator[Refusal]:

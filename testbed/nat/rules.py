@@ -14,6 +14,7 @@ has the transitory timer until another connection on it sends.
 """
 
 import hashlib
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from testbed.errors import ProfileError
 from testbed.model.behaviour import (
     Behaviour,
     Filtering,
+    Gateway,
     Hairpin,
     Mapping,
     Protocol,
@@ -43,7 +45,7 @@ from testbed.nat.limits import refusals
 
 TEMPLATES = places.shared("nat-profiles") / "rules"
 HTTP_PORT = 5000  # of UPnP's description and control, on the LAN
-_DAEMON = ("portmap.j2", "miniupnpd.j2")
+_NAT_TABLE = "ip nat_testbed"  # of nftables.j2
 _TRIES = 16  # candidates for an external port before a new mapping is refused
 _CLOSING = 0xFFFFFFFF  # conntrack mark of a TCP flow that has seen FIN or RST
 _MAPPED = 0xFFFFFFFE  # conntrack mark of a flow that a port-mapping service let in
@@ -75,10 +77,11 @@ class RuleSet:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a port-mapping daemon needs of a router besides its NAT: as texts."""
+    """What a gateway's program needs of a router besides its NAT: as texts."""
 
+    gateway: Gateway
     chains: str  # its own table, empty: loading it again forgets all mappings
-    config: str  # miniupnpd.conf
+    config: str  # miniupnpd.conf, or the settings of our own gateway
 
 
 def check(profile: Profile) -> None:
@@ -134,15 +137,33 @@ def hooks(profile: Profile, context: RouterContext) -> Hooks | None:
     words = {
         "wan": context.wan,
         "lan": context.lan,
-        "services": services,
         "mapped": _MAPPED,
         "http_port": HTTP_PORT,
-        "refusal": Refusal,
         # the same for the same router, and another for another
         "uuid": uuid.uuid5(uuid.NAMESPACE_OID, str(context.external[0])),
     }
-    chains, config = (_templates().get_template(name).render(words) for name in _DAEMON)
-    return Hooks(chains, config)
+    own = services.gateway is Gateway.TESTBED
+    extra = {"services": services, "refusal": Refusal, "own": own}
+    chains = _templates().get_template("portmap.j2").render(words | extra)
+    if own:
+        config = _settings(profile, context, words)
+    else:
+        config = _templates().get_template("miniupnpd.j2").render(words | extra)
+    return Hooks(services.gateway, chains, config)
+
+
+def _settings(profile: Profile, context: RouterContext, words: dict[str, Any]) -> str:
+    """Of our own gateway, as JSON; see `testbed/lab/services/gateway/settings.py`."""
+    services = {k: v for k, v in vars(profile.behaviour.port_mapping).items() if k != "gateway"}
+    settings = services | {
+        "wan": context.wan,
+        "lan": context.lan,
+        "uuid": str(words["uuid"]),
+        "http_port": HTTP_PORT,
+        "mark": _MAPPED,
+        "reserved": _NAT_TABLE if profile.engine is Engine.NFTABLES else "",
+    }
+    return json.dumps(settings, indent=1)
 
 
 def warm() -> None:
@@ -191,6 +212,7 @@ def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
         ],
         "closing": _CLOSING,
         "mapped": _MAPPED if behaviour.port_mapping.offered else None,
+        "reserves": _reserves(behaviour),
         "tries": _TRIES,
     }
 
@@ -232,7 +254,7 @@ def _translation(
         "seed": (seed := _seed(context.seed, protocol, transport.seed)),
         "begins": seed % transport.ports.size,
         "key_type": _key(mapping, "ipv4_addr . inet_service", "ipv4_addr", "inet_service"),
-        "free": _free(protocol, [forward["external_port"] for forward in forwards]),
+        "free": _free(behaviour, protocol, [forward["external_port"] for forward in forwards]),
         "ways": [
             way
             for way in _ways(protocol, mapping)
@@ -250,12 +272,20 @@ def _seed(router: int, protocol: Protocol, declared: int) -> int:
     return int.from_bytes(hashlib.sha256(words).digest()[:4])
 
 
-def _free(protocol: Protocol, forwarded: list[int]) -> str:
-    """The match for a source port that no mapping and no static forward holds."""
+def _free(behaviour: Behaviour, protocol: Protocol, forwarded: list[int]) -> str:
+    """The match for a source port that no mapping, learned or explicit, and no forward holds."""
     free = f"{protocol} sport != @owned_{protocol}"
+    if _reserves(behaviour):
+        free += f" {protocol} sport != @mapped_{protocol}"
     if forwarded:
         free += f" {protocol} sport != {{ {', '.join(map(str, forwarded))} }}"
     return free
+
+
+def _reserves(behaviour: Behaviour) -> bool:
+    """Does the gateway tell the NAT which ports it has mapped?  miniupnpd does not."""
+    services = behaviour.port_mapping
+    return services.offered and services.gateway is Gateway.TESTBED
 
 
 def _key(mapping: Mapping, endpoint: str, address: str, port: str) -> str:

@@ -47,8 +47,8 @@ def _say_texts(step: LoadRules | ServePortMapping | WriteFiles) -> str:
     match step:
         case LoadRules(node, engine, text, _):
             return f"rules      {node} ({engine})\n{_indented(text)}"
-        case ServePortMapping(node, chains, config):
-            return f"service    {node} (miniupnpd)\n{_indented(chains)}\n{_indented(config)}"
+        case ServePortMapping(node, gateway, chains, config):
+            return f"service    {node} ({gateway})\n{_indented(chains)}\n{_indented(config)}"
         case WriteFiles(node, hosts, resolv):
             return f"files      {node}\n{_indented(hosts)}\n{_indented(resolv)}"
 

@@ -263,7 +263,9 @@ class _Planner:
             sysctls = tuple(item for item in rules.sysctls if item != FORWARDING)
             steps.append(SetSysctls(router.name, (*sysctls, FORWARDING)))
             if daemon := hooks(profile, context):
-                steps.append(ServePortMapping(router.name, daemon.chains, daemon.config))
+                steps.append(
+                    ServePortMapping(router.name, daemon.gateway, daemon.chains, daemon.config)
+                )
         return steps
 
     def _files(self) -> list[Step]:

@@ -1,8 +1,9 @@
 """The whole ladder: mapped ports, AutoNAT's proof, direct dials, then what `dcutr` does.
 
-Each end may have a port of its gateway: that router then forwards it, if its outside is
-public.  All public nodes that an end has met dial back the addresses by which it may be
-reached; what three of them reach, it advertises, and so its mapped and its own public ones.
+Each end may have a port of its gateway: that router then forwards it, and the host leaves by
+it, too, unless the gateway is one that grants and does nothing of the kind.  All public nodes
+that an end has met dial back the addresses by which it may be reached; what three of them
+reach, it advertises, and so its mapped and its own public ones.
 The dialer tries the listener's at the moment in which it asks for the circuit.  When that is
 there and no direct connection is, the listener dials the dialer's; then both punch.
 """
@@ -10,7 +11,7 @@ there and no direct connection is, the listener dials the dialer's; then both pu
 from collections.abc import Mapping
 from dataclasses import replace
 
-from testbed.model.behaviour import Behaviour, Forward, Protocol
+from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.outcome import Outcome, Rung
 from testbed.model.reason import Climbed, Place
 from testbed.model.technique import Relaying
@@ -19,7 +20,7 @@ from testbed.predict import dcutr
 from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
-from testbed.predict.port_mapping import Mapped, mapped_endpoint
+from testbed.predict.port_mapping import Mapped, MappedPort, granted, mapped_endpoint
 from testbed.predict.public import Carrier, Observer, Relay
 from testbed.predict.punching import FRESH_PORT, PORT
 from testbed.predict.quic import Quic
@@ -45,9 +46,10 @@ def with_mappings(
         behaviour = found[router.name]
         index = [one.name for one in topology.hosts if one.network == router.lan].index(host)
         mapped = tuple(
-            Forward(protocol, PORT, index, PORT)
+            MappedPort(protocol, PORT, index, PORT, behaviour.port_mapping.mapped_outward)
             for protocol in Protocol
-            if _reachable(topology, router, behaviour, protocol)
+            if granted(behaviour, wan_is_public=_is_public(topology, router))
+            and _worth(topology, router, behaviour, protocol) is not Mapped.CLOSED
         )
         replaced = {(forward.protocol, PORT) for forward in mapped}
         others = (f for f in behaviour.forwards if (f.protocol, f.external_port) not in replaced)
@@ -55,11 +57,19 @@ def with_mappings(
     return found
 
 
-def _reachable(topology: Topology, router: Router, behaviour: Behaviour, by: Protocol) -> bool:
+def _believed(topology: Topology, router: Router, behaviour: Behaviour, by: Protocol) -> bool:
+    """Does the host advertise the mapped endpoint?  It trusts a grant that looks sound."""
+    return _worth(topology, router, behaviour, by) in (Mapped.REACHABLE, Mapped.IDLE)
+
+
+def _worth(topology: Topology, router: Router, behaviour: Behaviour, by: Protocol) -> Mapped:
+    public = _is_public(topology, router)
+    return mapped_endpoint(behaviour, wan_is_public=public, protocol=by, caller_port=PORT)
+
+
+def _is_public(topology: Topology, router: Router) -> bool:
     outside = next(n for n in topology.networks if n.name == router.wan)
-    public = outside.scope is Scope.PUBLIC
-    worth = mapped_endpoint(behaviour, wan_is_public=public, protocol=by, caller_port=PORT)
-    return worth is Mapped.REACHABLE
+    return outside.scope is Scope.PUBLIC
 
 
 class Peer(dcutr.Peer):
@@ -165,7 +175,7 @@ class _Run:
         mapped: tuple[Place, ...] = ()
         topology = self.network.topology
         router = topology.router_serving(topology.host(host).network)
-        if router is not None and _reachable(
+        if router is not None and _believed(
             topology, router, self.network.behaviours[router.name], self.protocol
         ):
             mapped = (Place(router.name, PORT),)

@@ -8,6 +8,7 @@ modelled as one that nobody was told.
 """
 
 from collections.abc import Sequence
+from math import inf
 
 from testbed.model.behaviour import (
     Allocation,
@@ -43,6 +44,7 @@ from testbed.model.reason import (
 )
 from testbed.predict.conntrack import Binding, Conntrack, Session
 from testbed.predict.packet import Packet
+from testbed.predict.port_mapping import MappedPort
 from testbed.predict.translation import Dropped, Enters, Leaves
 
 
@@ -71,6 +73,14 @@ class TransportNat:
             forward.external_port: Place(lan[forward.host], forward.internal_port)
             for forward in behaviour.forwards
             if forward.protocol is protocol and forward.host < len(lan)
+        }
+        self._outward = {
+            self._forwards[forward.external_port]: forward.external_port
+            for forward in behaviour.forwards
+            if isinstance(forward, MappedPort)
+            and forward.outward
+            and forward.external_port in self._forwards
+            and forward.protocol is protocol
         }
         self._track = Conntrack(protocol, behaviour)
         self._hashed: dict[tuple[Place, object], Place] = {}
@@ -137,6 +147,8 @@ class TransportNat:
     def _binding(self, now: float, internal: Place, remote: Place) -> Binding | Dropped:
         if self.axes.mapping is Mapping.NONE:
             return Binding(internal, now)
+        if internal in self._outward:  # RFC 6886 section 3.9: to everybody, and past any quota
+            return Binding(Place(self.addresses[0], self._outward[internal]), inf)
         key = (internal, self._dependent_part(remote))
         binding = self._track.bindings.get(key)
         if binding is not None and binding.expires > now:

@@ -14,7 +14,7 @@ from testbed.model.presets import home_and_public
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 
-SERVED = "upnp-home"
+SERVED = "upnp2-home"
 
 
 @pytest.mark.skipif(shutil.which(PROGRAM) is None, reason=f"{PROGRAM} is NOT installed")

@@ -20,7 +20,7 @@ import pytest
 
 from testbed.lab.namespaces import Namespaces
 from testbed.lab.services.miniupnpd import PACKAGE, PROGRAM, Miniupnpd
-from testbed.model.behaviour import PortMapping
+from testbed.model.behaviour import Gateway, PortMapping
 from testbed.model.lab import Lab
 from testbed.model.plan import ServePortMapping
 from testbed.model.topology import INTERNET, Host, Link, Network, Router, Scope, Topology
@@ -59,13 +59,16 @@ class Daemon:
     def step(self, lab: Lab, node: str) -> ServePortMapping:
         """As a profile that declares it becomes, whatever the router's own declares."""
         version = 0 if not self.upnp else 1 if self.upnp_v1 else 2
-        offered = PortMapping(version, self.datagrams, self.datagrams, min_lease=1)
+        offered = PortMapping(
+            Gateway.MINIUPNPD, version, self.datagrams, self.datagrams, min_lease=1
+        )
         nat = CATALOGUE["port-restricted"]
         profile = replace(nat, behaviour=replace(nat.behaviour, port_mapping=offered))
         external, inside = lab.plan.addresses[node], IPv4Network("10.0.0.0/8")
         made = hooks(profile, RouterContext("wan", "lan", external, inside, ()))
         assert made
-        return ServePortMapping(node, made.chains, made.config + "\n".join((*self.extra, "")))
+        config = made.config + "\n".join((*self.extra, ""))
+        return ServePortMapping(node, made.gateway, made.chains, config)
 
 
 @contextlib.contextmanager

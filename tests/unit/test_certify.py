@@ -15,7 +15,14 @@ import pytest
 from testbed.certify import certificates as module
 from testbed.certify.certificates import Certificate, Verdict, certified, certify_all, default_cache
 from testbed.certify.claims import Row, claims, compare
-from testbed.certify.measured import Finding, Measured, MeasuredTransport, Value, unseen
+from testbed.certify.measured import (
+    Finding,
+    Measured,
+    MeasuredPortMapping,
+    MeasuredTransport,
+    Value,
+    unseen,
+)
 from testbed.certify.prober.timers import Watch, refresh, scattered
 from testbed.certify.prober.waiting import Sample, Waiting, lifetime, together
 from testbed.errors import ProbeError, UnfitError
@@ -79,7 +86,13 @@ def measured(udp: MeasuredTransport | None = None, **changes: Value | None) -> M
         "secure_mode": None,
     }
     findings = {k: Finding(v, "") for k, v in (values | changes).items()}
-    return Measured(udp=udp or transport(), tcp=transport(hairpin=None), **findings)
+    without = {field.name: Finding(None, "") for field in dataclasses.fields(MeasuredPortMapping)}
+    return Measured(
+        udp=udp or transport(),
+        tcp=transport(hairpin=None),
+        port_mapping=MeasuredPortMapping(**without),
+        **findings,
+    )
 
 
 def wrong(behaviour: Behaviour, found: Measured) -> set[str]:

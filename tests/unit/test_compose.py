@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,11 +68,25 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_a_service_of_port_mapping_comes_with_its_configuration_and_tables() -> None:
-    files = rendered("two-homes", "upnp-home", "linux-home")
-    (served,) = Source("two-homes", ("upnp-home", "linux-home")).plan().of(ServePortMapping)
-    assert files["rules/nat-a/portmap.nft"] == served.chains
-    assert files["rules/nat-a/miniupnpd.conf"] == served.config
+    files = rendered("two-homes", "upnp2-home", "upnp-home")
+    mini, own = Source("two-homes", ("upnp2-home", "upnp-home")).plan().of(ServePortMapping)
+    assert files["rules/nat-a/portmap.nft"] == mini.chains
+    assert files["rules/nat-a/miniupnpd.conf"] == mini.config
     assert not any(name.startswith("rules/nat-b/mini") for name in files)
+    assert files["rules/nat-b/gateway.json"] == own.config
+    assert not any(name.startswith("rules/nat-a/gateway") for name in files)
+
+
+def test_the_gateway_in_a_project_is_a_program_that_needs_no_more_than_python(
+    tmp_path: Path,
+) -> None:
+    write(rendered("two-homes", "upnp-home"), tmp_path)
+    code = "import gateway.serve, sys; print(*{m.split('.')[0] for m in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
+        cwd=tmp_path / "rules/nat-a", capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert set(loaded) - {"gateway", "__main__"} <= sys.stdlib_module_names
 
 
 def test_a_project_rendered_anew_keeps_no_rules_of_before(tmp_path: Path) -> None:

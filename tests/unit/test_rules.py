@@ -2,17 +2,20 @@
 
 import dataclasses
 import re
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
 
 import pytest
 
 from testbed.errors import ProfileError
+from testbed.lab.services.gateway.settings import read
 from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
     Forward,
+    Gateway,
     Hairpin,
     Mapping,
     PortMapping,
@@ -88,7 +91,10 @@ def test_every_profile_of_the_catalogue_renders_for_its_router_alone(name: str) 
             "leases of at least 9 s and at most 9 s",
         ),
         (
-            profile(NFT, port_mapping=PortMapping(pcp=True, min_lease=121)),
+            profile(
+                NFT,
+                port_mapping=PortMapping(pcp=True, min_lease=121, gateway=Gateway.MINIUPNPD),
+            ),
             "PCP's leases of 120 s",
         ),
         (profile(NFT, udp=Transport(unsolicited=Unsolicited.RESET)), "UDP has no reset"),
@@ -214,7 +220,13 @@ def test_only_a_profile_with_services_has_hooks_for_them(name: str) -> None:
     assert ("ct mark 4294967294 return" in text(made)) is (offered and made.engine is NFT)
     if found:
         assert 'iifname "outer0" jump mapped' in found.chains
-        assert "ext_ifname=outer0\nlistening_ip=inner0\n" in found.config
+        assert found.gateway is made.behaviour.port_mapping.gateway
+        if found.gateway is Gateway.MINIUPNPD:
+            assert "ext_ifname=outer0\nlistening_ip=inner0\n" in found.config
+        else:
+            settings = read(found.config)
+            assert (settings.wan, settings.lan) == ("outer0", "inner0")
+            assert bool(settings.reserved) is (made.engine is NFT)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +242,7 @@ def test_only_a_profile_with_services_has_hooks_for_them(name: str) -> None:
 def test_the_daemon_is_told_what_the_profile_declares(
     services: PortMapping, on: set[str], filtered: str | None
 ) -> None:
+    services = replace(services, gateway=Gateway.MINIUPNPD)
     found = hooks(profile(NFT, port_mapping=services), CONTEXT)
     assert found
     assert on <= set(found.config.splitlines())

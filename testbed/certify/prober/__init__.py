@@ -83,6 +83,7 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
         services_outside=offered.outside,
         leases=offered.leases,
         secure_mode=offered.secure_mode,
+        port_mapping=offered.granted,
         refresh=timers.refresh(clocks.inbound, stream),
         timeout_udp=lifetime(clocks.udp),
         timeout_udp_stream=stream,

@@ -14,17 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from testbed.certify.measured import Finding, unseen
+from testbed.certify.measured import Finding, MeasuredPortMapping, unseen
 from testbed.certify.prober.bench import LAN, ROUTER, STRANGER, Bench
+from testbed.certify.prober.gateways import PORT, Datagrams, Soap, http, received, send
+from testbed.certify.prober.granted import Offer, granted
 from testbed.certify.prober.packets import Endpoint
+from testbed.model.behaviour import Protocol
 
-_SSDP, _PORT, _HTTP_PORT = 1900, 5351, 5000  # HTTP's only where no search tells another
+_SSDP, _HTTP_PORT = 1900, 5000  # HTTP's only where no search tells another
 _GROUP = "239.255.255.250"
 _NAMES = ("upnp-igd", "nat-pmp", "pcp")
 _ROUNDS, _PATIENCE = 3, 0.12  # questions, and seconds for an answer to each
-_GRANT = 2.0  # seconds for a service that answers to map
 _LONG, _SHORT = 2**31 - 1, 1  # seconds: beyond any limit of leases
-_UDP, _KIND = 17, "urn:schemas-upnp-org:service:WANIPConnection:1"
 _SEARCH = (
     f'M-SEARCH * HTTP/1.1\r\nHOST: {_GROUP}:{_SSDP}\r\nMAN: "ssdp:discover"\r\nMX: 1\r\n'
     "ST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n\r\n"
@@ -39,6 +40,7 @@ class Services:
     outside: Finding
     leases: Finding  # lowest and highest granted by PCP
     secure_mode: Finding  # bool, of UPnP
+    granted: MeasuredPortMapping
 
 
 def services(bench: Bench) -> Services:
@@ -54,12 +56,14 @@ def services(bench: Bench) -> Services:
     names = [name for name in _NAMES if name in told and name != "upnp-igd"]
     if location:
         names.insert(0, f"upnp-igd-{version[1].decode() if version else '?'}")
+    datagrams, soap = Datagrams(bench, gateway), _control(bench, server, description)
     shown = f"asked at {gateway}: {', '.join(names) or 'silence'}"
     return Services(
         Finding(tuple(names), shown),
         _outside(bench, server[1], path),
-        _leases(bench, gateway, told),
-        _secure_mode(bench, server, description),
+        _leases(bench, datagrams, told),
+        _secure_mode(bench, soap),
+        granted(Offer(bench, tuple(names), datagrams, soap)),
     )
 
 
@@ -77,9 +81,9 @@ def _told(bench: Bench, node: str, server: str, group: str) -> dict[str, bytes]:
     client = IPv6Address(f"::ffff:{bench.address(node)}").packed
     questions: dict[str, tuple[Endpoint, bytes, Callable[[bytes], bool]]] = {
         "upnp-igd": ((group, _SSDP), _SEARCH, lambda data: data.startswith(b"HTTP/1.1 200")),
-        "nat-pmp": ((server, _PORT), bytes(2), lambda data: data[:2] == b"\0\x80"),
+        "nat-pmp": ((server, PORT), bytes(2), lambda data: data[:2] == b"\0\x80"),
         "pcp": (
-            (server, _PORT),
+            (server, PORT),
             struct.pack("!BBHI16s", 2, 0, 0, 0, client),
             lambda data: data[:2] == b"\2\x80",
         ),
@@ -92,112 +96,51 @@ def _told(bench: Bench, node: str, server: str, group: str) -> dict[str, bytes]:
         )
         for _ in range(_ROUNDS):
             for name in questions.keys() - found:
-                _send(sock, questions[name][1], questions[name][0])
+                send(sock, questions[name][1], questions[name][0])
             end = time.monotonic() + _PATIENCE
-            while len(found) < len(questions) and (data := _received(sock, end)):
+            while len(found) < len(questions) and (data := received(sock, end)):
                 for name, (_, _, right) in questions.items():
                     if right(data):
                         found.setdefault(name, data)
     return found
 
 
-def _leases(bench: Bench, gateway: str, told: Mapping[str, bytes]) -> Finding:
+def _leases(bench: Bench, datagrams: Datagrams, told: Mapping[str, bytes]) -> Finding:
     """A second is asked for, and very many."""
     if "pcp" not in told:
         return unseen("PCP does not answer")
     port, granted = bench.port(), []
-    with bench.lab.socket(LAN[0], socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.connect((gateway, _PORT))
-        for seconds in (_SHORT, _LONG, 0):
-            _send(sock, _pcp_map(bench, port, seconds))
-            answer = _received(sock, time.monotonic() + _GRANT)
-            if len(answer) < 8 or answer[3]:
-                return Finding("refused", f"asked for {seconds} s: {answer[:4].hex() or 'silence'}")
-            granted.append(struct.unpack_from("!I", answer, 4)[0])
+    for seconds in (_SHORT, _LONG, 0):
+        answer = datagrams.pcp(Protocol.UDP, port, port, seconds)
+        if answer.result != 0:
+            return Finding("refused", f"asked for {seconds} s: result {answer.result}")
+        granted.append(answer.lifetime)
     low, high = granted[:2]
     return Finding((low, high), f"{low} s granted for {_SHORT} s, {high} s for {_LONG} s")
 
 
-def _pcp_map(bench: Bench, port: int, seconds: int) -> bytes:
-    client = IPv6Address(f"::ffff:{bench.address(LAN[0])}").packed
-    head = struct.pack("!BBHI16s", 2, 1, 0, seconds, client)
-    return head + struct.pack("!12sB3xHH16s", b"prober-nonce", _UDP, port, port, bytes(16))
-
-
-def _secure_mode(bench: Bench, server: Endpoint, description: bytes) -> Finding:
-    """Can one LAN host map a port to the other?"""
+def _control(bench: Bench, server: Endpoint, description: bytes) -> Soap | None:
     path = re.search(rb"WANIPConnection:\d</serviceType>.*?<controlURL>([^<]+)<", description, re.S)
-    if path is None:
+    return Soap(bench, server, path[1].decode()) if path else None
+
+
+def _secure_mode(bench: Bench, soap: Soap | None) -> Finding:
+    """Can one LAN host map a port to the other?"""
+    if soap is None:
         return unseen("no UPnP gateway answers")
     asker, other = LAN
-    port = {"NewRemoteHost": "", "NewExternalPort": bench.port(), "NewProtocol": "UDP"}
-    rest = {
-        "NewInternalPort": bench.port(),
-        "NewInternalClient": bench.address(other),
-        "NewEnabled": 1,
-        "NewPortMappingDescription": "prober",
-        "NewLeaseDuration": 60,
-    }
-    added = _call(bench, server, path[1].decode(), "AddPortMapping", port | rest)
-    refused = re.search(rb"<errorCode>(\d+)<", added)
-    if refused:
-        return Finding(True, f"{asker} maps for {other}: error {refused[1].decode()}")
-    if b"AddPortMappingResponse" not in added:
-        return Finding("inconsistent", f"{asker} maps for {other}: {added[:60]!r}")
-    _call(bench, server, path[1].decode(), "DeletePortMapping", port)
+    external = bench.port()
+    client = bench.address(other)
+    code = soap.add(Protocol.UDP, bench.port(), external, 0, client=client)
+    shown = f"{asker} maps for {other}: {code}"
+    if code:
+        return Finding(True, shown)
+    if code is None:
+        return Finding("inconsistent", shown)
+    soap.delete(Protocol.UDP, external)
     return Finding(False, f"{asker} maps for {other}, as asked")
 
 
-def _call(
-    bench: Bench, server: Endpoint, path: str, action: str, words: Mapping[str, object]
-) -> bytes:
-    inside = "".join(f"<{name}>{value}</{name}>" for name, value in words.items())
-    body = (
-        '<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" '
-        's:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/"><s:Body>'
-        f'<u:{action} xmlns:u="{_KIND}">{inside}</u:{action}></s:Body></s:Envelope>'
-    )
-    head = (
-        f"POST {path} HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n"
-        f'SOAPAction: "{_KIND}#{action}"\r\n\r\n'
-    )
-    return _http(bench, LAN[0], server, (head + body).encode(), _GRANT)
-
-
 def _get(bench: Bench, node: str, server: Endpoint, path: str) -> bytes:
-    return _http(bench, node, server, f"GET {path} HTTP/1.0\r\n\r\n".encode(), _PATIENCE * _ROUNDS)
-
-
-def _http(bench: Bench, node: str, server: Endpoint, request: bytes, within: float) -> bytes:
-    """All of the response, or what of it came in time; empty if nobody answers."""
-    end, response = time.monotonic() + within, b""
-    with bench.lab.socket(node, socket.AF_INET, socket.SOCK_STREAM) as sock:
-        sock.settimeout(within)
-        try:
-            sock.connect(server)
-            sock.sendall(request)
-        except OSError:
-            return b""
-        while data := _received(sock, end):
-            response += data
-    return response
-
-
-def _send(sock: socket.socket, data: bytes, to: Endpoint | None = None) -> None:
-    """A refusal of an earlier question is not this one's error."""
-    try:
-        sock.sendto(data, to) if to else sock.send(data)
-    except OSError:
-        sock.sendto(data, to) if to else sock.send(data)
-
-
-def _received(sock: socket.socket, end: float) -> bytes:
-    """The next data before ``end``; empty for silence, a refusal, or the end of a stream."""
-    left = end - time.monotonic()
-    if left <= 0:
-        return b""
-    sock.settimeout(left)
-    try:
-        return sock.recv(4096)
-    except OSError:
-        return b""
+    request = f"GET {path} HTTP/1.0\r\n\r\n".encode()
+    return http(bench, node, server, request, _PATIENCE * _ROUNDS)

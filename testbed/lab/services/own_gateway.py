@@ -1,0 +1,40 @@
+"""The testbed's own gateway in a router of a lab: a fork of this process."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterator
+
+from testbed.lab.services.daemon import ADDRESS, DESCRIPTION, PORT, Daemon, Question
+from testbed.lab.services.gateway import pcp
+from testbed.lab.services.gateway.serve import serve
+from testbed.lab.services.gateway.settings import read
+from testbed.model.lab import Command
+
+# Version 2, ANNOUNCE, and a client that is not the one who asks: the answer is an error.
+_PCP = bytes([pcp.VERSION]) + bytes(23)
+
+
+def _serve() -> int:
+    asyncio.run(serve(read(sys.stdin.read())))
+    return 0
+
+
+class OwnGateway(Daemon):
+    """One router's gateway."""
+
+    name = "the testbed's gateway"
+    remedy = "see the settings of the service in `testbed plan`"
+
+    def _command(self) -> Command:
+        return _serve
+
+    def _questions(self) -> Iterator[Question]:
+        settings = read(self._step.config)
+        if settings.upnp_igd:
+            port = settings.http_port
+            yield "UPnP", socket.SOCK_STREAM, port, DESCRIPTION, b"HTTP/1.1 200"
+        if settings.nat_pmp:
+            yield "NAT-PMP", socket.SOCK_DGRAM, PORT, ADDRESS, b"\0\x80"
+        if settings.pcp:
+            yield "PCP", socket.SOCK_DGRAM, PORT, _PCP, bytes([pcp.VERSION, 128])
