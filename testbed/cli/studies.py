@@ -1,17 +1,15 @@
 """Words for what is studied beside the matrix: AutoNAT, NAT life, hard NATs."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from testbed.cli.options import (
     DEFAULT_JOBS,
-    AsJson,
     EngineWords,
-    Jobs,
-    Out,
+    Mechanism,
     Seed,
+    Stack,
     takes_engine_words,
     takes_profiles,
 )
@@ -43,24 +41,34 @@ def autonat(
 
 @app.command()
 @takes_profiles
+@takes_engine_words("out/life", 2 * DEFAULT_JOBS)  # they wait most of their time
 def life(
-    scenarios: Annotated[list[str] | None, typer.Argument(help="Scenarios.")] = None,
+    engine: EngineWords,
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(help="Scenarios: reboot, outage, roaming, ...")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    peers: Annotated[str, typer.Option(help="udp, quic, tcp with commas, or all.")] = "all",
-    jobs: Jobs = 2 * DEFAULT_JOBS,  # they wait most of their time
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            help="Stacks of punch_udp or DCUtR with commas, or two: DIALER+LISTENER. Ours, if none."
+        ),
+    ] = None,
     a: Annotated[
         str | None, typer.Option("-a", help="Profile of the first NAT, instead of the scenario's.")
     ] = None,
     b: Annotated[str | None, typer.Option("-b", help="Profile of the second, likewise.")] = None,
-    out: Out = Path("out/life"),
-    as_json: AsJson = False,
+    stack: Stack = None,
+    mechanism: Mechanism = None,
 ) -> None:
     """A direct path, and what happens to it: timeouts, reboots, new addresses, roaming."""
-    from testbed.cli.commands.life import life as lead_lives
+    from testbed.cli.commands.life import run_life
+    from testbed.studies.punch.external import add_stacks
 
     if bool(scenarios) == every:
         raise UsageError("name scenarios, or say --all")
-    raise typer.Exit(lead_lives(scenarios or [], peers, (a, b), jobs, out, as_json))
+    own = add_stacks(stack or (), mechanism)
+    raise typer.Exit(run_life(scenarios or [], peer, (a, b), own, engine))
 
 
 @app.command()

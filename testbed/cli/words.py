@@ -129,9 +129,9 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         **{"client": LISTED, "server": LISTED, **_ENGINE},
     },
     "life": {
-        **{"scenarios": NAMES_OR_ALL, "every": ALWAYS, "peers": LISTED},
+        **{"scenarios": NAMES_OR_ALL, "every": ALWAYS, "peer": LISTED},
         **{"a": ALWAYS, "b": ALWAYS, "profiles_dir": beside("a", "b")},
-        **{"jobs": ALWAYS, "out": ALWAYS, "as_json": ALWAYS},
+        **{"stack": LATER, "mechanism": beside("stack"), **_ENGINE},
     },
     "study": {
         **{"name": ALWAYS, "profiles": NAMES_OR_ALL, "every": ALWAYS, "profiles_dir": ALWAYS},

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from testbed.model.address import Sight
+from testbed.model.life import Fate
 from testbed.model.outcome import Outcome, Rung, StepName
 
 
@@ -42,6 +43,11 @@ class BreachKind(StrEnum):
     HIT_DISPUTED = "hit_disputed"
     COUNT_DISPUTED = "count_disputed"
     LIMIT_PASSED = "limit_passed"
+    FATE_DIFFERS = "fate_differs"
+    GAP_DIFFERS = "gap_differs"
+    PLACE_DIFFERS = "place_differs"
+    LOSS_CLAIMED = "loss_claimed"
+    LOSS_UNTOLD = "loss_untold"
 
 
 @dataclass(frozen=True)
@@ -329,6 +335,49 @@ class LimitPassed:
     kind: Literal[BreachKind.LIMIT_PASSED] = BreachKind.LIMIT_PASSED
 
 
+@dataclass(frozen=True)
+class FateDiffers:
+    """Of a connection to which something happened."""
+
+    seen: Fate
+    expected: Fate
+    kind: Literal[BreachKind.FATE_DIFFERS] = BreachKind.FATE_DIFFERS
+
+
+@dataclass(frozen=True)
+class GapDiffers:
+    """The echo paused for ``seen`` seconds, which lies outside of ``low`` and ``high``."""
+
+    seen: float
+    low: float
+    high: float
+    kind: Literal[BreachKind.GAP_DIFFERS] = BreachKind.GAP_DIFFERS
+
+
+@dataclass(frozen=True)
+class PlaceDiffers:
+    """The dialer is seen at another address than before (``moved``), or not, against the model."""
+
+    moved: bool
+    kind: Literal[BreachKind.PLACE_DIFFERS] = BreachKind.PLACE_DIFFERS
+
+
+@dataclass(frozen=True)
+class LossClaimed:
+    """The dialer says that its connection was lost, and the wire shows that it was not."""
+
+    node: str
+    kind: Literal[BreachKind.LOSS_CLAIMED] = BreachKind.LOSS_CLAIMED
+
+
+@dataclass(frozen=True)
+class LossUntold:
+    """The wire shows another connection, and the dialer says nothing of a loss."""
+
+    node: str
+    kind: Literal[BreachKind.LOSS_UNTOLD] = BreachKind.LOSS_UNTOLD
+
+
 Breach = (
     NoRelayFirst
     | UpgradeUntold
@@ -357,6 +406,11 @@ Breach = (
     | HitDisputed
     | CountDisputed
     | LimitPassed
+    | FateDiffers
+    | GapDiffers
+    | PlaceDiffers
+    | LossClaimed
+    | LossUntold
 )
 
 

@@ -1,9 +1,55 @@
-"""Why the life of a path goes as the model has it."""
+"""The life of a direct path: what carries it, what may become of it, and why by the model."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed.model.behaviour import Protocol
 from testbed.model.reason import Drop, Place
+
+
+class Transport(StrEnum):
+    """What carries the echo."""
+
+    UDP = "udp"  # datagrams after a punch, nothing else
+    QUIC = "quic"  # libp2p, with a relay to fall back on
+    TCP = "tcp"
+
+    @property
+    def protocol(self) -> Protocol:
+        """What the NATs see."""
+        return Protocol.TCP if self is Transport.TCP else Protocol.UDP
+
+
+class Fate(StrEnum):
+    """What became of the connection."""
+
+    SURVIVES = "survives"  # the same connection carries on
+    DIRECT = "direct"  # a new one, direct in the end
+    RELAYED = "relayed"  # a new one, over the relay in the end
+    LOST = "lost"  # nothing came any more
+
+
+@dataclass(frozen=True)
+class Timers:
+    """Seconds.  ``keepalive`` None: none is sent.  ``patience``: of silence, then it is over."""
+
+    keepalive: float | None = 0.5
+    patience: float = 2.0
+
+
+class MomentKind(StrEnum):
+    """What happened at one time of a life."""
+
+    FAULT = "fault"  # the network changed, or the application fell silent
+    LAST_ECHO = "last_echo"  # before the longest gap
+    STOPPED = "stopped"  # how far the first packet got that was not answered
+    OPENING = "opening"  # of another connection: a SYN, an Initial
+    FIRST_ECHO = "first_echo"  # after the longest gap
+    RELAYED_ECHO = "relayed_echo"  # the first one over the relay
+    DIRECT_ECHO = "direct_echo"  # the first one that was direct again
+    LOST = "lost"  # by the dialer's own word
+    UPGRADED = "upgraded"  # likewise
+    GIVEN_UP = "given_up"  # likewise: the peer failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from pydantic import (
 from testbed.errors import Exit
 from testbed.model.breach import Breach
 from testbed.model.explanation import Cause, Wrong
+from testbed.model.life import Fate, MomentKind
 from testbed.model.outcome import Outcome, RungReading
 from testbed.model.record import RunRecord
 from testbed.model.verdict import Judgement
@@ -129,6 +130,50 @@ class OddsDetails(Frozen):
     most_packets: Count = 0  # that one side has sent in one run
 
 
+class Expectation(Frozen):
+    """What the model makes of a connection; the gap in the echo is in seconds."""
+
+    fate: Fate
+    low: Seconds
+    high: Seconds
+    moved: bool
+    why: Text
+
+
+class LifeSeen(Frozen):
+    """What the wire shows of it: ``packets`` passed the dialer's wire in the ``gap``."""
+
+    fate: Fate
+    gap: Seconds
+    moved: bool
+    packets: Count
+    echoes: Count
+
+
+class Moment(Frozen):
+    """What happened at ``seconds`` after the first fault (or before it), and in which packets."""
+
+    seconds: float
+    kind: MomentKind
+    node: str
+    said: Text = ""
+    packets: tuple[Count, ...] = ()
+
+
+class LifeDetails(Frozen):
+    """The details of a life; its measure is a `Fate`."""
+
+    MEASURES: ClassVar[frozenset[str]] = frozenset(Fate)
+    study: Literal["life"] = "life"
+    about: Text = ""  # what happens, in words
+    silent: bool = False  # the application says nothing for a while
+    expected: Expectation | None = None
+    seen: LifeSeen | None = None
+    timeline: tuple[Moment, ...] = ()
+    slow: Seconds = 0.0  # by which the faults took longer than planned
+    busy: Seconds = 0.0  # by which this machine was late at worst
+
+
 class OwnDetails(Frozen):
     """What any other study knows of its case."""
 
@@ -142,10 +187,11 @@ def _kind(details: Any) -> str:
     return known if known in _STUDIES else "own"
 
 
-_STUDIES = ("punch", "autonat", "odds")
+_STUDIES = ("punch", "autonat", "life", "odds")
 Details = Annotated[
     Annotated[PunchDetails, Tag("punch")]
     | Annotated[AutonatDetails, Tag("autonat")]
+    | Annotated[LifeDetails, Tag("life")]
     | Annotated[OddsDetails, Tag("odds")]
     | Annotated[OwnDetails, Tag("own")],
     Discriminator(_kind),

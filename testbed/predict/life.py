@@ -13,17 +13,26 @@ known of the stacks:
 - Who dialed, dials again over the relay after a `PAUSE`; the listener then leads an
   upgrade.  If it still believes in its old direct connection, it tries that first, for
   `PROOF` seconds.
+- A stack that does not dial again (``redials``) has lost its connection for good.
 - The address offered in an upgrade is what the relay sees: of a QUIC connection that has
   migrated, it tells anew.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 
 from testbed.errors import UsageError
-from testbed.model.behaviour import Behaviour, Protocol
-from testbed.model.life import After, Ended, LifeReason, StillOpen, Undisturbed
+from testbed.model.behaviour import Behaviour
+from testbed.model.life import (
+    After,
+    Ended,
+    Fate,
+    LifeReason,
+    StillOpen,
+    Timers,
+    Transport,
+    Undisturbed,
+)
 from testbed.model.network_fault import (
     Fault,
     LinkDown,
@@ -47,41 +56,12 @@ PROOF = 1.0  # seconds that a direct connection has to answer, when its peer is 
 RESERVE = 2.0  # seconds until a listener that lost its relay is reserved there again
 
 
-class Transport(StrEnum):
-    """What carries the echo."""
-
-    UDP = "udp"  # datagrams after a punch, nothing else
-    QUIC = "quic"  # our stack, with a relay to fall back on
-    TCP = "tcp"
-
-    @property
-    def protocol(self) -> Protocol:
-        return Protocol.TCP if self is Transport.TCP else Protocol.UDP
-
-
-class Fate(StrEnum):
-    """What became of the connection."""
-
-    SURVIVES = "survives"  # the same connection carries on
-    DIRECT = "direct"  # a new one, direct in the end
-    RELAYED = "relayed"  # a new one, over the relay in the end
-    LOST = "lost"  # nothing came any more
-
-
-@dataclass(frozen=True)
-class Timers:
-    """Seconds.  ``keepalive`` None: none is sent.  ``patience``: of silence, then it is over."""
-
-    keepalive: float | None = 0.5
-    patience: float = 2.0
-
-
 @dataclass(frozen=True)
 class Course:
     """The faults of one life, each with its time after the first, and the stack's timers."""
 
     faults: tuple[tuple[float, Fault], ...] = ()
-    timers: Timers = Timers()
+    timers: Timers = field(default_factory=Timers)
 
 
 @dataclass(frozen=True)
@@ -104,14 +84,20 @@ class Expected:
 
 
 def expect(
-    topology: Topology, behaviours: Mapping[str, Behaviour], course: Course, transport: Transport
+    topology: Topology,
+    behaviours: Mapping[str, Behaviour],
+    course: Course,
+    transport: Transport,
+    *,
+    redials: bool = True,
 ) -> Expected:
     """The fate of the direct path between ``a`` and ``b`` of ``topology``.
 
-    ``behaviours``: of each router.  UsageError where the model has no direct path to
+    ``behaviours``: of each router.  ``redials``: whether the stack dials again, and not a
+    datagram's, which never does.  UsageError where the model has no direct path to
     begin with.
     """
-    return _Life(topology, behaviours, course, transport).expected()
+    return _Life(topology, behaviours, course, transport, redials).expected()
 
 
 @dataclass(frozen=True)
@@ -129,7 +115,9 @@ class _Life:
         behaviours: Mapping[str, Behaviour],
         course: Course,
         transport: Transport,
+        redials: bool,
     ) -> None:
+        self.redials = redials and transport is not Transport.UDP
         self.topology, self.behaviours = topology, behaviours
         self.course, self.transport = course, transport
         self.path = Direct(topology, behaviours, transport.protocol)
@@ -146,7 +134,7 @@ class _Life:
     def _fate(self, began: float, first: float | None) -> Expected:
         if first is not None:
             return self._survives(first - began)
-        if self.transport is Transport.UDP:
+        if not self.redials:
             return Expected(Fate.LOST, 0.0, 0.0, Ended(self.path.why))
         return self._again(began)
 

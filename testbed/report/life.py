@@ -1,31 +1,33 @@
-"""The lives that were led, as a table and as JSON."""
+"""What became of connections, as a table."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.errors import Exit
-from testbed.model.network_fault import words
-from testbed.predict.life import Fate
-from testbed.studies.life.stories import story
-from testbed.words import sentence
-
-if TYPE_CHECKING:
-    from testbed.studies.life.row import Row
+from testbed.model.life import Fate
+from testbed.model.result import Document, LifeDetails, Result
+from testbed.model.verdict import Judgement
+from testbed.report.plain import MARKS
 
 _COLUMNS = ("scenario", "peers", "expected", "measured", "ms", "packets", "", "notes")
 _NUMBERS = ("ms", "packets")
 
 
-def table(rows: Sequence["Row"]) -> Table:
+def picture(document: Document, _seconds: float, _width: int) -> RenderableType:
+    """`table` of a whole run."""
+    return table(document.results)
+
+
+def table(results: Sequence[Result]) -> Table:
     """A line a life; what differs, and why, is below.
 
     ``ms``: the gap in the echo; ``packets``: those on the dialer's wire within it.
     """
-    notes = {note: str(n) for n, note in enumerate(_notes(rows), 1)}
+    told = dict.fromkeys(note for result in results if (note := _note(result)))
+    notes = {note: str(n) for n, note in enumerate(told, 1)}
     shown = Table(
         title="What becomes of a direct path",
         caption="\n".join(f"{number} {note}" for note, number in notes.items()),
@@ -34,60 +36,36 @@ def table(rows: Sequence["Row"]) -> Table:
     )  # fmt: skip
     for column in _COLUMNS:
         shown.add_column(column, no_wrap=True, justify="right" if column in _NUMBERS else "left")
-    for row in rows:
-        marks = " ".join(notes[note] for note in row.notes)
+    for result in results:
+        mark = Text(*MARKS[result.judgement])
         shown.add_row(
-            row.story, row.transport.value, str(row.expected), *_measured(row), _mark(row), marks
-        )
+            result.labels["scenario"], result.stack, _expected(result), *_measured(result),
+            mark, notes.get(_note(result), ""),
+        )  # fmt: skip
     return shown
 
 
-def _notes(rows: Sequence["Row"]) -> list[str]:
-    return list(dict.fromkeys(note for row in rows for note in row.notes))
+def _note(result: Result) -> str:
+    return "" if result.judgement is Judgement.PASS else result.reason
 
 
-def _measured(row: "Row") -> tuple[str, str, str]:
-    if row.led is None:
+def _details(result: Result) -> LifeDetails:
+    assert isinstance(result.details, LifeDetails)
+    return result.details
+
+
+def _expected(result: Result) -> str:
+    wanted = _details(result).expected
+    if wanted is None:
+        return ""
+    if wanted.fate is Fate.LOST:
+        return wanted.fate.value
+    return f"{wanted.fate} in {wanted.low:.1f}-{wanted.high:.1f} s"
+
+
+def _measured(result: Result) -> tuple[str, str, str]:
+    seen = _details(result).seen
+    if seen is None:
         return "", "", ""
-    seen = row.led.seen
     recovery = "" if seen.fate is Fate.LOST else f"{seen.gap * 1000:.0f}"
     return seen.fate.value, recovery, str(seen.packets)
-
-
-def _mark(row: "Row") -> Text:
-    return {
-        Exit.AGREED: Text("=", "green"),
-        Exit.DIFFERS: Text("!=", "bold red"),
-    }.get(row.exit_code, Text("?", "magenta"))
-
-
-def to_json(row: "Row") -> dict[str, Any]:
-    """One life for machines; times in seconds."""
-    led, expected, told = row.led, row.expected, story(row.story)
-    return {
-        "scenario": row.story,
-        "about": told.about,
-        "faults": [f"+{at:g} s: {words(fault)}" for at, fault in told.course.faults],
-        "transport": row.transport.value,
-        "verdict": row.exit_code.name.lower(),
-        "expected": {
-            "fate": expected.fate.value,
-            "low": round(expected.low, 3),
-            "high": round(expected.high, 3),
-            "moved": expected.moved,
-            "why": sentence(expected.why),
-        },
-        "measured": None if led is None else {
-            "fate": led.seen.fate.value,
-            "recovery": None if led.seen.fate is Fate.LOST else round(led.seen.gap, 3),
-            "moved": led.seen.moved,
-            "packets": led.seen.packets,
-            "echoes": led.seen.echoes,
-            "packets_cited": list(led.seen.cited),
-            "slow": round(led.slow, 3),
-            "late": round(led.late, 3),
-            "diary": list(led.diary),
-        },
-        "capture": None if led is None else str(led.capture),
-        "notes": list(row.notes),
-    }  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 
 from testbed.model.result import Document
-from testbed.report import autonat, odds, odds_plot, plain
+from testbed.report import autonat, life, odds, odds_plot, plain
 from testbed.report.grid import export_svg, grid
 
 SVG_WIDTH = 84  # columns of a table that is exported
@@ -31,6 +31,7 @@ _PLAIN = Picture(plain.picture)
 _OWN: Mapping[str, Picture] = {
     "punch": Picture(grid),
     "autonat": Picture(autonat.picture),
+    "life": Picture(life.picture),
     "odds": Picture(odds.picture, lambda document: odds_plot.plot(document.results)),
 }
 

@@ -166,15 +166,23 @@ def wait_any(
             event = client.take(kinds)
             if event is not None:
                 return client, event
-        owners = {fd: client for client in clients for fd in client.descriptors()}
-        poll = select.poll()
-        for fd in owners:
-            poll.register(fd, select.POLLIN)
-        ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        if not ready and time.monotonic() >= deadline:
+        if not hear(clients, kinds, deadline):
             raise clients[0].missed(kinds)
-        for fd, _ in ready:
-            owners[fd].read(fd, kinds)
+
+
+def hear(clients: Sequence[PeerClient], kinds: Kinds, deadline: float) -> bool:
+    """Take in what any of ``clients`` says next; False if that is nothing until ``deadline``.
+
+    PeerError when a conversation ends or is broken while ``kinds`` are waited for.
+    """
+    owners = {fd: client for client in clients for fd in client.descriptors()}
+    poll = select.poll()
+    for fd in owners:
+        poll.register(fd, select.POLLIN)
+    ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    for fd, _ in ready:
+        owners[fd].read(fd, kinds)
+    return bool(ready) or time.monotonic() < deadline
 
 
 def wait_all(clients: Sequence[PeerClient], kinds: Kinds, deadline: float) -> list[Event]:

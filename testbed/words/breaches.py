@@ -13,14 +13,19 @@ from testbed.model.breach import (
     DeviationGone,
     Disowned,
     FalseClaim,
+    FateDiffers,
+    GapDiffers,
     HitDisputed,
     LimitPassed,
+    LossClaimed,
+    LossUntold,
     NoPayload,
     NoRelayFirst,
     NotClient,
     NotCrossed,
     NothingLeft,
     OwnInitial,
+    PlaceDiffers,
     PunchedEarly,
     RelayedUnseen,
     RelayKept,
@@ -57,6 +62,8 @@ _OfRelay = (
     | Tried
 )
 _OfRung = RungDiffers | RungClaimed
+_OfClaim = FalseClaim | Disowned | Carried | ConnectedEarly | DeviationGone
+_OfLife = FateDiffers | GapDiffers | PlaceDiffers | LossClaimed | LossUntold
 _OfOdds = HitDisputed | CountDisputed | LimitPassed
 
 
@@ -68,8 +75,14 @@ def sentence(breach: Breach) -> str:
         return _of_relay(breach)
     if isinstance(breach, _OfOdds):
         return _of_odds(breach)
+    if isinstance(breach, _OfLife):
+        return _of_life(breach)
     if isinstance(breach, _OfRung):
         return _of_rung(breach)
+    return _of_claim(breach)
+
+
+def _of_claim(breach: _OfClaim) -> str:
     match breach:
         case FalseClaim(node, outcome, shown, remark):
             return f"{_claims(node, outcome)}, the wire shows {shown} ({remark})"
@@ -93,6 +106,22 @@ def _of_rung(breach: _OfRung) -> str:
             return f"rung: predicted {_rung(predicted)}, the wire shows {_rung(measured)}"
         case RungClaimed(node, claimed, measured):
             return f"rung: {node} claims {_rung(claimed)}, the wire shows {_rung(measured)}"
+    assert_never(breach)
+
+
+def _of_life(breach: _OfLife) -> str:
+    match breach:
+        case FateDiffers(seen, expected):
+            return f"the connection's fate: predicted {expected}, the wire shows {seen}"
+        case GapDiffers(seen, low, high):
+            return f"the echo paused for {seen:.2f} s, predicted were {low:.2f} to {high:.2f} s"
+        case PlaceDiffers(moved):
+            place = "at another address than before" if moved else "where it was before"
+            return f"the dialer is seen {place}, against the prediction"
+        case LossClaimed(node):
+            return f"{node} says that its connection was lost, the wire shows that it was not"
+        case LossUntold(node):
+            return f"{node} says nothing of a loss, the wire shows another connection"
     assert_never(breach)
 
 

@@ -12,6 +12,7 @@ from testbed.words.statements import (
     crossings,
     filters,
     lacks,
+    lives,
     mappings,
     profiles,
     relays,
@@ -20,7 +21,7 @@ from testbed.words.statements import (
 )
 from testbed.words.statements.text import Words
 
-_PARTS = (claims, crossings, filters, lacks, mappings, profiles, relays, runs, ways)
+_PARTS = (claims, crossings, filters, lacks, lives, mappings, profiles, relays, runs, ways)
 WORDS: Words = {
     At: "{what}, at {at_ms:.1f} ms",
     Both: "{first}; and {second}",

@@ -8,68 +8,77 @@ from pathlib import Path
 import pytest
 from shared import once
 
-from testbed.cli.commands.life import lives, rows
-from testbed.errors import Exit
-from testbed.lab.namespaces import NamespaceLab
+from testbed.cli.commands.life import DEFAULT_PEERS, cases
+from testbed.lab.namespaces import NamespaceLab, Namespaces
+from testbed.model.breach import Breach, FateDiffers, GapDiffers, PlaceDiffers
+from testbed.model.life import Fate
 from testbed.model.network_fault import Fault
-from testbed.predict.life import Fate, Transport
-from testbed.studies.life.row import Row
-from testbed.studies.life.run import Led, lead_with
-from testbed.studies.life.stories import STORIES
+from testbed.model.result import Result
+from testbed.model.verdict import Judgement
+from testbed.run.engine import run_study
+from testbed.studies.base import Site
+from testbed.studies.life.case import LifeCase
+from testbed.studies.life.run import Wait, lead
+from testbed.studies.life.scenarios import SCENARIOS
+from testbed.studies.life.study import STUDY, breaches
 
 pytestmark = pytest.mark.timeout(900)
 
 JOBS = 8
-NAMES = [(told.name, transport) for told in STORIES.values() for transport in Transport]
+NAMES = [case.name for case in cases([], DEFAULT_PEERS)]
 
 
 @pytest.fixture(scope="module")
-def led(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Transport], Row]:
+def led(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     out = tmp_path_factory.mktemp("life")
-    found = once(tmp_path_factory, "life", lambda: rows(lives([], "all"), JOBS, out))
-    return {(row.story, row.transport): row for row in found}
+
+    def run() -> list[Result]:
+        wanted = cases([], DEFAULT_PEERS)
+        return run_study(
+            STUDY, wanted, Namespaces(), out, jobs=JOBS, progress=lambda *_: None
+        )  # fmt: skip
+
+    return {one.name: one for one in once(tmp_path_factory, "life", run)}
 
 
-@pytest.mark.parametrize(("name", "transport"), NAMES)
-def test_a_life_goes_as_expected(
-    name: str, transport: Transport, led: dict[tuple[str, Transport], Row]
-) -> None:
-    row = led[name, transport]
-    assert row.exit_code is Exit.AGREED, row.notes
+@pytest.mark.parametrize("name", NAMES)
+def test_a_life_goes_as_expected(name: str, led: dict[str, Result]) -> None:
+    assert led[name].judgement is Judgement.PASS, led[name].reason
 
 
 # Negative controls
 
 
-def _without_the_fault(name: str, transport: Transport, folder: Path) -> Led:
-    def nothing(_lab: NamespaceLab, _fault: Fault) -> None:
+def _without_the_fault(case: LifeCase, folder: Path) -> tuple[Breach, ...]:
+    def nothing(_lab: NamespaceLab, _fault: Fault, _wait: Wait) -> None:
         return
 
-    return lead_with(STORIES[name], transport, folder, 0, nothing)
+    expected = case.expected()
+    found = lead(case, expected, Site(Namespaces(), 0, folder), nothing)
+    return tuple(breaches(found, expected))
 
 
 @pytest.mark.parametrize(
-    ("name", "transport", "finding"),
+    ("name", "peer", "kind"),
     [
-        ("blip", Transport.UDP, "expected at least"),
-        ("rebinding-open", Transport.UDP, "seen where it was before"),
-        ("rebinding", Transport.QUIC, "survives, expected direct"),
-        ("outage", Transport.TCP, "survives, expected direct"),
+        ("blip", "punch-udp", GapDiffers),
+        ("rebinding-open", "punch-udp", PlaceDiffers),
+        ("rebinding", "traversal-quic", FateDiffers),
+        ("outage", "traversal-tcp", FateDiffers),
     ],
 )
 def test_a_fault_that_nobody_did_is_noticed(
-    name: str, transport: Transport, finding: str, tmp_path: Path
+    name: str, peer: str, kind: type[Breach], tmp_path: Path
 ) -> None:
-    led = _without_the_fault(name, transport, tmp_path)
-    assert finding in " ".join(led.findings)
+    found = _without_the_fault(LifeCase(SCENARIOS[name], peer), tmp_path)
+    assert kind in {type(one) for one in found}
 
 
-def test_keepalives_are_what_keeps_a_mapping(led: dict[tuple[str, Transport], Row]) -> None:
-    fates = {}
-    for name in ("keepalive", "slow-keepalive", "no-keepalive"):
-        found = led[name, Transport.UDP].led
-        assert found is not None
-        fates[name] = found.seen.fate
+def test_keepalives_are_what_keeps_a_mapping(led: dict[str, Result]) -> None:
+    fates = {
+        name: led[f"punch-udp/{name}/0"].measured
+        for name in ("keepalive", "slow-keepalive", "no-keepalive")
+    }
     assert fates == {
         "keepalive": Fate.SURVIVES, "slow-keepalive": Fate.LOST, "no-keepalive": Fate.LOST,
     }  # fmt: skip

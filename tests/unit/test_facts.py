@@ -11,6 +11,7 @@ from testbed.model import breach, fault
 from testbed.model.address import Endpoint, Route, Sight
 from testbed.model.breach import Breach, BreachKind, Claim, FirstNoise
 from testbed.model.fault import Difference, Fault, FaultKind, Tardy
+from testbed.model.life import Fate
 from testbed.model.outcome import Outcome, Rung, StepName
 from testbed.model.result import Result
 from testbed.model.saved import faults_from_json, faults_to_json
@@ -38,6 +39,9 @@ OVERRIDES: dict[type, dict[str, list[Any]]] = {
     breach.RungDiffers: {"measured": [*Rung, None]},
     breach.RungClaimed: {"measured": [Rung.PUNCHED], "claimed": [None]},
     breach.CountDisputed: {"told": [(3, 4)]},
+    breach.FateDiffers: {"seen": list(Fate), "expected": list(Fate)},
+    breach.GapDiffers: {"seen": [7.5], "low": [2.0], "high": [6.0]},
+    breach.PlaceDiffers: {"moved": [True, False]},
     fault.Late: {"what": list(Tardy)},
 }
 

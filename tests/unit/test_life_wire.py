@@ -5,9 +5,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from testbed.model.life import Fate, Transport
 from testbed.model.packet import Endpoint, Packet
-from testbed.predict.life import Fate, Transport
-from testbed.studies.life.nodes import SIZE
+from testbed.studies.life.application import SIZE
 from testbed.studies.life.wire import Seen, read_life
 
 RELAY, OTHER, OURS = (IPv4Address(f"29.0.0.{n}") for n in (1, 2, 3))
@@ -116,3 +116,10 @@ def test_an_echo_that_leaves_from_another_port_has_moved() -> None:
 def test_what_is_not_of_an_echos_size_is_none() -> None:
     noise = [packet(2 + n / 10, size=size) for n, size in enumerate((30, 300, 1200) * 20)]
     assert read([*echoes(1, 2), *noise]).fate is Fate.LOST
+
+
+def test_what_comes_back_after_the_dialer_gave_up_is_of_no_use() -> None:
+    packets = sorted([*echoes(1, 2), *echoes(8, 10)], key=lambda p: p.time_ns)
+    told = (packets, ROUTERS, RELAY, Transport.TCP, 2 * SECOND, 10 * SECOND)
+    assert read_life(*told).fate is Fate.SURVIVES
+    assert read_life(*told, given_up_ns=6 * SECOND).fate is Fate.LOST

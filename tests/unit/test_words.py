@@ -119,7 +119,18 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("life", "profiles_dir"): [
         ("life steady --profiles-dir .", "of -a or -b, which is not given"),
     ],
-    ("life", "peers"): [("life --all --peers udp,udp", "--peers names 'udp' twice")],
+    ("life", "peer"): [("life --all --peer ice,ice", "--peer names 'ice' twice")],
+    ("life", "stack"): [
+        (
+            "life --all --peer punch-udp --stack mine=sh --mechanism punch_udp",
+            "--stack mine=... has no effect",
+        )
+    ],
+    ("life", "mechanism"): [("life --all --mechanism punch_udp", "of --stack, which is not given")],
+    ("life", "jobs"): [("life --all --backend docker -j 99", "--jobs has no effect: an engine")],
+    ("life", "junit"): [("life --all --junit a --svg ./a", "name the same file")],
+    ("life", "svg"): [("life --all --svg a --markdown a", "name the same file")],
+    ("life", "markdown"): [("life --all --markdown a --junit a", "name the same file")],
     ("study", "profiles"): [
         ("study x pf pf", "names 'pf' twice"),
         ("study x pf --all", "PROFILES has no effect: --all decides it"),

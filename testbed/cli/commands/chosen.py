@@ -21,7 +21,7 @@ from testbed.naming import either, nearest
 from testbed.nat.load import by_name, catalogue, named
 from testbed.run.matrix import CLASSIC, PEER_SETS, SETS, Selection, chosen_stacks
 from testbed.run.shards import Shard
-from testbed.stacks.registry import BETWEEN, OURS, adapter, stacks
+from testbed.stacks.registry import BETWEEN, OURS, Adapter, adapter, stacks
 from testbed.studies.punch.cell import Cell, require_sane
 from testbed.studies.punch.mechanisms import of
 
@@ -153,22 +153,28 @@ def require_cast(own: Sequence[str], cells: Sequence[Cell], option: str) -> None
 
 
 def require_ready(cells: Sequence[Cell], kind: Kind) -> None:
-    """Whatever the cells need is there: UnfitError naming each stack that is not built.
+    """Whatever the cells need is there, as `require_built` has it."""
+    cast = {(cell.peer, cell.relay): cell for cell in cells}.values()
+    ends = [one for cell in cast for one in cell.stacks.both]
+    require_built([*ends, *(cell.relaying for cell in cast if cell.relaying)], kind)
+
+
+def require_built(cast: Iterable[Adapter], kind: Kind) -> None:
+    """UnfitError naming each stack that is not built.
 
     UsageError for an image where no node is a container.
     """
     unbuilt: dict[str, UnfitError] = {}
-    for cell in {(cell.peer, cell.relay): cell for cell in cells}.values():
-        for one in (*cell.stacks.both, *([cell.relaying] if cell.relaying else [])):
-            if isinstance(one.entry, Image) and kind is Kind.NAMESPACES:
-                raise UsageError(
-                    f"{one.name} is an image, and labs of namespaces have no containers",
-                    remedy=f"--backend {Kind.DOCKER.value}",
-                )
-            try:
-                one.command()
-            except UnfitError as error:
-                unbuilt.setdefault(error.message, error)
+    for one in cast:
+        if isinstance(one.entry, Image) and kind is Kind.NAMESPACES:
+            raise UsageError(
+                f"{one.name} is an image, and labs of namespaces have no containers",
+                remedy=f"--backend {Kind.DOCKER.value}",
+            )
+        try:
+            one.command()
+        except UnfitError as error:
+            unbuilt.setdefault(error.message, error)
     if unbuilt:
         raise UnfitError("; ".join(unbuilt), remedy=next(iter(unbuilt.values())).remedy)
 

@@ -1,132 +1,97 @@
 """`testbed life`: what becomes of a direct path, beside what was expected."""
 
-import json
-import pickle
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
-from rich.console import Console
+from testbed.capture import reader
+from testbed.cli.commands.chosen import require_built
+from testbed.cli.commands.running import run_cases
+from testbed.cli.options import EngineWords
+from testbed.errors import UsageError
+from testbed.model.profile import Profile
+from testbed.nat import rules
+from testbed.nat.load import by_name, named
+from testbed.stacks import infrastructure
+from testbed.stacks.registry import stacks
+from testbed.studies.life.case import LifeCase, require_followed, require_timed
+from testbed.studies.life.scenarios import SCENARIOS, Scenario, scenario
+from testbed.studies.life.study import STUDY
 
-from testbed.errors import Exit, TestbedError, UsageError
-from testbed.lab import sandbox
-from testbed.lab.forked import forked
-from testbed.naming import instead
-from testbed.nat.load import named
-from testbed.predict.life import Expected, Transport, expect
-from testbed.report.life import table, to_json
-from testbed.run.folder import Files, RunFolder, say
-from testbed.run.record import begun
-from testbed.studies.life.row import Row
-from testbed.studies.life.run import Led, lead
-from testbed.studies.life.stories import STORIES, Story, story
-
-DEADLINE = 120.0  # seconds for one life
-TRIES = 3
-
-Life = tuple[Story, Transport]
+DEFAULT_PEERS = "punch-udp,traversal-quic,traversal-tcp"
 
 
-def lives(
-    names: Sequence[str], peers: str, nats: tuple[str | None, str | None] = (None, None)
-) -> list[Life]:
-    """The lives of the scenarios ``names`` (all, if none) with ``peers``, words with commas.
+def run_life(
+    names: Sequence[str],
+    peers: str | None,
+    nats: tuple[str | None, str | None],
+    own: Sequence[str],
+    engine: EngineWords,
+) -> int:
+    """Lead the lives of the scenarios ``names`` (all, if none), and report; the exit code.
 
-    ``nats``: profiles of the homes, where they are not the scenario's.  An error for a word
-    that is unknown, and for NATs between which there is no direct path to follow.
+    ``own`` are the stacks that the user described.
     """
-    known = [transport.value for transport in Transport]
-    wanted = known if peers == "all" else [word.strip() for word in peers.split(",")]
-    for word in wanted:
-        if word not in known:
-            raise UsageError(f"unknown peers {word!r}", remedy=instead(word, ("all", *known)))
-    chosen = [story(name) for name in dict.fromkeys(names)] or list(STORIES.values())
-    return [(_between(one, nats, t), t) for one in chosen for t in Transport if t.value in wanted]
+    chosen = peers or ",".join(own) or DEFAULT_PEERS
+    wanted = cases(names, chosen, nats)
+    ends = {one.name: one for case in wanted for one in case.stacks.both}
+    for name in own:
+        if name not in ends:
+            raise UsageError(f"--stack {name}=... has no effect", remedy=f"--peer {name}")
+    require_built(ends.values(), engine.backend)
+    for one in ends.values():
+        one.warm()
+    infrastructure.warm()
+    reader.warm()
+    rules.warm()
+    return run_cases(STUDY, wanted, engine, profiles=_profiles(wanted))
 
 
-def _between(told: Story, nats: tuple[str | None, str | None], transport: Transport) -> Story:
-    """The story between other NATs, if any are named."""
+def cases(
+    names: Sequence[str], peers: str, nats: tuple[str | None, str | None] = (None, None)
+) -> list[LifeCase]:
+    """The scenarios ``names`` (all, if none) with each of ``peers``, stacks with commas.
+
+    ``nats``: profiles of the homes, where they are not the scenario's.  UsageError for a word
+    that is unknown, for stacks that no life is known of, and for NATs between which there is
+    no direct path to follow.  Of all scenarios those are left out that a stack cannot be in,
+    which is said on stderr.
+    """
+    casts = [stacks(name.strip()) for name in peers.split(",")]
+    for ends in casts:
+        require_followed(ends)
+    told = [scenario(name) for name in dict.fromkeys(names)] or list(SCENARIOS.values())
+    told = [_between(one, nats) for one in told]
+    found = [LifeCase(one, ends.name) for one in told for ends in casts]
+    if not names:
+        found = list(_possible(found))
+    for case in found:
+        require_timed(case)
+        case.expected()
+    return found
+
+
+def _possible(found: Iterable[LifeCase]) -> Iterator[LifeCase]:
+    for case in found:
+        try:
+            require_timed(case)
+        except UsageError as error:
+            print(f"testbed: left out: {error.message}", file=sys.stderr)
+        else:
+            yield case
+
+
+def _between(told: Scenario, nats: tuple[str | None, str | None]) -> Scenario:
+    """The scenario between other NATs, if any are named."""
     a, b = nats
     if not (a or b):
         return told
     told = replace(told, a=a or told.a, b=b or told.b)
-    named([told.a, told.b])  # an error where two files share a name
-    try:
-        _expected(told, transport)
-    except UsageError as error:
-        raise UsageError(
-            f"{told.name} over {transport} between {told.a} and {told.b}: {error.message}",
-            remedy="other NATs, or other scenarios and --peers",
-        ) from None
-    return told
+    first, second = named([told.a, told.b])  # an error where two files share a name
+    return replace(told, a=first.name, b=second.name, given=(first, second))
 
 
-def rows(chosen: Sequence[Life], jobs: int, out: Path) -> list[Row]:
-    """Lead them, in the given order; says how far it is on stderr.  In a sandbox.
-
-    Inconclusive ones are led again at the end, with fewer at a time.
-    """
-    errors = Console(stderr=True)
-    found: dict[int, Row] = {}
-    todo = list(range(len(chosen)))
-    for _ in range(TRIES):
-        for done, (index, row) in enumerate(_led([chosen[n] for n in todo], jobs, out), 1):
-            found[todo[index]] = row
-            words = f"{row.story} {row.transport.value}: {row.exit_code.name.lower()}"
-            errors.print(f"{done:3} of {len(todo)}  {words}", highlight=False, soft_wrap=True)
-        todo = [n for n in todo if found[n].exit_code is Exit.INCONCLUSIVE]
-        jobs = max(1, jobs // 4)
-    return [found[n] for n in range(len(chosen))]
-
-
-def _led(chosen: Sequence[Life], jobs: int, out: Path) -> Iterator[tuple[int, Row]]:
-    tasks: list[Callable[[int], bytes]] = [partial(_to_bytes, *life, out) for life in chosen]
-    for index, output, seconds in forked(tasks, jobs, DEADLINE):
-        told, transport = chosen[index]
-        try:
-            led: Led | str = pickle.loads(output)  # what our own fork wrote
-        except (pickle.UnpicklingError, EOFError):
-            led = f"its process ended without a result after {seconds:.0f} s"
-        if isinstance(led, Led):
-            yield index, Row(told.name, transport, led.expected, led)
-        else:
-            yield index, Row(told.name, transport, _expected(told, transport), None, led)
-
-
-def _expected(told: Story, transport: Transport) -> Expected:
-    behaviours = {name: profile.behaviour for name, profile in told.profiles.items()}
-    return expect(told.topology, behaviours, told.course, transport)
-
-
-def _to_bytes(told: Story, transport: Transport, out: Path, slot: int) -> bytes:
-    try:
-        return pickle.dumps(lead(told, transport, out / told.name / transport.value, slot))
-    except TestbedError as error:
-        return pickle.dumps(str(error))
-    except Exception as error:  # a crash is the harness's fault, and no verdict
-        return pickle.dumps(f"crashed: {error!r}")
-
-
-def life(
-    names: Sequence[str],
-    peers: str,
-    nats: tuple[str | None, str | None],
-    jobs: int,
-    out: Path,
-    as_json: bool,
-) -> int:
-    """Lead lives and print one table; the exit code."""
-    chosen = lives(names, peers, nats)
-    folders = tuple(f"{told.name}/{transport.value}" for told, transport in chosen)
-    kept = RunFolder(out, begun("life"), [Files(folders, ("capture.pcapng",))])
-    sandbox.enter()
-    say(kept.begin())
-    led = rows(chosen, jobs, out)
-    kept.end()
-    if as_json:
-        print(json.dumps([to_json(row) for row in led], indent=2))
-    else:
-        Console().print(table(led))
-    codes = {row.exit_code for row in led}
-    return int(Exit.DIFFERS if Exit.DIFFERS in codes else max(codes))
+def _profiles(wanted: Sequence[LifeCase]) -> dict[str, Profile]:
+    """Those of all NATs, as their files have them."""
+    given = [one for case in wanted for one in case.scenario.given]
+    return by_name(given, (name for case in wanted for name in case.profiles))

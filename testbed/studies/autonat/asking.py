@@ -4,14 +4,10 @@ The bench and the truth are those of `testbed.studies.autonat.reachability`.
 """
 
 import hashlib
-import os
-import select
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from testbed.errors import PeerError
 from testbed.model import contract
 from testbed.model.behaviour import Protocol
 from testbed.model.lab import Lab
@@ -22,10 +18,9 @@ from testbed.stacks.infrastructure import PublicNode, serving
 from testbed.stacks.registry import ADAPTERS, SUFFIX, public
 from testbed.studies.autonat.nodes import CLIENT
 from testbed.studies.autonat.reachability import STRANGER, Measured, judged
+from testbed.studies.punctual import watched
 
 PATIENCE = 60.0  # seconds for a client's verdicts: a server may try for 15 s
-_BEAT = 0.1  # seconds between two looks at the clock
-_LAST_WORD = 5.0  # seconds for the watch's
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def measure(lab: Lab, asking: Asking) -> tuple[Measured, ...]:
     """
     hosts = lab.plan.topology.observers
     with ExitStack() as stack:
-        late = stack.enter_context(_watched(lab))
+        late = stack.enter_context(watched(lab, STRANGER))
         clients = []
         for protocol in asking.protocols:
             node = public(asking.server, protocol.value, "autonat_server")
@@ -115,31 +110,3 @@ def _judged(lab: Lab, protocol: Protocol, late: float, client: PeerClient) -> Me
 
 def _endpoint(one: contract.Endpoint) -> Endpoint:
     return Endpoint(one.address, one.port)
-
-
-@contextmanager
-def _watched(lab: Lab) -> Iterator[Callable[[], float]]:
-    """A process that does nothing but be punctual; by how many seconds it was late, once."""
-    process = lab.spawn(STRANGER, _watch)
-
-    def late() -> float:
-        process.stdin.write(b"\n")
-        if not select.select([process.stdout], [], [], _LAST_WORD)[0]:
-            raise PeerError(f"no answer for {_LAST_WORD:g} s", node=STRANGER)
-        return float(process.stdout.readline())
-
-    try:
-        yield late
-    finally:
-        process.kill()
-
-
-def _watch() -> int:
-    worst = 0.0
-    while True:
-        due = time.monotonic() + _BEAT
-        asked = bool(select.select([0], [], [], _BEAT)[0])
-        if asked:
-            os.write(1, b"%f\n" % worst)
-            return 0
-        worst = max(worst, time.monotonic() - due)

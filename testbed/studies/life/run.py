@@ -1,206 +1,253 @@
 """A direct path is established, something happens to it, and the echo is watched.
 
 The harness does the faults at their times and records every packet; what became of
-the echo is read off the recording, and held against `testbed.predict.life`.
+the echo is read off the recording.
 """
 
-import asyncio
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from socket import AF_PACKET, SOCK_RAW
-from typing import Any
+from ipaddress import IPv4Address
 
 from testbed.capture.reader import read
-from testbed.capture.recorder import record
-from testbed.errors import CaptureError, PeerError
-from testbed.lab.audit import require_closed
-from testbed.lab.namespaces import NamespaceLab, Namespaces
+from testbed.errors import CaptureError, PeerError, UsageError
+from testbed.lab.namespaces import NamespaceLab
 from testbed.lab.network_faults import apply
+from testbed.model.contract import (
+    ENDS,
+    PUNCH_PORT,
+    Configure,
+    Connected,
+    Dial,
+    Failed,
+    Keeping,
+    Mode,
+    Observed,
+    Offer,
+    Offered,
+    Options,
+    Role,
+    Stayed,
+    Transport,
+    Upgraded,
+)
+from testbed.model.lab import Lab
+from testbed.model.life import Fate
+from testbed.model.life import Transport as Carrier
 from testbed.model.network_fault import Fault, MappingTimeout, lasts
 from testbed.model.plan import Vantage
-from testbed.plan.planner import plan
-from testbed.predict.life import Expected, Fate, Transport, expect
-from testbed.studies.autonat.nodes import Remote
-from testbed.studies.life import datagrams as life_datagrams
-from testbed.studies.life import nodes as life_nodes
-from testbed.studies.life.stories import Story
+from testbed.model.result import Moment
+from testbed.predict.life import Expected
+from testbed.stacks.client import PeerClient, wait_all
+from testbed.stacks.services import Services, services
+from testbed.studies.base import Site
+from testbed.studies.kept import CAPTURE
+from testbed.studies.life.application import Application
+from testbed.studies.life.case import LifeCase
+from testbed.studies.life.timeline import Heard, timeline
 from testbed.studies.life.wire import ENDED, Seen, read_life
-from testbed.words import sentence
+from testbed.studies.punctual import watched
 
+GATHERING = 20.0  # seconds until both peers have their offers
+CONNECT = 15.0  # seconds for the first direct connection
+START_MARGIN_NS = 60_000_000  # from the command to the common start
 CALM = 0.8  # seconds of echo before the first fault
 SETTLING = 7.0  # seconds to try the old connection, and for three rounds of an upgrade
 NOTHING = 4.0  # seconds to see that nothing comes any more
 STEADY = 1.2  # seconds of direct echo in a row: nothing will change any more
+USUAL = Keeping(keepalive=10.0, patience=30.0)  # of a relay whose ends have timers of their own
+DIALER, LISTENER, SERVER, DOCK = "a", "b", "server", "dock"
 
-Apply = Callable[[NamespaceLab, Fault], None]
+Wait = Callable[[float], None]
+Apply = Callable[[NamespaceLab, Fault, Wait], None]
 
 
 @dataclass(frozen=True)
 class Led:
-    """One life: what was expected, what the wire shows, what the dialer said of it.
+    """What the wire and the dialer show of one life.
 
     ``slow``: by how many seconds the harness took longer over its faults than planned.
-    ``late``: by how many seconds the dialer or a wire was late at worst.
+    ``busy``: by how many seconds this machine or a wire was late at worst.  ``apart``: so many
+    seconds lie between the dialer's connections to the relay and to the listener.
     """
 
-    story: str
-    transport: Transport
-    expected: Expected
     seen: Seen
-    diary: tuple[dict[str, Any], ...]
+    moments: tuple[Moment, ...]
+    said_lost: bool  # the dialer says that its direct connection was lost
     slow: float
-    late: float
-    capture: Path
-
-    @property
-    def findings(self) -> tuple[str, ...]:
-        """How wire and model, or wire and dialer, differ; empty if they agree."""
-        wanted, seen = self.expected, self.seen
-        found = []
-        if seen.fate is not wanted.fate:
-            found.append(f"{seen.fate}, expected {wanted.fate}: {sentence(wanted.why)}")
-        elif wanted.fate is not Fate.LOST and seen.gap < wanted.low:
-            found.append(f"a gap of {seen.gap:.2f} s, expected at least {wanted.low:.2f} s")
-        elif wanted.fate is not Fate.LOST and seen.gap > wanted.high + 2 * self.slow:
-            found.append(f"a gap of {seen.gap:.2f} s, expected at most {wanted.high:.2f} s")
-        if seen.moved is not wanted.moved:
-            found.append(
-                "the dialer is seen at another address than before, and was not to be"
-                if seen.moved
-                else "the dialer is seen where it was before, and was to be elsewhere"
-            )
-        closed = any(e["what"] == "closed" and not e["relayed"] for e in self.diary)
-        if closed and seen.fate is Fate.SURVIVES:
-            found.append("the dialer says that its connection was closed, the wire that it was not")
-        if not closed and seen.fate in (Fate.DIRECT, Fate.RELAYED):
-            found.append("the dialer says nothing of a closed connection, the wire shows another")
-        return tuple(found)
+    busy: float
+    apart: float
+    packets: int
 
 
-def lead(story: Story, transport: Transport, folder: Path, number: int) -> Led:
-    """Lead one life in a lab of its own; ``folder`` gets the capture.
+def lead(case: LifeCase, expected: Expected, site: Site, do: Apply | None = None) -> Led:
+    """Lead one life in a lab of its own; the site's folder gets the capture.
 
-    Inside a sandbox.  TestbedError says what was waited for in vain.
+    Inside a sandbox.  ``do`` does the faults, by default to the lab.  TestbedError says what was
+    waited for in vain.
     """
-    profiles = story.profiles
-
-    def do(lab: NamespaceLab, fault: Fault) -> None:
-        apply(lab, fault, profiles, _wait)
-
-    return lead_with(story, transport, folder, number, do)
-
-
-def lead_with(story: Story, transport: Transport, folder: Path, number: int, do: Apply) -> Led:
-    """As `lead`, with another hand that does the faults."""
-    behaviours = {name: profile.behaviour for name, profile in story.profiles.items()}
-    expected = expect(story.topology, behaviours, story.course, transport)
-    folder.mkdir(parents=True, exist_ok=True)
-    capture = folder / "capture.pcapng"
-    with Namespaces().start(plan(story.topology, story.profiles, number)) as lab:
-        require_closed(lab)
-        dialer = _cast(lab, story, transport)
-        vantages = _vantages(lab)
-        with record(lambda v: lab.socket(v.node, AF_PACKET, SOCK_RAW), vantages, capture) as held:
-            began = _asked(dialer, "the first direct connection", do="connect")
-            if began is not None:
-                raise PeerError(f"no direct connection to begin with: {began}", node="a")
-            _wait(CALM)
-            fault_ns = time.time_ns()
-            slow = _suffer(lab, story, dialer, do)
-            _watch(dialer, story, expected)
-            end_ns = time.time_ns()
-            report = _asked(dialer, "its diary", do="report")
-        if held.recording.dropped:
-            raise CaptureError(f"{held.recording.dropped} packets were not recorded")
-        late = max(float(report["late"]), lab.lateness_ms() / 1000)
-        server = lab.plan.address("server")
-    routers = [v.node for v in vantages if v.ifname == "lan"]
-    seen = read_life(read(capture), routers, server, transport, fault_ns, end_ns)
-    diary = tuple(e for e in report["diary"] if e["at"] * 1e9 > fault_ns)
-    return Led(story.name, transport, expected, seen, diary, slow, late, capture)
+    with ExitStack() as stack:
+        lab = stack.enter_context(site.lab(case.topology, case.routers))
+        if not isinstance(lab, NamespaceLab):
+            raise UsageError(f"faults cannot be done to labs of {site.backend.name}")
+        life = _Life(case, expected, lab, do or _done(case))
+        life.meet(stack)
+        vantages = _vantages(lab, case.scenario.roams)
+        with site.recorded(lab, vantages) as recorder:
+            life.go()
+        if recorder.recording.dropped:
+            raise CaptureError(f"{recorder.recording.dropped} packets were not recorded")
+    return life.read(site, vantages, recorder.recording.packets)
 
 
-def _suffer(lab: NamespaceLab, story: Story, dialer: Remote, do: Apply) -> float:
-    """The faults at their times, a silence to its end; by how many seconds that was too slow."""
-    start, planned = time.monotonic(), 0.0
-    for at, fault in story.course.faults:
-        _wait(max(0.0, start + at - time.monotonic()))
-        planned = max(planned, at + lasts(fault))
-        if isinstance(fault, MappingTimeout):
-            _asked(dialer, "its silence", do="hush")
-            _wait(fault.silence)
-            _asked(dialer, "its voice", do="speak")
+def _done(case: LifeCase) -> Apply:
+    """To the lab itself."""
+    profiles = dict(case.routers)
+    return lambda lab, fault, wait: apply(lab, fault, profiles, wait)
+
+
+class _Life:
+    """The conversation with both peers, from their offers to the end of the watch."""
+
+    def __init__(self, case: LifeCase, expected: Expected, lab: NamespaceLab, do: Apply) -> None:
+        self.case, self.expected, self.lab, self.do = case, expected, lab, do
+        self.both: list[PeerClient] = []  # the dialer, the listener
+        self.offers: list[Offer] = []  # the listener's, the dialer's
+        self.faults: list[tuple[int, Fault]] = []  # with the capture's time of each
+        self.slow = self.busy = self.apart = 0.0
+        self.end_ns = 0
+
+    def meet(self, stack: ExitStack) -> None:
+        """Everybody in their places, with their offers: the listener first, who waits."""
+        case, lab = self.case, self.lab
+        timers = case.course.timers
+        keep = Keeping(keepalive=timers.keepalive, patience=timers.patience)
+        if not case.keeps:
+            keep = USUAL
+        found = stack.enter_context(services(lab, case.stacks, SERVER, 0, keep=keep))
+        self.late = stack.enter_context(watched(lab, SERVER))
+        ends = list(zip(ENDS, (DIALER, LISTENER), case.stacks.both, strict=True))
+        for role, node, one in reversed(ends):
+            process = lab.spawn(node, one.command())
+            stack.callback(process.kill)
+            client = PeerClient(process, node)
+            told = keep if case.keeps else None
+            client.send(_configure(case, role, self._local(node), found, told))
+            event = client.wait((Offered,), time.monotonic() + GATHERING)
+            assert isinstance(event, Offered)
+            self.both.insert(0, client)
+            self.offers.append(event.offer)
+        self.dialer, self.listener = self.both
+
+    def _local(self, node: str) -> IPv4Address:
+        """All addresses, of a host that will have another one."""
+        roams = self.case.scenario.roams and node == DIALER
+        return IPv4Address(0) if roams else self.lab.plan.address(node)
+
+    def go(self) -> None:
+        """From the dial to the end of the watch."""
+        self._connect()
+        udp = self.case.transport is Carrier.UDP
+        keepalive = self.case.course.timers.keepalive if udp else None
+        self.application = Application(self.dialer, self.listener, keepalive)
+        self.application.go_on(CALM)
+        self.clock_ns = time.time_ns() - time.monotonic_ns()
+        self.fault_ns = time.time_ns()
+        self._suffer()
+        self._watch()
+        self.end_ns = time.time_ns()
+        self.busy = max(self.late(), self.lab.lateness_ms() / 1000)
+
+    def _connect(self) -> None:
+        """A direct connection; PeerError if there is none."""
+        start = time.monotonic_ns() + START_MARGIN_NS
+        deadline = time.monotonic() + CONNECT
+        for client, offer in zip(self.both, self.offers, strict=True):  # each has the other's
+            client.send(Dial(remote=offer, start_at=start))
+        wait_all(self.both, (Connected,), deadline)
+        if "relay" not in self.case.stacks.needs:
+            return
+        event = self.listener.wait((Upgraded, Stayed), deadline)  # it leads
+        if isinstance(event, Stayed):
+            words = f"there is no direct connection to begin with: {event.reason}"
+            raise PeerError(words, node=self.listener.name)
+        upgraded = self.dialer.wait((Upgraded,), deadline)
+        met = max(
+            (e.at for e in self.dialer.events if isinstance(e, Observed)), default=upgraded.at
+        )
+        self.apart = (upgraded.at - met) / 1e9
+
+    def _suffer(self) -> None:
+        """The faults at their times, a silence to its end."""
+        start, planned = time.monotonic(), 0.0
+        for at, fault in self.case.course.faults:
+            self.application.go_on(max(0.0, start + at - time.monotonic()))
+            planned = max(planned, at + lasts(fault))
+            self.faults.append((time.time_ns(), fault))
+            if isinstance(fault, MappingTimeout):
+                self.application.be_silent(fault.silence)
+            else:
+                self.do(self.lab, fault, self.application.go_on)
+        self.slow = max(0.0, time.monotonic() - start - planned)
+
+    def _watch(self) -> None:
+        """Until everything is as it will stay: a direct echo goes on, or all time is over."""
+        if self.expected.fate is Fate.LOST:
+            self.application.go_on(NOTHING)
+            return
+        faults = self.case.course.faults
+        passed = max((at + lasts(fault) for at, fault in faults), default=0.0)
+        limit = max(ENDED, self.expected.high - passed) + SETTLING
+        if self.expected.fate is Fate.RELAYED:
+            self.application.go_on(limit)
         else:
-            do(lab, fault)
-    return max(0.0, time.monotonic() - start - planned)
+            self.application.until_steady(STEADY, limit)
+            if self.application.ended:
+                self.application.go_on(ENDED)
 
-
-def _watch(dialer: Remote, story: Story, expected: Expected) -> None:
-    """Until everything is as it will stay: a direct echo goes on, or all time is over."""
-    if expected.fate is Fate.LOST:
-        _wait(NOTHING)
-        return
-    passed = max((at + lasts(fault) for at, fault in story.course.faults), default=0.0)
-    limit = max(ENDED, expected.high - passed) + SETTLING
-    if expected.fate is Fate.RELAYED:
-        _wait(limit)
-    else:
-        _asked(dialer, "a steady echo", do="steady", seconds=STEADY, limit=limit)
-
-
-def _vantages(lab: NamespaceLab) -> list[Vantage]:
-    """The dialer's wires at their routers' ends, for it may leave one; the WANs, the server."""
-    return [
-        v for v in lab.plan.vantages
-        if v.ifname == "wan" or v.node == "server" or (v.ifname == "lan" and v.node != "nat-b")
-    ]  # fmt: skip
-
-
-def _cast(lab: NamespaceLab, story: Story, transport: Transport) -> Remote:
-    """Everybody in their places, ready; who is asked to connect, and so on."""
-    timers, server = story.course.timers, str(lab.plan.address("server"))
-    if transport is Transport.UDP:
-        _start(lab, "server", life_datagrams.reflect)
-        ends = [
-            _start(lab, n, lambda: life_datagrams.either_end(server, timers)) for n in ("b", "a")
+    def read(self, site: Site, vantages: Sequence[Vantage], packets: int) -> Led:
+        """What the recording shows."""
+        recorded = read(site.folder / CAPTURE)
+        routers = [v.node for v in vantages if v.ifname == "lan" and v.node != "nat-b"]
+        server = self.lab.plan.address(SERVER)
+        carrier = self.case.transport
+        heard = [
+            Heard(event.at + self.clock_ns, event)
+            for event in self.dialer.events
+            if event.at + self.clock_ns > self.fault_ns
         ]
-        seen = [_said(end, "its address") for end in ends]
-        for end, other in zip(ends, reversed(seen), strict=True):
-            _asked(end, "the punch", do="punch", remote=other)
-        for end in ends:
-            if failed := _asked(end, "the other's datagrams", do="punched"):
-                raise PeerError(failed, node=end.name)
-        return ends[1]
-    serving = _start(lab, "server", partial(life_nodes.serve_relay, server, transport, timers))
-    relay = _said(serving, "the relay's address")
-    listener = _start(lab, "b", partial(life_nodes.listen, relay, transport, timers))
-    target = _said(listener, "a reservation")
-    dialer = _start(lab, "a", partial(life_nodes.dial, target, relay, transport, timers))
-    _said(dialer, "the relay's answer")
-    return dialer
+        given_up = next((one.time_ns for one in heard if isinstance(one.event, Failed)), None)
+        seen = read_life(recorded, routers, server, carrier, self.fault_ns, self.end_ns, given_up)
+        moments = timeline(
+            recorded, routers, server, carrier, self.fault_ns, seen.cited, self.faults, heard
+        )
+        lost = any(one.lost_direct for one in heard)
+        return Led(seen, moments, lost, self.slow, self.busy, self.apart, packets)
 
 
-def _start(lab: NamespaceLab, node: str, work: Callable[[], life_nodes.Work]) -> Remote:
-    return Remote(node, lab.spawn(node, lambda: asyncio.run(work())))
+def _vantages(lab: Lab, roams: bool) -> list[Vantage]:
+    """All, but of a host that moves those that move with it."""
+    moving = {DIALER, DOCK} if roams else set()
+    return [vantage for vantage in lab.plan.vantages if vantage.node not in moving]
 
 
-def _said(remote: Remote, purpose: str) -> Any:
-    try:
-        return remote.answer()
-    except PeerError as error:
-        raise PeerError(f"waited for {purpose}: {error.message}", node=remote.name) from error
-
-
-def _asked(remote: Remote, purpose: str, /, **command: Any) -> Any:
-    try:
-        return remote.ask(**command)
-    except PeerError as error:
-        raise PeerError(f"waited for {purpose}: {error.message}", node=remote.name) from error
-
-
-def _wait(seconds: float) -> None:
-    """Let time go by: the experiment's own, not somebody's who gets ready."""
-    time.sleep(seconds)
+def _configure(
+    case: LifeCase, role: Role, local: IPv4Address, found: Services, keep: Keeping | None
+) -> Configure:
+    return Configure(
+        version=2,
+        role=role,
+        transport=Transport(case.stacks.transport),
+        local_address=local,
+        port=PUNCH_PORT,
+        stun=found.stun,
+        turn=found.turn,
+        relays=found.public.relays,
+        observers=found.public.observers,
+        session=f"{random.Random(case.name).getrandbits(128):032x}",
+        seed=0,
+        options=Options(mode=Mode.PUNCH, relay_only=False),
+        keep=keep,
+    )

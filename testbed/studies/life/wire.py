@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
 
+from testbed.model.life import Fate, Transport
 from testbed.model.packet import Packet
-from testbed.predict.life import Fate, Transport
-from testbed.studies.life.nodes import SIZE
+from testbed.studies.life.application import SIZE
 
-SHAPE = range(SIZE, SIZE + 100)  # bytes of payload that carry one echo, encrypted or not
+SHAPE = range(SIZE, SIZE + 150)  # bytes of payload that carry one echo, encrypted or not
 ENDED = 1.5  # seconds without an echo at the end of a recording: nothing comes any more
 _QUIC_LONG, _QUIC_TYPE = 0xC0, 0x30  # RFC 9000 section 17.2: a long header; 0 of its type: Initial
 
@@ -39,14 +39,17 @@ def read_life(
     transport: Transport,
     fault_ns: int,
     end_ns: int,
+    given_up_ns: int | None = None,
 ) -> Seen:
     """The life of an echo of the dialer behind the ``routers``, at one after the other.
 
-    ``fault_ns`` and ``end_ns`` are times of the capture.
+    ``fault_ns`` and ``end_ns`` are times of the capture.  What comes back after the dialer
+    has given up at ``given_up_ns`` is of no use to anybody.
     """
     wires = {f"{router}:lan" for router in routers}
     here = [p for p in packets if p.vantage in wires]
-    back = [p for p in here if p.outgoing and len(p.payload) in SHAPE and p.time_ns <= end_ns]
+    heeded_ns = end_ns if given_up_ns is None else min(given_up_ns, end_ns)
+    back = [p for p in here if p.outgoing and len(p.payload) in SHAPE and p.time_ns <= heeded_ns]
     before = [p for p in back if p.time_ns <= fault_ns][-1:]
     after = [p for p in back if p.time_ns > fault_ns]
     marks = [*before, *after]
@@ -82,14 +85,14 @@ def _fate(
     anew = any(
         p.time_ns > fault_ns
         and relay not in (p.source.address, p.destination.address)
-        and _opens(p, transport)
+        and opens(p, transport)
         for p in here
     )
     relayed = any(p.source.address == relay for p in echoes)
     return Fate.DIRECT if anew or relayed else Fate.SURVIVES
 
 
-def _opens(packet: Packet, transport: Transport) -> bool:
+def opens(packet: Packet, transport: Transport) -> bool:
     """Whether it begins a connection: a SYN, an Initial."""
     if transport is Transport.TCP:
         return packet.is_syn

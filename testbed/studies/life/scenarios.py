@@ -1,4 +1,4 @@
-"""The lives that are led: who is behind which NATs, what happens, which timers the stack has.
+"""The scenarios: which NATs the two homes have, what happens to them, and the stack's timers.
 
 Times are scaled: what takes 30 s in the field (a NAT's UDP timer, a keepalive of 15 s or
 of 60 s) takes 2 s here.
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from testbed.errors import UsageError
 from testbed.model.behaviour import Allocation, Behaviour, Timeouts
+from testbed.model.life import Timers
 from testbed.model.network_fault import (
     Fault,
     LinkDown,
@@ -18,13 +19,13 @@ from testbed.model.network_fault import (
     Roaming,
     WanAddressChange,
 )
-from testbed.model.presets import ACCESS, two_homes
+from testbed.model.presets import ACCESS, libp2p, two_homes
 from testbed.model.profile import Profile
 from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.naming import instead
-from testbed.nat.load import find, with_timeouts
+from testbed.nat.load import by_name, with_timeouts
 from testbed.nat.rules import check
-from testbed.predict.life import Course, Timers
+from testbed.predict.life import Course
 
 SHORT = Timeouts(udp=2, udp_stream=2, tcp_transitory=2, tcp_established=2)
 SILENCE = 5.0
@@ -36,10 +37,11 @@ _USUAL = Timers()
 
 
 @dataclass(frozen=True)
-class Story:
+class Scenario:
     """``a``, ``b``: profiles of the two homes' NATs; ``c``: of where a may roam to, a's if empty.
 
-    ``random``: a's and b's NAT choose their ports at random instead.
+    ``random``: a's and b's NAT choose their ports at random instead.  ``given``: profiles of the
+    user's, which are looked up before those that are known.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Story:
     random: tuple[bool, bool] = (False, False)
     timeouts: Timeouts | None = None
     course: Course = NOTHING
+    given: tuple[Profile, ...] = ()
 
     @property
     def roams(self) -> bool:
@@ -63,7 +66,7 @@ class Story:
         if self.roams:
             homes.append(("nat-c", self.c or self.a, self.random[0]))
         for router, name, random in homes:
-            profile = find(name)
+            profile = by_name(self.given, [name])[name]
             if random:
                 profile = replace(profile, behaviour=_random(profile.behaviour))
             if self.timeouts is not None:
@@ -73,9 +76,26 @@ class Story:
         return found
 
     @property
-    def topology(self) -> Topology:
-        """Two homes; and where somebody roams, a third with a place to plug in."""
-        homes = two_homes("nat-a", "nat-b")
+    def silent(self) -> bool:
+        """Whether the application falls silent, so that the stack's own timers decide."""
+        return any(isinstance(fault, MappingTimeout) for _, fault in self.course.faults)
+
+    def course_of(self, timers: Timers) -> Course:
+        """What happens to a stack with these ``timers``.
+
+        A cut that outlasts the scenario's patience outlasts the stack's by as much.
+        """
+        own = self.course.timers.patience
+        later = timers.patience - own
+        faults = (
+            (at + later if isinstance(fault, LinkUp) and at > own else at, fault)
+            for at, fault in self.course.faults
+        )
+        return Course(tuple(faults), timers)
+
+    def topology(self, *, observers: bool) -> Topology:
+        """Two homes; and where a host roams, a third with a place to plug in."""
+        homes = (libp2p if observers else two_homes)("nat-a", "nat-b")
         if not self.roams:
             return homes
         return Topology(
@@ -107,62 +127,64 @@ _NEW_PORTS = (True, False)
 _OPEN = "full-cone"
 _PATIENT = Timers(patience=6.0)  # a, told by an RST, is back long before b would notice
 
-STORIES = {
-    story.name: story
-    for story in (
-        Story("steady", "nothing happens"),
-        Story(
+SCENARIOS = {
+    one.name: one
+    for one in (
+        Scenario("steady", "nothing happens"),
+        Scenario(
             "keepalive", "silence, and a keepalive of half the NAT's timer",
             random=_NEW_PORTS, timeouts=SHORT, course=_silent(1.0),
         ),
-        Story(
+        Scenario(
             "slow-keepalive", "silence, and a keepalive of twice the NAT's timer",
             random=_NEW_PORTS, timeouts=SHORT, course=_silent(4.0),
         ),
-        Story(
+        Scenario(
             "no-keepalive", "silence without any keepalive",
             random=_NEW_PORTS, timeouts=SHORT, course=_silent(None),
         ),
-        Story(
+        Scenario(
             "reboot", "the NAT reboots and preserves the ports again",
             course=_at_once(NatReboot("nat-a")),
         ),
-        Story(
+        Scenario(
             "reboot-new-ports", "the NAT reboots and draws other ports",
             random=_NEW_PORTS, course=_at_once(NatReboot("nat-a")),
         ),
-        Story(
+        Scenario(
             "reboot-open", "the same, while the other's NAT lets anybody in",
             b=_OPEN, random=_NEW_PORTS, course=_at_once(NatReboot("nat-a"), timers=_PATIENT),
         ),
-        Story(
+        Scenario(
             "reboot-of-listener", "the listener's NAT reboots and draws other ports",
             random=(False, True), course=_at_once(NatReboot("nat-b")),
         ),
-        Story(
+        Scenario(
             "new-address", "the NAT gets another external address",
             course=_at_once(WanAddressChange("nat-a")),
         ),
-        Story(
+        Scenario(
             "new-address-open", "the same, while the other's NAT lets anybody in",
             b=_OPEN, course=_at_once(WanAddressChange("nat-a"), timers=_PATIENT),
         ),
-        Story(
+        Scenario(
             "rebinding", "the NAT changes the mapping's port",
             random=_NEW_PORTS, course=_at_once(Rebinding("nat-a")),
         ),
-        Story(
+        Scenario(
             "rebinding-open", "the same, while the other's NAT lets anybody in",
             b=_OPEN, random=_NEW_PORTS, course=_at_once(Rebinding("nat-a"), timers=_PATIENT),
         ),
-        Story("blip", "the wire is cut for less than the stack's patience", course=_cut(0.7)),
-        Story("outage", "the wire is cut for longer than the stack's patience", course=_cut(5.0)),
-        Story("roaming", "a moves to another network", course=_at_once(Roaming("a", "nat-c"))),
-        Story(
+        Scenario("blip", "the wire is cut for less than the stack's patience", course=_cut(0.7)),
+        Scenario(
+            "outage", "the wire is cut for longer than the stack's patience", course=_cut(5.0)
+        ),
+        Scenario("roaming", "a moves to another network", course=_at_once(Roaming("a", "nat-c"))),
+        Scenario(
             "roaming-open", "the same, while the other's NAT lets anybody in",
             b=_OPEN, course=_at_once(Roaming("a", "nat-c")),
         ),
-        Story(
+        Scenario(
             "roaming-symmetric", "a moves to where each destination is given another port",
             c="symmetric", course=_at_once(Roaming("a", "nat-c")),
         ),
@@ -170,9 +192,9 @@ STORIES = {
 }  # fmt: skip
 
 
-def story(name: str) -> Story:
-    """The story called ``name``; UsageError with the known names if there is none."""
+def scenario(name: str) -> Scenario:
+    """The scenario called ``name``; UsageError with the known names if there is none."""
     try:
-        return STORIES[name]
+        return SCENARIOS[name]
     except KeyError:
-        raise UsageError(f"unknown scenario {name!r}", remedy=instead(name, STORIES)) from None
+        raise UsageError(f"unknown scenario {name!r}", remedy=instead(name, SCENARIOS)) from None

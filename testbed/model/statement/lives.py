@@ -1,0 +1,16 @@
+"""What happened in the life of a connection."""
+
+from dataclasses import dataclass
+
+from testbed.model.life import MomentKind
+from testbed.model.statement import Statement
+
+
+@dataclass(frozen=True)
+class Happened(Statement):
+    """One moment, in seconds after the first fault; ``said`` is what else is known of it."""
+
+    kind: MomentKind
+    seconds: float
+    node: str
+    said: str

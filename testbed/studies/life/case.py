@@ -1,0 +1,131 @@
+"""One case of the life study: a scenario, and the stacks that live through it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from testbed.errors import UsageError
+from testbed.model.life import Timers, Transport
+from testbed.model.profile import Profile
+from testbed.model.topology import Topology
+from testbed.predict.life import Course, Expected, expect
+from testbed.stacks.registry import Stacks, stacks
+from testbed.studies.life.scenarios import SCENARIOS, Scenario
+
+# Those whose connections the model follows.
+MECHANISMS = {
+    "punch_udp": Transport.UDP,
+    "dcutr_quic": Transport.QUIC,
+    "dcutr_tcp": Transport.TCP,
+}
+PATIENCE = (
+    10.0  # seconds: an echo's deadline in the contract; without `keep` a peer gives up by then
+)
+
+
+@dataclass(frozen=True)
+class LifeCase:
+    """``peer`` is as `testbed.stacks.registry.stacks` reads it."""
+
+    scenario: Scenario
+    peer: str
+    repeat: int = 0
+
+    @cached_property
+    def stacks(self) -> Stacks:
+        """The two ends."""
+        return stacks(self.peer)
+
+    @property
+    def transport(self) -> Transport:
+        """What carries the echo."""
+        return MECHANISMS[self.stacks.mechanism]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether both ends have the feature ``keep``: they dial again, by timers that we set."""
+        return all("keep" in one.features for one in self.stacks.both)
+
+    @property
+    def course(self) -> Course:
+        """What happens to them."""
+        own = self.scenario.course.timers
+        if self.keeps or self.transport is Transport.UDP:  # then the application has the timers
+            return self.scenario.course_of(own)
+        return self.scenario.course_of(Timers(patience=PATIENCE))
+
+    @property
+    def topology(self) -> Topology:
+        """With observers for stacks that need some, but not where it is our timers that decide.
+
+        Each connection to an observer has keepalives that refresh the dialer's mapping, at a
+        time of its own.  What keeps its connections has to do with what its relay tells.
+        """
+        needs = "observers" in self.stacks.needs
+        return self.scenario.topology(observers=needs and not self.keeps)
+
+    @property
+    def routers(self) -> Mapping[str, Profile]:
+        """The profile of each router, by the name that the topology has for it."""
+        return self.scenario.profiles
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The NATs, from the dialer's to the listener's, and where the dialer goes to."""
+        told = self.scenario
+        return (told.a, told.b, told.c or told.a) if told.roams else (told.a, told.b)
+
+    @property
+    def group(self) -> str:
+        """``traversal-quic/reboot``, and the NATs where they are not the scenario's."""
+        told = self.scenario
+        usual = SCENARIOS.get(told.name, told)
+        nats = "" if (told.a, told.b) == (usual.a, usual.b) else f"/{told.a}--{told.b}"
+        return f"{self.peer}/{told.name}{nats}"
+
+    @property
+    def name(self) -> str:
+        """With its repetition."""
+        return f"{self.group}/{self.repeat}"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Axis -> value."""
+        return {
+            "scenario": self.scenario.name,
+            "stack": self.peer,
+            "transport": self.transport.value,
+        }
+
+    def expected(self) -> Expected:
+        """By the model; UsageError where it has no direct path to begin with."""
+        behaviours = {name: profile.behaviour for name, profile in self.routers.items()}
+        try:
+            return expect(
+                self.topology, behaviours, self.course, self.transport, redials=self.keeps
+            )
+        except UsageError as error:
+            told = self.scenario
+            raise UsageError(
+                f"{told.name} with {self.peer} between {told.a} and {told.b}: {error.message}",
+                remedy="other NATs, or other scenarios and --peer",
+            ) from None
+
+
+def require_followed(ends: Stacks) -> None:
+    """UsageError for stacks whose connections the model does not follow."""
+    if ends.mechanism not in MECHANISMS or ends.contract != "lines":
+        by = ends.mechanism if ends.contract == "lines" else f"the contract {ends.contract}"
+        raise UsageError(
+            f"{ends.name}: there is no model of the life of its connections ({by})",
+            remedy=f"stacks of {', '.join(MECHANISMS)}",
+        )
+
+
+def require_timed(one: LifeCase) -> None:
+    """UsageError where the scenario is about timers that these stacks do not let us set."""
+    if one.scenario.silent and not one.keeps and one.transport is not Transport.UDP:
+        raise UsageError(
+            f"{one.scenario.name} sets the stack's timers, and {one.peer} lacks the feature keep",
+            remedy="another scenario, or stacks that can be told to keep their connections",
+        )

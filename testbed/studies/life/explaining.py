@@ -1,0 +1,100 @@
+"""Why a connection lived on or did not: the moments of its life, with their packets."""
+
+from collections.abc import Sequence
+
+from testbed.evidence.account import WireAccount
+from testbed.explain.diagram import diagram
+from testbed.model.breach import LossClaimed, LossUntold
+from testbed.model.explanation import Cause, Citation, Diagram, Explanation, Line, Stage, Wrong
+from testbed.model.life import Fate, MomentKind
+from testbed.model.result import LifeDetails, Moment, Result
+from testbed.model.statement.crossings import CaseTold, NothingCrossed
+from testbed.model.statement.lives import Happened
+from testbed.model.verdict import Judgement
+
+DIALER, LISTENER = "a", "b"
+_WRONG = {
+    Judgement.PASS: Wrong.NOBODY,
+    Judgement.FAIL: Wrong.UNDECIDED,
+    Judgement.INCONCLUSIVE: Wrong.HARNESS,
+}
+# How far a packet of the echo got, the furthest place first, and why it went no further.
+_STOPS = (
+    ("nat-b:wan", Cause.FILTER_CLOSED, "nat-b"),
+    ("nat-a:wan", Cause.LOST_ON_LINK, None),
+    ("nat-c:wan", Cause.LOST_ON_LINK, None),
+    ("nat-a:lan", Cause.LOST_ON_LINK, "nat-a"),
+    ("nat-c:lan", Cause.LOST_ON_LINK, "nat-c"),
+)
+
+
+def explained(result: Result, account: WireAccount) -> Explanation:
+    """By the moments that the result tells of."""
+    details = result.details
+    assert isinstance(details, LifeDetails)
+    packets = {packet.number: packet for packet in account.packets or ()}
+    decisive = _decisive(details)
+    cited = {number for moment in details.timeline for number in moment.packets}
+    cause, node = _cause(result, details)
+    return Explanation(
+        name=result.name,
+        mechanism=result.study,
+        measured=result.measured,
+        predicted=result.predicted,
+        judgement=result.judgement,
+        cause=cause,
+        node=node,
+        headline=CaseTold(result.reason),
+        story=tuple(
+            Line(
+                Happened(moment.kind, moment.seconds, moment.node, moment.said),
+                tuple(Citation.of(packets[n]) for n in moment.packets if n in packets),
+            )
+            for moment in details.timeline
+        ),
+        decisive=tuple(Citation.of(packets[n]) for n in decisive if n in packets),
+        wrong=_WRONG[result.judgement],
+        wrong_why=None,
+        missing=() if details.timeline else (NothingCrossed(),),
+        diagram=_drawn(account, cited),
+    )
+
+
+def _drawn(account: WireAccount, cited: set[int]) -> Diagram:
+    """The packets of the moments; nothing, where the dialer has moved and was not recorded."""
+    if not any(packet.vantage.startswith(f"{DIALER}:") for packet in account.packets or ()):
+        return Diagram((), ())
+    shown = [journey for journey in account.journeys if cited.intersection(journey.packets)]
+    return diagram(Stage(account.plan, DIALER, LISTENER), shown, account.labels, cited)
+
+
+def _decisive(details: LifeDetails) -> Sequence[int]:
+    """Where a packet was stopped, else the ends of the longest gap."""
+    stops = {one.said: one for one in details.timeline if one.kind is MomentKind.STOPPED}
+    found = [stops[place] for place, _, _ in _STOPS if place in stops][:1] or [
+        moment
+        for moment in details.timeline
+        if moment.kind in (MomentKind.LAST_ECHO, MomentKind.FIRST_ECHO)
+    ]
+    return [number for moment in found for number in moment.packets]
+
+
+def _cause(result: Result, details: LifeDetails) -> tuple[Cause, str | None]:
+    """And the node where it is."""
+    seen = details.seen
+    if seen is None or result.judgement is Judgement.INCONCLUSIVE:
+        return Cause.HARNESS_FAULT, None
+    if any(isinstance(one, LossClaimed | LossUntold) for one in result.finding_values):
+        return Cause.FALSE_CLAIM, DIALER
+    if seen.fate is Fate.SURVIVES:
+        return (Cause.FILTER_ADMITS, "nat-b") if seen.moved else (Cause.BOTH_OPENED, None)
+    if details.silent:
+        return Cause.MAPPING_TIMED_OUT, "nat-a"
+    return _stopped(details.timeline) or (
+        (Cause.MAPPING_CHANGED, "nat-a") if seen.moved else (Cause.UNKNOWN, None)
+    )
+
+
+def _stopped(timeline: Sequence[Moment]) -> tuple[Cause, str | None] | None:
+    places = {moment.said for moment in timeline if moment.kind is MomentKind.STOPPED}
+    return next(((cause, node) for place, cause, node in _STOPS if place in places), None)

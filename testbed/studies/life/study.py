@@ -1,0 +1,129 @@
+"""The study of life: what becomes of a direct path when something happens to it."""
+
+from collections.abc import Iterator
+
+from testbed.errors import TestbedError, UnfitError
+from testbed.model.breach import (
+    Breach,
+    FateDiffers,
+    GapDiffers,
+    LossClaimed,
+    LossUntold,
+    PlaceDiffers,
+)
+from testbed.model.life import Fate
+from testbed.model.result import Expectation, LifeDetails, LifeSeen, Result
+from testbed.model.verdict import Judgement
+from testbed.predict.life import Expected
+from testbed.studies import base
+from testbed.studies.base import Site, Study
+from testbed.studies.life.case import LifeCase
+from testbed.studies.life.explaining import explained
+from testbed.studies.life.run import DIALER, Led, lead
+from testbed.words import sentence
+
+TOO_LATE = 0.2  # seconds; beyond it a difference may be the machine's
+TOO_SLOW = 0.3  # seconds that a fault may take longer than planned
+TOO_FAR = 1.0  # seconds between two connections, whose keepalives together may keep a mapping
+
+
+def run(case: LifeCase, site: Site) -> Result:
+    """Lead one life and judge it."""
+    expected = case.expected()
+    try:
+        led = lead(case, expected, site)
+    except UnfitError:
+        raise
+    except TestbedError as error:
+        return judged(case, expected, None, site, str(error))
+    return judged(case, expected, led, site)
+
+
+def breaches(led: Led, expected: Expected) -> Iterator[Breach]:
+    """How wire and model, or wire and dialer, differ."""
+    seen = led.seen
+    if seen.fate is not expected.fate:
+        yield FateDiffers(seen.fate, expected.fate)
+    elif expected.fate is not Fate.LOST:
+        high = expected.high + 2 * led.slow  # what a fault took too long is not the stack's
+        if not expected.low <= seen.gap <= high:
+            yield GapDiffers(round(seen.gap, 3), round(expected.low, 3), round(high, 3))
+    if seen.moved is not expected.moved:
+        yield PlaceDiffers(seen.moved)
+    if led.said_lost and seen.fate is Fate.SURVIVES:
+        yield LossClaimed(DIALER)
+    if not led.said_lost and seen.fate in (Fate.DIRECT, Fate.RELAYED):
+        yield LossUntold(DIALER)
+
+
+def judged(
+    case: LifeCase, expected: Expected, led: Led | None, site: Site, error: str = ""
+) -> Result:
+    """The result of a case; ``led`` is None where ``error`` kept it from being led.
+
+    A machine too busy casts a doubt: it leaves an agreement alone, and makes a difference
+    inconclusive.
+    """
+    found = tuple(breaches(led, expected)) if led else ()
+    busy = led is not None and _busy(case, led)
+    judgement = Judgement.FAIL if found else Judgement.PASS
+    if led is None or (found and busy):
+        judgement = Judgement.INCONCLUSIVE
+    findings = tuple(sentence(one) for one in found)
+    why = sentence(expected.why)
+    if led is not None and judgement is Judgement.INCONCLUSIVE:
+        late = max(led.busy, led.slow, led.apart if case.scenario.silent else 0.0)
+        error = f"this machine was up to {late:.1f} s late: it is too busy"
+    return base.judged(
+        "life",
+        case,
+        site.folder,
+        led.seen.fate.value if led else None,
+        expected.fate.value,
+        judgement=judgement,
+        details=_details(case, expected, led, why),
+        reason="; ".join((*findings, *([error] if error else []))) or why,
+        findings=findings,
+        finding_values=found,
+        packets_cited=led.seen.cited if led else (),
+        packets=led.packets if led else 0,
+        late=judgement is Judgement.INCONCLUSIVE,
+    )
+
+
+def _busy(case: LifeCase, led: Led) -> bool:
+    """Whether a difference may be this machine's."""
+    too_far = case.scenario.silent and led.apart > TOO_FAR
+    return too_far or led.busy > TOO_LATE or led.slow > TOO_SLOW
+
+
+def _details(case: LifeCase, expected: Expected, led: Led | None, why: str) -> LifeDetails:
+    wanted = Expectation(
+        fate=expected.fate,
+        low=round(expected.low, 3),
+        high=round(expected.high, 3),
+        moved=expected.moved,
+        why=why,
+    )
+    if led is None:
+        return LifeDetails(about=case.scenario.about, silent=case.scenario.silent, expected=wanted)
+    seen = led.seen
+    return LifeDetails(
+        about=case.scenario.about,
+        silent=case.scenario.silent,
+        expected=wanted,
+        seen=LifeSeen(
+            fate=seen.fate,
+            gap=round(seen.gap, 3),
+            moved=seen.moved,
+            packets=seen.packets,
+            echoes=seen.echoes,
+        ),
+        timeline=led.moments,
+        slow=round(led.slow, 3),
+        busy=round(led.busy, 3),
+    )
+
+
+# What was late needs much more room.
+STUDY = Study("life", run, LifeDetails, deadline_s=120.0, fewer=4, explain=explained)
