@@ -7,12 +7,22 @@ a stranger meet in the model of the NAT, and the error comes out of that.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.reason import Place
+from testbed.model.statement import Statement
+from testbed.model.statement.reachability import (
+    NonceReset,
+    NoneAsked,
+    NotAsked,
+    ServerOpened,
+    ServersKeptOut,
+    TooFewAgree,
+    Version,
+)
 from testbed.predict.nat import TransportNat
 from testbed.predict.translation import Dropped
 
@@ -100,7 +110,7 @@ class Prediction:
     """``notes`` name every verdict that is not the truth, and what in the protocol errs."""
 
     outcome: Reachability
-    notes: tuple[str, ...]
+    notes: tuple[Statement, ...]
 
 
 def between(behaviour: Behaviour, protocol: Protocol, client: str, server: str) -> Prediction:
@@ -208,35 +218,30 @@ class _Experiment:
             return AddressVerdict.UNKNOWN
         return AddressVerdict.REACHABLE if reached else AddressVerdict.UNREACHABLE
 
-    def _notes(self, outcome: Reachability, asked: int, contacted: bool) -> list[str]:
+    def _notes(self, outcome: Reachability, asked: int, contacted: bool) -> Iterator[Statement]:
         if not contacted:
-            return ["no verdict (v1, v2): no packet reaches a server, so none can be asked"]
-        notes = []
+            yield NoneAsked()
+            return
         v2 = {(address.reachable, address.v2) for address in outcome.addresses}
-        wrong = ["v1"] if outcome.v1 is NodeVerdict.PUBLIC and not outcome.reachable else []
-        wrong += ["v2"] if (False, AddressVerdict.REACHABLE) in v2 else []
+        wrong: list[Version] = []
+        if outcome.v1 is NodeVerdict.PUBLIC and not outcome.reachable:
+            wrong.append("v1")
+        if (False, AddressVerdict.REACHABLE) in v2:
+            wrong.append("v2")
         if wrong:
             # In this model a server is a stranger that the client has contacted, no more.
-            notes.append(
-                f"protocol error ({', '.join(wrong)}): "
-                "the server's own address had opened the filter; a stranger is kept out"
-            )
+            yield ServerOpened(tuple(wrong))
         if outcome.v1 is NodeVerdict.PRIVATE and outcome.reachable:
-            notes.append("protocol error (v1): the servers do not get in where a stranger does")
+            yield ServersKeptOut("v1")
         if (True, AddressVerdict.UNREACHABLE) in v2:
-            notes.append("protocol error (v2): the servers do not get in where a stranger does")
+            yield ServersKeptOut("v2")
         if outcome.v1 is NodeVerdict.UNKNOWN:
-            notes.append("no verdict (v1): too few servers agree")
+            yield TooFewAgree("v1")
         unasked = len(outcome.addresses) - asked
         if unasked > 0:
-            notes.append(
-                f"no verdict (v2) on {unasked} of {len(outcome.addresses)} addresses: "
-                f"the NAT maps for each server anew, and {asked or 'none'} are asked about"
-            )
+            yield NotAsked(unasked, len(outcome.addresses), asked)
         elif any(address.v2 is AddressVerdict.UNKNOWN for address in outcome.addresses):
-            why = "too few servers agree" if self.heard else "the answer to the nonce is reset"
-            notes.append(f"no verdict (v2): {why}")
-        return notes
+            yield TooFewAgree("v2") if self.heard else NonceReset()
 
     def _tick(self) -> float:
         """A little later: an experiment is over before any timer is."""

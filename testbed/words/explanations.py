@@ -15,13 +15,26 @@ from testbed.words.statements import (
     lives,
     mappings,
     profiles,
+    reachability,
     relays,
     runs,
     ways,
 )
 from testbed.words.statements.text import Words
 
-_PARTS = (claims, crossings, filters, lacks, lives, mappings, profiles, relays, runs, ways)
+_PARTS = (
+    claims,
+    crossings,
+    filters,
+    lacks,
+    lives,
+    mappings,
+    profiles,
+    reachability,
+    relays,
+    runs,
+    ways,
+)
 WORDS: Words = {
     At: "{what}, at {at_ms:.1f} ms",
     Both: "{first}; and {second}",

@@ -14,6 +14,12 @@ from testbed.model.behaviour import (
     Transport,
     WanInput,
 )
+from testbed.model.statement.reachability import (
+    NoneAsked,
+    NotAsked,
+    ServerOpened,
+    TooFewAgree,
+)
 from testbed.predict.autonat import (
     CLIENT_PORT,
     RULES,
@@ -76,9 +82,7 @@ def test_address_dependent_filtering_deceives_both_versions(protocol: Protocol) 
     deceived = Address(False, AddressVerdict.REACHABLE)
     assert found.outcome == Reachability(NodeVerdict.PUBLIC, (deceived,))
     (note,) = found.notes
-    assert note.startswith(
-        "protocol error (v1, v2): the server's own address had opened the filter"
-    )
+    assert note == ServerOpened(("v1", "v2"))
 
 
 @pytest.mark.parametrize("mapping", [ADM, APDM])
@@ -86,17 +90,14 @@ def test_a_mapping_for_each_server_lets_version_2_escape_the_deception(mapping: 
     """Three servers in four have never been contacted from the address in question."""
     found = behind(mapping, ADF)
     assert found.outcome == Reachability(NodeVerdict.PUBLIC, tuple(sorted([UNASKED] + 3 * [OUT])))
-    assert found.notes[0].startswith("protocol error (v1): the server's own address")
+    assert found.notes[0] == ServerOpened(("v1",))
 
 
 @pytest.mark.parametrize("mapping", [ADM, APDM])
 def test_a_symmetric_mapping_leaves_addresses_nobody_asks_about(mapping: Mapping) -> None:
     found = behind(mapping, APDF)
     assert found.outcome == Reachability(NodeVerdict.PRIVATE, tuple(sorted([UNASKED] + 3 * [OUT])))
-    assert found.notes == (
-        "no verdict (v2) on 1 of 4 addresses: "
-        "the NAT maps for each server anew, and 3 are asked about",
-    )
+    assert found.notes == (NotAsked(unasked=1, addresses=4, asked=3),)
 
 
 def test_a_node_that_asks_only_about_what_all_observe_has_no_verdict_behind_symmetric() -> None:
@@ -125,7 +126,7 @@ def test_who_reaches_no_server_gets_no_verdict() -> None:
     axes = Transport(EIM, APDF, blocked=True)
     found = predict(Behaviour(udp=axes), Protocol.UDP)
     assert found.outcome == Reachability(NodeVerdict.UNKNOWN, (UNASKED,))
-    assert found.notes == ("no verdict (v1, v2): no packet reaches a server, so none can be asked",)
+    assert found.notes == (NoneAsked(),)
 
 
 def test_a_router_that_takes_packets_itself_is_not_a_node_that_is_reached() -> None:
@@ -135,7 +136,7 @@ def test_a_router_that_takes_packets_itself_is_not_a_node_that_is_reached() -> N
 def test_three_servers_are_too_few_for_version_1_and_enough_for_version_2() -> None:
     found = behind(EIM, EIF, rules=Rules(servers=3))
     assert found.outcome == Reachability(NodeVerdict.UNKNOWN, (IN,))
-    assert found.notes == ("no verdict (v1): too few servers agree",)
+    assert found.notes == (TooFewAgree("v1"),)
 
 
 def test_two_servers_are_too_few_for_either() -> None:
@@ -143,10 +144,7 @@ def test_two_servers_are_too_few_for_either() -> None:
     assert found.outcome == Reachability(
         NodeVerdict.UNKNOWN, (Address(True, AddressVerdict.UNKNOWN),)
     )
-    assert found.notes == (
-        "no verdict (v1): too few servers agree",
-        "no verdict (v2): too few servers agree",
-    )
+    assert found.notes == (TooFewAgree("v1"), TooFewAgree("v2"))
 
 
 @both
@@ -156,7 +154,8 @@ def test_a_client_that_needs_observers_to_agree_asks_about_nothing_behind_a_depe
     go = RULES["go"]
     found = behind(APDM, ADF, protocol, go)
     assert {one.v2 for one in found.outcome.addresses} == {AddressVerdict.UNKNOWN}
-    assert any("none are asked about" in note for note in found.notes)
+    unasked = [note for note in found.notes if isinstance(note, NotAsked)]
+    assert [note.asked for note in unasked] == [0]
     assert behind(EIM, EIF, protocol, go).outcome == behind(EIM, EIF, protocol).outcome
 
 

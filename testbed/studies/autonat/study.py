@@ -18,6 +18,7 @@ from testbed.studies.autonat.asking import Asking
 from testbed.studies.autonat.asking import measure as measure_between
 from testbed.studies.autonat.reachability import STRANGER, Measured, bench, measure
 from testbed.studies.base import Site, Study
+from testbed.words import sentence
 
 NAT = "nat-a"
 TOO_LATE = 0.5  # seconds: a node that was later than that may be why a dial-back failed
@@ -101,7 +102,7 @@ class Reading:
             return (self.error,)
         if self.judgement is Judgement.INCONCLUSIVE:
             return (f"a node was {self.measured.late:.1f} s late: this machine is too busy",)
-        return self.predicted.notes
+        return tuple(map(sentence, self.predicted.notes))
 
     def seen(self) -> TransportSeen:
         """The record of it."""
