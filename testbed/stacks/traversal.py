@@ -157,7 +157,7 @@ class TraversalPeer:
             return _equal(data, await self._kept.run(data))
         try:
             async with asyncio.timeout(ECHO_DEADLINE):
-                stream = await node.open_stream(self._remote, [ECHO])
+                stream = await node.open_stream(self._remote, [ECHO], allow_limited=True)
                 writing = asyncio.create_task(stream.write(data))
                 back = await stream.read_exactly(count)
                 await writing

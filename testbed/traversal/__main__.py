@@ -86,7 +86,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 async def _dial(node: Node, address: str) -> None:
     connection = await node.dial(address)
-    stream = await node.open_stream(connection.peer, [ECHO])
+    stream = await node.open_stream(connection.peer, [ECHO], allow_limited=True)
     await stream.write(b"hello\n")
     stream.close_write()
     answer = await stream.read()

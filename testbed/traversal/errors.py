@@ -43,6 +43,10 @@ class ConnectionClosedError(TraversalError):
     """The connection under a stream or request is gone."""
 
 
+class LimitedConnectionError(ConnectionClosedError):
+    """There is only a relayed connection with a limit, and the stream was not meant for one."""
+
+
 class StreamResetError(TraversalError):
     """One side reset the stream; what was in flight is lost."""
 

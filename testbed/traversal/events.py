@@ -14,6 +14,7 @@ from .multiaddr import Multiaddr
 from .observed import Mapping
 from .peer_id import PeerId
 from .portmap.mapping import Mapping as PortMapping
+from .relay import Limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +49,13 @@ class Listening(Event):
 
 @dataclass(frozen=True)
 class ConnectionOpened(Event):
-    """A connection is secured; `relayed` says whether through a circuit."""
+    """A connection is secured: `relayed` if through a circuit, which may have a `limit`."""
 
     peer: PeerId
     remote: Multiaddr
     direction: str
     relayed: bool
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True)

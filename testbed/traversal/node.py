@@ -22,8 +22,10 @@ from .autonat_v1 import Reachability
 from .errors import (
     AddressError,
     ConnectionClosedError,
+    DeadlineError,
     DialError,
     DialFailure,
+    LimitedConnectionError,
     RelayRefusedError,
     TraversalError,
 )
@@ -154,15 +156,28 @@ class Node:
         """A direct connection to the peer, by whatever way.  Raises DeadlineError."""
         return await self.host.wait_connection(peer, timeout, direct=True)
 
-    async def open_stream(self, peer: PeerId, protocols: Sequence[str]) -> Stream:
+    async def open_stream(
+        self, peer: PeerId, protocols: Sequence[str], *, allow_limited: bool = False
+    ) -> Stream:
         """A stream on the best connection to a connected peer.
 
-        Raises ConnectionClosedError when there is none, NegotiationError.
+        A relay cuts a circuit at its limit of bytes or seconds.  So where there is only such a
+        connection, the stream waits for the direct one that the upgrade brings, unless it is
+        short and `allow_limited` says so.
+
+        Raises ConnectionClosedError when there is none, LimitedConnectionError when none comes
+        within `NodeOptions.direct_patience`, NegotiationError.
         """
         connections = self.host.connections_to(peer)
         if not connections:
             raise ConnectionClosedError(f"not connected to {peer}")
-        return await self.host.open_stream(connections[0], protocols)
+        best = connections[0]
+        if best.limit is not None and not allow_limited:
+            try:
+                best = await self.wait_direct(peer, self.options.direct_patience)
+            except DeadlineError as error:
+                raise LimitedConnectionError(f"only a limited relayed path: {error}") from error
+        return await self.host.open_stream(best, protocols)
 
     def set_handler(self, protocol: str, handler: Handler) -> None:
         """Serve a protocol: `await handler(stream, connection)`."""

@@ -26,6 +26,8 @@ class NodeOptions:
     proved it: others then do not dial it in vain before a punch, which costs them time and
     makes a NAT that accepts such packets itself move the mapping.  `ladder` has the order of
     the ways to a peer, and the times; `port_mapping` lets `prepare` ask the gateway for ports.
+    `direct_patience` is how long a new stream waits for a direct connection, where there is only
+    a relayed one with a limit.
     """
 
     identity: PrivateKey = field(default_factory=PrivateKey.generate)
@@ -33,6 +35,7 @@ class NodeOptions:
     limits: HostLimits = field(default_factory=HostLimits)
     ladder: LadderOptions = field(default_factory=LadderOptions)
     upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
+    direct_patience: float = 20.0
     port_mapping: PortMapOptions | None = None
     relay: RelayLimits | None = None
     autonat_server: bool = False

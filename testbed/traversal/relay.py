@@ -80,6 +80,9 @@ class Limit(protobuf.Message):
     duration: int | None = protobuf.uint(1)
     data: int | None = protobuf.uint(2)
 
+    def __bool__(self) -> bool:
+        return bool(self.duration or self.data)
+
 
 @dataclass(frozen=True)
 class HopMessage(protobuf.Message):
@@ -149,7 +152,7 @@ class RelayLimits:
     @property
     def message(self) -> Limit | None:
         """What the relay tells the ends of a circuit."""
-        return Limit(self.duration, self.data) if self.duration or self.data else None
+        return Limit(self.duration, self.data) or None
 
 
 @dataclass

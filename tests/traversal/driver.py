@@ -54,7 +54,7 @@ async def obey(node: Node, c: dict[str, Any]) -> Any:
             found = await node.wait_direct(PeerId.parse(c["peer"]), c["timeout"])
             return str(found.remote)
         case "echo":
-            stream = await node.open_stream(PeerId.parse(c["peer"]), [ECHO])
+            stream = await node.open_stream(PeerId.parse(c["peer"]), [ECHO], allow_limited=True)
             data = os.urandom(c["bytes"])
             writing = asyncio.ensure_future(stream.write(data))
             got = await stream.read_exactly(len(data))

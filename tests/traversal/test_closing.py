@@ -64,7 +64,7 @@ def test_a_link_slower_than_any_patience_delivers_all_that_a_handler_wrote(trans
         async with nodes(transport, {}, {}) as (a, b), slow_link(address(b), 30_000) as through:
             gives(b, data)
             await a.dial(through.address)
-            assert await whole(await a.open_stream(b.peer, [GIVE])) == data
+            assert await whole(await a.open_stream(b.peer, [GIVE], allow_limited=True)) == data
 
     run(work, 40)
 
@@ -76,7 +76,7 @@ def test_a_reader_that_comes_late_reads_all_and_then_the_end(transport: str) -> 
         async with nodes(transport, {}, {}) as (a, b):
             gives(b, data)
             await a.dial(address(b))
-            stream = await a.open_stream(b.peer, [GIVE])
+            stream = await a.open_stream(b.peer, [GIVE], allow_limited=True)
             await asyncio.sleep(6)  # longer than the five seconds after which streams were reset
             assert await whole(stream) == data
 
@@ -90,7 +90,7 @@ def test_a_node_that_closes_delivers_first_what_was_written(transport: str) -> N
         async with nodes(transport, {}, {}) as (a, b):
             taken = takes(b)
             await a.dial(address(b))
-            stream = await a.open_stream(b.peer, [GIVE])
+            stream = await a.open_stream(b.peer, [GIVE], allow_limited=True)
             await stream.write(data)
             await stream.close()
             await a.close()
@@ -106,7 +106,7 @@ def test_a_node_that_closes_waits_for_a_slow_link_as_long_as_bytes_move(transpor
         async with nodes(transport, {}, {}) as (a, b), slow_link(address(b), 40_000) as through:
             taken = takes(b)
             await a.dial(through.address)
-            stream = await a.open_stream(b.peer, [GIVE])
+            stream = await a.open_stream(b.peer, [GIVE], allow_limited=True)
             await stream.write(data)
             await stream.close()
             await a.close()
@@ -121,7 +121,7 @@ def test_the_end_that_arrived_outlives_the_connection(transport: str) -> None:
         async with nodes(transport, {}, {}) as (a, b):
             gives(b, b"all of it")
             await a.dial(address(b))
-            stream = await a.open_stream(b.peer, [GIVE])
+            stream = await a.open_stream(b.peer, [GIVE], allow_limited=True)
             await b.close()
             assert await whole(stream) == b"all of it"
 
@@ -137,7 +137,7 @@ def test_a_circuit_that_is_closed_delivers_first_what_was_written(transport: str
         async with nodes(transport, *relayed_trio(data=0)) as trio:
             _, a, b, _ = await circuit(trio)
             taken = takes(b)
-            stream = await a.open_stream(b.peer, [GIVE])
+            stream = await a.open_stream(b.peer, [GIVE], allow_limited=True)
             await stream.write(data)
             await stream.close()
             await a.close()
@@ -179,7 +179,7 @@ def test_wait_closed_returns_when_the_other_side_has_it_all(transport: str) -> N
         async with nodes(transport, {}, {}) as (a, b):
             taken = takes(b)
             await a.dial(address(b))
-            stream = await a.open_stream(b.peer, [GIVE])
+            stream = await a.open_stream(b.peer, [GIVE], allow_limited=True)
             await stream.write(data)
             await stream.close()
             await stream.wait_closed()

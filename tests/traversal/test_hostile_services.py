@@ -43,7 +43,7 @@ STRANGER = PeerId.from_public_key(PrivateKey.from_seed(bytes(32)).public)
 
 async def ask(node: Node, peer: PeerId, protocol: str, frame: bytes, limit: int = 8192) -> bytes:
     """One frame there, one back."""
-    stream = await node.open_stream(peer, [protocol])
+    stream = await node.open_stream(peer, [protocol], allow_limited=True)
     await stream.write_frame(frame)
     answer = await stream.read_frame(limit)
     stream.abort()

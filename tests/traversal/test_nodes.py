@@ -59,7 +59,7 @@ STRANGER = PeerId.from_public_key(PrivateKey.generate().public)
 
 
 async def echoed(node: Node, peer: PeerId, data: bytes) -> bytes:
-    stream = await node.open_stream(peer, [ECHO])
+    stream = await node.open_stream(peer, [ECHO], allow_limited=True)
 
     async def send() -> None:
         await stream.write(data)

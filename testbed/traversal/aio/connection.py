@@ -10,6 +10,7 @@ from .. import noise, yamux
 from ..errors import ConnectionClosedError, LimitError, StreamResetError, TraversalError
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
+from ..relay import Limit
 from .stream import BytePipe, Stream
 
 _HIGH_WATER = 256 * 1024
@@ -45,6 +46,7 @@ class Connection(ABC):
         self.on_moved: Callable[[Connection], None] | None = None
         self.close_reason: str | None = None
         self.undelivered_at_end = 0  # bytes that were written and are lost with the connection
+        self.limit: Limit | None = None  # of a circuit, as its relay told it
         self.leaving = False  # it ends once all is delivered: no place for new streams
         self._progress = asyncio.Event()
         self._streams: dict[int, Stream] = {}

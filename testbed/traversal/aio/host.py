@@ -118,9 +118,10 @@ class Host:
         connection.start()
         self.emit(
             ConnectionOpened(
-                connection.peer, connection.remote, connection.direction, connection.relayed
+                connection.peer, connection.remote, connection.direction, connection.relayed,
+                connection.limit,
             )
-        )
+        )  # fmt: skip
         for hook in self.connected_hooks:
             hook(connection)
         for peer, direct, waiter in self._waiters:
@@ -149,11 +150,11 @@ class Host:
         return tuple(c for group in self._connections.values() for c in group)
 
     def connections_to(self, peer: PeerId, *, relayed: bool | None = None) -> list[Connection]:
-        """Open connections to a peer, direct ones first, then the oldest."""
+        """Open connections to a peer: direct ones first, then without a limit, then the oldest."""
         found = [
             c for c in self._connections.get(peer, []) if relayed is None or c.relayed == relayed
         ]
-        return sorted(found, key=lambda c: (c.relayed, c.opened_at))
+        return sorted(found, key=lambda c: (c.relayed, c.limit is not None, c.opened_at))
 
     async def wait_connection(
         self, peer: PeerId, timeout: float, *, direct: bool = False

@@ -77,7 +77,7 @@ class RelayClient:
         address = remote.with_peer(target)
         try:
             async with asyncio.timeout(timeout):
-                stream = await self._connect(through, target)
+                stream, answer = await self._connect(through, target)
                 connection = await upgrade(
                     stream, self._host.identity, client=True, expected=target,
                     local=through.local.circuit(), remote=remote, direction=Direction.OUTBOUND,
@@ -90,6 +90,7 @@ class RelayClient:
             raise DialError(address, DialFailure.TIMEOUT, reason) from error
         except TraversalError as error:
             raise DialError(address, DialFailure.HANDSHAKE, str(error)) from error
+        connection.limit = answer.limit or None
         self._host.adopt(connection)
         if connection.closed:
             raise DialError(address, DialFailure.LIMIT, connection.close_reason or "refused")
@@ -112,10 +113,9 @@ class RelayClient:
             raise
         return stream, answer
 
-    async def _connect(self, through: Connection, target: PeerId) -> Stream:
+    async def _connect(self, through: Connection, target: PeerId) -> "_Answered":
         request = relay.HopMessage(relay.HopType.CONNECT, peer=relay.Peer(target.multihash))
-        stream, _ = await self._ask(through, request)
-        return stream
+        return await self._ask(through, request)
 
     async def _reserve_once(self, connection: Connection, *, refreshed: bool) -> Held:
         peer = connection.peer
@@ -195,6 +195,7 @@ class RelayClient:
             remote=connection.remote.with_peer(connection.peer).circuit(),
             direction=Direction.INBOUND, limits=self._host.limits.streams,
         )  # fmt: skip
+        circuit.limit = message.limit or None
         self._host.adopt(circuit)
         await circuit.wait_closed()
 
