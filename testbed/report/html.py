@@ -1,4 +1,4 @@
-"""A matrix as one HTML file that opens from disk and asks no network for anything.
+"""A run as one HTML file that opens from disk and asks no network for anything.
 
 The rows are in the page as JSON.  What their folders hold (explanation, diagram, events)
 is packed beside them in chunks, deflated, of which a reader opens the one it needs.
@@ -25,6 +25,7 @@ from testbed.report.rungs import HEAD, summaries
 from testbed.stacks.registry import ADAPTERS
 
 PAGE = "report.html"
+PUNCH = "punch"  # the study that has grids of dialers and listeners
 CHUNK = 24  # cells whose details are packed together: alike, so they pack well
 BUDGET = 8_000_000  # bytes of packed details, some 5,000 cells; what differs comes first
 EVENTS = 80  # of a cell, at most; what a long run says more is in its folder
@@ -50,8 +51,6 @@ def write_html(path: Path, document: Document) -> None:
 
 def page(document: Document, beside: Path) -> str:
     """The text of the page, for a file in the folder ``beside``."""
-    if any(result.study != "punch" for result in document.results):
-        return _plain(document, beside)
     rows = document.results
     chunks, places = _packed(rows, beside)
     data = {
@@ -75,30 +74,10 @@ def page(document: Document, beside: Path) -> str:
             style_hash=_hash(style),
             data=_embedded(data),
             chunks=chunks,
+            study=document.run.study,
+            punched=any(row.study == PUNCH for row in rows) or not rows,
             ladder_head=HEAD,
             ladder=list(summaries(rows)),
-        )
-    )
-
-
-def _plain(document: Document, beside: Path) -> str:
-    """A table of the results, of studies that have no pairs of NATs to show as a grid."""
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
-    lines = []
-    for result in document.results:
-        capture = Path(result.folder) / "capture.pcapng"
-        link = _link(capture, beside) if capture.exists() else None
-        lines.append({"result": result, "capture": link})
-    return (
-        _environment()
-        .get_template("results.html.j2")
-        .render(
-            run=document.run,
-            summary=document.summary,
-            facts=document.facts,
-            lines=lines,
-            style=style,
-            style_hash=_hash(style),
         )
     )
 
@@ -131,7 +110,9 @@ def _entry(row: Result, place: int | None) -> dict[str, Any]:
     why = row.explanation
     return {
         "name": row.name,
-        "peer": row.stack,
+        "study": row.study,
+        **_axes(row),
+        "peer": row.stack or row.study,
         "transport": known.transport if known else None,
         "profiles": row.profiles,
         "topology": row.labels.get("topology", ""),
@@ -145,6 +126,14 @@ def _entry(row: Result, place: int | None) -> dict[str, Any]:
         "headline": (why.headline if why else "") or row.reason,
         "place": place,
     }
+
+
+def _axes(row: Result) -> dict[str, Any]:
+    """Of a study without dialer and listener: the line and the column of a case, named."""
+    if row.study == PUNCH:
+        return {}
+    side, head, *_ = [*row.labels.items(), ("study", row.study), ("case", row.group)]
+    return {"side": side, "head": head}
 
 
 def _packed(rows: Sequence[Result], beside: Path) -> tuple[list[str], dict[str, int]]:
@@ -174,6 +163,7 @@ def _details(row: Result, beside: Path) -> dict[str, Any]:
     return {
         **row.model_dump(mode="json", include=_SAID),
         "rung": asdict(row.rung) if row.rung else None,
+        "details": None if row.study == PUNCH else row.details.model_dump(mode="json"),
         "earlier": [tried.reason for tried in row.earlier_tries],
         "explanation": _explanation(folder / "explanation.json"),
         "events": events,

@@ -3,11 +3,15 @@
 The whole catalogue is measured once, several labs at a time.
 """
 
+from pathlib import Path
+
 import pytest
 from shared import once
 
+from testbed.cli.commands.explain import read_case
 from testbed.lab.namespaces import Namespaces
 from testbed.model.behaviour import Protocol
+from testbed.model.explanation import Cause
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
 from testbed.model.result import AutonatDetails, Result, TransportSeen
@@ -48,6 +52,21 @@ def test_verdicts_and_truth_are_as_predicted(profile: str, measured: dict[str, R
     found = measured[profile]
     assert found.judgement is Judgement.PASS, found.to_json()
     assert {one.transport for one in seen(found)} == {"udp", "tcp"}
+
+
+@pytest.mark.parametrize("profile", CATALOGUE)
+def test_the_packets_that_explain_a_case_say_what_the_strangers_dial_says(
+    profile: str, measured: dict[str, Result]
+) -> None:
+    found = measured[profile]
+    assert found.explanation is not None
+    assert found.notes == ()
+    inside = any(one.measured is not None and one.measured.stranger for one in seen(found))
+    expected = Cause.FILTER_ADMITS if inside else Cause.FILTER_CLOSED
+    assert found.explanation.cause is expected, found.explanation
+    assert found.explanation.node == (None if inside else "nat-a")
+    explanation, _ = read_case(Path(found.folder))  # as `testbed explain` reads it again
+    assert (explanation.cause, explanation.node) == (expected, found.explanation.node)
 
 
 def test_every_verdict_that_is_not_the_truth_is_named(measured: dict[str, Result]) -> None:

@@ -13,15 +13,21 @@ from urllib.parse import unquote
 
 import pytest
 from explained_cells import START_NS, diagram, matrix
+from made_results import document
 
 from testbed.cli.commands.report import report
 from testbed.errors import TestbedError, UsageError
+from testbed.lab.namespaces import Namespaces
 from testbed.model.outcome import Rung, RungReading
 from testbed.model.result import Document, PunchDetails
 from testbed.nat.load import catalogue
 from testbed.report import html
 from testbed.report.html import write_html
 from testbed.run.store import load
+from testbed.studies.base import Site
+from testbed.studies.odds.cases import cases
+from testbed.studies.odds.runs import Measured
+from testbed.studies.odds.study import judged
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "testbed/report/templates"
@@ -73,6 +79,19 @@ class Page(HTMLParser):
 def written(document: Document, folder: Path) -> Page:
     write_html(folder / "report.html", document)
     return Page((folder / "report.html").read_text())
+
+
+def test_a_study_without_dialers_has_its_own_lines_and_columns_and_its_details(
+    tmp_path: Path,
+) -> None:
+    case = cases()[0]
+    found = judged(case, Measured(200, 80, 0.0, 70), Site(Namespaces(), 0, tmp_path / "x"))
+    page = written(document([found]), tmp_path)
+    (row,) = page.data["rows"]
+    assert (row["side"], row["head"]) == (["series", case.series], ["size", str(case.x)])
+    assert page.details(case.name)["details"]["hits"] == 80
+    assert "measured differs from predicted" in (tmp_path / "report.html").read_text()
+    assert "relayed</span>" not in (tmp_path / "report.html").read_text()
 
 
 @pytest.fixture

@@ -4,6 +4,10 @@ const data = JSON.parse(document.getElementById('data').textContent);
 
 const LETTERS = { direct: 'D', relayed: 'R', none: '–' };
 const letter = (outcome) => LETTERS[outcome] ?? '?';
+const isPunch = (row) => row.study === 'punch';
+// What a case is called beside its stack: its NATs, or its place in the grid of its study.
+const titled = (row) => (isPunch(row)
+  ? row.profiles.join(' → ') : `${row.side[1]} / ${row.head[1]}`);
 const words = (cause) => cause.replaceAll('_', ' ');
 const VERDICTS = { pass: 'as predicted', fail: 'differs', inconclusive: 'inconclusive' };
 const MODES = {
@@ -52,8 +56,8 @@ function summary(rows) {
     shown,
     agreed,
     rate: rows.length > 1 ? `${agreed}/${rows.length}` : '',
-    state: bad ? 'differs' : unclear ? 'unclear' : shown.measured ?? 'unclear',
-    letters: bad && shown.measured !== shown.predicted
+    state: bad ? 'differs' : unclear ? 'unclear' : isPunch(shown) ? shown.measured : 'agrees',
+    letters: !isPunch(shown) ? { pass: '=', fail: '≠', inconclusive: '?' }[shown.judgement] : bad && shown.measured !== shown.predicted
       ? `${letter(shown.measured)}≠${letter(shown.predicted)}`
       : bad ? `${letter(shown.measured)}!` : unclear ? '?' : letter(shown.measured),
   };
@@ -65,7 +69,8 @@ function spoken(cell) {
     ? `measured ${shown.measured ?? 'nothing'}, predicted ${shown.predicted}`
     : shown.judgement === 'inconclusive' ? 'inconclusive' : `${shown.measured}, as predicted`;
   const rate = rows.length > 1 ? `, ${agreed} of ${rows.length} as predicted` : '';
-  return `${shown.profiles.join(' to ')}: ${verdict}${rate}`;
+  const name = isPunch(shown) ? shown.profiles.join(' to ') : titled(shown);
+  return `${name}: ${verdict}${rate}`;
 }
 
 const opened = new Map();

@@ -115,7 +115,7 @@ function drawCauses() {
   document.getElementById('causes').replaceChildren(...chips);
 }
 
-const URGENCY = ['differs', 'unclear', 'none', 'relayed', 'direct'];
+const URGENCY = ['differs', 'unclear', 'none', 'relayed', 'direct', 'agrees'];
 
 // What one looks for first: what differs; or, filtered, what matches.
 function drawList(active) {
@@ -128,7 +128,7 @@ function drawList(active) {
     const row = cell.hits.includes(cell.shown) ? cell.shown : cell.hits[0];
     return make('li', {}, make('a', { href: link(row.name) },
       make('i', { class: `mark ${cell.state}` }, cell.letters),
-      make('span', { class: 'who' }, row.peer, ' ', make('b', {}, row.profiles.join(' → ')),
+      make('span', { class: 'who' }, row.peer, ' ', make('b', {}, titled(row)),
         row.mode === 'punch' ? '' : ` (${MODES[row.mode] ?? row.mode})`,
         cell.rate ? ` ${cell.rate}` : ''),
       make('span', { class: 'cause' }, words(row.cause ?? NOTHING)),

@@ -1,11 +1,13 @@
-// A grid for each stack, dialer by listener, and one of the controls; keys move in them.
+// A grid for each stack, dialer by listener, and one of the controls; one for each other study.
+// Keys move in them.
 
 const grids = []; // { section, table, lines: [[td or null]], heads, sides }
 const tdOf = new Map(); // cell -> td
 
 function drawGrids() {
   const place = document.getElementById('matrix');
-  const punched = cells.filter((cell) => cell.shown.mode === 'punch');
+  const punches = cells.filter(({ shown }) => isPunch(shown));
+  const punched = punches.filter((cell) => cell.shown.mode === 'punch');
   const places = (peer) => new Set(punched.map(({ shown }) => shown)
     .filter((row) => row.peer === peer).map((row) => row.topology));
   for (const [title, some] of grouped(punched, ({ shown, pair }) => {
@@ -16,11 +18,17 @@ function drawGrids() {
     place.append(drawGrid(title, 'dialer', 'listener', some,
       (cell) => cell.shown.profiles[0], (cell) => cell.shown.profiles.at(-1)));
   }
-  const controls = cells.filter((cell) => cell.shown.mode !== 'punch');
+  const controls = punches.filter((cell) => cell.shown.mode !== 'punch');
   if (controls.length) {
     const control = ({ shown }) => `${shown.peer}: ${MODES[shown.mode] ?? shown.mode}`;
     place.append(drawGrid('negative controls', 'control', 'behind', controls,
       control, (cell) => cell.shown.profiles.at(-1)));
+  }
+  const others = cells.filter(({ shown }) => !isPunch(shown));
+  for (const [study, some] of grouped(others, ({ shown }) => shown.study)) {
+    const [{ shown: { side, head } }] = some;
+    place.append(drawGrid(study, side[0], head[0], some,
+      (cell) => cell.shown.side[1], (cell) => cell.shown.head[1]));
   }
 }
 
@@ -85,9 +93,9 @@ function drawCell(cell) {
 }
 
 function hint(cell) {
-  const titled = cell.shown.profiles.map((name) =>
+  const names = cell.shown.profiles.map((name) =>
     (data.profiles[name] ? `${name}: ${data.profiles[name]}` : name));
-  return [...new Set(titled), spoken(cell), cell.shown.headline].join('\n');
+  return [...new Set(names), spoken(cell), cell.shown.headline].join('\n');
 }
 
 // One cell of each grid is reached by Tab; arrows go on from there.

@@ -20,7 +20,7 @@ function drawHead() {
     part.style.flexGrow = count;
     bar.append(part);
   }
-  const outcomes = grouped(data.rows, (row) => row.measured ?? 'unknown');
+  const outcomes = grouped(data.rows.filter(isPunch), (row) => row.measured ?? 'unknown');
   const said = [
     ...parts.map(([name, count, word]) => [name, `${count} ${word}`]),
     ...[...outcomes].map(([path, rows]) => ['', `${rows.length} ${path}`]),

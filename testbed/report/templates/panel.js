@@ -66,18 +66,22 @@ function heading(row) {
   return make('header', {},
     make('div', {},
       make('h2', { id: 'p-name', tabindex: -1 },
-        make('span', { class: 'stack' }, row.peer), ' ', row.profiles.flatMap((name, index) =>
-          [index ? ' → ' : '', make('span', { title: data.profiles[name] }, name)])),
+        make('span', { class: 'stack' }, row.peer), ' ',
+        isPunch(row) ? row.profiles.flatMap((name, index) =>
+          [index ? ' → ' : '', make('span', { title: data.profiles[name] }, name)]) : titled(row)),
       make('p', { class: 'badges' },
         make('span', { class: `badge ${row.judgement}` }, VERDICTS[row.judgement] ?? row.judgement),
-        outcome('measured', row.measured), outcome('predicted', row.predicted),
+        outcome(row, 'measured'), outcome(row, 'predicted'),
         row.mode === 'punch' ? null : make('span', { class: 'badge' }, MODES[row.mode] ?? row.mode),
-        make('span', { class: 'badge' }, row.topology))),
+        row.topology ? make('span', { class: 'badge' }, row.topology) : null)),
     repeats(row), close);
 }
 
-const outcome = (word, path) => make('span', { class: 'badge' }, `${word} `,
-  make('i', { class: `mark ${path ?? 'unclear'}` }, letter(path)), ` ${path ?? 'nothing'}`);
+function outcome(row, word) {
+  const path = row[word];
+  return make('span', { class: 'badge' }, `${word} `, isPunch(row)
+    ? make('i', { class: `mark ${path ?? 'unclear'}` }, letter(path)) : null, ` ${path ?? 'nothing'}`);
+}
 
 function repeats(row) {
   const { rows } = row.cell;
@@ -151,10 +155,38 @@ function facts(more) {
   return [
     make('h3', {}, 'The judge, and the prediction’s reason'),
     make('p', {}, reason),
+    ...own(more.details),
     findings?.length ? make('ul', {}, findings.map((finding) => make('li', {}, finding))) : null,
     earlier.length ? make('p', {}, `Tried again; before: ${earlier.join('; ')}`) : null,
     make('p', { class: 'soft' }, numbers.join(', ')),
   ].filter(Boolean);
+}
+
+// What only the study of the case knows of it: its values, and a table for each list of them.
+function own(details) {
+  const { study, ...values } = details ?? {};
+  const lists = Object.values(values).filter((value) => Array.isArray(value)
+    && value.length && typeof value[0] === 'object');
+  const plain = Object.entries(values).filter(([, value]) => !lists.includes(value));
+  return [
+    plain.length ? tableOf(['', ''], plain.map(([name, value]) => [words(name), inWords(value)])) : null,
+    ...lists.map((list) => tableOf(Object.keys(list[0]).map(words),
+      list.map((item) => Object.values(item).map(inWords)))),
+  ];
+}
+
+// A value in words; that of a field within another is after its name.
+function inWords(value) {
+  if (value === null || value === undefined) return 'nothing';
+  if (Array.isArray(value)) return value.map(inWords).join(', ');
+  if (typeof value !== 'object') return String(value);
+  return Object.entries(value).map(([name, one]) => `${words(name)} ${inWords(one)}`).join(', ');
+}
+
+function tableOf(heads, lines) {
+  return make('div', { class: 'scroll' }, make('table', { class: 'plain' },
+    make('thead', {}, make('tr', {}, heads.map((name) => make('th', { scope: 'col' }, name)))),
+    make('tbody', {}, lines.map((line) => make('tr', {}, line.map((text) => make('td', {}, text)))))));
 }
 
 // By which rung of the ladder, and how long that took from the dial on.
