@@ -33,8 +33,8 @@ def run_study(
 
     Each case runs in a fork of this process, which must be warm and have one thread.  A
     worker that dies or hangs gives an INCONCLUSIVE result.  Cases that were late
-    (`Result.late`) are tried again at the end, with fewer at a time.  ``progress`` is called
-    with each result that will not be tried again.
+    (`Result.late`), or not done in time, are tried again at the end, with fewer at a time.
+    ``progress`` is called with each result that will not be tried again.
     """
     gc.collect()
     gc.freeze()  # what the forks share stays shared
@@ -90,7 +90,8 @@ def _result(study: Study[C], case: C, folder: Path, output: bytes, seconds: floa
             message, remedy = json.loads(output)["unfit"]
             raise UnfitError(message, remedy=remedy) from None
         reason = f"the worker ended without a result after {seconds:.0f} s"
-        return _lost(study, case, folder, reason)
+        late = seconds >= study.deadline_s  # it was ended, and might have come to its end
+        return _lost(study, case, folder, reason).model_copy(update={"late": late})
 
 
 def _lost(study: Study[C], case: C, folder: Path, reason: str) -> Result:

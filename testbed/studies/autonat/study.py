@@ -16,6 +16,7 @@ from testbed.stacks.registry import OURS
 from testbed.studies import base
 from testbed.studies.autonat.asking import Asking
 from testbed.studies.autonat.asking import measure as measure_between
+from testbed.studies.autonat.nodes import CLIENT
 from testbed.studies.autonat.reachability import STRANGER, Measured, bench, measure
 from testbed.studies.base import Site, Study
 from testbed.words import sentence
@@ -175,12 +176,13 @@ def judged(
 
 def explained(result: Result, account: WireAccount) -> Explanation:
     """By the dials of servers and of the stranger, who use ports that the client never sent to."""
-    outside = account.plan.address(NAT)
+    outside = {account.plan.address(node) for node in (NAT, CLIENT)}  # a firewall changes nothing
     dials = [
         one
         for one in account.journeys
         if one.first.protocol in ("udp", "tcp")
-        and one.first.destination.address == outside
+        and one.first.destination.address in outside
+        and one.sender != CLIENT
         and one.first.source.port != SERVER_PORT
     ]
     shown = Shown(openings(dials), lambda one: one.sender == STRANGER)

@@ -29,7 +29,7 @@ _ROUNDING = 1e-9
 
 def odds(runs: int) -> Study[Case]:
     """The study, of cases with as many ``runs``."""
-    return replace(STUDY, deadline_s=60.0 + runs)
+    return replace(STUDY, deadline_s=180.0 + runs)  # of which containers take a minute
 
 
 def run(case: Case, site: Site) -> Result:
