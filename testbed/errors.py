@@ -93,3 +93,7 @@ class ProbeError(TestbedError):
     """The prober could not measure: its own control exchange failed."""
 
     phase = "probe"
+
+
+class BusyError(ProbeError):
+    """This machine was too busy to measure in time: another try may do."""

@@ -21,7 +21,7 @@ from typing import Any
 from testbed import places
 from testbed.certify import prober
 from testbed.certify.claims import Row, claims, compare
-from testbed.errors import TestbedError, UnfitError
+from testbed.errors import BusyError, TestbedError, UnfitError
 from testbed.lab.audit import require_closed
 from testbed.lab.forked import forked
 from testbed.lab.namespaces import Namespaces
@@ -49,13 +49,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Certificate:
-    """``reason`` says why an INCONCLUSIVE certificate has no rows."""
+    """``reason`` says why an INCONCLUSIVE certificate has no rows.
+
+    ``late``: this machine was too busy to measure, and another try may do.
+    """
 
     profile: str
     rows: tuple[Row, ...]
     verdict: Verdict
     seconds: float
     reason: str = ""
+    late: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -95,7 +99,8 @@ def certify(
     except UnfitError:
         raise
     except TestbedError as error:
-        return inconclusive(profile.name, str(error), time.monotonic() - start)
+        took, late = time.monotonic() - start, isinstance(error, BusyError)
+        return inconclusive(profile.name, str(error), took, late=late)
     return concluded(profile.name, rows, time.monotonic() - start)
 
 
@@ -120,8 +125,8 @@ def concluded(name: str, rows: tuple[Row, ...], seconds: float) -> Certificate:
     return Certificate(name, rows, verdict, round(seconds, 2))
 
 
-def inconclusive(name: str, reason: str, seconds: float) -> Certificate:
-    return Certificate(name, (), Verdict.INCONCLUSIVE, round(seconds, 2), reason)
+def inconclusive(name: str, reason: str, seconds: float, *, late: bool = False) -> Certificate:
+    return Certificate(name, (), Verdict.INCONCLUSIVE, round(seconds, 2), reason, late)
 
 
 def shortened(profile: Profile) -> Profile:

@@ -19,7 +19,7 @@ from testbed.compose.bench import Bench, benches
 from testbed.compose.closed import require_closed
 from testbed.compose.running import Container, as_wired, containers, eye, looked_into
 from testbed.compose.source import Source
-from testbed.errors import TestbedError
+from testbed.errors import BusyError, TestbedError
 from testbed.lab.containers.crew import crew
 from testbed.lab.containers.engine import engine
 from testbed.lab.containers.remote import Agent
@@ -98,7 +98,8 @@ def _certified(
             made.furnish(lab, profile)
             rows = held_against(profile, lab)
     except TestbedError as error:
-        return Certified(inconclusive(made.name, str(error), time.monotonic() - start), ())
+        took, late = time.monotonic() - start, isinstance(error, BusyError)
+        return Certified(inconclusive(made.name, str(error), took, late=late), ())
     mute = unsaid(profile.behaviour, metered=made.metered, waits=waits)
     kept = tuple(row for row in rows if row.axis not in mute)
     left_out = tuple(row.axis for row in rows if row.axis in mute)

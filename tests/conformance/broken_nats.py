@@ -83,7 +83,7 @@ def learning(priority: int, condition: str = "ct direction original") -> str:
 def measured(cases: Mapping[str, tuple[str, Sabotage]]) -> dict[str, Certificate]:
     """name -> (profile, sabotage): what certification says of each, many at once."""
     found = _measured(cases, JOBS)
-    busy = {name: cases[name] for name, one in found.items() if "too busy" in one.reason}
+    busy = {name: cases[name] for name, one in found.items() if one.late}
     for name in busy:
         repeated(f"{name}: {found[name].reason}")
     return found | _measured(busy, 4)

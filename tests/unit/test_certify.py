@@ -25,7 +25,7 @@ from testbed.certify.measured import (
 )
 from testbed.certify.prober.timers import Watch, refresh, scattered
 from testbed.certify.prober.waiting import Sample, Waiting, lifetime, together
-from testbed.errors import ProbeError, UnfitError
+from testbed.errors import BusyError, ProbeError, UnfitError
 from testbed.lab.forked import forked
 from testbed.model.behaviour import (
     Allocation,
@@ -400,3 +400,21 @@ def test_a_worker_past_its_deadline_is_ended() -> None:
     ((_, output, seconds),) = forked([hang], 1, 0.2)
     assert output == b""
     assert 0.2 <= seconds < 5.0
+
+
+@pytest.mark.parametrize(
+    ("error", "late"), [(BusyError("1.0 s"), True), (ProbeError("1 s"), False)]
+)
+def test_that_a_machine_was_too_busy_is_a_value_and_not_read_off_words(
+    error: ProbeError, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        name = "broken"
+
+        def start(self, _plan: object) -> object:
+            raise error
+
+    monkeypatch.setattr(module, "missing", lambda _plan: None)
+    found = module.certify(find("linux-home"), backend=Broken())  # type: ignore[arg-type]
+    assert (found.verdict, found.late) == (Verdict.INCONCLUSIVE, late)
+    assert Certificate.from_json(found.to_json()) == found

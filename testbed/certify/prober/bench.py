@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from testbed.certify.prober.packets import Endpoint
-from testbed.errors import ProbeError
+from testbed.errors import BusyError, ProbeError
 from testbed.model.behaviour import Protocol
 from testbed.model.lab import Lab
 
@@ -204,7 +204,7 @@ class Bench:
         took = time.monotonic() - start
         self.fence()
         if took > within:
-            raise ProbeError(f"{what} took {took:.1f} s: the machine is too busy to measure")
+            raise BusyError(f"{what} took {took:.1f} s: the machine is too busy to measure")
 
     def _connect(self, caller: End, called: End, target: Endpoint) -> Contact | None:
         near = self._bound(caller.node, socket.SOCK_STREAM, caller.endpoint)

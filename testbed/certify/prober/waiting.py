@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from testbed.certify.measured import Finding, unseen
-from testbed.errors import ProbeError
+from testbed.errors import BusyError
 
 T = TypeVar("T")
 Waiting = Generator[float, None, T]
@@ -37,7 +37,7 @@ def together(experiments: Sequence[Waiting[None]]) -> None:
         time.sleep(max(0.0, due - time.monotonic()))
         late = time.monotonic() - due
         if late > _LATE:
-            raise ProbeError(f"{late:.1f} s late: the machine is too busy to measure timers")
+            raise BusyError(f"{late:.1f} s late: the machine is too busy to measure timers")
         with suppress(StopIteration):
             pause = next(experiments[number])
             heapq.heappush(queue, (time.monotonic() + pause, number))
