@@ -35,7 +35,7 @@ from testbed.bench.process import forever, hear, serve, tell
 from testbed.bench.table import Results, say
 from testbed.errors import TestbedError
 from testbed.lab.namespaces import Namespaces
-from testbed.model.contract import PUNCH_PORT, Transport
+from testbed.model.contract import Transport
 from testbed.model.presets import ACCESS, two_homes
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
@@ -123,20 +123,24 @@ def _run(transport: Transport) -> Phases | None:
     with Namespaces().start(steps) as lab, ExitStack() as stack:
         public = stack.enter_context(infrastructure(lab, "server", transport, 1))
         end = time.monotonic() + DEADLINE
-        listen = partial(_listen, str(lab.plan.address("b")), transport, public.relays[0])
+        listen = partial(
+            _listen, (str(lab.plan.address("b")), lab.plan.port("b")), transport, public.relays[0]
+        )
         b = lab.spawn("b", partial(serve, listen))
         stack.callback(b.kill)
-        dial = partial(_dial, str(lab.plan.address("a")), transport, hear(b, end))
+        dial = partial(
+            _dial, (str(lab.plan.address("a")), lab.plan.port("a")), transport, hear(b, end)
+        )
         a = lab.spawn("a", partial(serve, dial))
         stack.callback(a.kill)
         found = json.loads(hear(b, end))
     return Phases(**found) if found else None
 
 
-async def _listen(local: str, transport: Transport, relay: str) -> None:
+async def _listen(local: tuple[str, int], transport: Transport, relay: str) -> None:
     """B: reserves, says its circuit address, and after the upgrade how long it took."""
     async with Node(_options("b")) as node:
-        await node.listen(listen_address(local, PUNCH_PORT, transport))
+        await node.listen(listen_address(*local, transport))
         held = await node.reserve(relay)
         tell(str(held.addresses[0]))
         told = []
@@ -148,10 +152,10 @@ async def _listen(local: str, transport: Transport, relay: str) -> None:
         tell(json.dumps(asdict(found) if found else None))
 
 
-async def _dial(local: str, transport: Transport, circuit: str) -> None:
+async def _dial(local: tuple[str, int], transport: Transport, circuit: str) -> None:
     """A: dials through the relay, and stays until it is killed."""
     async with Node(_options("a")) as node:
-        await node.listen(listen_address(local, PUNCH_PORT, transport))
+        await node.listen(listen_address(*local, transport))
         await node.dial(circuit)
         await forever()
 

@@ -20,7 +20,6 @@ from testbed.errors import ContractError
 from testbed.model.outcome import StepName as StepName
 
 VERSION = 2
-PUNCH_PORT = 4001  # where punchers listen and dial from
 LINE_LIMIT = 65536  # bytes, newline included
 ECHO_LIMIT = 1 << 24  # bytes
 

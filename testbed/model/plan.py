@@ -184,6 +184,10 @@ class Plan:
     seed: int = 0  # of the lab: what links draw chance from
     seeds: dict[str, int] = field(default_factory=dict)  # router -> what it chooses ports by
 
+    def port(self, host: str) -> int:
+        """Where the programs of ``host`` listen."""
+        return self.topology.port(host)
+
     def of(self, kind: type[S]) -> list[S]:
         """The steps of one kind, in order."""
         return [step for step in self.steps if isinstance(step, kind)]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from itertools import count
 from typing import Any
 
 from testbed.errors import TopologyError
@@ -132,6 +133,7 @@ class Host:
     network: str
     addresses: int = 1
     link: Link = Link()
+    port: int | None = None  # where what it runs listens; None: one that no other host has
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ class Router:
 
 
 INTERNET = "internet"
+FIRST_PORT = 4001  # of the first host without a port of its own
+PORTS_APART = 10
 OBSERVER = "observer-"  # how the names of observers begin, where no role says who observes
 
 
@@ -170,6 +174,7 @@ class Topology:
     hosts: tuple[Host, ...]
     roles: Roles = Roles()
     _by_name: dict[str, Host | Router] = field(init=False, repr=False, compare=False, hash=False)
+    _ports: dict[str, int] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
         nodes: list[Host | Router] = [*self.routers, *self.hosts]
@@ -196,6 +201,7 @@ class Topology:
             self._refuse_loop(router)
         object.__setattr__(self, "_by_name", {node.name: node for node in nodes})
         self._refuse_missing_players()
+        object.__setattr__(self, "_ports", _ports(self.hosts))
 
     def _refuse_loop(self, router: Router) -> None:
         seen = {router.lan}
@@ -235,6 +241,10 @@ class Topology:
             raise TopologyError(f"{name!r} is a router, a host is needed")
         return node
 
+    def port(self, host: str) -> int:
+        """Where the programs of ``host`` listen: it shares the number with no other host."""
+        return self._ports[self.host(host).name]
+
     def router_serving(self, network: str) -> Router | None:
         """The router whose inside ``network`` is; None for the internet."""
         return next((r for r in self.routers if r.lan == network), None)
@@ -247,6 +257,22 @@ class Topology:
             path.append(router)
             network = router.wan
         return tuple(path)
+
+
+def _ports(hosts: Iterable[Host]) -> dict[str, int]:
+    """Of each host.  Who takes one end's port for the other's must not get away with it."""
+    found: dict[str, int] = {}
+    taken: dict[int, str] = {}
+    for host in hosts:
+        if host.port is None:
+            continue
+        if not 0 < host.port < 65536:
+            raise TopologyError(f"port {host.port}: 1 to 65535 are possible", node=host.name)
+        if (other := taken.setdefault(host.port, host.name)) != host.name:
+            raise TopologyError(f"{other!r} has port {host.port}, too", node=host.name)
+        found[host.name] = host.port
+    free = (port for port in count(FIRST_PORT, PORTS_APART) if port not in taken)
+    return found | {host.name: next(free) for host in hosts if host.port is None}
 
 
 def _refuse_duplicates(what: str, names: Iterable[str]) -> None:

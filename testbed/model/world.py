@@ -144,6 +144,10 @@ class HostTable(_Frozen):
         default=1, description="A STUN server that can tell NATs apart (RFC 5780) has two."
     )
     link: str | None = Field(default=None, description="Of `links`: the way to its network.")
+    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None,
+        description="Where its programs listen, no other host's port; else one is chosen.",
+    )
 
 
 class RolesTable(_Frozen):
@@ -232,7 +236,7 @@ class World(_Frozen):
                 for key, one in self.routers.items()
             ),
             hosts=tuple(
-                Host(key, one.network, one.addresses, link(one.network, one.link))
+                Host(key, one.network, one.addresses, link(one.network, one.link), one.port)
                 for key, one in self.hosts.items()
             ),
             roles=Roles(**self.roles.model_dump(exclude_none=True)),

@@ -11,12 +11,14 @@ from ipaddress import IPv4Address
 from typing import cast
 
 from testbed.errors import UnfitError
-from testbed.model.contract import PUNCH_PORT, Endpoint
+from testbed.model.contract import Endpoint
 from testbed.stacks.stun import HEADER_LENGTH, message_length
 from testbed.traversal import stun_server
 from testbed.traversal.stun_server import Addresses
 
 STUN_PORT = 3478
+# Where each party listens: no two at one port, so that a peer cannot take one for another.
+SUBJECT_PORT, PARTNER_PORT, NOBODY_PORT, NODE_PORT = 4001, 4011, 4021, 4031
 _TRIES = 20
 
 
@@ -139,8 +141,8 @@ def _datagrams(stack: contextlib.AsyncExitStack) -> socket.socket:
 def _deaf(address: IPv4Address, datagrams: socket.socket) -> Iterator[None]:
     """A port of both protocols that takes everything and says nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream:
-        datagrams.bind((str(address), PUNCH_PORT))
+        datagrams.bind((str(address), NOBODY_PORT))
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        stream.bind((str(address), PUNCH_PORT))
+        stream.bind((str(address), NOBODY_PORT))
         stream.listen()
         yield

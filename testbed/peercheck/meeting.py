@@ -6,7 +6,6 @@ import os
 from contextlib import AsyncExitStack
 
 from testbed.model.contract import (
-    PUNCH_PORT,
     Configure,
     Connected,
     Dial,
@@ -26,6 +25,7 @@ from testbed.model.peer_check import Gap, Rule, Scene, Sign
 from testbed.peercheck import frames
 from testbed.peercheck.child import waited_for_processor
 from testbed.peercheck.frames import FrameFault
+from testbed.peercheck.ground import SUBJECT_PORT
 from testbed.peercheck.partner import Partner
 from testbed.peercheck.strangers import Strangers, strangers
 from testbed.peercheck.talk import Talk
@@ -197,7 +197,7 @@ class Meeting:
             self._look_at_claim(theirs, mine)
         if self.talk.scene in (Scene.PLAIN_DIALER, Scene.PLAIN_LISTENER):
             plain = theirs.local if self.talk.role is Role.DIALER else theirs.remote
-            if plain.port == PUNCH_PORT:
+            if plain.port == SUBJECT_PORT:
                 self._mode_ignored(Mode.PLAIN_DIAL, Sign.PORT)
             return
         if self.talk.task.libp2p:

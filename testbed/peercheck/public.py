@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Address
 
 from testbed.model.contract import (
-    PUNCH_PORT,
     Configure,
     Dial,
     Event,
@@ -21,6 +20,7 @@ from testbed.model.contract import (
     Verdicts,
 )
 from testbed.model.peer_check import Rule
+from testbed.peercheck.ground import NODE_PORT, PARTNER_PORT
 from testbed.peercheck.partner import Libp2pPartner
 from testbed.peercheck.talk import Talk
 from testbed.stacks.roles import RolePeer
@@ -39,7 +39,7 @@ async def node(role: Role, address: IPv4Address, transport: Transport) -> AsyncI
         role=role,
         transport=transport,
         local_address=address,
-        port=PUNCH_PORT + 10,
+        port=NODE_PORT,
         stun=None,
         turn=None,
         relays=(),
@@ -75,13 +75,13 @@ async def _through(talk: Talk, relay: str, stack: AsyncExitStack) -> None:
     """Two nodes of ours meet at the peer's relay."""
     ends: list[Libp2pPartner] = []
     offers: list[Offer] = []
-    addresses = (talk.place.partner, talk.place.nobody)
+    places = ((talk.place.partner, PARTNER_PORT), (talk.place.nobody, NODE_PORT))
     try:
-        for role, address in zip((Role.DIALER, Role.LISTENER), addresses, strict=True):
+        for role, (address, port) in zip((Role.DIALER, Role.LISTENER), places, strict=True):
             node = Libp2pPartner()
             stack.push_async_callback(node.close)
             configure = talk.configure(role, (relay,)).model_copy(
-                update={"local_address": address, "port": PUNCH_PORT + 1}
+                update={"local_address": address, "port": port}
             )
             told = await node.gather(configure, _ignore)
             assert isinstance(told, Offer)

@@ -5,7 +5,6 @@ import time
 from contextlib import AsyncExitStack
 
 from testbed.model.contract import (
-    PUNCH_PORT,
     Connected,
     Dial,
     Endpoint,
@@ -17,7 +16,7 @@ from testbed.model.contract import (
 )
 from testbed.model.peer_check import Gap, Rule, Scene, SceneResult
 from testbed.peercheck.child import Child, Ended
-from testbed.peercheck.ground import ground
+from testbed.peercheck.ground import NOBODY_PORT, ground
 from testbed.peercheck.meeting import START_MARGIN, Meeting
 from testbed.peercheck.public import PUBLIC, node, serve
 from testbed.peercheck.strangers import elsewhere
@@ -80,7 +79,7 @@ async def _end(talk: Talk, stack: AsyncExitStack) -> None:
 
 def _nobody(talk: Talk) -> Offer:
     """Somebody who takes everything and never answers."""
-    where = Endpoint(address=talk.place.nobody, port=PUNCH_PORT)
+    where = Endpoint(address=talk.place.nobody, port=NOBODY_PORT)
     ice = IceParameters(
         ufrag="nobo",
         pwd="nobodyanswersthistimeround",

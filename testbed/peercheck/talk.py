@@ -4,7 +4,6 @@ import secrets
 
 from testbed.model.contract import (
     ENDS,
-    PUNCH_PORT,
     Configure,
     Endpoint,
     Failed,
@@ -19,7 +18,7 @@ from testbed.model.contract import (
 )
 from testbed.model.peer_check import Gap, Rule, Scene, Unchecked
 from testbed.peercheck.child import Child, Ended
-from testbed.peercheck.ground import Ground
+from testbed.peercheck.ground import PARTNER_PORT, SUBJECT_PORT, Ground
 from testbed.peercheck.task import Task
 
 _ROLES = {
@@ -60,7 +59,7 @@ class Talk:
             role=role,
             transport=self.task.transport,
             local_address=self.place.subject if own else self.place.partner,
-            port=PUNCH_PORT,
+            port=SUBJECT_PORT if own else PARTNER_PORT,
             stun=None if self.task.libp2p else self.place.stun,
             turn=None,
             relays=self.relays if relays is None else relays,
@@ -101,7 +100,7 @@ class Talk:
         await self.close()
 
     def _look_at_gathering(self, offer: Offer) -> None:
-        here = (str(self.place.subject), PUNCH_PORT)
+        here = (str(self.place.subject), SUBJECT_PORT)
         for event in self.child.events:
             if isinstance(event, Listening):
                 self._look_at_socket(event.local, here)

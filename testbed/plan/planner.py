@@ -140,7 +140,7 @@ class _Planner:
         for index, node in enumerate(self._attached(INTERNET)):
             subnet = self.pool.public()
             gateway = nth(subnet, 1)
-            outside = self._attach(node, subnet, 2)
+            outside = self._attach(node, subnet)
             name = node.name if len(node.name) <= 15 else f"port{index}"
             core = _Attachment(CORE, name, (gateway,))
             self._wire(outside, core, node)
@@ -159,10 +159,7 @@ class _Planner:
         self.owners[gateway.addresses[0].ip] = router.name
         self.vantages.append(Vantage(router.name, "lan"))
         nodes = self._attached(network.name)
-        members, index = [], 2
-        for node in nodes:
-            members.append(self._attach(node, subnet, index))
-            index += len(members[-1].addresses)
+        members = [self._attach(node, subnet) for node in nodes]
         if len(nodes) == 1:
             self._wire(members[0], gateway, nodes[0], vantage=False)
         else:
@@ -188,12 +185,12 @@ class _Planner:
         links = (step for step in self.wires if isinstance(step, AddLink))
         return next(link.b.ifname for link in links if link.a.node == node)
 
-    def _attach(self, node: Router | Host, subnet: IPv4Network, first: int) -> _Attachment:
+    def _attach(self, node: Router | Host, subnet: IPv4Network) -> _Attachment:
         is_host = isinstance(node, Host)
         count = node.addresses if isinstance(node, Host) else node.external_addresses
         if count < 1:
             raise TopologyError(f"{count} addresses: at least one is needed", node=node.name)
-        addresses = tuple(nth(subnet, first + offset) for offset in range(count))
+        addresses = self.pool.members(subnet, count)
         self.addresses[node.name] = tuple(address.ip for address in addresses)
         self.owners.update((address.ip, node.name) for address in addresses)
         attachment = _Attachment(node.name, "eth0" if is_host else "wan", addresses)

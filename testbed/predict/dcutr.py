@@ -30,7 +30,6 @@ from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
 from testbed.predict.public import OBSERVED, Carrier, Observer, Relay
-from testbed.predict.punching import PORT
 from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program, Tcp
 
@@ -71,7 +70,7 @@ class Peer(Program):
     """One end.  ``leads``: it is B, who received the relayed connection."""
 
     def __init__(self, network: Network, host: str, carrier: Carrier, *, leads: bool) -> None:
-        self.local = Place(host, PORT)
+        self.local = Place(host, network.topology.port(host))
         self.relay = Contact(self)
         self.direct = False
         self.via: tuple[Connection, Packet] | None = None  # the direct connection and its opening
@@ -86,7 +85,7 @@ class Peer(Program):
         self._punching = False
         self._clients: set[Connection] = set()  # where ours is the client's part
         self._refusals: Counter[Place] = Counter()
-        carrier.listen(PORT, self)
+        carrier.listen(self.local.port, self)
 
     # -- addresses --------------------------------------------------------
 
@@ -94,7 +93,8 @@ class Peer(Program):
         """Connect to the observers and to the relay, from the port that we listen on."""
         self._contacts += [Contact(self) for _ in observers]
         for node, contact in zip((server, *observers), self._contacts, strict=True):
-            self._carrier.connect(PORT, Place(node, PORT), contact)
+            there = Place(node, self._network.topology.port(node))
+            self._carrier.connect(self.local.port, there, contact)
 
     @property
     def met(self) -> bool:
@@ -154,7 +154,7 @@ class Peer(Program):
         """End the dials and datagrams that are under way."""
         self._punching = False
         for target in self.dialling:
-            self._carrier.abandon(PORT, target)
+            self._carrier.abandon(self.local.port, target)
         self.dialling.clear()
 
     def _send_random(self, socket: Quic, target: Place) -> None:
@@ -165,7 +165,7 @@ class Peer(Program):
 
     def _dial(self, target: Place) -> None:
         self.dialling.add(target)
-        if not self._carrier.connect(PORT, target, self):
+        if not self._carrier.connect(self.local.port, target, self):
             self._failed(target)
 
     def _failed(self, target: Place) -> None:
@@ -258,12 +258,14 @@ def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
     network = setting.network
 
     def carrier(host: str) -> Carrier:
-        return Tcp(network, host) if protocol is Protocol.TCP else Quic(network, host, PORT)
+        if protocol is Protocol.TCP:
+            return Tcp(network, host)
+        return Quic(network, host, setting.port(host))
 
     observers = [n for n in network.topology.observers if n not in setting.hosts]
-    Relay(carrier(setting.server))
+    Relay(carrier(setting.server), setting.port(setting.server))
     for name in observers:
-        Observer(carrier(name))
+        Observer(carrier(name), setting.port(name))
     a = Peer(network, setting.dialer, carrier(setting.dialer), leads=False)
     b = Peer(network, setting.listener, carrier(setting.listener), leads=True)
     for peer in (a, b):
@@ -274,7 +276,7 @@ def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
 
 def unrelayed(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
     """Which hosts do not reach the relay, and why; None if both do."""
-    lost, relay = setting.network.lost, Place(setting.server, PORT)
+    lost, relay = setting.network.lost, Place(setting.server, setting.port(setting.server))
     hosts = [peer.local.address for peer in (a, b) if peer.relay.observed is None]
     return Unrelayed(tuple((host, lost.get((host, relay))) for host in hosts)) if hosts else None
 

@@ -22,7 +22,7 @@ from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
 from testbed.predict.port_mapping import Mapped, MappedPort, granted, mapped_endpoint
 from testbed.predict.public import Carrier, Observer, Relay
-from testbed.predict.punching import FRESH_PORT, PORT
+from testbed.predict.punching import FRESH_PORT
 from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program, Tcp
 
@@ -37,7 +37,7 @@ LONGEST = 4.0  # seconds for a circuit
 def with_mappings(
     topology: Topology, behaviours: Mapping[str, Behaviour], hosts: tuple[str, ...]
 ) -> dict[str, Behaviour]:
-    """The behaviours once ``hosts`` have asked their routers for `PORT`: a mapping is a forward."""
+    """The behaviours once ``hosts`` have asked for the ports on which they listen: forwards."""
     found = dict(behaviours)
     for host in hosts:
         router = topology.router_serving(topology.host(host).network)
@@ -45,13 +45,14 @@ def with_mappings(
             continue
         behaviour = found[router.name]
         index = [one.name for one in topology.hosts if one.network == router.lan].index(host)
+        port = topology.port(host)
         mapped = tuple(
-            MappedPort(protocol, PORT, index, PORT, behaviour.port_mapping.mapped_outward)
+            MappedPort(protocol, port, index, port, behaviour.port_mapping.mapped_outward)
             for protocol in Protocol
             if granted(behaviour, wan_is_public=_is_public(topology, router))
             and _worth(topology, router, behaviour, protocol) is not Mapped.CLOSED
         )
-        replaced = {(forward.protocol, PORT) for forward in mapped}
+        replaced = {(forward.protocol, port) for forward in mapped}
         others = (f for f in behaviour.forwards if (f.protocol, f.external_port) not in replaced)
         found[router.name] = replace(behaviour, forwards=(*others, *mapped))
     return found
@@ -64,7 +65,7 @@ def _believed(topology: Topology, router: Router, behaviour: Behaviour, by: Prot
 
 def _worth(topology: Topology, router: Router, behaviour: Behaviour, by: Protocol) -> Mapped:
     public = _is_public(topology, router)
-    return mapped_endpoint(behaviour, wan_is_public=public, protocol=by, caller_port=PORT)
+    return mapped_endpoint(behaviour, wan_is_public=public, protocol=by, caller_port=FRESH_PORT)
 
 
 def _is_public(topology: Topology, router: Router) -> bool:
@@ -90,7 +91,7 @@ class Peer(dcutr.Peer):
         self.turns = 0  # of the circuit's round trips, that this end has seen
         self._mapped = mapped
         self._targets: tuple[Place, ...] = ()
-        self._fresh = PORT if isinstance(carrier, Quic) else FRESH_PORT
+        self._fresh = self.local.port if isinstance(carrier, Quic) else FRESH_PORT
 
     def addresses(self, threshold: int) -> tuple[Place, ...]:
         """Mapped ones, too."""
@@ -159,9 +160,9 @@ class _Run:
         self.setting, self.protocol, self.network = setting, protocol, setting.network
         observers = [n for n in self.network.topology.observers if n not in setting.hosts]
         self.public = {name: self._carrier(name) for name in (setting.server, *observers)}
-        Relay(self.public[setting.server])
+        Relay(self.public[setting.server], setting.port(setting.server))
         for name in observers:
-            Observer(self.public[name])
+            Observer(self.public[name], setting.port(name))
         self.a = self._peer(setting.dialer, leads=False)
         self.b = self._peer(setting.listener, leads=True)
         self._fresh = FRESH_PORT
@@ -169,7 +170,7 @@ class _Run:
     def _carrier(self, host: str) -> Carrier:
         if self.protocol is Protocol.TCP:
             return Tcp(self.network, host)
-        return Quic(self.network, host, PORT)
+        return Quic(self.network, host, self.setting.port(host))
 
     def _peer(self, host: str, *, leads: bool) -> Peer:
         mapped: tuple[Place, ...] = ()
@@ -178,7 +179,7 @@ class _Run:
         if router is not None and _believed(
             topology, router, self.network.behaviours[router.name], self.protocol
         ):
-            mapped = (Place(router.name, PORT),)
+            mapped = (Place(router.name, topology.port(host)),)
         return Peer(self.network, host, self._carrier(host), mapped, leads=leads)
 
     def climb(self) -> Result:

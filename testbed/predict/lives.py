@@ -11,8 +11,7 @@ from testbed.predict.nat import TransportNat
 from testbed.predict.translation import Dropped
 
 TICK = 0.05  # seconds between two echoes
-PORT = 4001
-SERVER = Place("server", PORT)
+SERVER = "server"
 
 
 class Side(StrEnum):
@@ -38,6 +37,8 @@ class Direct:
         self._behaviours, self._protocol = behaviours, protocol
         self._nats = {r.name: self._nat(r.name, 0) for r in topology.routers}
         self._home = {side: topology.path_out(side)[0].name for side in Side}
+        self._places = {side: Place(side, topology.port(side)) for side in Side}
+        self._relay = Place(SERVER, topology.port(SERVER))
         self._closed: dict[str, float] = {}  # router -> when it forwards again
         self._generation = 0
         self._now = 0.0
@@ -142,16 +143,16 @@ class Direct:
         if self._closed.get(router, 0.0) > now:
             self.why = Shut(router)
             return None
-        leaves = self._nats[router].outgoing(now, Place(side, PORT), target)
+        leaves = self._nats[router].outgoing(now, self._places[side], target)
         if isinstance(leaves, Dropped):
             self.why = leaves.why
             return None
         return leaves.external
 
     def _to_relay(self, now: float, side: Side) -> Place | None:
-        external = self._out(now, side, SERVER)
+        external = self._out(now, side, self._relay)
         if external is not None:
-            self._nats[self._home[side]].incoming(now, SERVER, external)
+            self._nats[self._home[side]].incoming(now, self._relay, external)
         return external
 
     # -- what can happen --------------------------------------------------
@@ -172,7 +173,7 @@ class Direct:
             # The model draws its ports in order: let another have the first one.
             self._generation += 1
             for n in range(self._generation):
-                nat.outgoing(now, Place(f"other-{n}", PORT), SERVER)
+                nat.outgoing(now, Place(f"other-{n}", self._relay.port), self._relay)
         self._nats[router] = nat
 
     def pause(self, router: str, until: float) -> None:

@@ -31,6 +31,10 @@ class Setting:
     def hosts(self) -> tuple[str, str]:
         return self.dialer, self.listener
 
+    def port(self, host: str) -> int:
+        """Where ``host`` listens."""
+        return self.network.topology.port(host)
+
     def starts(self) -> tuple[float, float]:
         """When the dialer and the listener begin, from the present moment."""
         now = self.network.now

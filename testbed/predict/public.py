@@ -4,7 +4,6 @@ from typing import Protocol as Interface
 
 from testbed.model.reason import Place
 from testbed.predict.packet import Message, Packet
-from testbed.predict.punching import PORT
 from testbed.predict.tcp import Connection, Program
 
 OBSERVED = "observed address"
@@ -22,9 +21,9 @@ class Carrier(Interface):
 class Observer(Program):
     """A public node: tells whoever connects how it sees them."""
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, carrier: Carrier, port: int) -> None:
         self._carrier = carrier
-        carrier.listen(PORT, self)
+        carrier.listen(port, self)
 
     def opened(self, connection: Connection, _packet: Packet, /) -> None:
         self._carrier.send(connection, Message(OBSERVED, connection.remote))
@@ -33,8 +32,8 @@ class Observer(Program):
 class Relay(Observer):
     """Passes on what one of its two clients says to the other."""
 
-    def __init__(self, carrier: Carrier) -> None:
-        super().__init__(carrier)
+    def __init__(self, carrier: Carrier, port: int) -> None:
+        super().__init__(carrier, port)
         self._clients: list[Connection] = []
 
     def opened(self, connection: Connection, packet: Packet, /) -> None:

@@ -22,7 +22,6 @@ from testbed.predict.packet import Message, Packet
 from testbed.predict.stun import send_udp
 from testbed.predict.tcp import Connection, Program, Tcp
 
-PORT = 4001
 FRESH_PORT = 40001  # of a socket that nobody was told of
 PROBE_EVERY = 0.05  # seconds
 UDP_DEADLINE = 3.0
@@ -134,7 +133,9 @@ class TcpPeer(Program):
 
 def plain_dial_udp(setting: Setting) -> Result:
     """The dialer probes from a fresh port; the listener only answers."""
-    dialer, listener = (UdpPeer(setting.network, host, PORT) for host in setting.hosts)
+    dialer, listener = (
+        UdpPeer(setting.network, host, setting.port(host)) for host in setting.hosts
+    )
     if (failure := _learn(setting, Protocol.UDP, dialer, listener)) is not None:
         return failure
     fresh = UdpPeer(setting.network, setting.dialer, FRESH_PORT)
@@ -153,7 +154,9 @@ def plain_dial_tcp(setting: Setting) -> Result:
 
 def punch_udp(setting: Setting) -> Result:
     """Both probe each other's mapped address from the port that has it."""
-    dialer, listener = (UdpPeer(setting.network, host, PORT) for host in setting.hosts)
+    dialer, listener = (
+        UdpPeer(setting.network, host, setting.port(host)) for host in setting.hosts
+    )
     if (failure := _learn(setting, Protocol.UDP, dialer, listener)) is not None:
         return failure
     starts = setting.starts()
@@ -171,14 +174,15 @@ def punch_tcp(setting: Setting) -> Result:
 
 def _tcp(setting: Setting, *, punching: bool) -> Result:
     network = setting.network
-    dialer, listener = (TcpPeer(network, host, PORT) for host in setting.hosts)
+    dialer, listener = (TcpPeer(network, host, setting.port(host)) for host in setting.hosts)
     if (failure := _learn(setting, Protocol.TCP, dialer, listener)) is not None:
         return failure
     starts = setting.starts()
     if listener.observed is not None:
-        dialer.dial(PORT if punching else FRESH_PORT, listener.observed, starts[0])
+        own = setting.port(setting.dialer)
+        dialer.dial(own if punching else FRESH_PORT, listener.observed, starts[0])
     if punching and dialer.observed is not None:
-        listener.dial(PORT, dialer.observed, starts[1])
+        listener.dial(setting.port(setting.listener), dialer.observed, starts[1])
     network.run(min(starts) + TCP_DEADLINE, lambda: dialer.connected and listener.connected)
     via = dialer.via if dialer.connected and listener.connected else None
     return _judge(setting, via, listener.observed, dialer.observed)

@@ -1,6 +1,6 @@
 """A diagram drawn with characters: two lines a packet, what it is and the way it went.
 
-    +104.7  │  punch  #28  10.0.0.2:4001 → 29.0.0.18:4001           │
+    +104.7  │  punch  #28  10.0.0.6:4001 → 29.0.0.67:4011           │
             │──────────────▶│─ from 29.0.0.2:35968 ──┼─────────────▶✗
 
 An arrow says only what a NAT changed; the line above it has the addresses as the

@@ -13,7 +13,6 @@ from typing import Literal
 
 from testbed.errors import BackendError, PeerError
 from testbed.model.contract import (
-    PUNCH_PORT,
     Configure,
     Keeping,
     Mode,
@@ -68,9 +67,9 @@ def infrastructure(
     connections.
     """
     ours = public(OURS, transport.value)
-    nodes = [PublicNode(relay, relaying or ours, Role.RELAY, PUNCH_PORT, seed, keep)]
+    nodes = [PublicNode(relay, relaying or ours, Role.RELAY, lab.plan.port(relay), seed, keep)]
     nodes += [
-        PublicNode(name, ours, Role.AUTONAT_SERVER, PUNCH_PORT, seed)
+        PublicNode(name, ours, Role.AUTONAT_SERVER, lab.plan.port(name), seed)
         for name in lab.plan.topology.observers
     ]
     with serving(lab, nodes) as addresses:

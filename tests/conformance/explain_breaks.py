@@ -176,13 +176,13 @@ def use_up(count: int) -> Callable[[Lab], None]:
 
 
 def collide(lab: Lab) -> None:
-    """Another address behind nat-a has sent from the punch port to nat-b's."""
+    """Another address behind nat-a has sent from a's port to the one that nat-b has for b."""
     own = lab.plan.address("a")
     lab.run("a", ["ip", "address", "add", f"{own + 1}/32", "dev", "eth0"])
     try:
         with lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind((str(own + 1), 4001))
-            sock.sendto(b"early", (str(lab.plan.address("nat-b")), 4001))
+            sock.bind((str(own + 1), lab.plan.port("a")))
+            sock.sendto(b"early", (str(lab.plan.address("nat-b")), lab.plan.port("b")))
     finally:
         lab.run("a", ["ip", "address", "del", f"{own + 1}/32", "dev", "eth0"])
 

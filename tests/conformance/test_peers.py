@@ -15,7 +15,6 @@ from testbed.errors import BackendError, UnfitError
 from testbed.lab.namespaces import Namespaces
 from testbed.model import presets
 from testbed.model.contract import (
-    PUNCH_PORT,
     Closed,
     Configure,
     Connected,
@@ -113,7 +112,7 @@ def configure(lab: Lab, node: str, adapter: Adapter, role: Role, options: Option
         role=role,
         transport=Transport(adapter.transport),
         local_address=lab.plan.address(node),
-        port=PUNCH_PORT,
+        port=lab.plan.port(node),
         stun=Endpoint(address=server, port=PORT) if "stun" in adapter.needs else None,
         turn=turn if "turn" in adapter.needs else None,
         relays=(),
@@ -221,12 +220,12 @@ def test_two_public_peers_connect_directly(public: Lab, name: str) -> None:
     for end, here, there in zip(outcome.ends, (a, b), (b, a), strict=True):
         assert isinstance(end, Connected)
         assert (end.local.address, end.remote.address) == (here, there)
-    for observed, here in zip(outcome.said(Observed), (a, b), strict=True):
+    for observed, node in zip(outcome.said(Observed), ("a", "b"), strict=True):
         assert len(observed) == 1 or name == "libnice"  # which leaves out what equals the host's
         for one in observed:
             assert isinstance(one, Observed)
-            assert one.address.address == here
-            assert one.address.port == PUNCH_PORT or name not in PUNCHERS
+            assert one.address.address == public.plan.address(node)
+            assert one.address.port == public.plan.port(node) or name not in PUNCHERS
 
 
 @pytest.mark.parametrize("name", PUNCHERS)
@@ -237,8 +236,8 @@ def test_a_plain_dial_to_a_public_peer_gets_through(public: Lab, name: str) -> N
     dialer, listener = outcome.ends
     assert isinstance(dialer, Connected)
     assert isinstance(listener, Connected)
-    assert dialer.local.port != PUNCH_PORT
-    assert listener.local.port == PUNCH_PORT
+    assert dialer.local.port != public.plan.port("a")
+    assert listener.local.port == public.plan.port("b")
     assert listener.remote == dialer.local
 
 

@@ -20,12 +20,12 @@ from testbed.cli.commands.tcpdump import line
 from testbed.model.packet import decode
 
 __all__ = ["apart"]  # each test has its own labs
-INSIDE, OUTSIDE, SERVER = "10.0.0.2:4001", "29.0.0.2:4001", "29.0.0.34:3478"
+INSIDE, OUTSIDE, SERVER = "10.0.0.6:4001", "29.0.0.2:4001", "29.0.0.132:3478"
 SEND = """
 import socket
 made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 made.bind(("", 4001))
-made.sendto(bytes.fromhex("000100002112a442" + "61" * 12), ("29.0.0.34", 3478))
+made.sendto(bytes.fromhex("000100002112a442" + "61" * 12), ("29.0.0.132", 3478))
 """
 
 

@@ -221,7 +221,7 @@ def test_conntrack_tells_of_a_mapping_that_the_capture_lacks() -> None:
     late = [p for p in whole.packets or () if p.time_ns >= START]
     bare = replace(whole, packets=[replace(p, number=n) for n, p in enumerate(late, 1)])
     assert explain(bare).cause is Cause.UNKNOWN
-    own, server = Endpoint(IPv4Address("10.0.0.2"), 4001), Endpoint(IPv4Address("29.0.0.34"), 3478)
+    own, server = Endpoint(IPv4Address("10.0.0.6"), 4001), Endpoint(IPv4Address("29.0.0.132"), 3478)
     seen = Endpoint(IPv4Address("29.0.0.2"), 5000)
     flow = FlowEvent("nat-a", START - 900 * MS, Change.NEW, "udp", (own, server), (server, seen))
     found = explain(replace(bare, flows=(flow,)))
@@ -300,8 +300,8 @@ def test_who_never_learns_where_the_other_comes_from_is_told_and_nobody_has_lied
     run.fails("b")
     found = _claimed(run)
     assert (found.cause, found.node, found.wrong) == (Cause.HANDSHAKE_FAILED, "b", Wrong.PEER)
-    assert {str(c.destination) for c in found.decisive} == {"29.0.0.2:5000", "10.0.1.2:4001"}
-    assert "29.0.0.34" not in str(found.story)
+    assert {str(c.destination) for c in found.decisive} == {"29.0.0.2:5000", "10.0.1.7:4001"}
+    assert "29.0.0.132" not in str(found.story)
     texts = [sentence(line.fact) for line in found.story]
     assert "b answered 29.0.0.2:5001, and that came to a" in texts
     assert "a says that it is connected: direct" in texts
@@ -359,7 +359,7 @@ def test_another_path_than_is_claimed_is_told_by_the_packets_that_the_judge_saw(
     cited = tuple(p.number for p in packets if p.node == "a" and p.destination.port == 443)
     found = _claimed(run, Outcome.RELAYED, cited=cited)
     assert (found.cause, found.node) == (Cause.FALSE_CLAIM, "a")
-    assert [str(cite.destination) for cite in found.decisive] == ["29.0.0.34:443"]
+    assert [str(cite.destination) for cite in found.decisive] == ["29.0.0.132:443"]
 
 
 # -- whatever the evidence -------------------------------------------------------

@@ -224,7 +224,7 @@ def test_a_naive_linux_takes_the_reversal_for_itself_and_loses_its_port(
     naive, home = profiles["naive-linux"].behaviour, profiles["linux-home"].behaviour
     got = upgrade(naive, home, QUIC)
     assert how(got) == "relayed"
-    assert "nat-a took an early packet of nat-b:4001 itself" in sentence(got.reason)
+    assert "nat-a took an early packet of nat-b:4011 itself" in sentence(got.reason)
     assert how(upgrade(home, naive, QUIC)) == "punched"  # B's comes early nowhere
     assert how(upgrade(naive, naive, TCP)) == "punched"  # the RST clears the entry away
 
@@ -353,9 +353,9 @@ def test_the_ladder_is_in_the_trace_in_order(profiles: Names[str, Profile]) -> N
     home = profiles["linux-home"].behaviour
     lines = [sentence(step) for step in upgrade(home, home, TCP).trace]
     first = [next(i for i, line in enumerate(lines) if line.startswith(w)) for w in (
-        "observed address", "SYN b:4001 > nat-a:4001", "CONNECT b:4001 > server",
-        "CONNECT a:4001 > server", "SYNC b:4001 > server", "SYN a:4001 > nat-b:4001",
-        "client's handshake a:4001 > nat-b:4001",
+        "observed address", "SYN b:4011 > nat-a:4001", "CONNECT b:4011 > server",
+        "CONNECT a:4001 > server", "SYNC b:4011 > server", "SYN a:4001 > nat-b:4011",
+        "client's handshake a:4001 > nat-b:4011",
     )]  # fmt: skip
     assert first == sorted(first)
     assert not any(line.startswith("client's handshake b") for line in lines)

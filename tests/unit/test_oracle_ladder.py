@@ -188,6 +188,6 @@ def test_the_trace_has_the_rungs_in_their_order(mechanism: Model) -> None:
     lines = [sentence(step) for step in of(Behaviour(), Behaviour(), mechanism).trace]
     first = [
         next(i for i, line in enumerate(lines) if line.startswith(word))
-        for word in ("observed address", "circuit a:4001", "CONNECT b:4001", "SYNC b:4001")
+        for word in ("observed address", "circuit a:4001", "CONNECT b:4011", "SYNC b:4011")
     ]
     assert first == sorted(first)

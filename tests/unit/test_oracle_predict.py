@@ -160,7 +160,7 @@ def test_a_public_listener_is_dialled_directly() -> None:
 
 
 def test_a_forward_lets_a_plain_dial_in() -> None:
-    forward = tuple(Forward(protocol, 4001, 0, 4001) for protocol in Protocol)
+    forward = tuple(Forward(protocol, 4011, 0, 4011) for protocol in Protocol)
     for mechanism in (PLAIN_DIAL_UDP, PLAIN_DIAL_TCP):
         assert homes(box(), box(forwards=forward), mechanism).outcome is Outcome.DIRECT
         assert homes(box(), box(), mechanism).outcome is Outcome.NONE
@@ -214,14 +214,14 @@ def test_after_icmp_the_late_syn_gets_in_and_its_answer_not_out() -> None:
     entered = TraceStep(
         Kind.SYN,
         None,
-        Place("nat-b", 4001),
+        Place("nat-b", 4011),
         Place("nat-a", 4001),
         Verb.ENTERS,
         "nat-a",
         Place("a", 4001),
     )
     assert entered in late.trace
-    assert sentence(entered) == "SYN nat-b:4001 > nat-a:4001: enters nat-a for a:4001"
+    assert sentence(entered) == "SYN nat-b:4011 > nat-a:4001: enters nat-a for a:4001"
     assert isinstance(late.reason, Lost)
     drops = [way.loss.drop for way in late.reason.ways if isinstance(way, WayLost)]
     assert Unfollowed("nat-a") in drops

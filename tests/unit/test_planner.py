@@ -4,9 +4,19 @@ import re
 from ipaddress import IPv4Network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from testbed.errors import ProfileError, TopologyError
-from testbed.model.plan import AddLink, AddNeighbour, AddRoute, Blackhole, LoadRules, Plan
+from testbed.model.plan import (
+    AddBridge,
+    AddLink,
+    AddNeighbour,
+    AddRoute,
+    Blackhole,
+    LoadRules,
+    Plan,
+)
 from testbed.model.presets import PRESETS, preset, two_homes
 from testbed.model.topology import INTERNET, Host, Topology
 from testbed.nat.load import catalogue
@@ -78,6 +88,35 @@ def test_no_two_routers_of_a_lab_have_one_seed_and_no_two_labs(name: str, seed: 
     own, other = (plan(topology, CATALOGUE, seed=each).seeds for each in (seed, seed + 1))
     assert own.keys() == {router.name for router in topology.routers}
     assert len({*own.values(), *other.values()}) == len(own) + len(other)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_two_nodes_of_a_lab_share_a_port_or_a_host_part(name: str) -> None:
+    """Who takes one end's port, or the end of its address, for the other's must fail."""
+    steps = planned(name, number=5)
+    hosts = [host.name for host in steps.topology.hosts]
+    assert len({steps.port(host) for host in hosts}) == len(hosts)
+    networks = [a for link in steps.of(AddLink) for end in (link.a, link.b) for a in end.addresses]
+    networks += [a for bridge in steps.of(AddBridge) for a in bridge.addresses]
+    prefix = {address.ip: address.network for address in networks}
+    own = [ip for addresses in steps.addresses.values() for ip in addresses]
+    parts = [int(ip) - int(prefix[ip].network_address) for ip in own]
+    assert len(set(parts)) == len(parts)
+    assert len({int(ip) % 256 for ip in own}) == len(own)
+
+
+@given(st.lists(st.none() | st.integers(1, 65535), min_size=1, max_size=40))
+def test_hosts_have_the_ports_that_were_named_and_share_none(ports: list[int | None]) -> None:
+    hosts = tuple(Host(f"h{n}", INTERNET, port=port) for n, port in enumerate(ports))
+    named = [port for port in ports if port is not None]
+    if len(set(named)) < len(named):
+        with pytest.raises(TopologyError, match="has port"):
+            Topology("any", two_homes().networks[:1], (), hosts)
+        return
+    topology = Topology("any", two_homes().networks[:1], (), hosts)
+    given_to = [topology.port(host.name) for host in hosts]
+    assert len(set(given_to)) == len(hosts)
+    assert all(port in (None, own) for port, own in zip(ports, given_to, strict=True))
 
 
 @pytest.mark.parametrize("name", [n for n, p in CATALOGUE.items() if p.engine == "nftables"])

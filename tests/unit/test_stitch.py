@@ -62,7 +62,7 @@ def test_a_datagram_is_followed_across_its_nat():
     before, after = greeting.hops[1].inward, greeting.hops[1].outward
     assert before is not None
     assert after is not None
-    assert (str(before.source.address), str(after.source.address)) == ("10.0.0.2", "29.0.0.2")
+    assert (str(before.source.address), str(after.source.address)) == ("10.0.0.6", "29.0.0.2")
     assert len(greeting.packets) == 6
 
 

@@ -7,7 +7,7 @@ of the socket that dialed them.
 from testbed.explain.causes.finding import Finding, line
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
-from testbed.model.contract import PUNCH_PORT
+from testbed.model.contract import Listening
 from testbed.model.explanation import Cause, Journey
 from testbed.model.statement.relays import Asks
 from testbed.model.statement.runs import DialsApart
@@ -21,19 +21,26 @@ def why(scene: Scene) -> list[Finding]:
 
 
 def _from_elsewhere(scene: Scene, side: Side) -> list[Journey]:
-    """What ``side`` sent to public nodes, if nothing at all left from where it listens."""
+    """What ``side`` sent to public nodes, if nothing at all left from where it listens.
+
+    Where it does, it says; of one that does not say it, nothing follows.
+    """
+    listening = side.last(Listening)
+    if listening is None:
+        return []
     asked = [j for j in scene.asked(side) if j.first.protocol == scene.protocol]
     sent = (*asked, *scene.tries(side))  # py-libp2p punches from there, and from there alone
-    return [] if any(j.first.source.port == PUNCH_PORT for j in sent) else asked
+    return [] if any(j.first.source.port == listening.local.port for j in sent) else asked
 
 
 def _apart(side: Side, asked: list[Journey]) -> Finding:
-    first = asked[0].first
-    ports = len({j.first.source.port for j in asked})
+    first, listening = asked[0].first, side.last(Listening)
+    assert listening is not None  # `_from_elsewhere` found it
+    port, others = listening.local.port, len({j.first.source.port for j in asked})
     return Finding(
         Cause.PORT_NOT_SHARED,
         side.node,
-        DialsApart(side.node, PUNCH_PORT, ports),
+        DialsApart(side.node, port, others),
         (line(Asks(side.node, first.destination, first.source), first),),
         (first,),
     )

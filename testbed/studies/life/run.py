@@ -17,10 +17,10 @@ from testbed.lab.namespaces import NamespaceLab
 from testbed.lab.network_faults import apply
 from testbed.model.contract import (
     ENDS,
-    PUNCH_PORT,
     Configure,
     Connected,
     Dial,
+    Endpoint,
     Failed,
     Keeping,
     Mode,
@@ -141,10 +141,11 @@ class _Life:
             self.offers.append(event.offer)
         self.dialer, self.listener = self.both
 
-    def _local(self, node: str) -> IPv4Address:
-        """All addresses, of a host that will have another one."""
+    def _local(self, node: str) -> Endpoint:
+        """Where it listens: at all addresses, of a host that will have another one."""
         roams = self.case.scenario.roams and node == DIALER
-        return IPv4Address(0) if roams else self.lab.plan.address(node)
+        address = IPv4Address(0) if roams else self.lab.plan.address(node)
+        return Endpoint(address=address, port=self.lab.plan.port(node))
 
     def go(self) -> None:
         """From the dial to the end of the watch."""
@@ -234,14 +235,14 @@ def _vantages(lab: Lab, roams: bool) -> list[Vantage]:
 
 
 def _configure(
-    case: LifeCase, role: Role, local: IPv4Address, found: Services, keep: Keeping | None
+    case: LifeCase, role: Role, local: Endpoint, found: Services, keep: Keeping | None
 ) -> Configure:
     return Configure(
         version=2,
         role=role,
         transport=Transport(case.stacks.transport),
-        local_address=local,
-        port=PUNCH_PORT,
+        local_address=local.address,
+        port=local.port,
         stun=found.stun,
         turn=found.turn,
         relays=found.public.relays,

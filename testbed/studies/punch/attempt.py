@@ -13,7 +13,6 @@ from testbed.errors import PeerError
 from testbed.model.breach import Breach, Claim, ConnectedEarly
 from testbed.model.contract import (
     ENDS,
-    PUNCH_PORT,
     Configure,
     Connected,
     Dial,
@@ -95,7 +94,7 @@ def _configure(lab: Lab, task: Attempt, role: Role, node: str, found: Services) 
         role=role,
         transport=Transport(task.stacks.transport),
         local_address=lab.plan.address(node),
-        port=PUNCH_PORT,
+        port=lab.plan.port(node),
         stun=found.stun,
         turn=found.turn,
         relays=found.public.relays,

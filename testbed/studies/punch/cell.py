@@ -27,7 +27,7 @@ PUBLIC = "public"  # in place of a NAT's profile, of a peer that is behind none
 WORLDS = "worlds"  # in a cell's folder: the file of its world
 MODES = tuple(dict.fromkeys(mode for one in MECHANISMS.values() for mode in one.modes))
 LATEST_MS = 10_000.0  # of a skew: peers wait for each other some seconds longer
-FORMAT = 2
+FORMAT = 3
 RESULTS = (
     "result.json",
     "explanation.json",

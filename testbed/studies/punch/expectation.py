@@ -1,14 +1,18 @@
 """What is expected of a cell: the oracle's prediction, and how stacks are known to deviate."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from testbed.model.deviation import Case, Deviation
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
+from testbed.model.topology import Topology
 from testbed.model.version import Built
 from testbed.predict.deviations import expected, known, uncovered
 from testbed.predict.prediction import predict
 from testbed.studies.punch.cell import Cell
+
+_CHOSEN = (40011, 40021)  # of the ephemeral ports, two
 
 
 def prediction(
@@ -47,7 +51,7 @@ def _built(cell: Cell, versions: Mapping[str, str]) -> tuple[Built, ...]:
 
 
 def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
-    topology = cell.build()
+    topology = _listening(cell)
     behaviours = {r.name: profiles[r.profile].behaviour for r in topology.routers}
     return predict(
         topology,
@@ -59,6 +63,20 @@ def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
         skew_ms=cell.skew_ms,
         agents=cell.stacks.agents,
     )
+
+
+def _listening(cell: Cell) -> Topology:
+    """The world of ``cell``, as far as it is known where its ends listen.
+
+    Peers of the unified-testing contract are told no port, and take any: the kernel's choice is
+    one that no profile forwards.
+    """
+    topology = cell.build()
+    if cell.stacks.contract != "unified":
+        return topology
+    chosen = dict(zip((topology.roles.a, topology.roles.b), _CHOSEN, strict=True))
+    hosts = (replace(host, port=chosen.get(host.name, host.port)) for host in topology.hosts)
+    return replace(topology, hosts=tuple(hosts))
 
 
 def _known(
