@@ -7,10 +7,11 @@ a stranger meet in the model of the NAT, and the error comes out of that.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed.model.autonat_agent import UNREAD_AUTONAT, AutonatAgent
 from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.reason import Place
 from testbed.model.statement import Statement
@@ -48,42 +49,6 @@ class AddressVerdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The counts that decide; the defaults are those of the node under test.
-
-    A verdict needs ``v1_votes`` or ``v2_votes`` servers that agree and not as many that
-    agree on the contrary.  A node asks about the addresses that the most servers have
-    observed, ``asked`` of them at most, and only those that ``agreed`` servers observe.  With
-    ``own_port`` it puts the port that it listens on to what was observed.
-    """
-
-    servers: int = 4
-    v1_votes: int = 4
-    v2_votes: int = 3
-    asked: int = 3
-    agreed: int = 1
-    own_port: bool = False
-
-
-# Of other stacks, by name; who is not here counts as ours does.
-# go-libp2p: v1 is sure (maxConfidence, p2p/host/autonat) after four answers that agree; v2
-# (p2p/host/basic, addrs_reachability_tracker.go) needs minConfidence, and asks about what
-# ActivationThresh observers (p2p/host/observedaddrs) agree on.
-# rust-libp2p: since 0.57 identify takes another port for a dial's own; see its FINDINGS.md.
-RULES: Mapping[str, Rules] = {
-    "go": Rules(v2_votes=2, asked=50, agreed=4),
-    "rust": Rules(own_port=True),
-}
-# Servers of version 1 that dial what they are asked about, and do not add what they observe:
-# asked about nothing public they refuse (rust-libp2p, protocols/autonat/src/v1).
-UNADDING = frozenset({"rust"})
-# Clients of version 2 that answer a nonce and reset the stream at once, by which QUIC drops the
-# answer; and servers that wait for it, and else say that the dial-back failed, of which go's
-# client makes no verdict (images/go-libp2p/FINDINGS.md).
-RESETTING, AWAITING = frozenset({"go"}), frozenset({"rust"})
-
-
 @dataclass(frozen=True, order=True)
 class Address:
     """An external address of the node: can a stranger dial it, and what does version 2 say?"""
@@ -113,17 +78,18 @@ class Prediction:
     notes: tuple[Statement, ...]
 
 
-def between(behaviour: Behaviour, protocol: Protocol, client: str, server: str) -> Prediction:
+def between(
+    behaviour: Behaviour, protocol: Protocol, client: AutonatAgent, server: AutonatAgent
+) -> Prediction:
     """Let a node of the stack ``client`` ask servers of the stack ``server``."""
-    unheard = protocol is Protocol.UDP and client in RESETTING and server in AWAITING
-    rules, adding = RULES.get(client), server not in UNADDING
-    return predict(behaviour, protocol, rules, adding=adding, heard=not unheard)
+    unheard = protocol is Protocol.UDP and client.resets and server.awaits
+    return predict(behaviour, protocol, client, adding=server.adds, heard=not unheard)
 
 
 def predict(
     behaviour: Behaviour,
     protocol: Protocol,
-    rules: Rules | None = None,
+    rules: AutonatAgent = UNREAD_AUTONAT,
     *,
     adding: bool = True,
     heard: bool = True,
@@ -136,14 +102,20 @@ def predict(
     The node listens at `CLIENT_PORT`, the only host of its LAN, and its connections to
     the servers stay open.
     """
-    return _Experiment(behaviour, protocol, rules or Rules(), adding=adding, heard=heard).run()
+    return _Experiment(behaviour, protocol, rules, adding=adding, heard=heard).run()
 
 
 class _Experiment:
     """The client, its NAT, the servers and the stranger."""
 
     def __init__(
-        self, behaviour: Behaviour, protocol: Protocol, rules: Rules, *, adding: bool, heard: bool
+        self,
+        behaviour: Behaviour,
+        protocol: Protocol,
+        rules: AutonatAgent,
+        *,
+        adding: bool,
+        heard: bool,
     ) -> None:
         self.rules = rules
         self.adding, self.heard = adding, heard

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from testbed.model.autonat_agent import UNREAD_AUTONAT, AutonatAgent
 from testbed.model.ice_agent import UNREAD, IceAgent
 from testbed.model.lab import Image
 from testbed.stacks.programs import Program
@@ -33,6 +34,7 @@ class Adapter:
     warm: Callable[[], None] = lambda: None
     needs: frozenset[Need] = frozenset()
     agent: IceAgent = UNREAD  # of the mechanism ice: what it leaves to implementations
+    autonat: AutonatAgent = UNREAD_AUTONAT  # of libp2p: how it asks, and how it answers
     older: bool = False  # a release that is there to show regressions
     contract: Contract = "lines"
     roles: frozenset[Role] = frozenset()  # that it can play beside being an end

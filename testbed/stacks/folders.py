@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from testbed import places
+from testbed.model.autonat_agent import UNREAD_AUTONAT
 from testbed.model.deviation import Deviation, DeviationFile
 from testbed.model.ice_agent import UNREAD
 from testbed.stacks.adapter import Adapter, Main, Warm
@@ -48,6 +49,7 @@ def _adapter(folder: str, manifest: Manifest, entry: Entry) -> Adapter:
         Program(entry.program or folder, manifest.toolchain),
         needs=manifest.needs,
         agent=manifest.agent or UNREAD,
+        autonat=UNREAD_AUTONAT if entry.older else manifest.autonat or UNREAD_AUTONAT,
         older=entry.older,
         roles=manifest.roles if entry.roles is None else entry.roles,
         features=entry.features,

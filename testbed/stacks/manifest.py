@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from testbed.model.autonat_agent import AutonatAgent
 from testbed.model.ice_agent import IceAgent
 from testbed.stacks.adapter import Feature, Need, Role
 
@@ -35,6 +36,9 @@ class Manifest(_Read):
     needs: frozenset[Need] = Field(frozenset(), description="what the lab must have for it")
     roles: frozenset[Role] = Field(frozenset(), description="that it plays beside being an end")
     agent: IceAgent | None = Field(None, description="of ICE: what it leaves to implementations")
+    autonat: AutonatAgent | None = Field(
+        None, description="of AutoNAT in the current release: what implementations do differently"
+    )
     stack: tuple[Entry, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from testbed.model.autonat_agent import UNREAD_AUTONAT, AutonatAgent
 from testbed.model.behaviour import (
     Allocation,
     Behaviour,
@@ -22,16 +23,15 @@ from testbed.model.statement.reachability import (
 )
 from testbed.predict.autonat import (
     CLIENT_PORT,
-    RULES,
     Address,
     AddressVerdict,
     NodeVerdict,
     Prediction,
     Reachability,
-    Rules,
     between,
     predict,
 )
+from testbed.stacks.registry import public
 
 EIM, ADM, APDM = Mapping.ENDPOINT_INDEPENDENT, Mapping.ADDRESS_DEPENDENT, (
     Mapping.ADDRESS_AND_PORT_DEPENDENT
@@ -49,11 +49,16 @@ IN, OUT, UNASKED = (
 both = pytest.mark.parametrize("protocol", Protocol)
 
 
+def agent(stack: str) -> AutonatAgent:
+    """As the folder of the stack describes it."""
+    return public(stack, "tcp", "autonat_client").autonat
+
+
 def behind(
     mapping: Mapping,
     filtering: Filtering,
     protocol: Protocol = Protocol.UDP,
-    rules: Rules | None = None,
+    rules: AutonatAgent = UNREAD_AUTONAT,
     **rest: object,
 ) -> Prediction:
     allocation = Allocation.PRESERVING if mapping is EIM else Allocation.RANDOM
@@ -102,7 +107,7 @@ def test_a_symmetric_mapping_leaves_addresses_nobody_asks_about(mapping: Mapping
 
 def test_a_node_that_asks_only_about_what_all_observe_has_no_verdict_behind_symmetric() -> None:
     """go-libp2p's activation threshold: with ``asked`` 0 nothing is presented."""
-    found = behind(APDM, APDF, rules=Rules(asked=0))
+    found = behind(APDM, APDF, rules=AutonatAgent(asked=0))
     assert {address.v2 for address in found.outcome.addresses} == {AddressVerdict.UNKNOWN}
 
 
@@ -134,13 +139,13 @@ def test_a_router_that_takes_packets_itself_is_not_a_node_that_is_reached() -> N
 
 
 def test_three_servers_are_too_few_for_version_1_and_enough_for_version_2() -> None:
-    found = behind(EIM, EIF, rules=Rules(servers=3))
+    found = behind(EIM, EIF, rules=AutonatAgent(servers=3))
     assert found.outcome == Reachability(NodeVerdict.UNKNOWN, (IN,))
     assert found.notes == (TooFewAgree("v1"),)
 
 
 def test_two_servers_are_too_few_for_either() -> None:
-    found = behind(EIM, EIF, rules=Rules(servers=2))
+    found = behind(EIM, EIF, rules=AutonatAgent(servers=2))
     assert found.outcome == Reachability(
         NodeVerdict.UNKNOWN, (Address(True, AddressVerdict.UNKNOWN),)
     )
@@ -151,7 +156,7 @@ def test_two_servers_are_too_few_for_either() -> None:
 def test_a_client_that_needs_observers_to_agree_asks_about_nothing_behind_a_dependent_nat(
     protocol: Protocol,
 ) -> None:
-    go = RULES["go"]
+    go = agent("go")
     found = behind(APDM, ADF, protocol, go)
     assert {one.v2 for one in found.outcome.addresses} == {AddressVerdict.UNKNOWN}
     unasked = [note for note in found.notes if isinstance(note, NotAsked)]
@@ -163,7 +168,7 @@ def test_a_client_that_needs_observers_to_agree_asks_about_nothing_behind_a_depe
 def test_who_takes_its_own_port_for_the_observed_one_asks_about_an_address_of_nobody(
     protocol: Protocol,
 ) -> None:
-    found = behind(APDM, APDF, protocol, RULES["rust"]).outcome
+    found = behind(APDM, APDF, protocol, agent("rust")).outcome
     assert found.v1 is NodeVerdict.PRIVATE
     assert sorted(found.addresses) == sorted([UNASKED] * 4 + [OUT])
 
@@ -171,7 +176,7 @@ def test_who_takes_its_own_port_for_the_observed_one_asks_about_an_address_of_no
 def test_a_server_that_adds_nothing_refuses_who_asks_about_nothing() -> None:
     behaviour = Behaviour(udp=Transport(APDM, APDF), tcp=Transport(APDM, APDF))
     asked = {
-        adding: predict(behaviour, Protocol.TCP, RULES["go"], adding=adding).outcome.v1
+        adding: predict(behaviour, Protocol.TCP, agent("go"), adding=adding).outcome.v1
         for adding in (True, False)
     }
     assert asked == {True: NodeVerdict.PRIVATE, False: NodeVerdict.UNKNOWN}
@@ -183,7 +188,7 @@ def test_gos_answer_to_a_nonce_is_lost_on_rust_over_quic_alone(protocol: Protoco
     closed = Behaviour(udp=Transport(EIM, APDF), tcp=Transport(EIM, APDF))
 
     def v2(behaviour: Behaviour, client: str, server: str) -> AddressVerdict:
-        [address] = between(behaviour, protocol, client, server).outcome.addresses
+        [address] = between(behaviour, protocol, agent(client), agent(server)).outcome.addresses
         return address.v2
 
     lost = protocol is Protocol.UDP

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from testbed.errors import TestbedError, UnfitError
 from testbed.evidence.account import WireAccount
 from testbed.explain.crossings import Shown, crossings, openings
+from testbed.model.autonat_agent import AutonatAgent
 from testbed.model.behaviour import Protocol
 from testbed.model.explanation import Explanation
 from testbed.model.profile import Profile
 from testbed.model.result import AutonatDetails, Dialable, Reached, Result, TransportSeen
 from testbed.model.verdict import Judgement
 from testbed.predict.autonat import SERVER_PORT, Prediction, Reachability, between
-from testbed.stacks.registry import OURS
+from testbed.stacks.registry import OURS, public
 from testbed.studies import base
 from testbed.studies.autonat.asking import Asking
 from testbed.studies.autonat.asking import measure as measure_between
@@ -45,6 +46,14 @@ class AutonatCase:
     def ends(self) -> tuple[str, str]:
         """The stacks of the client and of the servers."""
         return (self.asking.client, self.asking.server) if self.asking else (OURS, OURS)
+
+    def agents(self, protocol: Protocol) -> tuple[AutonatAgent, AutonatAgent]:
+        """How the stacks of the client and of the servers do it."""
+        client, server = self.ends
+        return (
+            public(client, protocol.value, "autonat_client").autonat,
+            public(server, protocol.value, "autonat_server").autonat,
+        )
 
     @property
     def group(self) -> str:
@@ -149,7 +158,7 @@ def judged(
     readings = [
         Reading(
             protocol,
-            between(case.nat.behaviour, protocol, *case.ends),
+            between(case.nat.behaviour, protocol, *case.agents(protocol)),
             by_protocol.get(protocol),
             error,
         )
