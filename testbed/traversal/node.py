@@ -141,14 +141,14 @@ class Node:
         peer = _only_peer(parsed, peer)
         limit = timeout or self.options.limits.dial_timeout
         direct = [a for a in parsed if not a.is_relayed]
-        existing = self.host.connections_to(peer) if peer is not None else []
+        existing = await self._living(peer) if peer is not None else []
         if existing and not (existing[0].relayed and direct):
             return existing[0]
         try:
             wanted = direct if existing else parsed
             return await self.ladder.dial(wanted, peer, limit, beside=bool(existing))
         except DialError:
-            if not existing or existing[0].closed:
+            if not existing or not existing[0].usable:
                 raise
             return existing[0]
 
@@ -288,11 +288,23 @@ class Node:
     def _proven_private(self, address: Multiaddr) -> bool:
         return self.autonat.address_verdicts.get(address) is Reachability.PRIVATE
 
+    async def _living(self, peer: PeerId) -> list[Connection]:
+        """The connections that have been heard of late, or answer now."""
+        patience, known = self.options.upgrade.proof_timeout, self.host.connections_to(peer)
+        await asyncio.gather(*(ping.alive(self.host, c, patience) for c in known))
+        return [c for c in known if c.usable]
+
     async def _dial_direct(self, attempt: Try, peer: PeerId | None, timeout: float) -> Connection:
         address, bare = attempt.address, attempt.address.without_peer()
         self.host.emit(DialStarted(address, "direct"))
         try:
-            return await self.host.dial_direct(bare, peer, timeout, fresh=attempt.fresh)
+            try:
+                return await self.host.dial_direct(bare, peer, timeout, fresh=attempt.fresh)
+            except DialError as error:
+                if error.failure is not DialFailure.ADDRESS_IN_USE:
+                    raise
+            # A connection that is about to end still has this pair of addresses.
+            return await self.host.dial_direct(bare, peer, timeout, fresh=True)
         except DialError as error:
             self.host.emit(DialFailed(address, "direct", error.failure, error.reason))
             raise

@@ -48,6 +48,8 @@ class Connection(ABC):
         self.undelivered_at_end = 0  # bytes that were written and are lost with the connection
         self.limit: Limit | None = None  # of a circuit, as its relay told it
         self.leaving = False  # it ends once all is delivered: no place for new streams
+        self.remote_leaves = False
+        self.heard_at = self.opened_at  # when something last came in
         self._progress = asyncio.Event()
         self._streams: dict[int, Stream] = {}
         self._closed = asyncio.Event()
@@ -61,6 +63,11 @@ class Connection(ABC):
     def relayed(self) -> bool:
         """Whether the bytes go through a relay."""
         return self.remote.is_relayed
+
+    @property
+    def usable(self) -> bool:
+        """Whether a new stream has a place here: neither end has said that it leaves."""
+        return not (self.closed or self.leaving or self.remote_leaves)
 
     @property
     def closed(self) -> bool:
@@ -220,6 +227,8 @@ class MuxedConnection(Connection):
         self._timed.set()
 
     def abort(self, reason: str) -> None:
+        if self.closed:
+            return
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
@@ -297,6 +306,7 @@ class MuxedConnection(Connection):
             if not wire:
                 raise ConnectionClosedError("closed by the remote")
             self._received += len(wire)
+            self.heard_at = self._loop.time()
             data = self._channel.open(wire)
 
     def _dispatch(self, event: yamux.Event) -> None:
@@ -306,7 +316,7 @@ class MuxedConnection(Connection):
             if self._session.data_read < self._asked or (self.leaving and self.undelivered):
                 self._ask()
         elif isinstance(event, yamux.GoneAway):
-            return
+            self.remote_leaves = True
         elif (stream := self._streams.get(event.stream_id)) is not None:
             if isinstance(event, yamux.DataReceived):
                 stream.feed(event.data)

@@ -150,9 +150,11 @@ class Host:
         return tuple(c for group in self._connections.values() for c in group)
 
     def connections_to(self, peer: PeerId, *, relayed: bool | None = None) -> list[Connection]:
-        """Open connections to a peer: direct ones first, then without a limit, then the oldest."""
+        """Usable ones to a peer: direct ones first, then those without a limit, then the oldest."""
         found = [
-            c for c in self._connections.get(peer, []) if relayed is None or c.relayed == relayed
+            c
+            for c in self._connections.get(peer, [])
+            if c.usable and (relayed is None or c.relayed == relayed)
         ]
         return sorted(found, key=lambda c: (c.relayed, c.limit is not None, c.opened_at))
 

@@ -3,7 +3,13 @@
 import asyncio
 import os
 
-from ..errors import DeadlineError, ProtocolError
+from ..errors import (
+    DeadlineError,
+    LimitError,
+    NegotiationError,
+    ProtocolError,
+    TraversalError,
+)
 from .connection import Connection
 from .host import Host
 from .stream import Stream
@@ -11,6 +17,7 @@ from .stream import Stream
 PROTOCOL = "/ipfs/ping/1.0.0"
 _SIZE = 32
 _IDLE = 60.0
+_FRESH = 2.0  # seconds since when a connection was heard that say that it lives
 
 
 async def serve(stream: Stream, connection: Connection) -> None:
@@ -43,3 +50,15 @@ async def ping(host: Host, connection: Connection, timeout: float = 5.0) -> floa
                 await stream.close()
     except TimeoutError as error:
         raise DeadlineError(f"no ping answer from {connection.peer} in {timeout:g} s") from error
+
+
+async def alive(host: Host, connection: Connection, timeout: float) -> bool:
+    """Whether the connection answers; one that does not within `timeout` seconds is aborted."""
+    if asyncio.get_running_loop().time() - connection.heard_at < _FRESH:
+        return connection.usable
+    try:
+        await ping(host, connection, timeout)
+    except TraversalError as error:
+        if not isinstance(error, LimitError | NegotiationError):
+            connection.abort("it does not answer")
+    return connection.usable

@@ -185,6 +185,7 @@ class QuicPeer(Connection):
 
     def receive(self, data: bytes, address: Any) -> None:
         """A datagram for this connection."""
+        self.heard_at = self._loop.time()
         self.engine.receive_datagram(data, address, self._loop.time())
         self.pump()
         self._follow()

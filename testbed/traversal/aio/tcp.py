@@ -30,15 +30,18 @@ _FAILURES = {
 class TcpPipe:
     """An established socket as a BytePipe."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(
+        self, sock: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        # The socket itself: what a transport tells of it after its end depends on the loop.
+        self._sock, self._reader, self._writer = sock, reader, writer
 
     @classmethod
     async def wrap(cls, sock: socket.socket) -> "TcpPipe":
         """Take over a connected socket."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader, writer = await asyncio.open_connection(sock=sock, limit=_READ)
-        return cls(reader, writer)
+        return cls(sock, reader, writer)
 
     async def read(self) -> bytes:
         return await self._reader.read(_READ)
@@ -54,7 +57,7 @@ class TcpPipe:
     @property
     def undelivered(self) -> int:
         queued = self._writer.transport.get_write_buffer_size()
-        return queued + _unacknowledged(self._writer.get_extra_info("socket"))
+        return queued + _unacknowledged(self._sock)
 
     def abort(self) -> None:
         """With RST where something is not acknowledged.
@@ -62,19 +65,18 @@ class TcpPipe:
         The kernel would repeat it for minutes after the connection's death, and hold the
         pair of addresses that a new dial needs.
         """
-        sock = self._writer.get_extra_info("socket")
-        if _unacknowledged(sock):
-            _linger_none(sock)
+        if _unacknowledged(self._sock):
+            _linger_none(self._sock)
         self._writer.transport.abort()
 
 
-def reusable_socket(local: tuple[str, int]) -> socket.socket:
-    """A non-blocking TCP socket bound so that others may share its port."""
+def reusable_socket(local: tuple[str, int], *, shared: bool = True) -> socket.socket:
+    """A non-blocking TCP socket bound so that others may share its port, if it is `shared`."""
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(local)
@@ -97,9 +99,12 @@ def listen(address: Multiaddr, backlog: int = 128) -> socket.socket:
     """A listening socket.  Raises OSError, AddressError."""
     if address.transport != "tcp":
         raise AddressError(f"{address} is not a TCP address")
-    sock = reusable_socket(address.socket_address)
+    # Shared only once it listens: with the option before, a second listener would get no error
+    # and half of the connections.  Dials need it to leave from the same port.
+    sock = reusable_socket(address.socket_address, shared=False)
     try:
         sock.listen(backlog)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError:
         sock.close()
         raise
