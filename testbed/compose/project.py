@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from testbed import places
-from testbed.compose.source import PROFILES, Source
+from testbed.compose.source import PROFILES, WORLDS, Source
 from testbed.errors import UsageError
 from testbed.lab.services import gateway
 from testbed.model.behaviour import Gateway
@@ -99,7 +99,7 @@ def render(source: Source) -> dict[str, str]:
         "hosts": hosts,
         "command": source.command(),
         "certifiable": source.certifiable,
-        "router": plan.topology.routers[0].name,
+        "router": next((one.name for one in plan.topology.routers), "core"),
         "host": plan.topology.hosts[0].name,
     }
     templates = Environment(
@@ -120,7 +120,8 @@ def write(files: dict[str, str], folder: Path) -> None:
     try:
         if folder.exists() and any(folder.iterdir()) and not (folder / "compose.yaml").exists():
             raise UsageError(f"{folder} is not empty", remedy="choose another -o")
-        for stale in [*folder.glob("rules/*/*"), *folder.glob(f"{PROFILES}/*.toml")]:
+        kept = (f"{name}/*.toml" for name in (PROFILES, WORLDS))
+        for stale in (file for glob in ("rules/*/*", *kept) for file in folder.glob(glob)):
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink()  # all there are loaded
         for name, text in files.items():
             path = folder / name

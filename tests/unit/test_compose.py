@@ -18,6 +18,17 @@ from testbed.plan.planner import plan
 CATALOGUE = catalogue()
 
 
+# Worlds with links of which a project can only say the delay.
+MORE_THAN_DELAY = (
+    "bad-wifi",
+    "dsl-at-both-ends",
+    "mtu-1280-tunnel",
+    "mtu-black-hole",
+    "satellite",
+    "satellite-lossy",
+)
+
+
 def rendered(topology: str = "two-homes", *profiles: str) -> dict[str, str]:
     return render(Source(topology, profiles))
 
@@ -30,7 +41,15 @@ def accepted(folder: Path) -> bool:
     return subprocess.run(words, capture_output=True, timeout=60).returncode == 0
 
 
-@pytest.mark.parametrize("topology", PRESETS)
+def test_a_link_that_does_more_than_delay_is_refused() -> None:
+    """A project would leave it out, and nobody would know."""
+    for world in MORE_THAN_DELAY:
+        with pytest.raises(UsageError, match="does more than delay"):
+            rendered(world)
+    assert render(Source("satellite", (), certifiable=True))
+
+
+@pytest.mark.parametrize("topology", [name for name in PRESETS if name not in MORE_THAN_DELAY])
 def test_every_preset_passes_the_schema(topology: str, tmp_path: Path) -> None:
     write(rendered(topology), tmp_path / "project")
     assert accepted(tmp_path / "project")
