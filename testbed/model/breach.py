@@ -39,6 +39,7 @@ class BreachKind(StrEnum):
     DISOWNED = "disowned"
     CARRIED = "carried"
     CONNECTED_EARLY = "connected_early"
+    TOO_SLOW = "too_slow"
     DEVIATION_GONE = "deviation_gone"
     HIT_DISPUTED = "hit_disputed"
     COUNT_DISPUTED = "count_disputed"
@@ -298,6 +299,15 @@ class ConnectedEarly:
 
 
 @dataclass(frozen=True)
+class TooSlow:
+    """The later peer was connected as expected after ``took_s``, and ``within_s`` was expected."""
+
+    took_s: float
+    within_s: float
+    kind: Literal[BreachKind.TOO_SLOW] = BreachKind.TOO_SLOW
+
+
+@dataclass(frozen=True)
 class DeviationGone:
     """A known deviation of a stack was not there."""
 
@@ -402,6 +412,7 @@ Breach = (
     | Disowned
     | Carried
     | ConnectedEarly
+    | TooSlow
     | DeviationGone
     | HitDisputed
     | CountDisputed

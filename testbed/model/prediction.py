@@ -14,7 +14,7 @@ class Prediction:
 
     ``trace`` has one step for each different event, with the time of the first; ``rung``
     is told of mechanisms that climb a ladder.  ``race`` is how else it may end, where who
-    is `HASTE_MS` ahead decides.
+    is `HASTE_MS` ahead decides.  ``within_s`` is by when, where a world's file expects that.
     """
 
     outcome: Outcome
@@ -22,6 +22,7 @@ class Prediction:
     trace: tuple[TraceStep, ...]
     rung: Rung | None = None
     race: tuple[Outcome, ...] = ()
+    within_s: float | None = None
 
     def beside(self, measured: Outcome | None) -> Outcome:
         """What to hold ``measured`` against: of a race, the end that it had."""

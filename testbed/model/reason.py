@@ -420,6 +420,15 @@ class Deviates:
     date: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """The world's file expects it, whatever the model says, which leaves loss out."""
+
+    model: Outcome
+    reason: "Reason"
+    within_s: float | None
+
+
 Reason = (
     NobodySends
     | Unlearned
@@ -433,4 +442,5 @@ Reason = (
     | NotEvenRelayed
     | Raced
     | Deviates
+    | Stated
 )

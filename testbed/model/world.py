@@ -164,6 +164,18 @@ class RolesTable(_Frozen):
     )
 
 
+class ExpectTable(_Frozen):
+    """What is expected where the model of the NATs cannot tell: of lossy links.
+
+    It holds for punching between the NATs that the file names; else the model's prediction does.
+    """
+
+    outcome: Literal["direct", "relayed", "none"] = Field(description="How the peers end.")
+    within_s: Annotated[float, Field(gt=0, le=60)] | None = Field(
+        default=None, description="The later peer says so by then, from the common start."
+    )
+
+
 class World(_Frozen):
     """One file.  The network ``internet`` is always there."""
 
@@ -176,6 +188,7 @@ class World(_Frozen):
     routers: dict[str, RouterTable] = Field(default={}, description="By name.")
     hosts: dict[str, HostTable] = Field(description="By name.")
     roles: RolesTable = RolesTable()
+    expect: ExpectTable | None = None
 
     @property
     def options(self) -> tuple[Option, ...]:
@@ -320,6 +333,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "hosts": HostTable,
     "links": LinkTable,
     "roles": RolesTable,
+    "expect": ExpectTable,
 }
 
 

@@ -10,7 +10,7 @@ from testbed.capture.reader import read
 from testbed.errors import ContractError, Exit, PeerError, TestbedError, UsageError
 from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
-from testbed.model.breach import Breach
+from testbed.model.breach import Breach, TooSlow
 from testbed.model.deviation import Deviation
 from testbed.model.explanation import Explanation
 from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
@@ -210,7 +210,11 @@ def _finished(
     reading = read_path(wire, *peers)
     taken = Taken(wire, peers, reading.outcome, expected.rung)
     climbed = mechanism.climbed(taken) if mechanism.climbed is not None else None
-    violations = [*run.account.breaches, *cell.play.check(taken, climbed)]
+    violations = [
+        *run.account.breaches,
+        *cell.play.check(taken, climbed),
+        *_too_slow(run.account, reading.outcome, expected),
+    ]
     verdict, faults, late = _judged(cell, run, expected, wire, (reading, violations), known)
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
@@ -231,6 +235,14 @@ def _finished(
         explanation=explanation,
         rung=climbed,
     )
+
+
+def _too_slow(account: Account, outcome: Outcome, expected: Prediction) -> list[Breach]:
+    """Whether it ended as expected, and too late."""
+    took, within = account.settled_s, expected.within_s
+    if within is None or took is None or outcome is not expected.outcome or took <= within:
+        return []
+    return [TooSlow(took, within)]
 
 
 def _read(run: _Run, packets: list[Packet]) -> WireAccount:

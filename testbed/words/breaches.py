@@ -35,6 +35,7 @@ from testbed.model.breach import (
     StepMissing,
     StepsSwapped,
     StepUnseen,
+    TooSlow,
     Tried,
     UpgradeUntold,
 )
@@ -62,9 +63,10 @@ _OfRelay = (
     | Tried
 )
 _OfRung = RungDiffers | RungClaimed
-_OfClaim = FalseClaim | Disowned | Carried | ConnectedEarly | DeviationGone
+_OfClaim = FalseClaim | Disowned | Carried | DeviationGone
 _OfLife = FateDiffers | GapDiffers | PlaceDiffers | LossClaimed | LossUntold
 _OfOdds = HitDisputed | CountDisputed | LimitPassed
+_OfTime = ConnectedEarly | TooSlow
 
 
 def sentence(breach: Breach) -> str:
@@ -79,6 +81,8 @@ def sentence(breach: Breach) -> str:
         return _of_life(breach)
     if isinstance(breach, _OfRung):
         return _of_rung(breach)
+    if isinstance(breach, _OfTime):
+        return _of_time(breach)
     return _of_claim(breach)
 
 
@@ -93,8 +97,6 @@ def _of_claim(breach: _OfClaim) -> str:
                 f"{node} passed {size} bytes to others through Redis, "
                 "by the contract some 200 are due"
             )
-        case ConnectedEarly(node, ms):
-            return f"{node} says that it was connected {ms:.1f} ms before it was due to begin"
         case DeviationGone(stack, name, link):
             return f"{stack} deviates no more: {name} ({link})"
     assert_never(breach)
@@ -122,6 +124,15 @@ def _of_life(breach: _OfLife) -> str:
             return f"{node} says that its connection was lost, the wire shows that it was not"
         case LossUntold(node):
             return f"{node} says nothing of a loss, the wire shows another connection"
+    assert_never(breach)
+
+
+def _of_time(breach: _OfTime) -> str:
+    match breach:
+        case ConnectedEarly(node, ms):
+            return f"{node} says that it was connected {ms:.1f} ms before it was due to begin"
+        case TooSlow(took_s, within_s):
+            return f"it took {took_s:.2f} s, and the world's file expects {within_s:g} s"
     assert_never(breach)
 
 

@@ -16,6 +16,7 @@ from testbed.model.reason import (
     Raced,
     Reason,
     Silence,
+    Stated,
     Unlearned,
     Unrelayed,
     UpgradesOff,
@@ -43,6 +44,10 @@ def _sentence(reason: Reason) -> str:
             return f"{_sentence(inner)}. A race: {others}, if one side is {ahead_ms:g} ms ahead"
         case Deviates(inner, stack, name, date):
             return f"{_sentence(inner)}; but {stack}: {name} ({date})"
+        case Stated(model, inner, within_s):
+            by_when = "" if within_s is None else f" within {within_s:g} s"
+            told = f"without loss, the model says {model}: {_sentence(inner)}"
+            return f"the world's file expects it{by_when}; {told}"
         case Climbed(rung, passed, attempt):
             tried = "" if attempt is None else f" in attempt {attempt}"
             return f"{rung}{tried}: {_sentence(passed)}"

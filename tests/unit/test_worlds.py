@@ -1,17 +1,27 @@
 """A world is a file; what is wrong in it is refused with its line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from testbed.errors import TestbedError, TopologyError, UsageError
 from testbed.model import world
+from testbed.model.outcome import Outcome
+from testbed.model.prediction import Prediction
 from testbed.model.presets import FOLDER, PRESETS, asked, find, preset
-from testbed.model.topology import Impairment
+from testbed.model.reason import Stated, UpgradesOff
+from testbed.model.topology import Conditions, Impairment, Link
 from testbed.model.world import parse
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
+from testbed.run.cell import _too_slow
+from testbed.studies.punch.attempt import Account
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.expectation import prediction
+from testbed.words.reasons import sentence
 
 NESTED = """\
 title = "A NAT inside another home's LAN"
@@ -169,3 +179,55 @@ def test_an_unknown_name_says_how_a_file_is_named() -> None:
     with pytest.raises(UsageError, match="did you mean") as error:
         asked("carier")
     assert "./my.toml" in str(error.value.remedy)
+
+
+def expecting(folder: Path, text: str, **changes: Any) -> Prediction:
+    """What a cell in a lossy world is held to."""
+    file = folder / "lossy.toml"
+    same = (FOLDER / "two-homes.toml").read_text(encoding="utf-8")
+    lossy = same.replace("delay_ms = 10", "delay_ms = 10\nloss = 0.05")
+    file.write_text(f"{lossy}\n[expect]\n{text}\n", encoding="utf-8")
+    cell = Cell("punch-udp", ("linux-home", "linux-home"), str(file))
+    return prediction(replace(cell, **changes), catalogue())
+
+
+def test_what_a_file_expects_stands_in_place_of_the_models_prediction(tmp_path: Path) -> None:
+    told = expecting(tmp_path, 'outcome = "none"\nwithin_s = 3')
+    assert (told.outcome, told.within_s) == (Outcome.NONE, 3)
+    assert isinstance(told.reason, Stated)
+    assert told.reason.model is Outcome.DIRECT
+    assert "the world's file expects it within 3 s; without loss" in sentence(told.reason)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"profiles": ("symmetric", "linux-home")},
+        {"mode": "silent"},
+        {"conditions": Conditions(delay_ms=30)},
+    ],
+)
+def test_what_a_file_expects_holds_for_its_own_nats_and_links_alone(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    assert expecting(tmp_path, 'outcome = "relayed"', **changes).outcome is not Outcome.RELAYED
+
+
+@pytest.mark.parametrize(
+    ("took", "outcome", "found"),
+    [(2.9, Outcome.DIRECT, 0), (3.1, Outcome.DIRECT, 1), (3.1, Outcome.NONE, 0)],
+)
+def test_what_comes_later_than_a_file_expects_is_a_breach(
+    took: float, outcome: Outcome, found: int
+) -> None:
+    expected = Prediction(Outcome.DIRECT, UpgradesOff(), (), within_s=3)
+    account = Account((), None, None, (), None, settled_s=took)
+    assert len(_too_slow(account, outcome, expected)) == found
+
+
+def test_conditions_hold_for_all_links_to_the_internet_and_for_no_other() -> None:
+    cell = Cell("ice", ("pf", "pf"), "carrier", conditions=Conditions(loss=0.1, mtu=1400))
+    cgn, home, _ = cell.build().routers
+    assert cgn.link.up == cgn.link.down == Impairment(delay_ms=10, loss=0.1)
+    assert (cgn.link.mtu, home.link) == (1400, Link())
+    assert cell.pair == "carrier/ice/pf--pf.loss-0.1.mtu-1400"

@@ -70,6 +70,7 @@ class Account:
     events: tuple[tuple[str, Event], ...]  # peer, event; in order for each peer
     connect_ms: float | None  # from the start that was set to the later ``connected``
     breaches: tuple[Breach, ...] = ()  # of rules that the harness saw broken
+    settled_s: float | None = None  # from the common start to the later peer's last connection
 
 
 def attempt(lab: Lab, task: Attempt) -> Account:
@@ -114,6 +115,7 @@ class _Attempting:
         self.both = [clients[task.dialer], clients[task.listener]]
         self.window: Window | None = None
         self.start_ns: int | None = None
+        self.start: int | None = None  # the same, in the peers' clock
         self.connect_ms: float | None = None
         self.breaches: tuple[Breach, ...] = ()
 
@@ -130,10 +132,21 @@ class _Attempting:
             events=tuple((c.name, event) for c in self.both for event in c.events),
             connect_ms=self.connect_ms,
             breaches=self.breaches,
+            settled_s=self._settled_s(),
         )
 
+    def _settled_s(self) -> float | None:
+        """None where a peer tells of no connection."""
+        told = [
+            [event.at for event in client.events if isinstance(event, Connected | Upgraded)]
+            for client in self.both
+        ]
+        if self.start is None or not all(told):
+            return None
+        return (max(max(moments) for moments in told) - self.start) / 1e9
+
     def _dial(self, offers: list[Offered]) -> None:
-        start = time.monotonic_ns() + START_MARGIN_NS
+        self.start = start = time.monotonic_ns() + START_MARGIN_NS
         self.start_ns = time.time_ns() + START_MARGIN_NS
         late = int(self.task.skew_ms * 1e6)
         dialer, listener = self.both

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from testbed.model.deviation import Case, Deviation
+from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
-from testbed.model.topology import Topology
+from testbed.model.reason import Stated
+from testbed.model.topology import AS_IT_IS, Topology
 from testbed.model.version import Built
 from testbed.predict.deviations import expected, known, uncovered
 from testbed.predict.prediction import predict
@@ -25,7 +27,25 @@ def prediction(
     table of deviations covers.
     """
     plain = _predicted(cell, profiles)
-    return expected(plain, _known(cell, profiles, versions or {}, plain))
+    return _stated(cell, expected(plain, _known(cell, profiles, versions or {}, plain)))
+
+
+def _stated(cell: Cell, told: Prediction) -> Prediction:
+    """What the world's file expects, where it does, in place of the model's prediction."""
+    world = cell.world
+    stated = world.world.expect
+    own = cell.profiles == world.chosen() and cell.conditions == AS_IT_IS
+    if stated is None or cell.control or not own:
+        return told
+    outcome = Outcome(stated.outcome)
+    return replace(
+        told,
+        outcome=outcome,
+        reason=Stated(told.outcome, told.reason, stated.within_s),
+        rung=told.rung if outcome is told.outcome else None,
+        race=(),
+        within_s=stated.within_s,
+    )
 
 
 def deviations(
