@@ -29,7 +29,7 @@ VALUES: dict[str, list[Any]] = {
     "stack": ["go-libp2p"], "name": ["it waits"], "link": ["https://example.org"],
     "difference": list(Difference), "what": ["eth0", Route(IPv4Network("0.0.0.0/0"), None)],
     "direction": ["a to b"], "frames": [2], "interface": ["a:eth0"], "packets": [3],
-    "measured_ms": [1.5], "planned_ms": [40.0], "ms": [12.0], "phase": ["lab", None],
+    "measured_ms": [1.5], "planned_ms": [40.0], "ms": [12.0], "took_s": [3.5], "within_s": [3.0], "phase": ["lab", None],
     "message": ["it fell off"], "remedy": ["glue", None],
     "broke_contract": [False, True],
     "source": ["a"], "target": ["b"], "clash": list(fault.Clash),
