@@ -102,6 +102,7 @@ def test_a_pipe_ends_also_where_its_transport_tells_of_no_socket_any_more() -> N
         pipe = TcpPipe(near, reader, writer)
         await pipe.write(b"x")
         pipe.abort()
+        await writer.wait_closed()
         writer.transport.get_extra_info = lambda *_: None  # type: ignore[method-assign]
         pipe.abort()
         assert pipe.undelivered == 0
