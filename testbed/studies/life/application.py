@@ -45,13 +45,17 @@ class Application:
         self._silent = False
         self._next = time.monotonic()
 
-    def until_steady(self, seconds: float, limit: float) -> None:
-        """Until echoes have been direct for ``seconds`` in a row, ``limit`` is over, or all is."""
+    def until_steady(self, seconds: float, limit: float) -> bool:
+        """Go on until echoes have been direct for ``seconds`` in a row.
+
+        False if that is not so before ``limit`` is over, or the application has ended.
+        """
         began = time.monotonic()
         while not self.ended and (now := time.monotonic()) < began + limit:
             if now - self._last < BROKEN and now - max(self._since, began) >= seconds:
-                return
+                return True
             self._turn(min(now + TICK, began + limit))
+        return False
 
     def _turn(self, until: float) -> None:
         """Ask for an echo if one is due, and take in what is said until ``until``, or the next."""

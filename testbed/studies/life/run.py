@@ -53,7 +53,7 @@ from testbed.studies.punctual import watched
 GATHERING = 20.0  # seconds until both peers have their offers
 CONNECT = 15.0  # seconds for the first direct connection
 START_MARGIN_NS = 60_000_000  # from the command to the common start
-CALM = 0.8  # seconds of echo before the first fault
+CALM = 0.8  # seconds of echo in a row before the first fault
 SETTLING = 7.0  # seconds to try the old connection, and for three rounds of an upgrade
 NOTHING = 4.0  # seconds to see that nothing comes any more
 STEADY = 1.2  # seconds of direct echo in a row: nothing will change any more
@@ -153,7 +153,8 @@ class _Life:
         udp = self.case.transport is Carrier.UDP
         keepalive = self.case.course.timers.keepalive if udp else None
         self.application = Application(self.dialer, self.listener, keepalive)
-        self.application.go_on(CALM)
+        if not self.application.until_steady(CALM, CONNECT):
+            raise PeerError("its direct connection carries no steady echo", node=DIALER)
         self.clock_ns = time.time_ns() - time.monotonic_ns()
         self.fault_ns = time.time_ns()
         self._suffer()
