@@ -11,7 +11,15 @@ from enum import StrEnum
 from typing import Any
 
 from testbed.certify.claims import Row, compare
-from testbed.certify.measured import Finding, Measured, MeasuredTransport, Value
+from testbed.certify.measured import (
+    ARBITRARY,
+    AT_LEAST_ADDRESS,
+    PRESERVING_WITHIN,
+    Finding,
+    Measured,
+    MeasuredTransport,
+    Value,
+)
 from testbed.errors import ProfileError
 from testbed.model.behaviour import (
     Allocation,
@@ -36,6 +44,11 @@ _ENGINES = (Engine.NFTABLES, Engine.IPTABLES)
 _SPREAD = 4  # ports that scatter over a range span at least its size by this
 _TIMERS = ("timeout_udp", "timeout_udp_stream", "timeout_tcp_transitory", "timeout_tcp_established")
 _DECISIVE = ("blocked", "mapping", "filtering")
+# What a profile has no word for, and the word that it may have instead.
+_NEAREST = {
+    AT_LEAST_ADDRESS: Mapping.ADDRESS_AND_PORT_DEPENDENT,
+    PRESERVING_WITHIN: Allocation.PRESERVING,
+}
 _NEVER_COMPARED = (*_TIMERS, "refresh")
 
 
@@ -45,6 +58,7 @@ class Why(StrEnum):
     NOT_OBSERVED = "not_observed"
     NO_WORD = "no_word"  # what was measured is no behaviour that a profile can claim
     PROTOCOLS_DIFFER = "protocols_differ"  # one key stands for both, and they do not agree
+    HOSTS_DIFFER = "hosts_differ"  # what one LAN host gets, another does not
     SAMPLE = "sample"  # ports were seen, the range was not
     NOT_HELD = "not_held"  # no rules of ours hold it together with the rest
     KERNELS = (
@@ -215,6 +229,9 @@ class _Maker:
     def _word(self, axis: str, kind: type[StrEnum]) -> Any:
         """The finding as a word of ``kind``; None, and noted, if it is none."""
         value = self._findings[axis].value
+        if value in _NEAREST:
+            self.omit(axis, Why.NO_WORD)
+            return _NEAREST[str(value)]
         if value is None:
             self.omit(axis, Why.NOT_OBSERVED)
         elif value not in {str(word) for word in kind}:
@@ -255,6 +272,9 @@ class _Maker:
             "filtering": self._word(f"{protocol}.filtering", Filtering),
             "unsolicited": self._word(f"{protocol}.unsolicited", Unsolicited),
         }
+        if found.exposed_host.value is not None:  # the other hosts are filtered otherwise
+            self.omit(f"{protocol}.filtering", Why.HOSTS_DIFFER)
+            del words["filtering"]
         allowed = found.allowed_ports.value
         if isinstance(allowed, tuple):
             words["allowed_ports"] = tuple(int(str(port)) for port in allowed)
@@ -265,6 +285,8 @@ class _Maker:
             else:
                 self._word(f"{protocol}.overloading", Allocation)
             words["ports"] = self._ports(protocol, found, words["allocation"])
+            if found.pooling.value == ARBITRARY:
+                self.omit(f"{protocol}.pooling", Why.NO_WORD)
         return Transport(**{key: value for key, value in words.items() if value is not None})
 
     def _ports(

@@ -15,6 +15,8 @@ Value = str | int | bool | tuple[str, ...] | tuple[int, int] | tuple[float, floa
 # Mapping of a NAT that lets one destination port out: whether it depends on the port, too,
 # cannot be seen.
 AT_LEAST_ADDRESS = "address_dependent_or_more"
+PRESERVING_WITHIN = "preserving_within"  # the ports of a range are kept, others are moved into it
+PAIRED, ARBITRARY = "paired", "arbitrary"  # RFC 4787 REQ-2: the pooling of external addresses
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class MeasuredTransport:
     blocked: Finding  # bool
     allowed_ports: Finding  # "all", or of the destination ports tried those let out
     mapping: Finding
+    pooling: Finding  # paired, arbitrary; None where one external address was seen
     large: Finding  # passed, lost: packets of 1200 bytes, both ways
     filtering: Finding
     allocation: Finding
@@ -57,6 +60,7 @@ class MeasuredTransport:
     early_inbound: Finding  # kept, moved: the port after the remote's packet came first
     persistence: Finding  # kept, lost: is a mapping refreshed by its own outbound traffic
     hairpin: Finding
+    exposed_host: Finding  # the LAN host that everything from outside goes to, if there is one
     unsolicited: Finding
     wan_input: Finding
     quota: Finding  # int, or "none" up to the number tried
@@ -92,6 +96,7 @@ class Measured:
     timeout_tcp_transitory: Finding
     timeout_tcp_established: Finding
     forwards: Finding  # those looked for that work, and others that showed themselves
+    reflected: Finding  # of these, the ones that a LAN host reaches at the external address
     lan_exposed: Finding  # bool: a LAN address is called from, or seen on, the internet
     services: Finding  # port-mapping services that answer on the LAN
     services_outside: Finding  # and those that answer a stranger

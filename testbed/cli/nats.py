@@ -56,9 +56,38 @@ def nat_show(
 @nat.command("probe")
 @takes_profiles
 def nat_probe(
-    profile: Annotated[str, typer.Argument(help="The router's profile.")] = "linux-home",
+    profile: Annotated[
+        str | None, typer.Argument(help="The router's profile; linux-home, if none is named.")
+    ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="Rules of your own instead: *.nft or *.rules (iptables).")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Rules of your own instead: what iptables-save or nft list ruleset prints.",
+        ),
+    ] = None,
+    wan: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The rules' interface to the internet, if it is open."),
+    ] = None,
+    lan: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The rules' interface to the LAN.")
+    ] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="An external address of the router; with a prefix length (192.168.1.1/24) "
+            "its address in the LAN. May be repeated.",
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="An interface that the rules name and the bench need not have, such as a VPN's. "
+            "May be repeated.",
+        ),
     ] = None,
     as_json: AsJson = False,
     as_toml: Annotated[
@@ -70,12 +99,16 @@ def nat_probe(
 ) -> None:
     """Measure a NAT from both sides, on every axis, believing nothing.
 
-    It also names the nearest of the profiles, and the axes on which they differ. How to take the
-    rules of a router of yours is told in nat-profiles/README.md.
+    It also names the nearest of the profiles, and the axes on which they differ. Rules of your own
+    are taken as they are: the bench gets the interfaces and addresses that they name, and is
+    refused where it cannot have them. Rules that no packet matched are told. How to take the
+    rules of a router is told in nat-profiles/README.md.
     """
+    from testbed.certify.foreign.survey import told
     from testbed.cli.commands.nat import probe
 
-    raise typer.Exit(probe(profile, rules, as_json, as_toml=as_toml, out=out))
+    site = told(wan, lan, address or (), without or ())
+    raise typer.Exit(probe(profile, rules, site, as_json, as_toml=as_toml, out=out))
 
 
 @nat.command("certify")

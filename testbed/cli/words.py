@@ -165,6 +165,8 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "nat probe": {
         **{"profile": Effect(unless=("rules",)), "rules": ALWAYS, "profiles_dir": ALWAYS},
         **{"as_json": ALWAYS, "as_toml": NO_JSON, "out": beside("as_toml")},
+        **dict.fromkeys(("wan", "lan"), beside("rules")),
+        **dict.fromkeys(("address", "without"), Effect(beside=("rules",), listed=True)),
     },
     "nat certify": {
         **{"profiles": NAMES_OR_ALL, "every": ALWAYS, "jobs": JOBS, "markdown": ALWAYS},

@@ -62,7 +62,8 @@ def _routes(plan: Plan, node: str) -> set[Route]:
     connected += [
         address for step in plan.of(AddBridge) if step.node == node for address in step.addresses
     ]
-    routes = {Route(address.network, None) for address in connected}
+    # An address alone is no network: the kernel has no route on the link for it.
+    routes = {Route(a.network, None) for a in connected if a.network.prefixlen < 32}
     routes |= {Route(s.destination, s.gateway) for s in plan.of(AddRoute) if s.node == node}
     return routes | {Route(s.destination, None, True) for s in plan.of(Blackhole) if s.node == node}
 

@@ -27,6 +27,7 @@ from testbed.model.profile import Profile
 from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.nat.rules import RouterContext, hooks, render
 from testbed.plan.addresses import AddressPool, mac, nth
+from testbed.plan.site import Site
 
 CORE = "core"
 QUIET = (
@@ -42,16 +43,22 @@ FORWARDING = ("net.ipv4.ip_forward", "1")
 # The events of its flows bear the time at which they happened, not that of their receipt.
 STAMPED = ("net.netfilter.nf_conntrack_timestamp", "1")
 ANYWHERE = IPv4Network("0.0.0.0/0")
+_USUAL = Site()
 
 
 def plan(
-    topology: Topology, profiles: Mapping[str, Profile], number: int = 0, seed: int = 0
+    topology: Topology,
+    profiles: Mapping[str, Profile],
+    number: int = 0,
+    seed: int = 0,
+    sites: Mapping[str, Site] | None = None,
 ) -> Plan:
     """All steps of a lab.
 
     ``profiles`` holds at least those that the topology's routers name; ``number``
     (0..255) separates the addresses of parallel labs; from ``seed`` each router gets one
-    of its own, by which it chooses ports.  Raises ProfileError for an
+    of its own, by which it chooses ports; ``sites`` has the routers whose names and
+    addresses are told.  Raises ProfileError for an
     unknown profile and TopologyError when the lab's address space is too small.
     """
     for router in topology.routers:
@@ -60,7 +67,7 @@ def plan(
     names = [r.name for r in topology.routers] + [h.name for h in topology.hosts]
     if CORE in names:
         raise TopologyError(f"{CORE!r} is the internet's own router, choose another name")
-    return _Planner(topology, profiles, number, seed).plan()
+    return _Planner(topology, profiles, number, seed, sites or {}).plan()
 
 
 def own_seed(seed: int, node: str) -> int:
@@ -87,6 +94,7 @@ class _Planner:
     profiles: Mapping[str, Profile]
     number: int
     seed: int
+    sites: Mapping[str, Site]
     pool: AddressPool = field(init=False)
     wires: list[Step] = field(default_factory=list)
     neighbours: list[Step] = field(default_factory=list)
@@ -139,7 +147,10 @@ class _Planner:
         """A /28 and a wire to the core for each node that is on the internet."""
         for index, node in enumerate(self._attached(INTERNET)):
             subnet = self.pool.public()
+            site = self._site(node.name)
             gateway = nth(subnet, 1)
+            if site.outside is not None and site.gateway is not None:
+                gateway = IPv4Interface((site.gateway, site.outside.network.prefixlen))
             outside = self._attach(node, subnet)
             name = node.name if len(node.name) <= 15 else f"port{index}"
             core = _Attachment(CORE, name, (gateway,))
@@ -147,19 +158,40 @@ class _Planner:
             self._introduce(outside, core)
             self._default_route(outside, gateway.ip)
             self.owners[gateway.ip] = CORE
+            self._route_to(site, name, outside)
+
+    def _site(self, node: str) -> Site:
+        return self.sites.get(node, _USUAL)
+
+    def _route_to(self, site: Site, ifname: str, outside: _Attachment) -> None:
+        """The provider's routes to what lies outside of the network that both share."""
+        upstream = outside.addresses[0].ip
+        beyond = [IPv4Network(address) for address in site.more]
+        beyond = [one for one in beyond if not one.subnet_of(outside.addresses[0].network)]
+        for network in (*beyond, *site.routed):
+            self.routes.append(AddRoute(CORE, network, upstream, ifname))
+        # What a router was given and uses for nothing does not go back to the provider.
+        self.routes += [Blackhole(outside.node, network) for network in site.routed]
 
     def _lan(self, network: Network) -> None:
         """A LAN behind its router: one wire for one host, a bridge for several."""
         router = self.topology.router_serving(network.name)
         assert router is not None  # Topology has checked it
-        subnet = self._subnet(network, router)
-        gateway = _Attachment(router.name, "lan", (nth(subnet, 1),))
+        site = self._site(router.name)
+        inside = site.inside or nth(self._subnet(network, router), 1)
+        subnet = inside.network
+        if site.published:
+            upstream = self.addresses[router.name][0]
+            self.routes.append(AddRoute(CORE, subnet, upstream, self._core_interface(router.name)))
+        gateway = _Attachment(router.name, site.lan, (inside,))
         self.inside[router.name] = subnet
         self.internal[router.name] = gateway.addresses[0].ip
         self.owners[gateway.addresses[0].ip] = router.name
-        self.vantages.append(Vantage(router.name, "lan"))
+        self.vantages.append(Vantage(router.name, site.lan))
         nodes = self._attached(network.name)
-        members = [self._attach(node, subnet) for node in nodes]
+        members: list[_Attachment] = []
+        for node in nodes:
+            members.append(self._attach(node, subnet, site.hosts[len(members) :]))
         if len(nodes) == 1:
             self._wire(members[0], gateway, nodes[0], vantage=False)
         else:
@@ -185,15 +217,22 @@ class _Planner:
         links = (step for step in self.wires if isinstance(step, AddLink))
         return next(link.b.ifname for link in links if link.a.node == node)
 
-    def _attach(self, node: Router | Host, subnet: IPv4Network) -> _Attachment:
+    def _attach(
+        self, node: Router | Host, subnet: IPv4Network, told: tuple[IPv4Address, ...] = ()
+    ) -> _Attachment:
+        """The node's interface; its address is the first that is ``told``, if one is."""
         is_host = isinstance(node, Host)
         count = node.addresses if isinstance(node, Host) else node.external_addresses
         if count < 1:
             raise TopologyError(f"{count} addresses: at least one is needed", node=node.name)
-        addresses = self.pool.members(subnet, count)
+        site = self._site(node.name)
+        if told:
+            addresses: tuple[IPv4Interface, ...] = (IPv4Interface((told[0], subnet.prefixlen)),)
+        else:
+            addresses = tuple(site.addresses()) or self.pool.members(subnet, count)
         self.addresses[node.name] = tuple(address.ip for address in addresses)
         self.owners.update((address.ip, node.name) for address in addresses)
-        attachment = _Attachment(node.name, "eth0" if is_host else "wan", addresses)
+        attachment = _Attachment(node.name, "eth0" if is_host else site.wan, addresses)
         self.vantages.append(Vantage(node.name, attachment.ifname))
         return attachment
 
@@ -215,13 +254,15 @@ class _Planner:
     def _bridge(
         self, gateway: _Attachment, members: list[_Attachment], nodes: list[Router | Host]
     ) -> None:
-        self.wires.append(AddBridge(gateway.node, "lan", gateway.mac, gateway.addresses))
+        lan = gateway.ifname
+        port = lan if lan == _USUAL.lan else "bench-port"
+        self.wires.append(AddBridge(gateway.node, lan, gateway.mac, gateway.addresses))
         for index, (member, node) in enumerate(zip(members, nodes, strict=True)):
             port_mac = "06" + member.mac[2:]
             self.wires.append(
                 AddLink(
                     End(member.node, member.ifname, member.mac, member.addresses),
-                    End(gateway.node, f"lan{index}", port_mac, bridge="lan"),
+                    End(gateway.node, f"{port}{index}", port_mac, bridge=lan),
                     node.link.up,
                     node.link.down,
                     node.link.mtu,
@@ -244,8 +285,8 @@ class _Planner:
         seeds = self._seeds()
         for router in self.topology.routers:
             context = RouterContext(
-                wan="wan",
-                lan="lan",
+                wan=self._site(router.name).wan,
+                lan=self._site(router.name).lan,
                 external=self.addresses[router.name],
                 inside=self.inside[router.name],
                 lan_hosts=tuple(self.addresses[n.name][0] for n in self._attached(router.lan)),

@@ -13,6 +13,7 @@ _WHY = {
     Why.NOT_OBSERVED: "not observed",
     Why.NO_WORD: "no profile can say that",
     Why.PROTOCOLS_DIFFER: "UDP and TCP differ, and a profile has one word for both",
+    Why.HOSTS_DIFFER: "one LAN host gets what others do not, and a profile has one word for all",
     Why.SAMPLE: "these are the ports that were seen, and not the range",
     Why.NOT_HELD: "no rules of the testbed hold that together with the rest",
     Why.KERNELS: "the kernel's timer, which was shortened for the test: take it from your router",

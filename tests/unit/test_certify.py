@@ -16,11 +16,14 @@ from testbed.certify import certificates as module
 from testbed.certify.certificates import Certificate, Verdict, certified, certify_all, default_cache
 from testbed.certify.claims import Row, claims, compare
 from testbed.certify.measured import (
+    AT_LEAST_ADDRESS,
+    PRESERVING_WITHIN,
     Finding,
     Measured,
     MeasuredPortMapping,
     MeasuredTransport,
     Value,
+    forward_name,
     unseen,
 )
 from testbed.certify.prober.timers import Watch, refresh, scattered
@@ -55,6 +58,7 @@ def transport(**changes: Value | None) -> MeasuredTransport:
         "blocked": False,
         "allowed_ports": "all",
         "mapping": "endpoint_independent",
+        "pooling": None,
         "large": "passed",
         "filtering": "address_and_port_dependent",
         "allocation": "preserving",
@@ -64,6 +68,7 @@ def transport(**changes: Value | None) -> MeasuredTransport:
         "early_inbound": "kept",
         "persistence": "kept",
         "hairpin": "none",
+        "exposed_host": None,
         "unsolicited": "drop",
         "wan_input": "drop",
         "quota": "none",
@@ -79,6 +84,7 @@ def measured(udp: MeasuredTransport | None = None, **changes: Value | None) -> M
         "timeout_tcp_transitory": (1.5, 2.5),
         "timeout_tcp_established": (2.5, 3.5),
         "forwards": (),
+        "reflected": None,
         "lan_exposed": False,
         "services": (),
         "services_outside": (),
@@ -418,3 +424,33 @@ def test_that_a_machine_was_too_busy_is_a_value_and_not_read_off_words(
     found = module.certify(find("linux-home"), backend=Broken())  # type: ignore[arg-type]
     assert (found.verdict, found.late) == (Verdict.INCONCLUSIVE, late)
     assert Certificate.from_json(found.to_json()) == found
+
+
+def test_the_order_of_forwards_says_nothing() -> None:
+    both = [Forward(protocol, 4001, 0, 4001) for protocol in (Protocol.TCP, Protocol.UDP)]
+    found = measured(forwards=tuple(forward_name(one) for one in reversed(both)))
+    for forwards in (both, both[::-1]):
+        assert wrong(dataclasses.replace(DAILY, forwards=tuple(forwards)), found) == set()
+
+
+def test_behind_one_open_port_a_dependence_on_the_port_is_not_demanded() -> None:
+    for mapping in (Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT):
+        one = Transport(mapping=mapping, allowed_ports=(53,))
+        found = measured(transport(mapping=AT_LEAST_ADDRESS, allowed_ports=("53",)))
+        assert "udp.mapping" not in wrong(dataclasses.replace(DAILY, udp=one), found)
+        independent = dataclasses.replace(one, mapping=Mapping.ENDPOINT_INDEPENDENT)
+        assert "udp.mapping" in wrong(dataclasses.replace(DAILY, udp=independent), found)
+        more = dataclasses.replace(one, allowed_ports=(53, 80))
+        assert "udp.mapping" in wrong(dataclasses.replace(DAILY, udp=more), found)
+
+
+def test_ports_that_are_kept_in_a_range_alone_are_not_preserved() -> None:
+    assert "udp.allocation" in wrong(DAILY, measured(transport(allocation=PRESERVING_WITHIN)))
+
+
+def test_a_plain_router_is_held_to_nothing_that_it_has_not_got() -> None:
+    plain = Transport(mapping=Mapping.NONE, filtering=Filtering.ENDPOINT_INDEPENDENT)
+    axes = set(claims(Behaviour(udp=plain, tcp=plain), mappings=600))
+    absent = {"refresh", "timeout_udp", "udp.unsolicited", "tcp.persistence", "lan_exposed"}
+    assert not axes & absent
+    assert {"udp.filtering", "udp.mapping", "forwards"} <= axes

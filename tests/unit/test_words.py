@@ -160,6 +160,16 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("golden", "results"): [("golden x x -o y", "RESULTS names 'x' twice")],
     ("nat probe", "profile"): [("nat probe pf --rules x.nft", "PROFILE has no effect: --rules")],
     ("nat probe", "out"): [("nat probe -o x.toml", "it is of --toml, which is not given")],
+    ("nat probe", "wan"): [("nat probe --wan eth0", "it is of --rules, which is not given")],
+    ("nat probe", "lan"): [("nat probe pf --lan br0", "it is of --rules, which is not given")],
+    ("nat probe", "address"): [
+        ("nat probe --address 1.2.3.4", "it is of --rules, which is not given"),
+        ("nat probe --rules x --address 1.2.3.4 --address 1.2.3.4", "names '1.2.3.4' twice"),
+    ],
+    ("nat probe", "without"): [
+        ("nat probe --without wg0", "it is of --rules, which is not given"),
+        ("nat probe --rules x --without wg0 --without wg0", "names 'wg0' twice"),
+    ],
     ("nat probe", "as_toml"): [("nat probe --toml --json", "--toml has no effect: --json")],
     ("nat certify", "profiles"): [
         ("nat certify pf pf", "PROFILES names 'pf' twice"),

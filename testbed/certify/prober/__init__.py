@@ -19,6 +19,7 @@ from testbed.model.lab import Lab
 
 _BY_CONTACT = (  # the axes that begin with a contact from inside
     "mapping",
+    "pooling",
     "large",
     "filtering",
     "allocation",
@@ -67,7 +68,7 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
             quick[subject.protocol] = _quick(subject, stray)
         with bench.brisk("looking from outside"):
             exposed = lan_exposed(bench, subjects)
-            forwards = outside.forwards(subjects, stray)
+            forwards, reflected = outside.forwards(subjects, stray)
         clocks = timers.measure(subjects)
         bench.fence()
         for subject in subjects:
@@ -78,6 +79,7 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
         udp=MeasuredTransport(**quick[Protocol.UDP]),
         tcp=MeasuredTransport(**quick[Protocol.TCP]),
         forwards=forwards,
+        reflected=reflected,
         lan_exposed=exposed,
         services=offered.inside,
         services_outside=offered.outside,
@@ -100,8 +102,8 @@ def _subject(bench: Bench, protocol: Protocol, look_for: LookFor) -> axes.Subjec
         found = outside.let_out(bench, protocol, tried)
     subject = axes.Subject(bench, protocol, tuple(found), tried=tried, forwarded=forwarded)
     for contact in found.values():
-        subject.external, port = contact.source
-        subject.used.add(port)
+        subject.external = contact.source[0]
+        subject.saw(contact)
     return subject
 
 
@@ -117,6 +119,8 @@ def _quick(subject: axes.Subject, stray: list[str]) -> dict[str, Finding]:
     with bench.brisk(f"{protocol} calls from outside"):
         swept, found["wan_input"] = sweep(subject)
     found["unsolicited"] = swept.unsolicited()
+    subject.open_host = swept.open_host(bench)
+    found["exposed_host"] = swept.exposed(subject.open_host)
     if not subject.ports:
         stray += swept.stray(protocol)
         return found | {name: unseen(f"{protocol} is not let out") for name in _BY_CONTACT}
@@ -124,10 +128,12 @@ def _quick(subject: axes.Subject, stray: list[str]) -> dict[str, Finding]:
         found["mapping"] = subject.mapping = axes.mapping(subject)
         found["large"] = axes.large(subject)
         found["filtering"] = subject.filtering = axes.filtering(subject)
+        found["pooling"] = axes.pooling(subject)
     if not subject.plain:
         stray += swept.stray(protocol)
     with bench.brisk(f"{protocol} allocation"):
         found["allocation"], found["ports"] = axes.allocation(subject)
+        subject.allocation = found["allocation"]
     with bench.brisk(f"{protocol} collision"):
         found["overloading"], found["collision"] = collision(subject)
     with bench.brisk(f"{protocol} early packet"):

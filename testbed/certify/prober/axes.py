@@ -8,8 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from testbed.certify.measured import AT_LEAST_ADDRESS, Finding, unseen
-from testbed.certify.prober.bench import LAN, PUNCH, SERVER, STRANGER, Bench, Contact, End
+from testbed.certify.measured import (
+    ARBITRARY,
+    AT_LEAST_ADDRESS,
+    PAIRED,
+    PRESERVING_WITHIN,
+    Finding,
+    unseen,
+)
+from testbed.certify.prober.bench import LAN, PUNCH, REAL, SERVER, STRANGER, Bench, Contact, End
 from testbed.certify.prober.packets import Endpoint, segments
 from testbed.errors import ProbeError
 from testbed.model.behaviour import Allocation, Filtering, Forward, Hairpin, Mapping, Protocol
@@ -19,7 +26,7 @@ A, B = LAN
 _SOCKETS: tuple[tuple[str, int | None], ...] = ((A, None), (A, PUNCH), (B, 443), (B, None))
 _STRANGERS = (None, PUNCH, 443, None)  # from where those are called
 _NEIGHBOURS = (None, (53, 1021), None, (1023, 54))  # the same on the contacted address
-_SAMPLES = (*(None,) * 10, 3478, 1022)  # source ports whose mappings are compared
+_SAMPLES = (*(None,) * 10, 3478, 1022, 1024, 65000)  # source ports whose mappings are compared
 _LARGE = 1200  # bytes: RFC 9000 section 14.1 asks that much of a path
 
 
@@ -33,9 +40,12 @@ class Subject:
     tried: tuple[int, ...] = ()  # destination ports of which those are
     forwarded: tuple[Forward, ...] = ()  # looked for: these ports answer to rules of their own
     used: set[int] = field(default_factory=set)  # external ports seen
+    pool: dict[str, set[str]] = field(default_factory=dict)  # LAN host -> external addresses
+    open_host: str | None = None  # the LAN host that everything from outside goes to
     external: str = ""
     mapping: Finding = field(default_factory=lambda: unseen("not measured"))
     filtering: Finding = field(default_factory=lambda: unseen("not measured"))
+    allocation: Finding = field(default_factory=lambda: unseen("not measured"))
     living: list[Contact] = field(default_factory=list)  # one of each socket of `mapping`
     _public: dict[tuple[str, int, int], End] = field(default_factory=dict)
     _local: dict[tuple[str, int], End] = field(default_factory=dict)
@@ -45,6 +55,22 @@ class Subject:
         """A router that neither translates nor filters: everybody may call its hosts."""
         open_to_all = self.filtering.value == Filtering.ENDPOINT_INDEPENDENT
         return self.mapping.value == Mapping.NONE and open_to_all
+
+    @property
+    def addresses(self) -> set[str]:
+        """Every external address seen."""
+        return set().union(*self.pool.values())
+
+    @property
+    def quiet(self) -> str:
+        """A LAN host that only mappings lead to, if there is one."""
+        return B if self.open_host == A else A
+
+    def saw(self, contact: Contact) -> None:
+        """Remember how a contact from inside was seen."""
+        address, port = contact.source
+        self.used.add(port)
+        self.pool.setdefault(contact.caller.node, set()).add(address)
 
     def public(self, node: str = SERVER, index: int = 0, port: int = 0) -> End:
         """The public end at the node's ``index``-th address and ``port``-th usable port."""
@@ -84,9 +110,10 @@ class Subject:
         if contact is None:
             raise ProbeError(
                 f"{self.protocol} from {local.endpoint} to {(public or self.public()).endpoint} "
-                "was lost, though others were let out (a quota of fewer than 60 mappings?)"
+                "was lost, though others were let out: a limit of the router's, or packets that "
+                "something else in it takes"
             )
-        self.used.add(contact.source[1])
+        self.saw(contact)
         return contact
 
     def unused(self) -> int:
@@ -97,8 +124,10 @@ class Subject:
         """
         return next(port for port in iter(self.bench.port, None) if port not in self.used)
 
-    def admitted(self) -> End | None:
-        """A new public end that the filtering lets in to a mapping made towards `public`."""
+    def admitted(self, node: str = A) -> End | None:
+        """A new public end that the filtering lets in to a mapping of ``node`` towards `public`."""
+        if self.open_host not in (None, node):
+            return None
         if self.filtering.value == Filtering.ENDPOINT_INDEPENDENT:
             return self.somebody()
         if self.filtering.value == Filtering.ADDRESS_DEPENDENT:
@@ -108,18 +137,39 @@ class Subject:
 
 def mapping(subject: Subject) -> Finding:
     """RFC 5780 section 4.3: one local socket towards two addresses and all usable ports."""
-    return _unanimous(
-        [_mapping_of(subject, subject.local(n, subject.free(n, p))) for n, p in _SOCKETS]
-    )
+    measured = [
+        (n, *_mapping_of(subject, subject.local(n, subject.free(n, p)))) for n, p in _SOCKETS
+    ]
+    results = [(value, shown) for _, value, shown in measured]
+    if len(subject.addresses) > 1:
+        return _strongest(results)
+    return _unanimous(_decisive(subject, measured), measured)
 
 
-def _mapping_of(subject: Subject, local: End) -> tuple[str | None, str]:
-    ports = range(len(subject.ports))
+# From a pool a socket may by chance get one address for several remote ones.
+_STRENGTH = (
+    Mapping.ENDPOINT_INDEPENDENT,
+    Mapping.ADDRESS_DEPENDENT,
+    Mapping.ADDRESS_AND_PORT_DEPENDENT,
+)
+
+
+def _strongest(results: Sequence[tuple[str, str]]) -> Finding:
+    """What depends on the remote for one socket does so for all; else all have to agree."""
+    if any(value not in _STRENGTH for value, _ in results):
+        return _agreed(results)
+    order = [str(value) for value in _STRENGTH]
+    return Finding(*max(results, key=lambda result: order.index(result[0])))
+
+
+def _mapping_of(subject: Subject, local: End) -> tuple[str, str]:
     seen, mute = _everywhere(subject, local)
     shown = f"{local.endpoint[1]} seen as " + ", ".join(
         f"{ip}:{port}" for ip, port in seen.values()
     )
-    by_address = [{seen[index, port] for port in ports} for index in range(2)]
+    groups: dict[int, set[Endpoint]] = {}
+    for (index, _), endpoint in seen.items():
+        groups.setdefault(index, set()).add(endpoint)
     everything = set(seen.values())
     if everything == {local.endpoint}:
         return Mapping.NONE, shown
@@ -127,30 +177,55 @@ def _mapping_of(subject: Subject, local: End) -> tuple[str | None, str]:
         return "closed", f"{shown}; {mute[0]}"
     if len(everything) == 1:
         return Mapping.ENDPOINT_INDEPENDENT, shown
-    if len(ports) == 1:
+    if len(subject.ports) == 1:
         return AT_LEAST_ADDRESS, f"{shown}; one destination port is let out: none to compare with"
-    if all(len(group) == 1 for group in by_address):
+    if all(len(group) == 1 for group in groups.values()):
         return Mapping.ADDRESS_DEPENDENT, shown
+    pooled = len({address for address, _ in everything}) > 1
     # Random ports towards different remotes may coincide, once.
-    if len(everything) >= len(seen) - (len(seen) > 4):
+    if pooled or len(everything) >= len(seen) - (len(seen) > 4):
         return Mapping.ADDRESS_AND_PORT_DEPENDENT, shown
     return "inconsistent", shown
 
 
 def _everywhere(subject: Subject, local: End) -> tuple[dict[tuple[int, int], Endpoint], list[str]]:
-    """How each public end (address, port) sees ``local``, and which answer was missed first."""
+    """How each public end (address, port) sees ``local``, and which answer was missed first.
+
+    Towards more than two addresses, which are there where the NAT has several itself, one port
+    is enough.
+    """
     seen: dict[tuple[int, int], Endpoint] = {}
     mute: list[str] = []  # one is enough: each costs the time of a silence
-    for index in range(2):
-        for port in range(len(subject.ports)):
-            public = subject.public(index=index, port=port)
-            contact = subject.reach(local, public, answer=not mute)
-            if not seen:
-                subject.living.append(contact)
-            seen[index, port] = contact.source
-            if not contact.answered and not mute:
-                mute.append(f"the answer of {public.endpoint} does not come in")
+    ports = range(len(subject.ports[: len(REAL)]))
+    remotes = [(index, port) for index in range(2) for port in ports]
+    remotes += [(index, 0) for index in range(2, subject.bench.count(SERVER))]
+    for index, port in remotes:
+        public = subject.public(index=index, port=port)
+        contact = subject.reach(local, public, answer=not mute)
+        if not seen:
+            subject.living.append(contact)
+        seen[index, port] = contact.source
+        if not contact.answered and not mute:
+            mute.append(f"the answer of {public.endpoint} does not come in")
     return seen, mute
+
+
+def pooling(subject: Subject) -> Finding:
+    """RFC 4787 REQ-2: has one LAN host one external address, whomever it speaks to?
+
+    Asked with fresh sockets: Linux keeps a socket's address, and chooses it by the first remote.
+    """
+    if subject.mapping.value == Mapping.NONE:
+        return unseen("no translation")
+    for node in LAN:
+        for index in range(subject.bench.count(SERVER)):
+            subject.reach(subject.local(node), subject.public(index=index))
+    if len(subject.addresses) < 2:
+        return unseen(f"one external address was seen: {', '.join(subject.addresses)}")
+    hosts = {node: sorted(seen) for node, seen in sorted(subject.pool.items())}
+    shown = "; ".join(f"{node} seen as {', '.join(seen)}" for node, seen in hosts.items())
+    paired = all(len(seen) == 1 for seen in hosts.values())
+    return Finding(PAIRED if paired else ARBITRARY, shown)
 
 
 def filtering(subject: Subject) -> Finding:
@@ -161,13 +236,12 @@ def filtering(subject: Subject) -> Finding:
     """
     forwarded = {forward.external_port for forward in subject.forwarded}
     callers = zip(subject.living, _STRANGERS, _NEIGHBOURS, strict=True)
-    return _unanimous(
-        [
-            _filtering_of(subject, made, stranger, neighbour)
-            for made, stranger, neighbour in callers
-            if made.source[1] not in forwarded
-        ]
-    )
+    measured = [
+        (made.caller.node, *_filtering_of(subject, made, stranger, neighbour))
+        for made, stranger, neighbour in callers
+        if made.source[1] not in forwarded
+    ]
+    return _unanimous(_decisive(subject, measured), measured)
 
 
 def _filtering_of(
@@ -230,10 +304,21 @@ def allocation(subject: Subject) -> tuple[Finding, Finding]:
     if all(inside == outside for inside, outside in pairs):
         return Finding(Allocation.PRESERVING, shown), seen
     if any(inside == outside for inside, outside in pairs):
-        return Finding("inconsistent", f"{shown}: some are preserved"), seen
+        return _partly_preserving(pairs), seen
     if sum(step == 1 for step in steps) >= len(steps) - 1:  # one wrap of the range
         return Finding(Allocation.SEQUENTIAL, shown), seen
     return Finding(SCATTERED, shown), seen
+
+
+def _partly_preserving(pairs: Sequence[tuple[int, int]]) -> Finding:
+    """Are the ports kept that lie in a range, and all others moved into it?"""
+    kept = sorted({inside for inside, outside in pairs if inside == outside})
+    moved = [pair for pair in pairs if pair[0] != pair[1]]
+    exceptions = ", ".join(f"{inside}->{outside}" for inside, outside in moved)
+    shown = f"kept: {kept[0]} to {kept[-1]}; not: {exceptions}"
+    if all(not kept[0] <= inside <= kept[-1] for inside, _ in moved):
+        return Finding(PRESERVING_WITHIN, shown)
+    return Finding("inconsistent", f"{shown}: some are preserved")
 
 
 def early_inbound(subject: Subject) -> Finding:
@@ -256,7 +341,8 @@ def early_inbound(subject: Subject) -> Finding:
         return Finding("kept", shown)
     fresh = subject.local()
     port = fresh.endpoint[1]
-    subject.bench.contact(remote, fresh, (known[0], port))
+    if subject.bench.contact(remote, fresh, (known[0], port)):
+        return Finding("kept", f"{shown}; unmapped {port} is called at once")
     seen = subject.reach(fresh, remote).source
     shown += f"; unmapped {port}, then seen as {seen[1]}"
     return Finding("kept" if seen[1] == port else "moved", shown)
@@ -270,7 +356,7 @@ def hairpin(subject: Subject) -> Finding:
         return unseen("no translation")
     if not is_open and (subject.protocol is Protocol.TCP or not independent):
         return unseen("filtering keeps the call out, whether hairpinned or not")
-    caller, called = subject.local(A), subject.local(B)
+    caller, called = subject.local(subject.quiet), subject.local(B if subject.quiet == A else A)
     outside = [subject.reach(end).source for end in (caller, called)]
     if not is_open:
         subject.bench.contact(called, caller, outside[0])
@@ -304,8 +390,32 @@ def _hairpinned(
     return None, False
 
 
-def _unanimous(results: Sequence[tuple[str | None, str]]) -> Finding:
+def _decisive(
+    subject: Subject, measured: Sequence[tuple[str, str, str]]
+) -> Sequence[tuple[str, str, str]]:
+    """Of (host, value, evidence): those of the host that everything goes to, if there is one."""
+    if subject.open_host is None:
+        return measured
+    return [one for one in measured if one[0] == subject.open_host] or measured
+
+
+def _unanimous(
+    decisive: Sequence[tuple[str, str, str]], measured: Sequence[tuple[str, str, str]]
+) -> Finding:
+    """What ``decisive`` agree on; what is otherwise for another host stands in the evidence."""
+    found = _agreed([(value, shown) for _, value, shown in decisive])
+    others = {(n, value) for n, value, _ in measured if value != found.value}
+    if found.value is None or found.value == "inconsistent" or not others:
+        return found
+    told = "; ".join(f"for host {node}: {value}" for node, value in sorted(others))
+    host = f"host {decisive[0][0]}, which everything from outside goes to: "
+    return Finding(found.value, f"{host}{found.evidence}; {told}")
+
+
+def _agreed(results: Sequence[tuple[str, str]]) -> Finding:
     values = {value for value, _ in results}
+    if not values:
+        return unseen("no socket could be tried")
     if len(values) == 1:
         return Finding(*results[0])
     return Finding("inconsistent", "; ".join(f"{value}: {shown}" for value, shown in results))

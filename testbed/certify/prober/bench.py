@@ -76,6 +76,10 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def count(self, node: str) -> int:
+        """How many addresses ``node`` has."""
+        return len(self.lab.plan.addresses[node])
+
     def address(self, node: str, index: int = 0) -> str:
         return str(self.lab.plan.address(node, index))
 

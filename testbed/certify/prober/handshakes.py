@@ -3,7 +3,7 @@
 import socket
 import time
 
-from testbed.certify.prober.axes import A, Subject
+from testbed.certify.prober.axes import Subject
 from testbed.certify.prober.bench import SERVER, SILENCE
 from testbed.certify.prober.packets import (
     ACK,
@@ -25,16 +25,19 @@ class Handshakes:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._server = subject.public(index=1)
+        self._host = subject.quiet
         swallow(self._server.socket)
         bench = subject.bench
-        self._senders = {node: bench.raw(node, socket.IPPROTO_RAW) for node in (A, SERVER)}
-        self._sniffers = {node: bench.raw(node, socket.IPPROTO_TCP) for node in (A, SERVER)}
-        self._seen: dict[str, dict[int, Endpoint]] = {A: {}, SERVER: {}}
+        self._senders = {node: bench.raw(node, socket.IPPROTO_RAW) for node in (self._host, SERVER)}
+        self._sniffers = {
+            node: bench.raw(node, socket.IPPROTO_TCP) for node in (self._host, SERVER)
+        }
+        self._seen: dict[str, dict[int, Endpoint]] = {self._host: {}, SERVER: {}}
 
     def syn(self, source: Endpoint, sequence: int) -> Endpoint | None:
         """Send a SYN; from where the server saw it."""
         target = self._server.endpoint
-        send_raw(self._senders[A], tcp_packet(source, target, SYN, sequence))
+        send_raw(self._senders[self._host], tcp_packet(source, target, SYN, sequence))
         return self._arrived(SERVER, sequence)
 
     def answer(self, target: Endpoint, sequence: int) -> int:
@@ -46,7 +49,7 @@ class Handshakes:
 
     def came(self, sequence: int) -> bool:
         """Whether the segment ``sequence`` has come to the LAN host."""
-        return self._arrived(A, sequence) is not None
+        return self._arrived(self._host, sequence) is not None
 
     def _arrived(self, node: str, sequence: int) -> Endpoint | None:
         deadline = time.monotonic() + SILENCE
@@ -59,7 +62,9 @@ class Handshakes:
         """One unanswered SYN, then idle; the server's late SYN-ACK is the test."""
         sequence = int.from_bytes(self._subject.bench.token(), "big")
         since = time.monotonic()
-        mapped = self.syn((self._subject.bench.address(A), self._subject.bench.port()), sequence)
+        mapped = self.syn(
+            (self._subject.bench.address(self._host), self._subject.bench.port()), sequence
+        )
         if mapped is None:
             return Sample(0.0, False)
         yield idle
@@ -70,7 +75,7 @@ class Handshakes:
 
     def half_open(self, idle: float) -> Waiting[Sample]:
         """The SYN is answered, the answer never; the server's second SYN-ACK is the test."""
-        caller = self._subject.local()
+        caller = self._subject.local(self._host)
         swallow(caller.socket)  # else the caller's kernel would complete the handshake
         sequence = int.from_bytes(self._subject.bench.token(), "big")
         mapped = self.syn(caller.endpoint, sequence)
@@ -85,7 +90,7 @@ class Handshakes:
 
     def reuse(self) -> Waiting[bool | None]:
         """The same port again after expiry, and is it mapped to the same as before?"""
-        source = (self._subject.bench.address(A), self._subject.bench.port())
+        source = (self._subject.bench.address(self._host), self._subject.bench.port())
         token = self._subject.bench.token
         before = self.syn(source, int.from_bytes(token(), "big"))
         yield REUSE

@@ -24,14 +24,16 @@ def let_out(bench: Bench, protocol: Protocol, ports: Sequence[int]) -> dict[int,
     return found
 
 
-def forwards(subjects: Sequence[Subject], stray: Sequence[str]) -> Finding:
+def forwards(subjects: Sequence[Subject], stray: Sequence[str]) -> tuple[Finding, Finding]:
     """Of the static forwards looked for, those that work in both directions; and ``stray`` ones.
 
-    A stray one is where a call from outside came to that nothing has let in.
+    A stray one is where a call from outside came to that nothing has let in.  The second
+    finding has those that the other LAN host reaches, too: port reflection.
     """
     wanted = [(subject, forward) for subject in subjects for forward in subject.forwarded]
     if not wanted and not stray:
-        return Finding((), "none was looked for, none showed itself")
+        return Finding((), "none was looked for, none showed itself"), unseen("no forward")
+    reflected: list[str] = []
     found = list(stray)
     failed: list[str] = []
     for subject, forward in wanted:
@@ -41,8 +43,14 @@ def forwards(subjects: Sequence[Subject], stray: Sequence[str]) -> Finding:
         contact = subject.bench.contact(subject.somebody(), inside, target)
         works = contact is not None and contact.answered
         (found if works else failed).append(name)
+        caller = subject.local(next(node for node in LAN if node != inside.node))
+        call = subject.bench.contact(caller, inside, target)
+        if call is not None and call.answered:
+            reflected.append(name)
     lost = f"; not: {', '.join(failed)}" if failed else ""
-    return Finding(tuple(found), f"called by a stranger: {', '.join(found) or 'none'}{lost}")
+    shown = f"called by a stranger: {', '.join(found) or 'none'}{lost}"
+    inner = f"called by the other LAN host: {', '.join(reflected) or 'none'}"
+    return Finding(tuple(found), shown), Finding(tuple(reflected), inner)
 
 
 def quota(subject: Subject, called: End, bound: int) -> Finding:

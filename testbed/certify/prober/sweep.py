@@ -76,8 +76,39 @@ class Sweep:
         shown = "; ".join(f"{_say(call)}: {answer}" for call, answer in self.answers.items())
         return Finding(answers.pop() if len(answers) == 1 else "inconsistent", shown)
 
+    def _kept_out(self) -> list[Call]:
+        return [call for call in self.answers if call != self.guest]
+
+    def _host(self) -> str | None:
+        """The address in the LAN that every call came to, at the port that was called.
+
+        A few ports may be left out: the router's own, or those below 1024.
+        """
+        calls = {call: end for call, end in self.inside.items() if call != self.guest}
+        hosts = {ip for ip, _ in calls.values()}
+        kept = all(call.target[1] == port for call, (_, port) in calls.items())
+        most = len(calls) > 2 * len(self._kept_out())
+        return hosts.pop() if len(hosts) == 1 and kept and most else None
+
+    def open_host(self, bench: Bench) -> str | None:
+        """The LAN host that everything from outside goes to: a DMZ, or 1:1 NAT."""
+        address = self._host()
+        mine = (node for node in LAN if bench.address(node) == address)
+        return next(mine, None)
+
+    def exposed(self, host: str | None) -> Finding:
+        """The LAN host that everything from outside goes to, as a finding."""
+        if host is None:
+            return unseen("no LAN host gets all calls from outside")
+        calls = [call for call in self.inside if call != self.guest]
+        return Finding(host, f"{len(calls)} calls that nothing has let in came to {host}")
+
     def stray(self, protocol: Protocol) -> list[str]:
         """Calls that came to the LAN though nothing has let them in."""
+        if (host := self._host()) is not None:
+            missed = sorted({call.target[1] for call in self._kept_out()})
+            told = f"all but {', '.join(map(str, missed))}" if missed else "all"
+            return [f"{protocol} {told} -> {host}"]
         return [
             f"{protocol} {_say(call)} -> {ip} port {port}"
             for call, (ip, port) in self.inside.items()

@@ -72,7 +72,7 @@ def _of_tcp(subject: Subject, clocks: Clocks) -> Iterator[Waiting[None]]:
 
 def udp_sample(subject: Subject, idle: float, *, stream: bool) -> Waiting[Sample]:
     """One UDP mapping, one-way or (``stream``) answered for two seconds, then idle."""
-    local, public = subject.local(), subject.public()
+    local, public = subject.local(subject.quiet), subject.public()
     since = time.monotonic()
     contact = subject.bench.contact(local, public, answer=stream)
     for pause in _STREAM if stream else ():
@@ -91,7 +91,7 @@ def udp_sample(subject: Subject, idle: float, *, stream: bool) -> Waiting[Sample
 def tcp_sample(subject: Subject, idle: float) -> Waiting[Sample]:
     """One established connection, then idle; the server's next byte is the test."""
     since = time.monotonic()
-    contact = subject.reach(subject.local())
+    contact = subject.reach(subject.local(subject.quiet))
     assert contact.far is not None
     assert contact.near is not None
     yield idle
@@ -111,7 +111,7 @@ def _readable(sock: socket.socket) -> bool:
 
 def udp_reuse(subject: Subject) -> Waiting[bool | None]:
     """The same internal port again after expiry: is its external endpoint the same?"""
-    local = subject.local()
+    local = subject.local(subject.quiet)
     before = subject.bench.contact(local, subject.public(), answer=False)
     yield REUSE
     after = subject.bench.contact(local, subject.public(), answer=False)
@@ -130,7 +130,7 @@ class Watch:
 
 def inbound_only(subject: Subject) -> Waiting[Watch]:
     """After one answered exchange only the remote sends."""
-    local, public = subject.local(), subject.public()
+    local, public = subject.local(subject.quiet), subject.public()
     start = time.monotonic()
     contact = subject.reach(local)
     lasted = 0.0
@@ -145,7 +145,7 @@ def inbound_only(subject: Subject) -> Waiting[Watch]:
 
 def outbound_only(subject: Subject) -> Waiting[Watch]:
     """After the first contact only the LAN host sends; then the remote and a guest call."""
-    local, public = subject.local(), subject.public()
+    local, public = subject.local(subject.quiet), subject.public()
     start = time.monotonic()
     contact = subject.reach(local)
     while time.monotonic() - start < _REFRESHING:
@@ -167,7 +167,7 @@ def outbound_only(subject: Subject) -> Waiting[Watch]:
 
 
 def _guest(subject: Subject, contact: Contact) -> bool | None:
-    guest = subject.admitted()
+    guest = subject.admitted(contact.caller.node)
     if guest is None:
         return None
     return subject.bench.contact(guest, contact.caller, contact.source) is not None

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from rich.table import Table
 
 from testbed.certify.certificates import SHORT, Certificate, Verdict, certify_all
 from testbed.certify.derive import Near, derive, nearest
+from testbed.certify.foreign.measure import measure as measure_rules
+from testbed.certify.foreign.survey import Told
 from testbed.certify.measured import Measured
 from testbed.certify.prober import LookFor
 from testbed.certify.prober import probe as measure
@@ -21,22 +22,23 @@ from testbed.files import require_writable, write_text
 from testbed.lab import sandbox
 from testbed.lab.audit import require_closed
 from testbed.lab.choice import Kind, backend
-from testbed.lab.loading import RefusedRulesError
 from testbed.lab.namespaces import Namespaces
-from testbed.model.plan import Engine, LoadRules, Plan, ServePortMapping, SetSysctls, Step
 from testbed.model.presets import probe_bench
+from testbed.model.profile import Profile
 from testbed.nat.load import DEFAULT, catalogue, find, named
-from testbed.nat.rules import sysctls
-from testbed.plan.planner import FORWARDING, plan
+from testbed.plan.planner import plan
 from testbed.report import profiles as words
-from testbed.report.certificates import markdown, told
+from testbed.report.certificates import markdown
+from testbed.report.certificates import told as told_of
+from testbed.report.foreign import of_rules, rules_json
 
-_ENGINES = {".nft": Engine.NFTABLES, ".rules": Engine.IPTABLES}
+_USUAL = "linux-home"  # measured where nothing is named
 
 
 def probe(
-    profile: str,
+    profile: str | None,
     rules: Path | None,
+    told: Told,
     as_json: bool,
     *,
     as_toml: bool = False,
@@ -44,30 +46,24 @@ def probe(
 ) -> int:
     """Measure one NAT, a profile's or one given as a file of rules; the exit code.
 
+    ``told``: what the user says of the place that the rules are from.
+
     ``as_toml``: it is printed as a profile, or written to ``out``.
     """
     if as_toml and as_json:
         raise UsageError("--toml and --json are two forms of one output", remedy="choose one")
     if out is not None:
         _require_profile(out, as_toml=as_toml)
-    found = find(profile)
-    steps = plan(probe_bench(found.name), {found.name: found})
-    if rules is not None:
-        steps = _with_rules(steps, rules)
+    found = find(profile or _USUAL)
     sandbox.enter()
     started = time.monotonic()
-    try:
-        with Namespaces().start(steps) as lab:
-            require_closed(lab)
-            measured = measure(lab)
-    except RefusedRulesError as error:
-        if rules is None:
-            raise
-        raise UsageError(f"{rules}: {error.said}: {error.complaint}") from error
-    subject = rules.name if rules else profile
+    probed = measure_rules(rules, told, found) if rules is not None else None
+    measured = probed.measured if probed is not None else _of_profile(found)
+    subject = rules.name if rules else found.name
     near = nearest(measured, catalogue().values(), mappings=LookFor.mappings)
     if as_json:
-        print(json.dumps(_measured_json(str(rules or profile), measured, near), indent=2))
+        told_json = _measured_json(str(rules or found.name), measured, near)
+        print(json.dumps(told_json | (rules_json(probed) if probed else {}), indent=2))
     elif as_toml:
         kernel = SHORT if rules else None
         derived = derive(measured, mappings=LookFor.mappings, kernel=kernel)
@@ -75,9 +71,17 @@ def probe(
     else:
         Console().print(_measured_table(subject, measured, time.monotonic() - started))
         print("\n".join(words.nearest(near)))
-        if rules:
+        if probed:
             print(words.TIMERS)
+    if probed and not as_json:
+        print("\n".join(of_rules(probed)), file=sys.stderr)
     return int(Exit.AGREED)
+
+
+def _of_profile(profile: Profile) -> Measured:
+    with Namespaces().start(plan(probe_bench(profile.name), {profile.name: profile})) as lab:
+        require_closed(lab)
+        return measure(lab)
 
 
 def _require_profile(out: Path, *, as_toml: bool) -> None:
@@ -118,23 +122,6 @@ def _measured_json(subject: str, measured: Measured, near: Sequence[Near]) -> di
             for one in near
         ],
     }
-
-
-def _with_rules(steps: Plan, rules: Path) -> Plan:
-    """The bench with somebody's own rules in the router instead of the profile's."""
-    engine = _ENGINES.get(rules.suffix)
-    if engine is None:
-        raise UsageError(f"{rules}: is it nft or iptables?", remedy="name it *.nft or *.rules")
-    try:
-        text = rules.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{rules}: {error}") from error
-    router = steps.topology.routers[0].name
-    replaced = LoadRules | SetSysctls | ServePortMapping
-    kept: list[Step] = [s for s in steps.steps if not isinstance(s, replaced)]
-    quiet = tuple(item for item in sysctls(SHORT) if item != FORWARDING)
-    own: list[Step] = [LoadRules(router, engine, text), SetSysctls(router, (*quiet, FORWARDING))]
-    return replace(steps, steps=(*kept, *own))
 
 
 def _measured_table(subject: str, measured: Measured, seconds: float) -> Table:
@@ -188,7 +175,7 @@ def certify(
     else:
         sys.stderr.flush()
         seconds = time.monotonic() - started
-        Console(highlight=False).print(told(certificates, seconds, detailed=detailed))
+        Console(highlight=False).print(told_of(certificates, seconds, detailed=detailed))
     return int(exit_code(certificates))
 
 

@@ -1,0 +1,212 @@
+"""Rules as found in the wild are measured for what they are, or refused with the reason.
+
+Each file of ``rules/wild`` is written in the form in which a product or a guide publishes its
+rules: the table below says what class each has, and where its addresses and names were found.
+"""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from patience import repeated, too_busy
+from shared import once
+
+WILD = Path(__file__).parent / "rules" / "wild"
+TRIES, AT_ONCE, DEADLINE = 3, 6, 150
+EIM, APDM = "endpoint_independent", "address_and_port_dependent"
+EIF, APDF = EIM, APDM
+LEAKY = {"lan_exposed": True}
+
+
+@dataclass(frozen=True)
+class Class:
+    """What is to be measured: axes of UDP and TCP alike, axes by their whole name, the bench."""
+
+    both: dict[str, Any] = field(default_factory=dict)
+    axes: dict[str, Any] = field(default_factory=dict)
+    bench: dict[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Exit code 2, and these words."""
+
+    reason: str
+    words: tuple[str, ...] = ()
+
+
+def _linux(**more: Any) -> dict[str, Any]:
+    return {"mapping": EIM, "filtering": APDF, "allocation": "preserving", "large": "passed"} | more
+
+
+def _random(**more: Any) -> dict[str, Any]:
+    return {"mapping": APDM, "filtering": APDF, "allocation": "random"} | more
+
+
+NAIVE = {"udp.unsolicited": "icmp", "tcp.unsolicited": "reset", "udp.early_inbound": "moved"}
+SILENT = {"udp.unsolicited": "drop", "tcp.unsolicited": "drop"}
+POOL = ["185.12.64.10", "185.12.64.11", "185.12.64.12", "185.12.64.13"]
+SETS: dict[str, Class | Refused] = {
+    "docker.rules": Class(
+        _linux(),
+        {**NAIVE, "forwards": ["tcp 8080 -> host 0 port 80"]},
+        {"lan": "docker0", "inside": "172.17.0.0/16"},
+    ),
+    "podman.nft": Class(_linux(), {**NAIVE, "forwards": ["tcp 8080 -> host 0 port 80"]}),
+    "lxd.nft": Class(_linux(), {**NAIVE, **LEAKY}, {"lan": "lxdbr0", "inside": "10.158.24.0/24"}),
+    "libvirt.rules": Class(
+        _linux(allocation="preserving_within"), NAIVE, {"inside": "192.168.122.0/24"}
+    ),
+    "flannel.rules": Class(_random(), {}, {"inside": "10.244.0.0/16"}),
+    "kind-masq-agent.rules": Class(_linux(), NAIVE),
+    "fw4.nft": Class(
+        _linux(),
+        {
+            **{"udp.unsolicited": "icmp", "tcp.unsolicited": "reset", "lan_exposed": False},
+            **{"forwards": ["tcp 8443 -> host 0 port 443"]},
+            **{"reflected": ["tcp 8443 -> host 0 port 443"]},
+        },
+        {"wan": "pppoe-wan", "lan": "br-lan", "external": ["91.10.20.30"]},
+    ),
+    "ufw.rules": Class(_linux(), SILENT, {"wan": "eth0", "lan": "eth1"}),
+    "firewalld.nft": Class(_linux(unsolicited="icmp code 13"), {"lan_exposed": False}),
+    "masquerade-random.rules": Class(_random(), SILENT, {"wan": "ppp0", "lan": "br0"}),
+    "masquerade-fully-random.rules": Class(_random(), SILENT),
+    "masquerade-persistent.nft": Class(_linux(), SILENT),
+    "snat-pool.rules": Class(_linux(pooling="arbitrary"), {}, {"external": POOL}),
+    "snat-pool-persistent.rules": Class(_linux(pooling="paired"), {}, {"external": POOL}),
+    "pool-by-subscriber.nft": Class(
+        _linux(pooling="paired", overloading=None), SILENT, {"inside": "100.64.0.0/22"}
+    ),
+    "pool-random.nft": Class(_random(pooling="arbitrary")),
+    "port-range.rules": Class(_linux(allocation="preserving_within")),
+    "dmz.rules": Class(
+        {"mapping": EIM, "filtering": EIF, "unsolicited": None},
+        {"forwards": ["udp all -> 192.168.1.200", "tcp all -> 192.168.1.200"]},
+    ),
+    "dnat-all-udp.nft": Class(
+        {"mapping": EIM},
+        {
+            **{"udp.filtering": EIF, "tcp.filtering": APDF},
+            "forwards": ["udp all but 443 -> 192.168.8.20"],
+        },
+    ),
+    "one-to-one.rules": Class(
+        {"mapping": EIM, "filtering": EIF, "pooling": "paired", "overloading": None},
+        {},
+        {"external": ["195.20.30.41", "195.20.30.42", "195.20.30.40"]},
+    ),
+    "netmap.rules": Class(
+        {"mapping": EIM, "filtering": EIF, "pooling": "paired"},
+        {},
+        {"external": ["195.20.31.0/24"]},
+    ),
+    "netmap-behind-a-firewall.nft": Class({"mapping": EIM, "filtering": APDF, "pooling": "paired"}),
+    "reflection.rules": Class(
+        _linux(),
+        {
+            name: ["udp 25565 -> host 0 port 25565", "tcp 25565 -> host 0 port 25565"]
+            for name in ("forwards", "reflected")
+        },
+    ),
+    "full-cone.nft": Class({"mapping": EIM, "filtering": EIF}, SILENT),
+    "tcp-only.rules": Class(
+        _linux(), {"udp.allowed_ports": ["53"], "tcp.allowed_ports": ["443", "80"]}
+    ),
+    "restore-script.sh": Class(_linux(), SILENT, {"wan": "eth0", "lan": "eth1"}),
+    "firewall-only.nft": Class(
+        {"mapping": "none", "filtering": APDF},
+        SILENT,
+        words=("--wan", "outside", "--lan", "inside"),
+    ),
+    "tproxy.rules": Refused("a transparent proxy in the router"),
+    "redirect.nft": Refused("a program in the router that listens"),
+    "nfqueue.rules": Refused("a program in the router that reads the queue"),
+    "flowtable.nft": Refused("flow tables take"),
+    "two-uplinks.rules": Refused("which of them leads to the internet"),
+    "wrong-names.rules": Refused("which of them leads to the LAN"),
+}
+AGAIN: dict[str, tuple[str, Class | Refused]] = {
+    "one of two uplinks": (
+        "two-uplinks.rules",
+        Class(_linux(), {}, {"wan": "wwan0"}, ("--wan", "wwan0", "--without", "eth0")),
+    ),
+    "names that the rules have not": (
+        "ufw.rules",
+        Refused("would match nothing", ("--wan", "ens3", "--lan", "ens4")),
+    ),
+    "names that rules have in part": (
+        "wrong-names.rules",
+        Refused("would match nothing", ("--wan", "eth1", "--lan", "br0")),
+    ),
+    "a LAN that the rules do not translate": (
+        "ufw.rules",
+        Refused("no packet of the bench matched", ("--address", "10.99.0.1/24")),
+    ),
+    "an interface that no rule names": (
+        "ufw.rules",
+        Refused("do not name it", ("--without", "wg0")),
+    ),
+}
+CASES: dict[str, tuple[str, Class | Refused]] = {name: (name, SETS[name]) for name in SETS} | AGAIN
+
+
+def _probed(case: str) -> tuple[int, str, str]:
+    """The exit code and both outputs; again while the machine is too busy."""
+    name, wanted = CASES[case]
+    words = [sys.executable, "-m", "testbed", "nat", "probe", "--json", "--rules", WILD / name]
+    command = [*map(str, words), *wanted.words]
+    for left in reversed(range(TRIES)):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DEADLINE, check=False
+        )
+        if done.returncode != 3 or not left:
+            break
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
+    def everything() -> dict[str, tuple[int, str, str]]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip(CASES, pool.map(_probed, CASES), strict=True))
+
+    return once(tmp_path_factory, "wild", everything)
+
+
+def test_every_file_is_tried() -> None:
+    assert {path.name for path in WILD.iterdir()} - {"README.md"} == set(SETS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rules_have_their_class_or_are_refused(
+    case: str, found: dict[str, tuple[int, str, str]]
+) -> None:
+    code, out, error = found[case]
+    for left in reversed(range(TRIES)):
+        if code != 3 or "too busy" not in error:
+            break
+        repeated(error)
+        code, out, error = _probed(case)
+        if code == 3 and not left:
+            too_busy(error)
+    wanted = CASES[case][1]
+    if isinstance(wanted, Refused):
+        assert (code, wanted.reason in error) == (2, True), error
+        return
+    assert code == 0, error
+    told = json.loads(out)
+    values = {axis: finding["value"] for axis, finding in told["axes"].items()}
+    axes = {
+        f"{protocol}.{axis}": v for protocol in ("udp", "tcp") for axis, v in wanted.both.items()
+    }
+    axes |= wanted.axes
+    evidence = {axis: told["axes"][axis]["evidence"] for axis in axes if values[axis] != axes[axis]}
+    assert {axis: values[axis] for axis in axes} == axes, evidence
+    assert {name: told["bench"][name] for name in wanted.bench} == wanted.bench
