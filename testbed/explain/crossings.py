@@ -49,7 +49,7 @@ class Shown:
 
     story: Sequence[Journey]
     decides: Callable[[Journey], bool]
-    through: Cause = Cause.FILTER_ADMITS
+    through: Cause = Cause.REACHABLE
 
 
 def crossings(result: Result, account: WireAccount, shown: Shown | None = None) -> Explanation:

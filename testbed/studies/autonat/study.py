@@ -8,7 +8,7 @@ from testbed.evidence.account import WireAccount
 from testbed.explain.crossings import Shown, crossings, openings
 from testbed.model.autonat_agent import AutonatAgent
 from testbed.model.behaviour import Protocol
-from testbed.model.explanation import Explanation
+from testbed.model.explanation import Cause, Explanation
 from testbed.model.profile import Profile
 from testbed.model.result import AutonatDetails, Dialable, Reached, Result, TransportSeen
 from testbed.model.verdict import Judgement
@@ -194,8 +194,8 @@ def explained(result: Result, account: WireAccount) -> Explanation:
         and one.sender != CLIENT
         and one.first.source.port != SERVER_PORT
     ]
-    shown = Shown(openings(dials), lambda one: one.sender == STRANGER)
-    return crossings(result, account, shown)
+    stranger = Shown(openings(dials), lambda one: one.sender == STRANGER, Cause.FILTER_ADMITS)
+    return crossings(result, account, stranger)
 
 
 def _reached(found: Reachability) -> Reached:
