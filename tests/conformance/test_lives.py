@@ -55,7 +55,7 @@ def _without_the_fault(case: LifeCase, folder: Path) -> tuple[Breach, ...]:
 
     expected = case.expected()
     found = lead(case, expected, Site(Namespaces(), 0, folder), nothing)
-    return tuple(breaches(found, expected))
+    return tuple(breaches(found, expected, case.transport))
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,14 @@ def test_a_change_of_address_that_did_not_happen_is_noticed() -> None:
     assert one.finding_values == (PlaceDiffers(moved=False),)
 
 
+def test_where_a_lost_connection_would_have_gone_is_asked_of_datagrams_alone() -> None:
+    wanted = Expected(Fate.LOST, 0.0, 0.0, StillOpen(), moved=True)
+    datagrams = LifeCase(SCENARIOS["reboot"], "punch-udp")
+    assert result(Fate.LOST, wanted=wanted).finding_values == ()
+    found = result(Fate.LOST, wanted=wanted, case=datagrams).finding_values
+    assert found == (PlaceDiffers(moved=False),)
+
+
 def test_a_dialer_that_says_otherwise_than_the_wire_is_a_finding() -> None:
     assert result(Fate.SURVIVES, 1.0, wanted=SURVIVES).finding_values == (LossClaimed("a"),)
     assert result(lost=False).finding_values == (LossUntold("a"),)
