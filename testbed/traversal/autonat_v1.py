@@ -2,14 +2,14 @@
 
 # ruff: noqa: RUF009 - protobuf.message is a field specifier, like dataclasses.field
 
-import ipaddress
 from collections import Counter, deque
 from dataclasses import dataclass
 from enum import IntEnum
 
 from . import protobuf
 from .errors import ProtocolError
-from .multiaddr import IpAddress, Multiaddr, decode_all
+from .ip_scope import IpAddress, is_public, party
+from .multiaddr import Multiaddr, decode_all
 from .peer_id import PeerId
 
 PROTOCOL = "/libp2p/autonat/1.0.0"
@@ -107,7 +107,7 @@ def addresses_to_dial(
     does: a client behind a NAT knows its port but not its public IP.
     """
     ip = observed.ip
-    if observed.is_relayed or ip is None or not (allow_private or ip.is_global):
+    if observed.is_relayed or ip is None or not (allow_private or is_public(ip)):
         return ()
     candidates = [_on_ip(a, ip) for a in asked if a.transport in ("tcp", "quic-v1")]
     if observed.transport in ("tcp", "quic-v1"):
@@ -160,18 +160,19 @@ class Reachability(IntEnum):
 class Votes:
     """The latest answer of each server; more than three that agree are a verdict.
 
-    Servers are counted by IP, so that one machine with many identities has one vote.
+    Servers are counted by IP (IPv6: by prefix), so that a machine with many identities has one
+    vote.
     """
 
     def __init__(self, threshold: int = 4) -> None:
         self.threshold = threshold
-        self._votes: dict[ipaddress.IPv4Address | ipaddress.IPv6Address, Reachability] = {}
+        self._votes: dict[str, Reachability] = {}
 
     def add(self, server: IpAddress, status: Status) -> None:
         """Only success and dial errors say something about us."""
         verdict = {Status.OK: Reachability.PUBLIC, Status.DIAL_ERROR: Reachability.PRIVATE}
         if status in verdict:
-            self._votes[server] = verdict[status]
+            self._votes[party(server)] = verdict[status]
 
     @property
     def verdict(self) -> Reachability:

@@ -12,10 +12,10 @@ from functools import cached_property
 
 from . import base58, varint
 from .errors import AddressError, ProtocolError
+from .ip_scope import IpAddress, is_public, party
 from .peer_id import PeerId
 
 MAX_BYTES = 1024
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _port(text: str) -> bytes:
@@ -172,6 +172,11 @@ class Multiaddr:
         return ipaddress.ip_address(value) if name in ("ip4", "ip6") and value else None
 
     @cached_property
+    def party(self) -> str:
+        """Who it counts with under limits: its IP address, or an IPv6 prefix; "" without one."""
+        return party(self.ip) if self.ip is not None else ""
+
+    @cached_property
     def port(self) -> int | None:
         """The TCP or UDP port of the first hop."""
         for name, value in self.parts[:2]:
@@ -195,7 +200,7 @@ class Multiaddr:
     @cached_property
     def is_public(self) -> bool:
         """A direct address on a global unicast IP."""
-        return self.ip is not None and self.ip.is_global and not self.is_relayed
+        return self.ip is not None and is_public(self.ip) and not self.is_relayed
 
     def relay(self) -> "Multiaddr":
         """What stands before `/p2p-circuit`: the relay's own address."""

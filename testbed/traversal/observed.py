@@ -4,12 +4,11 @@ An observation counts once per observer group: an IPv4 address or an IPv6 /56, s
 one machine cannot vouch for an address by itself.
 """
 
-import ipaddress
 from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .multiaddr import IpAddress, Multiaddr
+from .multiaddr import Multiaddr
 
 ACTIVATION_THRESHOLD = 4
 PUNCH_THRESHOLD = 1
@@ -24,13 +23,6 @@ class Mapping(StrEnum):
     NONE = "none"
     ENDPOINT_INDEPENDENT = "endpoint_independent"
     ENDPOINT_DEPENDENT = "endpoint_dependent"
-
-
-def observer_group(ip: IpAddress) -> str:
-    """What counts as one observer."""
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((ip, 56), strict=False))
-    return str(ip)
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ class ObservedAddresses:
             return Mapping.ENDPOINT_DEPENDENT
         if mapped == {local}:
             return Mapping.NONE
-        groups = {observer_group(o.observer.ip) for o in outbound if o.observer.ip}
+        groups = {o.observer.party for o in outbound if o.observer.ip}
         enough = len(groups) >= self.activation_threshold
         return Mapping.ENDPOINT_INDEPENDENT if enough else Mapping.UNKNOWN
 
@@ -132,5 +124,5 @@ class ObservedAddresses:
         groups: dict[tuple[Multiaddr, Multiaddr], set[str]] = defaultdict(set)
         for o in self._seen.values():
             if o.observer.ip is not None:
-                groups[o.local, o.observed].add(observer_group(o.observer.ip))
+                groups[o.local, o.observed].add(o.observer.party)
         return groups

@@ -137,7 +137,7 @@ def check_voucher(data: bytes, relay: PeerId, peer: PeerId, expire: int) -> None
 class RelayLimits:
     """Seconds, bytes and counts; the defaults are those of the field.
 
-    `reservations_per_ip` counts addresses, so peers behind one NAT share it.
+    `reservations_per_ip` counts IP addresses and IPv6 prefixes: peers behind one NAT share it.
     `duration` and `data` of 0 mean no limit on a circuit.
     """
 
@@ -157,7 +157,7 @@ class RelayLimits:
 
 @dataclass
 class _Entry:
-    ip: str
+    party: str
     expire: float
 
 
@@ -170,16 +170,19 @@ class Ledger:
         self._circuits: Counter[PeerId] = Counter()
         self._total_circuits = 0
 
-    def reserve(self, peer: PeerId, ip: str, now: float) -> tuple[Status, int]:
-        """Grant or refresh; the expiry is 0 unless OK.  A refresh never counts twice."""
+    def reserve(self, peer: PeerId, party: str, now: float) -> tuple[Status, int]:
+        """Grant or refresh; the expiry is 0 unless OK.  A refresh never counts twice.
+
+        `party` is who the peer's address counts with (`Multiaddr.party`).
+        """
         self.expire(now)
         others = [entry for holder, entry in self._reservations.items() if holder != peer]
         if len(others) >= self.limits.reservations:
             return Status.RESERVATION_REFUSED, 0
-        if sum(entry.ip == ip for entry in others) >= self.limits.reservations_per_ip:
+        if sum(entry.party == party for entry in others) >= self.limits.reservations_per_ip:
             return Status.RESERVATION_REFUSED, 0
         expire = int(now) + self.limits.reservation_ttl
-        self._reservations[peer] = _Entry(ip, expire)
+        self._reservations[peer] = _Entry(party, expire)
         return Status.OK, expire
 
     def connect(self, source: PeerId, target: PeerId, now: float) -> Status:

@@ -5,7 +5,7 @@ Knows nothing of traversal; the services are built on it.
 
 import asyncio
 import contextlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class HostLimits:
-    """Counts and seconds."""
+    """Counts and seconds; an IPv6 address counts with its /56."""
 
     connections: int = 512
     connections_per_peer: int = 8
@@ -243,11 +243,12 @@ class Host:
     def _over_limit(self, connection: Connection) -> bool:
         limits = self.limits
         everyone = self.connections
-        per_ip = Counter(str(c.remote.ip) for c in everyone if not c.relayed)
+        mine = connection.remote.party
         return (
             len(everyone) >= limits.connections
             or len(self._connections.get(connection.peer, ())) >= limits.connections_per_peer
-            or per_ip[str(connection.remote.ip)] >= limits.connections_per_ip
+            or sum(c.remote.party == mine for c in everyone if not c.relayed)
+            >= limits.connections_per_ip
         )
 
     def _on_closed(self, connection: Connection) -> None:

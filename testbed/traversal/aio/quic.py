@@ -200,7 +200,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         self, header: QuicHeader, original: bytes, retried: bytes | None, data: bytes, addr: Any
     ) -> None:
         remote = Multiaddr.from_socket(addr[0], addr[1], "quic-v1")
-        if sum(c.remote.ip == remote.ip for c in self._pending) >= MAX_PENDING_PER_IP:
+        if sum(c.remote.party == remote.party for c in self._pending) >= MAX_PENDING_PER_IP:
             return  # an honest client repeats its Initial
         engine = Engine(
             configuration=self._server,

@@ -54,7 +54,7 @@ class RelayServer:
 
     async def _reserve(self, stream: Stream, connection: Connection) -> None:
         peer = connection.peer
-        status, expire = self.ledger.reserve(peer, str(connection.remote.ip), time.time())
+        status, expire = self.ledger.reserve(peer, connection.remote.party, time.time())
         if status is not relay.Status.OK:
             await _answer(stream, status)
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,6 +15,7 @@ from ..errors import (
     PeerIdMismatchError,
     TraversalError,
 )
+from ..ip_scope import party
 from ..keys import PrivateKey
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
@@ -36,7 +38,7 @@ class Transports:
         self._tcp: list[socket.socket] = []
         self._quic: list[QuicEndpoint] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pending: Counter[str] = Counter()  # handshakes under way, by remote IP
+        self._pending: Counter[str] = Counter()  # handshakes under way, by party
         self._client_towards: Counter[str] = Counter()
         self.on_connection: Callable[[Connection], None] = _refuse
 
@@ -139,14 +141,15 @@ class Transports:
             except OSError:
                 await asyncio.sleep(0.05)  # out of descriptors: give some time to come back
                 continue
-            total, mine = self._pending.total(), self._pending[name[0]]
+            whose = party(ipaddress.ip_address(name[0]))
+            total, mine = self._pending.total(), self._pending[whose]
             if total >= MAX_PENDING_INBOUND or mine >= MAX_PENDING_PER_IP:
                 sock.close()
                 continue
-            self._pending[name[0]] += 1
-            self._spawn(self._secure_inbound(sock, name[0]))
+            self._pending[whose] += 1
+            self._spawn(self._secure_inbound(sock, whose))
 
-    async def _secure_inbound(self, sock: socket.socket, ip: str) -> None:
+    async def _secure_inbound(self, sock: socket.socket, whose: str) -> None:
         try:
             local, remote = tcp.addresses(sock)
             client = self._client_towards[str(remote.ip)] > 0
@@ -159,7 +162,7 @@ class Transports:
             sock.close()
             return
         finally:
-            self._pending -= Counter((ip,))
+            self._pending -= Counter((whose,))
         self.on_connection(connection)
 
     def _on_quic(self, connection: Connection) -> None:
