@@ -11,6 +11,7 @@ from testbed.certify.measured import (
     forward_name,
 )
 from testbed.model.behaviour import (
+    CLAIMED,
     Allocation,
     Behaviour,
     Filtering,
@@ -85,6 +86,9 @@ def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
     found["forwards"] = _are(tuple(forward_name(each) for each in behaviour.forwards))
     if behaviour.translates:
         found["lan_exposed"] = _is(False)
+    for one in fields(behaviour):
+        if CLAIMED in one.metadata:
+            found[one.name] = _is(getattr(behaviour, one.name))
     return found | _of_services(behaviour.port_mapping)
 
 

@@ -1,7 +1,7 @@
 """What the prober found out about a NAT: one value and its evidence on every axis."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,7 @@ class Measured:
     leases: Finding  # lowest and highest that PCP grants, in seconds
     secure_mode: Finding  # bool: a LAN host maps ports to itself alone
     port_mapping: MeasuredPortMapping
+    more: Mapping[str, Finding] = dataclasses.field(default_factory=dict)  # of one file each
 
     def axes(self) -> Iterator[tuple[str, Finding]]:
         """Every axis by name, for example ``udp.mapping`` or ``refresh``."""
@@ -110,6 +111,8 @@ class Measured:
             value = getattr(self, field.name)
             if isinstance(value, Finding):
                 yield field.name, value
+            elif isinstance(value, Mapping):
+                yield from value.items()
             else:
                 for inner in dataclasses.fields(value):
                     yield f"{field.name}.{inner.name}", getattr(value, inner.name)

@@ -4,8 +4,9 @@ A `Behaviour` is at once what a profile declares, what the oracle executes and
 what the prober's measurement is held against.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Mapping(StrEnum):
@@ -185,6 +186,14 @@ class PortMapping:
             "pcp": self.pcp,
         }
         return tuple(name for name, there in names.items() if there)
+
+
+CLAIMED = "claimed"
+
+
+def claimed(default: Any) -> Any:
+    """A field of `Behaviour` that ``testbed/certify/prober/more`` measures, and must agree with."""
+    return field(default=default, metadata={CLAIMED: True})
 
 
 @dataclass(frozen=True)

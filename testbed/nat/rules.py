@@ -214,6 +214,7 @@ def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
         "mapped": _MAPPED if behaviour.port_mapping.offered else None,
         "reserves": _reserves(behaviour),
         "tries": _TRIES,
+        "behaviour": behaviour,
     }
 
 

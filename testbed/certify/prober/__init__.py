@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from testbed.certify.measured import Finding, Measured, MeasuredTransport, unseen
-from testbed.certify.prober import axes, outside, timers
+from testbed.certify.prober import axes, more, outside, timers
 from testbed.certify.prober.bench import REAL, ROUTER, SERVER, Bench
 from testbed.certify.prober.collision import collision
 from testbed.certify.prober.services import services
@@ -74,6 +74,7 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
         for subject in subjects:
             _complete(quick[subject.protocol], subject, clocks)
             quick[subject.protocol]["quota"] = _quota(subject, look_for.mappings)
+        further = more.measured(subjects)
     stream = lifetime(clocks.udp_stream)
     return Measured(
         udp=MeasuredTransport(**quick[Protocol.UDP]),
@@ -91,6 +92,7 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
         timeout_udp_stream=stream,
         timeout_tcp_transitory=lifetime(clocks.tcp_transitory),
         timeout_tcp_established=lifetime(clocks.tcp_established),
+        more=further,
     )
 
 
