@@ -11,6 +11,8 @@ from rich.text import Text
 from testbed.cli.building import built, emit
 from testbed.cli.options import AsJson, ProfileA, ProfileB, takes_profiles
 from testbed.cli.words import App
+from testbed.errors import ProfileError
+from testbed.model.toml_lines import line_of
 
 world = App(help="Worlds, the files that describe labs: list, check, show.", no_args_is_help=True)
 World = Annotated[str, typer.Argument(metavar="WORLD", help="A name, or a file: ./mine.toml.")]
@@ -38,7 +40,18 @@ def world_check(
     files: Annotated[list[str], typer.Argument(metavar="WORLD...", help="Names or files.")],
 ) -> None:
     """Read worlds, their profiles too, and plan their labs; an error names file and line."""
+    from testbed.model.presets import asked
+    from testbed.nat.load import find
+
     for word in files:
+        world = asked(word)
+        for name, router in world.world.routers.items():
+            try:
+                find(router.profile)
+            except ProfileError as error:
+                line = line_of(world.text, ("routers", name, "profile"))
+                message = f"{word}:{line}: routers.{name}.profile: {error.message}"
+                raise ProfileError(message, remedy=error.remedy) from None
         plan = built(word, None, None)
         topology = plan.topology
         nats, hosts = len(topology.routers), len(topology.hosts)

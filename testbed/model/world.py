@@ -123,7 +123,9 @@ class RouterTable(_Frozen):
 
     wan: str = Field(description="The network outside: internet, or another router's inside.")
     lan: str = Field(description="The network inside, which no other router serves.")
-    profile: str = Field(description="A NAT profile's name, as `testbed nat list` has them.")
+    profile: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] = Field(
+        description="A NAT profile's name, as `testbed nat list` has them; of your own, too."
+    )
     option: Option | None = Field(
         default=None,
         description="-a or -b of the command line names another profile for this router.",

@@ -52,8 +52,8 @@ def grid(document: Document, seconds: float, width: int) -> RenderableType:
 
 def _grid(peer: str, rows: Sequence[Result], width: int) -> RenderableType:
     """Words where they fit, else letters under numbered columns, in blocks that fit."""
-    dialers = list(dict.fromkeys(row.profiles[0] for row in rows))
-    listeners = list(dict.fromkeys(row.profiles[-1] for row in rows))
+    dialers = list(dict.fromkeys(_ends(row)[0] for row in rows))
+    listeners = list(dict.fromkeys(_ends(row)[1] for row in rows))
     label = max(map(len, [*dialers, _CORNER])) + 4
     roomy = label + sum(max(len(name), 6) + 3 for name in listeners) <= width
     names = dialers if roomy else [_numbered(name, listeners) for name in dialers]
@@ -69,6 +69,12 @@ def _grid(peer: str, rows: Sequence[Result], width: int) -> RenderableType:
     return Group(*blocks, Text(_LEGEND, style="dim"))
 
 
+def _ends(row: Result) -> tuple[str, str]:
+    """The NATs of the dialer and the listener; where a world takes one NAT, that and the world."""
+    first, *rest = row.profiles
+    return first, rest[-1] if rest else row.labels["topology"]
+
+
 def _numbered(name: str, listeners: Sequence[str]) -> str:
     place = f"{listeners.index(name) + 1:>2} " if name in listeners else "   "
     return place + name
@@ -79,7 +85,7 @@ def _column(
 ) -> list[Text]:
     words = _WORDS if roomy else _LETTERS
     return [
-        _cell([row for row in rows if row.profiles == (dialer, listener)], words)
+        _cell([row for row in rows if _ends(row) == (dialer, listener)], words)
         for dialer in dialers
     ]
 

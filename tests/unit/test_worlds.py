@@ -1,13 +1,15 @@
 """A world is a file; what is wrong in it is refused with its line."""
 
 import json
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testbed.errors import TestbedError, TopologyError, UsageError
+from testbed.cli import app
+from testbed.errors import ProfileError, TestbedError, TopologyError, UsageError
 from testbed.model import world
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
@@ -19,7 +21,7 @@ from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.run.cell import _too_slow
 from testbed.studies.punch.attempt import Account
-from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.cell import Cell, require_sane
 from testbed.studies.punch.expectation import prediction
 from testbed.words.reasons import sentence
 
@@ -131,6 +133,7 @@ def test_a_router_without_an_option_keeps_its_profile() -> None:
         ),
         ('wan = "home"', 'wan = "inner"', ":20: routers.nested: routers serve one another"),
         ("[roles]", "[rolls]", ":36: rolls: unknown key; did you mean roles?"),
+        ('profile = "symmetric"', 'profile = "./s.toml"', ":23: routers.nested.profile: String sh"),
         ('title = "A', 'title = " "  # "A', ":1: title: "),
     ],
 )
@@ -231,3 +234,37 @@ def test_conditions_hold_for_all_links_to_the_internet_and_for_no_other() -> Non
     assert cgn.link.up == cgn.link.down == Impairment(delay_ms=10, loss=0.1)
     assert (cgn.link.mtu, home.link) == (1400, Link())
     assert cell.pair == "carrier/ice/pf--pf.loss-0.1.mtu-1400"
+
+
+def test_the_check_tells_where_an_unknown_profile_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = NESTED.replace('"symmetric"', '"symetric"')
+    (tmp_path / "nested.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ProfileError) as error:
+        app(args=["world", "check", "./nested.toml"], standalone_mode=False)
+    assert error.value.message.startswith("./nested.toml:23: routers.nested.profile: unknown prof")
+    assert error.value.remedy == "did you mean symmetric?"
+
+
+def test_a_world_is_drawn_on_a_terminal_and_as_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "carrier.svg"
+    app(args=["world", "show", "carrier", "-a", "pf", "--svg", str(picture)], standalone_mode=False)
+    said = capsys.readouterr().out
+    for words in ("internet", "cgn  carrier-grade", "nat-a  pf (-a)", "b  listens", "[10 ms]"):
+        assert words in said
+    root = ElementTree.parse(picture).getroot()
+    texts = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"cgn", "nat-a", "nat-b", "a", "b", "dials", "pf (-a)", "10 ms"} <= set(texts)
+
+
+def test_a_relay_behind_a_router_is_refused_before_a_lab_is_built(tmp_path: Path) -> None:
+    """Peers would be told an address that nobody outside reaches."""
+    file = tmp_path / "hidden.toml"
+    text = NESTED.replace('[hosts.vps]\nnetwork = "internet"', '[hosts.vps]\nnetwork = "home"')
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="vps serves the peers, and is behind outer in hidden"):
+        require_sane(Cell("ice", ("symmetric",), str(file)))

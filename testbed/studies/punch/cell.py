@@ -263,6 +263,12 @@ def _require_world(cell: Cell, where: str) -> None:
                 f"{where}nobody in {cell.world.name} plays {part}: it has no host {name!r}",
                 remedy=f"write [roles] {part} = one of {', '.join(known)}",
             )
+    for name in (cell.roles.relay, *topology.observers):
+        if way := topology.path_out(name):
+            raise UsageError(
+                f"{where}{name} serves the peers, and is behind {way[0].name} in {cell.world.name}",
+                remedy="put relay and observers on the internet, or look around with `testbed up`",
+            )
 
 
 def require_able(cell: Cell, where: str = "") -> None:

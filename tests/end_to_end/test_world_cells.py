@@ -1,0 +1,37 @@
+"""Cells in worlds that are not two homes: who plays what, and what links do, is in the file."""
+
+from pathlib import Path
+
+import pytest
+from trying import ran
+
+from testbed.model.outcome import Outcome
+from testbed.model.presets import find
+from testbed.model.reason import Stated
+from testbed.model.verdict import AsPredicted, Judgement
+from testbed.studies.punch.cell import Cell
+
+
+@pytest.mark.parametrize(
+    ("world", "outcome"),
+    [
+        ("guest-and-house", Outcome.NONE),
+        ("three-deep", Outcome.DIRECT),
+        ("public-to-hard", Outcome.DIRECT),
+        ("mtu-black-hole", Outcome.DIRECT),
+    ],
+)
+def test_a_cell_in_a_world_of_another_shape_ends_as_predicted(
+    world: str, outcome: Outcome, tmp_path: Path
+) -> None:
+    result = ran(Cell("punch-udp", find(world).chosen(), world), tmp_path)
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+    assert result.verdict.measured is outcome
+
+
+def test_a_cell_on_lossy_links_is_held_to_what_the_file_expects(tmp_path: Path) -> None:
+    world = find("bad-wifi")
+    result = ran(Cell("punch-udp", world.chosen(), "bad-wifi"), tmp_path)
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+    assert isinstance(result.verdict.because, AsPredicted)
+    assert isinstance(result.verdict.because.reason, Stated)
