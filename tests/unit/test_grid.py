@@ -77,3 +77,12 @@ def test_of_a_whole_catalogue_every_letter_is_shown_at_80_columns():
     lines = [line for line in text.splitlines() if "profile-17" in line]
     assert sum(line.count(" D ") for line in lines) == 40
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_world_that_takes_one_nat_has_one_column() -> None:
+    labels = {"stack": "ice", "topology": "same-lan", "mode": "punch"}
+    passed = {"judgement": "pass", "measured": "direct", "labels": labels}
+    text = shown(*(row(profiles=[name], **passed) for name in ("full-cone", "symmetric")))
+    lines = [line for line in text.splitlines() if "direct" in line]
+    assert len(lines) == 2
+    assert "same-lan" in text

@@ -4,6 +4,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from testbed.model.prediction import Prediction
 from testbed.model.presets import FOLDER, PRESETS, asked, find, preset
 from testbed.model.reason import Stated, UpgradesOff
 from testbed.model.topology import Conditions, Impairment, Link
-from testbed.model.world import parse
+from testbed.model.world import LinkTable, parse
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.run.cell import _too_slow
@@ -268,3 +269,18 @@ def test_a_relay_behind_a_router_is_refused_before_a_lab_is_built(tmp_path: Path
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match="vps serves the peers, and is behind outer in hidden"):
         require_sane(Cell("ice", ("symmetric",), str(file)))
+
+
+def test_the_example_of_the_documentation_is_a_world() -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    section = page.split("## A file")[1].split("## Links")[0]
+    found = parse(dedent(section), "mine", "README.md")
+    topology = found.topology("mine", ["full-cone", "pf"])
+    assert [router.profile for router in topology.path_out("laptop")] == ["full-cone", "linux-home"]
+    assert plan(topology, catalogue())
+
+
+def test_the_documentation_tells_of_every_key_of_a_link() -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for key in {*LinkTable.model_fields} - {"up", "down"}:
+        assert f"`{key}`" in page
