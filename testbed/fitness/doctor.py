@@ -47,7 +47,7 @@ _TOOLS = (
         "miniupnpd",
         "miniupnpd-nftables",
         ("--version",),
-        "profiles with port-mapping services",
+        "profiles whose gateway is miniupnpd",
         required=False,
     ),
     Tool("ping", "iputils-ping", ("-V",), "looking around in a lab", required=False),

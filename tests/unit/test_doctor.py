@@ -74,7 +74,7 @@ def test_a_missing_extra_is_said_and_forgiven():
     assert one(found, "tshark").ok is None
     upnp = one(found, "miniupnpd")
     assert (upnp.ok, upnp.remedy) == (None, "apt-get install miniupnpd-nftables")
-    assert upnp.needed_for == "profiles with port-mapping services"
+    assert upnp.needed_for == "profiles whose gateway is miniupnpd"
     assert one(found, "docker").ok is None
     assert exit_code(found) is Exit.AGREED
 

@@ -33,7 +33,7 @@ def answer(
     elif not settings.grants:
         result, external, lifetime = NETWORK_FAILURE, 0, 0
     else:
-        lifetime = settings.lease(lifetime)
+        lifetime = min(lifetime, settings.max_lease)  # never more than asked (section 3.3)
         entry = _made(settings, table, protocol, client, internal, wanted)
         result, external = OUT_OF_RESOURCES, 0
         if entry is not None:
