@@ -42,6 +42,7 @@ SIGNALLING = 10.0
 ATTEMPTS = 3
 PAUSES = (0.1, 0.2, 0.4, 0.8)  # seconds before TCP dials that follow a refused one
 RANDOM_EVERY = 0.1  # seconds; the protocol says 10 to 200 ms, by chance
+TOGETHER = 0.005  # seconds: what is accepted so shortly before SYNC, a program sees after it
 CONNECT = "CONNECT"
 SYNC = "SYNC"
 SECURE = "client's handshake"
@@ -85,6 +86,7 @@ class Peer(Program):
         self._punching = False
         self._clients: set[Connection] = set()  # where ours is the client's part
         self._refusals: Counter[Place] = Counter()
+        self._early: list[tuple[float, Connection]] = []  # accepted from the other before SYNC
         carrier.listen(self.local.port, self)
 
     # -- addresses --------------------------------------------------------
@@ -144,6 +146,9 @@ class Peer(Program):
         self._refusals.clear()
         self.until = self._network.now + PUNCHING
         self._network.at(self.until, self.stop)
+        for accepted, connection in self._early:
+            if self._network.now - accepted <= TOGETHER:
+                self._begin_as_client(connection)
         for target in self._remote:
             if self._leads and isinstance(self._carrier, Quic):
                 self._send_random(self._carrier, target)
@@ -189,15 +194,22 @@ class Peer(Program):
     def opened(self, connection: Connection, packet: Packet, /) -> None:
         self.via = self.via or (connection, packet)
         if self._is_client(connection):
-            self._clients.add(connection)
-            self._carrier.send(connection, Message(SECURE))
+            self._begin_as_client(connection)
+        elif not connection.active and not self._leads and self._is_expected(connection):
+            self._early.append((self._network.now, connection))
+
+    def _begin_as_client(self, connection: Connection) -> None:
+        self._clients.add(connection)
+        self._carrier.send(connection, Message(SECURE))
 
     def _is_client(self, connection: Connection) -> bool:
         """A is the client of a punched connection, even if B's SYN got in first."""
         if connection.active:
             return not (self._leads and self._punching)
-        expected = any(remote.address == connection.remote.address for remote in self._remote)
-        return self._punching and not self._leads and expected
+        return self._punching and not self._leads and self._is_expected(connection)
+
+    def _is_expected(self, connection: Connection) -> bool:
+        return any(remote.address == connection.remote.address for remote in self._remote)
 
     def received(self, connection: Connection, message: Message, /) -> None:
         if message.name == SECURED:

@@ -6,9 +6,9 @@ each would make a cell look as predicted for the wrong reason.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from testbed.evidence.account import WireAccount
+from testbed.model.explanation import Journey
 from testbed.model.fault import Late, NeverSent, Tardy, Undelayed, WayUnseen
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import StepName
@@ -27,21 +27,24 @@ def never_sent(account: WireAccount, senders: Sequence[str], server: str) -> lis
     After the common start a packet to somebody else than the server is an attempt.  Where
     the attempt ended while gathering, any packet is one.
     """
-    served, start_ns = set(account.plan.addresses[server]), account.start_ns
+    start_ns = account.start_ns
     found = []
     for node in senders:
         sent = (
             journey
             for journey in account.sent(node)
             if start_ns is None
-            or (
-                journey.first.time_ns >= start_ns
-                and journey.first.destination.address not in served
-            )
+            or (journey.first.time_ns >= start_ns and not _is_for(account, server, journey))
         )
         if next(sent, None) is None:
             found.append(NeverSent(node))
     return found
+
+
+def _is_for(account: WireAccount, server: str, journey: Journey) -> bool:
+    """Is it meant for ``server``?  Which is known by its arrival, where that is behind a NAT."""
+    named = journey.first.destination.address in account.plan.addresses[server]
+    return named or (journey.arrived and journey.end.node == server)
 
 
 def unseen_ways(reading: WireReading) -> list[WayUnseen]:
@@ -52,19 +55,20 @@ def unseen_ways(reading: WireReading) -> list[WayUnseen]:
 
 def undelayed(account: WireAccount, hosts: Sequence[str], server: str) -> list[Undelayed]:
     """Round trips to the server that were shorter than the links' planned delays."""
-    served = set(account.plan.addresses[server])
     found = []
     for host in hosts:
         planned_ms = _round_trip_ms(account.plan.topology, host, server)
-        measured_ms = _first_round_trip_ms(account, host, served)
+        measured_ms = _first_round_trip_ms(account, host, server)
         if measured_ms is not None and measured_ms < SHORTEST * planned_ms:
             found.append(Undelayed(host, server, measured_ms, planned_ms))
     return found
 
 
 def _round_trip_ms(topology: Topology, host: str, server: str) -> float:
+    """A router that both are behind is not left by what goes from one to the other."""
     links = [topology.host(host).link, topology.host(server).link]
-    links += [router.link for node in (host, server) for router in topology.path_out(node)]
+    here, there = (topology.path_out(node) for node in (host, server))
+    links += [router.link for router in (*here, *there) if (router in here) != (router in there)]
     return sum(
         impairment.delay_ms - impairment.jitter_ms
         for link in links
@@ -72,18 +76,23 @@ def _round_trip_ms(topology: Topology, host: str, server: str) -> float:
     )
 
 
-def _first_round_trip_ms(account: WireAccount, host: str, served: set[IPv4Address]) -> float | None:
-    sent = (j.first for j in account.sent(host) if j.first.destination.address in served)
+def _first_round_trip_ms(account: WireAccount, host: str, server: str) -> float | None:
+    sent = (j.first for j in account.sent(host) if _is_for(account, server, j))
     asked = next(sent, None)
     if asked is None:
         return None
     answers = (
         j.last.time_ns
         for j in account.came(host)
-        if j.last.source.address in served and j.last.time_ns > asked.time_ns
+        if _is_from(account, server, j) and j.last.time_ns > asked.time_ns
     )
     answer = next(answers, None)
     return (answer - asked.time_ns) / 1e6 if answer else None
+
+
+def _is_from(account: WireAccount, server: str, journey: Journey) -> bool:
+    named = journey.last.source.address in account.plan.addresses[server]
+    return named or journey.sender == server
 
 
 def crossed(account: WireAccount, one: str, other: str) -> tuple[int, int] | None:
@@ -136,8 +145,7 @@ def late_starts(account: WireAccount, starts: Mapping[str, Start], server: str) 
         sent = (
             journey.first
             for journey in account.sent(node)
-            if journey.first.time_ns >= start.since_ns
-            and account.plan.owners.get(journey.first.destination.address) != server
+            if journey.first.time_ns >= start.since_ns and not _is_for(account, server, journey)
         )
         if (first := next(sent, None)) is not None:
             ms = max(0.0, first.time_ns - start.due_ns) / 1e6

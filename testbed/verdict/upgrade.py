@@ -81,7 +81,7 @@ class _Side:
     """One peer: where it is, by which addresses others know it, what it said."""
 
     node: str
-    router: str | None  # the outermost before it
+    routers: tuple[str, ...]  # between it and the internet, the outermost first
     faces: frozenset[IPv4Address]
     events: tuple[Event, ...]
     clock_ns: int
@@ -113,8 +113,8 @@ def _side(account: WireAccount, node: str) -> _Side:
     routers = plan.topology.path_out(node)
     faces = {ip for name in (node, *(r.name for r in routers)) for ip in plan.addresses[name]}
     own = tuple(event for name, event in account.events or () if name == node)
-    outermost = routers[-1].name if routers else None
-    return _Side(node, outermost, frozenset(faces), own, account.clock_ns or 0)
+    outwards = tuple(router.name for router in reversed(routers))
+    return _Side(node, outwards, frozenset(faces), own, account.clock_ns or 0)
 
 
 def _sent(account: WireAccount, side: _Side, to: _Side) -> list[Journey]:
@@ -233,18 +233,22 @@ def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
 def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[Breach]:
     """Each NAT had let its own peer's packet out before the other's came in.
 
-    A RST comes in answer to a packet of one's own, and crosses nothing.
+    What goes from peer to peer need not leave a NAT that both are behind: it turns back inside.
+    Of each side, the outermost is meant that the other is not behind.  Where there is none, the
+    peer must have sent, and nothing is opened by it.  A RST comes in answer to a packet of one's
+    own, and crosses nothing.
     """
     found: list[Breach] = []
     for side, other in ((a, b), (b, a)):
-        vantage = f"{side.router}:wan" if side.router else f"{side.node}:eth0"
-        left = (_left_by(side, journey) for journey in wire.sent(side, other))
+        router = next((name for name in side.routers if name not in other.routers), None)
+        vantage = f"{router}:wan" if router else f"{side.node}:eth0"
+        left = (_left_by(router, journey) for journey in wire.sent(side, other))
         out = next((p for p in left if p is not None and p.time_ns >= since), None)
         came = (journey.last for journey in wire.got(side, other))
         entered = next((p for p in came if p.time_ns >= since and not p.tcp_flags & RST), None)
         if out is None:
             found.append(NothingLeft(side.node, other.node, vantage))
-        elif entered is not None and entered.time_ns < out.time_ns:
+        elif router and entered is not None and entered.time_ns < out.time_ns:
             found.append(NotCrossed(vantage, entered.sight, out.sight))
     return found
 
@@ -300,9 +304,9 @@ def _left(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
     return found
 
 
-def _left_by(side: _Side, journey: Journey) -> Packet | None:
-    """As it left the outermost router of ``side``; None: it is not seen there."""
-    if side.router is None:
+def _left_by(router: str | None, journey: Journey) -> Packet | None:
+    """As it left ``router``, or its host where that is None; None: it is not seen there."""
+    if router is None:
         return journey.first
-    hop = journey.at(side.router)
+    hop = journey.at(router)
     return hop.outward if hop else None

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from testbed.model.address import Endpoint, Sight
+from testbed.model.behaviour import Allocation, Behaviour, Filtering, Mapping, Protocol
 from testbed.model.breach import (
     Breach,
     DeviationGone,
@@ -19,9 +20,11 @@ from testbed.model.breach import (
 )
 from testbed.model.deviation import Deviation
 from testbed.model.outcome import Outcome, StepName
+from testbed.model.presets import carrier, home_and_public
 from testbed.model.version import Built
 from testbed.nat.load import catalogue
 from testbed.predict.deviations import DEVIATIONS, uncovered, unexpected
+from testbed.predict.nats_as_one import as_one
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import deviations, prediction, strangers
 from testbed.words import sentence
@@ -118,3 +121,36 @@ def test_a_version_that_no_row_covers_is_told_and_judged_without_the_table() -> 
 
 def test_a_stack_that_the_table_does_not_know_has_no_version_to_miss() -> None:
     assert uncovered([Built("pion", "v4.0.0"), Built("go-libp2p", "v0.46.0")]) == ()
+
+
+# -- in every world -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("topology", "profiles"),
+    [
+        ("libp2p", ("port-restricted", "port-restricted")),
+        ("two-homes", ("port-restricted", "port-restricted")),
+        ("home-and-public", ("symmetric",)),
+        ("carrier", ("linux-home", "linux-home")),
+        ("same-lan", ("carrier-grade",)),
+    ],
+)
+def test_a_deviation_holds_whatever_the_number_of_nats_and_observers(
+    topology: str, profiles: tuple[str, ...]
+) -> None:
+    for peer in ("go-tcp", "go-quic"):
+        cell = Cell(peer, profiles, topology)
+        assert "the relayed connection is kept" in {d.name for d in deviations(cell, CATALOGUE)}
+
+
+def test_nats_in_a_row_are_as_strict_as_the_strictest_and_a_shared_one_filters_nothing() -> None:
+    topology = carrier("full-cone", "symmetric")
+    behaviours = {r.name: CATALOGUE[r.profile].behaviour for r in topology.routers}
+    ends = [as_one(topology, behaviours, Protocol.UDP, pair) for pair in (("a", "b"), ("b", "a"))]
+    assert ends[0].mapping is Mapping.ENDPOINT_INDEPENDENT
+    assert ends[0].filtering is Filtering.ENDPOINT_INDEPENDENT
+    assert ends[0].allocation is not Allocation.PRESERVING  # the carrier's
+    assert ends[1].mapping is Mapping.ADDRESS_AND_PORT_DEPENDENT
+    assert ends[1].filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT
+    assert as_one(home_and_public(), {"nat-a": Behaviour()}, Protocol.TCP, ("b", "a")).plain

@@ -375,3 +375,17 @@ def test_a_wan_that_accepts_only_hurts_the_end_that_advertises() -> None:
     naive = Behaviour(udp=axes, tcp=axes, wan_input=WanInput.ACCEPT)
     assert how(upgrade(naive, Behaviour(), QUIC)) == "relayed"
     assert how(upgrade(Behaviour(), naive, QUIC)) == "punched"
+
+
+# -- one NAT that both are behind ------------------------------------------------------
+
+
+@BOTH
+def test_a_handshake_that_is_complete_just_before_the_sync_counts(mechanism: Model) -> None:
+    """Behind one NAT that hairpins nothing delays b's SYN, and it comes when SYNC does."""
+    behaviour = Behaviour(hairpin=Hairpin.EXTERNAL_SOURCE)
+    for lab in (same_lan(), observed(same_lan())):
+        got = predict(lab, {"nat-a": behaviour}, mechanism, "a", "b")
+        assert got.outcome is Outcome.DIRECT
+    got = predict(same_lan(), {"nat-a": Behaviour()}, mechanism, "a", "b")
+    assert got.outcome is Outcome.RELAYED

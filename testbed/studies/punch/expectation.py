@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from testbed.model.behaviour import Protocol
 from testbed.model.deviation import Case, Deviation
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
@@ -11,8 +12,10 @@ from testbed.model.reason import Stated
 from testbed.model.topology import AS_IT_IS, Topology
 from testbed.model.version import Built
 from testbed.predict.deviations import expected, known, uncovered
+from testbed.predict.nats_as_one import as_one
 from testbed.predict.prediction import predict
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.mechanism import PUNCH
 
 _CHOSEN = (40011, 40021)  # of the ephemeral ports, two
 
@@ -102,11 +105,16 @@ def _listening(cell: Cell) -> Topology:
 def _known(
     cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str], plain: Prediction
 ) -> tuple[Deviation, ...]:
-    """The table is of stacks behind one NAT each."""
-    if cell.world.name != "libp2p" or cell.mode != "punch":
+    """The table is of stacks behind one NAT each: those on the way of a side count as one."""
+    if cell.mode != PUNCH:
         return ()
     ends, quic = cell.stacks, cell.stacks.transport == "udp"
-    a, b = (profiles[name].behaviour for name in cell.profiles)
-    nats = (a.udp, b.udp) if quic else (a.tcp, b.tcp)
+    topology, protocol = cell.build(), Protocol.UDP if quic else Protocol.TCP
+    behaviours = {r.name: profiles[r.profile].behaviour for r in topology.routers}
+    a, b = topology.roles.a, topology.roles.b
+    nats = (
+        as_one(topology, behaviours, protocol, (a, b)),
+        as_one(topology, behaviours, protocol, (b, a)),
+    )
     names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
     return known(Case(*names, quic, *nats, plain.outcome, built))

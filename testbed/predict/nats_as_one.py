@@ -1,0 +1,42 @@
+"""All NATs between a host and its peer, as the one that they amount to."""
+
+from collections.abc import Mapping
+
+from testbed.model.behaviour import (
+    Allocation,
+    Behaviour,
+    Filtering,
+    Protocol,
+    Transport,
+)
+from testbed.model.behaviour import Mapping as Axis
+from testbed.model.topology import Topology
+
+NO_NAT = Transport(mapping=Axis.NONE, filtering=Filtering.ENDPOINT_INDEPENDENT)
+_MAPPINGS, _FILTERINGS = tuple(Axis), tuple(Filtering)  # each from the kindest to the strictest
+
+
+def as_one(
+    topology: Topology,
+    behaviours: Mapping[str, Behaviour],
+    protocol: Protocol,
+    ends: tuple[str, str],
+) -> Transport:
+    """What the NATs of ``ends[0]`` do to packets between the two ends, taken together.
+
+    A mapping changes if one of them changes it, and a packet gets in if all let it in.  A NAT
+    that both ends are behind maps, but does not filter what turns back inside of it.
+    """
+    here, there = (topology.path_out(node) for node in ends)
+    all_of = [(router, behaviours[router.name].transport(protocol)) for router in here]
+    if not all_of:
+        return NO_NAT
+    mapping = max((nat.mapping for _, nat in all_of), key=_MAPPINGS.index)
+    filtering = max(
+        (nat.filtering for router, nat in all_of if router not in there),
+        key=_FILTERINGS.index,
+        default=NO_NAT.filtering,
+    )
+    changes = (n for _, n in all_of if n.allocation is not Allocation.PRESERVING)
+    allocation = next((nat.allocation for nat in changes), Allocation.PRESERVING)
+    return Transport(mapping=mapping, filtering=filtering, allocation=allocation)
