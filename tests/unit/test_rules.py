@@ -97,6 +97,22 @@ def test_every_profile_of_the_catalogue_renders_for_its_router_alone(name: str) 
             ),
             "PCP's leases of 120 s",
         ),
+        (
+            profile(NFT, port_mapping=PortMapping(upnp_igd=2, gateway=Gateway.MINIUPNPD)),
+            "miniupnpd has port_mapping.mapped_outward = false",
+        ),
+        (
+            profile(NFT, port_mapping=PortMapping(upnp_igd=2, permanent_only=True)),
+            "port_mapping.permanent_only is about a service that is not offered",
+        ),
+        (
+            profile(NFT, port_mapping=PortMapping(nat_pmp=True, nonce=False)),
+            "port_mapping.nonce is about a service that is not offered",
+        ),
+        (
+            profile(NFT, port_mapping=PortMapping(gateway=Gateway.MINIUPNPD)),
+            "port_mapping.gateway is about a service that is not offered",
+        ),
         (profile(NFT, udp=Transport(unsolicited=Unsolicited.RESET)), "UDP has no reset"),
         (profile(IPT, wan_input=WanInput.ACCEPT), "wan_input = accept"),
         (
