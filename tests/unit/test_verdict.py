@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
+from made_worlds import WORLDS, World, world
 
 from testbed.evidence.account import WireAccount
 from testbed.evidence.stitch import stitch
@@ -18,14 +18,10 @@ from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet
 from testbed.model.path import NothingEchoed, PassedThrough, Traffic, Unfollowed, WentDirect
-from testbed.model.plan import AddLink
 from testbed.model.prediction import Prediction
-from testbed.model.presets import two_homes
 from testbed.model.reason import Lost, Passed, Silence
 from testbed.model.verdict import Judgement, Troubled
 from testbed.model.window import Window
-from testbed.nat.load import catalogue
-from testbed.plan.planner import plan
 from testbed.predict.deviations import DEVIATIONS
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.sanity import (
@@ -40,26 +36,22 @@ from testbed.verdict.sanity import (
 from testbed.verdict.wire import read_path
 from testbed.words import sentence
 
-PLAN = plan(two_homes(), catalogue())
-A, B, SERVER = (PLAN.address(node) for node in ("a", "b", "server"))
-NAT_A, NAT_B = PLAN.address("nat-a"), PLAN.address("nat-b")
 MS = 1_000_000
 WINDOW = Window(0, 10**9, 2000)
 ONE, TWO = b"1" * 1000, b"2" * 1000
 DIRECT = Prediction(Outcome.DIRECT, Passed("a", ()), ())
 
 
-MACS = {
-    f"{end.node}:{end.ifname}": bytes.fromhex(end.mac.replace(":", ""))
-    for link in PLAN.of(AddLink)
-    for end in (link.a, link.b)
-}
-OWN = {"a": A, "b": B, "server": SERVER}
-FACE = {"a": NAT_A, "b": NAT_B, "server": SERVER}  # by which others know it
+@pytest.fixture(autouse=True, params=WORLDS)
+def everywhere(request: pytest.FixtureRequest) -> None:
+    """Every test of this file is one in each of these worlds."""
+    Wire.world = world(request.param)
 
 
 class Wire:
     """Builds captures by hand."""
+
+    world: World
 
     def __init__(self) -> None:
         self.packets: list[Packet] = []
@@ -69,13 +61,13 @@ class Wire:
         self,
         vantage: str,
         outgoing: bool,
-        source: IPv4Address,
-        target: IPv4Address,
+        source: Endpoint,
+        target: Endpoint,
         data: bytes,
         ttl: int = 64,
     ) -> None:
         """One sight."""
-        mac = b"" if outgoing else MACS[vantage]
+        mac = b"" if outgoing else self.world.macs[vantage]
         self.packets.append(
             Packet(
                 number=len(self.packets) + 1,
@@ -84,8 +76,8 @@ class Wire:
                 outgoing=outgoing,
                 ethertype=0x0800,
                 protocol="udp",
-                source=Endpoint(source, 4001),
-                destination=Endpoint(target, 4001),
+                source=source,
+                destination=target,
                 ttl=ttl,
                 ip_id=self._ids,
                 tcp_flags=0,
@@ -103,20 +95,21 @@ class Wire:
     def sends(self, source: str, target: str, data: bytes) -> None:
         """One datagram from host to host, seen at each interface that it passes."""
         self._ids += 1
-        own, face, to = OWN[source], FACE[source], FACE[target]
-        way = [(f"{source}:eth0", True, own, to)]
-        if source != "server":
-            way += [(f"nat-{source}:lan", False, own, to), (f"nat-{source}:wan", True, face, to)]
-        near, far = (n if n == "server" else f"nat-{n}" for n in (source, target))
-        way += [(f"core:{near}", False, face, to), (f"core:{far}", True, face, to)]
-        if target != "server":
-            inner = OWN[target]
-            way += [(f"{far}:wan", False, face, to), (f"{far}:lan", True, face, inner)]
-        way.append((f"{target}:eth0", False, face, OWN[target]))
+        way = self.world.way(source, target)
         ttl = 64
-        for vantage, outgoing, sent, got in way:
+        for vantage, outgoing, sent, got, _ in way:
             ttl -= outgoing and vantage != way[0][0]
             self.seen(vantage, outgoing, sent, got, data, ttl)
+
+    def begins(self, source: str, target: str, data: bytes) -> None:
+        """What ``source`` sends, as it is seen there alone."""
+        vantage, outgoing, own, far, _ = self.world.way(source, target)[0]
+        self.seen(vantage, outgoing, own, far, data)
+
+    def ends(self, source: str, target: str, data: bytes) -> None:
+        """What comes to ``target``, as it is seen there alone."""
+        vantage, outgoing, seen_as, own, _ = self.world.way(source, target)[-1]
+        self.seen(vantage, outgoing, seen_as, own, data)
 
     def direct(self, data: bytes) -> None:
         """From a to b and back, across both NATs."""
@@ -131,7 +124,7 @@ class Wire:
         self.sends("server", "a", wrapping + data)
 
     def account(self, window: Window | None = None, start_ns: int | None = 0) -> WireAccount:
-        return WireAccount(PLAN, self.packets, start_ns=start_ns, window=window)
+        return WireAccount(self.world.plan, self.packets, start_ns=start_ns, window=window)
 
     def read(self, window: Window | None = WINDOW) -> WireReading:
         return read_path(self.account(window), "a", "b")
@@ -188,8 +181,8 @@ def test_without_a_claimed_connection_the_wire_shows_none() -> None:
     assert Wire().read(None).outcome is Outcome.NONE
 
 
-@pytest.mark.parametrize("unseen", ["nat-a", "core", "nat-b"])
-def test_bytes_that_arrive_and_are_not_followed_all_the_way_prove_no_path(unseen: str) -> None:
+def test_bytes_that_arrive_and_are_not_followed_all_the_way_prove_no_path() -> None:
+    unseen = Wire.world.routers("a")[0]
     wire = Wire()
     wire.direct(ONE)
     wire.direct(TWO)
@@ -207,10 +200,9 @@ def test_one_way_that_is_not_seen_is_told_by_its_ends(way: tuple[str, str]) -> N
     wire = Wire()
     wire.direct(ONE)
     wire.direct(TWO)
-    own = FACE[way[0]]
-    wire.packets = [
-        p for p in wire.packets if not (p.vantage.startswith("core") and p.source.address == own)
-    ]
+    between = Wire.world.way(*way)[1:-1]
+    hidden = {(vantage, sent, got) for vantage, _, sent, got, _ in between}
+    wire.packets = [p for p in wire.packets if (p.vantage, p.source, p.destination) not in hidden]
     assert wire.read().path == Unfollowed(Traffic.ECHO, *way)
     assert unseen_ways(WireReading(Outcome.NONE, NothingEchoed())) == []
 
@@ -219,7 +211,7 @@ def test_a_packet_that_is_not_seen_once_takes_nothing_from_the_others() -> None:
     wire = Wire()
     for data in (ONE, TWO):
         wire.direct(data)
-    gone = next(p for p in wire.packets if p.vantage == "core:nat-a")
+    gone = next(p for p in wire.packets if p.vantage == "nat-a:lan")
     wire.packets.remove(gone)
     assert wire.read().outcome is Outcome.DIRECT
 
@@ -357,8 +349,8 @@ def test_packets_from_before_the_attempt_are_no_connection() -> None:
 
 def test_a_peer_that_talks_to_the_server_alone_made_no_attempt() -> None:
     wire = Wire()
-    wire.seen("a:eth0", True, A, SERVER, ONE)
-    wire.seen("b:eth0", True, B, NAT_A, ONE)
+    wire.begins("a", "server", ONE)
+    wire.begins("b", "a", ONE)
     assert never_sent(wire.account(), ("a", "b"), "server") == [NeverSent("a")]
     assert never_sent(wire.account(start_ns=None), ("a", "b"), "server") == []
     assert never_sent(Wire().account(start_ns=None), ("a",), "server")
@@ -367,8 +359,8 @@ def test_a_peer_that_talks_to_the_server_alone_made_no_attempt() -> None:
 def test_a_delay_that_is_not_applied_is_seen_in_the_first_round_trip() -> None:
     for milliseconds, found in ((40.3, 0), (1.2, 1)):
         wire = Wire()
-        wire.seen("a:eth0", True, A, SERVER, ONE)
-        wire.seen("a:eth0", False, SERVER, A, ONE)
+        wire.begins("a", "server", ONE)
+        wire.ends("server", "a", ONE)
         late = wire.packets[0].time_ns + int(milliseconds * 1e6)
         wire.packets[1] = replace(wire.packets[1], time_ns=late)
         assert len(undelayed(wire.account(), ("a", "b"), "server")) == found
@@ -386,8 +378,8 @@ def test_a_punch_that_left_long_after_it_was_decided_on_is_the_machines_fault() 
 
 def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server() -> None:
     wire = Wire()
-    for at, target in ((5, NAT_B), (12, SERVER), (31, NAT_B)):
-        wire.seen("a:eth0", True, A, target, ONE)
+    for at, target in ((5, "b"), (12, "server"), (31, "b")):
+        wire.begins("a", target, ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
     starts = dict.fromkeys("ab", Start(9.0 * MS, 10.0 * MS))
     assert late_starts(wire.account(), starts, "server") == [Late(Tardy.START, "a", 21.0)]
@@ -396,7 +388,7 @@ def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server(
 def test_who_is_a_moment_early_is_not_late_by_its_second_packet() -> None:
     wire = Wire()
     for at in (11, 500):
-        wire.seen("a:eth0", True, A, NAT_B, ONE)
+        wire.begins("a", "b", ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
     starts = {"a": Start(10.0 * MS, 12.0 * MS)}
     assert late_starts(wire.account(), starts, "server") == [Late(Tardy.START, "a", 0.0)]
@@ -407,7 +399,8 @@ def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
     wire.direct(ONE)
     left = wire.packets[0]
     wire.packets = [replace(left, time_ns=at * MS) for at in (10, 900)]
-    end = Spoken(address=A, port=4001)
+    here = wire.world.here["a"]
+    end = Spoken(address=here.address, port=here.port)
     events = [
         ("a", Step(at=1, name=StepName.PUNCHING, attempt=1, realtime=9 * MS)),
         ("a", Upgraded(at=2, local=end, remote=end, how=How.PUNCHED, attempts=1)),
