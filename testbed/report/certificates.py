@@ -109,7 +109,53 @@ def markdown(certificates: Sequence[Certificate], profiles: Mapping[str, Profile
             f"| {certificate.profile} | {' | '.join(cells)} | {len(certificate.rows)} "
             f"| {certificate.verdict.lower()} | {profiles[certificate.profile].met} |"
         )
-    return "\n".join(lines) + "\n"
+    differences = "".join(f"| {' | '.join(one)} |\n" for one in _DIFFERENCES)
+    return "\n".join(lines) + f"\n{_JUDGES}{differences}"
+
+
+# What test_independent_judges.py and test_discovery.py hold to be so in a lab of each profile.
+_JUDGES = """
+## Independent judges
+
+Programs that others wrote run in a lab of each profile, and the tests compare what they print with
+the table: coturn's `turnutils_natdiscovery` (RFC 5780), Debian's `stun-client` (RFC 3489), `upnpc`
+and `natpmpc`. They agree, but for what a judge has no word for or cannot see from one host:
+
+| judge | profiles | what it says | why |
+|---|---|---|---|
+"""
+_DIFFERENCES = (
+    (
+        "stun-client",
+        "mapping AD or APD",
+        '"Dependent Mapping", and nothing of the filtering',
+        "RFC 3489 section 10.1 ends its tests there",
+    ),
+    (
+        "stun-client, natdiscovery",
+        "firewall",
+        "a firewall, or no NAT",
+        "without translation there is no mapping to name",
+    ),
+    (
+        "stun-client, natdiscovery",
+        "corporate, udp-blocked",
+        "blocked, or no answer",
+        "their server's port is not let out over UDP",
+    ),
+    (
+        "stun-client, of hairpinning",
+        "hairpin-internal",
+        "none",
+        "a host drops its own packet that comes home from its own address",
+    ),
+    (
+        "upnpc, natpmpc",
+        "those without port mapping",
+        "no gateway, or refused",
+        "there is nothing to find",
+    ),
+)
 
 
 def _both(udp: str, tcp: str) -> str:

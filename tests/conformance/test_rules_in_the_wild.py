@@ -90,6 +90,13 @@ SETS: dict[str, Class | Refused] = {
         {"mapping": EIM, "filtering": EIF, "unsolicited": None},
         {"forwards": ["udp all -> 192.168.1.200", "tcp all -> 192.168.1.200"]},
     ),
+    "dmz-tcp.rules": Class(
+        {"mapping": EIM},
+        {
+            **{"udp.filtering": APDF, "tcp.filtering": EIF, "tcp.exposed_host": "a"},
+            "forwards": ["tcp all -> 10.0.0.2"],
+        },
+    ),
     "dnat-all-udp.nft": Class(
         {"mapping": EIM},
         {
@@ -129,6 +136,8 @@ SETS: dict[str, Class | Refused] = {
     "redirect.nft": Refused("a program in the router that listens"),
     "nfqueue.rules": Refused("a program in the router that reads the queue"),
     "flowtable.nft": Refused("flow tables take"),
+    "broken.nft": Refused("line 1: Error: syntax error"),
+    "broken.rules": Refused("line 3"),
     "two-uplinks.rules": Refused("which of them leads to the internet"),
     "wrong-names.rules": Refused("which of them leads to the LAN"),
 }

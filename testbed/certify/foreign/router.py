@@ -83,7 +83,7 @@ def load(lab: Lab, path: Path, engine: Engine, text: str) -> None:
     try:
         lab.run(ROUTER, LOADERS[engine], input=text.encode(), timeout=_DEADLINE)
     except BackendError as error:
-        said = _complaint(error.message, engine)
+        said = _complaint(error.message, engine, text)
         offload = "flowtable" in text
         raise UsageError(
             f"{path}: {tool} does not take it: {said}",
@@ -93,10 +93,22 @@ def load(lab: Lab, path: Path, engine: Engine, text: str) -> None:
         ) from error
 
 
-def _complaint(message: str, engine: Engine) -> str:
+def _jump(text: str, target: str) -> int | None:
+    """The line of the first rule that leads to ``target``."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.search(rf"-[jg]\s+{re.escape(target)}(\s|$)", line):
+            return number
+    return None
+
+
+def _complaint(message: str, engine: Engine, text: str) -> str:
     """What the tool says, its first error with the line's number in words of its own."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if engine is Engine.IPTABLES:
+        # A jump to nowhere is found when the table is committed: the tool names that line.
+        nowhere = re.search(r"Chain '(\S+)' does not exist", message)
+        if nowhere and (number := _jump(text, nowhere[1])):
+            return f"line {number}: there is no chain or target {nowhere[1]}"
         line = next((found for one in lines if (found := re.search(r"line:? (\d+)", one))), None)
         told = "; ".join(lines)
         return f"line {line[1]}: {told}" if line else told

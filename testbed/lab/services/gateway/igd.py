@@ -176,6 +176,13 @@ def _type(_: Call) -> dict[str, str]:
     return {"NewConnectionType": "IP_Routed", "NewPossibleConnectionTypes": "IP_Routed"}
 
 
+def _link(_: Call) -> dict[str, str]:
+    """WANCommonInterfaceConfig's one answer that clients ask for."""
+    return {"NewWANAccessType": "Ethernet", "NewLayer1UpstreamMaxBitRate": "100000000",
+            "NewLayer1DownstreamMaxBitRate": "100000000",
+            "NewPhysicalLinkStatus": "Up"}  # fmt: skip
+
+
 _ACTIONS: dict[str, Callable[[Call], dict[str, str]]] = {
     "AddPortMapping": _add,
     "AddAnyPortMapping": _add_any,
@@ -185,4 +192,5 @@ _ACTIONS: dict[str, Callable[[Call], dict[str, str]]] = {
     "GetExternalIPAddress": _address,
     "GetStatusInfo": _status,
     "GetConnectionTypeInfo": _type,
+    "GetCommonLinkProperties": _link,
 }

@@ -70,13 +70,15 @@ def _message(start: str, words: Mapping[str, str]) -> bytes:
 def description(settings: Settings) -> str:
     """The device: a gateway, in it a WAN device, in it a connection."""
     version = settings.upnp_igd
-    service = (
-        f"<service><serviceType>{_SCHEMA}:service:WANIPConnection:{version}</serviceType>"
-        f"<serviceId>urn:upnp-org:serviceId:WANIPConn1</serviceId><SCPDURL>{ACTIONS}</SCPDURL>"
-        f"<controlURL>{CONTROL}</controlURL><eventSubURL></eventSubURL></service>"
-    )
-    body = f"<serviceList>{service}</serviceList>"
-    for number, kind in enumerate(("WANConnectionDevice", "WANDevice", "InternetGatewayDevice")):
+    services = {
+        "WANConnectionDevice": _service(f"WANIPConnection:{version}", "WANIPConn1"),
+        # Without it miniupnpc takes the device for no gateway.
+        "WANDevice": _service("WANCommonInterfaceConfig:1", "WANCommonIFC1"),
+        "InternetGatewayDevice": "",
+    }
+    body = ""
+    for number, kind in enumerate(services):
+        body = services[kind] + body
         device = (
             f"<device><deviceType>{_SCHEMA}:device:{kind}:{version}</deviceType>"
             f"<friendlyName>{kind} of the testbed</friendlyName>"
@@ -88,6 +90,14 @@ def description(settings: Settings) -> str:
     return (
         f'<?xml version="1.0"?>\r\n<root xmlns="{_SCHEMA}:device-1-0"><specVersion><major>1</major>'
         f"<minor>1</minor></specVersion>{device}</root>"
+    )
+
+
+def _service(kind: str, name: str) -> str:
+    return (
+        f"<serviceList><service><serviceType>{_SCHEMA}:service:{kind}</serviceType>"
+        f"<serviceId>urn:upnp-org:serviceId:{name}</serviceId><SCPDURL>{ACTIONS}</SCPDURL>"
+        f"<controlURL>{CONTROL}</controlURL><eventSubURL></eventSubURL></service></serviceList>"
     )
 
 
