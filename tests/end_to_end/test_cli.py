@@ -54,7 +54,7 @@ def said(
         (("nat", "certify"), 2, "name profiles, or say --all"),
         (("nat", "show", "nonesuch"), 2, "unknown profile"),
         (("nat", "probe", "--rules", "/nonexistent.nft"), 2, "No such file"),
-        (("nat", "probe", "--rules", "/etc/hosts"), 2, "name it *.nft or *.rules"),
+        (("nat", "probe", "--rules", "/etc/hosts"), 2, "neither a table of iptables-save"),
         (("exec", "--lab", "1", "a", "true"), 2, "testbed up"),
         (("matrix", "--no-such-option"), 2, "No such option"),
         (("sing",), 2, "No such command"),
