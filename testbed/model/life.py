@@ -43,6 +43,7 @@ class MomentKind(StrEnum):
     FAULT = "fault"  # the network changed, or the application fell silent
     LAST_ECHO = "last_echo"  # before the longest gap
     STOPPED = "stopped"  # how far the first packet got that was not answered
+    ARRIVED = "arrived"  # the first packet that came to the listener, who did not answer it
     OPENING = "opening"  # of another connection: a SYN, an Initial
     FIRST_ECHO = "first_echo"  # after the longest gap
     RELAYED_ECHO = "relayed_echo"  # the first one over the relay

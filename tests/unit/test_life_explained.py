@@ -72,6 +72,7 @@ def result(
     fate: Fate,
     *,
     stopped: tuple[str, ...] = (),
+    arrived: bool = False,
     moved: bool = False,
     silent: bool = False,
     judgement: Judgement = Judgement.PASS,
@@ -81,6 +82,8 @@ def result(
     moments = tuple(
         Moment(seconds=0.1, kind=MomentKind.STOPPED, node="a", said=place) for place in stopped
     )
+    if arrived:
+        moments += (Moment(seconds=0.2, kind=MomentKind.ARRIVED, node="a", said="b"),)
     return Result(
         study="life", name=CASE.name, group=CASE.group, labels=dict(CASE.labels),
         profiles=CASE.profiles, judgement=judgement, measured=fate.value,
@@ -95,6 +98,7 @@ def result(
         (result(Fate.SURVIVES), Cause.BOTH_OPENED, None),
         (result(Fate.SURVIVES, moved=True), Cause.FILTER_ADMITS, "nat-b"),
         (result(Fate.LOST, stopped=("nat-a:lan", "nat-b:wan")), Cause.FILTER_CLOSED, "nat-b"),
+        (result(Fate.LOST, stopped=("nat-a:lan",), arrived=True), Cause.MAPPING_CHANGED, "nat-a"),
         (result(Fate.DIRECT, stopped=("nat-a:lan",)), Cause.LOST_ON_LINK, "nat-a"),
         (result(Fate.RELAYED, moved=True), Cause.MAPPING_CHANGED, "nat-a"),
         (result(Fate.LOST, silent=True, moved=True), Cause.MAPPING_TIMED_OUT, "nat-a"),

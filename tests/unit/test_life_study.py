@@ -46,12 +46,12 @@ def result(
     wanted: Expected = WANTED,
     busy: float = 0.0,
     slow: float = 0.0,
-    apart: float = 0.0,
+    idle: float = 0.0,
     lost: bool = True,
     case: LifeCase = REBOOT,
 ) -> Result:
     seen = Seen(fate, gap, 12, 40, (1, 2))
-    return judged(case, wanted, Led(seen, (), lost, slow, busy, apart, 100), SITE)
+    return judged(case, wanted, Led(seen, (), lost, slow, busy, idle, 100), SITE)
 
 
 def test_a_life_as_expected_passes() -> None:
@@ -99,10 +99,13 @@ def test_a_busy_machine_makes_a_difference_inconclusive_and_leaves_an_agreement(
     assert result(busy=1.0).judgement is Judgement.PASS
 
 
-def test_keepalives_of_two_connections_cast_a_doubt_on_a_silence_alone() -> None:
-    silent = LifeCase(SCENARIOS["slow-keepalive"], "traversal-tcp")
-    assert result(Fate.SURVIVES, apart=1.5).judgement is Judgement.FAIL
-    assert result(Fate.SURVIVES, apart=1.5, case=silent).judgement is Judgement.INCONCLUSIVE
+def test_keepalives_that_keep_a_mapping_by_chance_cast_a_doubt_on_a_silence() -> None:
+    slow = LifeCase(SCENARIOS["slow-keepalive"], "traversal-tcp")
+    fast = LifeCase(SCENARIOS["keepalive"], "traversal-tcp")
+    assert result(Fate.SURVIVES, idle=2.2, case=slow).judgement is Judgement.INCONCLUSIVE
+    assert result(Fate.SURVIVES, idle=3.5, case=slow).judgement is Judgement.FAIL
+    assert result(Fate.LOST, idle=1.0, case=fast).judgement is Judgement.FAIL
+    assert result(Fate.RELAYED, idle=0.0).judgement is Judgement.FAIL
 
 
 def test_the_time_that_a_fault_took_too_long_is_not_the_stacks() -> None:

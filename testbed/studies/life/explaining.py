@@ -71,11 +71,16 @@ def _drawn(account: WireAccount, cited: set[int]) -> Diagram:
 def _decisive(details: LifeDetails) -> Sequence[int]:
     """Where a packet was stopped, else the ends of the longest gap."""
     stops = {one.said: one for one in details.timeline if one.kind is MomentKind.STOPPED}
-    found = [stops[place] for place, _, _ in _STOPS if place in stops][:1] or [
-        moment
-        for moment in details.timeline
-        if moment.kind in (MomentKind.LAST_ECHO, MomentKind.FIRST_ECHO)
-    ]
+    arrived = [one for one in details.timeline if one.kind is MomentKind.ARRIVED]
+    found = (
+        arrived
+        or [stops[place] for place, _, _ in _STOPS if place in stops][:1]
+        or [
+            moment
+            for moment in details.timeline
+            if moment.kind in (MomentKind.LAST_ECHO, MomentKind.FIRST_ECHO)
+        ]
+    )
     return [number for moment in found for number in moment.packets]
 
 
@@ -96,5 +101,7 @@ def _cause(result: Result, details: LifeDetails) -> tuple[Cause, str | None]:
 
 
 def _stopped(timeline: Sequence[Moment]) -> tuple[Cause, str | None] | None:
+    if any(moment.kind is MomentKind.ARRIVED for moment in timeline):
+        return Cause.MAPPING_CHANGED, "nat-a"  # the listener does not know where it comes from
     places = {moment.said for moment in timeline if moment.kind is MomentKind.STOPPED}
     return next(((cause, node) for place, cause, node in _STOPS if place in places), None)

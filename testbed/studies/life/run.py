@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import pairwise
 
 from testbed.capture.reader import read
 from testbed.errors import CaptureError, PeerError, UsageError
@@ -24,7 +25,6 @@ from testbed.model.contract import (
     Failed,
     Keeping,
     Mode,
-    Observed,
     Offer,
     Offered,
     Options,
@@ -37,6 +37,7 @@ from testbed.model.lab import Lab
 from testbed.model.life import Fate
 from testbed.model.life import Transport as Carrier
 from testbed.model.network_fault import Fault, MappingTimeout, lasts
+from testbed.model.packet import Packet
 from testbed.model.plan import Vantage
 from testbed.model.result import Moment
 from testbed.predict.life import Expected
@@ -58,6 +59,7 @@ SETTLING = 7.0  # seconds to try the old connection, and for three rounds of an 
 NOTHING = 4.0  # seconds to see that nothing comes any more
 STEADY = 1.2  # seconds of direct echo in a row: nothing will change any more
 USUAL = Keeping(keepalive=10.0, patience=30.0)  # of a relay whose ends have timers of their own
+NAT = "nat-a:wan"  # where the dialer begins
 DIALER, LISTENER, SERVER, DOCK = "a", "b", "server", "dock"
 
 Wait = Callable[[float], None]
@@ -69,8 +71,8 @@ class Led:
     """What the wire and the dialer show of one life.
 
     ``slow``: by how many seconds the harness took longer over its faults than planned.
-    ``busy``: by how many seconds this machine or a wire was late at worst.  ``apart``: so many
-    seconds lie between the dialer's connections to the relay and to the listener.
+    ``busy``: by how many seconds this machine or a wire was late at worst.  ``idle``: the longest
+    time in a silence in which nothing left the dialer's NAT, in seconds.
     """
 
     seen: Seen
@@ -78,7 +80,7 @@ class Led:
     said_lost: bool  # the dialer says that its direct connection was lost
     slow: float
     busy: float
-    apart: float
+    idle: float
     packets: int
 
 
@@ -116,7 +118,7 @@ class _Life:
         self.both: list[PeerClient] = []  # the dialer, the listener
         self.offers: list[Offer] = []  # the listener's, the dialer's
         self.faults: list[tuple[int, Fault]] = []  # with the capture's time of each
-        self.slow = self.busy = self.apart = 0.0
+        self.slow = self.busy = 0.0
         self.end_ns = 0
 
     def meet(self, stack: ExitStack) -> None:
@@ -175,11 +177,7 @@ class _Life:
         if isinstance(event, Stayed):
             words = f"there is no direct connection to begin with: {event.reason}"
             raise PeerError(words, node=self.listener.name)
-        upgraded = self.dialer.wait((Upgraded,), deadline)
-        met = max(
-            (e.at for e in self.dialer.events if isinstance(e, Observed)), default=upgraded.at
-        )
-        self.apart = (upgraded.at - met) / 1e9
+        self.dialer.wait((Upgraded,), deadline)
 
     def _suffer(self) -> None:
         """The faults at their times, a silence to its end."""
@@ -226,7 +224,20 @@ class _Life:
             recorded, routers, server, carrier, self.fault_ns, seen.cited, self.faults, heard
         )
         lost = any(one.lost_direct for one in heard)
-        return Led(seen, moments, lost, self.slow, self.busy, self.apart, packets)
+        return Led(seen, moments, lost, self.slow, self.busy, self._idle(recorded), packets)
+
+    def _idle(self, recorded: Sequence[Packet]) -> float:
+        ends = [
+            (at, at + int(fault.silence * 1e9))
+            for at, fault in self.faults
+            if isinstance(fault, MappingTimeout)
+        ]
+        if not ends:
+            return 0.0
+        start, stop = ends[0]
+        sent = (p.time_ns for p in recorded if p.vantage == NAT and p.outgoing)
+        times = [start, *(at for at in sent if start < at < stop), stop]
+        return max(later - at for at, later in pairwise(times)) / 1e9
 
 
 def _vantages(lab: Lab, roams: bool) -> list[Vantage]:

@@ -24,7 +24,7 @@ from testbed.words import sentence
 
 TOO_LATE = 0.2  # seconds; beyond it a difference may be the machine's
 TOO_SLOW = 0.3  # seconds that a fault may take longer than planned
-TOO_FAR = 1.0  # seconds between two connections, whose keepalives together may keep a mapping
+MARGIN = 0.5  # seconds by which a silence has to be longer than the NAT's timer
 
 
 def run(case: LifeCase, site: Site) -> Result:
@@ -77,8 +77,9 @@ def judged(
     findings = tuple(sentence(one) for one in found)
     why = sentence(expected.why)
     if led is not None and judgement is Judgement.INCONCLUSIVE:
-        late = max(led.busy, led.slow, led.apart if case.scenario.silent else 0.0)
-        error = f"this machine was up to {late:.1f} s late: it is too busy"
+        error = f"this machine was up to {max(led.busy, led.slow):.1f} s late: it is too busy"
+        if _kept_by_chance(case, led):
+            error = f"keepalives of several connections left no pause over {led.idle:.1f} s"
     return base.judged(
         "life",
         case,
@@ -98,8 +99,18 @@ def judged(
 
 def _busy(case: LifeCase, led: Led) -> bool:
     """Whether a difference may be this machine's."""
-    too_far = case.scenario.silent and led.apart > TOO_FAR
-    return too_far or led.busy > TOO_LATE or led.slow > TOO_SLOW
+    return led.busy > TOO_LATE or led.slow > TOO_SLOW or _kept_by_chance(case, led)
+
+
+def _kept_by_chance(case: LifeCase, led: Led) -> bool:
+    """Whether the keepalives of several connections kept a mapping that no one's were to keep.
+
+    Each has them at a time of its own.
+    """
+    keepalive, nat = case.course.timers.keepalive, case.scenario.timeouts
+    if not case.scenario.silent or nat is None or (keepalive or nat.udp + 1) <= nat.udp:
+        return False
+    return led.idle <= nat.udp + MARGIN
 
 
 def _details(case: LifeCase, expected: Expected, led: Led | None, why: str) -> LifeDetails:

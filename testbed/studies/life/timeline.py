@@ -11,7 +11,7 @@ from testbed.model.packet import Packet
 from testbed.model.result import Moment
 from testbed.studies.life.wire import SHAPE, opens
 
-DIALER = "a"
+DIALER, LISTENER = "a", "b"
 _ARRIVED = ("nat-b:lan", "b:eth0")  # where it is on the listener's own network
 _WAY_NS = 300_000_000  # that a packet may take
 
@@ -50,7 +50,7 @@ def timeline(
     """
     wires = {f"{router}:lan" for router in routers}
     moments: list[_Found] = [(at, MomentKind.FAULT, "", words(fault), ()) for at, fault in faults]
-    moments += [*_said(heard), *_gap(packets, wires, relay, cited)]
+    moments += [*_said(heard), *_gap(packets, wires, cited)]
     moments += _ways(packets, wires, relay, transport, fault_ns)
     moments.sort(key=lambda moment: moment[0])
     return tuple(
@@ -77,9 +77,7 @@ def _said(heard: Sequence[Heard]) -> Iterator[_Found]:
             yield one.time_ns, MomentKind.GIVEN_UP, DIALER, event.reason, ()
 
 
-def _gap(
-    packets: Sequence[Packet], wires: set[str], relay: IPv4Address, cited: Sequence[int]
-) -> Iterator[_Found]:
+def _gap(packets: Sequence[Packet], wires: set[str], cited: Sequence[int]) -> Iterator[_Found]:
     """Both ends of the longest gap, and in it the first packet that each place has stopped."""
     by_number = {packet.number: packet for packet in packets}
     ends = [by_number[number] for number in cited]
@@ -90,16 +88,18 @@ def _gap(
         return
     stop = ends[1].time_ns if len(ends) > 1 else packets[-1].time_ns
     within = [one for one in packets if ends[0].time_ns < one.time_ns < stop]
-    places = {*_ARRIVED}
+    places: set[str] = set()
     for packet in within:
         left = packet.vantage in wires and not packet.outgoing and packet.payload
-        if left and packet.destination.address != relay:
+        if left and packet.destination == ends[0].source:
             way = [one for one in within if one.payload == packet.payload and _forth(one, packet)]
             place = way[-1].vantage
-            if place not in places:
+            kind, said = MomentKind.STOPPED, place
+            if place in _ARRIVED:
+                kind, said, place = MomentKind.ARRIVED, LISTENER, LISTENER
+            if place not in places and not (kind is MomentKind.ARRIVED and len(ends) > 1):
                 places.add(place)
-                numbers = tuple(one.number for one in way)
-                yield packet.time_ns, MomentKind.STOPPED, DIALER, place, numbers
+                yield packet.time_ns, kind, DIALER, said, tuple(one.number for one in way)
 
 
 def _forth(one: Packet, first: Packet) -> bool:

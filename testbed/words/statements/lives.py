@@ -8,6 +8,7 @@ _MOMENTS = {
     MomentKind.FAULT: "{said}",
     MomentKind.LAST_ECHO: "the last echo before the gap comes back to {node}",
     MomentKind.STOPPED: "a packet of the echo gets no further than {said}",
+    MomentKind.ARRIVED: "a packet of {node} comes to {said}, and is not answered",
     MomentKind.OPENING: "{node} takes part in the opening of another connection",
     MomentKind.FIRST_ECHO: "the first echo after the gap comes back to {node}",
     MomentKind.RELAYED_ECHO: "the first echo over the relay comes back to {node}",
