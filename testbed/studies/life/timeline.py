@@ -50,7 +50,7 @@ def timeline(
     """
     wires = {f"{router}:lan" for router in routers}
     moments: list[_Found] = [(at, MomentKind.FAULT, "", words(fault), ()) for at, fault in faults]
-    moments += [*_said(heard), *_gap(packets, wires, cited)]
+    moments += [*_said(heard), *_gap(packets, wires, fault_ns, cited)]
     moments += _ways(packets, wires, relay, transport, fault_ns)
     moments.sort(key=lambda moment: moment[0])
     return tuple(
@@ -77,7 +77,9 @@ def _said(heard: Sequence[Heard]) -> Iterator[_Found]:
             yield one.time_ns, MomentKind.GIVEN_UP, DIALER, event.reason, ()
 
 
-def _gap(packets: Sequence[Packet], wires: set[str], cited: Sequence[int]) -> Iterator[_Found]:
+def _gap(
+    packets: Sequence[Packet], wires: set[str], fault_ns: int, cited: Sequence[int]
+) -> Iterator[_Found]:
     """Both ends of the longest gap, and in it the first packet that each place has stopped."""
     by_number = {packet.number: packet for packet in packets}
     ends = [by_number[number] for number in cited]
@@ -87,7 +89,8 @@ def _gap(packets: Sequence[Packet], wires: set[str], cited: Sequence[int]) -> It
     if not ends:
         return
     stop = ends[1].time_ns if len(ends) > 1 else packets[-1].time_ns
-    within = [one for one in packets if ends[0].time_ns < one.time_ns < stop]
+    start = max(ends[0].time_ns, fault_ns)
+    within = [one for one in packets if start < one.time_ns < stop]
     places: set[str] = set()
     for packet in within:
         left = packet.vantage in wires and not packet.outgoing and packet.payload
