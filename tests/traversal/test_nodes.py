@@ -651,6 +651,13 @@ class Ledger:
     def __init__(self) -> None:
         self.credited = 0
 
+    def hold(self, count: int) -> bool:
+        del count
+        return True
+
+    def release(self, count: int) -> None:
+        del count
+
     def stream_consumed(self, stream_id: int, count: int) -> None:
         del stream_id
         self.credited += count

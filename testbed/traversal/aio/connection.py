@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from .. import noise, yamux
 from ..errors import ConnectionClosedError, LimitError, StreamResetError, TraversalError
+from ..memory import Memory, MemoryLimits
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from ..relay import Limit
@@ -50,6 +51,7 @@ class Connection(ABC):
         self.leaving = False  # it ends once all is delivered: no place for new streams
         self.remote_leaves = False
         self.heard_at = self.opened_at  # when something last came in
+        self.account = Memory(MemoryLimits()).account(peer)
         self._progress = asyncio.Event()
         self._streams: dict[int, Stream] = {}
         self._closed = asyncio.Event()
@@ -78,6 +80,14 @@ class Connection(ABC):
     def streams(self) -> tuple[Stream, ...]:
         """The streams that are open now."""
         return tuple(self._streams.values())
+
+    def hold(self, count: int) -> bool:
+        """Whether so many bytes more may wait for a reader."""
+        return self.account.take(count)
+
+    def release(self, count: int) -> None:
+        """Bytes that `hold` allowed wait no more."""
+        self.account.give(count)
 
     @abstractmethod
     def start(self) -> None:
@@ -150,6 +160,7 @@ class Connection(ABC):
         for stream in list(self._streams.values()):
             stream.feed_reset(ConnectionClosedError(f"connection to {self.peer}: {reason}"))
         self._streams.clear()
+        self.account.close()
         if self.on_closed is not None:
             self.on_closed(self)
 

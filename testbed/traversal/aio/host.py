@@ -27,6 +27,7 @@ from ..events import (
     Listening,
 )
 from ..keys import PrivateKey
+from ..memory import Memory, MemoryLimits
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from .connection import Connection
@@ -50,6 +51,7 @@ class HostLimits:
     connections_per_peer: int = 8
     connections_per_ip: int = 64
     dial_timeout: float = 10.0
+    memory: MemoryLimits = field(default_factory=MemoryLimits)
     streams: yamux.Limits = field(default_factory=yamux.Limits)
     quic: QuicTimers = field(default_factory=QuicTimers)
 
@@ -63,6 +65,7 @@ class Host:
         self.limits = limits
         self.transports = Transports(identity, limits.streams, limits.quic)
         self.transports.on_connection = self.adopt
+        self.memory = Memory(limits.memory)
         self.handlers: dict[str, Handler] = {}
         self.connected_hooks: list[Callable[[Connection], None]] = []
         self.closed_hooks: list[Callable[[Connection], None]] = []
@@ -111,6 +114,7 @@ class Host:
         if self.closing or self._over_limit(connection) or connection.peer == self.peer:
             connection.abort("connection limit")
             return
+        connection.account = self.memory.account(connection.peer)
         connection.on_stream = self._on_stream
         connection.on_closed = self._on_closed
         connection.on_moved = self._on_moved

@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol
 
 from .. import varint
-from ..errors import FrameTooLargeError, ProtocolError, StreamResetError
+from ..errors import FrameTooLargeError, LimitError, ProtocolError, StreamResetError
 
 
 class BytePipe(Protocol):
@@ -32,6 +32,12 @@ class Carrier(Protocol):
 
     def stream_send(self, stream_id: int, data: memoryview) -> int:
         """Take bytes; fewer than offered when a window or a buffer is full."""
+
+    def hold(self, count: int) -> bool:
+        """Whether so many bytes more may wait for a reader."""
+
+    def release(self, count: int) -> None:
+        """Bytes that `hold` allowed wait no more."""
 
     def stream_consumed(self, stream_id: int, count: int) -> None:
         """The user took bytes: flow control may give the remote room."""
@@ -72,6 +78,7 @@ class Stream:
         self._carrier = carrier
         self._buffer = bytearray()
         self._put_back = 0  # bytes at the buffer's front that the remote was credited for
+        self._held = 0  # of the connection's memory
         self._eof = False
         self._read_closed = False
         self._write_closed = False
@@ -87,8 +94,8 @@ class Stream:
     async def read(self, limit: int = 65536) -> bytes:
         """At most `limit` bytes, as soon as there are any; b"" at the end.
 
-        Raises StreamResetError or ConnectionClosedError; after `negotiate_lazily` also
-        NegotiationError.
+        Raises StreamResetError, ConnectionClosedError, or LimitError when too much of this peer
+        or node waits to be read; after `negotiate_lazily` also NegotiationError.
         """
         if self._negotiation is not None:
             machine, self._negotiation = self._negotiation, None
@@ -104,6 +111,7 @@ class Stream:
         del self._buffer[:limit]
         credited = min(self._put_back, len(data))
         self._put_back -= credited
+        self._release(len(data) - credited)
         self._carrier.stream_consumed(self.stream_id, len(data) - credited)
         return data
 
@@ -169,6 +177,7 @@ class Stream:
             self._read_closed = True
             self._eof = False
             self._buffer.clear()
+            self._release(self._held)
             self._read_error = StreamResetError("the stream is closed for reading")
             self._readable.set()
             self._check_gone()
@@ -196,10 +205,14 @@ class Stream:
 
     def abort(self) -> None:
         """Reset: both directions end now and the remote sees an error."""
+        self._abort(StreamResetError("reset by us"))
+
+    def _abort(self, error: Exception) -> None:
         if not (self._read_over and self._write_over):
             self._buffer.clear()
+            self._release(self._held)
             self._eof = False
-            self._fail(StreamResetError("reset by us"))
+            self._fail(error)
             self._carrier.stream_reset(self.stream_id)
             self._check_gone()
 
@@ -226,10 +239,18 @@ class Stream:
     # For the connection.
 
     def feed(self, data: bytes) -> None:
-        """Bytes arrived.  After the end of reading they are dropped."""
-        if not self._read_over:
-            self._buffer += data
-            self._readable.set()
+        """Bytes arrived.  After the end of reading they are dropped.
+
+        Where too many wait for their readers already, the stream is reset.
+        """
+        if self._read_over:
+            return
+        if not self._carrier.hold(len(data)):
+            self._abort(LimitError("too many bytes wait for their readers"))
+            return
+        self._held += len(data)
+        self._buffer += data
+        self._readable.set()
 
     def feed_eof(self) -> None:
         """The remote writes no more."""
@@ -275,6 +296,10 @@ class Stream:
     @property
     def _write_over(self) -> bool:
         return self._write_closed or self._write_error is not None
+
+    def _release(self, count: int) -> None:
+        self._held -= count
+        self._carrier.release(count)
 
     def _fail(self, error: Exception) -> None:
         if not self._read_over:
