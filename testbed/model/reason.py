@@ -337,9 +337,9 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class CheckAnswered:
-    """ICE's check of ``remote`` is answered; None, or no notes: nothing stands between them."""
+    """ICE's check of ``remote`` is answered; without notes nothing stands between them."""
 
-    remote: Place | None
+    remote: Place
     notes: tuple[Note, ...]
 
 

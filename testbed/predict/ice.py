@@ -320,8 +320,8 @@ def _lacks(setting: Setting, agent: Agent) -> Iterator[NoRelay | GaveUp]:
 
 def _why_direct(agent: Agent) -> CheckAnswered:
     pair = agent.selected
-    if pair is None or pair.response is None:
-        return CheckAnswered(None, ())
+    assert pair  # both ends have selected one,
+    assert pair.response  # by a check that was answered
     return CheckAnswered(pair.remote, pair.response.notes)
 
 

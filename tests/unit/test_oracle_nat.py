@@ -220,6 +220,25 @@ def test_a_mapping_lives_as_long_as_it_is_refreshed() -> None:
     assert not admitted(box, 27, REMOTE, EXTERNAL)
 
 
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize(("after", "lives"), [(9.75, True), (10, False)])
+def test_a_timer_has_run_out_at_its_very_end(protocol: Protocol, after: float, lives: bool) -> None:
+    times = Timeouts(udp=10, udp_stream=10, tcp_transitory=10)
+    box = nat(protocol, timeouts=times)
+    leave(box, 0, INSIDE, REMOTE)
+    assert admitted(box, after, REMOTE, EXTERNAL) is lives
+
+
+@pytest.mark.parametrize(("replied", "is_stream"), [(2.0, False), (2.25, True)])
+def test_a_reply_makes_a_stream_if_it_comes_more_than_two_seconds_after_the_first_packet(
+    replied: float, is_stream: bool
+) -> None:
+    box = nat(timeouts=Timeouts(udp=10, udp_stream=60))
+    leave(box, 0, INSIDE, REMOTE)
+    assert admitted(box, replied, REMOTE, EXTERNAL)
+    assert admitted(box, replied + 10, REMOTE, EXTERNAL) is is_stream
+
+
 def test_a_udp_stream_earns_its_longer_life_after_two_seconds() -> None:
     box = nat(timeouts=Timeouts(udp=10, udp_stream=60))
     leave(box, 0, INSIDE, REMOTE)

@@ -7,19 +7,33 @@ its difference shows which cells are concerned.
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 from digests import digest
 
-from testbed.model.behaviour import Protocol
+from testbed.errors import UsageError
+from testbed.model.behaviour import Protocol, Timeouts
 from testbed.model.ice_agent import UNREAD, IceAgent
-from testbed.model.presets import carrier, home_and_public, libp2p, same_lan, two_homes
-from testbed.model.topology import Topology
+from testbed.model.life import Timers, Transport
+from testbed.model.network_fault import (
+    Fault,
+    LinkDown,
+    LinkUp,
+    MappingTimeout,
+    NatReboot,
+    Rebinding,
+    Roaming,
+    WanAddressChange,
+)
+from testbed.model.presets import ACCESS, carrier, home_and_public, libp2p, same_lan, two_homes
+from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.nat.load import catalogue
 from testbed.predict import autonat
 from testbed.predict.ice import ICE
+from testbed.predict.life import Course, expect
 from testbed.predict.model import Model
 from testbed.predict.prediction import predict
 from testbed.stacks.registry import ADAPTERS
@@ -32,6 +46,7 @@ PROFILES = (
     "port-restricted", "symmetric", "full-cone", "naive-linux", "carrier-grade", "adm-adf",
     "rejecting", "udp-blocked", "sequential", "hairpin-internal", "upnp-home", "firewall",
 )  # fmt: skip
+OTHERS = ("corporate", "hotel", "port-forward", "outbound-refresh", "linux-random")  # on one side
 SKEWS = (0.0, 40.0, -700.0)  # ms
 
 
@@ -47,7 +62,7 @@ def worlds() -> Iterator[Topology]:
     """Each pair of profiles, and each profile in the topologies that have another shape."""
     for a, b in product(PROFILES, PROFILES):
         yield two_homes(a, b)
-    for a in PROFILES:
+    for a in (*PROFILES, *OTHERS):
         yield from (carrier(a, "symmetric"), home_and_public(a), same_lan(a), libp2p("pf", a))
 
 
@@ -70,6 +85,57 @@ def agents() -> dict[str, IceAgent]:
     return {name: one.agent for name, one in ADAPTERS.items() if one.agent is not UNREAD}
 
 
+SHORT = Timeouts(udp=2, udp_stream=2, tcp_transitory=2, tcp_established=2)
+HOMES = (
+    ("port-restricted", "port-restricted"), ("full-cone", "symmetric"), ("symmetric", "full-cone"),
+    ("restricted-cone", "naive-linux"), ("outbound-refresh", "rejecting"),
+)  # fmt: skip
+
+
+def courses() -> dict[str, Course]:
+    """What may happen to a path, one by one and one after another."""
+    faults: dict[str, tuple[tuple[float, Fault], ...]] = {
+        "nothing": (),
+        "reboot": ((0.0, NatReboot("nat-a")),),
+        "two reboots": ((0.0, NatReboot("nat-a")), (0.5, NatReboot("nat-b", 1.5))),
+        "address": ((0.0, WanAddressChange("nat-a")),),
+        "far address": ((0.0, WanAddressChange("nat-b")),),
+        "rebinding": ((0.0, Rebinding("nat-a")), (3.0, Rebinding("nat-b"))),
+        "roaming": ((0.0, Roaming("a", "nat-c")),),
+        "silence": ((0.0, MappingTimeout(5.0)),),
+    }
+    for seconds in (1.0, 2.5, 7.0):
+        faults[f"cut {seconds:g}"] = ((0.0, LinkDown("nat-a")), (seconds, LinkUp("nat-a")))
+    timers = (Timers(), Timers(None, 6.0), Timers(1.0, 6.0), Timers(4.0, 8.0))
+    return {
+        f"{name}, {timer.keepalive} {timer.patience:g}": Course(what, timer)
+        for (name, what), timer in product(faults.items(), timers)
+    }
+
+
+def fates() -> dict[str, str]:
+    """What becomes of the direct path between two homes."""
+    found = {}
+    cases = product(HOMES, courses().items(), Transport, (True, False))
+    for (a, b), (name, course), transport, redials in cases:
+        homes = two_homes(a, b)
+        homes = replace(
+            homes,
+            networks=(*homes.networks, Network("lan-c", Scope.PRIVATE)),
+            routers=(*homes.routers, Router("nat-c", INTERNET, "lan-c", a, link=ACCESS)),
+            hosts=(*homes.hosts, Host("dock", "lan-c")),
+        )
+        known = {r.name: CATALOGUE[r.profile].behaviour for r in homes.routers}
+        known = {router: replace(one, timeouts=SHORT) for router, one in known.items()}
+        try:
+            told = expect(homes, known, course, transport, redials=redials)
+        except UsageError:
+            continue  # they have no direct path to begin with
+        key = f"{a} {b}: {name}, {transport}{'' if redials else ', once'}"
+        found[key] = f"{told.fate} {digest(told)}"
+    return found
+
+
 def reachabilities() -> dict[str, str]:
     """What AutoNAT says behind each profile."""
     found = {}
@@ -83,7 +149,7 @@ def reachabilities() -> dict[str, str]:
 def everything() -> dict[str, dict[str, str]]:
     found = {name: cells(model) for name, model in models().items()}
     found |= {f"ice of {name}": cells(ICE, agent) for name, agent in agents().items()}
-    return found | {"autonat": reachabilities()}
+    return found | {"life": fates(), "autonat": reachabilities()}
 
 
 KEPT: dict[str, dict[str, str]] = (
@@ -91,14 +157,18 @@ KEPT: dict[str, dict[str, str]] = (
 )
 
 
-@pytest.mark.parametrize("name", models())
+@pytest.mark.parametrize("name", sorted(KEPT.keys() & models()))
 def test_the_predictions_of_a_mechanism_stay(name: str) -> None:
     assert cells(models()[name]) == KEPT[name]
 
 
-@pytest.mark.parametrize("name", agents())
+@pytest.mark.parametrize("name", sorted(KEPT.keys() & {f"ice of {one}" for one in agents()}))
 def test_the_predictions_of_an_agent_stay(name: str) -> None:
-    assert cells(ICE, agents()[name]) == KEPT[f"ice of {name}"]
+    assert cells(ICE, agents()[name.removeprefix("ice of ")]) == KEPT[name]
+
+
+def test_the_fates_of_paths_stay() -> None:
+    assert fates() == KEPT["life"]
 
 
 def test_what_autonat_says_stays() -> None:
@@ -106,8 +176,9 @@ def test_what_autonat_says_stays() -> None:
 
 
 def test_no_prediction_is_kept_that_nobody_makes() -> None:
+    """What is new is not kept at once: a mechanism, or a stack, is one file, or a folder."""
     ice = {f"ice of {name}" for name in agents()}
-    assert set(KEPT) == {*models(), *ice, "autonat"}
+    assert set(KEPT) <= {*models(), *ice, "life", "autonat"}
 
 
 if __name__ == "__main__":
