@@ -26,11 +26,15 @@ from testbed.model.breach import (
     StepsSwapped,
     StepUnseen,
     Tried,
+    UpgradeUntold,
 )
 from testbed.model.contract import Connected, Event, How, Path, Step, StepName, Upgraded
 from testbed.model.contract import Endpoint as Spoken
+from testbed.model.outcome import Outcome, Rung
 from testbed.model.packet import ACK, PSH, RST, SYN, Endpoint, Packet
+from testbed.model.window import SHORTEST, Window
 from testbed.verdict import handshake
+from testbed.verdict.rung import read_rung
 from testbed.verdict.upgrade import LEFTOVER, check_relayed, check_upgrade
 
 MS = 1_000_000
@@ -408,3 +412,130 @@ def test_a_truncated_initial_is_none(length: int) -> None:
     whole = initial(b"12345678", b"abcdefgh")
     found = handshake.quic_initials([packet(whole[:length])])
     assert found == [] if length < 23 else found[0].source == b"abcdefgh"
+
+
+# Which rung, read off the same packets.
+
+
+def echoed(story: Story, at: float) -> WireAccount:
+    """The account of ``story`` with an echo at ``at`` over the direct connection."""
+    for later, side in ((0, "a"), (30, "b")):
+        story.direct(at + later, side, side.encode() * 1200)
+    window = Window(EPOCH + int(at * MS) - MS, EPOCH + int((at + 100) * MS), 1200)
+    return replace(story.account, window=window, start_ns=EPOCH)
+
+
+def dialed(protocol: str, client: str) -> Story:
+    """One side dials, and the other only answers."""
+    story, server = Story(protocol), OTHER[client]
+    if protocol == "tcp":
+        story.direct(10, client, b"", SYN)
+        story.direct(40, server, b"", SYN | ACK)
+        for number, side in ((1, client), (2, server), (3, client)):
+            story.direct(40 + 30 * number, side, (HEADER if number < 3 else b"") + NOISE[number])
+    else:
+        story.direct(10, client, initial(b"random--", b"client--"))
+        story.direct(40, server, initial(b"client--", b"server--"))
+    return story
+
+
+@BOTH
+@pytest.mark.parametrize(("client", "rung"), [("a", Rung.DIRECT), ("b", Rung.REVERSED)])
+def test_who_was_the_client_tells_the_rung(protocol: str, client: str, rung: Rung) -> None:
+    account = echoed(dialed(protocol, client), 200)
+    assert read_rung(account, ("a", "b"), Outcome.DIRECT) is rung
+
+
+@BOTH
+def test_a_dial_that_the_listener_helped_in_was_punched(protocol: str) -> None:
+    story = dialed(protocol, "a")
+    story.direct(
+        5, "b", b"" if protocol == "tcp" else b"\xee" * 64, SYN if protocol == "tcp" else 0
+    )
+    account = echoed(story, 200)
+    assert read_rung(account, ("a", "b"), Outcome.DIRECT) is Rung.PUNCHED
+
+
+@BOTH
+def test_what_the_listener_sends_elsewhere_or_later_has_not_helped(protocol: str) -> None:
+    story = dialed(protocol, "a")
+    story.travels(2, "b", "server", b"q")
+    story.direct(150, "b", b"", SYN) if protocol == "tcp" else story.direct(150, "b", b"later")
+    account = echoed(story, 200)
+    assert read_rung(account, ("a", "b"), Outcome.DIRECT) is Rung.DIRECT
+
+
+def test_a_dial_that_began_when_the_listener_had_heard_of_it_by_the_relay_was_punched() -> None:
+    story = Story("tcp")
+    story.travels(-40, "server", "b", b"c" * SHORTEST)  # there at -20, before the start
+    assert read_rung(echoed(_later(story, 10), 200), ("a", "b"), Outcome.DIRECT) is Rung.DIRECT
+    story = Story("tcp")
+    story.travels(1, "server", "b", b"c" * SHORTEST)  # there at 21, before a's dial at 30
+    assert read_rung(echoed(_later(story, 20), 250), ("a", "b"), Outcome.DIRECT) is Rung.PUNCHED
+
+
+def _later(story: Story, by: float) -> Story:
+    """``story``, and a's dial some time after."""
+    dial = dialed("tcp", "a")
+    for packet in dial.packets:
+        ip_id, number = packet.ip_id + 1000, packet.number + 1000
+        time_ns = packet.time_ns + int(by * MS)
+        story.packets.append(replace(packet, ip_id=ip_id, number=number, time_ns=time_ns))
+    story._seq = dial._seq
+    return story
+
+
+@BOTH
+def test_without_an_echo_or_a_start_there_is_no_rung(protocol: str) -> None:
+    account = echoed(dialed(protocol, "a"), 200)
+    ends = ("a", "b")
+    assert read_rung(account, ends, Outcome.RELAYED) is Rung.RELAYED
+    assert read_rung(account, ends, Outcome.NONE) is None
+    assert read_rung(replace(account, window=None), ends, Outcome.DIRECT) is None
+    assert read_rung(replace(account, start_ns=None), ends, Outcome.DIRECT) is None
+    elsewhere = Window(EPOCH + 5000 * MS, EPOCH + 6000 * MS, 1200)
+    assert read_rung(replace(account, window=elsewhere), ends, Outcome.DIRECT) is None
+
+
+# What each side must say, and what each leg must show.
+
+
+@pytest.mark.parametrize("silent", ["a", "b"])
+def test_an_upgrade_that_one_side_does_not_tell_of_is_found(silent: str) -> None:
+    story = punched()
+    story.events = [
+        (node, event)
+        for node, event in story.events
+        if not (node == silent and isinstance(event, Upgraded))
+    ]
+    assert story.check() == [UpgradeUntold()]
+
+
+@pytest.mark.parametrize("word", [0, 1])  # SYNC comes within `SLACK_NS` of CONNECT here
+def test_each_connect_must_be_seen_to_pass_the_relay(word: int) -> None:
+    story = punched()
+    sent = [
+        (node, event)
+        for node, event in story.events
+        if isinstance(event, Step) and event.name.value.endswith("_sent")
+    ]
+    node, step = sorted(sent, key=lambda one: one[1].realtime)[word]
+    story.packets = [
+        p
+        for p in story.packets
+        if not (p.node == "server" and 0 <= p.time_ns - step.realtime < 40 * MS)
+    ]
+    assert StepUnseen(node, step.name, "server") in story.check()
+
+
+def test_what_the_relay_carried_until_both_had_left_it_is_no_leftover() -> None:
+    story = punched()
+    left = max(
+        event.realtime
+        for _, event in story.events
+        if isinstance(event, Step) and event.name is StepName.RELAY_LEFT
+    )
+    story.relayed((left - EPOCH) / MS, "b", size=4 * LEFTOVER)  # sent at that very moment
+    assert not [one for one in story.check() if isinstance(one, RelayUsed)]
+    story.relayed((left - EPOCH) / MS + 0.5, "b", size=4 * LEFTOVER)
+    assert [one.node for one in story.check() if isinstance(one, RelayUsed)] == ["b"]
