@@ -36,7 +36,7 @@ from testbed.predict.ice import ICE
 from testbed.predict.life import Course, expect
 from testbed.predict.model import Model
 from testbed.predict.prediction import predict
-from testbed.stacks.registry import ADAPTERS
+from testbed.stacks.registry import ADAPTERS, public
 from testbed.studies.punch.mechanisms import MECHANISMS
 
 FILE = Path(__file__).with_name("predictions.json")
@@ -75,8 +75,10 @@ def cells(model: Model, *agents: IceAgent) -> dict[str, str]:
         both = (agents[0], agents[-1]) if agents else (UNREAD, UNREAD)
         told = predict(topology, behaviours, model, "a", "b", skew_ms=skew, agents=both)
         profiles = " ".join(router.profile for router in topology.routers)
-        end = told.rung or told.outcome
-        found[f"{topology.name}: {profiles}, {skew:g}"] = f"{end} {digest(told)}"
+        end, whole = told.rung or told.outcome, [told.outcome, told.reason, told.trace]
+        found[f"{topology.name}: {profiles}, {skew:g}"] = (
+            f"{end} {digest([*whole, told.rung, told.race])}"
+        )
     return found
 
 
@@ -137,11 +139,12 @@ def fates() -> dict[str, str]:
 
 
 def reachabilities() -> dict[str, str]:
-    """What AutoNAT says behind each profile."""
+    """What AutoNAT says behind a NAT, asked by one stack and answered by another."""
     found = {}
-    ends = [(client, server) for client in ("go", "rust", "js") for server in ("go", "rust")]
-    for name, protocol, (client, server) in product(CATALOGUE, Protocol, ends):
-        told = autonat.between(CATALOGUE[name].behaviour, protocol, client, server)
+    ends = [(client, server) for client in ("go", "rust") for server in ("go", "rust")]
+    for name, protocol, (client, server) in product((*PROFILES, *OTHERS), Protocol, ends):
+        both = (public(stack, "tcp", "autonat_client").autonat for stack in (client, server))
+        told = autonat.between(CATALOGUE[name].behaviour, protocol, *both)
         found[f"{name} {protocol} {client} {server}"] = digest(told)
     return found
 
