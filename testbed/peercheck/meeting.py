@@ -69,7 +69,7 @@ class Meeting:
         if self.talk.scene is Scene.SILENT:
             await self._silence()
             return
-        if self.talk.task.mechanism == "punch_udp":
+        if self.talk.task.answers_itself:
             self.strangers = stack.enter_context(strangers(ours, self.talk.place.server))
         self.start, self.waited = start, self._waited()
         late = self._lateness()
@@ -86,8 +86,7 @@ class Meeting:
         """By how much our own side starts later; below 0: earlier, and is not to be answered."""
         if self.talk.scene is Scene.PLAIN_LISTENER:
             return HEAD_START
-        udp = self.talk.task.mechanism == "punch_udp"  # elsewhere libraries and kernels answer
-        return -CALL if udp and self.talk.scene is Scene.LISTENER else 0
+        return -CALL if self.talk.task.answers_itself and self.talk.scene is Scene.LISTENER else 0
 
     async def _before(self, start: int, late: int) -> None:
         """Nothing leaves a peer before the start, and nothing unasked where it only answers."""
@@ -168,7 +167,7 @@ class Meeting:
         """Nothing is in the way on loopback, so it is the peer; its frames may say why."""
         if end.failure is FailureClass.UNSUPPORTED:
             self.talk.skip(Gap.UNSUPPORTED, end.reason)
-        elif self.talk.task.mechanism == "ice":
+        elif self.talk.task.ice:
             self.talk.skip(Gap.CHECKS, f"{end.failure}: {end.reason}")
         elif not self._frames_blamed(ours):
             found = f"{end.failure}: {end.reason}"

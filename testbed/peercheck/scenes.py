@@ -89,7 +89,7 @@ def _nobody(talk: Talk) -> Offer:
     circuits = tuple(f"{relay}/p2p-circuit/p2p/{stranger}" for relay in talk.relays)
     return Offer(
         addresses=(where,),
-        ice=ice if talk.task.mechanism == "ice" else None,
+        ice=ice if talk.task.ice else None,
         multiaddrs=circuits,
     )
 

@@ -119,7 +119,7 @@ class Talk:
 
     def _look_at_socket(self, local: Endpoint, here: tuple[str, int]) -> None:
         """An ICE agent chooses its ports."""
-        free = self.task.mechanism == "ice" and local.pair[0] == here[0]
+        free = self.task.ice and local.pair[0] == here[0]
         if local.pair != here and not free:
             self.blame_endpoint(Rule.NOT_BOUND, "listening", here, local.pair)
 

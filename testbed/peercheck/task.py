@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from testbed.model.contract import Transport
 from testbed.peercheck.partner import Partner
 from testbed.stacks.client import EXIT_DEADLINE
-from testbed.studies.punch.mechanism import Deadlines
+from testbed.studies.punch.mechanism import Deadlines, Mechanism
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,31 @@ class Task:
     """``argv`` is a program that says that it is a peer of ``mechanism``."""
 
     argv: Sequence[str]
-    mechanism: str
-    transport: Transport
+    mechanism: Mechanism
     partner: Callable[[], Partner]
     patience: Patience = Patience()
 
     @property
+    def transport(self) -> Transport:
+        """As the contract has it."""
+        return Transport(self.mechanism.transport)
+
+    @property
     def punches(self) -> bool:
         """By no more than STUN and frames."""
-        return self.mechanism.startswith("punch_")
+        return self.mechanism.offers == "addresses"
+
+    @property
+    def answers_itself(self) -> bool:
+        """It reads each datagram; elsewhere libraries and kernels answer."""
+        return self.punches and self.transport is Transport.UDP
+
+    @property
+    def ice(self) -> bool:
+        """By an ICE agent, which chooses its ports and its checks."""
+        return self.mechanism.offers == "ice"
 
     @property
     def libp2p(self) -> bool:
-        return self.mechanism.startswith("dcutr_")
+        """By a relay's circuit first."""
+        return self.mechanism.offers == "multiaddrs"

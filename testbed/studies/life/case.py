@@ -11,13 +11,8 @@ from testbed.model.topology import Topology
 from testbed.predict.life import Course, Expected, expect
 from testbed.stacks.registry import Stacks, stacks
 from testbed.studies.life.scenarios import SCENARIOS, Scenario
+from testbed.studies.punch.mechanisms import MECHANISMS, of
 
-# Those whose connections the model follows.
-MECHANISMS = {
-    "punch_udp": Transport.UDP,
-    "dcutr_quic": Transport.QUIC,
-    "dcutr_tcp": Transport.TCP,
-}
 PATIENCE = (
     10.0  # seconds: an echo's deadline in the contract; without `keep` a peer gives up by then
 )
@@ -39,7 +34,9 @@ class LifeCase:
     @property
     def transport(self) -> Transport:
         """What carries the echo."""
-        return MECHANISMS[self.stacks.mechanism]
+        carries = of(self.stacks).carries
+        assert carries is not None  # `require_followed` lets no other pass
+        return carries
 
     @property
     def keeps(self) -> bool:
@@ -114,11 +111,12 @@ class LifeCase:
 
 def require_followed(ends: Stacks) -> None:
     """UsageError for stacks whose connections the model does not follow."""
-    if ends.mechanism not in MECHANISMS or ends.contract != "lines":
+    if of(ends).carries is None or ends.contract != "lines":
         by = ends.mechanism if ends.contract == "lines" else f"the contract {ends.contract}"
+        followed = ", ".join(name for name, one in MECHANISMS.items() if one.carries)
         raise UsageError(
             f"{ends.name}: there is no model of the life of its connections ({by})",
-            remedy=f"stacks of {', '.join(MECHANISMS)}",
+            remedy=f"stacks of {followed}",
         )
 
 

@@ -8,6 +8,7 @@ from testbed.evidence.account import WireAccount
 from testbed.model.breach import Breach
 from testbed.model.contract import Mode
 from testbed.model.ice_agent import IceAgent
+from testbed.model.life import Transport
 from testbed.model.outcome import Outcome, Rung, RungReading
 from testbed.predict.model import Model
 from testbed.stacks.registry import Contract, Need, Role
@@ -68,6 +69,7 @@ class Mechanism:
 
     name: str  # as ``--mechanism`` and a manifest have it
     transport: Literal["udp", "tcp"]  # of the connection between the peers
+    offers: Literal["addresses", "ice", "multiaddrs"]  # the field of an offer that a peer dials
     needs: frozenset[Need]  # what the lab must have
     modes: Mapping[str, Play]  # the experiment, `PUNCH`, and the controls
     topology: str = "two-homes"  # the preset that it is tried in where none is named
@@ -76,6 +78,7 @@ class Mechanism:
     begins: Callable[[IceAgent], float | None] = lambda _agent: None
     climbed: Callable[[Taken], RungReading] | None = None
     deadlines: Deadlines = USUAL
+    carries: Transport | None = None  # what the model of lives has for its connections, if any
 
     @property
     def controls(self) -> tuple[str, ...]:

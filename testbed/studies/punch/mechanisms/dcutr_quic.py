@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from testbed.model.life import Transport
 from testbed.predict.dcutr import DCUTR_QUIC, DCUTR_QUIC_OFF
 from testbed.studies.punch.mechanisms import dcutr_tcp
 
@@ -11,6 +12,8 @@ MECHANISM = replace(
     _TCP,
     name="dcutr_quic",
     transport="udp",
+    offers="multiaddrs",
+    carries=Transport.QUIC,
     modes={
         "punch": replace(_TCP.modes["punch"], model=DCUTR_QUIC),
         "relay_only": replace(_TCP.modes["relay_only"], model=DCUTR_QUIC_OFF),

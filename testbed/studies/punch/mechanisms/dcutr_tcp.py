@@ -1,5 +1,6 @@
 """Direct Connection Upgrade through Relay (libp2p) over TCP.  Its control upgrades nothing."""
 
+from testbed.model.life import Transport
 from testbed.predict.dcutr import DCUTR_OFF, DCUTR_TCP
 from testbed.studies.punch.mechanism import Mechanism, Play
 from testbed.studies.punch.upgrades import relay_kept, upgraded
@@ -7,6 +8,8 @@ from testbed.studies.punch.upgrades import relay_kept, upgraded
 MECHANISM = Mechanism(
     name="dcutr_tcp",
     transport="tcp",
+    offers="multiaddrs",
+    carries=Transport.TCP,
     needs=frozenset({"relay", "observers"}),
     modes={
         "punch": Play(DCUTR_TCP, ("dialer", "listener"), check=upgraded),

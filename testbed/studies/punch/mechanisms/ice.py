@@ -6,6 +6,7 @@ from testbed.studies.punch.mechanism import Mechanism, Play
 MECHANISM = Mechanism(
     name="ice",
     transport="udp",
+    offers="ice",
     needs=frozenset({"stun", "turn"}),
     modes={
         "punch": Play(ICE, ("dialer", "listener")),

@@ -12,6 +12,7 @@ MECHANISM = replace(
     _TCP,
     name="ladder_quic",
     transport="udp",
+    offers="multiaddrs",
     modes={
         "punch": replace(_TCP.modes["punch"], model=LADDER_QUIC),
         "relay_only": replace(_TCP.modes["relay_only"], model=DCUTR_QUIC_OFF),

@@ -8,6 +8,7 @@ from testbed.studies.punch.upgrades import climbed, relay_kept, rung_kept
 MECHANISM = Mechanism(
     name="ladder_tcp",
     transport="tcp",
+    offers="multiaddrs",
     needs=frozenset({"relay", "observers"}),
     modes={
         "punch": Play(LADDER_TCP, ("dialer", "listener"), check=rung_kept),

@@ -7,6 +7,7 @@ from testbed.studies.punch.mechanism import Mechanism, Play
 MECHANISM = Mechanism(
     name="punch_tcp",
     transport="tcp",
+    offers="addresses",
     needs=frozenset({"stun"}),
     modes={
         "punch": Play(PUNCH_TCP, ("dialer", "listener")),
