@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import UnfitError, UsageError
-from testbed.nat.load import find
+from testbed.model.outcome import Outcome
+from testbed.nat.load import catalogue, find
 from testbed.run.cell import _starts
 from testbed.stacks import registry as adapter
 from testbed.stacks.registry import stacks
 from testbed.studies.punch import external
 from testbed.studies.punch.cell import Cell, load_cell, save_cell
+from testbed.studies.punch.expectation import prediction
 from testbed.studies.punch.external import add_stacks
 from testbed.studies.punch.mechanisms import of
 
@@ -103,3 +105,11 @@ def test_a_file_that_tells_nonsense_of_a_stack_is_named(own: str, tmp_path: Path
     (tmp_path / "cell.json").write_text(json.dumps(data))
     with pytest.raises(UsageError):
         load_cell(tmp_path)
+
+
+def test_no_forward_is_taken_for_that_of_a_peer_whose_port_nobody_chose() -> None:
+    """Peers of the unified-testing contract listen on port 0; others where they are told to."""
+    add_stacks(["mine=/bin/true"], "dcutr_tcp", "unified")
+    nats = ("symmetric", "port-forward")
+    assert prediction(Cell("mine", nats), catalogue()).outcome is Outcome.RELAYED
+    assert prediction(Cell("traversal-tcp", nats), catalogue()).outcome is Outcome.DIRECT
