@@ -17,8 +17,7 @@ from testbed.model.reason import Drop, Place, Unmapped
 from testbed.model.topology import Impairment
 from testbed.predict.prediction import _predict
 from testbed.run import cell as runner
-from testbed.stacks import ice, punch_udp, session, traversal
-from testbed.studies.punch import attempt as hole_punch
+from testbed.stacks import ice, punch_udp, services, session, traversal
 from testbed.traversal import RelayLimits
 
 # -- peers that are broken -------------------------------------------------------
@@ -138,10 +137,13 @@ def stubborn() -> None:
 
 
 def upgrades_anyway() -> None:
-    honest = traversal.UpgradeOptions
-    traversal.UpgradeOptions = lambda **words: honest(  # type: ignore[misc,assignment]
-        **{**words, "enabled": True}
-    )
+    honest = traversal.TraversalPeer._options
+
+    def options(self: Any, configure: Configure) -> Any:
+        given = honest(self, configure)
+        return altered(given, upgrade=altered(given.upgrade, enabled=True))
+
+    traversal.TraversalPeer._options = options  # type: ignore[method-assign]
 
 
 def dials_from_anywhere() -> None:
@@ -223,7 +225,7 @@ def relay_with(limits: RelayLimits) -> Callable[[Path], None]:
 
 def dead_relay(_folder: Path) -> None:
     """The relay is killed before the peers start; the observers live."""
-    real = hole_punch.infrastructure
+    real = services.infrastructure
 
     @contextmanager
     def dying(lab: Lab, relay: str, *words: Any) -> Iterator[Any]:
@@ -236,7 +238,7 @@ def dead_relay(_folder: Path) -> None:
             spawned[relay].kill()
             yield public
 
-    hole_punch.infrastructure = dying
+    services.infrastructure = dying
 
 
 def lazy_listener() -> None:
@@ -260,7 +262,7 @@ def lazy_listener() -> None:
 
 def no_turn(_folder: Path) -> None:
     """coturn does not listen where the peers look for a relay."""
-    hole_punch.HTTPS_PORT = 444  # type: ignore[misc]
+    services.HTTPS_PORT = 444  # type: ignore[misc]
 
 
 # -- an oracle that is broken; what it foretold before, in the parent, is forgotten ------
