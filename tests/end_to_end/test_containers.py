@@ -109,10 +109,10 @@ def test_only_routers_may_configure_a_network_and_hosts_may_nothing(lab: Contain
 def test_a_stack_runs_in_its_container_and_the_engine_logs_it(lab: ContainerLab) -> None:
     process = lab.spawn("a", adapter("punch-udp").command())
     running = docker("exec", lab.container("a"), "cat", f"/proc/{process.pid}/cmdline")
-    assert running.split("\0")[1:3] == ["-m", "testbed.stacks.punch_udp"]
+    assert running.split("\0")[1:4] == ["-m", "testbed.stacks", "testbed.stacks.punch_udp"]
     process.kill()
     process.wait(10)
-    assert f"{process.pid}: python3 -m testbed.stacks.punch_udp" in lab.logs("a")
+    assert f"{process.pid}: python3 -m testbed.stacks testbed.stacks.punch_udp" in lab.logs("a")
 
 
 def test_a_node_can_be_given_an_image_of_ones_own() -> None:
