@@ -33,7 +33,7 @@ from .portmap_lab import (
 
 pytestmark = pytest.mark.timeout(60)
 UDP = Transport.UDP
-GATEWAY, HOST, OTHER = (IPv4Address(f"10.0.0.{n}") for n in (1, 2, 3))
+GATEWAY, HOST, OTHER = (IPv4Address(f"10.0.0.{n}") for n in (1, 5, 6))
 NONCE = bytes(range(12))
 WANTED = Wanted(UDP, PORT, PORT, 60)
 ADD: dict[str, object] = {**igd.addition(WANTED, HOST, "test")}
@@ -43,6 +43,7 @@ RANGE = {"NewStartPort": 5, "NewEndPort": 9, "NewProtocol": "UDP", "NewManage": 
 @contextlib.contextmanager
 def served(daemon: Daemon, topology: Topology | None = None) -> Iterator[Lab]:
     with lab_of(topology or home("eim-apdf")) as lab, miniupnpd(lab, "nat-a", daemon):
+        assert topology or lab.plan.address("a") == HOST
         yield lab
 
 

@@ -84,9 +84,10 @@ def load(lab: Lab, path: Path, engine: Engine, text: str) -> None:
         lab.run(ROUTER, LOADERS[engine], input=text.encode(), timeout=_DEADLINE)
     except BackendError as error:
         said = _complaint(error.message, engine, text)
+        version = _run(lab, tool, "--version").strip()
         offload = "flowtable" in text
         raise UsageError(
-            f"{path}: {tool} does not take it: {said}",
+            f"{path}: {version} does not take it: {said}",
             remedy=f"flow tables take {BEYOND[Action.OFFLOAD]}: measure a copy without them"
             if offload
             else None,
