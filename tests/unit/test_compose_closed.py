@@ -105,7 +105,7 @@ def test_a_full_network_has_no_room_for_guests() -> None:
     source = Source("two-homes", ())
     plan = source.plan()
     wan = plan.address("nat-a")
-    crowd = {wan + number: "somebody" for number in range(20)}
+    crowd = {wan + number: "somebody" for number in range(64)}
     with pytest.raises(BackendError, match="no room for guests"):
         benches(replace(plan, owners=crowd), source.named(), up(plan))
 
