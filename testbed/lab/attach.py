@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from testbed.errors import BackendError, TestbedError, UsageError
-from testbed.lab import kernel
+from testbed.lab import kernel, sandbox
 from testbed.lab.namespaces import NamespaceLab
 from testbed.model.plan import AddBridge, AddLink, Plan
 
@@ -157,11 +157,14 @@ def _age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def serve(server: socket.socket, lab: NamespaceLab) -> None:
-    """Answer until asked to stop, or until a signal ends the process."""
+def serve(server: socket.socket, lab: NamespaceLab, signals: int) -> None:
+    """Answer until asked to stop, or until a signal comes (`sandbox.signals`)."""
     since = time.monotonic()
+    awaited: list[socket.socket | int] = [server, signals]
     while True:
-        select.select([server], [], [])
+        ready, _, _ = select.select(awaited, [], [])
+        if signals in ready:
+            sandbox.raise_for(os.read(signals, 1)[0])
         client, _ = server.accept()
         with client:
             client.settimeout(_DEADLINE)

@@ -13,7 +13,7 @@ import resource
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -154,12 +154,35 @@ def _catch_signals() -> None:
     """The sandbox's first process must ask for signals: as pid 1 it has no defaults."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise_for(number)
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, stop)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_FORWARDED, signal.SIGCHLD))
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[int]:
+    """A pipe that tells the numbers of the signals that this process gets, a byte each.
+
+    A handler's exception is lost where it comes up in a finalizer; the byte stays.
+    """
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+def raise_for(number: int) -> NoReturn:
+    """What the handler of a signal raises: KeyboardInterrupt, or SystemExit with its code."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 def _attend(child: int) -> NoReturn:

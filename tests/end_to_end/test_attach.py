@@ -85,9 +85,9 @@ def lab_of_somebody() -> Iterator[int]:
         os.environ.pop("TESTBED_SANDBOX", None)
         server = attach.listen()
         sandbox.enter()
-        with Namespaces().start(steps) as lab:
+        with Namespaces().start(steps) as lab, sandbox.signals() as signals:
             os.write(ready, b"up")
-            attach.serve(server, lab)
+            attach.serve(server, lab, signals)
 
     with child(up) as (pid, answer):
         assert os.read(answer, 2) == b"up"

@@ -20,7 +20,7 @@ def keep(steps: Plan, kind: Kind = Kind.NAMESPACES) -> None:
     sandbox.enter()
     made_by = backend(kind)
     before = time.perf_counter()
-    with made_by.start(steps) as lab:
+    with made_by.start(steps) as lab, sandbox.signals() as signals:
         ready = time.perf_counter() - before
         require_closed(lab)
         print(f"up in {ready * 1e3:.0f} ms, closed to the outside; lab {outside}", flush=True)
@@ -28,7 +28,7 @@ def keep(steps: Plan, kind: Kind = Kind.NAMESPACES) -> None:
             inside = f"  (inside {steps.internal[node]})" if node in steps.internal else ""
             print(f"  {node:14} {', '.join(map(str, addresses))}{inside}", flush=True)
         print("enter with: testbed shell NODE; end with Ctrl-C", flush=True)
-        attach.serve(server, lab)
+        attach.serve(server, lab, signals)
 
 
 def require_root_for_all(every: bool, instead: str) -> None:
