@@ -14,7 +14,7 @@ from engine import docker, labelled, require_engine
 # Each of xdist's workers has a project, and addresses, of its own.
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 NUMBER = 201 + WORKER % 50
-SERVER = (f"29.{NUMBER}.0.34", f"29.{NUMBER}.0.35")
+SERVER = (f"29.{NUMBER}.0.132", f"29.{NUMBER}.0.133")
 PROJECT = f"testbed-compose-test-{os.getpid()}"
 # Says where datagrams to each of its addresses come from.
 LISTEN = """
@@ -49,7 +49,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if shutil.which("docker-compose") is None:
         pytest.skip("NO COMPOSE: docker-compose is not installed")
     folder = tmp_path_factory.mktemp("compose") / "project"
-    words = ["compose", "render", "two-homes", "--a", "linux-home", "--b", "symmetric"]
+    words = ["compose", "render", "two-homes", "-a", "linux-home", "-b", "symmetric"]
     words += ["--certifiable", "--number", str(NUMBER), "-o", str(folder)]
     subprocess.run([*TESTBED, *words], check=True, capture_output=True, timeout=60)
     try:
