@@ -7,9 +7,8 @@ import typer
 from rich.console import Console
 
 from testbed.cli.building import built, emit
-from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, MadeBy, takes_profiles
+from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, MadeBy, some_or_all, takes_profiles
 from testbed.cli.words import App
-from testbed.errors import UsageError
 from testbed.lab.choice import Kind
 
 nat = App(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
@@ -130,6 +129,5 @@ def nat_certify(
     """
     from testbed.cli.commands.nat import certify
 
-    if bool(profiles) == every:
-        raise UsageError("name profiles, or say --all")
-    raise typer.Exit(certify(profiles or [], jobs, markdown, as_json, backend, detailed=verbose))
+    nats = some_or_all(profiles, every, "profiles")
+    raise typer.Exit(certify(nats, jobs, markdown, as_json, backend, detailed=verbose))

@@ -3,7 +3,7 @@
 import inspect
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import wraps
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from testbed.errors import UsageError
 from testbed.lab.choice import Kind
 from testbed.model.topology import SMALLEST_MTU
 from testbed.places import PACKAGE
@@ -103,6 +104,16 @@ ProfilesDir = Annotated[
         "names, else of ~/.config/nat-testbed/profiles.",
     ),
 ]
+
+
+def some_or_all(names: Sequence[str] | None, every: bool, kind: str) -> Sequence[str]:
+    """The ``names`` that were given, or none for ``every`` one; UsageError where nothing is said.
+
+    Both at once are refused before: a name has no effect beside --all.
+    """
+    if not names and not every:
+        raise UsageError(f"name {kind}, or say --all")
+    return names or ()
 
 
 def takes_profiles(command: Callable[..., None]) -> Callable[..., None]:

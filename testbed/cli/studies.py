@@ -10,11 +10,11 @@ from testbed.cli.options import (
     Mechanism,
     Seed,
     Stack,
+    some_or_all,
     takes_engine_words,
     takes_profiles,
 )
 from testbed.cli.words import App
-from testbed.errors import UsageError
 
 app = App()
 
@@ -34,9 +34,8 @@ def autonat(
     """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
     from testbed.cli.commands.autonat import run_autonat
 
-    if bool(profiles) == every:
-        raise UsageError("name profiles, or say --all")
-    raise typer.Exit(run_autonat(profiles or [], client, server, engine))
+    nats = some_or_all(profiles, every, "profiles")
+    raise typer.Exit(run_autonat(nats, client, server, engine))
 
 
 @app.command()
@@ -65,10 +64,9 @@ def life(
     from testbed.cli.commands.life import run_life
     from testbed.studies.punch.external import add_stacks
 
-    if bool(scenarios) == every:
-        raise UsageError("name scenarios, or say --all")
+    wanted = some_or_all(scenarios, every, "scenarios")
     own = add_stacks(stack or (), mechanism)
-    raise typer.Exit(run_life(scenarios or [], peer, (a, b), own, engine))
+    raise typer.Exit(run_life(wanted, peer, (a, b), own, engine))
 
 
 @app.command()
@@ -84,10 +82,11 @@ def study(
 ) -> None:
     """Any study that needs no words of its own, or one of yours: testbed study FILE.py --all."""
     from testbed.cli.commands.study import run_named
+    from testbed.studies import found
 
-    if bool(profiles) == every:
-        raise UsageError("name profiles, or say --all")
-    raise typer.Exit(run_named(name, profiles or [], repeat, seed, engine))
+    asked = found.study(name)
+    nats = some_or_all(profiles, every, "profiles")
+    raise typer.Exit(run_named(asked, nats, repeat, seed, engine))
 
 
 @app.command()

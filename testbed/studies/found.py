@@ -39,8 +39,9 @@ def study(name: str) -> Study[Any]:
         return _of_file(Path(name))
     general = {key: one for key, one in known().items() if one.cases is not None}
     if name not in general:
-        remedy = instead(name, general)
-        raise UsageError(f"unknown study {name!r}", remedy=f"{remedy}, or a file of yours")
+        own = "name a Python file with a STUDY in it"
+        remedy = f"{instead(name, general)}; or {own}" if general else own
+        raise UsageError(f"unknown study {name!r}", remedy=remedy)
     return general[name]
 
 

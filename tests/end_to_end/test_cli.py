@@ -52,6 +52,8 @@ def said(
         (("matrix", "--profiles", ","), 2, "has an empty name in it"),
         (("matrix", "--select", "no/such/*"), 2, "matches no cell"),
         (("nat", "certify"), 2, "name profiles, or say --all"),
+        (("study", "nosuch"), 2, "name a Python file with a STUDY in it"),
+        (("study", "nosuch.py"), 2, "nosuch.py: no such file"),
         (("nat", "show", "nonesuch"), 2, "unknown profile"),
         (("nat", "probe", "--rules", "/nonexistent.nft"), 2, "No such file"),
         (("nat", "probe", "--rules", "/etc/hosts"), 2, "neither a table of iptables-save"),

@@ -1,18 +1,19 @@
 """`testbed study`: a study that needs no words of its own, also one of the user's."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from testbed.capture import reader
 from testbed.cli.commands.running import run_cases
 from testbed.cli.options import EngineWords
 from testbed.nat.load import catalogue, named
-from testbed.studies import found
-from testbed.studies.base import Request
+from testbed.studies.base import Request, Study
 
 
-def run_named(name: str, nats: Sequence[str], repeat: int, seed: int, engine: EngineWords) -> int:
-    """Run the study ``name`` behind the profiles ``nats`` (all, if none); the exit code."""
-    study = found.study(name)
+def run_named(
+    study: Study[Any], nats: Sequence[str], repeat: int, seed: int, engine: EngineWords
+) -> int:
+    """Run ``study`` behind the profiles ``nats`` (all, if none); the exit code."""
     assert study.cases is not None  # found gives no other
     profiles = named(nats) if nats else list(catalogue().values())
     cases = study.cases(Request(profiles, repeat, seed))
