@@ -131,7 +131,7 @@ class RouterTable(_Frozen):
         description="-a or -b of the command line names another profile for this router.",
     )
     addresses: Annotated[int, Field(ge=1, le=12)] = Field(
-        default=1, description="External addresses."
+        default=1, description="External addresses; the NAT maps to the first alone."
     )
     link: str | None = Field(
         default=None, description="Of `links`: the way to the network outside."
