@@ -55,7 +55,8 @@ def world_check(
         plan = built(word, None, None)
         topology = plan.topology
         nats, hosts = len(topology.routers), len(topology.hosts)
-        print(f"{word}: {hosts} hosts, {nats} routers, a lab of {len(plan.steps)} steps")
+        events = f"; {len(world.world.events)} events" if world.world.events else ""
+        print(f"{word}: {hosts} hosts, {nats} routers, a lab of {len(plan.steps)} steps{events}")
 
 
 @world.command("show")
@@ -68,6 +69,8 @@ def world_show(
 ) -> None:
     """Draw a world: who is where, behind which NATs, over which links."""
     from testbed.files import write_text
+    from testbed.model.events import timeline
+    from testbed.model.network_fault import words
     from testbed.model.presets import asked
     from testbed.report import world as picture
 
@@ -81,5 +84,7 @@ def world_show(
     console.print(f"{found.name}: {found.world.title}", style="bold", markup=False)
     console.print(found.world.source, style="dim", markup=False)
     console.print(picture.drawn(box))
+    for at, fault in timeline(found.world.events, found.world.life.timers):
+        console.print(f"after {at:g} s: {words(fault)}", markup=False)
     if svg is not None:
         write_text(svg, picture.svg(box, f"{found.name}: {found.world.title}"))

@@ -50,12 +50,12 @@ def apply(lab: NamespaceLab, fault: Fault, profiles: dict[str, Profile], wait: W
             _readdress(lab, router, profiles[router])
         case Rebinding(router):
             _renumber(lab, router, profiles[router])
-        case LinkDown(router):
-            lab.links.down(f"{router}-core")
-        case LinkUp(router):
-            lab.links.up(f"{router}-core")
-        case Roaming(host, router):
-            _roam(lab, host, router)
+        case LinkDown(node):
+            lab.links.down(f"{node}-core")
+        case LinkUp(node):
+            lab.links.up(f"{node}-core")
+        case Roaming(host, network):
+            _roam(lab, host, network)
 
 
 def _forward(lab: NamespaceLab, router: str, *, on: bool) -> None:
@@ -152,10 +152,9 @@ def _renumber(lab: NamespaceLab, router: str, profile: Profile) -> None:
     _forward(lab, router, on=True)
 
 
-def _roam(lab: NamespaceLab, host: str, router: str) -> None:
-    """Take over the interface and the address of the host that waits behind ``router``."""
-    lan = next(r.lan for r in lab.plan.topology.routers if r.name == router)
-    dock = next(h.name for h in lab.plan.topology.hosts if h.network == lan)
+def _roam(lab: NamespaceLab, host: str, network: str) -> None:
+    """Take over the interface and the address of the host that waits in ``network``."""
+    dock = next(h.name for h in lab.plan.topology.hosts if h.network == network)
     link = next(link for link in lab.plan.of(AddLink) if link.a.node == dock)
     address, gateway = link.a.addresses[0], link.b.addresses[0].ip
     inside = lab.spawn(host, _stay)  # a process by which `ip` finds the host's namespace

@@ -41,24 +41,24 @@ class Rebinding:
 
 @dataclass(frozen=True)
 class LinkDown:
-    """The wire between the router and the internet is cut."""
+    """The node's wire is cut: a router's to the network outside, a host's own."""
 
-    router: str
+    node: str
 
 
 @dataclass(frozen=True)
 class LinkUp:
     """The wire is mended."""
 
-    router: str
+    node: str
 
 
 @dataclass(frozen=True)
 class Roaming:
-    """The host leaves its network, and has an address behind ``router`` from then on."""
+    """The host leaves its network, and has an address in ``network`` from then on."""
 
     host: str
-    router: str
+    network: str
 
 
 Fault = MappingTimeout | NatReboot | WanAddressChange | Rebinding | LinkDown | LinkUp | Roaming
@@ -75,12 +75,12 @@ def words(fault: Fault) -> str:
             return f"{router} gets another address"
         case Rebinding(router):
             return f"{router} renumbers its mappings"
-        case LinkDown(router):
-            return f"{router}'s wire is cut"
-        case LinkUp(router):
-            return f"{router}'s wire is mended"
-        case Roaming(host, router):
-            return f"{host} moves behind {router}"
+        case LinkDown(node):
+            return f"{node}'s wire is cut"
+        case LinkUp(node):
+            return f"{node}'s wire is mended"
+        case Roaming(host, network):
+            return f"{host} moves to {network}"
 
 
 def lasts(fault: Fault) -> float:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from testbed.errors import TopologyError, UsageError
+from testbed.model.events import KINDS, Event, LifeTable, Names, known_keys
+from testbed.model.table import WRONG, Table, wrong
 from testbed.model.toml_lines import line_of
 from testbed.model.topology import (
     INTERNET,
@@ -41,19 +42,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]
 
 
-_WRONG = "wrong"  # the type of the errors that this module finds
-
-
-def _wrong(message: str, *place: str) -> PydanticCustomError:
-    """An error at the key ``place``, below the table that is validated."""
-    return PydanticCustomError(_WRONG, "{said}", {"said": message, "place": place})
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class WayTable(_Frozen):
+class WayTable(Table):
     """What a link does to frames in one direction.  A key that is left out does nothing."""
 
     delay_ms: Milliseconds | None = Field(default=None, description="Each frame is held so long.")
@@ -114,11 +103,11 @@ class LinkTable(WayTable):
         try:
             self.link()
         except TopologyError as error:
-            raise _wrong(error.message) from None
+            raise wrong(error.message) from None
         return self
 
 
-class RouterTable(_Frozen):
+class RouterTable(Table):
     """A NAT or a firewall between two networks."""
 
     wan: str = Field(description="The network outside: internet, or another router's inside.")
@@ -138,7 +127,7 @@ class RouterTable(_Frozen):
     )
 
 
-class HostTable(_Frozen):
+class HostTable(Table):
     """An end system."""
 
     network: str = Field(description="internet, or a router's inside.")
@@ -152,7 +141,7 @@ class HostTable(_Frozen):
     )
 
 
-class RolesTable(_Frozen):
+class RolesTable(Table):
     """Which host plays which part; those that are left out fall to the hosts called so."""
 
     a: str | None = Field(default=None, description="The dialer, if it is not the host called a.")
@@ -166,7 +155,7 @@ class RolesTable(_Frozen):
     )
 
 
-class ExpectTable(_Frozen):
+class ExpectTable(Table):
     """What is expected where the model of the NATs cannot tell: of lossy links.
 
     It holds for punching between the NATs that the file names; else the model's prediction does.
@@ -176,9 +165,12 @@ class ExpectTable(_Frozen):
     within_s: Annotated[float, Field(gt=0, le=60)] | None = Field(
         default=None, description="The later peer says so by then, from the common start."
     )
+    recovers_within_s: Annotated[float, Field(gt=0, le=600)] | None = Field(
+        default=None, description="No longer is the connection gone, whatever happens to it."
+    )
 
 
-class World(_Frozen):
+class World(Table):
     """One file.  The network ``internet`` is always there."""
 
     title: Words
@@ -191,6 +183,10 @@ class World(_Frozen):
     hosts: dict[str, HostTable] = Field(description="By name.")
     roles: RolesTable = RolesTable()
     expect: ExpectTable | None = None
+    life: LifeTable = LifeTable()
+    events: tuple[Event, ...] = Field(
+        default=(), description="What happens in the course of time: see `testbed life`."
+    )
 
     @property
     def options(self) -> tuple[Option, ...]:
@@ -260,18 +256,24 @@ class World(_Frozen):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if INTERNET in self.networks:
-            raise _wrong("it is always there, leave it out", "networks", INTERNET)
+            raise wrong("it is always there, leave it out", "networks", INTERNET)
         if self.options == ("b",):
-            raise _wrong("a router has option b, and none has option a", "routers")
+            raise wrong("a router has option b, and none has option a", "routers")
         self._refuse_unknown_players()
         self._refuse_unknown_links()
+        names = Names((*self.routers,), (*self.hosts,), (INTERNET, *self.networks))
+        for number, event in enumerate(self.events):
+            event.require_known(names, number)
+        for name in self.life.random_ports:
+            if name not in self.routers:
+                raise wrong(f"no router is called {name!r}", "life", "random_ports")
         return self
 
     def _refuse_unknown_players(self) -> None:
         for part, said in self.roles.model_dump(exclude_none=True).items():
             for name in said if isinstance(said, tuple) else (said,):
                 if name not in self.hosts:
-                    raise _wrong(f"no host is called {name!r}", "roles", part)
+                    raise wrong(f"no host is called {name!r}", "roles", part)
 
     def _refuse_unknown_links(self) -> None:
         used = {("routers", name): one.link for name, one in self.routers.items()}
@@ -279,10 +281,10 @@ class World(_Frozen):
         for node, word in used.items():
             if word is not None and word not in self.links:
                 remedy = instead(word, self.links) if self.links else "write a table [links.NAME]"
-                raise _wrong(f"unknown link {word!r}; {remedy}", *node, "link")
+                raise wrong(f"unknown link {word!r}; {remedy}", *node, "link")
         for name in self.links:
             if name not in used.values():
-                raise _wrong("no router and no host uses it", "links", name)
+                raise wrong("no router and no host uses it", "links", name)
 
 
 def parse(text: str, name: str, where: str) -> World:
@@ -317,15 +319,22 @@ def _fault(text: str, where: str, error: Mapping[str, Any]) -> str:
     """One line: where, which key, what was expected, what stands there."""
     place = tuple(str(part) for part in error["loc"])
     message = str(error["msg"])
-    if error["type"] == "extra_forbidden":
+    if error["type"] == "union_tag_invalid":
+        said = str(error["ctx"]["tag"])
+        place, message = (*place, "kind"), f"unknown kind {said!r}; {instead(said, KINDS)}"
+    elif error["type"] == "union_tag_not_found":
+        message = "missing key 'kind'"
+    elif error["type"] == "extra_forbidden":
         known = _known(place[:-1])
         message = f"unknown key; {instead(place[-1], known)}" if known else "unknown key"
     elif error["type"] == "missing":
         place, message = place[:-1], f"missing key {place[-1]!r}"
-    elif error["type"] == _WRONG:
+    elif error["type"] == WRONG:
         place = (*place, *error["ctx"]["place"])
     else:
         message += f", not {error['input']!r}"
+    if place[:1] == ("events",) and len(place) > 2 and place[2] in KINDS:
+        place = (*place[:2], *place[3:])
     key_words = f" {'.'.join(place)}:" if place else ""
     return f"{where}:{line_of(text, place)}:{key_words} {message}"
 
@@ -336,6 +345,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "links": LinkTable,
     "roles": RolesTable,
     "expect": ExpectTable,
+    "life": LifeTable,
 }
 
 
@@ -345,6 +355,8 @@ def _known(place: Sequence[str]) -> list[str]:
         return list(World.model_fields)
     if place[-1] in ("up", "down"):
         return list(WayTable.model_fields)
+    if place[0] == "events":
+        return known_keys(place)
     kind = _TABLES.get(place[0])
     return list(kind.model_fields) if kind else []
 

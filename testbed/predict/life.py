@@ -218,8 +218,10 @@ class _Life:
                 self.path.pause(router, float("inf"))
             case LinkUp(router):
                 self.path.pause(router, now)
-            case Roaming(_, router):
-                self.path.roam(router)
+            case Roaming(_, network):
+                there = self.topology.router_serving(network)
+                assert there is not None
+                self.path.roam(there.name)
         return now
 
     def _survives(self, gap: float) -> Expected:
@@ -273,7 +275,6 @@ class _Life:
 
     def _afterwards(self) -> Topology:
         """Where everybody is in the end."""
-        lans = {router.name: router.lan for router in self.topology.routers}
-        moved = {f.host: lans[f.router] for _, f in self.course.faults if isinstance(f, Roaming)}
+        moved = {f.host: f.network for _, f in self.course.faults if isinstance(f, Roaming)}
         hosts = (replace(h, network=moved.get(h.name, h.network)) for h in self.topology.hosts)
         return replace(self.topology, hosts=tuple(hosts))

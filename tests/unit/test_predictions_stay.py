@@ -103,7 +103,7 @@ def courses() -> dict[str, Course]:
         "address": ((0.0, WanAddressChange("nat-a")),),
         "far address": ((0.0, WanAddressChange("nat-b")),),
         "rebinding": ((0.0, Rebinding("nat-a")), (3.0, Rebinding("nat-b"))),
-        "roaming": ((0.0, Roaming("a", "nat-c")),),
+        "roaming": ((0.0, Roaming("a", "lan-c")),),
         "silence": ((0.0, MappingTimeout(5.0)),),
     }
     for seconds in (1.0, 2.5, 7.0):

@@ -99,6 +99,8 @@ class Request:
         wanted = _profiles(self.profiles or DEFAULT_PROFILES)
         selection = self._selection(wanted)
         cells = selection.cells()
+        for cell in {cell.topology: cell for cell in cells}.values():
+            require_sane(cell)
         require_cast(self.own, cells, "--peers")
         if self.mixed and all(len(set(stacks(peer).both)) == 1 for peer in selection.peers):
             raise UsageError("--pairs has no effect: no two of these stacks understand each other")

@@ -179,14 +179,14 @@ SCENARIOS = {
         Scenario(
             "outage", "the wire is cut for longer than the stack's patience", course=_cut(5.0)
         ),
-        Scenario("roaming", "a moves to another network", course=_at_once(Roaming("a", "nat-c"))),
+        Scenario("roaming", "a moves to another network", course=_at_once(Roaming("a", "lan-c"))),
         Scenario(
             "roaming-open", "the same, while the other's NAT lets anybody in",
-            b=_OPEN, course=_at_once(Roaming("a", "nat-c")),
+            b=_OPEN, course=_at_once(Roaming("a", "lan-c")),
         ),
         Scenario(
             "roaming-symmetric", "a moves to where each destination is given another port",
-            c="symmetric", course=_at_once(Roaming("a", "nat-c")),
+            c="symmetric", course=_at_once(Roaming("a", "lan-c")),
         ),
     )
 }  # fmt: skip

@@ -255,6 +255,11 @@ def _require_world(cell: Cell, where: str) -> None:
         cell.world.chosen(*cell.profiles)
     except UsageError as error:
         raise UsageError(f"{where}{error.message}", remedy=error.remedy) from None
+    if cell.world.world.events:
+        raise UsageError(
+            f"{where}what happens in {cell.world.name} happens to an established path",
+            remedy=f"testbed life --topology {cell.world.word}",
+        )
     topology = cell.build()
     known = [host.name for host in topology.hosts]
     for part, name in (("a", cell.roles.a), ("b", cell.roles.b), ("relay", cell.roles.relay)):

@@ -1,0 +1,99 @@
+"""What happens in a world is said in its file, and what cannot happen is refused with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from testbed.cli import app
+from testbed.cli.commands.chosen import Request
+from testbed.errors import TopologyError, UsageError
+from testbed.model.events import KINDS, timeline
+from testbed.model.life import Timers
+from testbed.model.network_fault import LinkDown, LinkUp, Roaming
+from testbed.model.presets import FOLDER
+from testbed.model.world import World, parse
+from testbed.studies.punch.cell import Cell, require_sane
+
+HOMES = (FOLDER / "two-homes.toml").read_text(encoding="utf-8").rstrip("\n")
+FIRST = len(HOMES.splitlines()) + 1  # the line of what follows
+
+
+def world(*tables: str) -> World:
+    return parse("\n".join([HOMES, *tables]), "mine", "mine.toml")
+
+
+def test_events_come_in_the_order_of_time() -> None:
+    found = world(
+        '[[events]]\nkind = "link-up"\nnode = "nat-a"\nat_s = 5',
+        '[[events]]\nkind = "link-down"\nnode = "nat-a"\nat_s = 0',
+        '[[events]]\nkind = "roam"\nnode = "a"\nto = "lan-b"\nat_s = 2.5',
+    )
+    assert timeline(found.events, found.life.timers) == (
+        (0.0, LinkDown("nat-a")),
+        (2.5, Roaming("a", "lan-b")),
+        (5.0, LinkUp("nat-a")),
+    )
+
+
+def test_an_event_may_wait_until_a_stack_has_lost_its_patience() -> None:
+    found = world('[[events]]\nkind = "link-up"\nnode = "b"\npast_patience_s = 3')
+    assert timeline(found.events, Timers(patience=10.0)) == ((13.0, LinkUp("b")),)
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "said"),
+    [
+        ('[[events]]\nkind = "nat-reboot"\nat_s = 1', 0, "events.0: missing key 'node'"),
+        ('[[events]]\nkind = "nat-rebot"\nat_s = 1', 1, "events.0.kind: unknown kind 'nat-rebot'"),
+        ('[[events]]\nnode = "a"', 0, "events.0: missing key 'kind'"),
+        ('[[events]]\nkind = "link-up"\nnode = "a"', 0, "events.0: it happens at_s or past_pat"),
+        (
+            '[[events]]\nkind = "link-up"\nnode = "a"\nat_s = 1\n'
+            '[[events]]\nkind = "rebinding"\nat_s = 2\nnode = "a"',
+            7,
+            "events.1.node: no router is called 'a'",
+        ),
+        (
+            '[[events]]\nkind = "roam"\nnode = "a"\nat_s = 2\nto = "lan-c"',
+            4,
+            "events.0.to: unknown network 'lan-c'",
+        ),
+        (
+            '[[events]]\nkind = "silence"\nfor_s = 1\nat_s = 2\nnode = "a"',
+            4,
+            "events.0.node: unknown key",
+        ),
+        ('[life]\nrandom_ports = ["nat-z"]', 1, "life.random_ports: no router is called 'nat-z'"),
+        ("[life]\npatience_s = 0", 1, "life.patience_s: Input should be greater than 0"),
+    ],
+)
+def test_what_cannot_happen_is_refused_with_its_line(table: str, line: int, said: str) -> None:
+    with pytest.raises(TopologyError) as error:
+        world(table)
+    assert f"mine.toml:{FIRST + line}: {said}" in error.value.message
+
+
+def test_a_world_is_shown_with_what_happens_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'{HOMES}\n[[events]]\nkind = "nat-reboot"\nnode = "nat-b"\nat_s = 2.5\n')
+    app(args=["world", "show", str(file)], standalone_mode=False)
+    assert "after 2.5 s: nat-b reboots" in capsys.readouterr().out
+    app(args=["world", "check", str(file)], standalone_mode=False)
+    assert "; 1 events" in capsys.readouterr().out
+
+
+def test_no_single_connection_is_made_in_a_world_in_which_something_happens(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'{HOMES}\n[[events]]\nkind = "nat-reboot"\nnode = "nat-b"\nat_s = 0\n')
+    matrix = Request(None, "ice", False, str(file), (), 1, False, False, 1, 0, tmp_path)
+    for asked in (lambda: require_sane(Cell("ice", (), str(file))), matrix.cells):
+        with pytest.raises(UsageError, match="happens to an established path"):
+            asked()
+
+
+def test_the_documentation_tells_of_every_kind_of_event() -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for kind in KINDS:
+        assert f"`{kind}`" in page
