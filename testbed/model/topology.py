@@ -162,6 +162,7 @@ class Roles:
     b: str = "b"  # the listener
     relay: str = "server"  # STUN and TURN server, libp2p relay
     observers: tuple[str, ...] | None = None  # None: all whose names begin with `OBSERVER`
+    peers: tuple[str, ...] = ()  # of a mesh: each meets each, and who is named earlier dials
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Topology:
         for name, other in ((said.a, usual.a), (said.b, usual.b), (said.relay, usual.relay)):
             if name != other:
                 self.host(name)
-        for name in said.observers or ():
+        for name in (*(said.observers or ()), *said.peers):
             self.host(name)
 
     @property

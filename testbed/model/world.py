@@ -30,7 +30,7 @@ from testbed.model.topology import (
     Scope,
     Topology,
 )
-from testbed.naming import instead
+from testbed.naming import instead, twice
 
 SCHEMA = Path(__file__).with_name("world.schema.json")
 
@@ -153,6 +153,10 @@ class RolesTable(Table):
         default=None,
         description="They tell peers their addresses; else the hosts called observer-...",
     )
+    peers: Annotated[tuple[str, ...], Field(min_length=3)] | None = Field(
+        default=None,
+        description="Of a mesh, three hosts or more: each meets each, who is named earlier dials.",
+    )
 
 
 class ExpectTable(Table):
@@ -271,9 +275,12 @@ class World(Table):
 
     def _refuse_unknown_players(self) -> None:
         for part, said in self.roles.model_dump(exclude_none=True).items():
-            for name in said if isinstance(said, tuple) else (said,):
+            names = said if isinstance(said, tuple) else (said,)
+            for name in names:
                 if name not in self.hosts:
                     raise wrong(f"no host is called {name!r}", "roles", part)
+            if again := twice(names):
+                raise wrong(f"{again[0]!r} is named twice", "roles", part)
 
     def _refuse_unknown_links(self) -> None:
         used = {("routers", name): one.link for name, one in self.routers.items()}

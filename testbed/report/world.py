@@ -58,7 +58,10 @@ def _parts(topology: Topology) -> dict[str, str]:
     """What each host plays, in words."""
     roles = topology.roles
     plays = dict.fromkeys(topology.observers, "observes")
-    return plays | {roles.a: "dials", roles.b: "listens", roles.relay: "relays"}
+    plays |= {roles.a: "dials", roles.b: "listens", roles.relay: "relays"}
+    for name in roles.peers:
+        plays[name] = f"{plays[name]}, in the mesh" if name in plays else "in the mesh"
+    return plays
 
 
 def link_words(link: Link) -> str:

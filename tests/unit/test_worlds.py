@@ -125,6 +125,16 @@ def test_a_router_without_an_option_keeps_its_profile() -> None:
         ('option = "a"', 'option = "b"', "a router has option b, and none has option a"),
         ('a = "phone"', 'a = "fone"', ":37: roles.a: no host is called 'fone'"),
         ('a = "phone"', 'a = "outer"', ":37: roles.a: no host is called 'outer'"),
+        (
+            'a = "phone"',
+            'peers = ["phone", "desk", "fone"]',
+            ":37: roles.peers: no host is called 'fone'",
+        ),
+        (
+            'a = "phone"',
+            'peers = ["phone", "desk", "phone"]',
+            ":37: roles.peers: 'phone' is named twice",
+        ),
         ("[hosts.desk]", "[hosts.desk", ":29: "),
         ("[routers.outer]", '[routers."a b"]', "node name 'a b'"),
         (
