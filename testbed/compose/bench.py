@@ -84,16 +84,14 @@ class Bench:
         _forget(lab)
 
 
-def benches(
-    plan: Plan, profiles: Mapping[str, Profile], found: Mapping[str, Container]
-) -> list[Bench]:
+def benches(plan: Plan, found: Mapping[str, Container]) -> list[Bench]:
     """One for each router; BackendError where its networks have no room for guests.
 
     They can be used side by side: no two guests have one address.
     """
     taken = set(plan.owners)
     return [
-        _bench(plan, router, profiles[router.profile].behaviour, found, taken)
+        _bench(plan, router, plan.behaviours[router.name], found, taken)
         for router in plan.topology.routers
     ]
 

@@ -25,6 +25,7 @@ from testbed.lab.containers.engine import engine
 from testbed.lab.containers.remote import Agent
 from testbed.lab.forked import forked
 from testbed.model.behaviour import Allocation, Behaviour, Protocol
+from testbed.model.furnishing import furnished
 from testbed.model.profile import Profile
 
 _TIMERS = ("udp", "udp_stream", "tcp_transitory", "tcp_established")
@@ -47,14 +48,15 @@ def certified(folder: Path, source: Source) -> Iterator[Certified]:
     UnfitError: it is not up, there is no engine, or we are not root; BackendError: it is
     not what was rendered, or not closed.
     """
-    plan, profiles = source.plan(), source.named()
+    plan = source.plan()
+    profiles = furnished(plan.topology, source.named())
     with _proven_closed(folder, source) as found:
-        all_benches = benches(plan, profiles, found)
+        all_benches = benches(plan, found)
         members = [eye(container) for container in found.values()]
         guests = [member for made in all_benches for member in made.members()]
         with crew([*members, *guests]) as agents:
             tasks = [
-                partial(_task, made, profiles[made.router.profile], agents, source.certifiable)
+                partial(_task, made, profiles[made.router.name], agents, source.certifiable)
                 for made in all_benches
             ]
             for index, output, seconds in forked(tasks, len(tasks), DEADLINE):

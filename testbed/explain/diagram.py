@@ -27,7 +27,6 @@ from testbed.model.packet import Packet
 from testbed.model.statement import Statement
 from testbed.model.statement.filters import Answered, Dropped, LostOnWay, TakenByRouter
 from testbed.model.topology import Topology
-from testbed.plan.planner import CORE
 
 LIMIT = 60  # messages, where fewer packets than that are decisive
 COMFORT = 30  # messages; of a longer diagram what is usual is left out
@@ -48,11 +47,11 @@ def diagram(
     wanted = frozenset(decisive)
     folding = _Folding()
     omitted = 0
-    zero = evidence.start_ns
+    zero, cores = evidence.start_ns, evidence.plan.topology.cores
     for journey in journeys:
         if zero is None:
             zero = journey.first.time_ns
-        step = _step(journey, labels, wanted, zero)
+        step = _step(journey, labels, wanted, zero, cores)
         if step.message.decisive or (step.worth < Worth.NOTHING and _ends(journey) <= involved):
             folding.add(step)
         else:
@@ -77,7 +76,7 @@ def columns(topology: Topology, dialer: str, listener: str) -> tuple[str, ...]:
             path = [router.name for router in topology.path_out(host.name)]
             _settle([host.name, *path], (near, far, middle))
     others = [r.name for r in topology.routers if r.name not in (*near, *middle, *far)]
-    return (*near, CORE, *middle, *others, *reversed(far))
+    return (*near, *topology.cores, *middle, *others, *reversed(far))
 
 
 def _settle(way: list[str], sides: Sequence[list[str]]) -> None:
@@ -148,11 +147,15 @@ def _shortened(steps: Sequence[_Step]) -> tuple[list[_Step], int]:
 
 
 def _step(
-    journey: Journey, labels: Mapping[int, Label], decisive: frozenset[int], zero: int
+    journey: Journey,
+    labels: Mapping[int, Label],
+    decisive: frozenset[int],
+    zero: int,
+    cores: Collection[str],
 ) -> _Step:
     first = journey.first
     label = labels.get(first.number) or Label(first.protocol, first.protocol.upper())
-    segments = _segments(journey, labels)
+    segments = _segments(journey, labels, cores)
     message = Message(
         time_ms=(first.time_ns - zero) / 1e6,
         label=words(label),
@@ -169,24 +172,26 @@ def _involved(evidence: Evidence | Stage) -> frozenset[str]:
     topology = evidence.plan.topology
     if isinstance(evidence, Stage):
         hosts = (host.name for host in topology.hosts)
-        return frozenset([CORE, *hosts, *(router.name for router in topology.routers)])
+        return frozenset([*topology.cores, *hosts, *(router.name for router in topology.routers)])
     peers = (evidence.dialer, evidence.listener)
     routers = [router.name for name in peers for router in topology.path_out(name)]
-    return frozenset([*peers, *routers, evidence.server, CORE])
+    return frozenset([*peers, *routers, evidence.server, *topology.cores])
 
 
 def _ends(journey: Journey) -> set[str]:
     return {journey.sender, journey.end.node}
 
 
-def _segments(journey: Journey, labels: Mapping[int, Label]) -> tuple[Segment, ...]:
+def _segments(
+    journey: Journey, labels: Mapping[int, Label], cores: Collection[str]
+) -> tuple[Segment, ...]:
     """Its arrows.  The core only forwards, so it is no stop, but where a way ends there.
 
     Of a packet that was seen at one node only the arrow stays at that node.
     """
     hops = journey.hops
     ended = len(hops) - 1 if hops[-1].fate in GONE else None
-    stops = [i for i, hop in enumerate(hops) if hop.node != CORE or i == ended] or [0]
+    stops = [i for i, hop in enumerate(hops) if hop.node not in cores or i == ended] or [0]
     if len(stops) == 1:
         stops *= 2
     parts = []

@@ -9,7 +9,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TypeVar
 
-from testbed.model.behaviour import Gateway
+from testbed.model.behaviour import Behaviour, Gateway
 from testbed.model.refusal import UNKNOWN, Refuses
 from testbed.model.topology import Impairment, Topology
 
@@ -183,6 +183,7 @@ class Plan:
     vantages: tuple[Vantage, ...]
     seed: int = 0  # of the lab: what links draw chance from
     seeds: dict[str, int] = field(default_factory=dict)  # router -> what it chooses ports by
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)  # router -> what it declares
 
     def port(self, host: str) -> int:
         """Where the programs of ``host`` listen."""

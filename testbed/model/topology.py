@@ -7,6 +7,8 @@ from itertools import count
 from typing import Any
 
 from testbed.errors import TopologyError
+from testbed.model.behaviour import Protocol
+from testbed.model.regions import NOWHERE, Regions
 from testbed.naming import instead
 
 SMALLEST_MTU = 576  # that every host must take (RFC 791); Linux refuses less than 68
@@ -134,6 +136,17 @@ class Host:
     addresses: int = 1
     link: Link = Link()
     port: int | None = None  # where what it runs listens; None: one that no other host has
+    region: str | None = None  # of the internet; None: behind a router, or there are none
+
+
+@dataclass(frozen=True)
+class PortForward:
+    """A port of a router's first external address that is forwarded to ``node`` on its LAN."""
+
+    protocol: Protocol
+    external_port: int
+    node: str  # a host, or the router of a network further inside
+    internal_port: int
 
 
 @dataclass(frozen=True)
@@ -146,9 +159,12 @@ class Router:
     profile: str
     external_addresses: int = 1
     link: Link = Link()  # of the WAN interface
+    region: str | None = None  # as a host's
+    forwards: tuple[PortForward, ...] = ()  # the world's, beside those of its profile
 
 
 INTERNET = "internet"
+CORE = "core"  # the internet's own router; of a region, its name follows after a hyphen
 FIRST_PORT = 4001  # of the first host without a port of its own
 PORTS_APART = 10
 OBSERVER = "observer-"  # how the names of observers begin, where no role says who observes
@@ -174,6 +190,7 @@ class Topology:
     routers: tuple[Router, ...]
     hosts: tuple[Host, ...]
     roles: Roles = Roles()
+    regions: Regions = NOWHERE
     _by_name: dict[str, Host | Router] = field(init=False, repr=False, compare=False, hash=False)
     _ports: dict[str, int] = field(init=False, repr=False, compare=False, hash=False)
 
@@ -200,6 +217,8 @@ class Topology:
             if router.lan == INTERNET:
                 raise TopologyError("the internet cannot be a router's LAN", node=router.name)
             self._refuse_loop(router)
+            self._refuse_stray_forwards(router)
+        self._refuse_misplaced(nodes)
         object.__setattr__(self, "_by_name", {node.name: node for node in nodes})
         self._refuse_missing_players()
         object.__setattr__(self, "_ports", _ports(self.hosts))
@@ -211,6 +230,37 @@ class Topology:
                 raise TopologyError("routers serve one another in a circle", node=router.name)
             seen.add(router.wan)
             router = next(r for r in self.routers if r.lan == router.wan)
+
+    def _refuse_stray_forwards(self, router: Router) -> None:
+        inside = [node.name for node in self.attached(router.lan)]
+        for forward in router.forwards:
+            if forward.node not in inside:
+                raise TopologyError(
+                    f"a port is forwarded to {forward.node!r}, which is not on {router.lan!r}",
+                    node=router.name,
+                )
+
+    def _refuse_misplaced(self, nodes: Iterable[Host | Router]) -> None:
+        """Regions are the internet's: each node that is attached to it names one of them."""
+        for node in nodes:
+            outside = (node.network if isinstance(node, Host) else node.wan) == INTERNET
+            if node.region is None:
+                if outside and self.regions.names:
+                    raise TopologyError(
+                        "it is on the internet, and names no region of it",
+                        node=node.name,
+                        remedy=f"regions: {', '.join(self.regions.names)}",
+                    )
+            elif not outside:
+                raise TopologyError("it is not on the internet, and names a region", node=node.name)
+            elif node.region not in self.regions.names:
+                raise TopologyError(
+                    f"unknown region {node.region!r}",
+                    node=node.name,
+                    remedy=instead(node.region, self.regions.names),
+                )
+        if idle := set(self.regions.names) - {node.region for node in nodes}:
+            raise TopologyError(f"no node is in region {min(idle)!r}")
 
     def _refuse_missing_players(self) -> None:
         """A role that somebody was named for; the usual names need not be there."""
@@ -246,9 +296,27 @@ class Topology:
         """Where the programs of ``host`` listen: it shares the number with no other host."""
         return self._ports[self.host(host).name]
 
+    def attached(self, network: str) -> tuple[Host | Router, ...]:
+        """The nodes on ``network``, which are inside of the router that serves it.
+
+        Routers first: profiles count the nodes of a LAN in this order.
+        """
+        routers = (router for router in self.routers if router.wan == network)
+        return (*routers, *(host for host in self.hosts if host.network == network))
+
     def router_serving(self, network: str) -> Router | None:
         """The router whose inside ``network`` is; None for the internet."""
         return next((r for r in self.routers if r.lan == network), None)
+
+    def region(self, host: str) -> str | None:
+        """Where on the internet ``host``, or the last router on its way there, is."""
+        way = self.path_out(host)
+        return way[-1].region if way else self.host(host).region
+
+    @property
+    def cores(self) -> tuple[str, ...]:
+        """The internet's own routers: one, or one for each region."""
+        return tuple(map(core_of, self.regions.names)) or (CORE,)
 
     def path_out(self, host: str) -> tuple[Router, ...]:
         """The routers between ``host`` and the internet, nearest first."""
@@ -258,6 +326,11 @@ class Topology:
             path.append(router)
             network = router.wan
         return tuple(path)
+
+
+def core_of(region: str | None) -> str:
+    """The internet's own router in ``region``."""
+    return CORE if region is None else f"{CORE}-{region}"
 
 
 def _ports(hosts: Iterable[Host]) -> dict[str, int]:

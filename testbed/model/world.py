@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from testbed.errors import TopologyError, UsageError
+from testbed.model import world_forwards, world_regions
 from testbed.model.events import KINDS, Event, LifeTable, Names, known_keys
 from testbed.model.table import WRONG, Table, wrong
 from testbed.model.toml_lines import line_of
@@ -125,6 +126,19 @@ class RouterTable(Table):
     link: str | None = Field(
         default=None, description="Of `links`: the way to the network outside."
     )
+    region: world_regions.Name | None = Field(
+        default=None, description="Of `regions`: where it is on the internet."
+    )
+    forwards: dict[world_forwards.Outside, world_forwards.Inside] = Field(
+        default={},
+        description='Ports that lead inside: "udp/3478" = "server", "tcp/8443" = "server:443", '
+        '"udp/49152-49159" = "server". A node on the network inside, as a router of its own.',
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        world_forwards.require_possible(self.forwards)
+        return self
 
 
 class HostTable(Table):
@@ -138,6 +152,9 @@ class HostTable(Table):
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None,
         description="Where its programs listen, no other host's port; else one is chosen.",
+    )
+    region: world_regions.Name | None = Field(
+        default=None, description="Of `regions`: where it is on the internet."
     )
 
 
@@ -183,6 +200,11 @@ class World(Table):
         default={}, description="By name: RFC 1918 addresses, or RFC 6598's, inside a carrier."
     )
     links: dict[str, LinkTable] = Field(default={}, description="By name.")
+    regions: world_regions.Table = Field(
+        default={},
+        description="Parts of the internet, and for each pair the round trip between their cores "
+        "in ms: europe.america = 90. Each node on the internet names its region.",
+    )
     routers: dict[str, RouterTable] = Field(default={}, description="By name.")
     hosts: dict[str, HostTable] = Field(description="By name.")
     roles: RolesTable = RolesTable()
@@ -247,14 +269,24 @@ class World(Table):
                     named[one.option] if one.option else one.profile,
                     one.addresses,
                     link(one.wan, one.link),
+                    one.region,
+                    world_forwards.read(one.forwards),
                 )
                 for key, one in self.routers.items()
             ),
             hosts=tuple(
-                Host(key, one.network, one.addresses, link(one.network, one.link), one.port)
+                Host(
+                    key,
+                    one.network,
+                    one.addresses,
+                    link(one.network, one.link),
+                    one.port,
+                    one.region,
+                )
                 for key, one in self.hosts.items()
             ),
             roles=Roles(**self.roles.model_dump(exclude_none=True)),
+            regions=world_regions.read(self.regions),
         )
 
     @model_validator(mode="after")
@@ -265,6 +297,8 @@ class World(Table):
             raise wrong("a router has option b, and none has option a", "routers")
         self._refuse_unknown_players()
         self._refuse_unknown_links()
+        world_regions.require_whole(self.regions)
+        self._refuse_stray_forwards()
         names = Names((*self.routers,), (*self.hosts,), (INTERNET, *self.networks))
         for number, event in enumerate(self.events):
             event.require_known(names, number)
@@ -281,6 +315,12 @@ class World(Table):
                     raise wrong(f"no host is called {name!r}", "roles", part)
             if again := twice(names):
                 raise wrong(f"{again[0]!r} is named twice", "roles", part)
+
+    def _refuse_stray_forwards(self) -> None:
+        for name, router in self.routers.items():
+            inside = [key for key, one in self.routers.items() if one.wan == router.lan]
+            inside += [key for key, one in self.hosts.items() if one.network == router.lan]
+            world_forwards.require_inside(name, router.forwards, inside)
 
     def _refuse_unknown_links(self) -> None:
         used = {("routers", name): one.link for name, one in self.routers.items()}

@@ -1,11 +1,12 @@
 """Topology and profiles in, ordered steps out.  Pure: nothing is touched or read."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from testbed.errors import ProfileError, TopologyError
+from testbed.errors import TopologyError
+from testbed.model.furnishing import furnished
 from testbed.model.plan import (
     AddBridge,
     AddLink,
@@ -24,12 +25,20 @@ from testbed.model.plan import (
     WriteFiles,
 )
 from testbed.model.profile import Profile
-from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
+from testbed.model.topology import (
+    INTERNET,
+    Host,
+    Impairment,
+    Network,
+    Router,
+    Scope,
+    Topology,
+    core_of,
+)
 from testbed.nat.rules import RouterContext, hooks, render
 from testbed.plan.addresses import AddressPool, mac, nth
 from testbed.plan.site import Site
 
-CORE = "core"
 QUIET = (
     ("net.ipv6.conf.all.disable_ipv6", "1"),
     ("net.ipv6.conf.default.disable_ipv6", "1"),
@@ -61,13 +70,11 @@ def plan(
     addresses are told.  Raises ProfileError for an
     unknown profile and TopologyError when the lab's address space is too small.
     """
-    for router in topology.routers:
-        if router.profile not in profiles:
-            raise ProfileError(f"unknown profile {router.profile!r}", node=router.name)
-    names = [r.name for r in topology.routers] + [h.name for h in topology.hosts]
-    if CORE in names:
-        raise TopologyError(f"{CORE!r} is the internet's own router, choose another name")
-    return _Planner(topology, profiles, number, seed, sites or {}).plan()
+    made = furnished(topology, profiles)
+    names = {r.name for r in topology.routers} | {h.name for h in topology.hosts}
+    if taken := names.intersection(topology.cores):
+        raise TopologyError(f"{min(taken)!r} is the internet's own router, choose another name")
+    return _Planner(topology, made, number, seed, sites or {}).plan()
 
 
 def own_seed(seed: int, node: str) -> int:
@@ -91,7 +98,7 @@ class _Attachment:
 @dataclass
 class _Planner:
     topology: Topology
-    profiles: Mapping[str, Profile]
+    profiles: Mapping[str, Profile]  # by router
     number: int
     seed: int
     sites: Mapping[str, Site]
@@ -104,6 +111,8 @@ class _Planner:
     internal: dict[str, IPv4Address] = field(default_factory=dict)
     inside: dict[str, IPv4Network] = field(default_factory=dict)
     owners: dict[IPv4Address, str] = field(default_factory=dict)
+    # From core to core: the address there.
+    passages: dict[tuple[str, str], IPv4Address] = field(default_factory=dict)
 
     def plan(self) -> Plan:
         self.pool = AddressPool(self.number)
@@ -113,7 +122,7 @@ class _Planner:
         for network in self.topology.networks:
             if network.name != INTERNET:
                 self._lan(network)
-        self.routes.append(Blackhole(CORE, ANYWHERE))
+        self.routes += [Blackhole(core, ANYWHERE) for core in self.topology.cores]
         steps = (*self._nodes(), *self.wires, *self.neighbours, *self.routes)
         return Plan(
             topology=self.topology,
@@ -125,12 +134,13 @@ class _Planner:
             vantages=tuple(self.vantages),
             seed=self.seed,
             seeds=self._seeds(),
+            behaviours={name: one.behaviour for name, one in self.profiles.items()},
         )
 
     def _nodes(self) -> list[Step]:
         """Only the core forwards from the start; routers do once their rules are in."""
         sysctls = {NodeKind.CORE: (*QUIET, FORWARDING), NodeKind.ROUTER: (*QUIET, STAMPED)}
-        kinds = [(CORE, NodeKind.CORE)]
+        kinds = [(core, NodeKind.CORE) for core in self.topology.cores]
         kinds += [(router.name, NodeKind.ROUTER) for router in self.topology.routers]
         kinds += [(host.name, NodeKind.HOST) for host in self.topology.hosts]
         return [AddNode(name, kind, sysctls.get(kind, QUIET)) for name, kind in kinds]
@@ -139,13 +149,10 @@ class _Planner:
         """Two NATs of one profile must not choose ports alike: it would hide a peer's mistakes."""
         return {router.name: own_seed(self.seed, router.name) for router in self.topology.routers}
 
-    def _attached(self, network: str) -> list[Router | Host]:
-        routers: list[Router | Host] = [r for r in self.topology.routers if r.wan == network]
-        return routers + [h for h in self.topology.hosts if h.network == network]
-
     def _internet(self) -> None:
-        """A /28 and a wire to the core for each node that is on the internet."""
-        for index, node in enumerate(self._attached(INTERNET)):
+        """A /26 and a wire to its core for each node that is on the internet."""
+        self._between_regions()
+        for index, node in enumerate(self.topology.attached(INTERNET)):
             subnet = self.pool.public()
             site = self._site(node.name)
             gateway = nth(subnet, 1)
@@ -153,23 +160,45 @@ class _Planner:
                 gateway = IPv4Interface((site.gateway, site.outside.network.prefixlen))
             outside = self._attach(node, subnet)
             name = node.name if len(node.name) <= 15 else f"port{index}"
-            core = _Attachment(CORE, name, (gateway,))
+            core = _Attachment(core_of(node.region), name, (gateway,))
             self._wire(outside, core, node)
             self._introduce(outside, core)
             self._default_route(outside, gateway.ip)
-            self.owners[gateway.ip] = CORE
-            self._route_to(site, name, outside)
+            self.owners[gateway.ip] = core.node
+            self._tell_regions(subnet, core.node)
+            self._route_to(site, core, outside)
 
     def _site(self, node: str) -> Site:
         return self.sites.get(node, _USUAL)
 
-    def _route_to(self, site: Site, ifname: str, outside: _Attachment) -> None:
+    def _between_regions(self) -> None:
+        """A wire between each two cores, which takes half the round trip."""
+        for one, other, rtt_ms in self.topology.regions.pairs:
+            subnet, half = self.pool.public(), Impairment(delay_ms=rtt_ms / 2)
+            here = _Attachment(core_of(one), core_of(other), (nth(subnet, 1),))
+            there = _Attachment(core_of(other), core_of(one), (nth(subnet, 2),))
+            self._wired(here, there, half, half)
+            self._introduce(here, there)
+            for end in (here, there):
+                self.owners[end.addresses[0].ip] = end.node
+                self.vantages.append(Vantage(end.node, end.ifname))
+            self.passages[here.node, there.node] = there.addresses[0].ip
+            self.passages[there.node, here.node] = here.addresses[0].ip
+
+    def _tell_regions(self, subnet: IPv4Network, core: str) -> None:
+        """The other cores reach ``subnet`` by ``core``."""
+        for (here, there), gateway in self.passages.items():
+            if there == core:
+                self.routes.append(AddRoute(here, subnet, gateway, there))
+
+    def _route_to(self, site: Site, core: _Attachment, outside: _Attachment) -> None:
         """The provider's routes to what lies outside of the network that both share."""
         upstream = outside.addresses[0].ip
         beyond = [IPv4Network(address) for address in site.more]
         beyond = [one for one in beyond if not one.subnet_of(outside.addresses[0].network)]
         for network in (*beyond, *site.routed):
-            self.routes.append(AddRoute(CORE, network, upstream, ifname))
+            self.routes.append(AddRoute(core.node, network, upstream, core.ifname))
+            self._tell_regions(network, core.node)
         # What a router was given and uses for nothing does not go back to the provider.
         self.routes += [Blackhole(outside.node, network) for network in site.routed]
 
@@ -181,14 +210,13 @@ class _Planner:
         inside = site.inside or nth(self._subnet(network, router), 1)
         subnet = inside.network
         if site.published:
-            upstream = self.addresses[router.name][0]
-            self.routes.append(AddRoute(CORE, subnet, upstream, self._core_interface(router.name)))
+            self._publish(subnet, router)
         gateway = _Attachment(router.name, site.lan, (inside,))
         self.inside[router.name] = subnet
         self.internal[router.name] = gateway.addresses[0].ip
         self.owners[gateway.addresses[0].ip] = router.name
         self.vantages.append(Vantage(router.name, site.lan))
-        nodes = self._attached(network.name)
+        nodes = self.topology.attached(network.name)
         members: list[_Attachment] = []
         for node in nodes:
             members.append(self._attach(node, subnet, site.hosts[len(members) :]))
@@ -206,16 +234,19 @@ class _Planner:
         """Inside a router that does not translate, hosts on the internet's own addresses."""
         if network.scope is Scope.SHARED:
             return self.pool.shared()
-        if self.profiles[router.profile].behaviour.translates or router.wan != INTERNET:
+        if self.profiles[router.name].behaviour.translates or router.wan != INTERNET:
             return self.pool.private()
         subnet = self.pool.public()
-        upstream = self.addresses[router.name][0]
-        self.routes.append(AddRoute(CORE, subnet, upstream, self._core_interface(router.name)))
+        self._publish(subnet, router)
         return subnet
 
-    def _core_interface(self, node: str) -> str:
+    def _publish(self, subnet: IPv4Network, router: Router) -> None:
+        """The internet's routes to the LAN of a router on it."""
         links = (step for step in self.wires if isinstance(step, AddLink))
-        return next(link.b.ifname for link in links if link.a.node == node)
+        core = next(link.b for link in links if link.a.node == router.name)
+        upstream = self.addresses[router.name][0]
+        self.routes.append(AddRoute(core.node, subnet, upstream, core.ifname))
+        self._tell_regions(subnet, core.node)
 
     def _attach(
         self, node: Router | Host, subnet: IPv4Network, told: tuple[IPv4Address, ...] = ()
@@ -239,20 +270,23 @@ class _Planner:
     def _wire(
         self, outer: _Attachment, gateway: _Attachment, node: Router | Host, vantage: bool = True
     ) -> None:
-        self.wires.append(
-            AddLink(
-                End(outer.node, outer.ifname, outer.mac, outer.addresses),
-                End(gateway.node, gateway.ifname, gateway.mac, gateway.addresses),
-                node.link.up,
-                node.link.down,
-                node.link.mtu,
-            )
-        )
+        self._wired(outer, gateway, node.link.up, node.link.down, node.link.mtu)
         if vantage:
             self.vantages.append(Vantage(gateway.node, gateway.ifname))
 
+    def _wired(
+        self,
+        outer: _Attachment,
+        gateway: _Attachment,
+        up: Impairment,
+        down: Impairment,
+        mtu: int | None = None,
+    ) -> None:
+        a, b = (End(one.node, one.ifname, one.mac, one.addresses) for one in (outer, gateway))
+        self.wires.append(AddLink(a, b, up, down, mtu))
+
     def _bridge(
-        self, gateway: _Attachment, members: list[_Attachment], nodes: list[Router | Host]
+        self, gateway: _Attachment, members: list[_Attachment], nodes: Sequence[Host | Router]
     ) -> None:
         lan = gateway.ifname
         port = lan if lan == _USUAL.lan else "bench-port"
@@ -289,10 +323,12 @@ class _Planner:
                 lan=self._site(router.name).lan,
                 external=self.addresses[router.name],
                 inside=self.inside[router.name],
-                lan_hosts=tuple(self.addresses[n.name][0] for n in self._attached(router.lan)),
+                lan_hosts=tuple(
+                    self.addresses[n.name][0] for n in self.topology.attached(router.lan)
+                ),
                 seed=seeds[router.name],
             )
-            profile = self.profiles[router.profile]
+            profile = self.profiles[router.name]
             rules = render(profile, context)
             steps += [
                 LoadRules(router.name, engine, text, rules.refuses) for engine, text in rules.texts

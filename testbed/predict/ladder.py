@@ -44,7 +44,7 @@ def with_mappings(
         if router is None:
             continue
         behaviour = found[router.name]
-        index = [one.name for one in topology.hosts if one.network == router.lan].index(host)
+        index = [node.name for node in topology.attached(router.lan)].index(host)
         port = topology.port(host)
         mapped = tuple(
             MappedPort(protocol, port, index, port, behaviour.port_mapping.mapped_outward)

@@ -62,7 +62,7 @@ class Network:
                 protocol,
                 self.behaviours[router.name],
                 addresses_of(router),
-                [host.name for host in topology.hosts if host.network == router.lan],
+                [node.name for node in topology.attached(router.lan)],
             )
             for router in topology.routers
             for protocol in Protocol
@@ -126,7 +126,7 @@ class Network:
         """Send from the host that owns the packet's source address."""
         host = self.topology.host(packet.source.address.partition("#")[0])
         packet = replace(packet, target=packet.destination)
-        self._cross(host.link.up, packet, lambda: self._travel(host.network, packet))
+        self._cross(host.link.up, packet, lambda: self._leave(host.network, packet, host.region))
 
     def _deliver(self, host: Host, packet: Packet) -> None:
         handlers, protocol = self._handlers, packet.protocol
@@ -150,6 +150,15 @@ class Network:
             self._lose(packet, LostOnLink())
         else:
             self.at(self.now + link.delay_ms / 1000, then)
+
+    def _leave(self, network: str, packet: Packet, region: str | None) -> None:
+        """Onto a network, from ``region`` of it to that of the node that takes the packet."""
+        owner = self._owners[network].get(packet.destination.address)
+        away = self.topology.regions.round_trip_ms(region, owner.region if owner else None) / 2
+        if away:
+            self.at(self.now + away / 1000, lambda: self._travel(network, packet))
+        else:
+            self._travel(network, packet)
 
     def _travel(self, network: str, packet: Packet) -> None:
         owner = self._owners[network].get(packet.destination.address)
@@ -181,7 +190,9 @@ class Network:
         if hairpin:
             self._enter(router, nat, packet, filtered=False)
         else:
-            self._cross(router.link.up, packet, lambda: self._travel(router.wan, packet))
+            self._cross(
+                router.link.up, packet, lambda: self._leave(router.wan, packet, router.region)
+            )
 
     def _inbound(self, router: Router, packet: Packet) -> None:
         nat = self._nats[router.name, packet.protocol]
@@ -194,7 +205,7 @@ class Network:
         if kind is None or packet.protocol is Protocol.UDP or packet.kind in ERRORS:
             return  # peers ignore ICMP errors for UDP, and an error is never answered
         answer = Packet(packet.protocol, packet.destination, packet.source, kind, router.name)
-        self._cross(router.link.up, answer, lambda: self._travel(router.wan, answer))
+        self._cross(router.link.up, answer, lambda: self._leave(router.wan, answer, router.region))
 
     def _enter(
         self, router: Router, nat: TransportNat, packet: Packet, *, filtered: bool

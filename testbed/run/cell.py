@@ -145,7 +145,7 @@ def run_cell(
         save_cell(cell, profiles, folder, number, facts)
         run = _effects(cell, profiles, backend, folder, number)
         known = deviations(cell, profiles, facts)
-        result = _finished(cell, profiles, run, expected, known, folder)
+        result = _finished(cell, run, expected, known, folder)
     except (TestbedError, OSError) as error:
         if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
@@ -197,7 +197,6 @@ def _effects(
 
 def _finished(
     cell: Cell,
-    profiles: Mapping[str, Profile],
     run: _Run,
     expected: Prediction,
     known: tuple[Deviation, ...],
@@ -219,7 +218,7 @@ def _finished(
     account, records = run.account, run.records
     notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
     recorded = Recorded(packets, account.events, records.flows, records.drops, notes)
-    evidence = assemble(cell, profiles, run.plan, expected, recorded, verdict)
+    evidence = assemble(cell, run.plan, expected, recorded, verdict)
     explanation, evidence, verdict = explained(evidence, wire, verdict)
     write_json(folder / "run.json", replace(notes, faults=evidence.faults).to_json())
     write_json(folder / "explanation.json", to_json(explanation))
@@ -320,7 +319,7 @@ def _broken(
         write_json(folder / "run.json", notes.to_json())
         recorded = read_recorded(folder)
     steps = plan(cell.build(), profiles, number, cell.seed)
-    evidence = assemble(cell, profiles, steps, expected, recorded, verdict)
+    evidence = assemble(cell, steps, expected, recorded, verdict)
     explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict)
     with suppress(OSError):
         write_json(folder / "explanation.json", to_json(explanation))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from testbed.capture import reader
 from testbed.errors import UnfitError, UsageError
+from testbed.model.furnishing import nats
 from testbed.model.lab import Backend
 from testbed.model.presets import find
 from testbed.model.profile import Profile
@@ -148,7 +149,8 @@ def run_matrix(
 ) -> list[Result]:
     """Run all ``cells`` with `testbed.run.engine.run_study`; results in their order.
 
-    ``refused`` are profiles that are not what they declare: their cells prove nothing.
+    ``refused`` are NATs (`testbed.model.furnishing.nats`) that are not what they declare: their
+    cells prove nothing.
     """
     for cell in {(cell.peer, cell.relay): cell for cell in cells}.values():
         cell.prepare()
@@ -165,7 +167,7 @@ def punch(
 
     def run(cell: Cell, site: Site) -> Result:
         ran = run_cell(cell, profiles, site.backend, site.folder, number=site.number, facts=facts)
-        return _distrusted(ran.result(), {r.profile for r in cell.build().routers} & set(refused))
+        return _distrusted(ran.result(), nats(cell.build(), profiles).keys() & set(refused))
 
     return Study("punch", run, PunchDetails, CELL_DEADLINE, TRIES)
 

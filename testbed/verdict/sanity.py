@@ -69,7 +69,8 @@ def _round_trip_ms(topology: Topology, host: str, server: str) -> float:
     links = [topology.host(host).link, topology.host(server).link]
     here, there = (topology.path_out(node) for node in (host, server))
     links += [router.link for router in (*here, *there) if (router in here) != (router in there)]
-    return sum(
+    regions = topology.regions.round_trip_ms(topology.region(host), topology.region(server))
+    return regions + sum(
         impairment.delay_ms - impairment.jitter_ms
         for link in links
         for impairment in (link.up, link.down)

@@ -46,7 +46,7 @@ def up(plan: Plan) -> dict[str, Container]:
 
 def benches_of(topology: str, *profiles: str) -> list[Bench]:
     source = Source(topology, profiles)
-    return benches(source.plan(), source.named(), up(source.plan()))
+    return benches(source.plan(), up(source.plan()))
 
 
 def test_a_network_as_rendered_is_no_way_out() -> None:
@@ -107,7 +107,7 @@ def test_a_full_network_has_no_room_for_guests() -> None:
     wan = plan.address("nat-a")
     crowd = {wan + number: "somebody" for number in range(64)}
     with pytest.raises(BackendError, match="no room for guests"):
-        benches(replace(plan, owners=crowd), source.named(), up(plan))
+        benches(replace(plan, owners=crowd), up(plan))
 
 
 def test_an_interface_that_the_engine_does_not_know_is_an_error() -> None:

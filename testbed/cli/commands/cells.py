@@ -15,6 +15,7 @@ from testbed.errors import UsageError
 from testbed.files import require_writable
 from testbed.lab import sandbox
 from testbed.lab.choice import Kind, backend
+from testbed.model.furnishing import nats
 from testbed.model.lab import Backend
 from testbed.model.profile import Profile
 from testbed.model.result import Result, summarize
@@ -135,7 +136,8 @@ def many(request: Request, reports: Reports, *, as_json: bool, resume: bool = Fa
         made_by: Backend, some: Sequence[Cell], done: Mapping[str, Result], reporter: Reporter
     ) -> list[Result]:
         console = reporter.console
-        refused = _refused(used, console, request.kind, made_by) if request.certify else {}
+        met = _nats(some, used) if request.certify else {}
+        refused = _refused(met, console, request.kind, made_by)
         return run_matrix(
             some,
             used,
@@ -149,6 +151,14 @@ def many(request: Request, reports: Reports, *, as_json: bool, resume: bool = Fa
         )
 
     return carry_out(asked, work)
+
+
+def _nats(cells: Sequence[Cell], profiles: Mapping[str, Profile]) -> dict[str, Profile]:
+    """What is certified before they run."""
+    found: dict[str, Profile] = {}
+    for topology in {(cell.topology, cell.profiles): cell.build() for cell in cells}.values():
+        found |= nats(topology, profiles)
+    return found
 
 
 def _own(cells: Sequence[Cell], profiles: Iterable[str]) -> list[Files]:
@@ -165,6 +175,8 @@ def _refused(
 
     No certificate of containers is kept: their kernel is this machine's, their tools are not.
     """
+    if not profiles:
+        return {}
     console.print(f"certifying {len(profiles)} NATs")
     if kind is Kind.NAMESPACES:
         certificates = certified(list(profiles.values()))
@@ -174,5 +186,6 @@ def _refused(
     bad = {name: c for name, c in certificates.items() if c.verdict.lower() != "pass"}
     console.print(f"{len(certificates) - len(bad)} of {len(certificates)} NATs certified")
     for name in bad:
-        console.print(f"{name} is not what it declares: see `testbed nat certify {name}`")
+        plain = name.partition(".")[0]
+        console.print(f"{name} is not what it declares: see `testbed nat certify {plain}`")
     return bad

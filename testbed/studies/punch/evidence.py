@@ -21,7 +21,6 @@ from testbed.model.outcome import Outcome
 from testbed.model.packet import Packet
 from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
-from testbed.model.profile import Profile
 from testbed.model.result import Result
 from testbed.model.saved import faults_from_json, faults_to_json
 from testbed.model.verdict import Judgement, Recalled
@@ -80,12 +79,11 @@ def load_evidence(folder: Path) -> Evidence:
         Judgement.INCONCLUSIVE, None, expected.outcome, Recalled("the run left no result.json")
     )
     steps = plan(cell.build(), profiles, number, cell.seed)
-    return assemble(cell, profiles, steps, expected, read_recorded(folder), verdict)
+    return assemble(cell, steps, expected, read_recorded(folder), verdict)
 
 
 def assemble(
     cell: Cell,
-    profiles: Mapping[str, Profile],
     steps: Plan,
     expected: Prediction,
     recorded: Recorded,
@@ -97,7 +95,7 @@ def assemble(
         technique=cell.play.model,
         mode=cell.mode,
         plan=steps,
-        behaviours={r.name: profiles[r.profile].behaviour for r in steps.topology.routers},
+        behaviours=steps.behaviours,
         dialer=cell.roles.a,
         listener=cell.roles.b,
         server=cell.roles.relay,

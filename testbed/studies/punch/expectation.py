@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from testbed.model.behaviour import Protocol
 from testbed.model.deviation import Case, Deviation
+from testbed.model.furnishing import behaviours
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
@@ -75,10 +76,10 @@ def _built(cell: Cell, versions: Mapping[str, str]) -> tuple[Built, ...]:
 
 def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
     topology = _listening(cell)
-    behaviours = {r.name: profiles[r.profile].behaviour for r in topology.routers}
+    declared = behaviours(topology, profiles)
     return predict(
         topology,
-        behaviours,
+        declared,
         cell.play.model,
         topology.roles.a,
         topology.roles.b,
@@ -110,11 +111,11 @@ def _known(
         return ()
     ends, quic = cell.stacks, cell.stacks.transport == "udp"
     topology, protocol = cell.build(), Protocol.UDP if quic else Protocol.TCP
-    behaviours = {r.name: profiles[r.profile].behaviour for r in topology.routers}
+    declared = behaviours(topology, profiles)
     a, b = topology.roles.a, topology.roles.b
     nats = (
-        as_one(topology, behaviours, protocol, (a, b)),
-        as_one(topology, behaviours, protocol, (b, a)),
+        as_one(topology, declared, protocol, (a, b)),
+        as_one(topology, declared, protocol, (b, a)),
     )
     names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
     return known(Case(*names, quic, *nats, plain.outcome, built))

@@ -1,0 +1,74 @@
+"""What each router of a topology really does: its profile with the forwards of the world."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from testbed.errors import ProfileError
+from testbed.model.behaviour import Behaviour, Forward
+from testbed.model.profile import Profile
+from testbed.model.topology import Router, Topology
+
+
+def furnished(topology: Topology, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
+    """By router, its profile with what the world forwards.
+
+    ``profiles`` are by name.  ProfileError for an unknown one, and where the world forwards
+    ports of a router that does not translate, or that the profile forwards already.
+    """
+    return {router.name: _furnished(topology, router, profiles) for router in topology.routers}
+
+
+def behaviours(topology: Topology, profiles: Mapping[str, Profile]) -> dict[str, Behaviour]:
+    """The same, as what the routers declare."""
+    return {name: one.behaviour for name, one in furnished(topology, profiles).items()}
+
+
+def _furnished(topology: Topology, router: Router, profiles: Mapping[str, Profile]) -> Profile:
+    if router.profile not in profiles:
+        raise ProfileError(f"unknown profile {router.profile!r}", node=router.name)
+    profile = profiles[router.profile]
+    if not router.forwards:
+        return profile
+    if not profile.behaviour.translates:
+        raise ProfileError(
+            f"the world forwards ports of it, and {profile.name} translates none", node=router.name
+        )
+    inside = [node.name for node in topology.attached(router.lan)]
+    own = {(one.protocol, one.external_port) for one in profile.behaviour.forwards}
+    for one in router.forwards:
+        if (one.protocol, one.external_port) in own:
+            port = f"{one.protocol}/{one.external_port}"
+            raise ProfileError(
+                f"the world forwards {port} of it, and {profile.name} does", node=router.name
+            )
+    added = (
+        Forward(one.protocol, one.external_port, inside.index(one.node), one.internal_port)
+        for one in router.forwards
+    )
+    forwards = (*profile.behaviour.forwards, *added)
+    return replace(profile, behaviour=replace(profile.behaviour, forwards=forwards))
+
+
+def nats(topology: Topology, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
+    """Every NAT of ``topology`` as it is certified, by a name.
+
+    A router whose ports the world forwards is another NAT than its profile.  The bench has two
+    hosts: what is forwarded to any but the first target leads to the second of them.
+    """
+    found: dict[str, Profile] = {}
+    made = furnished(topology, profiles)
+    for router in topology.routers:
+        profile = made[router.name]
+        if router.forwards:
+            name = f"{profile.name}.{topology.name}.{router.name}"
+            profile = replace(profile, name=name, behaviour=_on_bench(profile.behaviour))
+        found[profile.name] = profile
+    return found
+
+
+def _on_bench(behaviour: Behaviour) -> Behaviour:
+    targets = list(dict.fromkeys(forward.host for forward in behaviour.forwards))
+    forwards = (
+        replace(forward, host=min(targets.index(forward.host), 1)) for forward in behaviour.forwards
+    )
+    return replace(behaviour, forwards=tuple(forwards))
