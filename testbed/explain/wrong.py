@@ -4,8 +4,10 @@ from testbed.explain.causes.finding import Finding
 from testbed.explain.conformance import violations
 from testbed.explain.refuted import refuted
 from testbed.explain.scene import Scene
+from testbed.model.breach import Belated
 from testbed.model.explanation import Cause, Citation, Line, Wrong
 from testbed.model.fault import PeerFailed
+from testbed.model.statement.claims import Found
 from testbed.model.verdict import Judgement
 
 # A peer's own doing, whatever NATs do.
@@ -52,7 +54,13 @@ def blame(scene: Scene, finding: Finding) -> tuple[Wrong, Line | None]:
     measured = scene.evidence.measured
     if measured is scene.evidence.prediction.beside(measured):
         return Wrong.UNDECIDED, None
-    return Wrong.PREDICTION, refuted(scene, finding)
+    return _late(scene) or (Wrong.PREDICTION, refuted(scene, finding))
+
+
+def _late(scene: Scene) -> tuple[Wrong, Line] | None:
+    """Whoever was late by itself did not do what was predicted."""
+    late = tuple(one for one in scene.evidence.findings if isinstance(one, Belated))
+    return (Wrong.PEER, Line(Found(late))) if late else None
 
 
 def _broke_contract(scene: Scene, finding: Finding) -> bool:

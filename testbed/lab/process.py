@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from testbed.lab import kernel
+from testbed.lab import kernel, waits
 
 
 class NodeProcess:
@@ -42,6 +42,9 @@ class NodeProcess:
         if code is None:
             raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
         return code
+
+    def waited_ns(self) -> int | None:
+        return None if self.poll() is not None else waits.of_process(self.pid)
 
     def kill(self) -> None:
         if self.poll() is None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from testbed.model.address import Sight
+from testbed.model.fault import Tardy
 from testbed.model.life import Fate
 from testbed.model.outcome import Outcome, Rung, StepName
 
@@ -39,6 +40,8 @@ class BreachKind(StrEnum):
     DISOWNED = "disowned"
     CARRIED = "carried"
     CONNECTED_EARLY = "connected_early"
+    NEVER_SENT = "never_sent"
+    BELATED = "belated"
     TOO_SLOW = "too_slow"
     DEVIATION_GONE = "deviation_gone"
     HIT_DISPUTED = "hit_disputed"
@@ -299,6 +302,24 @@ class ConnectedEarly:
 
 
 @dataclass(frozen=True)
+class NeverSent:
+    """``node`` should have made an attempt, and sent nothing to anybody but the server."""
+
+    node: str
+    kind: Literal[BreachKind.NEVER_SENT] = BreachKind.NEVER_SENT
+
+
+@dataclass(frozen=True)
+class Belated:
+    """``what`` of ``node`` was ``ms`` milliseconds late, and this machine did not make it so."""
+
+    what: Tardy
+    node: str
+    ms: float
+    kind: Literal[BreachKind.BELATED] = BreachKind.BELATED
+
+
+@dataclass(frozen=True)
 class TooSlow:
     """The later peer was connected as expected after ``took_s``, and ``within_s`` was expected."""
 
@@ -412,6 +433,8 @@ Breach = (
     | Disowned
     | Carried
     | ConnectedEarly
+    | NeverSent
+    | Belated
     | TooSlow
     | DeviationGone
     | HitDisputed

@@ -18,7 +18,6 @@ class FaultKind(StrEnum):
     FRAMES_LOST = "frames_lost"
     CAPTURE_LOST = "capture_lost"
     UNDELAYED = "undelayed"
-    NEVER_SENT = "never_sent"
     LATE = "late"
     PEER_FAILED = "peer_failed"
     BROKE = "broke"
@@ -93,16 +92,8 @@ class Undelayed:
 
 
 @dataclass(frozen=True)
-class NeverSent:
-    """``node`` should have made an attempt, and sent nothing."""
-
-    node: str
-    kind: Literal[FaultKind.NEVER_SENT] = FaultKind.NEVER_SENT
-
-
-@dataclass(frozen=True)
 class Late:
-    """``what`` of ``node`` was so many ms late; of a link's frame no node is known."""
+    """This machine made ``what`` of ``node`` so many ms late; a link's frame has no node."""
 
     what: Tardy
     node: str | None
@@ -158,7 +149,6 @@ Fault = (
     | FramesLost
     | CaptureLost
     | Undelayed
-    | NeverSent
     | Late
     | PeerFailed
     | Broke

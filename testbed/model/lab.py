@@ -44,6 +44,12 @@ class Process(Protocol):
     def wait(self, timeout: float) -> int:
         """The exit code; TimeoutError after ``timeout`` seconds."""
 
+    def waited_ns(self) -> int | None:
+        """How long it was ready to run and had no processor, at most; None: nobody knows.
+
+        In ns, since an instant that stays the same: two of them have a difference.
+        """
+
     def kill(self) -> None:
         """End it now; no error if it has ended."""
 

@@ -271,20 +271,21 @@ def _judged(
     account, (peers, server) = run.account, _places(cell)
     reading, violations = read
     lateness = [
-        Late(Tardy.FRAME, None, run.frames_late_ms),
-        *late_starts(wire, _starts(cell, account.start_ns), server),
-        *late_punches(wire, *peers),
+        *late_starts(wire, _starts(cell, account.start_ns), server, account.punctuality),
+        *late_punches(wire, *peers, account.punctuality),
     ]
+    lateness = [one for one in lateness if one.ms > LATE_MS]
+    late = [one.fault for one in lateness if one.of_machine]
+    if run.frames_late_ms > LATE_MS:
+        late.insert(0, Late(Tardy.FRAME, None, run.frames_late_ms))
     faults: list[Fault] = [*run.faults, *undelayed(wire, peers, server), *unseen_ways(reading)]
-    # Who boasts of a connection and sent nothing is no fault of the harness.
-    boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
     named = dict(zip(("dialer", "listener"), peers, strict=True))
-    senders = () if boasts else tuple(named[end] for end in cell.play.senders)
-    faults += never_sent(wire, senders, server)
+    violations = [*violations, *never_sent(wire, [named[end] for end in cell.play.senders], server)]
+    if reading.outcome is not expected.beside(reading.outcome):
+        violations += [one.breach for one in lateness if not one.of_machine]
     through = None
     if account.window is None:
         through = crossed(wire, *peers)
-    late = [one for one in lateness if one.ms > LATE_MS]
     if any(one.ms > TOO_LATE_MS for one in late):
         faults += late
     verdict = judge(

@@ -23,6 +23,7 @@ from testbed.model.contract import (
     encode,
 )
 from testbed.model.lab import Process
+from testbed.stacks.lookout import Lookout
 from testbed.stacks.order import State, name_of, step
 from testbed.stacks.remarks import Remarks
 
@@ -47,6 +48,7 @@ class PeerClient:
         self.name = name
         self.arrivals: list[Arrival] = []
         self.remarks = Remarks()
+        self.lookout: Lookout | None = None  # of the harness, while it waits for this peer
         self._state = State.START
         self._taken = 0  # arrivals before this one were given out or passed over
         self._line = b""
@@ -179,7 +181,11 @@ def hear(clients: Sequence[PeerClient], kinds: Kinds, deadline: float) -> bool:
     poll = select.poll()
     for fd in owners:
         poll.register(fd, select.POLLIN)
-    ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    lookout = next((client.lookout for client in clients if client.lookout), None)
+    until = deadline if lookout is None or lookout.due is None else min(deadline, lookout.due)
+    ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
+    if lookout is not None:
+        lookout.awake(bool(ready))
     for fd, _ in ready:
         owners[fd].read(fd, kinds)
     return bool(ready) or time.monotonic() < deadline

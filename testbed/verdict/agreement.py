@@ -25,8 +25,6 @@ THROUGH = frozenset(
         Cause.PORT_MAPPED,
     }
 )
-# What keeps a run from being a measurement, besides the harness itself.
-TROUBLES = frozenset({Cause.PEER_FAILED, Cause.NEVER_SENT})
 
 
 def contradiction(verdict: Verdict, explanation: Explanation) -> Contradicted | None:
@@ -41,7 +39,7 @@ def contradiction(verdict: Verdict, explanation: Explanation) -> Contradicted | 
     cause, judgement = explanation.cause, verdict.judgement
     blamed = cause is Cause.HARNESS_FAULT or explanation.wrong is Wrong.HARNESS
     if judgement is Judgement.INCONCLUSIVE:
-        troubled = blamed or cause in TROUBLES
+        troubled = blamed or cause is Cause.PEER_FAILED
         return None if troubled else Contradicted(Clash.UNTROUBLED, explanation.node)
     if blamed:
         return Contradicted(Clash.HARNESS_BLAMED, explanation.node)

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount
+from testbed.model.breach import Belated, NeverSent
 from testbed.model.explanation import Journey
-from testbed.model.fault import Late, NeverSent, Tardy, Undelayed, WayUnseen
+from testbed.model.fault import Late, Tardy, Undelayed, WayUnseen
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import StepName
 from testbed.model.packet import ACK, RST, SYN, Packet
 from testbed.model.path import Unfollowed
+from testbed.model.punctuality import Punctuality
 from testbed.model.topology import Topology
 from testbed.verdict.steps import leading_step
 
@@ -136,29 +138,64 @@ class Start:
     due_ns: float
 
 
-def late_starts(account: WireAccount, starts: Mapping[str, Start], server: str) -> list[Late]:
+@dataclass(frozen=True)
+class Lateness:
+    """``what`` of ``node`` was so many ms late.  By the machine's doing, or by the peer's own?"""
+
+    what: Tardy
+    node: str
+    ms: float
+    of_machine: bool
+
+    @property
+    def fault(self) -> Late:
+        return Late(self.what, self.node, self.ms)
+
+    @property
+    def breach(self) -> Belated:
+        return Belated(self.what, self.node, self.ms)
+
+
+def late_starts(
+    account: WireAccount, starts: Mapping[str, Start], server: str, punctuality: Punctuality
+) -> list[Lateness]:
     """By how many ms each peer sent its first packet to others than ``server`` after it was due.
 
-    Did both really start together?  Who sends none is judged elsewhere.
+    Did both really start together?  Who sends none was late until the harness looked for the
+    last time, if that was the machine's doing; and is judged elsewhere if it was not.
     """
     late = []
     for node, start in starts.items():
         sent = (
-            journey.first
+            journey.first.time_ns
             for journey in account.sent(node)
             if journey.first.time_ns >= start.since_ns and not _is_for(account, server, journey)
         )
-        if (first := next(sent, None)) is not None:
-            ms = max(0.0, first.time_ns - start.due_ns) / 1e6
-            late.append(Late(Tardy.START, node, ms))
+        first = next(sent, None)
+        until = first or punctuality.end_ns
+        if until is not None and until > start.due_ns:
+            one = _lateness(Tardy.START, node, (start.due_ns, until), punctuality)
+            late += [one] if first or one.of_machine else []
     return late
 
 
-def late_punches(account: WireAccount, one: str, other: str) -> list[Late]:
+def _lateness(
+    what: Tardy, node: str, between: tuple[float, float], punctuality: Punctuality
+) -> Lateness:
+    """Of what was due at the first of two instants, and came at the second.
+
+    It is the machine's doing where that can have kept the peer from running for most of the time.
+    """
+    ms = (between[1] - between[0]) / 1e6
+    return Lateness(what, node, ms, 2 * punctuality.held_up_ms(node, *between) >= ms)
+
+
+def late_punches(
+    account: WireAccount, one: str, other: str, punctuality: Punctuality
+) -> list[Lateness]:
     """By how many ms each peer's punch left after the peer had decided on it.
 
-    A process that waits for a processor in between does not follow the protocol's
-    times, and is not to blame.  A peer that never punched is left out.
+    A peer that never punched is left out.
     """
     late, plan = [], account.plan
     for node, target in ((one, other), (other, one)):
@@ -175,5 +212,6 @@ def late_punches(account: WireAccount, one: str, other: str) -> list[Late]:
         )
         first = next(sent, None)
         if first is not None:
-            late.append(Late(Tardy.PUNCH, node, (first - decided.realtime) / 1e6))
+            between = (decided.realtime, first)
+            late.append(_lateness(Tardy.PUNCH, node, between, punctuality))
     return late

@@ -5,6 +5,7 @@ from typing import assert_never
 from testbed.model.breach import (
     AddressesUntold,
     BeforeRelayed,
+    Belated,
     Breach,
     Carried,
     Claim,
@@ -19,6 +20,7 @@ from testbed.model.breach import (
     LimitPassed,
     LossClaimed,
     LossUntold,
+    NeverSent,
     NoPayload,
     NoRelayFirst,
     NotClient,
@@ -66,7 +68,7 @@ _OfRung = RungDiffers | RungClaimed
 _OfClaim = FalseClaim | Disowned | Carried | DeviationGone
 _OfLife = FateDiffers | GapDiffers | PlaceDiffers | LossClaimed | LossUntold
 _OfOdds = HitDisputed | CountDisputed | LimitPassed
-_OfTime = ConnectedEarly | TooSlow
+_OfTime = ConnectedEarly | NeverSent | Belated | TooSlow
 
 
 def sentence(breach: Breach) -> str:
@@ -131,6 +133,10 @@ def _of_time(breach: _OfTime) -> str:
     match breach:
         case ConnectedEarly(node, ms):
             return f"{node} says that it was connected {ms:.1f} ms before it was due to begin"
+        case NeverSent(node):
+            return f"{node} sent nothing: there was no attempt"
+        case Belated(what, node, ms):
+            return f"{node}'s {what} was {ms:.0f} ms late, and this machine did not delay it"
         case TooSlow(took_s, within_s):
             return f"it took {took_s:.2f} s, and the world's file expects {within_s:g} s"
     assert_never(breach)

@@ -14,7 +14,6 @@ from testbed.model.fault import (
     FramesLost,
     LabDiffers,
     Late,
-    NeverSent,
     PeerFailed,
     Tardy,
     Undelayed,
@@ -51,8 +50,6 @@ def sentence(fault: Fault) -> str:
                 f"a round trip from {node} to {server} took {measured_ms:.1f} ms, "
                 f"the links were planned with {planned_ms:g} ms"
             )
-        case NeverSent(node):
-            return f"{node} sent nothing: there was no attempt"
         case Late(what, node, ms):
             late = "a link's frame" if what is Tardy.FRAME else f"{node}'s {what}"
             return f"{late} was {ms:.0f} ms late: this machine is too busy for so many cells"

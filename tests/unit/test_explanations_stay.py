@@ -22,6 +22,7 @@ from testbed.evidence.account import WireAccount
 from testbed.explain.explainer import explain
 from testbed.model.explanation import Evidence
 from testbed.model.outcome import Outcome
+from testbed.model.punctuality import UNSEEN
 from testbed.model.verdict import Judgement
 from testbed.studies.punch.evidence import load_evidence
 from testbed.verdict import sanity
@@ -88,7 +89,7 @@ def verdict(evidence: Evidence) -> list[Any]:
         check_relayed(account, *ends),
         [read_rung(account, ends, outcome) for outcome in Outcome],
         sanity.crossed(account, *ends),
-        sanity.late_punches(account, *ends),
+        [one.fault for one in sanity.late_punches(account, *ends, UNSEEN)],
     ]
 
 

@@ -43,6 +43,7 @@ OVERRIDES: dict[type, dict[str, list[Any]]] = {
     breach.FateDiffers: {"seen": list(Fate), "expected": list(Fate)},
     breach.GapDiffers: {"seen": [7.5], "low": [2.0], "high": [6.0]},
     breach.PlaceDiffers: {"moved": [True, False]},
+    breach.Belated: {"what": list(Tardy)},
     fault.Late: {"what": list(Tardy)},
 }
 

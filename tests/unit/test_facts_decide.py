@@ -13,9 +13,9 @@ from test_explain import Run, symmetric
 import testbed
 from testbed.explain.causes.root import RANK
 from testbed.explain.explainer import explain
-from testbed.model.breach import FirstNoise, NotClient, RelayKept
+from testbed.model.breach import FirstNoise, NeverSent, NotClient, RelayKept
 from testbed.model.explanation import Cause, Evidence, Wrong
-from testbed.model.fault import Broke, CaptureLost, NeverSent, PeerFailed
+from testbed.model.fault import Broke, CaptureLost, PeerFailed
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
@@ -69,7 +69,7 @@ def cases() -> dict[str, Evidence]:
         "peer": replace(broken, faults=(PeerFailed("b", "it died\nof that"),)),
         "liar": replace(broken, faults=(PeerFailed("b", "no event", broke_contract=True),)),
         "nameless": replace(broken, faults=(PeerFailed(None, "it died"),)),
-        "silent": replace(broken, faults=(NeverSent("b"),)),
+        "silent": replace(whole, judgement=Judgement.FAIL, findings=(NeverSent("b"),)),
         "breach": replace(failed, findings=(RelayKept("a", "b"),)),
         "server": replace(failed, findings=(NotClient("a", "b", FirstNoise(96, 32)),)),
     }

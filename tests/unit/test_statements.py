@@ -17,7 +17,7 @@ import testbed.model.statement
 from testbed.model.address import Sight
 from testbed.model.behaviour import PortRange
 from testbed.model.breach import Breach, Tried
-from testbed.model.fault import Fault, NeverSent
+from testbed.model.fault import CaptureLost, Fault
 from testbed.model.packet import Endpoint
 from testbed.model.reason import NobodySends, Reason, TraceStep
 from testbed.model.statement import Statement
@@ -53,7 +53,7 @@ def made(kind: Any) -> Any:
         IPv4Address: IPv4Address(number),
         PortRange: PortRange(number, number + 1),
         Breach: Tried(Sight(number, "a:eth0", True, "udp", *[Endpoint(IPv4Address(1), 1)] * 2, 3)),
-        Fault: NeverSent(f"word{number}"),
+        Fault: CaptureLost(f"word{number}", number),
         Reason: NobodySends("a", "b"),
     }
     if kind in simple:

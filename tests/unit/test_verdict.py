@@ -9,22 +9,32 @@ from made_worlds import WORLDS, World, world
 
 from testbed.evidence.account import WireAccount
 from testbed.evidence.stitch import stitch
-from testbed.model.breach import BreachKind, Claim, DeviationGone, Disowned, FalseClaim, RelayKept
+from testbed.model.breach import (
+    BreachKind,
+    Claim,
+    DeviationGone,
+    Disowned,
+    FalseClaim,
+    NeverSent,
+    RelayKept,
+)
 from testbed.model.contract import Endpoint as Spoken
 from testbed.model.contract import How, Step, StepName, Upgraded
 from testbed.model.explanation import Journey
-from testbed.model.fault import CaptureLost, Late, NeverSent, Tardy, WayUnseen
+from testbed.model.fault import CaptureLost, Late, Tardy, WayUnseen
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet
 from testbed.model.path import NothingEchoed, PassedThrough, Traffic, Unfollowed, WentDirect
 from testbed.model.prediction import Prediction
+from testbed.model.punctuality import UNSEEN, Look, Punctuality
 from testbed.model.reason import Lost, Passed, Silence
 from testbed.model.verdict import Judgement, Troubled
 from testbed.model.window import Window
 from testbed.predict.deviations import DEVIATIONS
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.sanity import (
+    Lateness,
     Start,
     crossed,
     late_punches,
@@ -40,6 +50,17 @@ MS = 1_000_000
 WINDOW = Window(0, 10**9, 2000)
 ONE, TWO = b"1" * 1000, b"2" * 1000
 DIRECT = Prediction(Outcome.DIRECT, Passed("a", ()), ())
+
+
+LOOKS = ((10, 9, 0), (20, 1, 2), (30, 0, 7))  # ms: when, how late, what "a" had waited
+
+
+def waits(before: int, ms: int, late_ms: int = 0) -> Punctuality:
+    """A machine that kept "a" waiting for so many ms between two looks."""
+    looks = ((0, before, 0), (50, before + ms, late_ms))
+    return Punctuality(
+        tuple(Look(at * MS, late * MS, {"a": sum_ms * MS}) for at, sum_ms, late in looks)
+    )
 
 
 @pytest.fixture(autouse=True, params=WORLDS)
@@ -372,8 +393,9 @@ def test_a_punch_that_left_long_after_it_was_decided_on_is_the_machines_fault() 
     punching = Step(at=0, name=StepName.PUNCHING, attempt=1, realtime=1)
     wire.packets[0] = replace(wire.packets[0], time_ns=23_000_001)
     told = replace(wire.account(), events=(("a", punching),))
-    assert late_punches(told, "a", "b") == [Late(Tardy.PUNCH, "a", 23.0)]
-    assert late_punches(wire.account(), "a", "b") == []
+    ((found),) = late_punches(told, "a", "b", waits(0, 20))
+    assert found == Lateness(Tardy.PUNCH, "a", 23.0, of_machine=True)
+    assert late_punches(wire.account(), "a", "b", waits(0, 20)) == []
 
 
 def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server() -> None:
@@ -382,7 +404,43 @@ def test_who_starts_late_is_seen_by_the_first_packet_that_is_not_for_the_server(
         wire.begins("a", target, ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
     starts = dict.fromkeys("ab", Start(9.0 * MS, 10.0 * MS))
-    assert late_starts(wire.account(), starts, "server") == [Late(Tardy.START, "a", 21.0)]
+    late = Lateness(Tardy.START, "a", 21.0, of_machine=False)
+    assert late_starts(wire.account(), starts, "server", UNSEEN) == [late]
+
+
+@pytest.mark.parametrize(
+    ("told", "of_machine"),
+    [
+        (waits(0, 4), False),  # a peer that takes its time, or sends where nobody records
+        (waits(0, 15), True),
+        (waits(0, 4, late_ms=15), True),  # the harness itself was as late
+        (UNSEEN, False),
+    ],
+)
+def test_a_late_start_is_the_machines_fault_if_it_kept_the_peer_waiting(
+    told: Punctuality, of_machine: bool
+) -> None:
+    wire = Wire()
+    wire.begins("a", "b", ONE)
+    wire.packets[-1] = replace(wire.packets[-1], time_ns=31 * MS)
+    (late,) = late_starts(wire.account(), {"a": Start(9.0 * MS, 10.0 * MS)}, "server", told)
+    assert late.of_machine is of_machine
+
+
+def test_a_peer_that_the_machine_kept_from_sending_at_all_was_late() -> None:
+    starts = {"a": Start(9.0 * MS, 10.0 * MS)}
+    (late,) = late_starts(Wire().account(), starts, "server", waits(0, 50))
+    assert late == Lateness(Tardy.START, "a", 40.0, of_machine=True)
+    assert late_starts(Wire().account(), starts, "server", waits(0, 10)) == []
+
+
+def test_waiting_counts_from_the_look_before_to_the_look_after() -> None:
+    looks = [Look(at * MS, late * MS, {"a": sum_ms * MS}) for at, late, sum_ms in LOOKS]
+    told = Punctuality(tuple(looks))
+    assert told.held_up_ms("a", 12 * MS, 15 * MS) == 2.0
+    assert told.held_up_ms("a", 12 * MS, 25 * MS) == 7.0
+    assert told.held_up_ms("a", 5 * MS, 15 * MS) == 9.0  # by the harness's own first look
+    assert told.held_up_ms("b", 12 * MS, 25 * MS) == 1.0  # of which the kernel does not tell
 
 
 def test_who_is_a_moment_early_is_not_late_by_its_second_packet() -> None:
@@ -391,7 +449,7 @@ def test_who_is_a_moment_early_is_not_late_by_its_second_packet() -> None:
         wire.begins("a", "b", ONE)
         wire.packets[-1] = replace(wire.packets[-1], time_ns=at * MS)
     starts = {"a": Start(10.0 * MS, 12.0 * MS)}
-    assert late_starts(wire.account(), starts, "server") == [Late(Tardy.START, "a", 0.0)]
+    assert late_starts(wire.account(), starts, "server", waits(0, 50)) == []
 
 
 def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
@@ -407,4 +465,5 @@ def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
         ("a", Step(at=3, name=StepName.PUNCHING, attempt=2, realtime=20 * MS)),
     ]
     told = replace(wire.account(), events=tuple(events))
-    assert late_punches(told, "a", "b") == [Late(Tardy.PUNCH, "a", 1.0)]
+    (found,) = late_punches(told, "a", "b", UNSEEN)
+    assert (found.what, found.ms) == (Tardy.PUNCH, 1.0)

@@ -10,7 +10,7 @@ from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
-from testbed.model.breach import cited
+from testbed.model.breach import NeverSent, cited
 from testbed.model.contract import Connected, Failed, FailureClass, Upgraded
 from testbed.model.explanation import Cause, Line
 from testbed.model.outcome import Outcome
@@ -32,6 +32,7 @@ from testbed.model.statement.claims import (
     NotKept,
 )
 from testbed.model.statement.lacks import Events
+from testbed.model.statement.runs import SentNothing
 
 
 def why(scene: Scene) -> Finding | None:
@@ -51,9 +52,18 @@ def why(scene: Scene) -> Finding | None:
             return _otherwise(scene, side, evidence.measured)
         if found := _unseen(scene, side, claim):
             return found
-    if evidence.measured is Outcome.NONE:
-        return None  # packets crossed, and nobody made a connection of it: that has causes
+    silent = _silent(scene)
+    if silent is not None or evidence.measured is Outcome.NONE:
+        return silent  # packets that crossed, without a connection, have causes of their own
     return _violated(scene)
+
+
+def _silent(scene: Scene) -> Finding | None:
+    """Who made no attempt at all."""
+    for breach in scene.evidence.findings:
+        if isinstance(breach, NeverSent):
+            return Finding(Cause.NEVER_SENT, breach.node, SentNothing(breach.node))
+    return None
 
 
 def claimed(side: Side) -> Outcome | None:

@@ -3,8 +3,8 @@
 from testbed.explain.causes.finding import Finding
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Cause
-from testbed.model.fault import Clash, Contradicted, Fault, NeverSent, PeerFailed
-from testbed.model.statement.runs import HarnessBroke, PeerBroke, SentNothing
+from testbed.model.fault import Clash, Contradicted, Fault, PeerFailed
+from testbed.model.statement.runs import HarnessBroke, PeerBroke
 
 
 def why(scene: Scene) -> Finding | None:
@@ -16,9 +16,6 @@ def why(scene: Scene) -> Finding | None:
         if isinstance(fault, PeerFailed):
             broke = PeerBroke(fault.node, fault.message)
             return Finding(Cause.PEER_FAILED, fault.node, broke)
-    for fault in faults:
-        if isinstance(fault, NeverSent):
-            return Finding(Cause.NEVER_SENT, fault.node, SentNothing(fault.node))
     return None
 
 
@@ -26,4 +23,4 @@ def _has_a_cause(fault: Fault) -> bool:
     """True of what is told better by a cause than as a fault of the harness in general."""
     if isinstance(fault, Contradicted):
         return fault.clash is Clash.HARNESS_BLAMED  # by a cause, of which the packets tell
-    return isinstance(fault, PeerFailed | NeverSent)
+    return isinstance(fault, PeerFailed)

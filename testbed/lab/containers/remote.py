@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from testbed.errors import BackendError
+from testbed.lab import waits
 
 DEADLINE = 10.0  # seconds for an agent to start a program or to end one
 
@@ -46,6 +47,10 @@ class RemoteProcess:
         if code is None:
             raise TimeoutError(f"{self._node}: process {self.pid} still runs after {timeout} s")
         return code
+
+    def waited_ns(self) -> int | None:
+        """The engine's processes have no number here: at most as long as any on this machine."""
+        return waits.of_machine()
 
     def kill(self) -> None:
         if self.poll() is None:

@@ -33,8 +33,10 @@ from testbed.model.contract import (
 )
 from testbed.model.lab import Lab
 from testbed.model.outcome import Outcome
+from testbed.model.punctuality import UNSEEN, Punctuality
 from testbed.model.window import Window
 from testbed.stacks.client import PeerClient, wait_all
+from testbed.stacks.lookout import Lookout
 from testbed.stacks.registry import Adapter, Stacks
 from testbed.stacks.services import Services, services
 from testbed.studies.punch.mechanism import USUAL, Deadlines
@@ -71,6 +73,7 @@ class Account:
     connect_ms: float | None  # from the start that was set to the later ``connected``
     breaches: tuple[Breach, ...] = ()  # of rules that the harness saw broken
     settled_s: float | None = None  # from the common start to the later peer's last connection
+    punctuality: Punctuality = UNSEEN  # of this machine, from the common start on
 
 
 def attempt(lab: Lab, task: Attempt) -> Account:
@@ -113,6 +116,9 @@ class _Attempting:
         self.task = task
         self.clients = clients
         self.both = [clients[task.dialer], clients[task.listener]]
+        self.lookout = Lookout({client.name: client.process for client in self.both})
+        for client in self.both:
+            client.lookout = self.lookout
         self.window: Window | None = None
         self.start_ns: int | None = None
         self.start: int | None = None  # the same, in the peers' clock
@@ -133,6 +139,7 @@ class _Attempting:
             connect_ms=self.connect_ms,
             breaches=self.breaches,
             settled_s=self._settled_s(),
+            punctuality=self.lookout.punctuality,
         )
 
     def _settled_s(self) -> float | None:
@@ -152,6 +159,7 @@ class _Attempting:
         dialer, listener = self.both
         dialer.send(Dial(remote=offers[1].offer, start_at=start))
         listener.send(Dial(remote=offers[0].offer, start_at=start + late))
+        self.lookout.expect(start / 1e9)
         ends = self._wait((Connected, Failed), self.task.deadlines.connecting)
         if not all(isinstance(end, Connected) for end in ends):
             return
