@@ -33,6 +33,7 @@ class IceAgent:
     gives_up: float
     pace: float  # between the first checks of two pairs
     nomination: Nomination
+    gathers: float = 3.0  # what has not come by then is no candidate
     begins: float = 0.0  # from the start to its first check
     tick: float = 0.02  # how often the controlling agent looks for a pair to nominate
     relays_wait: float = 0.0  # before a relayed pair is checked at all
@@ -53,6 +54,7 @@ UNREAD = IceAgent(
     gives_up=7.5,
     pace=0.02,
     nomination=Nomination.FIRST,
+    gathers=2.0,
     begins=0.002,
     relays_wait=1.0,
     rechecks_in_progress=(False, False),

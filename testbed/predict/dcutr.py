@@ -9,6 +9,10 @@ TCP it dials too, over QUIC it only sends random datagrams from its socket.
 Addresses are learnt from a relay and from observers, hosts called ``observer-...``.
 What one of them saw may be signalled, what four saw is advertised.  A setting's
 skew is not used: the protocol makes its own.
+
+Where packets get lost, all that takes a round trip counts, since each has its deadline: the
+handshakes with the public nodes and over the relay, identify, and the secured connection that
+both ends must have before they stop waiting for it.
 """
 
 from collections import Counter
@@ -29,13 +33,24 @@ from testbed.model.technique import Relaying
 from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
-from testbed.predict.public import OBSERVED, Carrier, Observer, Relay
+from testbed.predict.public import (
+    CIRCUIT,
+    HELLO,
+    IDENTIFY,
+    OBSERVED,
+    WELCOME,
+    Carrier,
+    Observer,
+    Relay,
+)
 from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program, Tcp
 
 ADVERTISED_BY = 4  # observers that must agree before an address is advertised
 MOST = 3  # addresses that are signalled or advertised
-PATIENCE = 3.0  # seconds to reach the relay and the observers
+PATIENCE = 3.0  # seconds to reach the relay and the observers, and again to be told the address
+CIRCUIT_PATIENCE = 4.0  # seconds from the start, at both ends
+IDENTIFY_PATIENCE = 10.0  # seconds, over the relay
 REVERSAL = 1.0  # as the lab's peers set it, and the punch
 PUNCHING = 2.0
 SIGNALLING = 10.0
@@ -47,6 +62,8 @@ CONNECT = "CONNECT"
 SYNC = "SYNC"
 SECURE = "client's handshake"
 SECURED = "server's handshake"
+CONFIRMED = "client's last handshake"
+DIALER_HAS, LISTENER_HAS, IDENTIFIED = 7, 8, 10  # steps of a circuit
 
 
 class Contact(Program):
@@ -56,13 +73,27 @@ class Contact(Program):
         self._peer = peer
         self.connection: Connection | None = None
         self.observed: Place | None = None
+        self.due = PATIENCE  # when it must have got on
+        self.late = False
 
     def opened(self, connection: Connection, _packet: Packet, /) -> None:
         self.connection = connection
+        if self._peer.patient and self._peer.secures:
+            self._peer.say(connection, HELLO)
+        elif self._peer.patient:
+            self._secured(connection)
 
-    def received(self, _connection: Connection, message: Message, /) -> None:
+    def _secured(self, connection: Connection) -> None:
+        self.late |= self._peer.now > self.due
+        self.due = self._peer.now + PATIENCE
+        self._peer.say(connection, IDENTIFY)
+
+    def received(self, connection: Connection, message: Message, /) -> None:
         if message.name == OBSERVED:
+            self.late |= self._peer.now > self.due
             self.observed = message.endpoint
+        elif message.name == WELCOME:
+            self._secured(connection)
         else:
             self._peer.signalled(message)
 
@@ -87,7 +118,18 @@ class Peer(Program):
         self._clients: set[Connection] = set()  # where ours is the client's part
         self._refusals: Counter[Place] = Counter()
         self._early: list[tuple[float, Connection]] = []  # accepted from the other before SYNC
+        self._open: set[Connection] = set()  # direct ones, and ours to end
+        self.patient = network.chancy
+        self.secures = isinstance(carrier, Tcp)  # by a handshake of its own
+        self.steps = 0  # of the circuit
         carrier.listen(self.local.port, self)
+
+    @property
+    def now(self) -> float:
+        return self._network.now
+
+    def say(self, connection: Connection, name: str, step: int = 0) -> None:
+        self._carrier.send(connection, Message(name, transaction=step))
 
     # -- addresses --------------------------------------------------------
 
@@ -101,6 +143,13 @@ class Peer(Program):
     @property
     def met(self) -> bool:
         return all(contact.observed is not None for contact in self._contacts)
+
+    @property
+    def late(self) -> bool:
+        """Whether a public node was too slow for a peer that needs them all."""
+        return any(
+            one.late or (one.observed is None and self.now > one.due) for one in self._contacts
+        )
 
     def addresses(self, threshold: int) -> tuple[Place, ...]:
         """What so many nodes agree on, the best first; an untranslated address needs one."""
@@ -126,9 +175,20 @@ class Peer(Program):
         if self.relay.connection is not None:
             self._carrier.send(self.relay.connection, message)
 
+    def climb(self, step: int) -> None:
+        """Our next step towards a circuit."""
+        self.steps = step
+        if self.relay.connection is not None:
+            self.say(self.relay.connection, CIRCUIT, step)
+
     def signalled(self, message: Message) -> None:
         """A message of the other end has come over the relay."""
         now = self._network.now
+        if message.name == CIRCUIT:
+            self.steps = message.transaction
+            if self.steps < IDENTIFIED:
+                self.climb(self.steps + 1)
+            return
         if message.name == SYNC:
             self._punch()
             return
@@ -161,6 +221,10 @@ class Peer(Program):
         for target in self.dialling:
             self._carrier.abandon(self.local.port, target)
         self.dialling.clear()
+        if self.patient and not self.direct:
+            for connection in self._open:
+                self._carrier.abort(connection)
+            self._open.clear()
 
     def _send_random(self, socket: Quic, target: Place) -> None:
         if self._punching and not self.direct:
@@ -193,14 +257,18 @@ class Peer(Program):
 
     def opened(self, connection: Connection, packet: Packet, /) -> None:
         self.via = self.via or (connection, packet)
-        if self._is_client(connection):
+        if connection.active:
+            self._open.add(connection)
+        if self.patient and not self.secures:
+            self.direct = True
+        elif self._is_client(connection):
             self._begin_as_client(connection)
         elif not connection.active and not self._leads and self._is_expected(connection):
             self._early.append((self._network.now, connection))
 
     def _begin_as_client(self, connection: Connection) -> None:
         self._clients.add(connection)
-        self._carrier.send(connection, Message(SECURE))
+        self.say(connection, SECURE)
 
     def _is_client(self, connection: Connection) -> bool:
         """A is the client of a punched connection, even if B's SYN got in first."""
@@ -211,12 +279,23 @@ class Peer(Program):
     def _is_expected(self, connection: Connection) -> bool:
         return any(remote.address == connection.remote.address for remote in self._remote)
 
+    def lost(self, connection: Connection, /) -> None:
+        """The other end had waited too long for it."""
+        self._open.discard(connection)
+        self._clients.discard(connection)
+        self.direct = False
+
     def received(self, connection: Connection, message: Message, /) -> None:
         if message.name == SECURED:
             self.direct = True
+            if self.patient:
+                self.say(connection, CONFIRMED)
+        elif message.name == SECURE and self.patient and connection not in self._clients:
+            self.say(connection, SECURED)
         elif connection not in self._clients:
             self.direct = True
-            self._carrier.send(connection, Message(SECURED))
+            if not self.patient:
+                self.say(connection, SECURED)
 
 
 def dcutr_tcp(setting: Setting) -> Result:
@@ -243,6 +322,8 @@ def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Resu
     network = setting.network
     a, b = _meet(setting, protocol)
     if failure := unrelayed(setting, a, b):
+        return Result(Outcome.NONE, failure)
+    if network.chancy and (failure := _uncircuited(setting, a, b)):
         return Result(Outcome.NONE, failure)
     if not upgrades:
         return Result(Outcome.RELAYED, UpgradesOff())
@@ -275,15 +356,34 @@ def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
         return Quic(network, host, setting.port(host))
 
     observers = [n for n in network.topology.observers if n not in setting.hosts]
-    Relay(carrier(setting.server), setting.port(setting.server))
+    Relay(carrier(setting.server), setting.port(setting.server), asked=network.chancy)
     for name in observers:
-        Observer(carrier(name), setting.port(name))
+        Observer(carrier(name), setting.port(name), asked=network.chancy)
     a = Peer(network, setting.dialer, carrier(setting.dialer), leads=False)
     b = Peer(network, setting.listener, carrier(setting.listener), leads=True)
     for peer in (a, b):
         peer.meet(setting.server, observers)
-    network.run(network.now + PATIENCE, lambda: a.met and b.met)
+    limit = network.now + PATIENCE * (2 if network.chancy else 1)
+    network.run(limit, lambda: a.met and b.met)
     return a, b
+
+
+def _uncircuited(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
+    """Who was not connected over the relay in time, where packets get lost; None: both were.
+
+    A peer that misses any public node gives up before it dials.
+    """
+    network = setting.network
+    late = [peer for peer in (a, b) if peer.late or not peer.met]
+    if not late:
+        end = network.now + CIRCUIT_PATIENCE
+        a.climb(0)
+        network.run(end, lambda: b.steps >= LISTENER_HAS)
+        late = [p for p, has in ((a, DIALER_HAS), (b, LISTENER_HAS)) if p.steps < has]
+    if late:
+        return Unrelayed(tuple((peer.local.address, None) for peer in late))
+    network.run(network.now + IDENTIFY_PATIENCE, lambda: b.steps >= IDENTIFIED)
+    return None
 
 
 def unrelayed(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:

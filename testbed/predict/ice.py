@@ -84,6 +84,7 @@ class Agent:
         self.reflexive: Place | None = None
         self.pairs: list[Pair] = []
         self.selected: Pair | None = None
+        self._gathering = True
         self._began = float("inf")
         self._early: list[tuple[Base, Packet]] = []
         self._waiting: list[Pair] = []  # for a permission, before they are begun with
@@ -101,9 +102,13 @@ class Agent:
     def gather(self) -> None:
         if not self._relay_only:
             asking = self._sockets.get(Base.REFLEXIVE, self.local)
-            server = Place(self._server, stun.PORT)
-            send_udp(self._network, asking, server, Message(stun.REQUEST))
+            stun.ask(self._network, asking, self._server, lambda: self.reflexive is not None)
         self._turn.allocate(self._server)
+
+    def offer(self) -> None:
+        """What has not come by now is no candidate."""
+        self._gathering = False
+        self._turn.settle()
 
     @property
     def relay(self) -> Place | None:
@@ -238,7 +243,8 @@ class Agent:
     def _receiver(self, base: Base) -> Callable[[Packet], None]:
         def receive(packet: Packet) -> None:
             if packet.message is not None and packet.message.name == stun.RESPONSE:
-                self.reflexive = packet.message.endpoint
+                if self._gathering:
+                    self.reflexive = packet.message.endpoint
             else:
                 self._receive(base, packet)
 
@@ -293,7 +299,10 @@ def _run(setting: Setting, *, relay_only: bool) -> Result:
     dialer, listener = agents
     for agent in agents:
         agent.gather()
-    network.run(network.now + GATHERING, lambda: all(agent.gathered for agent in agents))
+    patience = max(one.gathers for one in setting.agents) if network.chancy else GATHERING
+    network.run(network.now + patience, lambda: all(agent.gathered for agent in agents))
+    for agent in agents:
+        agent.offer()
     starts = setting.starts()
     network.at(starts[0], lambda: dialer.start(listener.candidates()))
     network.at(starts[1], lambda: listener.start(dialer.candidates()))

@@ -2,8 +2,9 @@
 
 Packets cross the topology hop by hop as in the lab: each NAT on the way
 translates or drops, a packet to the NAT's own external address hairpins there,
-a node on the same network is reached directly.  Time is in seconds; jitter,
-partial loss and rate are left out, since a prediction speaks of the sure case.
+a node on the same network is reached directly.  Time is in seconds.  Without a seed it is
+the sure case: jitter and partial loss are left out.  With one, chance does what the links
+say, and the programs repeat what gets lost.  Rates are left out in both.
 """
 
 import heapq
@@ -27,6 +28,7 @@ from testbed.model.reason import (
     Verb,
 )
 from testbed.model.topology import Host, Impairment, Router, Topology
+from testbed.predict.fate import Direction
 from testbed.predict.nat import TransportNat
 from testbed.predict.packet import Packet
 from testbed.predict.translation import Dropped
@@ -44,12 +46,17 @@ class Network:
     """The running model of one lab.
 
     ``lost`` keeps, for each (origin host, destination it aimed at), why the last
-    packet did not arrive; ``trace`` holds what happened, repetitions left out.
+    packet did not arrive; ``trace`` holds what happened, repetitions left out, of the sure
+    case alone.  ``seed``: chance decides, by it.
     """
 
-    def __init__(self, topology: Topology, behaviours: Mapping[str, Behaviour]) -> None:
+    def __init__(
+        self, topology: Topology, behaviours: Mapping[str, Behaviour], seed: str | None = None
+    ) -> None:
         self.topology = topology
+        self.seed = seed
         self.now = 0.0
+        self._directions: dict[tuple[str, bool], Direction] = {}
         self.lost: dict[tuple[str, Place], Loss] = {}
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
@@ -100,6 +107,11 @@ class Network:
         self.now = max(self.now, until)
 
     @property
+    def chancy(self) -> bool:
+        """Whether packets may get lost or late by chance, so that programs must be patient."""
+        return self.seed is not None
+
+    @property
     def trace(self) -> tuple[TraceStep, ...]:
         return tuple(self._trace)
 
@@ -111,6 +123,8 @@ class Network:
         place: Place | None = None,
         drop: Drop | None = None,
     ) -> None:
+        if self.chancy:
+            return
         message = packet.message.name if packet.message is not None else None
         ends = packet.source, packet.destination
         step = TraceStep(packet.kind, message, *ends, verb, node, place, drop, self.now)
@@ -126,7 +140,7 @@ class Network:
         """Send from the host that owns the packet's source address."""
         host = self.topology.host(packet.source.address.partition("#")[0])
         packet = replace(packet, target=packet.destination)
-        self._cross(host.link.up, packet, lambda: self._leave(host.network, packet, host.region))
+        self._up(host, packet, lambda: self._leave(host.network, packet, host.region))
 
     def _deliver(self, host: Host, packet: Packet) -> None:
         handlers, protocol = self._handlers, packet.protocol
@@ -145,11 +159,34 @@ class Network:
 
     # -- the way ----------------------------------------------------------
 
-    def _cross(self, link: Impairment, packet: Packet, then: Callable[[], None]) -> None:
-        if link.loss >= 1:
-            self._lose(packet, LostOnLink())
+    def _up(self, node: Host | Router, packet: Packet, then: Callable[[], None]) -> None:
+        self._cross(node.name, node.link.up, packet, then)
+
+    def _down(self, node: Host | Router, packet: Packet, then: Callable[[], None]) -> None:
+        self._cross(node.name, node.link.down, packet, then, down=True)
+
+    def _cross(
+        self,
+        node: str,
+        way: Impairment,
+        packet: Packet,
+        then: Callable[[], None],
+        *,
+        down: bool = False,
+    ) -> None:
+        """``packet`` goes ``way``, from ``node`` or ``down`` to it; ``then`` for each copy."""
+        arrivals: tuple[float, ...]
+        if self.seed is None:
+            arrivals = () if way.loss >= 1 else (self.now + way.delay_ms / 1000,)
         else:
-            self.at(self.now + link.delay_ms / 1000, then)
+            key = node, down
+            if key not in self._directions:
+                self._directions[key] = Direction(way, f"{self.seed}/{node}/{down}")
+            arrivals = self._directions[key].arrivals(self.now)
+        if not arrivals:
+            self._lose(packet, LostOnLink())
+        for moment in arrivals:
+            self.at(moment, then)
 
     def _leave(self, network: str, packet: Packet, region: str | None) -> None:
         """Onto a network, from ``region`` of it to that of the node that takes the packet."""
@@ -164,10 +201,10 @@ class Network:
         owner = self._owners[network].get(packet.destination.address)
         if isinstance(owner, Host):
             host = owner
-            self._cross(host.link.down, packet, lambda: self._deliver(host, packet))
+            self._down(host, packet, lambda: self._deliver(host, packet))
         elif isinstance(owner, Router):
             router = owner
-            self._cross(router.link.down, packet, lambda: self._inbound(router, packet))
+            self._down(router, packet, lambda: self._inbound(router, packet))
         elif (gateway := self._gateways[network]) is not None:
             self._outbound(gateway, packet)
         else:
@@ -190,9 +227,7 @@ class Network:
         if hairpin:
             self._enter(router, nat, packet, filtered=False)
         else:
-            self._cross(
-                router.link.up, packet, lambda: self._leave(router.wan, packet, router.region)
-            )
+            self._up(router, packet, lambda: self._leave(router.wan, packet, router.region))
 
     def _inbound(self, router: Router, packet: Packet) -> None:
         nat = self._nats[router.name, packet.protocol]
@@ -205,7 +240,7 @@ class Network:
         if kind is None or packet.protocol is Protocol.UDP or packet.kind in ERRORS:
             return  # peers ignore ICMP errors for UDP, and an error is never answered
         answer = Packet(packet.protocol, packet.destination, packet.source, kind, router.name)
-        self._cross(router.link.up, answer, lambda: self._leave(router.wan, answer, router.region))
+        self._up(router, answer, lambda: self._leave(router.wan, answer, router.region))
 
     def _enter(
         self, router: Router, nat: TransportNat, packet: Packet, *, filtered: bool

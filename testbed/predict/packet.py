@@ -18,6 +18,16 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """What a packet of a connection carries: a message with its number, and acknowledgements."""
+
+    message: Message | None
+    number: int  # -1 without a message
+    upto: int  # all before this number have arrived
+    early: tuple[int, ...]  # and these after it
+
+
+@dataclass(frozen=True, slots=True)
 class Packet:
     """One packet at one point of its way.
 
@@ -26,7 +36,7 @@ class Packet:
     is the destination that it was first sent to.  ``isn`` names the TCP sender's
     initial sequence number and ``acknowledged`` the other's, so that segments of
     two attempts between the same endpoints are told apart; in QUIC ``isn`` names the
-    connection, at both ends.
+    connection, at both ends.  ``carried`` is there where messages may get lost on the way.
     """
 
     protocol: Protocol
@@ -39,3 +49,4 @@ class Packet:
     target: Place | None = None
     isn: str = ""
     acknowledged: str = ""
+    carried: Carried | None = None

@@ -54,8 +54,7 @@ class UdpPeer:
         return self.via is not None
 
     def learn(self, server: str) -> None:
-        server_port = Place(server, stun.PORT)
-        send_udp(self._network, self.local, server_port, Message(stun.REQUEST))
+        stun.ask(self._network, self.local, server, lambda: self.observed is not None)
 
     def punch(self, target: Place | None, start: float) -> None:
         """From ``start`` on, probe ``target``, and whoever probes us, every 50 ms."""

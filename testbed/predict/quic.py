@@ -7,11 +7,14 @@ answers from one it did not dial (section 9).
 
 from testbed.model.behaviour import Protocol
 from testbed.model.reason import Kind, Place
+from testbed.predict import delivery
+from testbed.predict.delivery import Delivery
 from testbed.predict.network import Network
-from testbed.predict.packet import Message, Packet
+from testbed.predict.packet import Carried, Message, Packet
 from testbed.predict.tcp import Connection, Program, State
 
 RETRANSMITS = (0.2, 0.6, 1.4, 3.0)  # seconds after the first Initial: 100 ms RTT assumed, doubling
+FLIGHT = 2  # datagrams of a server's answer, with its certificate
 INITIAL = "QUIC Initial"
 HANDSHAKE = "QUIC handshake"
 FINISHED = "QUIC finished"
@@ -38,6 +41,7 @@ class Quic:
         name = f"{self._local.address}/{self._attempts}"
         connection = Connection(self._local, remote, State.SYN_SENT, True, program, name)
         self._connections[name] = connection
+        connection.asked = self._network.now
         self._open(connection)
         for delay in RETRANSMITS:
             self._network.at(self._network.now + delay, lambda: self._open(connection))
@@ -49,8 +53,17 @@ class Quic:
             if connection.remote == remote and connection.state is State.SYN_SENT:
                 del self._connections[name]
 
+    def abort(self, connection: Connection) -> None:
+        """End a connection, silently."""
+        self._connections.pop(connection.isn, None)
+        if connection.delivery is not None:
+            connection.delivery.over = True
+
     def send(self, connection: Connection, message: Message) -> None:
-        self._emit(connection.remote, message, connection.isn)
+        if connection.delivery is not None:
+            connection.delivery.send(message)
+        else:
+            self._emit(connection.remote, message, connection.isn)
 
     def send_random(self, remote: Place) -> None:
         """A datagram that opens our NAT and means nothing to whom it reaches."""
@@ -61,16 +74,50 @@ class Quic:
         if alive and connection.state is State.SYN_SENT:
             self.send(connection, Message(INITIAL))
 
-    def _emit(self, remote: Place, message: Message, name: str = "") -> None:
+    def _emit(
+        self,
+        remote: Place,
+        message: Message | None,
+        name: str = "",
+        carried: Carried | None = None,
+    ) -> None:
         origin = self._local.address
         self._network.send(
-            Packet(Protocol.UDP, self._local, remote, Kind.DATAGRAM, origin, message, isn=name)
+            Packet(
+                Protocol.UDP,
+                self._local,
+                remote,
+                Kind.DATAGRAM,
+                origin,
+                message,
+                isn=name,
+                carried=carried,
+            )
         )
 
+    def _deliver(self, connection: Connection) -> Delivery:
+        """From now on, messages are repeated until they arrive."""
+        network = self._network
+        connection.delivery = Delivery(
+            network,
+            lambda c: self._emit(connection.remote, c.message, connection.isn, c),
+            lambda message: self._received(connection, message),
+            delivery.QUIC,
+            network.now - connection.asked,
+        )
+        return connection.delivery
+
+    def _received(self, connection: Connection, message: Message) -> None:
+        if message.name != FINISHED:
+            connection.program.received(connection, message)
+
     def _receive(self, packet: Packet) -> None:
+        connection = self._connections.get(packet.isn)
+        if connection is not None and packet.carried is not None:
+            self._receive_carried(connection, packet, packet.carried)
+            return
         if packet.message is None:
             return
-        connection = self._connections.get(packet.isn)
         if connection is None:
             if packet.message.name == INITIAL and self._listener is not None:
                 self._accept(packet, self._listener)
@@ -85,11 +132,36 @@ class Quic:
             self._local, packet.source, State.SYN_RECEIVED, False, program, packet.isn
         )
         self._connections[packet.isn] = connection
-        self.send(connection, Message(HANDSHAKE))
+        self._answer(connection)
+        if self._network.chancy:
+            for delay in RETRANSMITS:
+                self._network.at(self._network.now + delay, lambda: self._answer(connection))
+
+    def _answer(self, connection: Connection) -> None:
+        """The server's flight; where packets may get lost, it is two."""
+        if connection.state is not State.SYN_RECEIVED:
+            return
+        connection.asked = self._network.now
+        for number in range(FLIGHT if self._network.chancy else 1):
+            self.send(connection, Message(HANDSHAKE, transaction=number))
+
+    def _receive_carried(self, connection: Connection, packet: Packet, carried: Carried) -> None:
+        """A packet of an established connection; a server is established by the client's first."""
+        if connection.active and packet.source != connection.remote:
+            return
+        if not connection.active:
+            connection.remote = packet.source
+        if connection.delivery is not None:
+            connection.delivery.take(carried)
+        elif not connection.active and carried.number == 0:
+            connection.state = State.ESTABLISHED
+            delivery = self._deliver(connection)
+            connection.program.opened(connection, packet)
+            delivery.take(carried)
 
     def _receive_as_server(self, connection: Connection, packet: Packet, message: Message) -> None:
         if message.name == INITIAL:
-            self.send(connection, Message(HANDSHAKE))
+            self._answer(connection)
             return
         if connection.state is State.SYN_RECEIVED:
             connection.state = State.ESTABLISHED
@@ -101,7 +173,18 @@ class Quic:
         if message.name != HANDSHAKE:
             connection.program.received(connection, message)
             return
+        if self._network.chancy:
+            self._finish(connection, packet, message)
+            return
         self.send(connection, Message(FINISHED))
         if connection.state is State.SYN_SENT:
             connection.state = State.ESTABLISHED
+            connection.program.opened(connection, packet)
+
+    def _finish(self, connection: Connection, packet: Packet, message: Message) -> None:
+        """As a client, once the server's flight is whole: what follows is repeated if lost."""
+        connection.flight |= {message.transaction}
+        if connection.state is State.SYN_SENT and len(connection.flight) == FLIGHT:
+            connection.state = State.ESTABLISHED
+            self._deliver(connection).send(Message(FINISHED))
             connection.program.opened(connection, packet)

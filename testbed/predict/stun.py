@@ -1,5 +1,7 @@
 """The public STUN server, and the learning of one's mapped address (RFC 8489)."""
 
+from collections.abc import Callable
+
 from testbed.model.behaviour import Protocol
 from testbed.model.reason import Kind, Place
 from testbed.predict.network import Network
@@ -10,6 +12,7 @@ PORT = 3478
 REQUEST = "STUN request"
 RESPONSE = "STUN response"
 PATIENCE = 3.0  # seconds that learning may take
+REQUESTS = (0.0, 0.5, 1.5)  # seconds: RFC 8489 section 6.2.1, with Rc = 3
 
 
 class Server(Program):
@@ -38,6 +41,18 @@ class TcpQuery(Program):
 
     def received(self, _connection: Connection, message: Message, /) -> None:
         self.observed = message.endpoint
+
+
+def ask(network: Network, local: Place, server: str, answered: Callable[[], bool]) -> None:
+    """Send a request from ``local``; where packets get lost, again until it is answered."""
+
+    def request() -> None:
+        if not answered():
+            send_udp(network, local, Place(server, PORT), Message(REQUEST))
+
+    request()
+    for delay in REQUESTS[1:] if network.chancy else ():
+        network.at(network.now + delay, request)
 
 
 def send_udp(network: Network, source: Place, destination: Place, message: Message) -> None:

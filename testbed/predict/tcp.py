@@ -5,8 +5,10 @@ from enum import StrEnum
 
 from testbed.model.behaviour import Protocol
 from testbed.model.reason import Kind, Place
+from testbed.predict import delivery
+from testbed.predict.delivery import Delivery
 from testbed.predict.network import ERRORS, Network
-from testbed.predict.packet import Message, Packet
+from testbed.predict.packet import Carried, Message, Packet
 
 RETRANSMITS = (1.0, 3.0, 7.0)  # seconds after the first SYN, Linux
 
@@ -29,6 +31,9 @@ class Program:
     def refused(self, connection: "Connection", /) -> None:
         """An attempt of ours was answered by an RST or an ICMP error."""
 
+    def lost(self, connection: "Connection", /) -> None:
+        """The other end has ended the connection."""
+
 
 @dataclass(eq=False)
 class Connection:
@@ -39,6 +44,9 @@ class Connection:
     program: Program
     isn: str  # stands for the initial sequence number
     peer_isn: str = ""
+    asked: float = 0.0  # when we last sent what opens it
+    delivery: Delivery | None = None  # once it is established, where messages may get lost
+    flight: frozenset[int] = frozenset()  # what has come of a QUIC server's
 
 
 class Tcp:
@@ -71,8 +79,21 @@ class Tcp:
         if connection and connection.active and connection.state is not State.ESTABLISHED:
             del self._connections[key]
 
+    def abort(self, connection: Connection) -> None:
+        """End a connection by an RST."""
+        self._forget(connection)
+        self._emit(connection, Kind.RESET)
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.pop((connection.local, connection.remote), None)
+        if connection.delivery is not None:
+            connection.delivery.over = True
+
     def send(self, connection: Connection, message: Message) -> None:
-        self._emit(connection, Kind.DATA, message)
+        if connection.delivery is not None:
+            connection.delivery.send(message)
+        else:
+            self._emit(connection, Kind.DATA, message)
 
     def _begin(self, connection: Connection) -> None:
         self._connections[connection.local, connection.remote] = connection
@@ -88,9 +109,16 @@ class Tcp:
         alive = self._connections.get((connection.local, connection.remote)) is connection
         if alive and connection.state is not State.ESTABLISHED:
             opening = connection.state is State.SYN_SENT
+            connection.asked = self._network.now
             self._emit(connection, Kind.SYN if opening else Kind.SYN_ACK)
 
-    def _emit(self, connection: Connection, kind: Kind, message: Message | None = None) -> None:
+    def _emit(
+        self,
+        connection: Connection,
+        kind: Kind,
+        message: Message | None = None,
+        carried: Carried | None = None,
+    ) -> None:
         self._network.send(
             Packet(
                 Protocol.TCP,
@@ -101,8 +129,25 @@ class Tcp:
                 message,
                 isn=connection.isn,
                 acknowledged="" if kind is Kind.SYN else connection.peer_isn,
+                carried=carried,
             )
         )
+
+    def _establish(self, connection: Connection) -> None:
+        connection.state = State.ESTABLISHED
+        network = self._network
+        if network.chancy:
+            connection.delivery = Delivery(
+                network,
+                lambda carried: self._carry(connection, carried),
+                lambda message: connection.program.received(connection, message),
+                delivery.TCP,
+                network.now - connection.asked,
+            )
+
+    def _carry(self, connection: Connection, carried: Carried) -> None:
+        kind = Kind.ACK if carried.message is None else Kind.DATA
+        self._emit(connection, kind, carried.message, carried)
 
     def _receive(self, packet: Packet) -> None:
         connection = self._connections.get((packet.destination, packet.source))
@@ -114,6 +159,8 @@ class Tcp:
             self._reset(packet)  # it belongs to another attempt, RFC 9293 section 3.10.7
         elif connection.state is State.SYN_SENT:
             self._receive_opening(connection, packet)
+        elif packet.kind is Kind.SYN and connection.delivery is not None:
+            self._emit(connection, Kind.ACK)  # a challenge, RFC 9293 section 3.10.7.4
         elif packet.kind is Kind.SYN:
             self._transmit(connection)  # our SYN-ACK was lost, or the peer repeats itself
         else:
@@ -138,6 +185,9 @@ class Tcp:
             del self._connections[connection.local, connection.remote]
             if connection.active:
                 connection.program.refused(connection)
+        elif connection.delivery is not None:
+            self._forget(connection)
+            connection.program.lost(connection)
 
     def _receive_opening(self, connection: Connection, packet: Packet) -> None:
         connection.peer_isn = packet.isn
@@ -145,13 +195,21 @@ class Tcp:
             connection.state = State.SYN_RECEIVED
             self._transmit(connection)
         elif packet.kind is Kind.SYN_ACK:
-            connection.state = State.ESTABLISHED
+            self._establish(connection)
             self._emit(connection, Kind.ACK)
             connection.program.opened(connection, packet)
 
     def _receive_synchronized(self, connection: Connection, packet: Packet) -> None:
         if connection.state is State.SYN_RECEIVED:
-            connection.state = State.ESTABLISHED
+            self._establish(connection)
             connection.program.opened(connection, packet)
-        if packet.message is not None:
+        if connection.delivery is not None:
+            self._receive_carried(connection, connection.delivery, packet)
+        elif packet.message is not None:
             connection.program.received(connection, packet.message)
+
+    def _receive_carried(self, connection: Connection, delivery: Delivery, packet: Packet) -> None:
+        if packet.kind is Kind.SYN_ACK:
+            self._emit(connection, Kind.ACK)  # ours was lost
+        elif packet.carried is not None:
+            delivery.take(packet.carried)

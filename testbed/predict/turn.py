@@ -14,6 +14,7 @@ THINKING = 0.001  # seconds that a server takes: its answer loses to a packet of
 CLIENT_PORT = 41001
 FIRST_RELAY_PORT = 49152
 ALLOCATE = "allocate"
+CHALLENGE = "challenge"  # 401 with the nonce that the second request needs
 ALLOCATED = "allocated"
 PERMIT = "create permission"
 PERMITTED = "permission created"
@@ -30,13 +31,17 @@ class TurnServer(Program):
         self._tcp = tcp
         self._relays: dict[Connection, Place] = {}
         self._permitted: dict[Connection, set[str]] = {}  # by address alone, RFC 8656 section 9
+        self._asked: set[Connection] = set()
         tcp.listen(PORT, self)
 
     def opened(self, connection: Connection, _packet: Packet, /) -> None:
         self._permitted[connection] = set()
 
     def received(self, connection: Connection, message: Message, /) -> None:
-        if message.name == ALLOCATE:
+        if message.name == ALLOCATE and self._network.chancy and connection not in self._asked:
+            self._asked.add(connection)  # each round trip counts, where packets get lost
+            self._tcp.send(connection, Message(CHALLENGE))
+        elif message.name == ALLOCATE:
             relay = Place(self._host, FIRST_RELAY_PORT + len(self._relays))
             self._relays[connection] = relay
             self._network.bind(
@@ -72,7 +77,12 @@ class TurnClient(Program):
         self._tunnel: Connection | None = None
         self._allowed: set[str] = set()  # addresses
         self._held: dict[str, list[tuple[Place, Message]]] = {}
+        self._settled = False
         self.relay: Place | None = None
+
+    def settle(self) -> None:
+        """From now on an allocation comes too late."""
+        self._settled = True
 
     def allocate(self, server: str) -> None:
         self._tcp.connect(CLIENT_PORT, Place(server, PORT), self)
@@ -96,11 +106,13 @@ class TurnClient(Program):
         self._tunnel = connection
         self._tcp.send(connection, Message(ALLOCATE))
 
-    def received(self, _connection: Connection, message: Message, /) -> None:
+    def received(self, connection: Connection, message: Message, /) -> None:
         endpoint = message.endpoint
+        if message.name == CHALLENGE:
+            self._tcp.send(connection, Message(ALLOCATE))
         if endpoint is None:
             return
-        if message.name == ALLOCATED:
+        if message.name == ALLOCATED and not self._settled:
             self.relay = endpoint
         elif message.name == PERMITTED:
             self._allowed.add(endpoint.address)
