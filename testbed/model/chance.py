@@ -4,7 +4,7 @@ All bounds are two-sided 95 % unless told otherwise.
 """
 
 from collections.abc import Sequence
-from math import comb, erfc, sqrt
+from math import comb, erfc, exp, lgamma, sqrt
 
 Z = 1.959963984540054  # the standard normal's 97.5 % point
 ALPHA = 0.05
@@ -22,6 +22,39 @@ def wilson(hits: int, total: int, z: float = Z) -> tuple[float, float]:
     middle = rate + square / 2
     half = z * sqrt(rate * (1 - rate) / total + square / (4 * total))
     return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
+
+
+def foreseen(hits: int, total: int, tries: int, doubt: float) -> tuple[int, int]:
+    """Least and most hits of further ``tries``, where ``total`` ones had ``hits``.
+
+    Below and above lie at most half of ``doubt`` each.  The rate behind ``hits`` is known by
+    these alone: Jeffreys' prior makes it Beta(hits + 1/2, total - hits + 1/2), and what comes
+    beta-binomial (G. J. Hahn and W. Q. Meeker, "Statistical Intervals", Wiley 1991, section 6.7,
+    on such intervals), so that the bounds have both samples' errors in them.
+    """
+    a, b = hits + 0.5, total - hits + 0.5
+
+    def log_beta(x: float, y: float) -> float:
+        return lgamma(x) + lgamma(y) - lgamma(x + y)
+
+    def log_choose(k: int) -> float:
+        return lgamma(tries + 1) - lgamma(k + 1) - lgamma(tries - k + 1)
+
+    chances = [
+        exp(log_choose(k) + log_beta(k + a, tries - k + b) - log_beta(a, b))
+        for k in range(tries + 1)
+    ]
+    return _least(chances, doubt / 2), tries - _least(chances[::-1], doubt / 2)
+
+
+def _least(chances: Sequence[float], tail: float) -> int:
+    """The first place up to which more than ``tail`` has come together."""
+    summed = 0.0
+    for place, chance in enumerate(chances):
+        summed += chance
+        if summed > tail:
+            return place
+    return len(chances) - 1
 
 
 def difference(old: tuple[int, int], new: tuple[int, int]) -> tuple[float, float]:

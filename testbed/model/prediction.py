@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from testbed.model.chances import Chances
 from testbed.model.outcome import Outcome, Rung
 from testbed.model.reason import Reason, TraceStep
 
@@ -15,6 +16,8 @@ class Prediction:
     ``trace`` has one step for each different event, with the time of the first; ``rung``
     is told of mechanisms that climb a ladder.  ``race`` is how else it may end, where who
     is `HASTE_MS` ahead decides.  ``within_s`` is by when, where a world's file expects that.
+    ``chances`` are there where links lose packets or delay them by chance: ``outcome`` is the
+    likeliest then, ``trace`` that of the sure case.
     """
 
     outcome: Outcome
@@ -23,7 +26,10 @@ class Prediction:
     rung: Rung | None = None
     race: tuple[Outcome, ...] = ()
     within_s: float | None = None
+    chances: Chances | None = None
 
     def beside(self, measured: Outcome | None) -> Outcome:
-        """What to hold ``measured`` against: of a race, the end that it had."""
+        """What to hold ``measured`` against: of a race, or by chance, the end that it had."""
+        if measured is not None and self.chances is not None and self.chances.count(measured):
+            return measured
         return measured if measured is not None and measured in self.race else self.outcome

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from testbed.model.chances import Chances
 from testbed.model.outcome import Outcome, Rung
 
 
@@ -411,6 +412,15 @@ class Raced:
 
 
 @dataclass(frozen=True, slots=True)
+class ByChance:
+    """What links do by chance decides, as ``chances`` has it; ``sure`` is the end without it."""
+
+    reason: "Reason"
+    sure: Outcome
+    chances: Chances
+
+
+@dataclass(frozen=True, slots=True)
 class Deviates:
     """``stack`` is known to do otherwise."""
 
@@ -441,6 +451,7 @@ Reason = (
     | Lost
     | NotEvenRelayed
     | Raced
+    | ByChance
     | Deviates
     | Stated
 )

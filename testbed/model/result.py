@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
@@ -22,6 +22,7 @@ from pydantic import (
 
 from testbed.errors import Exit
 from testbed.model.breach import Breach
+from testbed.model.chances import Chances
 from testbed.model.explanation import Cause, Wrong
 from testbed.model.life import Fate, MomentKind
 from testbed.model.outcome import Outcome, RungReading
@@ -74,6 +75,7 @@ class PunchDetails(Frozen):
     MEASURES: ClassVar[frozenset[str]] = frozenset(Outcome)
     study: Literal["punch"] = "punch"
     rung: RungReading | None = None  # of stacks that climb the ladder
+    chances: Chances | None = None  # of its ends, where links decide by chance
 
 
 class Dialable(Frozen):
@@ -299,6 +301,27 @@ class Unstable(Frozen):
     measured: dict[str, Count]
 
 
+class RateSeen(Frozen):
+    """Repetitions whose end is a matter of chance, and one of their ends.
+
+    ``predicted`` is the model's rate, ``least`` and ``most`` are how many of as many ``tries``
+    it foresees, with its own sampling error (`testbed.model.chances`).
+    """
+
+    group: Name
+    outcome: Outcome
+    hits: Count
+    tries: Count
+    predicted: Annotated[float, Field(ge=0, le=1)]
+    least: Count
+    most: Count
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the count is one that the model foresees."""
+        return self.least <= self.hits <= self.most
+
+
 class Summary(Frozen):
     """The counts of a run as a whole."""
 
@@ -306,14 +329,15 @@ class Summary(Frozen):
     passed: Count
     failed: Count
     inconclusive: Count
-    mixed: tuple[str, ...] = ()  # groups whose repetitions ended differently
+    mixed: tuple[str, ...] = ()  # groups whose repetitions ended differently, and not by chance
+    rates_differ: tuple[str, ...] = ()  # groups by chance, with a rate that is not as predicted
     retried: Count = 0  # cases for which this machine was at first too busy
     certified: bool = True  # every NAT was measured to be what it declares
 
     @property
     def exit_code(self) -> Exit:
         """The exit code of the command that made the run."""
-        if self.failed or self.mixed:
+        if self.failed or self.mixed or self.rates_differ:
             return Exit.DIFFERS
         if self.inconclusive or not self.total:
             return Exit.INCONCLUSIVE
@@ -333,6 +357,7 @@ class Document(Frozen):
     summary: Summary
     exit_code: Count
     unstable: tuple[Unstable, ...] = ()
+    rates: tuple[RateSeen, ...] = ()
     results: tuple[Result, ...]
 
     @model_validator(mode="after")
@@ -349,13 +374,50 @@ class Document(Frozen):
         return self.model_dump(mode="json")
 
 
+def chances_of(result: Result) -> Chances | None:
+    """How it may end by chance; None where it is sure."""
+    return result.details.chances if isinstance(result.details, PunchDetails) else None
+
+
+def rates(results: Sequence[Result]) -> tuple[RateSeen, ...]:
+    """Of each group by chance with several judged repetitions, each end that is seen or foreseen.
+
+    Of one repetition it is only asked whether it may end so.
+    """
+    groups: dict[str, list[Result]] = {}
+    for one in results:
+        if one.conclusive and chances_of(one) is not None:
+            groups.setdefault(one.group, []).append(one)
+    asked = [some for some in groups.values() if len(some) > 1]
+    return tuple(seen for some in asked for seen in _rates(some, len(asked)))
+
+
+def _rates(some: Sequence[Result], groups: int) -> Iterator[RateSeen]:
+    # One that ended as no run had it was asked of more runs, and so knows better.
+    chances = max((known for one in some if (known := chances_of(one))), key=lambda c: c.runs)
+    for outcome in Outcome:
+        hits = sum(one.measured == outcome for one in some)
+        if hits or chances.count(outcome):
+            least, most = chances.foresees(outcome, len(some), groups)
+            yield RateSeen(
+                group=some[0].group,
+                outcome=outcome,
+                hits=hits,
+                tries=len(some),
+                predicted=chances.rate(outcome),
+                least=least,
+                most=most,
+            )
+
+
 def summarize(results: Sequence[Result], *, certified: bool = True) -> Summary:
-    """The counts, and the groups whose repetitions ended differently."""
+    """The counts, and the groups whose repetitions differ, or end not so often as foreseen."""
+    differing = (seen.group for seen in rates(results) if not seen.agrees)
     outcomes: dict[str, set[str | None]] = {}
     counts = dict.fromkeys(Judgement, 0)
     for one in results:
         counts[one.judgement] += 1
-        if one.conclusive:
+        if one.conclusive and chances_of(one) is None:
             outcomes.setdefault(one.group, set()).add(one.measured)
     return Summary(
         total=len(results),
@@ -363,6 +425,7 @@ def summarize(results: Sequence[Result], *, certified: bool = True) -> Summary:
         failed=counts[Judgement.FAIL],
         inconclusive=counts[Judgement.INCONCLUSIVE],
         mixed=tuple(group for group, seen in outcomes.items() if len(seen) > 1),
+        rates_differ=tuple(dict.fromkeys(differing)),
         retried=sum(bool(one.earlier_tries) for one in results),
         certified=certified,
     )

@@ -413,7 +413,9 @@ def why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> Lost:
 
 
 _BY = Relaying.CIRCUIT
-DCUTR_TCP = Model(name="dcutr_tcp", protocol="tcp", relaying=_BY, run=dcutr_tcp)
-DCUTR_QUIC = Model(name="dcutr_quic", protocol="udp", relaying=_BY, run=dcutr_quic)
-DCUTR_OFF = Model(name="dcutr_off", protocol="tcp", relaying=_BY, run=dcutr_off)
-DCUTR_QUIC_OFF = Model(name="dcutr_quic_off", protocol="udp", relaying=_BY, run=dcutr_quic_off)
+DCUTR_TCP = Model(name="dcutr_tcp", protocol="tcp", relaying=_BY, run=dcutr_tcp, patient=True)
+DCUTR_QUIC = Model(name="dcutr_quic", protocol="udp", relaying=_BY, run=dcutr_quic, patient=True)
+DCUTR_OFF = Model(name="dcutr_off", protocol="tcp", relaying=_BY, run=dcutr_off, patient=True)
+DCUTR_QUIC_OFF = Model(
+    name="dcutr_quic_off", protocol="udp", relaying=_BY, run=dcutr_quic_off, patient=True
+)

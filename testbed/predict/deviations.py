@@ -47,7 +47,9 @@ def expected(prediction: Prediction, deviations: Iterable[Deviation]) -> Predict
     """The prediction as the deviations change it, with their names in its reason."""
     for one in deviations:
         reason = Deviates(prediction.reason, one.stack, one.name, one.date)
-        prediction = replace(prediction, outcome=one.outcome or prediction.outcome, reason=reason)
+        chances = None if one.outcome else prediction.chances
+        outcome = one.outcome or prediction.outcome
+        prediction = replace(prediction, outcome=outcome, reason=reason, chances=chances)
     return prediction
 
 

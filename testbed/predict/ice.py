@@ -347,5 +347,7 @@ def _why_not(setting: Setting, agents: tuple[Agent, ...]) -> Lost:
 
 
 _TURN = Relaying.TURN
-ICE = Model(name="ice", protocol="udp", relaying=_TURN, run=ice, races=True)
-ICE_RELAY_ONLY = Model(name="ice_relay_only", protocol="udp", relaying=_TURN, run=ice_relay_only)
+ICE = Model(name="ice", protocol="udp", relaying=_TURN, run=ice, races=True, patient=True)
+ICE_RELAY_ONLY = Model(
+    name="ice_relay_only", protocol="udp", relaying=_TURN, run=ice_relay_only, patient=True
+)

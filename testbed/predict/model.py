@@ -58,10 +58,12 @@ class Model(Technique):
     """A technique and the function that plays both its ends and the server.
 
     ``races``: chance at a common start may decide, because packets are repeated too late to make
-    up for it.  ``prepares`` gives the behaviours of the routers once both hosts have asked their
-    gateways for ports.
+    up for it.  ``patient``: its programs repeat what gets lost, at the times of our own stacks,
+    so that it can be run in a network of chance.  ``prepares`` gives the behaviours of the
+    routers once both hosts have asked their gateways for ports.
     """
 
     run: Callable[[Setting], Result]
     races: bool = False
+    patient: bool = False
     prepares: Prepared | None = None

@@ -3,16 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from random import Random
 
 from testbed.errors import ProfileError, UsageError
 from testbed.model.behaviour import Behaviour
+from testbed.model.chances import Chances
 from testbed.model.ice_agent import UNREAD, IceAgent
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import HASTE_MS, Prediction
-from testbed.model.reason import Raced
+from testbed.model.reason import ByChance, Raced
 from testbed.model.topology import Topology
+from testbed.predict.fate import is_chancy
 from testbed.predict.model import Model, Setting
 from testbed.predict.network import Network
+
+RUNS = 500  # of the model, where chance decides
 
 
 def predict(
@@ -25,12 +30,14 @@ def predict(
     server: str = "server",
     skew_ms: float = 0.0,
     agents: tuple[IceAgent, IceAgent] = (UNREAD, UNREAD),
+    runs: int = RUNS,
 ) -> Prediction:
     """Run ``model`` in a model of the lab.
 
     ``behaviours`` maps each router's name to its `Behaviour`; the listener begins
     ``skew_ms`` milliseconds after the dialer (before it, if negative); ``agents`` are
-    the dialer's and the listener's of ICE.  Raises
+    the dialer's and the listener's of ICE.  Where links do anything by chance, and the model is
+    a patient one, it is run so many ``runs`` more, each with its own seed.  Raises
     TopologyError for an unknown host, ProfileError for a router without a
     behaviour, UsageError if two roles fall to one host.  The same question is
     answered from memory.
@@ -52,6 +59,11 @@ def predict(
     if model.races:
         ends = {begun(skew_ms + ahead).outcome for ahead in (-HASTE_MS, HASTE_MS)}
         told = _raced(told, tuple(sorted(ends - {told.outcome})))
+    if runs and model.patient and is_chancy(topology):
+        asked = (nameless, ordered, model, dialer, listener, server, skew_ms / 1000, agents)
+        chances = _chances(*asked, runs)
+        reason = ByChance(told.reason, told.outcome, chances)
+        told = replace(told, outcome=chances.likeliest, reason=reason, race=(), chances=chances)
     return told
 
 
@@ -72,9 +84,40 @@ def _predict(
     skew: float,
     agents: tuple[IceAgent, IceAgent],
 ) -> Prediction:
-    known = dict(behaviours)
-    if model.prepares is not None:
-        known = model.prepares(topology, known, (dialer, listener))
+    known = _prepared(topology, behaviours, model, (dialer, listener))
     network = Network(topology, known)
     ended = model.run(Setting(network, dialer, listener, server, skew, agents))
     return Prediction(ended.outcome, ended.reason, network.trace, ended.rung)
+
+
+@lru_cache(maxsize=8192)
+def _chances(
+    topology: Topology,
+    behaviours: tuple[tuple[str, Behaviour], ...],
+    model: Model,
+    dialer: str,
+    listener: str,
+    server: str,
+    skew: float,
+    agents: tuple[IceAgent, IceAgent],
+    runs: int,
+) -> Chances:
+    """How ``runs`` of the model end; who is a little ahead at the common start is chance, too."""
+    known = _prepared(topology, behaviours, model, (dialer, listener))
+    ends = []
+    for number in range(runs):
+        ahead = Random(f"{number}/ahead").uniform(-HASTE_MS, HASTE_MS) / 1000
+        network = Network(topology, known, str(number))
+        setting = Setting(network, dialer, listener, server, skew + ahead, agents)
+        ends.append(model.run(setting).outcome)
+    return Chances.of(ends)
+
+
+def _prepared(
+    topology: Topology,
+    behaviours: tuple[tuple[str, Behaviour], ...],
+    model: Model,
+    hosts: tuple[str, str],
+) -> dict[str, Behaviour]:
+    known = dict(behaviours)
+    return known if model.prepares is None else model.prepares(topology, known, hosts)

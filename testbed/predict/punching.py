@@ -240,8 +240,8 @@ def _blocked(setting: Setting, towards: Place | None, back: Place | None) -> Los
     return Lost(ways, Silence.NONE_REACHED)
 
 
-PLAIN_DIAL_UDP = Model(name="plain_dial_udp", protocol="udp", run=plain_dial_udp)
+PLAIN_DIAL_UDP = Model(name="plain_dial_udp", protocol="udp", run=plain_dial_udp, patient=True)
 PLAIN_DIAL_TCP = Model(name="plain_dial_tcp", protocol="tcp", run=plain_dial_tcp)
-PUNCH_UDP = Model(name="punch_udp", protocol="udp", run=punch_udp)
+PUNCH_UDP = Model(name="punch_udp", protocol="udp", run=punch_udp, patient=True)
 PUNCH_TCP = Model(name="punch_tcp", protocol="tcp", run=punch_tcp)
 NO_PUNCH = Model(name="no_punch", protocol=None, run=no_punch)

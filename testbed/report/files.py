@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from testbed.files import write_text
 from testbed.model.record import RunRecord
-from testbed.model.result import FORMAT, Document, Identity, Result, ShardPart, summarize
+from testbed.model.result import FORMAT, Document, Identity, Result, ShardPart, rates, summarize
 from testbed.model.verdict import Judgement
 from testbed.report.stability import unstable
 
@@ -45,6 +45,7 @@ def document(
         summary=summary,
         exit_code=int(summary.exit_code),
         unstable=tuple(one.record() for one in unstable(results)),
+        rates=rates(results),
         results=tuple(results),
     )
 

@@ -12,7 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from testbed.model.result import Document, Result, Summary
+from testbed.model.result import Document, RateSeen, Result, Summary
+from testbed.model.result import rates as rates_of
+from testbed.report import rates
 from testbed.report.rungs import HEAD, summaries
 from testbed.report.story import AT_FAULT
 
@@ -41,8 +43,13 @@ def render(rows: Sequence[Result], summary: Summary, seconds: float, width: int)
         parts += [_controls(controls), Text()]
     parts += [_trouble(row) for row in rows if row.judgement != "pass" or row.findings]
     parts += [Text(f"mixed results: {pair}", style="bold red") for pair in summary.mixed]
+    parts += [_chance(seen) for seen in rates_of(rows)]
     parts.append(_last_line(summary, seconds))
     return Group(*parts)
+
+
+def _chance(seen: RateSeen) -> Text:
+    return Text(rates.sentence(seen), style="" if seen.agrees else "bold red")
 
 
 def grid(document: Document, seconds: float, width: int) -> RenderableType:
@@ -193,6 +200,8 @@ def _last_line(summary: Summary, seconds: float) -> Text:
     text.append(f"{summary.passed} of {summary.total} cells as predicted", style="bold")
     if summary.failed:
         text.append(f", {summary.failed} differ", style="bold red")
+    if summary.rates_differ:
+        text.append(f", {len(summary.rates_differ)} with a rate that disagrees", style="bold red")
     if summary.inconclusive:
         text.append(f", {summary.inconclusive} inconclusive", style="bold magenta")
     if summary.retried:

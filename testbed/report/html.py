@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from testbed.files import write_text
 from testbed.model.result import Document, Result
 from testbed.model.verdict import Judgement
+from testbed.report import rates
 from testbed.report.rungs import HEAD, summaries
 from testbed.stacks.registry import ADAPTERS
 
@@ -78,6 +79,8 @@ def page(document: Document, beside: Path) -> str:
             punched=any(row.study == PUNCH for row in rows) or not rows,
             ladder_head=HEAD,
             ladder=list(summaries(rows)),
+            rates_head=rates.HEAD,
+            rates=[(rates.words(seen), seen.agrees) for seen in document.rates],
         )
     )
 

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from testbed.model.result import Document, Result
+from testbed.model.result import Document, RateSeen, Result
+from testbed.report import rates
 from testbed.report.files import printable
 from testbed.report.rungs import HEAD, summaries
 from testbed.report.stability import Stability, unstable
@@ -43,6 +44,7 @@ def summary(document: Document, limit: int = LIMIT) -> str:
         list(summaries(rows)),
         lambda line: _row([*map(escaped, line.words)]),
     )
+    page.table("### Rates by chance", rates.HEAD, document.rates, _chance, at=1)
     page.table("### Unstable pairs", _UNSTABLE, unstable(rows), _unstable, at=1)
     causes = Counter(found.cause.value for row in rows if (found := row.explanation))
     page.table("### Causes", _CAUSES, causes.most_common(), lambda item: _cause(item, rows))
@@ -137,6 +139,11 @@ def _counts(document: Document) -> Iterator[str]:
         yield f"- mixed results: {escaped(pair)}"
     if (more := len(counts.mixed) - 10) > 0:
         yield f"- {more} more with mixed results"
+    differing = [seen for seen in document.rates if not seen.agrees]
+    for seen in differing[:10]:
+        yield f"- {escaped(rates.sentence(seen))}"
+    if (more := len(differing) - 10) > 0:
+        yield f"- {more} more rates disagree"
     if any(row.study == "punch" for row in document.results):
         yield f"- {_LEGEND}"
     yield "- " + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in document.facts.items())
@@ -217,6 +224,10 @@ _UNSTABLE = ("pair", "as predicted", "95 % bounds", "measured", "could not be ju
 
 def _unstable(one: Stability) -> str:
     return _row([*map(escaped, (one.pair, *one.words))])
+
+
+def _chance(seen: RateSeen) -> str:
+    return _row([*map(escaped, rates.words(seen))])
 
 
 _CAUSES = ("cause", "cells", "direct", "relayed", "none")

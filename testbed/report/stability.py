@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from testbed.model.chance import wilson
-from testbed.model.result import Result, Unstable
+from testbed.model.result import Result, Unstable, chances_of
 
 
 @dataclass(frozen=True)
@@ -66,5 +66,9 @@ def stabilities(rows: Sequence[Result]) -> Iterator[Stability]:
 
 
 def unstable(rows: Sequence[Result]) -> list[Stability]:
-    """The pairs whose judged repetitions differ.  One of which none was judged is not known."""
-    return [one for one in stabilities(rows) if one.judged and not one.stable]
+    """The pairs whose judged repetitions differ.  One of which none was judged is not known.
+
+    Where chance decides, they may: their rates are held against the prediction instead.
+    """
+    sure = [row for row in rows if chances_of(row) is None]
+    return [one for one in stabilities(sure) if one.judged and not one.stable]

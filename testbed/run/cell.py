@@ -11,6 +11,7 @@ from testbed.errors import ContractError, Exit, PeerError, TestbedError, UsageEr
 from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
 from testbed.model.breach import Breach, TooSlow
+from testbed.model.chances import Chances
 from testbed.model.deviation import Deviation
 from testbed.model.explanation import Explanation
 from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
@@ -53,6 +54,9 @@ from testbed.words.explanations import to_json
 # beyond the first figure may explain a difference; beyond the second it measures itself.
 LATE_MS = 10.0
 TOO_LATE_MS = 200.0
+# An outcome that none of so many runs of the model has fails the cell.  Its chance p is missed so
+# often with (1 - p)^n, and comes up with p: a sound cell fails with at most 1/(e n) = 0.007 %.
+RULED_OUT_BY = 5000
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Ran:
     late: bool = False  # inconclusive because the machine was too busy: worth another try
     explanation: Explanation | None = None
     rung: RungReading | None = None  # of stacks that climb the ladder
+    chances: Chances | None = None  # of its ends
     strangers: tuple[Built, ...] = ()  # stacks in versions that no known deviation is of
 
     def result(self) -> Result:
@@ -98,7 +103,7 @@ class Ran:
             folder=str(self.folder),
             late=self.late,
             explanation=self._why(),
-            details=PunchDetails(rung=self.rung),
+            details=PunchDetails(rung=self.rung, chances=self.chances),
         )
 
     def _why(self) -> Why | None:
@@ -207,6 +212,8 @@ def _finished(
     wire = _read(run, packets)
     peers, mechanism = (cell.roles.a, cell.roles.b), cell.mechanism
     reading = read_path(wire, *peers)
+    if expected.chances is not None and not expected.chances.count(reading.outcome):
+        expected = prediction(cell, profiles, runs=RULED_OUT_BY)  # rare, or not possible?
     taken = Taken(wire, peers, reading.outcome, expected.rung)
     climbed = mechanism.climbed(taken) if mechanism.climbed is not None else None
     violations = [
@@ -233,6 +240,7 @@ def _finished(
         late=late and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
         explanation=explanation,
         rung=climbed,
+        chances=expected.chances,
     )
 
 

@@ -22,6 +22,7 @@ from testbed.run.engine import Progress, run_study
 from testbed.stacks.registry import ADAPTERS, OURS, Stacks, compatible, public, stacks
 from testbed.studies.base import Site, Study
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.expectation import prediction
 from testbed.studies.punch.mechanisms import of
 
 CLASSIC = ("full-cone", "restricted-cone", "port-restricted", "symmetric")
@@ -154,6 +155,8 @@ def run_matrix(
     """
     for cell in {(cell.peer, cell.relay): cell for cell in cells}.values():
         cell.prepare()
+    for cell in {cell.pair: cell for cell in cells if cell.repeat}.values():
+        prediction(cell, profiles, facts)  # what chance makes of it takes seconds: once for all
     reader.warm()
     rules.warm()
     study = punch(profiles, facts, refused)

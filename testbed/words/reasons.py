@@ -2,7 +2,9 @@
 
 from typing import assert_never
 
+from testbed.model.outcome import Outcome
 from testbed.model.reason import (
+    ByChance,
     CheckAnswered,
     Climbed,
     Deviates,
@@ -42,6 +44,11 @@ def _sentence(reason: Reason) -> str:
         case Raced(inner, race, ahead_ms):
             others = " or ".join(race)
             return f"{_sentence(inner)}. A race: {others}, if one side is {ahead_ms:g} ms ahead"
+        case ByChance(inner, sure, chances):
+            ends = [one for one in Outcome if chances.count(one)]
+            said = ", ".join(f"{one} {chances.rate(one):.3f}" for one in ends)
+            without = f"without loss and jitter {sure}: {_sentence(inner)}"
+            return f"by chance {said}, as {chances.runs} runs of the model say; {without}"
         case Deviates(inner, stack, name, date):
             return f"{_sentence(inner)}; but {stack}: {name} ({date})"
         case Stated(model, inner, within_s):

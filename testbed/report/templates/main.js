@@ -6,7 +6,7 @@ function openCell(cell) {
 }
 
 function drawHead() {
-  const { total, passed, failed, inconclusive, mixed, retried, certified } = data.counts;
+  const { total, passed, failed, inconclusive, mixed, rates_differ: rates, retried, certified } = data.counts;
   document.getElementById('sum').textContent = `${passed} of ${total} cells as predicted`;
   const parts = [
     ['passed', passed, 'as predicted'],
@@ -25,6 +25,7 @@ function drawHead() {
     ...parts.map(([name, count, word]) => [name, `${count} ${word}`]),
     ...[...outcomes].map(([path, rows]) => ['', `${rows.length} ${path}`]),
     mixed?.length ? ['failed', `${mixed.length} of mixed results`] : null,
+    rates?.length ? ['failed', `${rates.length} of a rate that disagrees`] : null,
     retried ? ['', `${retried} tried again: the machine was busy`] : null,
     ['', certified ? 'every NAT certified' : 'NATs not certified in this run'],
   ].filter(Boolean);

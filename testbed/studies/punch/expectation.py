@@ -13,24 +13,30 @@ from testbed.model.reason import Stated
 from testbed.model.topology import AS_IT_IS, Topology
 from testbed.model.version import Built
 from testbed.predict.deviations import expected, known, uncovered
+from testbed.predict.ice import ICE
 from testbed.predict.nats_as_one import as_one
-from testbed.predict.prediction import predict
+from testbed.predict.prediction import RUNS, predict
+from testbed.stacks.adapter import Adapter, Main
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.external import own
 from testbed.studies.punch.mechanism import PUNCH
 
 _CHOSEN = (40011, 40021)  # of the ephemeral ports, two
 
 
 def prediction(
-    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str] | None = None
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    versions: Mapping[str, str] | None = None,
+    runs: int = RUNS,
 ) -> Prediction:
     """What the oracle says of ``cell``, as known deviations of its stacks change it.
 
     ``versions``: what the program of a stack says of itself, by the stack's name
     (`testbed.stacks.versions`).  A stack of which nothing is known is taken for one that the
-    table of deviations covers.
+    table of deviations covers.  ``runs``: of the model, where chance decides.
     """
-    plain = _predicted(cell, profiles)
+    plain = _predicted(cell, profiles, runs)
     return _stated(cell, expected(plain, _known(cell, profiles, versions or {}, plain)))
 
 
@@ -48,6 +54,7 @@ def _stated(cell: Cell, told: Prediction) -> Prediction:
         reason=Stated(told.outcome, told.reason, stated.within_s),
         rung=told.rung if outcome is told.outcome else None,
         race=(),
+        chances=None,
         within_s=stated.within_s,
     )
 
@@ -74,7 +81,7 @@ def _built(cell: Cell, versions: Mapping[str, str]) -> tuple[Built, ...]:
     return tuple(Built(stack, version) for stack, _, version in told if version)
 
 
-def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
+def _predicted(cell: Cell, profiles: Mapping[str, Profile], runs: int = RUNS) -> Prediction:
     topology = _listening(cell)
     declared = behaviours(topology, profiles)
     return predict(
@@ -86,7 +93,17 @@ def _predicted(cell: Cell, profiles: Mapping[str, Profile]) -> Prediction:
         server=topology.roles.relay,
         skew_ms=cell.skew_ms,
         agents=cell.stacks.agents,
+        runs=runs if all(map(_has_our_patience, cell.stacks.both)) else 0,
     )
+
+
+def _has_our_patience(end: Adapter) -> bool:
+    """Whether the model's times are those by which it is to be judged: when it repeats what.
+
+    Releases of others have times of their own, which only those of ICE agents are known of.
+    """
+    known = end.mechanism == ICE.name and not end.agent.assumed
+    return known or isinstance(end.entry, Main) or bool(own([end.name]))
 
 
 def _listening(cell: Cell) -> Topology:
