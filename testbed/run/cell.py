@@ -1,9 +1,10 @@
 """One cell, from its plan to its verdict: the only place that wires the stages."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from testbed.capture.reader import read
@@ -27,6 +28,7 @@ from testbed.model.verdict import Judgement
 from testbed.model.version import Built
 from testbed.plan.describe import describe
 from testbed.plan.planner import plan
+from testbed.predict.fate import is_chancy
 from testbed.run.explaining import explained, write_json
 from testbed.run.recording import Records, record_run
 from testbed.stacks.registry import stacks
@@ -35,7 +37,7 @@ from testbed.studies.punch.attempt import Account, Attempt, attempt
 from testbed.studies.punch.cell import Cell, save_cell
 from testbed.studies.punch.evidence import Notes, Recorded, assemble, read_recorded
 from testbed.studies.punch.expectation import deviations, prediction, strangers
-from testbed.studies.punch.mechanism import PUNCH, Taken
+from testbed.studies.punch.mechanism import PATIENT, PUNCH, Taken
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.sanity import (
     Start,
@@ -150,7 +152,8 @@ def run_cell(
         save_cell(cell, profiles, folder, number, facts)
         run = _effects(cell, profiles, backend, folder, number)
         known = deviations(cell, profiles, facts)
-        result = _finished(cell, run, expected, known, folder)
+        surer = partial(prediction, cell, profiles, facts, RULED_OUT_BY)
+        result = _finished(cell, run, (expected, surer), known, folder)
     except (TestbedError, OSError) as error:
         if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
@@ -184,7 +187,7 @@ def _effects(
         seed=cell.seed,
         skew_ms=cell.skew_ms,
         relaying=cell.relaying,
-        deadlines=cell.mechanism.deadlines,
+        deadlines=PATIENT if is_chancy(steps.topology) else cell.mechanism.deadlines,
     )
     before = time.perf_counter()
     with backend.start(steps) as lab:
@@ -203,17 +206,21 @@ def _effects(
 def _finished(
     cell: Cell,
     run: _Run,
-    expected: Prediction,
+    predicted: tuple[Prediction, Callable[[], Prediction]],
     known: tuple[Deviation, ...],
     folder: Path,
 ) -> Ran:
-    """The pure part: judge what was recorded, and explain it."""
+    """The pure part: judge what was recorded, and explain it.
+
+    ``predicted`` is what is expected, and how to know more exactly what chance may do.
+    """
+    expected, surer = predicted
     packets = read(run.records.capture.path)
     wire = _read(run, packets)
     peers, mechanism = (cell.roles.a, cell.roles.b), cell.mechanism
     reading = read_path(wire, *peers)
     if expected.chances is not None and not expected.chances.count(reading.outcome):
-        expected = prediction(cell, profiles, runs=RULED_OUT_BY)  # rare, or not possible?
+        expected = surer()  # is it rare, or not possible?
     taken = Taken(wire, peers, reading.outcome, expected.rung)
     climbed = mechanism.climbed(taken) if mechanism.climbed is not None else None
     violations = [

@@ -31,7 +31,7 @@ NINE = tuple(f"{m}-{f}" for m in ("eim", "adm", "apdm") for f in ("eif", "adf", 
 SETS: Mapping[str, tuple[str, ...]] = {"classic": CLASSIC, "default": DEFAULT, "nine": NINE}
 PEER_SETS = ("default", "libp2p", "all")
 DEFAULT_PEERS = ("punch-udp", "punch-tcp", "ice")  # what a minute is enough for
-CELL_DEADLINE = 90.0  # seconds; every wait inside has its own, this ends what has none
+CELL_DEADLINE = 180.0  # seconds; every wait inside has its own, this ends what has none
 TRIES = 3  # of a cell that this machine was too busy for
 
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from testbed.stacks.wire import PAYLOAD_LIMIT, Frame, Kind, Speaker
 
-ROUNDS = 5  # a datagram is sent at most so often
+ROUNDS = 30  # a datagram is sent at most so often
+FRUITLESS = 8  # rounds in a row without anything new that came back: nothing will
 PACE = 0.001  # seconds between datagrams: 8 Mbit/s
 ROUND_DEADLINE = 0.5  # seconds to wait for the last one to come back
 
@@ -40,7 +41,9 @@ class DatagramEcho:
         """Send ``count`` bytes and give the number of those that came back unaltered."""
         self._missing = dict(enumerate(chunks(count, seed)))
         self._complete.clear()
+        fruitless = 0
         for _ in range(ROUNDS):
+            before = len(self._missing)
             for number, payload in list(self._missing.items()):
                 await self._send(self._speaker.say(Kind.DATA, number, payload))
                 await asyncio.sleep(PACE)
@@ -49,5 +52,7 @@ class DatagramEcho:
                     await self._complete.wait()
                 break
             except TimeoutError:
-                continue
+                fruitless = 0 if len(self._missing) < before else fruitless + 1
+            if fruitless == FRUITLESS:
+                break
         return count - sum(map(len, self._missing.values()))

@@ -25,11 +25,13 @@ class Deadlines:
     connecting: float = 15.0
     upgrading: float = 12.0
     leaving: float = 3.0
-    echoing: float = 10.0
+    echoing: float = 20.0
     closing: float = 5.0
 
 
 USUAL = Deadlines()
+# Where packets get lost, each of three attempts at an upgrade may be signalled for 10 s.
+PATIENT = Deadlines(upgrading=50.0, leaving=8.0)
 
 
 @dataclass(frozen=True)
