@@ -38,6 +38,7 @@ QUIC = Timing(floor=0.001, margin=0.025)  # RFC 9002: kGranularity, max_ack_dela
 class _Sent:
     message: Message
     at: float
+    order: int  # of all that was sent
     again: bool = False
 
 
@@ -59,7 +60,8 @@ class Delivery:
         self._waiting: dict[int, _Sent] = {}  # for an acknowledgement, by number
         self._next = self._expected = 0
         self._early: dict[int, Message] = {}
-        self._latest = -1.0  # when the latest acknowledged message was sent
+        self._order = 0
+        self._latest = 0  # the order of the latest that was acknowledged
         self._fruitless = 0  # timeouts in a row
         self._timer = 0  # the number of the one that counts
         self._owes = False  # an acknowledgement
@@ -67,7 +69,8 @@ class Delivery:
 
     def send(self, message: Message) -> None:
         number, self._next = self._next, self._next + 1
-        self._waiting[number] = _Sent(message, self._network.now)
+        self._order += 1
+        self._waiting[number] = _Sent(message, self._network.now, self._order)
         self._emit(number)
         self._arm()
 
@@ -93,7 +96,8 @@ class Delivery:
 
     def _again(self, number: int) -> None:
         sent = self._waiting[number]
-        sent.at, sent.again = self._network.now, True
+        self._order += 1
+        sent.at, sent.order, sent.again = self._network.now, self._order, True
         self._emit(number)
 
     # -- what is heard of our own -----------------------------------------
@@ -104,7 +108,7 @@ class Delivery:
             return
         for number in heard:
             sent = self._waiting.pop(number)
-            self._latest = max(self._latest, sent.at)
+            self._latest = max(self._latest, sent.order)
             if not sent.again:
                 self._measured(self._network.now - sent.at)
         self._fruitless = 0
@@ -124,7 +128,7 @@ class Delivery:
             return
         now, patience = self._network.now, OVERTAKEN * self._smoothed
         for number, sent in list(self._waiting.items()):
-            if sent.at >= self._latest:
+            if sent.order >= self._latest:
                 continue
             if now >= sent.at + patience:
                 self._again(number)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from testbed.model.contract import ENDS, Role
 from testbed.stacks import stun, wire
-from testbed.stacks.echo import DatagramEcho, chunks
+from testbed.stacks.echo import FRUITLESS, DatagramEcho, chunks
 from testbed.stacks.punch_tcp import Selection
 from testbed.stacks.punch_udp import Address, Punch
 from testbed.stacks.wire import Frame, FrameReader, Kind, NotAFrame, Speaker
@@ -299,7 +299,7 @@ def test_what_is_lost_is_sent_again() -> None:
 
 def test_what_stays_lost_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("testbed.stacks.echo.ROUND_DEADLINE", 0.01)
-    assert echo_over([False, True, True, *[False] * 4], 2500) == (1500, 7)
+    assert echo_over([False, True, True, *[False] * FRUITLESS], 2500) == (1500, 3 + FRUITLESS)
 
 
 def test_altered_bytes_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
