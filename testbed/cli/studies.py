@@ -30,12 +30,19 @@ def autonat(
         str | None, typer.Option(help="Who asks: traversal, go, ... with commas.")
     ] = None,
     server: Annotated[str | None, typer.Option(help="Who is asked, likewise.")] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(
+            help="A world, by name or file: its a asks its observers, its relay is the stranger. "
+            "Profiles are for its -a; its own, if none is named."
+        ),
+    ] = None,
 ) -> None:
     """What AutoNAT v1 and v2 say behind NATs, beside a stranger's dial and the prediction."""
     from testbed.cli.commands.autonat import run_autonat
 
-    nats = some_or_all(profiles, every, "profiles")
-    raise typer.Exit(run_autonat(nats, client, server, engine))
+    nats = (profiles or ()) if topology and not every else some_or_all(profiles, every, "profiles")
+    raise typer.Exit(run_autonat(nats, every, client, server, topology, engine))
 
 
 @app.command()

@@ -126,7 +126,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     },
     "autonat": {
         **{"profiles": NAMES_OR_ALL, "every": ALWAYS, "profiles_dir": ALWAYS},
-        **{"client": LISTED, "server": LISTED, **_ENGINE},
+        **{"client": LISTED, "server": LISTED, "topology": ALWAYS, **_ENGINE},
     },
     "life": {
         **{"scenarios": NAMES_OR_ALL, "every": ALWAYS, "peer": LISTED},

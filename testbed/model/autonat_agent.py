@@ -24,7 +24,6 @@ class AutonatAgent:
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012, pydantic reads it
 
-    servers: int = 4
     v1_votes: int = 4
     v2_votes: int = 3
     asked: int = 3

@@ -7,7 +7,7 @@ a stranger meet in the model of the NAT, and the error comes out of that.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,12 +24,11 @@ from testbed.model.statement.reachability import (
     TooFewAgree,
     Version,
 )
+from testbed.model.topology import Topology
 from testbed.predict.nat import TransportNat
+from testbed.predict.network import addresses_of
 from testbed.predict.translation import Dropped
 
-CLIENT_PORT = 4001
-SERVER_PORT = 443  # so that a NAT which lets web ports out alone lets the client ask
-_NAT = "nat-a"
 _FRESH_PORT = 40001  # of dial-backs and of the stranger: no port that anybody was told
 
 
@@ -79,30 +78,72 @@ class Prediction:
 
 
 def between(
-    behaviour: Behaviour, protocol: Protocol, client: AutonatAgent, server: AutonatAgent
+    topology: Topology,
+    behaviours: Mapping[str, Behaviour],
+    protocol: Protocol,
+    client: AutonatAgent,
+    server: AutonatAgent,
 ) -> Prediction:
     """Let a node of the stack ``client`` ask servers of the stack ``server``."""
     unheard = protocol is Protocol.UDP and client.resets and server.awaits
-    return predict(behaviour, protocol, client, adding=server.adds, heard=not unheard)
+    return predict(topology, behaviours, protocol, client, adding=server.adds, heard=not unheard)
 
 
 def predict(
-    behaviour: Behaviour,
+    topology: Topology,
+    behaviours: Mapping[str, Behaviour],
     protocol: Protocol,
     rules: AutonatAgent = UNREAD_AUTONAT,
     *,
     adding: bool = True,
     heard: bool = True,
 ) -> Prediction:
-    """Let a node behind ``behaviour`` ask ``rules.servers`` public servers.
+    """Let the node that plays ``a`` in ``topology`` ask the observers, which are public.
 
+    ``behaviours``: those of the routers, by name.
     ``adding``: to what they are asked about by version 1 they add what they observe.
     ``heard``: servers of version 2 get the answer to their nonce.
 
-    The node listens at `CLIENT_PORT`, the only host of its LAN, and its connections to
-    the servers stay open.
+    The node's connections to the servers stay open.
     """
-    return _Experiment(behaviour, protocol, rules, adding=adding, heard=heard).run()
+    return _Experiment(topology, behaviours, protocol, rules, adding=adding, heard=heard).run()
+
+
+class _Way:
+    """The NATs between a host and the internet, nearest first, as one."""
+
+    def __init__(
+        self, topology: Topology, behaviours: Mapping[str, Behaviour], protocol: Protocol, host: str
+    ) -> None:
+        self._nats = [
+            TransportNat(
+                router.name,
+                protocol,
+                behaviours[router.name],
+                addresses_of(router),
+                [node.name for node in topology.attached(router.lan)],
+            )
+            for router in topology.path_out(host)
+        ]
+        self.outermost = self._nats[-1].name if self._nats else host
+
+    def outgoing(self, now: float, source: Place, target: Place) -> Place | None:
+        """Where a packet comes from in the end; None if it does not get out."""
+        for nat in self._nats:
+            left = nat.outgoing(now, source, target)
+            if isinstance(left, Dropped):
+                return None
+            source, target = left.external, left.remote
+        return source
+
+    def incoming(self, now: float, source: Place, target: Place) -> tuple[Place, Place] | None:
+        """The source and the target of a packet of the internet's that got in; None: it did not."""
+        for nat in reversed(self._nats):
+            came = nat.incoming(now, source, target)
+            if isinstance(came, Dropped):
+                return None
+            source, target = came.remote, came.internal
+        return source, target
 
 
 class _Experiment:
@@ -110,7 +151,8 @@ class _Experiment:
 
     def __init__(
         self,
-        behaviour: Behaviour,
+        topology: Topology,
+        behaviours: Mapping[str, Behaviour],
         protocol: Protocol,
         rules: AutonatAgent,
         *,
@@ -119,9 +161,11 @@ class _Experiment:
     ) -> None:
         self.rules = rules
         self.adding, self.heard = adding, heard
-        self.client = Place("a", CLIENT_PORT)
-        self.servers = [Place(f"observer-{n + 1}", SERVER_PORT) for n in range(rules.servers)]
-        self.nat = TransportNat(_NAT, protocol, behaviour, [_NAT], [self.client.address])
+        self.client, *self.servers = (
+            Place(host, topology.port(host)) for host in (topology.roles.a, *topology.observers)
+        )
+        self.stranger = topology.roles.relay
+        self.way = _Way(topology, behaviours, protocol, self.client.address)
         self._now = 0.0
         self._port = _FRESH_PORT
 
@@ -135,36 +179,34 @@ class _Experiment:
         v2 = {address: self._ask_v2(observed, address) for address in asked}
         tested = dict.fromkeys([*sorted(observed.values()), *asked]) or [self._unmapped()]
         addresses = [
-            Address(self._dial("stranger", one), v2.get(one, AddressVerdict.UNKNOWN))
+            Address(self._dial(self.stranger, one), v2.get(one, AddressVerdict.UNKNOWN))
             for one in tested
         ]
         outcome = Reachability(v1, tuple(sorted(addresses)))
         return Prediction(outcome, tuple(self._notes(outcome, len(asked), bool(observed))))
 
     def _believed(self, observed: Place) -> Place:
-        return Place(observed.address, CLIENT_PORT) if self.rules.own_port else observed
+        return Place(observed.address, self.client.port) if self.rules.own_port else observed
 
     def _unmapped(self) -> Place:
         """Where one would look for a node that nobody has observed."""
-        return Place(_NAT, CLIENT_PORT)
+        return Place(self.way.outermost, self.client.port)
 
     def _contact(self, server: Place) -> Place | None:
         """The client connects; the address that the server observes."""
-        left = self.nat.outgoing(self._tick(), self.client, server)
-        if isinstance(left, Dropped):
-            return None
-        self.nat.incoming(self._tick(), server, left.external)
-        return left.external
+        left = self.way.outgoing(self._tick(), self.client, server)
+        if left is not None:
+            self.way.incoming(self._tick(), server, left)
+        return left
 
     def _dial(self, dialer: str, address: Place) -> bool:
         """A dial from a port never used before, and the answer to it."""
         self._port += 1
         source = Place(dialer, self._port)
-        came = self.nat.incoming(self._tick(), source, address)
-        if isinstance(came, Dropped) or came.internal != self.client:
+        came = self.way.incoming(self._tick(), source, address)
+        if came is None or came[1] != self.client:
             return False
-        answer = self.nat.outgoing(self._tick(), came.internal, came.remote)
-        return not isinstance(answer, Dropped) and answer.external == address
+        return self.way.outgoing(self._tick(), self.client, came[0]) == address
 
     def _ask_v1(self, observed: dict[Place, Place], asked: Sequence[Place]) -> NodeVerdict:
         """Each server dials what it is asked about and what it observes itself."""

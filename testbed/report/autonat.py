@@ -36,7 +36,7 @@ def table(results: Sequence[Result]) -> Table:
         names = [result.labels[end] for end in who]
         marks = " ".join(notes[note] for note in seen.notes)
         mark = Text(*MARKS[seen.judgement])
-        shown.add_row(result.profiles[0], seen.transport, *names, *_cells(seen), mark, marks)
+        shown.add_row(result.labels["profile"], seen.transport, *names, *_cells(seen), mark, marks)
     return shown
 
 

@@ -10,7 +10,7 @@ from shared import once
 
 from testbed.cli.commands.explain import read_case
 from testbed.lab.namespaces import Namespaces
-from testbed.model.behaviour import Protocol
+from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.explanation import Cause
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
@@ -18,7 +18,7 @@ from testbed.model.result import AutonatDetails, Result, TransportSeen
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue, find
 from testbed.plan.planner import plan
-from testbed.predict.autonat import NodeVerdict, predict
+from testbed.predict.autonat import NodeVerdict, Reachability, predict
 from testbed.report.autonat import table
 from testbed.run.engine import run_study
 from testbed.studies.autonat import reachability
@@ -89,14 +89,85 @@ def test_the_table_has_a_line_for_each_transport_of_each_profile(
     assert "the server's own address had opened the filter" in str(shown.caption)
 
 
+# Other worlds
+
+NESTED = """
+title = "A laptop behind its own router in a house, and observers of which none is called so"
+source = "none: written for this test"
+
+[networks]
+house = "private"
+mine = "private"
+
+[routers.box]
+wan = "internet"
+lan = "house"
+profile = "restricted-cone"
+option = "a"
+
+[routers.mine]
+wan = "house"
+lan = "mine"
+profile = "full-cone"
+
+[hosts.laptop]
+network = "mine"
+port = 5001
+
+[hosts]
+one = { network = "internet" }
+two = { network = "internet" }
+three = { network = "internet" }
+four = { network = "internet" }
+elsewhere = { network = "internet" }
+
+[roles]
+a = "laptop"
+observers = ["one", "two", "three", "four"]
+relay = "elsewhere"
+"""
+PUBLIC = NESTED.replace('network = "mine"', 'network = "internet"')
+
+
+def test_a_world_of_the_users_says_who_asks_whom_and_where_they_listen(tmp_path: Path) -> None:
+    nested, public = tmp_path / "nested.toml", tmp_path / "public.toml"
+    nested.write_text(NESTED)
+    public.write_text(PUBLIC)
+    cases = [
+        AutonatCase(None, topology=str(nested)),
+        AutonatCase(find("full-cone"), topology=str(nested)),
+        AutonatCase(None, topology=str(public)),
+        AutonatCase(find("port-restricted"), topology="libp2p"),
+    ]
+    out = tmp_path / "out"
+    found = run_study(STUDY, cases, Namespaces(), out, jobs=4, progress=lambda *_: None)
+    for one in found:
+        assert one.judgement is Judgement.PASS, one.to_json()
+    assert [one.profiles for one in found] == [
+        ("full-cone", "restricted-cone"), ("full-cone", "full-cone"), ("public",),
+        ("port-restricted",),
+    ]  # fmt: skip
+    told = [
+        {(t.measured.v1, t.measured.stranger) for t in seen(one) if t.measured} for one in found
+    ]
+    assert told == [
+        {("public", False)}, {("public", True)}, {("public", True)}, {("private", False)},
+    ]  # fmt: skip
+
+
 # Negative controls
+
+
+def at_home(claim: Behaviour, protocol: Protocol) -> Reachability:
+    """What is predicted behind a NAT of this behaviour."""
+    return predict(reachability.bench("any"), {"nat-a": claim}, protocol).outcome
 
 
 def _judged(lab: Lab, claimed: str, **changes: object) -> dict[Protocol, bool]:
     """Whether measured and predicted agree, if the NAT were the ``claimed`` one."""
     claim = find(claimed).behaviour
     found = reachability.measure(lab, **changes)  # type: ignore[arg-type]
-    return {one.protocol: one.outcome == predict(claim, one.protocol).outcome for one in found}
+    return {one.protocol: one.outcome == at_home(claim, one.protocol) for one in found}
 
 
 def test_a_nat_that_is_not_what_it_claims_to_be_differs_from_its_prediction() -> None:
@@ -128,7 +199,7 @@ def test_servers_that_lie_are_found_out_by_the_strangers_dial() -> None:
         found = reachability.measure(lab, dict.fromkeys(OBSERVERS, _lie))
     claim = find("port-restricted").behaviour
     for one in found:
-        assert one.outcome != predict(claim, one.protocol).outcome
+        assert one.outcome != at_home(claim, one.protocol)
         assert (one.v1, one.outcome.reachable) == (NodeVerdict.PUBLIC, False)
         assert {seen.v2.value for seen in one.addresses} == {"unknown"}  # no nonce, no vote
 
@@ -136,5 +207,5 @@ def test_servers_that_lie_are_found_out_by_the_strangers_dial() -> None:
 @pytest.mark.parametrize("protocol", Protocol)
 def test_the_strangers_dial_gets_in_nowhere_when_nobody_is_there(protocol: Protocol) -> None:
     with Namespaces().start(plan(reachability.bench("full-cone"), CATALOGUE)) as lab:
-        target = Endpoint(lab.plan.address("nat-a"), reachability.CLIENT_PORT)
+        target = Endpoint(lab.plan.address("nat-a"), lab.plan.port("a"))
         assert reachability.stranger_dials(lab, protocol, [target]) == set()

@@ -101,3 +101,20 @@ def test_a_role_that_a_stack_lacks_is_refused_with_those_that_have_it() -> None:
         Asking("js", "traversal").prepare()
     with pytest.raises(UsageError, match="ladder is no AutoNAT server"):
         Asking("traversal", "ladder").prepare()
+
+
+@pytest.mark.parametrize(
+    ("world", "reason"),
+    [
+        ("carrier", "no host for AutoNAT's observers"),
+        ("many-observers", None),
+        ("libp2p", None),
+    ],
+)
+def test_a_world_in_which_nobody_can_be_asked_is_refused(world: str, reason: str | None) -> None:
+    case = AutonatCase(None, topology=world)
+    if reason is None:
+        case.require_possible()
+        return
+    with pytest.raises(UsageError, match=reason):
+        case.require_possible()

@@ -1,6 +1,7 @@
 """AutoNAT in the model: what it says, what is true, and why the two differ."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,14 +16,15 @@ from testbed.model.behaviour import (
     Transport,
     WanInput,
 )
+from testbed.model.presets import libp2p, observers
 from testbed.model.statement.reachability import (
     NoneAsked,
     NotAsked,
     ServerOpened,
     TooFewAgree,
 )
+from testbed.model.topology import INTERNET, Router, Topology
 from testbed.predict.autonat import (
-    CLIENT_PORT,
     Address,
     AddressVerdict,
     NodeVerdict,
@@ -47,6 +49,18 @@ IN, OUT, UNASKED = (
     Address(False, AddressVerdict.UNKNOWN),
 )
 both = pytest.mark.parametrize("protocol", Protocol)
+HOME = observers("linux-home")
+CLIENT_PORT = HOME.port("a")
+
+
+def at_home(behaviour: Behaviour, protocol: Protocol, *rest: Any, **more: Any) -> Prediction:
+    return predict(HOME, {"nat-a": behaviour}, protocol, *rest, **more)
+
+
+def asking(servers: int) -> Topology:
+    """The world with so few observers."""
+    left = HOME.observers[:servers]
+    return replace(HOME, roles=replace(HOME.roles, observers=left))
 
 
 def agent(stack: str) -> AutonatAgent:
@@ -59,12 +73,13 @@ def behind(
     filtering: Filtering,
     protocol: Protocol = Protocol.UDP,
     rules: AutonatAgent = UNREAD_AUTONAT,
+    topology: Topology = HOME,
     **rest: object,
 ) -> Prediction:
     allocation = Allocation.PRESERVING if mapping is EIM else Allocation.RANDOM
     axes = Transport(mapping, filtering, allocation)
     behaviour = replace(Behaviour(udp=axes, tcp=axes), **rest)  # type: ignore[arg-type]
-    return predict(behaviour, protocol, rules)
+    return predict(topology, {"nat-a": behaviour}, protocol, rules)
 
 
 @both
@@ -129,7 +144,7 @@ def test_a_firewall_without_translation_is_judged_at_the_nodes_own_address() -> 
 
 def test_who_reaches_no_server_gets_no_verdict() -> None:
     axes = Transport(EIM, APDF, blocked=True)
-    found = predict(Behaviour(udp=axes), Protocol.UDP)
+    found = at_home(Behaviour(udp=axes), Protocol.UDP)
     assert found.outcome == Reachability(NodeVerdict.UNKNOWN, (UNASKED,))
     assert found.notes == (NoneAsked(),)
 
@@ -139,13 +154,13 @@ def test_a_router_that_takes_packets_itself_is_not_a_node_that_is_reached() -> N
 
 
 def test_three_servers_are_too_few_for_version_1_and_enough_for_version_2() -> None:
-    found = behind(EIM, EIF, rules=AutonatAgent(servers=3))
+    found = behind(EIM, EIF, topology=asking(3))
     assert found.outcome == Reachability(NodeVerdict.UNKNOWN, (IN,))
     assert found.notes == (TooFewAgree("v1"),)
 
 
 def test_two_servers_are_too_few_for_either() -> None:
-    found = behind(EIM, EIF, rules=AutonatAgent(servers=2))
+    found = behind(EIM, EIF, topology=asking(2))
     assert found.outcome == Reachability(
         NodeVerdict.UNKNOWN, (Address(True, AddressVerdict.UNKNOWN),)
     )
@@ -176,7 +191,7 @@ def test_who_takes_its_own_port_for_the_observed_one_asks_about_an_address_of_no
 def test_a_server_that_adds_nothing_refuses_who_asks_about_nothing() -> None:
     behaviour = Behaviour(udp=Transport(APDM, APDF), tcp=Transport(APDM, APDF))
     asked = {
-        adding: predict(behaviour, Protocol.TCP, agent("go"), adding=adding).outcome.v1
+        adding: at_home(behaviour, Protocol.TCP, agent("go"), adding=adding).outcome.v1
         for adding in (True, False)
     }
     assert asked == {True: NodeVerdict.PRIVATE, False: NodeVerdict.UNKNOWN}
@@ -188,7 +203,8 @@ def test_gos_answer_to_a_nonce_is_lost_on_rust_over_quic_alone(protocol: Protoco
     closed = Behaviour(udp=Transport(EIM, APDF), tcp=Transport(EIM, APDF))
 
     def v2(behaviour: Behaviour, client: str, server: str) -> AddressVerdict:
-        [address] = between(behaviour, protocol, agent(client), agent(server)).outcome.addresses
+        behaviours, ends = {"nat-a": behaviour}, (agent(client), agent(server))
+        [address] = between(HOME, behaviours, protocol, *ends).outcome.addresses
         return address.v2
 
     lost = protocol is Protocol.UDP
@@ -197,3 +213,28 @@ def test_gos_answer_to_a_nonce_is_lost_on_rust_over_quic_alone(protocol: Protoco
     assert v2(closed, "go", "rust") is AddressVerdict.UNREACHABLE
     for pair in (("go", "go"), ("go", "traversal"), ("rust", "rust"), ("traversal", "rust")):
         assert v2(opened, *pair) is AddressVerdict.REACHABLE
+
+
+def test_two_nats_in_a_row_are_as_closed_as_the_more_closed_of_them() -> None:
+    """The home lets everybody in, and its carrier nobody whom it has not seen."""
+    nested = replace(
+        libp2p(),
+        routers=(Router("cgn", INTERNET, "lan-b", "any"), Router("nat-a", "lan-b", "lan-a", "any")),
+        hosts=tuple(host for host in libp2p().hosts if host.name != "b"),
+    )
+    open_home, strict = (Behaviour(udp=Transport(EIM, one)) for one in (EIF, APDF))
+    for inner, outer, expected in ((open_home, strict, OUT), (open_home, open_home, IN)):
+        behaviours = {"nat-a": inner, "cgn": outer}
+        found = predict(nested, behaviours, Protocol.UDP)
+        assert found.outcome.addresses == (expected,)
+
+
+def test_a_client_on_the_internet_is_reached_where_it_is_seen() -> None:
+    public = replace(
+        HOME,
+        networks=(HOME.networks[0],),
+        routers=(),
+        hosts=tuple(replace(host, network=INTERNET) for host in HOME.hosts),
+    )
+    found = predict(public, {}, Protocol.TCP)
+    assert found == Prediction(Reachability(NodeVerdict.PUBLIC, (IN,)), ())

@@ -28,7 +28,15 @@ from testbed.model.network_fault import (
     Roaming,
     WanAddressChange,
 )
-from testbed.model.presets import ACCESS, carrier, home_and_public, libp2p, same_lan, two_homes
+from testbed.model.presets import (
+    ACCESS,
+    carrier,
+    home_and_public,
+    libp2p,
+    observers,
+    same_lan,
+    two_homes,
+)
 from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.nat.load import catalogue
 from testbed.predict import autonat
@@ -144,7 +152,9 @@ def reachabilities() -> dict[str, str]:
     ends = [(client, server) for client in ("go", "rust") for server in ("go", "rust")]
     for name, protocol, (client, server) in product((*PROFILES, *OTHERS), Protocol, ends):
         both = (public(stack, "tcp", "autonat_client").autonat for stack in (client, server))
-        told = autonat.between(CATALOGUE[name].behaviour, protocol, *both)
+        told = autonat.between(
+            observers(name), {"nat-a": CATALOGUE[name].behaviour}, protocol, *both
+        )
         found[f"{name} {protocol} {client} {server}"] = digest(told)
     return found
 

@@ -4,23 +4,38 @@ from collections.abc import Sequence
 
 from testbed.cli.commands.running import run_cases
 from testbed.cli.options import EngineWords
+from testbed.model.presets import asked
+from testbed.model.profile import Profile
 from testbed.nat.load import catalogue, named
 from testbed.stacks.registry import OURS
 from testbed.studies.autonat.asking import Asking
-from testbed.studies.autonat.study import STUDY, AutonatCase
+from testbed.studies.autonat.study import STUDY, WORLD, AutonatCase
 
 
 def run_autonat(
-    names: Sequence[str], clients: str | None, servers: str | None, engine: EngineWords
+    names: Sequence[str],
+    every: bool,
+    clients: str | None,
+    servers: str | None,
+    topology: str | None,
+    engine: EngineWords,
 ) -> int:
-    """Measure the profiles ``names`` (all, if none), and report; the exit code.
+    """Measure the profiles ``names``, or ``every`` one, and report; the exit code.
 
     ``clients`` and ``servers`` are libp2p stacks with commas: each client asks servers of each
-    kind.  Without them our own stack asks its own.
+    kind.  Without them our own stack asks its own.  ``topology`` is a world by name or file;
+    without a profile its own are measured.
     """
-    profiles = named(names) if names else list(catalogue().values())
-    used = {profile.name: profile for profile in profiles}
-    cases = [AutonatCase(nat, one) for one in _asked(clients, servers) for nat in profiles]
+    world = WORLD if topology is None else asked(topology).word
+    profiles: Sequence[Profile | None] = named(names) if names else [None]
+    if every:
+        profiles = list(catalogue().values())
+    cases = [
+        AutonatCase(nat, one, 0, world) for one in _asked(clients, servers) for nat in profiles
+    ]
+    for case in cases:
+        case.require_possible()
+    used = {name: nat for case in cases for name, nat in case.nats().items()}
     return run_cases(STUDY, cases, engine, profiles=used)
 
 

@@ -12,12 +12,10 @@ from testbed.model import contract
 from testbed.model.behaviour import Protocol
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
-from testbed.predict.autonat import CLIENT_PORT, SERVER_PORT
 from testbed.stacks.client import PeerClient, wait_all
 from testbed.stacks.infrastructure import PublicNode, serving
 from testbed.stacks.registry import ADAPTERS, SUFFIX, public
-from testbed.studies.autonat.nodes import CLIENT
-from testbed.studies.autonat.reachability import STRANGER, Measured, judged
+from testbed.studies.autonat.reachability import Measured, judged
 from testbed.studies.punctual import watched
 
 PATIENCE = 60.0  # seconds for a client's verdicts: a server may try for 15 s
@@ -57,21 +55,21 @@ def measure(lab: Lab, asking: Asking) -> tuple[Measured, ...]:
 
     PeerError or BackendError when a stack does not do its part.
     """
-    hosts = lab.plan.topology.observers
+    hosts, roles = lab.plan.topology.observers, lab.plan.topology.roles
     with ExitStack() as stack:
-        late = stack.enter_context(watched(lab, STRANGER))
+        late = stack.enter_context(watched(lab, roles.relay))
         clients = []
         for protocol in asking.protocols:
             node = public(asking.server, protocol.value, "autonat_server")
             nodes = [
-                PublicNode(host, node, contract.Role.AUTONAT_SERVER, SERVER_PORT, seed=0)
+                PublicNode(host, node, contract.Role.AUTONAT_SERVER, lab.plan.port(host), seed=0)
                 for host in hosts
             ]
             servers = stack.enter_context(serving(lab, nodes))
             asker = public(asking.client, protocol.value, "autonat_client")
-            process = lab.spawn(CLIENT, asker.command())
+            process = lab.spawn(roles.a, asker.command())
             stack.callback(process.kill)
-            clients.append(PeerClient(process, CLIENT))
+            clients.append(PeerClient(process, roles.a))
             clients[-1].send(_configure(lab, protocol, servers))
         wait_all(clients, (contract.Verdicts,), time.monotonic() + PATIENCE)
         lateness = late()
@@ -86,8 +84,8 @@ def _configure(lab: Lab, protocol: Protocol, servers: tuple[str, ...]) -> contra
         version=2,
         role=contract.Role.AUTONAT_CLIENT,
         transport=contract.Transport(protocol.value),
-        local_address=lab.plan.address(CLIENT),
-        port=CLIENT_PORT,
+        local_address=lab.plan.address(lab.plan.topology.roles.a),
+        port=lab.plan.port(lab.plan.topology.roles.a),
         stun=None,
         turn=None,
         relays=(),

@@ -20,7 +20,6 @@ from testbed.errors import PeerError
 from testbed.model.behaviour import Protocol
 from testbed.model.lab import Lab, Process
 from testbed.model.packet import Endpoint
-from testbed.predict.autonat import CLIENT_PORT, SERVER_PORT
 from testbed.traversal import DialError, Multiaddr, Node, NodeOptions
 from testbed.traversal.aio.autonat_server import AutonatOptions
 from testbed.traversal.autonat_v1 import Reachability
@@ -28,7 +27,6 @@ from testbed.traversal.autonat_v1 import Reachability
 DIAL_BACK = 5.0  # seconds until a server says that it could not reach us
 DIAL = 6.0  # seconds for the client's connection to a server
 PATIENCE = 60.0  # seconds for an answer of a node's process
-CLIENT = "a"
 _BEAT = 0.1  # seconds between two looks at the clock
 
 Change = Callable[[Node], None]
@@ -79,7 +77,7 @@ class _Watch:
             self.worst = max(self.worst, time.monotonic() - due)
 
 
-async def _observe(ip: str, change: Change) -> int:
+async def _observe(ip: str, port: int, change: Change) -> int:
     """An AutoNAT server that listens on both transports."""
     watch = _Watch()
     options = NodeOptions(
@@ -89,7 +87,7 @@ async def _observe(ip: str, change: Change) -> int:
         change(node)
         addresses = {}
         for protocol in Protocol:
-            bound = await node.listen(_listen(protocol, ip, SERVER_PORT))
+            bound = await node.listen(_listen(protocol, ip, port))
             addresses[protocol.value] = str(bound.with_peer(node.peer))
         _say(addresses)
         async for _ in _commands():
@@ -97,14 +95,14 @@ async def _observe(ip: str, change: Change) -> int:
     return 0
 
 
-async def _ask(ip: str) -> int:
+async def _ask(ip: str, port: int) -> int:
     """The node under test: one for each transport, since version 1 judges whole nodes."""
     watch = _Watch()
     async with AsyncExitStack() as stack:
         nodes = {}
         for protocol in Protocol:
             node = await stack.enter_async_context(Node(NodeOptions(autonat_interval=0)))
-            await node.listen(_listen(protocol, ip, CLIENT_PORT))
+            await node.listen(_listen(protocol, ip, port))
             nodes[protocol.value] = node
         _say(sorted(nodes))
         async for command in _commands():
@@ -183,13 +181,14 @@ class Remote:
 class World:
     """All nodes by name, and where the observers listen: by protocol, then by observer."""
 
+    client: str
     remotes: dict[str, Remote]
     servers: dict[Protocol, dict[str, str]]
 
     def connect(self) -> dict[Protocol, dict[str, Endpoint | None]]:
         """Connect to all observers; what each one says that it sees of the client."""
         listening = {p.value: list(servers.values()) for p, servers in self.servers.items()}
-        told = self.remotes[CLIENT].ask(do="connect", **listening)
+        told = self.remotes[self.client].ask(do="connect", **listening)
         return {
             p: {
                 name: None if seen is None else endpoint(seen)
@@ -200,7 +199,7 @@ class World:
 
     def probe(self) -> dict[Protocol, tuple[str, dict[Endpoint, str]]]:
         """AutoNAT: the verdict on the node, and on each address that it asked about."""
-        answers = self.remotes[CLIENT].ask(do="probe")
+        answers = self.remotes[self.client].ask(do="probe")
         return {
             Protocol(name): (verdict, {endpoint(one): word for one, word in addresses.items()})
             for name, (verdict, addresses) in answers.items()
@@ -213,24 +212,24 @@ class World:
 
 @contextmanager
 def world(lab: Lab, changes: Mapping[str, Change] | None = None) -> Iterator[World]:
-    """Start the client on ``a`` and an observer on every ``observer-*`` of the lab.
+    """Start the client on the host that plays ``a``, and an observer on each that observes.
 
     ``changes`` are applied to the nodes of the observers that they name, inside them.
     """
-    names = lab.plan.topology.observers
+    client, names = lab.plan.topology.roles.a, lab.plan.topology.observers
     with ExitStack() as stack:
         remotes = {}
-        for name in [*names, CLIENT]:
+        for name in [*names, client]:
             process = lab.spawn(name, _program(lab, name, (changes or {}).get(name, _leave)))
             stack.callback(process.kill)
             remotes[name] = Remote(name, process)
         said = {name: remotes[name].answer() for name in remotes}
         servers = {p: {name: said[name][p.value] for name in names} for p in Protocol}
-        yield World(remotes, servers)
+        yield World(client, remotes, servers)
 
 
 def _program(lab: Lab, name: str, change: Change) -> Callable[[], int]:
-    ip = str(lab.plan.address(name))
-    if name == CLIENT:
-        return lambda: asyncio.run(_ask(ip))
-    return lambda: asyncio.run(_observe(ip, change))
+    ip, port = str(lab.plan.address(name)), lab.plan.port(name)
+    if name == lab.plan.topology.roles.a:
+        return lambda: asyncio.run(_ask(ip, port))
+    return lambda: asyncio.run(_observe(ip, port, change))

@@ -7,8 +7,7 @@ from testbed.capture.conntrack import Entry, conntrack
 from testbed.model.behaviour import Protocol
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
-from testbed.predict.autonat import CLIENT_PORT, SERVER_PORT
-from testbed.studies.autonat.nodes import CLIENT, Change, world
+from testbed.studies.autonat.nodes import Change, world
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def measure(lab: Lab, changes: Mapping[str, Change] | None = None) -> tuple[Obse
     ``changes`` as in `testbed.studies.autonat.nodes.world`; PeerError when a process fails.
     """
     with world(lab, changes) as nodes:
-        told, entries = nodes.connect(), conntrack(lab, "nat-a")
+        told, entries = nodes.connect(), conntrack(lab, lab.plan.topology.routers[0].name)
     return tuple(
         Observation(protocol, name, seen, _held(lab, entries, protocol, name))
         for protocol in Protocol
@@ -45,8 +44,10 @@ def measure(lab: Lab, changes: Mapping[str, Change] | None = None) -> tuple[Obse
 
 def _held(lab: Lab, entries: list[Entry], protocol: Protocol, observer: str) -> Endpoint | None:
     """Where replies to the client's flow go: its address as the outside knows it."""
-    client = Endpoint(lab.plan.address(CLIENT), CLIENT_PORT)
-    server = Endpoint(lab.plan.address(observer), SERVER_PORT)
+    client, server = (
+        Endpoint(lab.plan.address(host), lab.plan.port(host))
+        for host in (lab.plan.topology.roles.a, observer)
+    )
     for entry in entries:
         flow = (entry.protocol, entry.original.source, entry.original.destination)
         if flow == (protocol.value, client, server):

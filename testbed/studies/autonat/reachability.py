@@ -1,6 +1,7 @@
 """AutoNAT's verdicts on a node behind a NAT, and the truth: a stranger's dial.
 
-The stranger is a public host that nobody behind the NAT has ever sent to.  It dials
+The node is the host that plays ``a`` in the world, its servers are the observers.  The stranger,
+the host that plays ``relay``, is one that nobody behind the NAT has ever sent to.  It dials
 what the observers have told the node, while the node's connections live.
 """
 
@@ -18,10 +19,9 @@ from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint, decode
 from testbed.model.presets import observers
 from testbed.model.topology import Link, Topology
-from testbed.predict.autonat import CLIENT_PORT, Address, AddressVerdict, NodeVerdict, Reachability
-from testbed.studies.autonat.nodes import CLIENT, Change, world
+from testbed.predict.autonat import Address, AddressVerdict, NodeVerdict, Reachability
+from testbed.studies.autonat.nodes import Change, world
 
-STRANGER = "server"  # no node under test knows this host
 STRANGER_DIAL = 2.0  # seconds: time for a SYN to be repeated
 _REPEAT = 0.5  # seconds between two datagrams of the stranger's
 _ETH_P_IP = 0x0800
@@ -95,11 +95,22 @@ def judged(
     """
     known = {one for one in observed if one is not None} | set(by_address)
     # Nobody knows an address: then it is tried where a NAT that preserves ports has it.
-    external = Endpoint(lab.plan.address("nat-a"), CLIENT_PORT)
+    external = Endpoint(lab.plan.address(edge(lab.plan.topology)), _port(lab))
     tested = sorted(known or {external}, key=lambda one: (one.address, one.port))
     reached = stranger_dials(lab, protocol, tested)
     addresses = (Seen(one, one in reached, _V2[by_address.get(one, "unknown")]) for one in tested)
     return Measured(protocol, late, NodeVerdict(verdict), tuple(addresses))
+
+
+def edge(topology: Topology) -> str:
+    """The last router between the node and the internet; the node itself where there is none."""
+    way = topology.path_out(topology.roles.a)
+    return way[-1].name if way else topology.roles.a
+
+
+def _port(lab: Lab) -> int:
+    """Where the node listens."""
+    return lab.plan.port(lab.plan.topology.roles.a)
 
 
 def stranger_dials(lab: Lab, protocol: Protocol, targets: Sequence[Endpoint]) -> set[Endpoint]:
@@ -114,10 +125,10 @@ def stranger_dials(lab: Lab, protocol: Protocol, targets: Sequence[Endpoint]) ->
 
 def _dial_tcp(lab: Lab, targets: Sequence[Endpoint]) -> set[Endpoint]:
     reached = set()
-    deadline = time.monotonic() + STRANGER_DIAL
+    deadline, stranger = time.monotonic() + STRANGER_DIAL, lab.plan.topology.roles.relay
     with ExitStack() as stack, selectors.DefaultSelector() as waiting:
         for target in targets:
-            dialing = stack.enter_context(lab.socket(STRANGER, socket.AF_INET, socket.SOCK_STREAM))
+            dialing = stack.enter_context(lab.socket(stranger, socket.AF_INET, socket.SOCK_STREAM))
             dialing.setblocking(False)
             code = dialing.connect_ex((str(target.address), target.port))
             if code in (0, errno.EINPROGRESS):  # else the refusal is here already
@@ -135,10 +146,10 @@ def _dial_tcp(lab: Lab, targets: Sequence[Endpoint]) -> set[Endpoint]:
 def _dial_udp(lab: Lab, targets: Sequence[Endpoint]) -> set[Endpoint]:
     marks = {os.urandom(16): target for target in targets}
     missing, again = dict(marks), 0.0
-    deadline = time.monotonic() + STRANGER_DIAL
+    deadline, roles = time.monotonic() + STRANGER_DIAL, lab.plan.topology.roles
     with (
-        lab.socket(CLIENT, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_IP)) as wire,
-        lab.socket(STRANGER, socket.AF_INET, socket.SOCK_DGRAM) as sending,
+        lab.socket(roles.a, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_IP)) as wire,
+        lab.socket(roles.relay, socket.AF_INET, socket.SOCK_DGRAM) as sending,
     ):
         while missing and (now := time.monotonic()) < deadline:
             if now >= again:
@@ -150,7 +161,7 @@ def _dial_udp(lab: Lab, targets: Sequence[Endpoint]) -> set[Endpoint]:
                 frame = wire.recv(2048)
             except TimeoutError:
                 continue
-            packet = decode(0, f"{CLIENT}:eth0", 0, False, frame, len(frame))
-            if packet.protocol == "udp" and packet.destination.port == CLIENT_PORT:
+            packet = decode(0, f"{roles.a}:eth0", 0, False, frame, len(frame))
+            if packet.protocol == "udp" and packet.destination.port == _port(lab):
                 missing.pop(packet.payload, None)
     return {target for mark, target in marks.items() if mark not in missing}

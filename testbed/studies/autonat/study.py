@@ -3,26 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from testbed.errors import TestbedError, UnfitError
+from testbed.errors import TestbedError, UnfitError, UsageError
 from testbed.evidence.account import WireAccount
 from testbed.explain.crossings import Shown, crossings, openings
 from testbed.model.autonat_agent import AutonatAgent
 from testbed.model.behaviour import Protocol
 from testbed.model.explanation import Cause, Explanation
+from testbed.model.packet import Endpoint
+from testbed.model.presets import Found, find
 from testbed.model.profile import Profile
 from testbed.model.result import AutonatDetails, Dialable, Reached, Result, TransportSeen
+from testbed.model.topology import Link, Topology
 from testbed.model.verdict import Judgement
-from testbed.predict.autonat import SERVER_PORT, Prediction, Reachability, between
+from testbed.nat.load import by_name
+from testbed.predict.autonat import Prediction, Reachability, between
 from testbed.stacks.registry import OURS, public
 from testbed.studies import base
 from testbed.studies.autonat.asking import Asking
 from testbed.studies.autonat.asking import measure as measure_between
-from testbed.studies.autonat.nodes import CLIENT
-from testbed.studies.autonat.reachability import STRANGER, Measured, bench, measure
+from testbed.studies.autonat.reachability import Measured, edge, measure
 from testbed.studies.base import Site, Study
 from testbed.words import sentence
 
-NAT = "nat-a"
+WORLD = "observers"  # where no other one is named
+PUBLIC = "public"  # in place of NATs, of a client that is behind none
 TOO_LATE = 0.5  # seconds: a node that was later than that may be why a dial-back failed
 
 
@@ -30,17 +34,62 @@ TOO_LATE = 0.5  # seconds: a node that was later than that may be why a dial-bac
 class AutonatCase:
     """One NAT, and who asks whom behind it; ``asking`` is None where our own stack asks its own.
 
-    Our own tells more than the peers' contract does: what each observer sees of it.
+    Our own tells more than the peers' contract does: what each observer sees of it.  ``nat`` is
+    the profile for -a of the ``topology``, the name or file of a world; None: those of the file.
     """
 
-    nat: Profile
+    nat: Profile | None
     asking: Asking | None = None
     repeat: int = 0
+    topology: str = WORLD
+
+    @property
+    def world(self) -> Found:
+        return find(self.topology)
+
+    def build(self) -> Topology:
+        """The lab.  Ours has no delay, for no verdict needs one."""
+        named = (self.nat.name,) if self.nat else ()
+        access = None if self.topology != WORLD else lambda _: Link()
+        return self.world.topology(*named, access=access)
+
+    def require_possible(self) -> None:
+        """UsageError where the world has nobody who asks, or nobody in public who is asked."""
+        topology = self.build()
+        roles, hosts = topology.roles, [host.name for host in topology.hosts]
+        named = {"a": roles.a, "relay": roles.relay}
+        missing = [part for part, host in named.items() if host not in hosts]
+        if missing or not topology.observers:
+            lacks = " and ".join(missing) or "observers"
+            raise UsageError(
+                f"{topology.name} has no host for AutoNAT's {lacks}",
+                remedy="its [roles] say who they are: a asks the observers, relay is the stranger",
+            )
+        for host in (roles.relay, *topology.observers):
+            if topology.path_out(host):
+                raise UsageError(
+                    f"{topology.name}: {host} is behind a NAT",
+                    remedy="the observers and the relay, who is the stranger, are on the internet",
+                )
+        if roles.relay in topology.observers:
+            raise UsageError(f"{topology.name}: {roles.relay} observes, and is no stranger")
+
+    def nats(self) -> dict[str, Profile]:
+        """The profile of each NAT, by its name."""
+        names = [router.profile for router in self.build().routers]
+        return by_name([self.nat] if self.nat else (), names)
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """What the client is behind, nearest first; `PUBLIC` alone, if it is behind nothing."""
+        topology = self.build()
+        way = topology.path_out(topology.roles.a)
+        return tuple(router.profile for router in way) or (PUBLIC,)
 
     @property
     def profile(self) -> str:
-        """The NAT by name."""
-        return self.nat.name
+        """The same in one word."""
+        return "--".join(self.profiles)
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -57,8 +106,9 @@ class AutonatCase:
 
     @property
     def group(self) -> str:
-        """``go--traversal/full-cone``."""
-        return f"{'--'.join(self.ends)}/{self.profile}"
+        """``go--traversal/full-cone``, after the world's name if it is another one than usual."""
+        place = "" if self.topology == WORLD else f"{self.world.name}/"
+        return f"{place}{'--'.join(self.ends)}/{self.profile}"
 
     @property
     def name(self) -> str:
@@ -70,12 +120,7 @@ class AutonatCase:
         """Axis -> value."""
         client, server = self.ends
         stacks = {"stack": "--".join(self.ends), "client": client, "server": server}
-        return {"profile": self.profile, **stacks}
-
-    @property
-    def profiles(self) -> tuple[str, ...]:
-        """The one NAT."""
-        return (self.profile,)
+        return {"profile": self.profile, **stacks, "topology": self.world.name}
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -140,7 +185,7 @@ def run(case: AutonatCase, site: Site) -> Result:
 
 def _measured(case: AutonatCase, site: Site) -> tuple[tuple[Measured, ...], int]:
     """Each transport in one lab, all of it recorded; and how many packets there were."""
-    with site.lab(bench(case.profile), {case.profile: case.nat}) as lab:
+    with site.lab(case.build(), case.nats()) as lab:
         with site.recorded(lab) as recorder:
             found = measure_between(lab, case.asking) if case.asking else measure(lab)
         return found, recorder.recording.packets
@@ -155,10 +200,12 @@ def judged(
 ) -> Result:
     """The result of a case; each transport of ``measured`` against its prediction."""
     by_protocol = {one.protocol: one for one in measured}
+    topology, nats = case.build(), case.nats()
+    behaviours = {router.name: nats[router.profile].behaviour for router in topology.routers}
     readings = [
         Reading(
             protocol,
-            between(case.nat.behaviour, protocol, *case.agents(protocol)),
+            between(topology, behaviours, protocol, *case.agents(protocol)),
             by_protocol.get(protocol),
             error,
         )
@@ -185,17 +232,21 @@ def judged(
 
 def explained(result: Result, account: WireAccount) -> Explanation:
     """By the dials of servers and of the stranger, who use ports that the client never sent to."""
-    outside = {account.plan.address(node) for node in (NAT, CLIENT)}  # a firewall changes nothing
+    plan, topology = account.plan, account.plan.topology
+    client, stranger = topology.roles.a, topology.roles.relay
+    # A firewall changes no address.
+    outside = {plan.address(node) for node in (edge(topology), client)}
+    served = {Endpoint(plan.address(host), plan.port(host)) for host in topology.observers}
     dials = [
         one
         for one in account.journeys
         if one.first.protocol in ("udp", "tcp")
         and one.first.destination.address in outside
-        and one.sender != CLIENT
-        and one.first.source.port != SERVER_PORT
+        and one.sender != client
+        and one.first.source not in served
     ]
-    stranger = Shown(openings(dials), lambda one: one.sender == STRANGER, Cause.FILTER_ADMITS)
-    return crossings(result, account, stranger)
+    shown = Shown(openings(dials), lambda one: one.sender == stranger, Cause.FILTER_ADMITS)
+    return crossings(result, account, shown)
 
 
 def _reached(found: Reachability) -> Reached:
