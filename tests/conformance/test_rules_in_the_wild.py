@@ -4,41 +4,17 @@ Each file of ``rules/wild`` is written in the form in which a product or a guide
 rules: the table below says what class each has, and where its addresses and names were found.
 """
 
-import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import repeated, too_busy
+from probing import Class, Probed, Refused, Wanted, all_probed, held
 from shared import once
 
 WILD = Path(__file__).parent / "rules" / "wild"
-TRIES, AT_ONCE, DEADLINE = 3, 6, 150
 EIM, APDM = "endpoint_independent", "address_and_port_dependent"
 EIF, APDF = EIM, APDM
 LEAKY = {"lan_exposed": True}
-
-
-@dataclass(frozen=True)
-class Class:
-    """What is to be measured: axes of UDP and TCP alike, axes by their whole name, the bench."""
-
-    both: dict[str, Any] = field(default_factory=dict)
-    axes: dict[str, Any] = field(default_factory=dict)
-    bench: dict[str, Any] = field(default_factory=dict)
-    words: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Exit code 2, and these words."""
-
-    reason: str
-    words: tuple[str, ...] = ()
 
 
 def _linux(**more: Any) -> dict[str, Any]:
@@ -163,30 +139,15 @@ AGAIN: dict[str, tuple[str, Class | Refused]] = {
         Refused("do not name it", ("--without", "wg0")),
     ),
 }
-CASES: dict[str, tuple[str, Class | Refused]] = {name: (name, SETS[name]) for name in SETS} | AGAIN
-
-
-def _probed(case: str) -> tuple[int, str, str]:
-    """The exit code and both outputs; again while the machine is too busy."""
-    name, wanted = CASES[case]
-    words = [sys.executable, "-m", "testbed", "nat", "probe", "--json", "--rules", WILD / name]
-    command = [*map(str, words), *wanted.words]
-    for left in reversed(range(TRIES)):
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=DEADLINE, check=False
-        )
-        if done.returncode != 3 or not left:
-            break
-    return done.returncode, done.stdout, done.stderr
+CASES: dict[str, Wanted] = {
+    name: (WILD / file, kind)
+    for name, (file, kind) in ({name: (name, SETS[name]) for name in SETS} | AGAIN).items()
+}
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
-    def everything() -> dict[str, tuple[int, str, str]]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return dict(zip(CASES, pool.map(_probed, CASES), strict=True))
-
-    return once(tmp_path_factory, "wild", everything)
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Probed]:
+    return once(tmp_path_factory, "wild", lambda: all_probed(CASES))
 
 
 def test_every_file_is_tried() -> None:
@@ -194,28 +155,5 @@ def test_every_file_is_tried() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_rules_have_their_class_or_are_refused(
-    case: str, found: dict[str, tuple[int, str, str]]
-) -> None:
-    code, out, error = found[case]
-    for left in reversed(range(TRIES)):
-        if code != 3 or "too busy" not in error:
-            break
-        repeated(error)
-        code, out, error = _probed(case)
-        if code == 3 and not left:
-            too_busy(error)
-    wanted = CASES[case][1]
-    if isinstance(wanted, Refused):
-        assert (code, wanted.reason in error) == (2, True), error
-        return
-    assert code == 0, error
-    told = json.loads(out)
-    values = {axis: finding["value"] for axis, finding in told["axes"].items()}
-    axes = {
-        f"{protocol}.{axis}": v for protocol in ("udp", "tcp") for axis, v in wanted.both.items()
-    }
-    axes |= wanted.axes
-    evidence = {axis: told["axes"][axis]["evidence"] for axis in axes if values[axis] != axes[axis]}
-    assert {axis: values[axis] for axis in axes} == axes, evidence
-    assert {name: told["bench"][name] for name in wanted.bench} == wanted.bench
+def test_rules_have_their_class_or_are_refused(case: str, found: dict[str, Probed]) -> None:
+    held(CASES[case], found[case])
