@@ -13,6 +13,7 @@ from testbed.cli.options import (
     Delay,
     Jitter,
     Jobs,
+    LinkName,
     Loss,
     MadeBy,
     Mechanism,
@@ -62,6 +63,7 @@ def run(
     loss: Loss = None,
     rate: Rate = None,
     mtu: Mtu = None,
+    link: LinkName = None,
 ) -> None:
     """Run one cell and judge it; or --replay one from its folder."""
     from testbed.cli.commands.cells import one
@@ -70,7 +72,15 @@ def run(
 
     own = add_stacks(stack or (), mechanism, contract)
     single = Single(
-        peer, a, b, topology, mode, skew, seed, relay, Conditions(delay, jitter, loss, rate, mtu)
+        peer,
+        a,
+        b,
+        topology,
+        mode,
+        skew,
+        seed,
+        relay,
+        Conditions(delay, jitter, loss, rate, mtu, link),
     )
     words = described_words(stack or (), mechanism, contract)
     raise typer.Exit(one(replay or single, own, out, as_json, backend, words))
@@ -127,6 +137,7 @@ def matrix(
     loss: Loss = None,
     rate: Rate = None,
     mtu: Mtu = None,
+    link: LinkName = None,
 ) -> None:
     """Send the stacks through every pair of NATs; exit 0 only if all is as predicted."""
     from testbed.cli.commands.cells import many
@@ -150,7 +161,7 @@ def matrix(
         out,
         backend,
         Shard.parse(shard) if shard is not None else None,
-        Conditions(delay, jitter, loss, rate, mtu),
+        Conditions(delay, jitter, loss, rate, mtu, link),
         relay,
         interop=pairs is Pairs.INTEROP,
         own=tuple(own),

@@ -54,6 +54,12 @@ Mtu = Annotated[
     int | None,
     typer.Option(min=SMALLEST_MTU, max=1500, help="MTU in bytes, of every link to the internet."),
 ]
+LinkName = Annotated[
+    str | None,
+    typer.Option(
+        "--link", metavar="NAME", help="Of `testbed world links`: dsl, lte, ...; of every link."
+    ),
+]
 DEFAULT_JOBS = 4 * (os.cpu_count() or 1)
 LabName = Annotated[
     str | None,

@@ -77,7 +77,7 @@ def _named_folder(given: Given) -> str | None:
 JOBS = Effect(useless=_too_many)
 NAMES_OR_ALL = Effect(listed=True, unless=("every",))
 _LAB = {"profiles_dir": ALWAYS, "topology": ALWAYS, "a": LATER, "b": LATER, "number": ALWAYS}
-_LINKS = ("delay", "jitter", "loss", "rate", "mtu")
+_LINKS = ("delay", "jitter", "loss", "rate", "mtu", "link")
 _OWN = {
     "stack": LATER,
     "mechanism": beside("stack"),
@@ -156,6 +156,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     },
     "golden": {"results": LISTED, "out": ALWAYS},
     "world list": {"as_json": ALWAYS},
+    "world links": {"as_json": ALWAYS},
     "world check": {"files": LISTED, "profiles_dir": ALWAYS},
     "world show": {
         **{"file": ALWAYS, "profiles_dir": ALWAYS, "a": LATER, "b": LATER, "svg": FILE},

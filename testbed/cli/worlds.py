@@ -34,6 +34,30 @@ def world_list(as_json: AsJson = False) -> None:
     Console(highlight=False).print(shown)
 
 
+@world.command("links")
+def world_links(as_json: AsJson = False) -> None:
+    """Conditions of links as users meet them, for --link and for worlds, and who says so."""
+    from dataclasses import asdict
+
+    from testbed.model.links import CATALOGUE
+    from testbed.report.world import link_words
+
+    if as_json:
+        emit(
+            {
+                name: {"title": one.title, "source": one.source, **asdict(one.link())}
+                for name, one in CATALOGUE.items()
+            }
+        )
+        return
+    shown = Table.grid(padding=(0, 2))
+    shown.add_column(style="bold", no_wrap=True)
+    for name, one in CATALOGUE.items():
+        said = Text(f"{one.title}\n{link_words(one.link())}")
+        shown.add_row(name, said.append(f"\n{one.source}", style="dim"))
+    Console(highlight=False).print(shown)
+
+
 @world.command("check")
 @takes_profiles
 def world_check(

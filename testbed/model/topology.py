@@ -93,7 +93,8 @@ class Link:
 class Conditions:
     """What holds for the link of every node on the internet, in both its directions.
 
-    None leaves a link as its world has it.
+    None leaves a link as its world has it.  ``link`` is one of the catalogue
+    (`testbed.model.links`), which stands for the world's; the others change it.
     """
 
     delay_ms: float | None = None
@@ -101,6 +102,7 @@ class Conditions:
     loss: float | None = None
     rate_mbit: float | None = None
     mtu: int | None = None
+    link: str | None = None
 
     def over(self, link: Link) -> Link:
         """``link`` under these conditions; TopologyError where they cannot be."""
@@ -111,9 +113,13 @@ class Conditions:
 
     @property
     def name(self) -> str:
-        """For the names of cells: ``.delay-50.loss-0.1``."""
-        said = ((one.name.partition("_")[0], getattr(self, one.name)) for one in fields(self))
-        return "".join(f".{key}-{value:g}" for key, value in said if value is not None)
+        """For the names of cells: ``.delay-50.loss-0.1``, ``.link-lte``."""
+        told = ((one.name.partition("_")[0], getattr(self, one.name)) for one in fields(self))
+        said = ((key, value) for key, value in told if value is not None)
+        return "".join(
+            f".{key}-{value if isinstance(value, str) else format(value, 'g')}"
+            for key, value in said
+        )
 
 
 AS_IT_IS = Conditions()

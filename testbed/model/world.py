@@ -17,13 +17,13 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from testbed.errors import TopologyError, UsageError
 from testbed.model import world_forwards, world_regions
 from testbed.model.events import KINDS, Event, LifeTable, Names, known_keys
+from testbed.model.links import CATALOGUE, LinkTable, WayTable
+from testbed.model.links import named as catalogued
 from testbed.model.table import WRONG, Table, wrong
 from testbed.model.toml_lines import line_of
 from testbed.model.topology import (
     INTERNET,
-    SMALLEST_MTU,
     Host,
-    Impairment,
     Link,
     Network,
     Roles,
@@ -38,74 +38,6 @@ SCHEMA = Path(__file__).with_name("world.schema.json")
 Option = Literal["a", "b"]
 Access = Callable[[Link], Link]
 Words = Annotated[str, Field(pattern=r"\S", description="A sentence for people.")]
-Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, le=100_000)]
-
-
-class WayTable(Table):
-    """What a link does to frames in one direction.  A key that is left out does nothing."""
-
-    delay_ms: Milliseconds | None = Field(default=None, description="Each frame is held so long.")
-    jitter_ms: Milliseconds | None = Field(
-        default=None,
-        description="The delay varies uniformly by so much to both sides; order is kept.",
-    )
-    loss: Probability | None = Field(
-        default=None, description="The share of frames that is lost, 0 to 1."
-    )
-    rate_mbit: Rate | None = Field(default=None, description="The line's rate in Mbit/s.")
-    burst: Annotated[float, Field(ge=1, le=1000)] | None = Field(
-        default=None,
-        description="Frames are lost in bursts of so many on average (Gilbert's model).",
-    )
-    reorder: Probability | None = Field(
-        default=None, description="The share of frames that are not delayed, and so overtake."
-    )
-    duplicate: Probability | None = Field(
-        default=None, description="The share of frames that come twice."
-    )
-    queue_ms: Annotated[float, Field(gt=0, le=60_000)] | None = Field(
-        default=None, description="What may wait for the line; more is dropped. 200, if left out."
-    )
-    largest: Annotated[int, Field(ge=SMALLEST_MTU, le=1500)] | None = Field(
-        default=None,
-        description="Bytes of an IP packet. A longer one vanishes, and nobody is told: a black "
-        "hole. See `mtu` for a link that says so.",
-    )
-
-    def over(self, common: "WayTable") -> Impairment:
-        """The impairment, where ``common`` has what this table does not say."""
-        fields = WayTable.model_fields
-        said = {name: getattr(common, name) for name in fields}
-        said |= {name: own for name in fields if (own := getattr(self, name)) is not None}
-        return Impairment(**{name: value for name, value in said.items() if value is not None})
-
-
-class LinkTable(WayTable):
-    """A link: its own keys hold for both directions, ``up`` and ``down`` for one."""
-
-    up: WayTable | None = Field(
-        default=None, description="From the node; its keys win over the common."
-    )
-    down: WayTable | None = Field(default=None, description="Towards the node; as `up`.")
-    mtu: Annotated[int, Field(ge=SMALLEST_MTU, le=1500)] | None = Field(
-        default=None,
-        description="Bytes of an IP packet. Who sends a longer one is told so by ICMP.",
-    )
-
-    def link(self) -> Link:
-        """The link of the model."""
-        nothing = WayTable()
-        return Link((self.up or nothing).over(self), (self.down or nothing).over(self), self.mtu)
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        try:
-            self.link()
-        except TopologyError as error:
-            raise wrong(error.message) from None
-        return self
 
 
 class RouterTable(Table):
@@ -124,7 +56,8 @@ class RouterTable(Table):
         default=1, description="External addresses; the NAT maps to the first alone."
     )
     link: str | None = Field(
-        default=None, description="Of `links`: the way to the network outside."
+        default=None,
+        description="Of `links`, or of `testbed world links`: the way to the network outside.",
     )
     region: world_regions.Name | None = Field(
         default=None, description="Of `regions`: where it is on the internet."
@@ -148,7 +81,9 @@ class HostTable(Table):
     addresses: Annotated[int, Field(ge=1, le=12)] = Field(
         default=1, description="A STUN server that can tell NATs apart (RFC 5780) has two."
     )
-    link: str | None = Field(default=None, description="Of `links`: the way to its network.")
+    link: str | None = Field(
+        default=None, description="Of `links`, or of `testbed world links`: the way to its network."
+    )
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None,
         description="Where its programs listen, no other host's port; else one is chosen.",
@@ -252,7 +187,7 @@ class World(Table):
         links = {key: table.link() for key, table in self.links.items()}
 
         def link(network: str, word: str | None) -> Link:
-            said = links[word] if word is not None else Link()
+            said = Link() if word is None else links.get(word) or catalogued(word)
             return access(said) if access is not None and network == INTERNET else said
 
         return Topology(
@@ -326,8 +261,8 @@ class World(Table):
         used = {("routers", name): one.link for name, one in self.routers.items()}
         used |= {("hosts", name): one.link for name, one in self.hosts.items()}
         for node, word in used.items():
-            if word is not None and word not in self.links:
-                remedy = instead(word, self.links) if self.links else "write a table [links.NAME]"
+            if word is not None and word not in self.links and word not in CATALOGUE:
+                remedy = instead(word, [*self.links, *CATALOGUE])
                 raise wrong(f"unknown link {word!r}; {remedy}", *node, "link")
         for name in self.links:
             if name not in used.values():

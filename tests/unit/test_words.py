@@ -41,7 +41,14 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("run", "profiles_dir"): [("run --replay x --profiles-dir .", "--profiles-dir has no effect")],
     **{
         ("run", word): [(f"run --replay x --{word} {value}", f"--{word} has no effect: --replay")]
-        for word, value in (("delay", 1), ("jitter", 1), ("loss", 0), ("rate", 1), ("mtu", 1280))
+        for word, value in (
+            ("delay", 1),
+            ("jitter", 1),
+            ("loss", 0),
+            ("rate", 1),
+            ("mtu", 1280),
+            ("link", "lte"),
+        )
     },
     ("run", "seed"): [("run --replay x --seed 0", "--seed has no effect")],
     ("run", "b"): [

@@ -12,12 +12,13 @@ import pytest
 from testbed.cli import app
 from testbed.errors import ProfileError, TestbedError, TopologyError, UsageError
 from testbed.model import world
+from testbed.model.links import CATALOGUE, LinkTable
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
 from testbed.model.presets import FOLDER, PRESETS, asked, find, preset
 from testbed.model.reason import Stated, UpgradesOff
-from testbed.model.topology import Conditions, Impairment, Link
-from testbed.model.world import LinkTable, parse
+from testbed.model.topology import Conditions, Impairment, Link, Topology
+from testbed.model.world import parse
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.run.cell import _too_slow
@@ -294,3 +295,59 @@ def test_the_documentation_tells_of_every_key_of_a_link() -> None:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     for key in {*LinkTable.model_fields} - {"up", "down"}:
         assert f"`{key}`" in page
+
+
+def linked(link: str, *tables: str) -> Topology:
+    """Two homes, with ``tables`` of links, of which ``nat-a`` has ``link``."""
+    same = find("two-homes").text.replace('link = "access"', f'link = "{link}"', 1)
+    return parse("\n".join([same, *tables]), "mine", "mine.toml").topology("mine")
+
+
+def test_a_link_of_the_catalogue_needs_no_table() -> None:
+    topology = linked("lte")
+    router = topology.routers[0]
+    assert router.link == CATALOGUE["lte"].link()
+    assert router.link.up.jitter_ms > router.link.down.jitter_ms > 0
+
+
+def test_a_table_of_that_name_is_the_one_that_is_meant() -> None:
+    topology = linked("lte", "[links.lte]", "delay_ms = 3")
+    assert topology.routers[0].link == Link.both(delay_ms=3.0)
+
+
+def test_a_link_like_another_has_what_it_does_not_say_itself() -> None:
+    said = ("[links.train]", 'like = "lte"', "loss = 0.05", "up = { delay_ms = 90 }")
+    link = linked("train", *said).routers[0].link
+    usual = CATALOGUE["lte"].link()
+    assert link.up == replace(usual.up, loss=0.05, delay_ms=90)
+    assert link.down == replace(usual.down, loss=0.05)
+
+
+@pytest.mark.parametrize(
+    ("link", "table", "words"),
+    [
+        ("ltee", "", "did you mean lte?"),
+        ("train", '[links.train]\nlike = "ltee"', "no link of the catalogue is called 'ltee'"),
+    ],
+)
+def test_an_unknown_link_is_named(link: str, table: str, words: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        linked(link, table)
+    assert words in str(caught.value)
+    assert "mine.toml:" in str(caught.value)
+
+
+def test_a_link_of_the_catalogue_stands_for_every_link_to_the_internet() -> None:
+    cell = Cell("ice", ("pf", "pf"), conditions=Conditions(link="3g", loss=0.1))
+    usual = CATALOGUE["3g"].link()
+    for node in ("nat-a", "nat-b", "server"):
+        assert cell.build().node(node).link.up == replace(usual.up, loss=0.1)
+    assert cell.pair == "ice/pf--pf.loss-0.1.link-3g"
+
+
+def test_every_link_of_the_catalogue_has_a_source_and_is_in_the_documentation() -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for name, one in CATALOGUE.items():
+        assert name in page
+        assert one.source
+        assert one.link().up.delay_ms

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from testbed.errors import UsageError
+from testbed.model.links import named
 from testbed.model.presets import Found, find
 from testbed.model.profile import Profile
-from testbed.model.topology import AS_IT_IS, Conditions, Roles, Topology
+from testbed.model.topology import AS_IT_IS, Conditions, Link, Roles, Topology
 from testbed.naming import instead
 from testbed.nat.load import load
 from testbed.stacks import infrastructure
@@ -154,8 +155,13 @@ class Cell:
         return self.build().roles
 
     def build(self) -> Topology:
-        access = self.conditions.over if self.conditions != AS_IT_IS else None
+        access = self._access if self.conditions != AS_IT_IS else None
         return self.world.topology(*self.profiles, access=access)
+
+    def _access(self, link: Link) -> Link:
+        """``link``, of the world's file, under the conditions of the command line."""
+        chosen = self.conditions.link
+        return self.conditions.over(link if chosen is None else named(chosen))
 
 
 def save_cell(
