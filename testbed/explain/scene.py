@@ -1,7 +1,7 @@
 """One run as its causes are asked of it: sides, tries, and what every NAT mapped when."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,7 +63,6 @@ class Scene:
             self._side(evidence.dialer),
             self._side(evidence.listener),
         )
-        self.server = frozenset(self.plan.addresses[evidence.server])
         self.whole = Whole(evidence, self.journeys)
 
     def _side(self, node: str) -> Side:
@@ -113,8 +112,14 @@ class Scene:
         return [
             j
             for j in self.sent(side)
-            if j.first.destination.address in public and j.first.source.address in side.own
+            if j.first.source.address in side.own
+            and (j.first.destination.address in public or self._serves(j.first.destination))
         ]
+
+    def _serves(self, endpoint: Endpoint) -> bool:
+        """Is it where a node behind a NAT is asked?"""
+        public = (self.evidence.server, *self.plan.topology.observers)
+        return self.plan.meant(endpoint) in public
 
     def tries(self, side: Side) -> list[Journey]:
         """What ``side`` sent towards any face of the other peer; bare refusals are none."""
@@ -125,17 +130,18 @@ class Scene:
         return {side.node: self._tries_of(side) for side in self.sides}
 
     def _tries_of(self, side: Side) -> list[Journey]:
-        other, shared = self.other(side), frozenset(self.server)
+        other = self.other(side)
         return [
             j
             for j in self.sent(side)
-            if j.first.destination.address in other.faces - shared
+            if j.first.destination.address in other.faces
+            and not self._serves(j.first.destination)
             and j.first.source.address in side.own
             and not j.first.tcp_flags & RST
         ]
 
     def to_server(self, journey: Journey) -> bool:
-        return journey.first.destination.address in self.server
+        return self.plan.meant(journey.first.destination) == self.evidence.server
 
     def from_server(self, journey: Journey) -> bool:
         return journey.sender == self.evidence.server
@@ -152,15 +158,14 @@ class Scene:
         ports = {j.first.destination for j in asked}
         since = min((j.first.time_ns for j in asked), default=0)
         nodes = {self.plan.owners.get(port.address) for port in ports}
+        nodes |= {self.plan.meant(port) for port in ports}
         return [
             j
             for j in self.journeys
             if j.sender in nodes
             and j.first.destination.address in side.faces
             and j.first.time_ns > since
-            and (
-                j.first.source in ports or (j.first.quoted and j.first.quoted.destination in ports)
-            )
+            and (_is_from(j.first, ports) or _is_from(j.last, ports))
         ]
 
     # -- what NATs did ----------------------------------------------------
@@ -266,6 +271,11 @@ class Scene:
         """Milliseconds from the start to a moment."""
         time_ns = moment if isinstance(moment, int) else moment.time_ns
         return (time_ns - self.zero_ns) / 1e6
+
+
+def _is_from(packet: Packet, ports: Collection[Endpoint]) -> bool:
+    """It, or what it is an answer to."""
+    return packet.source in ports or bool(packet.quoted and packet.quoted.destination in ports)
 
 
 def _refuses(packet: Packet) -> bool:

@@ -6,10 +6,13 @@ backend may batch them.  Nothing here touches the machine.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TypeVar
 
-from testbed.model.behaviour import Behaviour, Gateway
+from testbed.model.behaviour import Behaviour, Gateway, Protocol
+from testbed.model.entrance import entrance, reached_ports
+from testbed.model.packet import Endpoint
 from testbed.model.refusal import UNKNOWN, Refuses
 from testbed.model.topology import Impairment, Topology
 
@@ -196,3 +199,45 @@ class Plan:
     def address(self, node: str, index: int = 0) -> IPv4Address:
         """The node's ``index``-th address (for a router: outside)."""
         return self.addresses[node][index]
+
+    def entrance(self, host: str, protocol: Protocol, port: int) -> Endpoint:
+        """Where others reach ``port`` of ``host``, which may be behind NATs that forward it."""
+        found = entrance(self.topology, self.behaviours, host, protocol, port)
+        return Endpoint(self.address(found.node), found.port)
+
+    def meant(self, endpoint: Endpoint) -> str | None:
+        """The node that what is sent to ``endpoint`` is meant for; None: it is nobody's.
+
+        It has the address; or is behind the NAT that has it, which forwards the port there or
+        has no other host behind it.
+        """
+        while (inside := self._forwarded.get(endpoint)) is not None:
+            endpoint = inside
+        owner = self.owners.get(endpoint.address)
+        return None if owner is None else self._alone.get(owner, owner)
+
+    def reached_ports(self, host: str, ports: tuple[int, int]) -> tuple[int, int]:
+        """The first and the last of UDP ``ports`` of ``host`` that others reach as they are."""
+        return reached_ports(self.topology, self.behaviours, host, ports)
+
+    @cached_property
+    def _forwarded(self) -> dict[Endpoint, Endpoint]:
+        """What each port that is forwarded leads to on the LAN, of either protocol."""
+        found = {}
+        for router in self.topology.routers:
+            inside = self.topology.attached(router.lan)
+            for forward in self.behaviours[router.name].forwards if self.behaviours else ():
+                if forward.host < len(inside):
+                    target = self.address(inside[forward.host].name)
+                    outside = Endpoint(self.address(router.name), forward.external_port)
+                    found[outside] = Endpoint(target, forward.internal_port)
+        return found
+
+    @cached_property
+    def _alone(self) -> dict[str, str]:
+        """The host behind a router, of those with one."""
+        behind: dict[str, list[str]] = {}
+        for host in self.topology.hosts:
+            for router in self.topology.path_out(host.name):
+                behind.setdefault(router.name, []).append(host.name)
+        return {router: hosts[0] for router, hosts in behind.items() if len(hosts) == 1}

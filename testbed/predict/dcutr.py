@@ -137,8 +137,13 @@ class Peer(Program):
         """Connect to the observers and to the relay, from the port that we listen on."""
         self._contacts += [Contact(self) for _ in observers]
         for node, contact in zip((server, *observers), self._contacts, strict=True):
-            there = Place(node, self._network.topology.port(node))
+            there = self.way_to(node)
             self._carrier.connect(self.local.port, there, contact)
+
+    def way_to(self, node: str) -> Place:
+        """Where a public node is reached."""
+        port = self._network.topology.port(node)
+        return self._network.entrance(node, self._carrier.protocol, port)
 
     @property
     def met(self) -> bool:
@@ -388,7 +393,7 @@ def _uncircuited(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
 
 def unrelayed(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
     """Which hosts do not reach the relay, and why; None if both do."""
-    lost, relay = setting.network.lost, Place(setting.server, setting.port(setting.server))
+    lost, relay = setting.network.lost, a.way_to(setting.server)
     hosts = [peer.local.address for peer in (a, b) if peer.relay.observed is None]
     return Unrelayed(tuple((host, lost.get((host, relay))) for host in hosts)) if hosts else None
 

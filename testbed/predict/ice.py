@@ -77,6 +77,7 @@ class Agent:
         host, port = setting.hosts[end], AGENT_PORTS[end]
         self._network = setting.network
         self._server = setting.server
+        self._relays = turn.relays(setting.network, setting.server)
         self._as: IceAgent = setting.agents[end]
         self._controlled = end  # an index, of what differs between the two roles
         self._relay_only = relay_only
@@ -103,7 +104,7 @@ class Agent:
         if not self._relay_only:
             asking = self._sockets.get(Base.REFLEXIVE, self.local)
             stun.ask(self._network, asking, self._server, lambda: self.reflexive is not None)
-        self._turn.allocate(self._server)
+        self._turn.allocate(self._network.entrance(self._server, Protocol.TCP, turn.PORT))
 
     def offer(self) -> None:
         """What has not come by now is no candidate."""
@@ -273,7 +274,7 @@ class Agent:
 
         Theirs is known by its address: a NAT may have rewritten its port.
         """
-        return pair.base is Base.RELAY or pair.remote.address == self._server
+        return pair.base is Base.RELAY or self._relays.may_be(pair.remote)
 
     @property
     def gave_up(self) -> bool:
@@ -320,7 +321,8 @@ def _run(setting: Setting, *, relay_only: bool) -> Result:
 
 def _lacks(setting: Setting, agent: Agent) -> Iterator[NoRelay | GaveUp]:
     """Why not even a relay connects this end."""
-    host, relay = agent.local.address, Place(setting.server, turn.PORT)
+    relay = setting.network.entrance(setting.server, Protocol.TCP, turn.PORT)
+    host = agent.local.address
     if agent.relay is None:
         yield NoRelay(host, setting.network.lost.get((host, relay)))
     if agent.gave_up:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from testbed.errors import ProfileError
 from testbed.model.behaviour import Behaviour, Hairpin, Protocol
 from testbed.model.behaviour import Mapping as Axis
+from testbed.model.entrance import entrance
 from testbed.model.reason import (
     Answer,
     Drop,
@@ -27,7 +28,7 @@ from testbed.model.reason import (
     Unrouted,
     Verb,
 )
-from testbed.model.topology import Host, Impairment, Router, Topology
+from testbed.model.topology import INTERNET, Host, Impairment, Router, Topology
 from testbed.predict.fate import Direction
 from testbed.predict.nat import TransportNat
 from testbed.predict.packet import Packet
@@ -89,6 +90,15 @@ class Network:
                 if not self.behaviours[router.name].translates:
                     owners.update(dict.fromkeys(self._reachable_on(router.lan), router))
         return owners
+
+    def entrance(self, host: str, protocol: Protocol, port: int) -> Place:
+        """Where others reach ``port`` of ``host``, which may be behind NATs that forward it."""
+        found = entrance(self.topology, self.behaviours, host, protocol, port)
+        return Place(found.node, found.port)
+
+    def is_public(self, address: str) -> bool:
+        """Does the internet know the way to it?"""
+        return address in self._owners[INTERNET]
 
     # -- time -------------------------------------------------------------
 

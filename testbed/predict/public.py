@@ -2,6 +2,7 @@
 
 from typing import Protocol as Interface
 
+from testbed.model import behaviour
 from testbed.model.reason import Place
 from testbed.predict.packet import Message, Packet
 from testbed.predict.tcp import Connection, Program
@@ -16,6 +17,8 @@ ANSWERED = (0, 3)  # of them, what the relay answers itself: streams to it and f
 
 class Carrier(Interface):
     """What TCP and QUIC have in common."""
+
+    protocol: behaviour.Protocol
 
     def listen(self, port: int, program: Program, /) -> None: ...
     def connect(self, port: int, remote: Place, program: Program, /) -> bool: ...

@@ -106,7 +106,8 @@ class TcpPeer(Program):
         return self._query.observed
 
     def learn(self, server: str) -> None:
-        self.tcp.connect(self._port, Place(server, stun.PORT), self._query)
+        there = self._network.entrance(server, Protocol.TCP, stun.PORT)
+        self.tcp.connect(self._port, there, self._query)
 
     def dial(self, port: int, target: Place, start: float) -> None:
         """Connect at ``start``; after a refusal again at the next full round."""
@@ -201,7 +202,7 @@ def serve_stun(setting: Setting) -> Tcp:
 
 def unlearned(setting: Setting, host: str, protocol: Protocol) -> Unlearned:
     """Why ``host`` has no mapped address."""
-    server = Place(setting.server, stun.PORT)
+    server = setting.network.entrance(setting.server, protocol, stun.PORT)
     return Unlearned(host, protocol.value.upper(), setting.network.lost.get((host, server)))
 
 

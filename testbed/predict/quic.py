@@ -24,6 +24,8 @@ RANDOM = "random datagram"
 class Quic:
     """All connections of one socket, dialled and accepted; ``Tcp``'s interface."""
 
+    protocol = Protocol.UDP
+
     def __init__(self, network: Network, host: str, port: int) -> None:
         self._network = network
         self._local = Place(host, port)

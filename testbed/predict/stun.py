@@ -45,10 +45,11 @@ class TcpQuery(Program):
 
 def ask(network: Network, local: Place, server: str, answered: Callable[[], bool]) -> None:
     """Send a request from ``local``; where packets get lost, again until it is answered."""
+    there = network.entrance(server, Protocol.UDP, PORT)
 
     def request() -> None:
         if not answered():
-            send_udp(network, local, Place(server, PORT), Message(REQUEST))
+            send_udp(network, local, there, Message(REQUEST))
 
     request()
     for delay in REQUESTS[1:] if network.chancy else ():

@@ -52,6 +52,8 @@ class Connection:
 class Tcp:
     """All connections of one host, every port of it reusable (SO_REUSEPORT)."""
 
+    protocol = Protocol.TCP
+
     def __init__(self, network: Network, host: str) -> None:
         self._network = network
         self._host = host

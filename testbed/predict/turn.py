@@ -1,8 +1,10 @@
 """TURN over TCP (RFC 8656), as far as ICE's relayed candidates need it: server and client."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from testbed.model.behaviour import Protocol
+from testbed.model.entrance import RELAY_PORTS, reached_ports
 from testbed.model.reason import Kind, Place
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
@@ -12,7 +14,6 @@ from testbed.predict.tcp import Connection, Program, Tcp
 PORT = 443
 THINKING = 0.001  # seconds that a server takes: its answer loses to a packet of equally long way
 CLIENT_PORT = 41001
-FIRST_RELAY_PORT = 49152
 ALLOCATE = "allocate"
 CHALLENGE = "challenge"  # 401 with the nonce that the second request needs
 ALLOCATED = "allocated"
@@ -22,12 +23,47 @@ SEND = "send"
 DATA = "relayed data"
 
 
+@dataclass(frozen=True)
+class Relays:
+    """What a server on ``host`` relays at: the address that it tells, and its ports."""
+
+    host: str
+    outside: str  # the host's, or that of the outermost NAT before it
+    ports: tuple[int, int]
+    shared: bool  # others are behind that NAT, too
+
+    def may_be(self, place: Place) -> bool:
+        """Whether ``place`` is a relayed one; a NAT may have rewritten its port."""
+        named = self.ports[0] <= place.port <= self.ports[1]
+        return place.address == self.outside and (named or not self.shared)
+
+    def inward(self, place: Place) -> Place:
+        """As coturn takes the address that it tells: for its own, whatever the port is."""
+        return place if place.address != self.outside else Place(self.host, place.port)
+
+    def outward(self, place: Place) -> Place:
+        """As it tells its own."""
+        return place if place.address != self.host else Place(self.outside, place.port)
+
+
+def relays(network: Network, host: str) -> Relays:
+    """Those of a server on ``host``: it is told its NAT's address, and the ports that are open."""
+    topology = network.topology
+    outside = network.entrance(host, Protocol.UDP, RELAY_PORTS[0]).address
+    inside = (one.name for one in topology.hosts if one.name != host)
+    shared = any(outside == router.name for one in inside for router in topology.path_out(one))
+    return Relays(
+        host, outside, reached_ports(topology, network.behaviours, host, RELAY_PORTS), shared
+    )
+
+
 class TurnServer(Program):
     """One UDP relay port for each client connection."""
 
     def __init__(self, network: Network, host: str, tcp: Tcp) -> None:
         self._network = network
         self._host = host
+        self._at = relays(network, host)
         self._tcp = tcp
         self._relays: dict[Connection, Place] = {}
         self._permitted: dict[Connection, set[str]] = {}  # by address alone, RFC 8656 section 9
@@ -42,23 +78,31 @@ class TurnServer(Program):
             self._asked.add(connection)  # each round trip counts, where packets get lost
             self._tcp.send(connection, Message(CHALLENGE))
         elif message.name == ALLOCATE:
-            relay = Place(self._host, FIRST_RELAY_PORT + len(self._relays))
+            relay = Place(self._host, self._at.ports[0] + len(self._relays))
             self._relays[connection] = relay
             self._network.bind(
                 self._host, Protocol.UDP, relay.port, lambda packet: self._relay(connection, packet)
             )
-            self._tcp.send(connection, Message(ALLOCATED, relay))
+            self._tcp.send(connection, Message(ALLOCATED, self._at.outward(relay)))
         elif message.name == PERMIT and message.endpoint is not None:
-            self._permitted[connection].add(message.endpoint.address)
+            self._permitted[connection].add(self._at.inward(message.endpoint).address)
             answer = Message(PERMITTED, message.endpoint)
             later = self._network.now + THINKING
             self._network.at(later, lambda: self._tcp.send(connection, answer))
         elif message.name == SEND and message.endpoint is not None and message.inner is not None:
-            send_udp(self._network, self._relays[connection], message.endpoint, message.inner)
+            self._send(connection, self._at.inward(message.endpoint), message.inner)
+
+    def _send(self, connection: Connection, remote: Place, inner: Message) -> None:
+        """It relays to no private address, and so to none of its LAN, but to its own."""
+        if self._at.outside == self._host or (
+            remote.address == self._host or self._network.is_public(remote.address)
+        ):
+            send_udp(self._network, self._relays[connection], remote, inner)
 
     def _relay(self, connection: Connection, packet: Packet) -> None:
         if packet.source.address in self._permitted[connection]:
-            self._tcp.send(connection, Message(DATA, packet.source, inner=packet.message))
+            source = self._at.outward(packet.source)
+            self._tcp.send(connection, Message(DATA, source, inner=packet.message))
 
 
 class TurnClient(Program):
@@ -84,8 +128,8 @@ class TurnClient(Program):
         """From now on an allocation comes too late."""
         self._settled = True
 
-    def allocate(self, server: str) -> None:
-        self._tcp.connect(CLIENT_PORT, Place(server, PORT), self)
+    def allocate(self, server: Place) -> None:
+        self._tcp.connect(CLIENT_PORT, server, self)
 
     def may_send(self, remote: Place) -> bool:
         """Whether there is a permission by now."""

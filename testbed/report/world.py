@@ -7,6 +7,7 @@ from html import escape
 from rich.text import Text
 from rich.tree import Tree
 
+from testbed.model.regions import Regions
 from testbed.model.topology import INTERNET, Host, Impairment, Link, Router, Topology
 
 _STYLES = {"network": "bold", "router": "cyan", "host": "green"}
@@ -39,15 +40,34 @@ def tree(topology: Topology, options: Mapping[str, str]) -> Box:
     def router(one: Router) -> Box:
         chosen = f" ({options[one.name]})" if one.name in options else ""
         scope = next(net.scope for net in topology.networks if net.name == one.lan)
-        lines = (f"{one.name}{_count(one.external_addresses)}", f"{one.profile}{chosen}")
-        return Box("router", (*lines, f"{one.lan}, {scope}"), link_words(one.link), below(one.lan))
+        lines = (
+            f"{one.name}{_count(one.external_addresses)}",
+            f"{one.profile}{chosen}",
+            f"{one.lan}, {scope}{_forwards(one)}",
+        )
+        return Box("router", lines, _way_there(one), below(one.lan))
 
-    return Box("network", (INTERNET,), below=below(INTERNET))
+    return Box("network", (INTERNET, *_apart(topology.regions)), below=below(INTERNET))
+
+
+def _apart(regions: Regions) -> Iterator[str]:
+    """How far its regions are from one another."""
+    trips = [rtt_ms for _, _, rtt_ms in regions.pairs]
+    if trips:
+        yield f"{len(regions.names)} regions, {min(trips):g} to {max(trips):g} ms apart"
+
+
+def _forwards(router: Router) -> str:
+    return f", {len(router.forwards)} ports forwarded" if router.forwards else ""
+
+
+def _way_there(node: Router | Host) -> str:
+    return ", ".join(filter(None, (node.region, link_words(node.link))))
 
 
 def _host(host: Host, parts: Mapping[str, str]) -> Box:
     lines = (f"{host.name}{_count(host.addresses)}", *filter(None, [parts.get(host.name)]))
-    return Box("host", lines, link_words(host.link))
+    return Box("host", lines, _way_there(host))
 
 
 def _count(addresses: int) -> str:

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from testbed.errors import BackendError, UnfitError
+from testbed.model.entrance import RELAY_PORTS
 from testbed.model.lab import Lab, Process
 from testbed.stacks import stun
 
 PORT = 3478  # UDP and TCP
 HTTPS_PORT = 443  # for clients that get out by nothing else; coturn opens its UDP side, too
-RELAY_PORTS = (49152, 50151)  # a short range: coturn initialises every port of it
 REALM = "testbed"
 NOT_RELAYED_TO = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 PIPE_SIZE = 1 << 20  # bytes; nobody reads coturn's log while it runs
@@ -33,7 +33,10 @@ HELP_DEADLINE = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Coturn:
-    """Where it listens (and relays from), and the one user it knows."""
+    """Where it listens (and relays from), and the one user it knows.
+
+    ``external`` is the address that it tells in place of its first one: a NAT's.
+    """
 
     addresses: tuple[IPv4Address, ...]
     username: str = "lab"
@@ -41,6 +44,7 @@ class Coturn:
     executable: str = "turnserver"
     ports: tuple[int, int] = RELAY_PORTS
     options: tuple[str, ...] = ()  # more of its own: quotas, timers
+    external: IPv4Address | None = None
 
 
 def command(config: Coturn) -> tuple[str, ...]:
@@ -52,6 +56,12 @@ def command(config: Coturn) -> tuple[str, ...]:
     """
     each = [str(address) for address in config.addresses]
     denied = [IPv4Network(text) for text in NOT_RELAYED_TO]
+    # What it relays to its own relayed addresses does not leave it.
+    mapped = (
+        (f"--external-ip={config.external}/{each[0]}", f"--allowed-peer-ip={each[0]}")
+        if config.external
+        else ()
+    )
     return (
         config.executable,
         "-n",
@@ -65,6 +75,7 @@ def command(config: Coturn) -> tuple[str, ...]:
         "--lt-cred-mech",
         f"--user={config.username}:{config.password}",
         f"--realm={REALM}",
+        *mapped,
         *(f"--denied-peer-ip={net[0]}-{net[-1]}" for net in denied),
         "--no-multicast-peers",
         "--no-tls",

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from testbed.errors import BackendError, PeerError
+from testbed.model.behaviour import Protocol
 from testbed.model.contract import (
     Configure,
+    Endpoint,
     Keeping,
     Mode,
     Options,
@@ -101,11 +103,14 @@ def serving(lab: Lab, nodes: list[PublicNode]) -> Iterator[tuple[str, ...]]:
 
 def _configure(lab: Lab, node: PublicNode) -> Configure:
     words = repr((node.seed, node.host)).encode()
+    local = lab.plan.address(node.host)
+    there = lab.plan.entrance(node.host, Protocol(node.stack.transport), node.port)
+    outside = Endpoint(address=there.address, port=there.port)
     return Configure(
         version=2,
         role=node.role,
         transport=Transport(node.stack.transport),
-        local_address=lab.plan.address(node.host),
+        local_address=local,
         port=node.port,
         stun=None,
         turn=None,
@@ -115,6 +120,7 @@ def _configure(lab: Lab, node: PublicNode) -> Configure:
         seed=node.seed,
         options=Options(mode=Mode.PUNCH, relay_only=False),
         keep=node.keep,
+        announce=outside if outside.address != local else None,
     )
 
 

@@ -38,7 +38,8 @@ class RolePeer(TraversalPeer):
         address = listen_address(configure.local_address, configure.port, configure.transport)
         bound = await node.listen(address)
         if not asks:
-            return Ready(at=now(), addresses=(str(bound.with_peer(node.peer)),))
+            told = (*map(Multiaddr.parse, _announced(configure)), bound)[0]
+            return Ready(at=now(), addresses=(str(told.with_peer(node.peer)),))
         self._emit = emit
         emit(Listening(at=now(), local=Endpoint.of(bound.socket_address)))
         await asyncio.gather(*(_tried(self._connect(node, one)) for one in configure.observers))
@@ -53,7 +54,15 @@ def _serving(configure: Configure) -> NodeOptions:
         autonat_server=True,
         autonat=AutonatOptions(dial_timeout=DIAL_BACK),
         autonat_interval=0,
+        announce=_announced(configure),
     )
+
+
+def _announced(configure: Configure) -> tuple[str, ...]:
+    """Where a public node behind a NAT is reached."""
+    if configure.announce is None:
+        return ()
+    return (listen_address(*configure.announce.pair, configure.transport),)
 
 
 def _limits(configure: Configure) -> RelayLimits:

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from testbed.model.behaviour import Protocol
 from testbed.model.contract import Endpoint, Keeping, Transport, TurnServer
+from testbed.model.entrance import RELAY_PORTS
 from testbed.model.lab import Lab
+from testbed.model.plan import Plan
 from testbed.stacks.coturn import HTTPS_PORT, PORT, Coturn, coturn
 from testbed.stacks.infrastructure import NOTHING_PUBLIC, Infrastructure, infrastructure
 from testbed.stacks.registry import Adapter, Stacks
@@ -38,17 +41,32 @@ def services(
         with infrastructure(lab, server, transport, seed, relaying, keep) as public:
             yield Services(public=public)
         return
-    config = Coturn(lab.plan.addresses[server])
-    address = config.addresses[0]
+    config = _coturn(lab.plan, server)
     turn = TurnServer(
-        server=Endpoint(address=address, port=HTTPS_PORT),
+        server=_told(lab.plan, server, Protocol.TCP, HTTPS_PORT),
         transport=Transport.TCP,
         username=config.username,
         password=config.password,
     )
-    stun = Endpoint(address=address, port=PORT)
+    protocol = Protocol(stacks.transport)
+    stun = _told(lab.plan, server, protocol, PORT)
     with coturn(lab, server, config):
         yield Services(
             stun=stun if "stun" in stacks.needs else None,
             turn=turn if "turn" in stacks.needs else None,
         )
+
+
+def _coturn(plan: Plan, server: str) -> Coturn:
+    """Behind a NAT it has one address, tells the NAT's, and relays at the ports that are open."""
+    addresses = plan.addresses[server]
+    outside = plan.entrance(server, Protocol.UDP, RELAY_PORTS[0]).address
+    if outside == addresses[0]:
+        return Coturn(addresses)
+    ports = plan.reached_ports(server, RELAY_PORTS)
+    return Coturn(addresses[:1], ports=ports, external=outside)
+
+
+def _told(plan: Plan, server: str, protocol: Protocol, port: int) -> Endpoint:
+    there = plan.entrance(server, protocol, port)
+    return Endpoint(address=there.address, port=there.port)

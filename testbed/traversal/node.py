@@ -240,7 +240,8 @@ class Node:
         if self.options.advertise_unproven:
             observed += (a for a in self.observed.advertised if not self._proven_private(a))
         observed += [a for a, verdict in verdicts.items() if verdict is Reachability.PUBLIC]
-        found = [a for a in (*self.listening(), *observed) if not _loopback(a) or self._lonely]
+        own = tuple(map(_address, self.options.announce)) or self.listening()
+        found = [a for a in (*own, *observed) if not _loopback(a) or self._lonely]
         return tuple(dict.fromkeys(found))
 
     def addresses(self) -> tuple[Multiaddr, ...]:

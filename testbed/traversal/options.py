@@ -27,7 +27,8 @@ class NodeOptions:
     makes a NAT that accepts such packets itself move the mapping.  `ladder` has the order of
     the ways to a peer, and the times; `port_mapping` lets `prepare` ask the gateway for ports.
     `direct_patience` is how long a new stream waits for a direct connection, where there is only
-    a relayed one with a limit.
+    a relayed one with a limit.  `announce` are addresses that are advertised in place of those
+    that the node listens on: of a relay behind a port forward.
     """
 
     identity: PrivateKey = field(default_factory=PrivateKey.generate)
@@ -48,3 +49,4 @@ class NodeOptions:
     punch_threshold: int = 1
     allow_private: bool = False
     advertise_unproven: bool = True
+    announce: tuple[str, ...] = ()

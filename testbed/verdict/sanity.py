@@ -45,7 +45,7 @@ def never_sent(account: WireAccount, senders: Sequence[str], server: str) -> lis
 
 def _is_for(account: WireAccount, server: str, journey: Journey) -> bool:
     """Is it meant for ``server``?  Which is known by its arrival, where that is behind a NAT."""
-    named = journey.first.destination.address in account.plan.addresses[server]
+    named = account.plan.meant(journey.first.destination) == server
     return named or (journey.arrived and journey.end.node == server)
 
 
@@ -94,7 +94,7 @@ def _first_round_trip_ms(account: WireAccount, host: str, server: str) -> float 
 
 
 def _is_from(account: WireAccount, server: str, journey: Journey) -> bool:
-    named = journey.last.source.address in account.plan.addresses[server]
+    named = account.plan.meant(journey.last.source) == server
     return named or journey.sender == server
 
 

@@ -35,7 +35,7 @@ from testbed.model.breach import (
 from testbed.model.contract import Connected, Event, How, Path, Step, Upgraded
 from testbed.model.explanation import Journey
 from testbed.model.outcome import StepName
-from testbed.model.packet import RST, Packet
+from testbed.model.packet import RST, Endpoint, Packet
 from testbed.model.plan import Plan
 from testbed.verdict import handshake
 from testbed.verdict.steps import last, leading_step
@@ -50,7 +50,7 @@ def check_upgrade(account: WireAccount, dialer: str, listener: str) -> list[Brea
     """How a direct cell broke the protocol; empty if it did not."""
     a, b = (_side(account, node) for node in (dialer, listener))
     relay = a.relay(account.plan)
-    if relay is None or relay != b.relay(account.plan):
+    if relay in (None, dialer, listener) or relay != b.relay(account.plan):
         return [NoRelayFirst()]
     upgraded = last(b.events, Upgraded)
     if upgraded is None or last(a.events, Upgraded) is None:
@@ -96,7 +96,8 @@ class _Side:
         connected = last(self.events, Connected)
         if connected is None or connected.path is not Path.RELAYED:
             return None
-        return plan.owners.get(connected.remote.address)
+        remote = connected.remote
+        return plan.meant(Endpoint(remote.address, remote.port))
 
     def when(self, kind: type[Connected | Upgraded]) -> int:
         """Of its last event of this kind, in capture time; 0 if there is none.
@@ -119,7 +120,13 @@ def _side(account: WireAccount, node: str) -> _Side:
 
 def _sent(account: WireAccount, side: _Side, to: _Side) -> list[Journey]:
     """What left ``side`` towards the other peer."""
-    return [j for j in account.sent(side.node) if j.first.destination.address in to.faces]
+    sent = (j for j in account.sent(side.node) if j.first.destination.address in to.faces)
+    return [j for j in sent if _concerns(account.plan, j.first.destination, to)]
+
+
+def _concerns(plan: Plan, endpoint: Endpoint, side: _Side) -> bool:
+    """An address of its NAT is another host's where the NAT forwards that port to it."""
+    return plan.meant(endpoint) in (side.node, *side.routers)
 
 
 @dataclass(frozen=True)
@@ -135,8 +142,8 @@ class _Wire:
 
     def got(self, side: _Side, source: _Side) -> list[Journey]:
         """What reached ``side`` from the other peer, in order of its arrival."""
-        came = self.account.came(side.node)
-        return [j for j in came if j.last.source.address in source.faces]
+        came = (j for j in self.account.came(side.node) if j.last.source.address in source.faces)
+        return [j for j in came if _concerns(self.account.plan, j.last.source, source)]
 
     def to_relay(self, side: _Side) -> list[Journey]:
         """Payloads of ``side`` that came to the relay."""

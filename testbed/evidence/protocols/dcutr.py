@@ -120,7 +120,7 @@ class _Legs:
                 continue
             if packet.destination in relays:
                 self._up[journey.sender].append(journey)
-            elif packet.source in relays:
+            elif journey.last.source in relays:  # a relay behind a NAT sends from elsewhere
                 self._down[journey.end.node].append(journey)
         for down in self._down.values():
             down.sort(key=_there)

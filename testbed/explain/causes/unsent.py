@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from testbed.explain.causes import refused
 from testbed.explain.causes.finding import Finding, line, unknown
-from testbed.explain.scene import Scene, stopped
+from testbed.explain.scene import Scene, outer, stopped
 from testbed.explain.sides import Side
 from testbed.model import contract
 from testbed.model.contract import FailureClass, Listening, Offered
@@ -19,6 +19,7 @@ from testbed.model.statement.relays import (
     LetNoAnswer,
     MadeNothing,
     NoAnswer,
+    NotLedIn,
     NotSeenAgain,
     QuestionsLastSeen,
     StoppedAnswer,
@@ -91,6 +92,8 @@ def ended(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
         return refused.why(scene, side, refusals)
     if lost := [j for j in asked if j.end.fate is Fate.LOST]:
         return _lost(scene, side, lost)
+    if kept_out := [j for j in asked if outer(j.end) and stopped(j)]:
+        return _kept_out(scene, side, kept_out[-1])
     return unknown(QuestionsLastSeen(side.node), AfterVantage(asked[-1].last.vantage))
 
 
@@ -105,6 +108,16 @@ def concerned(scene: Scene, side: Side) -> list[Journey]:
 
 def _endpoint(address: contract.Endpoint) -> Endpoint:
     return Endpoint(address.address, address.port)
+
+
+def _kept_out(scene: Scene, side: Side, last: Journey) -> Finding:
+    """The NAT of the one that was asked let nothing in."""
+    router = last.end.node
+    if lacking := scene.whole.unsure(last.end):
+        return unknown(QuestionsLastSeen(side.node), *lacking)
+    closed = NotLedIn(router, side.node, last.first.destination)
+    shown = (last.last,)
+    return Finding(Cause.FILTER_CLOSED, router, closed, (line(closed, *shown),), shown)
 
 
 def _lost(scene: Scene, side: Side, lost: list[Journey]) -> Finding:

@@ -49,6 +49,15 @@ class AskedNothing(Statement):
 
 
 @dataclass(frozen=True)
+class NotLedIn(Statement):
+    """A peer asked at a NAT's address, and the NAT led what came there to nobody."""
+
+    router: str
+    node: str
+    destination: Endpoint
+
+
+@dataclass(frozen=True)
 class SentToRelay(Statement):
     """A peer sent to the relay, whose host refuses, or which does not answer."""
 

@@ -274,12 +274,6 @@ def _require_world(cell: Cell, where: str) -> None:
                 f"{where}nobody in {cell.world.name} plays {part}: it has no host {name!r}",
                 remedy=f"write [roles] {part} = one of {', '.join(known)}",
             )
-    for name in (cell.roles.relay, *topology.observers):
-        if way := topology.path_out(name):
-            raise UsageError(
-                f"{where}{name} serves the peers, and is behind {way[0].name} in {cell.world.name}",
-                remedy="put relay and observers on the internet, or look around with `testbed up`",
-            )
 
 
 def require_able(cell: Cell, where: str = "") -> None:
@@ -290,11 +284,24 @@ def require_able(cell: Cell, where: str = "") -> None:
         raise UsageError(f"{where}{cell.peer} has no mode {cell.mode!r}", remedy=remedy)
     if cell.skew_ms and ends.contract == "unified":
         raise UsageError(f"{where}{cell.peer} starts when it likes: a skew has no effect on it")
-    if cell.relaying is None and cell.relay != OURS:
+    relay = cell.relaying
+    if relay is not None and "announce" not in relay.features and _behind(cell):
+        raise UsageError(
+            f"{where}{relay.name} cannot be told at which port of a NAT it is reached, and the "
+            f"relay of {cell.world.name} is behind {_behind(cell)}",
+            remedy="--relay traversal, or a world whose relay is on the internet",
+        )
+    if relay is None and cell.relay != OURS:
         raise UsageError(
             f"{where}{cell.peer} uses no libp2p relay: {cell.relay!r} has no effect on it",
             remedy="leave --relay out, or name a peer of DCUtR: traversal-quic, go-tcp, ...",
         )
+
+
+def _behind(cell: Cell) -> str | None:
+    """The router before the relay, if one is."""
+    way = cell.build().path_out(cell.roles.relay)
+    return way[0].name if way else None
 
 
 def _whole(value: object) -> TypeGuard[int]:

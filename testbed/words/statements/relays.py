@@ -47,6 +47,7 @@ WORDS: Words = {
     it.LastWords: "the relay's last words to {node} before that came at {at_ms:.1f} ms",
     it.NotThrough: _not_through,
     it.AskedNothing: "{node} asked the relay for nothing",
+    it.NotLedIn: "{router} has no way in for what {node} sends to {destination}",
     it.SentToRelay: lambda fact: (
         f"{fact.node} sent to the relay {fact.relay}, and {_refuses(fact.refuses)}"
     ),
