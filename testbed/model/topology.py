@@ -65,6 +65,11 @@ class Impairment:
         """True when frames pass as on a bare wire."""
         return self == Impairment()
 
+    @property
+    def by_chance(self) -> bool:
+        """Whether frames that are alike may fare differently."""
+        return 0 < self.loss < 1 or bool(self.jitter_ms or self.reorder or self.duplicate)
+
 
 @dataclass(frozen=True)
 class Link:
@@ -283,6 +288,12 @@ class Topology:
         if self.roles.observers is not None:
             return self.roles.observers
         return tuple(host.name for host in self.hosts if host.name.startswith(OBSERVER))
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether chance decides about any frame of the lab."""
+        links = (*(host.link for host in self.hosts), *(router.link for router in self.routers))
+        return any(way.by_chance for link in links for way in (link.up, link.down))
 
     def node(self, name: str) -> Host | Router:
         """The node called ``name``; TopologyError with the known names if there is none."""

@@ -7,18 +7,7 @@ that rates, their queues and `largest` are left out.
 
 from random import Random
 
-from testbed.model.topology import Impairment, Topology
-
-
-def is_chancy(topology: Topology) -> bool:
-    """Whether chance decides about any packet of the lab."""
-    links = [host.link for host in topology.hosts]
-    links += [router.link for router in topology.routers]
-    return any(_draws(way) for link in links for way in (link.up, link.down))
-
-
-def _draws(way: Impairment) -> bool:
-    return 0 < way.loss < 1 or bool(way.jitter_ms or way.reorder or way.duplicate)
+from testbed.model.topology import Impairment
 
 
 class Direction:

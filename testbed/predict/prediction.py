@@ -13,7 +13,6 @@ from testbed.model.outcome import Outcome
 from testbed.model.prediction import HASTE_MS, Prediction
 from testbed.model.reason import ByChance, Raced
 from testbed.model.topology import Topology
-from testbed.predict.fate import is_chancy
 from testbed.predict.model import Model, Setting
 from testbed.predict.network import Network
 
@@ -59,7 +58,7 @@ def predict(
     if model.races:
         ends = {begun(skew_ms + ahead).outcome for ahead in (-HASTE_MS, HASTE_MS)}
         told = _raced(told, tuple(sorted(ends - {told.outcome})))
-    if runs and model.patient and is_chancy(topology):
+    if runs and model.patient and topology.by_chance:
         asked = (nameless, ordered, model, dialer, listener, server, skew_ms / 1000, agents)
         chances = _chances(*asked, runs)
         reason = ByChance(told.reason, told.outcome, chances)

@@ -28,7 +28,6 @@ from testbed.model.verdict import Judgement
 from testbed.model.version import Built
 from testbed.plan.describe import describe
 from testbed.plan.planner import plan
-from testbed.predict.fate import is_chancy
 from testbed.run.explaining import explained, write_json
 from testbed.run.recording import Records, record_run
 from testbed.stacks.registry import stacks
@@ -187,7 +186,7 @@ def _effects(
         seed=cell.seed,
         skew_ms=cell.skew_ms,
         relaying=cell.relaying,
-        deadlines=PATIENT if is_chancy(steps.topology) else cell.mechanism.deadlines,
+        deadlines=PATIENT if steps.topology.by_chance else cell.mechanism.deadlines,
     )
     before = time.perf_counter()
     with backend.start(steps) as lab:
