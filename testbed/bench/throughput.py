@@ -39,23 +39,23 @@ DELAYED_ROUNDS = 3
 CHUNK = 65536
 MIB = 2**20
 MOST_DELAYED = 32  # MiB over the link with delay
-PORT = 4001
 SINK = "/testbed/sink/1.0.0"
 ALPN = "sink"
+Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Way:
     """Two ends and how much goes over them: about a second on an idle machine.
 
-    ``receive(own IP)`` tells one line, the address, and goes on; ``send(own IP, that
-    line, bytes)`` gives the seconds.
+    ``receive(own address)`` tells one line, by which it is reached, and goes on; ``send(own
+    address, that line, bytes)`` gives the seconds.  Addresses are an IP and a port.
     """
 
     name: str
     mib: int
-    receive: Callable[[str], Coroutine[None, None, None]]
-    send: Callable[[str, str, int], Coroutine[None, None, float]]
+    receive: Callable[[Address], Coroutine[None, None, None]]
+    send: Callable[[Address, str, int], Coroutine[None, None, float]]
 
 
 def measure(results: Results) -> None:
@@ -86,7 +86,7 @@ def _over(results: Results, link: Link, where: str, rounds: int, most: int | Non
 def _transfer(lab: Lab, way: Way, mib: int) -> float:
     """MB (10^6 bytes) a second, between two fresh processes."""
     end = time.monotonic() + DEADLINE
-    a, b = str(lab.plan.address("a")), str(lab.plan.address("b"))
+    a, b = ((str(lab.plan.address(host)), lab.plan.port(host)) for host in "ab")
     with ExitStack() as stack:
         receiver = lab.spawn("b", partial(serve, partial(way.receive, b)))
         stack.callback(receiver.wait, DEADLINE)  # its port is free again
@@ -97,8 +97,18 @@ def _transfer(lab: Lab, way: Way, mib: int) -> float:
         return mib * MIB / 1e6 / float(hear(sender, end))
 
 
-async def _send(way: Way, local: str, address: str, size: int) -> None:
+async def _send(way: Way, local: Address, address: str, size: int) -> None:
     tell(repr(await way.send(local, address, size)))
+
+
+def _told(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
+def _heard(line: str) -> Address:
+    """What `_told` made."""
+    ip, _, port = line.partition(":")
+    return ip, int(port)
 
 
 class _Sink(Protocol):
@@ -146,18 +156,18 @@ async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.write_eof()
 
 
-async def _tcp_receive(local: str) -> None:
-    server = await asyncio.start_server(_count, local, PORT)
-    tell(local)
+async def _tcp_receive(local: Address) -> None:
+    server = await asyncio.start_server(_count, *local)
+    tell(_told(local))
     await server.serve_forever()
 
 
-async def _tcp_send(local: str, address: str, size: int) -> float:
-    opening = asyncio.open_connection(address, PORT, local_addr=(local, 0))
+async def _tcp_send(local: Address, address: str, size: int) -> float:
+    opening = asyncio.open_connection(*_heard(address), local_addr=(local[0], 0))
     return await _timed(_AsyncioSink(*await opening), size)
 
 
-async def _aioquic_receive(local: str) -> None:
+async def _aioquic_receive(local: Address) -> None:
     credentials = tls_certificate.make(PrivateKey.generate())
     configuration = QuicConfiguration(
         is_client=False,
@@ -170,14 +180,14 @@ async def _aioquic_receive(local: str) -> None:
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         running.add(asyncio.create_task(_count(reader, writer)))
 
-    await serve_quic(local, PORT, configuration=configuration, stream_handler=accept)
-    tell(local)
+    await serve_quic(*local, configuration=configuration, stream_handler=accept)
+    tell(_told(local))
     await forever()
 
 
-async def _aioquic_send(_local: str, address: str, size: int) -> float:
+async def _aioquic_send(_local: Address, address: str, size: int) -> float:
     configuration = QuicConfiguration(alpn_protocols=[ALPN], verify_mode=ssl.CERT_NONE)
-    async with connect(address, PORT, configuration=configuration) as client:
+    async with connect(*_heard(address), configuration=configuration) as client:
         return await _timed(_AsyncioSink(*await client.create_stream()), size)
 
 
@@ -211,17 +221,17 @@ async def _node() -> AsyncIterator[Node]:
         yield node
 
 
-async def _our_receive(kind: str, local: str) -> None:
+async def _our_receive(kind: str, local: Address) -> None:
     async with _node() as node:
         node.set_handler(SINK, _our_count)
-        bound = await node.listen(f"/ip4/{local}/{kind}")
+        bound = await node.listen(kind.format(*local))
         tell(str(bound.with_peer(node.peer)))
         await forever()
 
 
-async def _our_send(kind: str, local: str, address: str, size: int) -> float:
+async def _our_send(kind: str, local: Address, address: str, size: int) -> float:
     async with _node() as node:
-        await node.listen(f"/ip4/{local}/{kind}")  # and it dials from that port
+        await node.listen(kind.format(*local))  # and it dials from that port
         connection = await node.dial(Multiaddr.parse(address))
         stream = await node.open_stream(connection.peer, [SINK], allow_limited=True)
         return await _timed(_OurSink(stream), size)
@@ -232,8 +242,8 @@ def _ours(name: str, mib: int, kind: str) -> Way:
 
 
 WAYS = {
-    "ours-tcp": _ours("our TCP, Noise and Yamux", 64, f"tcp/{PORT}"),
+    "ours-tcp": _ours("our TCP, Noise and Yamux", 64, "/ip4/{}/tcp/{}"),
     "tcp": Way("asyncio's TCP", 128, _tcp_receive, _tcp_send),
-    "ours-quic": _ours("our QUIC", 8, f"udp/{PORT}/quic-v1"),
+    "ours-quic": _ours("our QUIC", 8, "/ip4/{}/udp/{}/quic-v1"),
     "aioquic": Way("aioquic alone", 8, _aioquic_receive, _aioquic_send),
 }

@@ -17,7 +17,6 @@ from . import driver
 
 ACCESS = Link.both(delay_ms=10.0)
 OBSERVERS = ("o1", "o2", "o3", "o4")
-PORT = 4001
 CATALOGUE = catalogue()
 
 
@@ -40,7 +39,7 @@ class Remote:
 
     def __init__(self, lab: Lab, name: str, transport: str, config: dict[str, Any]) -> None:
         self.name, self.transport = name, transport
-        self.ip = str(lab.plan.address(name))
+        self.ip, self.port = str(lab.plan.address(name)), lab.plan.port(name)
         self._process: Process = lab.spawn(name, lambda: driver.main(config))
         self._buffer = b""
         self.events: list[dict[str, Any]] = []
@@ -48,7 +47,7 @@ class Remote:
         self.address: str = self.ask("listen", addr=self._listen_address())
 
     def _listen_address(self) -> str:
-        kind = f"tcp/{PORT}" if self.transport == "tcp" else f"udp/{PORT}/quic-v1"
+        kind = f"tcp/{self.port}" if self.transport == "tcp" else f"udp/{self.port}/quic-v1"
         return f"/ip4/{self.ip}/{kind}"
 
     def _next(self, timeout: float) -> dict[str, Any]:

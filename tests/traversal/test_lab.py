@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from .lab import PORT, Remote, World, world
+from .lab import Remote, World, world
 
 BOTH = pytest.mark.parametrize("transport", ["tcp", "udp"])
 pytestmark = pytest.mark.timeout(120)
@@ -23,7 +23,7 @@ def mapped(w: World, node: Remote, router: str, observer: Remote) -> set[tuple[s
         if len(fields) < 8 or w.transport not in line.split():
             continue
         original, reply = dict(fields[:4]), dict(fields[4:8])
-        if (original["src"], original["sport"]) != (node.ip, str(PORT)):
+        if (original["src"], original["sport"]) != (node.ip, str(node.port)):
             continue
         if original["dst"] == observer.ip:
             found.add((reply["dst"], int(reply["dport"])))

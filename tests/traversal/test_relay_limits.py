@@ -23,7 +23,7 @@ from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.errors import RelayRefusedError, TraversalError
 
-from .lab import CATALOGUE, PORT, Remote, topology
+from .lab import CATALOGUE, Remote, topology
 
 pytestmark = pytest.mark.timeout(120)
 BOTH = pytest.mark.parametrize("transport", ["tcp", "udp"])
@@ -38,8 +38,10 @@ def say(**line: Any) -> None:
     os.write(1, (json.dumps(line) + "\n").encode())
 
 
-def in_namespace(work: Work, transport: str, hub: str, key: PrivateKey | None = None) -> int:
-    """Run `work` with a node that is connected to the relay."""
+def in_namespace(
+    work: Work, port: int, transport: str, hub: str, key: PrivateKey | None = None
+) -> int:
+    """Run `work` with a node that listens at `port` and is connected to the relay."""
 
     async def run() -> None:
         options = NodeOptions(
@@ -48,7 +50,7 @@ def in_namespace(work: Work, transport: str, hub: str, key: PrivateKey | None = 
             upgrade=UpgradeOptions(enabled=False),
         )
         async with asyncio.timeout(60), Node(options) as node:
-            kind = f"tcp/{PORT}" if transport == "tcp" else f"udp/{PORT}/quic-v1"
+            kind = f"tcp/{port}" if transport == "tcp" else f"udp/{port}/quic-v1"
             await node.listen(f"/ip4/0.0.0.0/{kind}")
             await node.dial(hub)
             await work(node, Multiaddr.parse(hub))
@@ -79,12 +81,15 @@ class Trio:
     def __init__(self, transport: str, limits: dict[str, int], client: Work, target: Work) -> None:
         with Namespaces().start(plan(topology("eim-apdf", "eim-apdf"), CATALOGUE, 0)) as lab:
             hub = Remote(lab, "relay", transport, {"relay": limits})
+            ports = lab.plan.port("a"), lab.plan.port("b")
             address = hub.address
-            b = lab.spawn("b", lambda: in_namespace(target, transport, address, TARGET_KEY))
+            b = lab.spawn(
+                "b", lambda: in_namespace(target, ports[1], transport, address, TARGET_KEY)
+            )
             self.target: list[dict[str, Any]] = []
             heard = lines(b)
             self.target.append(next(heard))
-            a = lab.spawn("a", lambda: in_namespace(client, transport, address))
+            a = lab.spawn("a", lambda: in_namespace(client, ports[0], transport, address))
             self.client = list(lines(a))
             assert self.client, a.stderr.read()
             self.target += heard
