@@ -28,7 +28,6 @@ class BreachKind(StrEnum):
     STEP_UNSEEN = "step_unseen"
     NOTHING_LEFT = "nothing_left"
     NOT_CROSSED = "not_crossed"
-    ADDRESSES_UNTOLD = "addresses_untold"
     NOT_CLIENT = "not_client"
     OWN_INITIAL = "own_initial"
     RELAY_KEPT = "relay_kept"
@@ -169,14 +168,6 @@ class NotCrossed:
     came: Sight
     went: Sight
     kind: Literal[BreachKind.NOT_CROSSED] = BreachKind.NOT_CROSSED
-
-
-@dataclass(frozen=True)
-class AddressesUntold:
-    """``node`` does not tell by which addresses it is connected."""
-
-    node: str
-    kind: Literal[BreachKind.ADDRESSES_UNTOLD] = BreachKind.ADDRESSES_UNTOLD
 
 
 @dataclass(frozen=True)
@@ -421,7 +412,6 @@ Breach = (
     | StepUnseen
     | NothingLeft
     | NotCrossed
-    | AddressesUntold
     | NotClient
     | OwnInitial
     | RelayKept

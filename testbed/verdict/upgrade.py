@@ -12,7 +12,6 @@ from itertools import pairwise
 from testbed.evidence.account import WireAccount
 from testbed.evidence.clocks import SLACK_NS, STAMPED_NS
 from testbed.model.breach import (
-    AddressesUntold,
     BeforeRelayed,
     Breach,
     FirstNoise,
@@ -270,8 +269,7 @@ def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[Breac
     they are connected to attempts that are needed no more.
     """
     upgraded = last(client.events, Upgraded)
-    if upgraded is None:
-        return [AddressesUntold(client.node)]
+    assert upgraded is not None  # else `check_upgrade` has said so
     ends = {upgraded.local.pair, upgraded.remote.pair}
     until = max(side.when(Upgraded) for side in (client, server))
     seen = [

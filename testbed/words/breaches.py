@@ -3,7 +3,6 @@
 from typing import assert_never
 
 from testbed.model.breach import (
-    AddressesUntold,
     BeforeRelayed,
     Belated,
     Breach,
@@ -50,7 +49,6 @@ _OfPunch = (
     | StepUnseen
     | NothingLeft
     | NotCrossed
-    | AddressesUntold
     | NotClient
     | OwnInitial
 )
@@ -194,8 +192,6 @@ def _of_punch(breach: _OfPunch) -> str:
             return f"{node} sent nothing towards {other} that left {vantage}"
         case NotCrossed(vantage, came, went):
             return f"not crossed at {vantage}: {came} came in before {went} went out"
-        case AddressesUntold(node):
-            return f"{node} does not say by which addresses it is connected"
         case NotClient():
             return f"{breach.node} is not the client: {_first(breach)}"
         case OwnInitial(node, packet):

@@ -9,7 +9,7 @@ from testbed.model.presets import preset
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 
-WORLDS = ("libp2p", "home-and-public", "carrier", "same-lan")
+WORLDS = ("libp2p", "home-and-public", "carrier", "same-lan", "two-carriers")
 NODES = ("a", "b", "server")
 OTHER = {"a": "b", "b": "a"}
 WAY = 10  # ms from a host to the core, and from there to the next

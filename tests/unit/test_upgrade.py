@@ -14,14 +14,18 @@ from testbed.evidence.account import WireAccount
 from testbed.model.breach import (
     BeforeRelayed,
     Breach,
+    NoPayload,
     NoRelayFirst,
     NotClient,
     NotCrossed,
     NothingLeft,
     OwnInitial,
     PunchedEarly,
+    RelayedUnseen,
     RelayKept,
     RelayUsed,
+    RungClaimed,
+    RungDiffers,
     StepMissing,
     StepsSwapped,
     StepUnseen,
@@ -34,7 +38,7 @@ from testbed.model.outcome import Outcome, Rung
 from testbed.model.packet import ACK, PSH, RST, SYN, Endpoint, Packet
 from testbed.model.window import SHORTEST, Window
 from testbed.verdict import handshake
-from testbed.verdict.rung import read_rung
+from testbed.verdict.rung import check_rung, read_rung, rung_reading
 from testbed.verdict.upgrade import LEFTOVER, check_relayed, check_upgrade
 
 MS = 1_000_000
@@ -379,6 +383,22 @@ def test_a_connection_that_was_never_relayed_is_found() -> None:
     assert story.check() == [NoRelayFirst()]
 
 
+def test_an_upgrade_without_a_payload_is_found() -> None:
+    story = punched()
+    ids = {ip_id for _, ip_id in story.direct_ids}
+    story.packets = [p for p in story.packets if not (p.ip_id in ids and p.payload)]
+    assert NoPayload() in story.check()
+
+
+def test_a_relayed_connection_that_no_packet_bears_out_is_found() -> None:
+    story = punched()
+    story.packets = [
+        p for p in story.packets if not (p.node == "server" and p.time_ns < EPOCH + 100 * MS)
+    ]
+    found = [one for one in story.check() if isinstance(one, RelayedUnseen)]
+    assert [(one.node, one.relay) for one in found] == [("a", "server"), ("b", "server")]
+
+
 def test_with_upgrades_off_a_single_packet_from_peer_to_peer_is_found() -> None:
     story = Story("tcp")
     connected(story)
@@ -444,6 +464,15 @@ def dialed(protocol: str, client: str) -> Story:
 def test_who_was_the_client_tells_the_rung(protocol: str, client: str, rung: Rung) -> None:
     account = echoed(dialed(protocol, client), 200)
     assert read_rung(account, ("a", "b"), Outcome.DIRECT) is rung
+
+
+@BOTH
+def test_another_rung_than_was_predicted_or_is_claimed_is_found(protocol: str) -> None:
+    account = echoed(dialed(protocol, "a"), 200)
+    measured = read_rung(account, ("a", "b"), Outcome.DIRECT)
+    found = rung_reading((), ("a", "b"), (Rung.PUNCHED, measured), EPOCH)
+    differs = RungDiffers(Rung.PUNCHED, Rung.DIRECT)
+    assert check_rung(found, (), "a") == [differs, RungClaimed("a", None, Rung.DIRECT)]
 
 
 @BOTH

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from made_worlds import WORLDS, World, world
+from ways import explained
 
 from testbed.evidence.account import WireAccount
 from testbed.evidence.stitch import stitch
@@ -20,8 +21,8 @@ from testbed.model.breach import (
 )
 from testbed.model.contract import Endpoint as Spoken
 from testbed.model.contract import How, Step, StepName, Upgraded
-from testbed.model.explanation import Journey
-from testbed.model.fault import CaptureLost, Late, Tardy, WayUnseen
+from testbed.model.explanation import Cause, Diagram, Journey
+from testbed.model.fault import CaptureLost, Clash, Contradicted, Late, Tardy, WayUnseen
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet
@@ -32,6 +33,7 @@ from testbed.model.reason import Lost, Passed, Silence
 from testbed.model.verdict import Judgement, Troubled
 from testbed.model.window import Window
 from testbed.predict.deviations import DEVIATIONS
+from testbed.verdict.agreement import contradiction
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.sanity import (
     Lateness,
@@ -467,3 +469,14 @@ def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
     told = replace(wire.account(), events=tuple(events))
     (found,) = late_punches(told, "a", "b", UNSEEN)
     assert (found.what, found.ms) == (Tardy.PUNCH, 1.0)
+
+
+def test_an_explanation_that_denies_the_wire_is_believed_as_little_as_the_verdict() -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    wire.direct(TWO)
+    verdict = judge(wire.read(), DIRECT, [CLAIM])
+    assert verdict.judgement is Judgement.PASS
+    why = explained(Diagram((), ()), wire.packets[:1], cause=Cause.FILTER_CLOSED)
+    assert contradiction(verdict, why) == Contradicted(Clash.WAY_UNKNOWN, "nat-a")
+    assert contradiction(verdict, replace(why, cause=Cause.BOTH_OPENED)) is None
