@@ -1,16 +1,16 @@
 """RFC 5780 by our client, by coturn, and the prober's measurement say the same of each NAT."""
 
+import discovery
 import pytest
+from discovery import Discovered
 from shared import once
+from sweep import Outcome, sweep
 
 from testbed.certify.certificates import Certificate, certify_all
 from testbed.model.presets import home_and_public
 from testbed.model.profile import Profile
 from testbed.model.topology import Topology
 from testbed.nat.load import catalogue
-from testbed.studies.autonat import discovery
-from testbed.studies.autonat.discovery import Discovered
-from testbed.studies.autonat.sweep import Outcome, sweep
 from testbed.traversal.nat_discovery import Behaviour
 
 JOBS = 16  # who waits for silence needs no processor

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 from shared import once
+from sweep import Outcome, sweep
 
 from testbed.model.behaviour import Filtering, Mapping
 from testbed.model.lab import Lab
@@ -18,7 +19,6 @@ from testbed.model.presets import home_and_public
 from testbed.model.topology import Topology
 from testbed.nat.load import catalogue
 from testbed.stacks.coturn import Coturn, coturn, discovery_options
-from testbed.studies.autonat.sweep import Outcome, sweep
 
 CATALOGUE = catalogue()
 CLIENT, SERVER, ROUTER = "a", "server", "nat-a"

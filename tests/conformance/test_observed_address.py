@@ -1,16 +1,16 @@
 """The observed address equals what the router's conntrack holds."""
 
+import observed
 import pytest
+from observed import Observation
 from shared import once
+from sweep import Outcome, sweep
 
 from testbed.lab.namespaces import Namespaces
 from testbed.model.behaviour import Protocol
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.studies.autonat import observed
-from testbed.studies.autonat.observed import Observation
 from testbed.studies.autonat.reachability import bench
-from testbed.studies.autonat.sweep import Outcome, sweep
 from testbed.traversal import Multiaddr, Node, identify
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.stream import Stream

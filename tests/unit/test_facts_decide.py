@@ -214,7 +214,6 @@ FOREIGN = {
     ("run/matrix.py", "words"),  # of the command line
     ("run/shards.py", "words"),  # of the command line
     ("run/store.py", "text"),  # a file
-    ("studies/autonat/discovery.py", "words"),  # of a program
     ("studies/autonat/study.py", "late"),  # seconds
     ("studies/punch/external.py", "text"),  # of the command line
     ("words/statements/runs.py", "message"),  # a peer's, of which the first line is shown
