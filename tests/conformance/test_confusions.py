@@ -17,12 +17,15 @@ from patience import repeated, too_busy
 
 from testbed.lab.forked import forked
 from testbed.lab.namespaces import Namespaces
-from testbed.model.contract import Configure, Dial, Endpoint, Event, Offer
+from testbed.model.breach import Belated
+from testbed.model.contract import Configure, Dial, Endpoint, Event, Offer, Role
+from testbed.model.explanation import Wrong
+from testbed.model.fault import Tardy
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
-from testbed.run.cell import run_cell
-from testbed.stacks import ice, punch_udp, traversal
+from testbed.run.cell import Ran, run_cell
+from testbed.stacks import ice, punch_tcp, punch_udp, traversal
 from testbed.studies.punch.cell import Cell
 from testbed.words import sentence
 
@@ -30,6 +33,7 @@ HOME = "port-restricted"
 OWN_PORT = ("carrier-grade", "full-cone", "restricted-cone", "port-restricted", "linux-home")
 HOST_PART = 0x3F  # of the lab's public addresses
 DEADLINE, TRIES = 60.0, 4
+LATE_MS, MS = 500, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -146,16 +150,40 @@ CONFUSIONS: Mapping[str, tuple[str, str, Callable[[], None]]] = {
 }
 
 
-def task(name: str, folder: Path) -> Callable[[int], bytes]:
-    stack, nat, change = CONFUSIONS[name]
+def starts_late() -> None:
+    """The listener takes half a second for itself, with nothing to compute."""
+    dial = punch_tcp.TcpPuncher.dial
 
+    async def dialing(self: Any, told: Dial) -> Event:
+        late = LATE_MS * MS if self._configure.role is Role.LISTENER else 0
+        return await dial(self, told.model_copy(update={"start_at": told.start_at + late}))
+
+    punch_tcp.TcpPuncher.dial = dialing  # type: ignore[method-assign]
+
+
+def task(cell: Cell, change: Callable[[], None], folder: Path) -> Callable[[int], bytes]:
     def run(slot: int) -> bytes:
-        peer(stack, change)(folder)
-        cell = Cell(stack, (nat, nat), "libp2p" if stack == "traversal-tcp" else "two-homes")
+        peer(cell.peer, change)(folder)
         ran = run_cell(cell, catalogue(), Namespaces(), folder, number=90 + slot)
-        return pickle.dumps((ran.verdict, ran.late))
+        return pickle.dumps(ran)
 
     return run
+
+
+def punctual(cell: Cell, change: Callable[[], None], folder: Path) -> Ran:
+    """A cell of a stack that is changed, on a machine that was not late; else a skip."""
+    for left in reversed(range(TRIES)):
+        work = task(cell, change, folder / str(left))
+        ((_, output, seconds),) = forked([work], 1, DEADLINE)
+        assert output, f"the worker died after {seconds:.0f} s"
+        ran: Ran = pickle.loads(output)
+        assert ran.verdict.measured is not Outcome.DIRECT
+        assert ran.verdict.judgement is not Judgement.PASS
+        if not ran.late:
+            break
+        reason = sentence(ran.verdict.because)
+        repeated(reason) if left else too_busy(reason)
+    return ran
 
 
 def test_at_least_ten_confusions_are_planted() -> None:
@@ -164,15 +192,20 @@ def test_at_least_ten_confusions_are_planted() -> None:
 
 @pytest.mark.parametrize("name", CONFUSIONS)
 def test_a_stack_that_takes_one_for_the_other_is_red(name: str, tmp_path: Path) -> None:
-    for tries in range(TRIES):
-        ((_, output, seconds),) = forked([task(name, tmp_path / str(tries))], 1, DEADLINE)
-        assert output, f"the worker died after {seconds:.0f} s"
-        verdict, late = pickle.loads(output)
-        assert verdict.measured is not Outcome.DIRECT
-        if not late:
-            break
-        repeated(sentence(verdict.because))
-    if late:
-        too_busy(sentence(verdict.because))
+    stack, nat, change = CONFUSIONS[name]
+    place = "libp2p" if stack == "traversal-tcp" else "two-homes"
+    verdict = punctual(Cell(stack, (nat, nat), place), change, tmp_path).verdict
     assert verdict.predicted is Outcome.DIRECT
     assert verdict.judgement is Judgement.FAIL, verdict
+
+
+def test_a_peer_that_is_late_by_itself_is_not_excused_by_the_machine(tmp_path: Path) -> None:
+    """Who is refused by ICMP has no second try: the later SYN finds a session out of step."""
+    cell = Cell("punch-tcp", ("rejecting-icmp", "rejecting-icmp"))
+    ran = punctual(cell, starts_late, tmp_path)
+    assert ran.verdict.judgement is Judgement.FAIL, ran.verdict
+    (late,) = [one for one in ran.verdict.findings if isinstance(one, Belated)]
+    assert (late.what, late.node) == (Tardy.START, "b")
+    assert late.ms >= LATE_MS
+    assert ran.explanation is not None
+    assert ran.explanation.wrong is Wrong.PEER
