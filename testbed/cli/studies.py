@@ -54,6 +54,9 @@ def life(
         list[str] | None, typer.Argument(help="Scenarios: reboot, outage, roaming, ...")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    topology: Annotated[
+        str | None, typer.Option(help="A world in place of them, by name or file, with its events.")
+    ] = None,
     peer: Annotated[
         str | None,
         typer.Option(
@@ -71,9 +74,9 @@ def life(
     from testbed.cli.commands.life import run_life
     from testbed.studies.punch.external import add_stacks
 
-    wanted = some_or_all(scenarios, every, "scenarios")
+    wanted = () if topology else some_or_all(scenarios, every, "scenarios, or a --topology")
     own = add_stacks(stack or (), mechanism)
-    raise typer.Exit(run_life(wanted, peer, (a, b), own, engine))
+    raise typer.Exit(run_life(wanted, topology, peer, (a, b), own, engine))
 
 
 @app.command()

@@ -130,7 +130,8 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     },
     "life": {
         **{"scenarios": NAMES_OR_ALL, "every": ALWAYS, "peer": LISTED},
-        **{"a": ALWAYS, "b": ALWAYS, "profiles_dir": beside("a", "b")},
+        **{"topology": Effect(unless=("scenarios", "every"))},
+        **{"a": LATER, "b": LATER, "profiles_dir": beside("a", "b", "topology")},
         **{"stack": LATER, "mechanism": beside("stack"), **_ENGINE},
     },
     "study": {

@@ -21,9 +21,9 @@ World = Annotated[str, typer.Argument(metavar="WORLD", help="A name, or a file: 
 @world.command("list")
 def world_list(as_json: AsJson = False) -> None:
     """All worlds that come with the testbed: what they are and where they are met."""
-    from testbed.model.presets import PRESETS, find
+    from testbed.model.presets import LIVES, PRESETS, find
 
-    worlds = {name: find(name).world for name in PRESETS}
+    worlds = {name: find(name).world for name in (*PRESETS, *LIVES)}
     if as_json:
         emit({n: {"title": w.title, "source": w.source} for n, w in worlds.items()})
         return

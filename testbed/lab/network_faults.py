@@ -154,7 +154,7 @@ def _renumber(lab: NamespaceLab, router: str, profile: Profile) -> None:
 
 def _roam(lab: NamespaceLab, host: str, network: str) -> None:
     """Take over the interface and the address of the host that waits in ``network``."""
-    dock = next(h.name for h in lab.plan.topology.hosts if h.network == network)
+    dock = next(h.name for h in lab.plan.topology.hosts if h.network == network and h.name != host)
     link = next(link for link in lab.plan.of(AddLink) if link.a.node == dock)
     address, gateway = link.a.addresses[0], link.b.addresses[0].ip
     inside = lab.spawn(host, _stay)  # a process by which `ip` finds the host's namespace

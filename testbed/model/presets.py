@@ -1,4 +1,4 @@
-"""Worlds by their names, those of ``testbed/worlds/*.toml``, and by their files.
+"""Worlds by their names, those of ``testbed/worlds/``, and by their files.
 
 The default internet has 20 ms one way between any two of its edges: each access
 link adds 10 ms in each direction.  Without delay every skew between two peers
@@ -19,7 +19,10 @@ from testbed.places import PACKAGE
 ACCESS = Link.both(delay_ms=10.0)
 BARE = Link()
 FOLDER = PACKAGE / "worlds"
+LIFE = FOLDER / "life"  # worlds in which something happens
 PRESETS = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+LIVES = tuple(sorted(path.stem for path in LIFE.glob("*.toml")))
+_OURS = {path.stem: path for folder in (FOLDER, LIFE) for path in folder.glob("*.toml")}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -34,7 +37,7 @@ class Found(NamedTuple):
     @property
     def own(self) -> bool:
         """Whether it is the user's, and none of those that come with the testbed."""
-        return self.path.parent != FOLDER
+        return self.path != _OURS.get(self.name)
 
     @property
     def word(self) -> str:
@@ -61,15 +64,15 @@ def find(word: str, start: Path = Path()) -> Found:
     UsageError with near names if there is none; TopologyError naming file and line.
     """
     if not is_path(word):
-        if word not in PRESETS:
+        if word not in _OURS:
             remedy = (
-                f"{instead(word, PRESETS)}\n  a world of your own is named by its file: ./my.toml"
+                f"{instead(word, _OURS)}\n  a world of your own is named by its file: ./my.toml"
             )
             raise UsageError(f"unknown topology {word!r}", remedy=remedy)
-        return _read(FOLDER / f"{word}.toml")
+        return _read(_OURS[word])
     path = start / Path(word).expanduser()
-    known = FOLDER / path.name
-    if known.exists() and path.exists() and known.read_bytes() == path.read_bytes():
+    known = _OURS.get(path.stem)
+    if known and path.exists() and known.read_bytes() == path.read_bytes():
         return _read(known)
     return _read(path.absolute())
 
@@ -77,7 +80,7 @@ def find(word: str, start: Path = Path()) -> Found:
 def asked(word: str, start: Path = Path()) -> Found:
     """As `find`, for the words of users: a file of theirs has a name of its own."""
     found = find(word, start)
-    if found.own and found.name in PRESETS:
+    if found.own and found.name in _OURS:
         raise TopologyError(
             f"{found.path}: there is a world of the testbed's own called {found.name}",
             remedy="give the file another name",

@@ -91,7 +91,7 @@ def expect(
     *,
     redials: bool = True,
 ) -> Expected:
-    """The fate of the direct path between ``a`` and ``b`` of ``topology``.
+    """The fate of the direct path between the dialer, a, and the listener, b, of ``topology``.
 
     ``behaviours``: of each router.  ``redials``: whether the stack dials again, and not a
     datagram's, which never does.  UsageError where the model has no direct path to
@@ -134,9 +134,20 @@ class _Life:
     def _fate(self, began: float, first: float | None) -> Expected:
         if first is not None:
             return self._survives(first - began)
-        if not self.redials:
+        cut = self._cut_for_good()
+        if not self.redials or (cut and not self.path.served(cut)):
             return Expected(Fate.LOST, 0.0, 0.0, Ended(self.path.why))
         return self._again(began)
+
+    def _cut_for_good(self) -> set[str]:
+        """The nodes whose wire nobody mends."""
+        cut: set[str] = set()
+        for _, fault in self.course.faults:
+            if isinstance(fault, LinkDown):
+                cut.add(fault.node)
+            elif isinstance(fault, LinkUp):
+                cut.discard(fault.node)
+        return cut
 
     # -- the old connection -----------------------------------------------
 
@@ -214,14 +225,12 @@ class _Life:
                 self.path.forget(now, router)
             case WanAddressChange(router):
                 self.path.readdress(now, router)
-            case LinkDown(router):
-                self.path.pause(router, float("inf"))
-            case LinkUp(router):
-                self.path.pause(router, now)
-            case Roaming(_, network):
-                there = self.topology.router_serving(network)
-                assert there is not None
-                self.path.roam(there.name)
+            case LinkDown(node):
+                self.path.cut(node)
+            case LinkUp(node):
+                self.path.mend(node)
+            case Roaming(host, network):
+                self.path.roam(host, network)
         return now
 
     def _survives(self, gap: float) -> Expected:
@@ -268,8 +277,10 @@ class _Life:
 
     def _final(self) -> tuple[Fate, After]:
         model = DCUTR_TCP if self.transport is Transport.TCP else DCUTR_QUIC
-        outcome = predict(self._afterwards(), self.behaviours, model, "a", "b").outcome
-        if outcome is Outcome.DIRECT:
+        there = self._afterwards()
+        roles = there.roles
+        told = predict(there, self.behaviours, model, roles.a, roles.b, server=roles.relay)
+        if told.outcome is Outcome.DIRECT:
             return Fate.DIRECT, After.UPGRADED
         return Fate.RELAYED, After.RELAYED
 

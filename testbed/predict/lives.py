@@ -1,22 +1,26 @@
 """A direct path between two hosts, packet by packet, through NATs that things happen to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
-from testbed.model.behaviour import Allocation, Behaviour, Protocol
+from testbed.model.behaviour import Allocation, Behaviour, Hairpin, Protocol
 from testbed.model.life import NobodyAt, NoConnection, NotKnown, PathEnd, Shut, SocketStuck
-from testbed.model.reason import Place
-from testbed.model.topology import Topology
+from testbed.model.reason import NoHairpin, Place
+from testbed.model.topology import Host, Router, Topology
 from testbed.predict.nat import TransportNat
+from testbed.predict.network import addresses_of
 from testbed.predict.translation import Dropped
 
 TICK = 0.05  # seconds between two echoes
-SERVER = "server"
 
 
 class Side(StrEnum):
     A = "a"  # who dialed and sends the echo
     B = "b"
+
+    @property
+    def other(self) -> "Side":
+        return Side.B if self is Side.A else Side.A
 
 
 class Direct:
@@ -34,21 +38,34 @@ class Direct:
         self.owes = False
         self.reset = 0.0
         self.why: PathEnd | None = None
-        self._behaviours, self._protocol = behaviours, protocol
-        self._nats = {r.name: self._nat(r.name, 0) for r in topology.routers}
-        self._home = {side: topology.path_out(side)[0].name for side in Side}
-        self._places = {side: Place(side, topology.port(side)) for side in Side}
-        self._relay = Place(SERVER, topology.port(SERVER))
+        self._topology, self._behaviours, self._protocol = topology, behaviours, protocol
+        self._nats = {r.name: self._nat(r.name, addresses_of(r)) for r in topology.routers}
+        self._where = {host.name: host.network for host in topology.hosts}
+        roles = topology.roles
+        self._hosts = {Side.A: topology.host(roles.a).name, Side.B: topology.host(roles.b).name}
+        self._places = {side: self._place(host) for side, host in self._hosts.items()}
+        self._relay = self._place(roles.relay)
         self._closed: dict[str, float] = {}  # router -> when it forwards again
+        self._cut: set[str] = set()  # nodes whose wires are
         self._generation = 0
         self._now = 0.0
-        self.stuck = False  # a's socket has an address that a has no longer
+        self._stuck: set[Side] = set()  # whose socket has an address that it has no longer
         self._goes_to: dict[Side, Place] = {}  # where each side sends
         self._known: dict[Side, Place] = {}  # as the relay has seen it
 
-    def _nat(self, name: str, address: int) -> TransportNat:
-        external = name if not address else f"{name}#{address}"
-        return TransportNat(name, self._protocol, self._behaviours[name], (external,), ("lan",))
+    def _place(self, host: str) -> Place:
+        return Place(host, self._topology.port(host))
+
+    def _nat(self, name: str, external: tuple[str, ...]) -> TransportNat:
+        router = self._topology.node(name)
+        assert isinstance(router, Router)
+        inside = [host.name for host in self._topology.hosts if host.network == router.lan]
+        return TransportNat(name, self._protocol, self._behaviours[name], external, inside)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a's socket has an address that a has no longer."""
+        return Side.A in self._stuck
 
     # -- packets ----------------------------------------------------------
 
@@ -116,59 +133,124 @@ class Direct:
         target = self._goes_to[side]
         if side is Side.A and self.asked <= self.heard:
             self.asked = now
-        if side is Side.A and self.stuck:
+        if side in self._stuck:
             self.why = SocketStuck()
             return None
-        external = self._out(now, side, target)
-        other = Side.B if side is Side.A else Side.A
-        router = target.address.partition("#")[0]
-        nat = self._nats[router]
-        if external is None:
-            return None
-        if target.address not in nat.addresses or self._home[other] != router:
-            self.why = NobodyAt(target)
-            return None
-        if self._closed.get(router, 0.0) > now:
-            self.why = Shut(router)
-            return None
-        enters = nat.incoming(now, external, target)
-        if isinstance(enters, Dropped):
-            self.why = enters.why
-            return None
-        return enters.remote
+        return self._travel(now, self._places[side], target, self._hosts[side.other])
 
-    def _out(self, now: float, side: Side, target: Place) -> Place | None:
+    def _to_relay(self, now: float, side: Side) -> Place | None:
+        """A packet to the relay, and its answer; where it comes from, as the relay sees it."""
         self._now = now
-        router = self._home[side]
-        if self._closed.get(router, 0.0) > now:
-            self.why = Shut(router)
+        seen = self._travel(now, self._places[side], self._relay, self._relay.address)
+        if seen is not None:
+            why = self.why
+            self._travel(now, self._relay, seen, self._hosts[side])
+            self.why = why
+        return seen
+
+    # -- the way ----------------------------------------------------------
+
+    def _travel(self, now: float, source: Place, target: Place, whose: str) -> Place | None:
+        """A packet from where ``source`` is; its source, as the host ``whose`` sees it.
+
+        None where it goes elsewhere or no further, which ``why`` tells.
+        """
+        self._now = now
+        host, aim = source.address, target
+        if self._shut(now, host):
             return None
-        leaves = self._nats[router].outgoing(now, self._places[side], target)
+        network, entered = self._where[host], False
+        while True:
+            owner = self._owner(network, target.address)
+            gateway = self._topology.router_serving(network)
+            if isinstance(owner, Host) and owner.name == whose:
+                return None if self._shut(now, whose) else source
+            if isinstance(owner, Host) or (owner is None and (entered or gateway is None)):
+                self.why = NobodyAt(aim)
+                return None
+            router = owner or gateway
+            assert isinstance(router, Router)
+            hairpin = owner is None and target.address in self._nats[router.name].addresses
+            if self._shut(now, router.name, wire=not hairpin):
+                return None
+            left = None if owner else self._out(now, router, source, target)
+            if left is not None:
+                source, target = left
+            if owner is not None or (left and hairpin):
+                came = self._in(now, router, source, target, filtered=owner is not None)
+                if came is None:
+                    return None
+                source, target = came
+                network, entered = router.lan, True
+            elif left is None:
+                return None
+            else:
+                network = router.wan
+
+    def _out(
+        self, now: float, router: Router, source: Place, target: Place
+    ) -> tuple[Place, Place] | None:
+        """Source and target of a packet that ``router`` sends on from its inside."""
+        nat = self._nats[router.name]
+        if target.address in nat.addresses:
+            if nat.behaviour.hairpin is Hairpin.NONE:
+                self.why = NoHairpin(router.name)
+                return None
+            if nat.behaviour.hairpin is not Hairpin.EXTERNAL_SOURCE:
+                return source, target
+        leaves = nat.outgoing(now, source, target)
         if isinstance(leaves, Dropped):
             self.why = leaves.why
             return None
-        return leaves.external
+        return leaves.external, leaves.remote
 
-    def _to_relay(self, now: float, side: Side) -> Place | None:
-        external = self._out(now, side, self._relay)
-        if external is not None:
-            self._nats[self._home[side]].incoming(now, self._relay, external)
-        return external
+    def _in(
+        self, now: float, router: Router, source: Place, target: Place, *, filtered: bool
+    ) -> tuple[Place, Place] | None:
+        """Source and target of a packet that ``router`` sends on to its inside."""
+        enters = self._nats[router.name].incoming(now, source, target, filtered=filtered)
+        if isinstance(enters, Dropped):
+            self.why = enters.why
+            return None
+        return enters.remote, enters.internal
+
+    def _shut(self, now: float, node: str, *, wire: bool = True) -> bool:
+        """Whether nothing passes the node, or its wire, if the packet takes that."""
+        shut = self._closed.get(node, 0.0) > now or (wire and node in self._cut)
+        if shut:
+            self.why = Shut(node)
+        return shut
+
+    def _owner(self, network: str, address: str) -> Host | Router | None:
+        """Who on ``network`` takes packets for ``address``."""
+        return next((node for node, taken in self._on(network) if address in taken), None)
+
+    def _on(self, network: str) -> Iterator[tuple[Host | Router, tuple[str, ...]]]:
+        """The nodes on ``network``, with the addresses whose packets they take."""
+        for host in self._topology.hosts:
+            if self._where[host.name] == network:
+                yield host, addresses_of(host)
+        for router in self._topology.routers:
+            if router.wan == network:
+                yield router, self._nats[router.name].addresses
+                if not self._behaviours[router.name].translates:
+                    yield router, tuple(one for _, all_ in self._on(router.lan) for one in all_)
 
     # -- what can happen --------------------------------------------------
 
     def forget(self, now: float, router: str) -> None:
         """All mappings are gone."""
-        self._renew(now, router, self._nats[router].addresses[0])
+        self._renew(now, router, self._nats[router].addresses)
 
     def readdress(self, now: float, router: str) -> None:
         """All mappings are gone, and so is the address."""
         self._generation += 1
-        self._renew(now, router, f"{router}#{self._generation}")
+        _, *more = self._nats[router].addresses
+        self._renew(now, router, (f"{router}#{len(more) + self._generation}", *more))
 
-    def _renew(self, now: float, router: str, address: str) -> None:
+    def _renew(self, now: float, router: str, addresses: tuple[str, ...]) -> None:
+        nat = self._nat(router, addresses)
         behaviour = self._behaviours[router]
-        nat = TransportNat(router, self._protocol, behaviour, (address,), ("lan",))
         if behaviour.transport(self._protocol).allocation is Allocation.RANDOM:
             # The model draws its ports in order: let another have the first one.
             self._generation += 1
@@ -180,14 +262,30 @@ class Direct:
         """It forwards nothing until then."""
         self._closed[router] = until
 
-    def roam(self, router: str) -> None:
-        """a is behind another router; TCP stays at the address that it began with."""
-        self.stuck = self._protocol is Protocol.TCP
-        self._home[Side.A] = router
+    def cut(self, node: str) -> None:
+        """Nothing passes its wire, a router's to the network outside."""
+        self._cut.add(node)
+
+    def mend(self, node: str) -> None:
+        """Its wire is whole again."""
+        self._cut.discard(node)
+
+    def roam(self, host: str, network: str) -> None:
+        """The host is elsewhere; TCP stays at the address that it began with."""
+        self._where[host] = network
+        if self._protocol is Protocol.TCP:
+            self._stuck |= {side for side, name in self._hosts.items() if name == host}
 
     def moved(self, side: Side) -> bool:
         """Whether the relay would see ``side`` at another address than it saw at first."""
-        closed, self._closed = self._closed, {}
+        was, self._closed, self._cut = (self._closed, self._cut), {}, set()
         seen = self._to_relay(self._now, side)
-        self._closed = closed
+        self._closed, self._cut = was
         return seen != self._known[side]
+
+    def served(self, cut: Iterable[str]) -> bool:
+        """Whether both sides reach the relay while the wires of the nodes ``cut`` are."""
+        was, self._closed, self._cut = (self._closed, self._cut), {}, set(cut)
+        seen = [self._to_relay(self._now, side) for side in Side]
+        self._closed, self._cut = was
+        return None not in seen

@@ -44,11 +44,11 @@ def _sentence(reason: LifeReason) -> str:
 def _end(end: PathEnd) -> str:
     match end:
         case NoConnection(source):
-            return f"b knows no connection with {source}"
+            return f"the listener knows no connection with {source}"
         case NotKnown(source):
-            return f"a hears {source}, which it does not know"
+            return f"the dialer hears {source}, which it does not know"
         case SocketStuck():
-            return "a's socket has an address that a has no longer"
+            return "the dialer's socket has an address that it has no longer"
         case NobodyAt(target):
             return f"nobody is at {target} any more"
         case Shut(router):

@@ -19,7 +19,7 @@ from testbed.run.engine import run_study
 from testbed.studies.base import Site
 from testbed.studies.life.case import LifeCase
 from testbed.studies.life.run import Wait, lead
-from testbed.studies.life.scenarios import SCENARIOS
+from testbed.studies.life.scenarios import scenario
 from testbed.studies.life.study import STUDY, breaches
 
 pytestmark = pytest.mark.timeout(900)
@@ -55,7 +55,7 @@ def _without_the_fault(case: LifeCase, folder: Path) -> tuple[Breach, ...]:
 
     expected = case.expected()
     found = lead(case, expected, Site(Namespaces(), 0, folder), nothing)
-    return tuple(breaches(found, expected, case.transport))
+    return tuple(breaches(found, expected, case.transport, "a"))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def _without_the_fault(case: LifeCase, folder: Path) -> tuple[Breach, ...]:
 def test_a_fault_that_nobody_did_is_noticed(
     name: str, peer: str, kind: type[Breach], tmp_path: Path
 ) -> None:
-    found = _without_the_fault(LifeCase(SCENARIOS[name], peer), tmp_path)
+    found = _without_the_fault(LifeCase(scenario(name), peer), tmp_path)
     assert kind in {type(one) for one in found}
 
 

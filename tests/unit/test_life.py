@@ -1,78 +1,109 @@
 """The model of a path's life: what NATs and timers make of a fault."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from testbed.errors import UsageError
-from testbed.model.behaviour import Behaviour
+from testbed.model.behaviour import Allocation, Behaviour, Timeouts
+from testbed.model.events import KINDS
 from testbed.model.life import After, Ended, Fate, Timers, Transport
 from testbed.model.network_fault import (
+    Fault,
     LinkDown,
     LinkUp,
     MappingTimeout,
     NatReboot,
     Rebinding,
-    Roaming,
     WanAddressChange,
 )
+from testbed.model.presets import LIVES, carrier, two_homes
+from testbed.nat.load import catalogue
 from testbed.predict.life import Course, Expected, expect
-from testbed.studies.life.scenarios import SCENARIOS, SHORT, Scenario, scenario
+from testbed.studies.life.scenarios import Scenario, scenario
 
+CATALOGUE = catalogue()
 UDP, QUIC, TCP = Transport.UDP, Transport.QUIC, Transport.TCP
 REBOOT = Course(((0.0, NatReboot("nat-a")),))
+SHORT = Timeouts(udp=2, udp_stream=2, tcp_transitory=2, tcp_established=2)
 
 
-def fate_of(told: Scenario, transport: Transport) -> Expected:
-    behaviours: dict[str, Behaviour] = {n: p.behaviour for n, p in told.profiles.items()}
-    return expect(told.topology(observers=False), behaviours, told.course, transport)
+def fate_of(told: Scenario, transport: Transport, timers: Timers | None = None) -> Expected:
+    course = told.course(timers or told.timers)
+    return expect(told.topology(observers=False), behaviours_of(told), course, transport)
 
 
-def silence(keepalive: float | None, **more: object) -> Scenario:
+def behaviours_of(told: Scenario) -> dict[str, Behaviour]:
+    return {name: profile.behaviour for name, profile in told.profiles.items()}
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Two homes: their NATs, and what happens to the path between them."""
+
+    a: str = "port-restricted"
+    b: str = "port-restricted"
+    random: bool = False  # a's NAT chooses its ports so
+    timeouts: Timeouts | None = None
+    course: Course = field(default_factory=Course)
+
+    def fate(self, transport: Transport) -> Expected:
+        homes = two_homes(self.a, self.b)
+        known = {r.name: CATALOGUE[r.profile].behaviour for r in homes.routers}
+        if self.random:
+            both = (known["nat-a"].udp, known["nat-a"].tcp)
+            udp, tcp = (replace(one, allocation=Allocation.RANDOM) for one in both)
+            known["nat-a"] = replace(known["nat-a"], udp=udp, tcp=tcp)
+        if self.timeouts is not None:
+            known = {name: replace(one, timeouts=self.timeouts) for name, one in known.items()}
+        return expect(homes, known, self.course, transport)
+
+
+def silence(keepalive: float | None, **more: Any) -> Homes:
     course = Course(((0.0, MappingTimeout(5.0)),), Timers(keepalive, patience=6.0))
-    return Scenario("", "", timeouts=SHORT, course=course, **more)  # type: ignore[arg-type]
+    return Homes(**({"timeouts": SHORT, "course": course} | more))
 
 
 @pytest.mark.parametrize("transport", Transport)
 def test_without_a_fault_nothing_breaks(transport: Transport) -> None:
-    expected = fate_of(SCENARIOS["steady"], transport)
+    expected = fate_of(scenario("steady"), transport)
     assert (expected.fate, expected.low) == (Fate.SURVIVES, 0.0)
 
 
 @pytest.mark.parametrize("transport", Transport)
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", LIVES)
 def test_no_scenario_leaves_its_fate_to_chance(name: str, transport: Transport) -> None:
-    expected = fate_of(SCENARIOS[name], transport)
+    expected = fate_of(scenario(name), transport)
     assert expected.low <= expected.high
     assert (expected.fate is Fate.LOST) == (expected.high == 0.0)
 
 
 def test_every_kind_of_fault_has_a_scenario() -> None:
-    told = {type(fault) for one in SCENARIOS.values() for _, fault in one.course.faults}
-    faults = {NatReboot, WanAddressChange, Rebinding, LinkDown, LinkUp, Roaming, MappingTimeout}
-    assert told == faults
+    told = {event.kind for name in LIVES for event in scenario(name).world.world.events}
+    assert told == {*KINDS}
 
 
 def test_half_the_nats_timer_keeps_a_mapping_and_twice_does_not() -> None:
-    assert fate_of(silence(1.0), UDP).fate is Fate.SURVIVES
-    assert fate_of(silence(4.0), UDP).fate is Fate.LOST
-    assert fate_of(silence(None), UDP).fate is Fate.LOST
+    assert silence(1.0).fate(UDP).fate is Fate.SURVIVES
+    assert silence(4.0).fate(UDP).fate is Fate.LOST
+    assert silence(None).fate(UDP).fate is Fate.LOST
 
 
 def test_a_timer_longer_than_the_silence_needs_no_keepalive() -> None:
-    patient = replace(silence(None), timeouts=replace(SHORT, udp=30, udp_stream=30))
-    assert fate_of(patient, UDP).fate is Fate.SURVIVES
+    patient = silence(None, timeouts=replace(SHORT, udp=30, udp_stream=30))
+    assert patient.fate(UDP).fate is Fate.SURVIVES
 
 
 def test_a_stack_that_gives_up_in_the_silence_is_not_saved_by_the_nat() -> None:
     course = Course(((0.0, MappingTimeout(5.0)),), Timers(None, patience=2.0))
-    hasty = Scenario("", "", course=course)
-    assert fate_of(hasty, UDP).fate is Fate.SURVIVES
-    assert fate_of(hasty, QUIC).fate is Fate.DIRECT
+    hasty = Homes(course=course)
+    assert hasty.fate(UDP).fate is Fate.SURVIVES
+    assert hasty.fate(QUIC).fate is Fate.DIRECT
 
 
 def test_tcp_without_keepalive_never_notices() -> None:
-    expected = fate_of(silence(None, random=(True, False)), TCP)
+    expected = silence(None, random=True).fate(TCP)
     assert expected.fate is Fate.LOST
     assert isinstance(expected.why, Ended)
     assert expected.why.after is After.UNNOTICED
@@ -80,7 +111,7 @@ def test_tcp_without_keepalive_never_notices() -> None:
 
 @pytest.mark.parametrize("transport", Transport)
 def test_a_reboot_that_brings_the_old_ports_back_is_survived(transport: Transport) -> None:
-    assert fate_of(Scenario("", "", course=REBOOT), transport).fate is Fate.SURVIVES
+    assert Homes(course=REBOOT).fate(transport).fate is Fate.SURVIVES
 
 
 @pytest.mark.parametrize(
@@ -95,48 +126,46 @@ def test_new_ports_are_followed_where_the_other_nat_lets_them_in(
     other: str, fates: tuple[Fate, ...]
 ) -> None:
     course = replace(REBOOT, timers=Timers(patience=6.0))
-    told = Scenario("", "", b=other, random=(True, False), course=course)
-    assert tuple(fate_of(told, transport).fate for transport in Transport) == fates
+    told = Homes(b=other, random=True, course=course)
+    assert tuple(told.fate(transport).fate for transport in Transport) == fates
 
 
 def test_address_dependent_filtering_follows_a_port_but_not_an_address() -> None:
-    def told(fault: Rebinding | WanAddressChange) -> Scenario:
-        course = Course(((0.0, fault),))
-        return Scenario("", "", b="restricted-cone", random=(True, False), course=course)
+    def told(fault: Rebinding | WanAddressChange) -> Homes:
+        return Homes(b="restricted-cone", random=True, course=Course(((0.0, fault),)))
 
-    assert fate_of(told(Rebinding("nat-a")), QUIC).fate is Fate.SURVIVES
-    assert fate_of(told(WanAddressChange("nat-a")), QUIC).fate is not Fate.SURVIVES
+    assert told(Rebinding("nat-a")).fate(QUIC).fate is Fate.SURVIVES
+    assert told(WanAddressChange("nat-a")).fate(QUIC).fate is not Fate.SURVIVES
 
 
 def test_after_a_migration_the_next_upgrade_offers_what_the_relay_sees_then() -> None:
-    expected = fate_of(SCENARIOS["new-address"], QUIC)
+    expected = fate_of(scenario("new-address"), QUIC)
     assert expected.fate is Fate.DIRECT
     assert expected.moved
 
 
 def test_where_the_new_network_maps_per_destination_a_stays_with_the_relay() -> None:
-    fates = [fate_of(SCENARIOS["roaming-symmetric"], transport).fate for transport in Transport]
+    fates = [fate_of(scenario("roaming-symmetric"), transport).fate for transport in Transport]
     assert fates == [Fate.LOST, Fate.RELAYED, Fate.RELAYED]
 
 
 def test_an_rst_is_faster_than_any_patience() -> None:
-    told = SCENARIOS["rebinding-open"]
-    assert fate_of(told, TCP).high < told.course.timers.patience
+    told = scenario("rebinding-open")
+    assert fate_of(told, TCP).high < told.timers.patience
 
 
 def test_a_cut_is_survived_if_it_is_shorter_than_the_patience() -> None:
-    def cut(seconds: float) -> Scenario:
-        course = Course(((0.0, LinkDown("nat-a")), (seconds, LinkUp("nat-a"))))
-        return Scenario("", "", course=course)
+    def cut(seconds: float) -> Homes:
+        return Homes(course=Course(((0.0, LinkDown("nat-a")), (seconds, LinkUp("nat-a")))))
 
     for transport in (QUIC, TCP):
-        assert fate_of(cut(1.0), transport).fate is Fate.SURVIVES
-        assert fate_of(cut(5.0), transport).fate is Fate.DIRECT
-    assert fate_of(cut(5.0), UDP).fate is Fate.SURVIVES  # nobody gives up
+        assert cut(1.0).fate(transport).fate is Fate.SURVIVES
+        assert cut(5.0).fate(transport).fate is Fate.DIRECT
+    assert cut(5.0).fate(UDP).fate is Fate.SURVIVES  # nobody gives up
 
 
 def test_a_socket_of_tcp_does_not_roam() -> None:
-    told = SCENARIOS["roaming-open"]
+    told = scenario("roaming-open")
     assert [fate_of(told, t).fate for t in Transport] == [
         Fate.SURVIVES, Fate.SURVIVES, Fate.DIRECT,
     ]  # fmt: skip
@@ -144,16 +173,36 @@ def test_a_socket_of_tcp_does_not_roam() -> None:
 
 def test_a_pair_that_never_gets_through_has_no_life_to_predict() -> None:
     with pytest.raises(UsageError, match="no direct path"):
-        fate_of(Scenario("", "", a="symmetric", b="symmetric"), QUIC)
+        Homes("symmetric", "symmetric").fate(QUIC)
 
 
 @pytest.mark.parametrize("patience", [1.0, 2.0, 6.0])
 def test_it_is_all_the_same_whether_b_has_noticed_before_a_is_back(patience: float) -> None:
-    course = replace(SCENARIOS["rebinding-open"].course, timers=Timers(patience=patience))
-    assert fate_of(replace(SCENARIOS["rebinding-open"], course=course), TCP).fate is Fate.DIRECT
+    told = fate_of(scenario("rebinding-open"), TCP, Timers(patience=patience))
+    assert told.fate is Fate.DIRECT
 
 
 def test_an_unknown_scenario_is_answered_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="unknown scenario 'rebot'") as caught:
         scenario("rebot")
     assert "reboot" in str(caught.value.remedy)
+
+
+def test_a_wire_that_nobody_mends_leaves_nothing() -> None:
+    for node in ("nat-a", "b", "a"):
+        for transport in Transport:
+            assert Homes(course=Course(((0.0, LinkDown(node)),))).fate(transport).fate is Fate.LOST
+
+
+def test_a_path_is_followed_through_all_its_nats() -> None:
+    """Two subscribers of one carrier, behind NATs of their own."""
+    told = carrier("port-restricted", "port-restricted")
+    known = {r.name: CATALOGUE[r.profile].behaviour for r in told.routers}
+    inner, outer = told.path_out("a")
+
+    def fate(fault: Fault) -> Fate:
+        return expect(told, known, Course(((0.0, fault),)), QUIC, redials=False).fate
+
+    assert fate(NatReboot(inner.name)) is Fate.SURVIVES
+    assert fate(LinkDown(outer.name)) is Fate.SURVIVES  # it turns round there
+    assert fate(LinkDown(inner.name)) is Fate.LOST

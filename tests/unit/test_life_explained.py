@@ -19,11 +19,18 @@ from testbed.plan.planner import plan
 from testbed.studies.life.application import SIZE
 from testbed.studies.life.case import LifeCase
 from testbed.studies.life.explaining import explained
-from testbed.studies.life.scenarios import SCENARIOS
-from testbed.studies.life.timeline import Heard, timeline
+from testbed.studies.life.scenarios import scenario
+from testbed.studies.life.seat import Seat
+from testbed.studies.life.timeline import Ends, Heard, timeline
 
 RELAY, OTHER, OURS = (IPv4Address(f"29.0.0.{n}") for n in (1, 2, 3))
-CASE = LifeCase(SCENARIOS["reboot"], "punch-udp")
+CASE = LifeCase(scenario("reboot"), "punch-udp")
+ENDS = Ends(
+    "a",
+    "b",
+    Seat(frozenset({OURS}), frozenset({"nat-a:lan"}), frozenset({("nat-a:wan", True)})),
+    Seat(frozenset({OTHER}), frozenset({"nat-b:lan"}), frozenset({("nat-b:wan", True)})),
+)
 ACCOUNT = WireAccount(plan(CASE.topology, CASE.routers, 0), None)
 
 
@@ -48,7 +55,7 @@ def test_a_timeline_has_the_gap_its_fault_and_how_far_a_packet_got() -> None:
     ]
     lost = Lost(at=0, path=Way.DIRECT, reason="idle")
     found = timeline(
-        packets, ["nat-a"], RELAY, Transport.UDP, 1_000_000_000, (1, 5),
+        packets, ENDS, RELAY, Transport.UDP, 1_000_000_000, (1, 5),
         [(1_000_000_000, NatReboot("nat-a"))], [Heard(1_500_000_000, lost)],
     )  # fmt: skip
     assert [(one.kind, one.seconds, one.packets) for one in found] == [

@@ -19,6 +19,7 @@ from testbed.model.breach import (
 )
 from testbed.model.life import Fate, StillOpen, Timers, Transport
 from testbed.model.network_fault import LinkDown, LinkUp, NatReboot, lasts, words
+from testbed.model.presets import LIVES
 from testbed.model.result import Result
 from testbed.model.verdict import Judgement
 from testbed.nat.load import DEFAULT
@@ -28,7 +29,7 @@ from testbed.stacks.registry import ADAPTERS
 from testbed.studies.base import Site
 from testbed.studies.life.case import PATIENCE, LifeCase
 from testbed.studies.life.run import Led
-from testbed.studies.life.scenarios import SCENARIOS
+from testbed.studies.life.scenarios import scenario
 from testbed.studies.life.study import judged
 from testbed.studies.life.wire import Seen
 from testbed.words import sentence
@@ -36,7 +37,7 @@ from testbed.words import sentence
 WANTED = Expected(Fate.DIRECT, 2.0, 6.0, StillOpen())
 SURVIVES = Expected(Fate.SURVIVES, 0.2, 1.5, StillOpen())
 SITE = Site(Namespaces(), 0, Path("cells/x"))
-REBOOT = LifeCase(SCENARIOS["reboot"], "traversal-tcp")
+REBOOT = LifeCase(scenario("reboot"), "traversal-tcp")
 
 
 def result(
@@ -82,7 +83,7 @@ def test_a_change_of_address_that_did_not_happen_is_noticed() -> None:
 
 def test_where_a_lost_connection_would_have_gone_is_asked_of_datagrams_alone() -> None:
     wanted = Expected(Fate.LOST, 0.0, 0.0, StillOpen(), moved=True)
-    datagrams = LifeCase(SCENARIOS["reboot"], "punch-udp")
+    datagrams = LifeCase(scenario("reboot"), "punch-udp")
     assert result(Fate.LOST, wanted=wanted).finding_values == ()
     found = result(Fate.LOST, wanted=wanted, case=datagrams).finding_values
     assert found == (PlaceDiffers(moved=False),)
@@ -100,8 +101,8 @@ def test_a_busy_machine_makes_a_difference_inconclusive_and_leaves_an_agreement(
 
 
 def test_keepalives_that_keep_a_mapping_by_chance_cast_a_doubt_on_a_silence() -> None:
-    slow = LifeCase(SCENARIOS["slow-keepalive"], "traversal-tcp")
-    fast = LifeCase(SCENARIOS["keepalive"], "traversal-tcp")
+    slow = LifeCase(scenario("slow-keepalive"), "traversal-tcp")
+    fast = LifeCase(scenario("keepalive"), "traversal-tcp")
     assert result(Fate.SURVIVES, idle=2.2, case=slow).judgement is Judgement.INCONCLUSIVE
     assert result(Fate.SURVIVES, idle=3.5, case=slow).judgement is Judgement.FAIL
     assert result(Fate.LOST, idle=1.0, case=fast).judgement is Judgement.FAIL
@@ -139,7 +140,7 @@ def test_the_table_has_a_line_for_each_and_says_why_one_differs() -> None:
 
 
 def test_without_names_all_scenarios_are_led() -> None:
-    assert len(cases([], DEFAULT_PEERS)) == len(SCENARIOS) * len(Transport)
+    assert len(cases([], DEFAULT_PEERS)) == len(LIVES) * len(Transport)
     assert [one.group for one in cases(["steady"], "punch-udp,traversal-tcp")] == [
         "punch-udp/steady",
         "traversal-tcp/steady",
@@ -160,7 +161,7 @@ def test_a_stack_whose_timers_cannot_be_set_is_not_asked_for_a_silence(
     with pytest.raises(UsageError, match="go-quic lacks the feature keep"):
         cases(["keepalive"], "go-quic")
     found = cases([], "go-quic")
-    assert len(found) == len(SCENARIOS) - 3
+    assert len(found) == len(LIVES) - 3
     assert not any(one.scenario.silent for one in found)
     assert "left out: no-keepalive" in capsys.readouterr().err
 
@@ -178,9 +179,9 @@ def test_two_stacks_keep_a_connection_only_if_both_can() -> None:
 
 
 def test_a_cut_outlasts_the_patience_of_any_stack() -> None:
-    course = SCENARIOS["outage"].course_of(Timers(patience=PATIENCE))
+    course = scenario("outage").course(Timers(patience=PATIENCE))
     assert course.faults[-1] == (PATIENCE + 3.0, LinkUp("nat-a"))
-    assert SCENARIOS["blip"].course_of(Timers(patience=PATIENCE)).faults[-1][0] == 0.7
+    assert scenario("blip").course(Timers(patience=PATIENCE)).faults[-1][0] == 0.7
 
 
 def test_only_stacks_without_the_feature_have_observers() -> None:
@@ -197,7 +198,7 @@ def test_other_nats_take_the_place_of_the_scenarios(tmp_path: Path) -> None:
     own.write_text((DEFAULT / "full-cone.toml").read_text())
     (one,) = cases(["reboot"], "punch-udp", (str(own), None))
     assert one.routers["nat-a"].name == "mine"
-    assert one.routers["nat-b"].name == SCENARIOS["reboot"].b
+    assert one.routers["nat-b"].name == "port-restricted"
     assert one.group == "punch-udp/reboot/mine--port-restricted"
 
 

@@ -8,10 +8,16 @@ import pytest
 from testbed.model.life import Fate, Transport
 from testbed.model.packet import Endpoint, Packet
 from testbed.studies.life.application import SIZE
+from testbed.studies.life.seat import Seat
 from testbed.studies.life.wire import Seen, read_life
 
-RELAY, OTHER, OURS = (IPv4Address(f"29.0.0.{n}") for n in (1, 2, 3))
-ROUTERS = ("nat-a", "nat-c")
+RELAY, OTHER, OURS, NAT = (IPv4Address(f"29.0.0.{n}") for n in (1, 2, 3, 4))
+SAID = bytes(range(250)) * 4
+DIALER = Seat(
+    frozenset({OURS}),
+    frozenset({"nat-a:lan", "nat-c:lan"}),
+    frozenset({("nat-a:wan", True), ("nat-c:wan", True)}),
+)
 SECOND = 1_000_000_000
 SYN, ACK = 0x02, 0x10
 
@@ -40,7 +46,7 @@ def echoes(start: float, stop: float, source: IPv4Address = OTHER, **more: str) 
 
 def read(packets: list[Packet], transport: Transport = Transport.QUIC) -> Seen:
     ordered = sorted(packets, key=lambda p: p.time_ns)
-    return read_life(ordered, ROUTERS, RELAY, transport, 2 * SECOND, 10 * SECOND)
+    return read_life(ordered, DIALER, RELAY, transport, 2 * SECOND, 10 * SECOND)
 
 
 def test_an_unbroken_echo_survives_without_a_gap() -> None:
@@ -107,10 +113,14 @@ def test_the_dialer_is_followed_to_another_router() -> None:
 def test_an_echo_that_leaves_from_another_port_has_moved() -> None:
     def sent(at: float, port: int) -> Packet:
         one = packet(at, vantage="nat-a:wan")
-        return replace(one, source=Endpoint(OURS, port))
+        return replace(one, source=Endpoint(NAT, port), payload=SAID)
 
-    assert read([*echoes(1, 10), sent(1.5, 4001), sent(3, 4002)]).moved
-    assert not read([*echoes(1, 10), sent(1.5, 4001), sent(3, 4001)]).moved
+    asked = replace(packet(1.4, OURS), outgoing=False, payload=SAID)
+    before, after, another = sent(1.5, 4001), sent(3, 4002), sent(3, 4001)
+    assert read([*echoes(1, 10), asked, before, after]).moved
+    assert not read([*echoes(1, 10), asked, before, another]).moved
+    anybodys = replace(after, payload=SAID[::-1])
+    assert not read([*echoes(1, 10), asked, before, anybodys]).moved
 
 
 def test_what_is_not_of_an_echos_size_is_none() -> None:
@@ -120,6 +130,6 @@ def test_what_is_not_of_an_echos_size_is_none() -> None:
 
 def test_what_comes_back_after_the_dialer_gave_up_is_of_no_use() -> None:
     packets = sorted([*echoes(1, 2), *echoes(8, 10)], key=lambda p: p.time_ns)
-    told = (packets, ROUTERS, RELAY, Transport.TCP, 2 * SECOND, 10 * SECOND)
+    told = (packets, DIALER, RELAY, Transport.TCP, 2 * SECOND, 10 * SECOND)
     assert read_life(*told).fate is Fate.SURVIVES
     assert read_life(*told, given_up_ns=6 * SECOND).fate is Fate.LOST

@@ -124,8 +124,13 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("life reboot --all", "SCENARIOS has no effect: --all"),
     ],
     ("life", "profiles_dir"): [
-        ("life steady --profiles-dir .", "of -a or -b, which is not given"),
+        ("life steady --profiles-dir .", "of -a or -b or --topology, which is not given"),
     ],
+    ("life", "topology"): [
+        ("life steady --topology two-homes", "--topology has no effect: SCENARIOS decides it"),
+    ],
+    ("life", "a"): [("life --topology {fixed} -a pf", "-a has no effect: fixed takes")],
+    ("life", "b"): [("life --topology {fixed} -b pf", "-b has no effect: fixed takes")],
     ("life", "peer"): [("life --all --peer ice,ice", "--peer names 'ice' twice")],
     ("life", "stack"): [
         (

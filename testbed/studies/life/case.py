@@ -10,7 +10,7 @@ from testbed.model.profile import Profile
 from testbed.model.topology import Topology
 from testbed.predict.life import Course, Expected, expect
 from testbed.stacks.registry import Stacks, stacks
-from testbed.studies.life.scenarios import SCENARIOS, Scenario
+from testbed.studies.life.scenarios import Scenario
 from testbed.studies.punch.mechanisms import MECHANISMS, of
 
 PATIENCE = (
@@ -46,12 +46,11 @@ class LifeCase:
     @property
     def course(self) -> Course:
         """What happens to them."""
-        own = self.scenario.course.timers
         if self.keeps or self.transport is Transport.UDP:  # then the application has the timers
-            return self.scenario.course_of(own)
-        return self.scenario.course_of(Timers(patience=PATIENCE))
+            return self.scenario.course(self.scenario.timers)
+        return self.scenario.course(Timers(patience=PATIENCE))
 
-    @property
+    @cached_property
     def topology(self) -> Topology:
         """With observers for stacks that need some, but not where it is our timers that decide.
 
@@ -61,23 +60,21 @@ class LifeCase:
         needs = "observers" in self.stacks.needs
         return self.scenario.topology(observers=needs and not self.keeps)
 
-    @property
+    @cached_property
     def routers(self) -> Mapping[str, Profile]:
         """The profile of each router, by the name that the topology has for it."""
         return self.scenario.profiles
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """The NATs, from the dialer's to the listener's, and where the dialer goes to."""
-        told = self.scenario
-        return (told.a, told.b, told.c or told.a) if told.roams else (told.a, told.b)
+        """The NATs, in the order of the world's file."""
+        return self.scenario.nats
 
     @property
     def group(self) -> str:
         """``traversal-quic/reboot``, and the NATs where they are not the scenario's."""
         told = self.scenario
-        usual = SCENARIOS.get(told.name, told)
-        nats = "" if (told.a, told.b) == (usual.a, usual.b) else f"/{told.a}--{told.b}"
+        nats = "" if told.usual else f"/{'--'.join(one.name for one in told.given)}"
         return f"{self.peer}/{told.name}{nats}"
 
     @property
@@ -104,7 +101,7 @@ class LifeCase:
         except UsageError as error:
             told = self.scenario
             raise UsageError(
-                f"{told.name} with {self.peer} between {told.a} and {told.b}: {error.message}",
+                f"{told.name} with {self.peer} between {' and '.join(told.nats)}: {error.message}",
                 remedy="other NATs, or other scenarios and --peer",
             ) from None
 

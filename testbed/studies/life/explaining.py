@@ -1,6 +1,7 @@
 """Why a connection lived on or did not: the moments of its life, with their packets."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount
 from testbed.explain.diagram import diagram
@@ -10,22 +11,39 @@ from testbed.model.life import Fate, MomentKind
 from testbed.model.result import LifeDetails, Moment, Result
 from testbed.model.statement.crossings import CaseTold, NothingCrossed
 from testbed.model.statement.lives import Happened
+from testbed.model.topology import Topology
 from testbed.model.verdict import Judgement
 
-DIALER, LISTENER = "a", "b"
 _WRONG = {
     Judgement.PASS: Wrong.NOBODY,
     Judgement.FAIL: Wrong.UNDECIDED,
     Judgement.INCONCLUSIVE: Wrong.HARNESS,
 }
-# How far a packet of the echo got, the furthest place first, and why it went no further.
-_STOPS = (
-    ("nat-b:wan", Cause.FILTER_CLOSED, "nat-b"),
-    ("nat-a:wan", Cause.LOST_ON_LINK, None),
-    ("nat-c:wan", Cause.LOST_ON_LINK, None),
-    ("nat-a:lan", Cause.LOST_ON_LINK, "nat-a"),
-    ("nat-c:lan", Cause.LOST_ON_LINK, "nat-c"),
-)
+_Stop = tuple[str, Cause, str | None]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """Who is where.  ``stops``: how far a packet of the echo may get, the furthest place first,
+    why it goes no further, and the node where that is.
+    """
+
+    dialer: str
+    listener: str
+    home: str | None  # the dialer's first NAT
+    other: str | None  # the listener's last one on the way to it
+    stops: tuple[_Stop, ...]
+
+
+def _scene(topology: Topology) -> _Scene:
+    a, b = topology.roles.a, topology.roles.b
+    far = topology.path_out(b)
+    ours = [one for one in topology.routers if one not in far]
+    stops: list[_Stop] = [(f"{one.name}:wan", Cause.FILTER_CLOSED, one.name) for one in far]
+    stops += [(f"{one.name}:wan", Cause.LOST_ON_LINK, None) for one in ours]
+    stops += [(f"{one.name}:lan", Cause.LOST_ON_LINK, one.name) for one in ours]
+    home = next((one.name for one in topology.path_out(a)), None)
+    return _Scene(a, b, home, far[-1].name if far else None, tuple(stops))
 
 
 def explained(result: Result, account: WireAccount) -> Explanation:
@@ -33,9 +51,10 @@ def explained(result: Result, account: WireAccount) -> Explanation:
     details = result.details
     assert isinstance(details, LifeDetails)
     packets = {packet.number: packet for packet in account.packets or ()}
-    decisive = _decisive(details)
+    scene = _scene(account.plan.topology)
+    decisive = _decisive(details, scene)
     cited = {number for moment in details.timeline for number in moment.packets}
-    cause, node = _cause(result, details)
+    cause, node = _cause(result, details, scene)
     return Explanation(
         name=result.name,
         mechanism=result.study,
@@ -56,25 +75,25 @@ def explained(result: Result, account: WireAccount) -> Explanation:
         wrong=_WRONG[result.judgement],
         wrong_why=None,
         missing=() if details.timeline else (NothingCrossed(),),
-        diagram=_drawn(account, cited),
+        diagram=_drawn(account, scene, cited),
     )
 
 
-def _drawn(account: WireAccount, cited: set[int]) -> Diagram:
+def _drawn(account: WireAccount, scene: _Scene, cited: set[int]) -> Diagram:
     """The packets of the moments; nothing, where the dialer has moved and was not recorded."""
-    if not any(packet.vantage.startswith(f"{DIALER}:") for packet in account.packets or ()):
+    if not any(packet.vantage.startswith(f"{scene.dialer}:") for packet in account.packets or ()):
         return Diagram((), ())
     shown = [journey for journey in account.journeys if cited.intersection(journey.packets)]
-    return diagram(Stage(account.plan, DIALER, LISTENER), shown, account.labels, cited)
+    return diagram(Stage(account.plan, scene.dialer, scene.listener), shown, account.labels, cited)
 
 
-def _decisive(details: LifeDetails) -> Sequence[int]:
+def _decisive(details: LifeDetails, scene: _Scene) -> Sequence[int]:
     """Where a packet was stopped, else the ends of the longest gap."""
     stops = {one.said: one for one in details.timeline if one.kind is MomentKind.STOPPED}
     arrived = [one for one in details.timeline if one.kind is MomentKind.ARRIVED]
     found = (
         arrived
-        or [stops[place] for place, _, _ in _STOPS if place in stops][:1]
+        or [stops[place] for place, _, _ in scene.stops if place in stops][:1]
         or [
             moment
             for moment in details.timeline
@@ -84,24 +103,24 @@ def _decisive(details: LifeDetails) -> Sequence[int]:
     return [number for moment in found for number in moment.packets]
 
 
-def _cause(result: Result, details: LifeDetails) -> tuple[Cause, str | None]:
+def _cause(result: Result, details: LifeDetails, scene: _Scene) -> tuple[Cause, str | None]:
     """And the node where it is."""
     seen = details.seen
     if seen is None or result.judgement is Judgement.INCONCLUSIVE:
         return Cause.HARNESS_FAULT, None
     if any(isinstance(one, LossClaimed | LossUntold) for one in result.finding_values):
-        return Cause.FALSE_CLAIM, DIALER
+        return Cause.FALSE_CLAIM, scene.dialer
     if seen.fate is Fate.SURVIVES:
-        return (Cause.FILTER_ADMITS, "nat-b") if seen.moved else (Cause.BOTH_OPENED, None)
+        return (Cause.FILTER_ADMITS, scene.other) if seen.moved else (Cause.BOTH_OPENED, None)
     if details.silent:
-        return Cause.MAPPING_TIMED_OUT, "nat-a"
-    return _stopped(details.timeline) or (
-        (Cause.MAPPING_CHANGED, "nat-a") if seen.moved else (Cause.UNKNOWN, None)
+        return Cause.MAPPING_TIMED_OUT, scene.home
+    return _stopped(details.timeline, scene) or (
+        (Cause.MAPPING_CHANGED, scene.home) if seen.moved else (Cause.UNKNOWN, None)
     )
 
 
-def _stopped(timeline: Sequence[Moment]) -> tuple[Cause, str | None] | None:
+def _stopped(timeline: Sequence[Moment], scene: _Scene) -> tuple[Cause, str | None] | None:
     if any(moment.kind is MomentKind.ARRIVED for moment in timeline):
-        return Cause.MAPPING_CHANGED, "nat-a"  # the listener does not know where it comes from
+        return Cause.MAPPING_CHANGED, scene.home  # the listener does not know where it comes from
     places = {moment.said for moment in timeline if moment.kind is MomentKind.STOPPED}
-    return next(((cause, node) for place, cause, node in _STOPS if place in places), None)
+    return next(((cause, node) for place, cause, node in scene.stops if place in places), None)

@@ -47,7 +47,9 @@ from testbed.studies.base import Site
 from testbed.studies.kept import CAPTURE
 from testbed.studies.life.application import Application
 from testbed.studies.life.case import LifeCase
-from testbed.studies.life.timeline import Heard, timeline
+from testbed.studies.life.scenarios import dock
+from testbed.studies.life.seat import Seat, seat
+from testbed.studies.life.timeline import Ends, Heard, timeline
 from testbed.studies.life.wire import ENDED, Seen, read_life
 from testbed.studies.punctual import watched
 
@@ -59,8 +61,6 @@ SETTLING = 7.0  # seconds to try the old connection, and for three rounds of an 
 NOTHING = 4.0  # seconds to see that nothing comes any more
 STEADY = 1.2  # seconds of direct echo in a row: nothing will change any more
 USUAL = Keeping(keepalive=10.0, patience=30.0)  # of a relay whose ends have timers of their own
-NAT = "nat-a:wan"  # where the dialer begins
-DIALER, LISTENER, SERVER, DOCK = "a", "b", "server", "dock"
 
 Wait = Callable[[float], None]
 Apply = Callable[[NamespaceLab, Fault, Wait], None]
@@ -96,12 +96,12 @@ def lead(case: LifeCase, expected: Expected, site: Site, do: Apply | None = None
             raise UsageError(f"faults cannot be done to labs of {site.backend.name}")
         life = _Life(case, expected, lab, do or _done(case))
         life.meet(stack)
-        vantages = _vantages(lab, case.scenario.roams)
+        vantages = _vantages(lab, case)
         with site.recorded(lab, vantages) as recorder:
             life.go()
         if recorder.recording.dropped:
             raise CaptureError(f"{recorder.recording.dropped} packets were not recorded")
-    return life.read(site, vantages, recorder.recording.packets)
+    return life.read(site, recorder.recording.packets)
 
 
 def _done(case: LifeCase) -> Apply:
@@ -118,6 +118,7 @@ class _Life:
         self.both: list[PeerClient] = []  # the dialer, the listener
         self.offers: list[Offer] = []  # the listener's, the dialer's
         self.faults: list[tuple[int, Fault]] = []  # with the capture's time of each
+        self.roles = case.topology.roles
         self.slow = self.busy = 0.0
         self.end_ns = 0
 
@@ -128,9 +129,9 @@ class _Life:
         keep = Keeping(keepalive=timers.keepalive, patience=timers.patience)
         if not case.keeps:
             keep = USUAL
-        found = stack.enter_context(services(lab, case.stacks, SERVER, 0, keep=keep))
-        self.late = stack.enter_context(watched(lab, SERVER))
-        ends = list(zip(ENDS, (DIALER, LISTENER), case.stacks.both, strict=True))
+        found = stack.enter_context(services(lab, case.stacks, self.roles.relay, 0, keep=keep))
+        self.late = stack.enter_context(watched(lab, self.roles.relay))
+        ends = list(zip(ENDS, (self.roles.a, self.roles.b), case.stacks.both, strict=True))
         for role, node, one in reversed(ends):
             process = lab.spawn(node, one.command())
             stack.callback(process.kill)
@@ -145,7 +146,7 @@ class _Life:
 
     def _local(self, node: str) -> Endpoint:
         """Where it listens: at all addresses, of a host that will have another one."""
-        roams = self.case.scenario.roams and node == DIALER
+        roams = any(one.host == node for one in self.case.scenario.moving)
         address = IPv4Address(0) if roams else self.lab.plan.address(node)
         return Endpoint(address=address, port=self.lab.plan.port(node))
 
@@ -156,7 +157,7 @@ class _Life:
         keepalive = self.case.course.timers.keepalive if udp else None
         self.application = Application(self.dialer, self.listener, keepalive)
         if not self.application.until_steady(CALM, CONNECT):
-            raise PeerError("its direct connection carries no steady echo", node=DIALER)
+            raise PeerError("its direct connection carries no steady echo", node=self.roles.a)
         self.clock_ns = time.time_ns() - time.monotonic_ns()
         self.fault_ns = time.time_ns()
         self._suffer()
@@ -207,11 +208,13 @@ class _Life:
             if self.application.ended:
                 self.application.go_on(ENDED)
 
-    def read(self, site: Site, vantages: Sequence[Vantage], packets: int) -> Led:
+    def read(self, site: Site, packets: int) -> Led:
         """What the recording shows."""
         recorded = read(site.folder / CAPTURE)
-        routers = [v.node for v in vantages if v.ifname == "lan" and v.node != "nat-b"]
-        server = self.lab.plan.address(SERVER)
+        plan = self.lab.plan
+        server = plan.address(self.roles.relay)
+        near, far = (seat(plan, self._places(host)) for host in (self.roles.a, self.roles.b))
+        ends = Ends(self.roles.a, self.roles.b, near, far)
         carrier = self.case.transport
         heard = [
             Heard(event.at + self.clock_ns, event)
@@ -219,14 +222,18 @@ class _Life:
             if event.at + self.clock_ns > self.fault_ns
         ]
         given_up = next((one.time_ns for one in heard if isinstance(one.event, Failed)), None)
-        seen = read_life(recorded, routers, server, carrier, self.fault_ns, self.end_ns, given_up)
+        seen = read_life(recorded, near, server, carrier, self.fault_ns, self.end_ns, given_up)
         moments = timeline(
-            recorded, routers, server, carrier, self.fault_ns, seen.cited, self.faults, heard
+            recorded, ends, server, carrier, self.fault_ns, seen.cited, self.faults, heard
         )
         lost = any(one.lost_direct for one in heard)
-        return Led(seen, moments, lost, self.slow, self.busy, self._idle(recorded), packets)
+        return Led(seen, moments, lost, self.slow, self.busy, self._idle(recorded, near), packets)
 
-    def _idle(self, recorded: Sequence[Packet]) -> float:
+    def _places(self, host: str) -> list[str]:
+        """It, and the hosts whose places it takes."""
+        return [host, *(dock(one.network) for one in self.case.scenario.moving if one.host == host)]
+
+    def _idle(self, recorded: Sequence[Packet], dialer: Seat) -> float:
         ends = [
             (at, at + int(fault.silence * 1e9))
             for at, fault in self.faults
@@ -235,14 +242,14 @@ class _Life:
         if not ends:
             return 0.0
         start, stop = ends[0]
-        sent = (p.time_ns for p in recorded if p.vantage == NAT and p.outgoing)
+        sent = (p.time_ns for p in recorded if dialer.enters(p))
         times = [start, *(at for at in sent if start < at < stop), stop]
         return max(later - at for at, later in pairwise(times)) / 1e9
 
 
-def _vantages(lab: Lab, roams: bool) -> list[Vantage]:
+def _vantages(lab: Lab, case: LifeCase) -> list[Vantage]:
     """All, but of a host that moves those that move with it."""
-    moving = {DIALER, DOCK} if roams else set()
+    moving = {name for one in case.scenario.moving for name in (one.host, dock(one.network))}
     return [vantage for vantage in lab.plan.vantages if vantage.node not in moving]
 
 

@@ -19,7 +19,7 @@ from testbed.studies import base
 from testbed.studies.base import Site, Study
 from testbed.studies.life.case import LifeCase
 from testbed.studies.life.explaining import explained
-from testbed.studies.life.run import DIALER, Led, lead
+from testbed.studies.life.run import Led, lead
 from testbed.words import sentence
 
 TOO_LATE = 0.2  # seconds; beyond it a difference may be the machine's
@@ -39,8 +39,8 @@ def run(case: LifeCase, site: Site) -> Result:
     return judged(case, expected, led, site)
 
 
-def breaches(led: Led, expected: Expected, transport: Transport) -> Iterator[Breach]:
-    """How wire and model, or wire and dialer, differ.
+def breaches(led: Led, expected: Expected, transport: Transport, dialer: str) -> Iterator[Breach]:
+    """How wire and model, or wire and the host ``dialer``, differ.
 
     Where a lost connection would have gone is seen of datagrams alone: a stack that gave it up
     sends no more echo.
@@ -56,9 +56,9 @@ def breaches(led: Led, expected: Expected, transport: Transport) -> Iterator[Bre
     if goes_on and seen.moved is not expected.moved:
         yield PlaceDiffers(seen.moved)
     if led.said_lost and seen.fate is Fate.SURVIVES:
-        yield LossClaimed(DIALER)
+        yield LossClaimed(dialer)
     if not led.said_lost and seen.fate in (Fate.DIRECT, Fate.RELAYED):
-        yield LossUntold(DIALER)
+        yield LossUntold(dialer)
 
 
 def judged(
@@ -69,7 +69,8 @@ def judged(
     A machine too busy casts a doubt: it leaves an agreement alone, and makes a difference
     inconclusive.
     """
-    found = tuple(breaches(led, expected, case.transport)) if led else ()
+    dialer = case.topology.roles.a
+    found = tuple(breaches(led, expected, case.transport, dialer)) if led else ()
     busy = led is not None and _busy(case, led)
     judgement = Judgement.FAIL if found else Judgement.PASS
     if led is None or (found and busy):

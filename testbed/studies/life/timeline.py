@@ -9,13 +9,26 @@ from testbed.model.life import MomentKind, Transport
 from testbed.model.network_fault import Fault, words
 from testbed.model.packet import Packet
 from testbed.model.result import Moment
-from testbed.studies.life.wire import SHAPE, opens
+from testbed.studies.life.seat import Seat
+from testbed.studies.life.wire import echoed, opens
 
-DIALER, LISTENER = "a", "b"
-_ARRIVED = ("nat-b:lan", "b:eth0")  # where it is on the listener's own network
 _WAY_NS = 300_000_000  # that a packet may take
 
 _Found = tuple[int, MomentKind, str, str, tuple[int, ...]]  # time, kind, node, said, packets
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two ends by name, and where they are seen."""
+
+    dialer: str
+    listener: str
+    near: Seat  # the dialer's
+    far: Seat
+
+    def arrived(self, place: str) -> bool:
+        """Whether a vantage is on the listener's own wire."""
+        return place in self.far.wires or place.startswith(f"{self.listener}:")
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class Heard:
 
 def timeline(
     packets: Sequence[Packet],
-    routers: Sequence[str],
+    ends: Ends,
     relay: IPv4Address,
     transport: Transport,
     fault_ns: int,
@@ -44,14 +57,10 @@ def timeline(
     faults: Sequence[tuple[int, Fault]],
     heard: Sequence[Heard],
 ) -> tuple[Moment, ...]:
-    """The moments in their order.  ``cited`` are the packets at the ends of the longest gap.
-
-    The dialer is behind ``routers``, one after the other.
-    """
-    wires = {f"{router}:lan" for router in routers}
+    """The moments in their order.  ``cited`` are the packets at the ends of the longest gap."""
     moments: list[_Found] = [(at, MomentKind.FAULT, "", words(fault), ()) for at, fault in faults]
-    moments += [*_said(heard), *_gap(packets, wires, fault_ns, cited)]
-    moments += _ways(packets, wires, relay, transport, fault_ns)
+    moments += [*_said(heard, ends.dialer), *_gap(packets, ends, fault_ns, cited)]
+    moments += _ways(packets, ends, relay, transport, fault_ns)
     moments.sort(key=lambda moment: moment[0])
     return tuple(
         Moment(
@@ -65,44 +74,44 @@ def timeline(
     )
 
 
-def _said(heard: Sequence[Heard]) -> Iterator[_Found]:
+def _said(heard: Sequence[Heard], dialer: str) -> Iterator[_Found]:
     for one in heard:
         event = one.event
         if isinstance(event, Lost):
             words_ = f"{event.path.value}, {event.reason}" if event.reason else event.path.value
-            yield one.time_ns, MomentKind.LOST, DIALER, words_, ()
+            yield one.time_ns, MomentKind.LOST, dialer, words_, ()
         elif isinstance(event, Upgraded):
-            yield one.time_ns, MomentKind.UPGRADED, DIALER, event.how.value, ()
+            yield one.time_ns, MomentKind.UPGRADED, dialer, event.how.value, ()
         elif isinstance(event, Failed):
-            yield one.time_ns, MomentKind.GIVEN_UP, DIALER, event.reason, ()
+            yield one.time_ns, MomentKind.GIVEN_UP, dialer, event.reason, ()
 
 
 def _gap(
-    packets: Sequence[Packet], wires: set[str], fault_ns: int, cited: Sequence[int]
+    packets: Sequence[Packet], ends: Ends, fault_ns: int, cited: Sequence[int]
 ) -> Iterator[_Found]:
     """Both ends of the longest gap, and in it the first packet that each place has stopped."""
     by_number = {packet.number: packet for packet in packets}
-    ends = [by_number[number] for number in cited]
+    marks = [by_number[number] for number in cited]
     kinds = (MomentKind.LAST_ECHO, MomentKind.FIRST_ECHO)
-    for packet, kind in zip(ends, kinds, strict=False):
-        yield packet.time_ns, kind, DIALER, "", (packet.number,)
-    if not ends:
+    for packet, kind in zip(marks, kinds, strict=False):
+        yield packet.time_ns, kind, ends.dialer, "", (packet.number,)
+    if not marks:
         return
-    stop = ends[1].time_ns if len(ends) > 1 else packets[-1].time_ns
-    start = max(ends[0].time_ns, fault_ns)
+    stop = marks[1].time_ns if len(marks) > 1 else packets[-1].time_ns
+    start = max(marks[0].time_ns, fault_ns)
     within = [one for one in packets if start < one.time_ns < stop]
     places: set[str] = set()
     for packet in within:
-        left = packet.vantage in wires and not packet.outgoing and packet.payload
-        if left and packet.destination == ends[0].source:
+        left = ends.near.sees(packet) and not packet.outgoing and packet.payload
+        if left and packet.destination == marks[0].source:
             way = [one for one in within if one.payload == packet.payload and _forth(one, packet)]
             place = way[-1].vantage
             kind, said = MomentKind.STOPPED, place
-            if place in _ARRIVED:
-                kind, said, place = MomentKind.ARRIVED, LISTENER, LISTENER
-            if place not in places and not (kind is MomentKind.ARRIVED and len(ends) > 1):
+            if ends.arrived(place):
+                kind, said, place = MomentKind.ARRIVED, ends.listener, ends.listener
+            if place not in places and not (kind is MomentKind.ARRIVED and len(marks) > 1):
                 places.add(place)
-                yield packet.time_ns, kind, DIALER, said, tuple(one.number for one in way)
+                yield packet.time_ns, kind, ends.dialer, said, tuple(one.number for one in way)
 
 
 def _forth(one: Packet, first: Packet) -> bool:
@@ -113,24 +122,24 @@ def _forth(one: Packet, first: Packet) -> bool:
 
 def _ways(
     packets: Sequence[Packet],
-    wires: set[str],
+    ends: Ends,
     relay: IPv4Address,
     transport: Transport,
     fault_ns: int,
 ) -> Iterator[_Found]:
     """The first opening of another connection, and the first echo of each way after another."""
-    after = [p for p in packets if p.vantage in wires and p.time_ns > fault_ns]
+    after = [p for p in packets if ends.near.sees(p) and p.time_ns > fault_ns]
     for packet in after:
         if relay not in (packet.source.address, packet.destination.address) and opens(
             packet, transport
         ):
-            yield packet.time_ns, MomentKind.OPENING, DIALER, "", (packet.number,)
+            yield packet.time_ns, MomentKind.OPENING, ends.dialer, "", (packet.number,)
             break
     relayed = False
     for packet in after:
-        if not packet.outgoing or len(packet.payload) not in SHAPE:
+        if not echoed(packet, ends.near):
             continue
         if (packet.source.address == relay) is not relayed:
             relayed = not relayed
             kind = MomentKind.RELAYED_ECHO if relayed else MomentKind.DIRECT_ECHO
-            yield packet.time_ns, kind, DIALER, "", (packet.number,)
+            yield packet.time_ns, kind, ends.dialer, "", (packet.number,)

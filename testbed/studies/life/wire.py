@@ -1,6 +1,6 @@
 """What became of the echo, read off the wire: its gap, its way, who shook hands anew."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
@@ -8,6 +8,7 @@ from itertools import pairwise
 from testbed.model.life import Fate, Transport
 from testbed.model.packet import Packet
 from testbed.studies.life.application import SIZE
+from testbed.studies.life.seat import Seat
 
 SHAPE = range(SIZE, SIZE + 150)  # bytes of payload that carry one echo, encrypted or not
 ENDED = 1.5  # seconds without an echo at the end of a recording: nothing comes any more
@@ -34,26 +35,25 @@ class Seen:
 
 def read_life(
     packets: Sequence[Packet],
-    routers: Sequence[str],
+    dialer: Seat,
     relay: IPv4Address,
     transport: Transport,
     fault_ns: int,
     end_ns: int,
     given_up_ns: int | None = None,
 ) -> Seen:
-    """The life of an echo of the dialer behind the ``routers``, at one after the other.
+    """The life of an echo of the ``dialer``.
 
     ``fault_ns`` and ``end_ns`` are times of the capture.  What comes back after the dialer
     has given up at ``given_up_ns`` is of no use to anybody.
     """
-    wires = {f"{router}:lan" for router in routers}
-    here = [p for p in packets if p.vantage in wires]
+    here = [p for p in packets if dialer.sees(p)]
     heeded_ns = end_ns if given_up_ns is None else min(given_up_ns, end_ns)
-    back = [p for p in here if p.outgoing and len(p.payload) in SHAPE and p.time_ns <= heeded_ns]
+    back = [p for p in here if echoed(p, dialer) and p.time_ns <= heeded_ns]
     before = [p for p in back if p.time_ns <= fault_ns][-1:]
     after = [p for p in back if p.time_ns > fault_ns]
     marks = [*before, *after]
-    moved = _moved(packets, {f"{router}:wan" for router in routers}, fault_ns)
+    moved = _moved(packets, dialer, fault_ns)
     last_ns = marks[-1].time_ns if marks else fault_ns
     if end_ns - last_ns > ENDED * 1e9:
         passed = sum(last_ns < p.time_ns <= end_ns for p in here)
@@ -66,8 +66,17 @@ def read_life(
     return Seen(fate, gap, passed, len(after), (start.number, stop.number), moved)
 
 
-def _moved(packets: Iterable[Packet], wans: Collection[str], fault_ns: int) -> bool:
-    sent = [p for p in packets if p.vantage in wans and p.outgoing and len(p.payload) in SHAPE]
+def echoed(packet: Packet, dialer: Seat) -> bool:
+    """Whether it is an echo that comes back to the dialer."""
+    back = packet.outgoing and packet.destination.address in dialer.addresses
+    return back and len(packet.payload) in SHAPE and dialer.sees(packet)
+
+
+def _moved(packets: Sequence[Packet], dialer: Seat, fault_ns: int) -> bool:
+    """Other hosts may share the edge: what the dialer has sent is known by its payload."""
+    asked = {p.payload for p in packets if dialer.sees(p) and not p.outgoing}
+    sent = [p for p in packets if dialer.enters(p) and p.payload in asked]
+    sent = [p for p in sent if len(p.payload) in SHAPE]
     before = [p.source for p in sent if p.time_ns <= fault_ns]
     after = [p.source for p in sent if p.time_ns > fault_ns]
     return bool(before and after) and before[-1] != after[-1]

@@ -266,12 +266,16 @@ def _require_world(cell: Cell, where: str) -> None:
             f"{where}what happens in {cell.world.name} happens to an established path",
             remedy=f"testbed life --topology {cell.world.word}",
         )
-    topology = cell.build()
-    known = [host.name for host in topology.hosts]
-    for part, name in (("a", cell.roles.a), ("b", cell.roles.b), ("relay", cell.roles.relay)):
+    require_players(cell.build(), where)
+
+
+def require_players(topology: Topology, where: str = "") -> None:
+    """UsageError where nobody plays a part; ``where`` it came from."""
+    known, roles = [host.name for host in topology.hosts], topology.roles
+    for part, name in (("a", roles.a), ("b", roles.b), ("relay", roles.relay)):
         if name not in known:
             raise UsageError(
-                f"{where}nobody in {cell.world.name} plays {part}: it has no host {name!r}",
+                f"{where}nobody in {topology.name} plays {part}: it has no host {name!r}",
                 remedy=f"write [roles] {part} = one of {', '.join(known)}",
             )
 
