@@ -93,7 +93,6 @@ def world_show(
 ) -> None:
     """Draw a world: who is where, behind which NATs, over which links."""
     from testbed.files import write_text
-    from testbed.model.events import timeline
     from testbed.model.network_fault import words
     from testbed.model.presets import asked
     from testbed.report import world as picture
@@ -108,7 +107,7 @@ def world_show(
     console.print(f"{found.name}: {found.world.title}", style="bold", markup=False)
     console.print(found.world.source, style="dim", markup=False)
     console.print(picture.drawn(box))
-    for at, fault in timeline(found.world.events, found.world.life.timers):
+    for at, fault in found.world.timeline():
         console.print(f"after {at:g} s: {words(fault)}", markup=False)
     if svg is not None:
         write_text(svg, picture.svg(box, f"{found.name}: {found.world.title}"))

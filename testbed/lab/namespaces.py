@@ -101,6 +101,7 @@ class NamespaceLab:
         self._home = kernel.current_netns()
         self._stack.callback(os.close, self._home)
         self._wires = WireBench()
+        self._processes: dict[str, list[process.NodeProcess]] = {}
         self.services: Mapping[str, Daemon] = {}  # router -> its daemon
 
     def __enter__(self) -> Self:
@@ -313,7 +314,12 @@ class NamespaceLab:
             )
         child = process.spawn(command, target.netns, target.files)
         self._stack.callback(child.close)
+        self._processes.setdefault(node, []).append(child)
         return child
+
+    def processes(self, node: str) -> Sequence[process.NodeProcess]:
+        """Those of ``node`` that were started and still run."""
+        return [one for one in self._processes.get(node, ()) if one.poll() is None]
 
     def run(
         self, node: str, command: Sequence[str], *, input: bytes = b"", timeout: float = 10.0

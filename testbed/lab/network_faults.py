@@ -9,22 +9,28 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from testbed.errors import BackendError
 from testbed.lab import kernel
+from testbed.lab.links.netem import NetemLinks, expressible
 from testbed.lab.loading import LOADERS
 from testbed.lab.namespaces import NamespaceLab
 from testbed.lab.netfilter import CONNTRACK, ask
 from testbed.model.behaviour import Allocation, Filtering, Protocol, Transport
 from testbed.model.network_fault import (
     Fault,
+    LinkChange,
     LinkDown,
     LinkUp,
-    MappingTimeout,
+    LossBurst,
+    LossOver,
     NatReboot,
     Rebinding,
     Roaming,
+    Sleep,
+    Wake,
     WanAddressChange,
 )
 from testbed.model.plan import AddBridge, AddLink, Engine
 from testbed.model.profile import Profile
+from testbed.model.topology import Link
 from testbed.nat.rules import RouterContext, render
 
 _DELETE = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE; of no flow in particular: of all
@@ -38,24 +44,53 @@ Wait = Callable[[float], None]
 def apply(lab: NamespaceLab, fault: Fault, profiles: dict[str, Profile], wait: Wait) -> None:
     """Do it; BackendError names the router and what it refused.
 
-    ``profiles``: of each router.  ``wait`` lets seconds go by, for what takes time.  A
-    `MappingTimeout` is the application's to do, and nothing here.
+    ``profiles``: of each router.  ``wait`` lets seconds go by, for what takes time.  ValueError for
+    what others have to do: the application falls silent, and the relay's program is the stacks'.
     """
     match fault:
-        case MappingTimeout():
-            pass
         case NatReboot(router, down):
             _reload(lab, router, profiles[router], lab.plan.address(router), wait, down)
         case WanAddressChange(router):
             _readdress(lab, router, profiles[router])
         case Rebinding(router):
             _renumber(lab, router, profiles[router])
-        case LinkDown(node):
-            lab.links.down(f"{node}-core")
-        case LinkUp(node):
-            lab.links.up(f"{node}-core")
         case Roaming(host, network):
             _roam(lab, host, network)
+        case _:
+            _stir(lab, fault)
+
+
+def _stir(lab: NamespaceLab, fault: Fault) -> None:
+    """What happens to wires, and to the hosts behind them."""
+    match fault:
+        case LinkDown(node):
+            lab.links.down(_wire(lab, node))
+        case LinkUp(node):
+            lab.links.up(_wire(lab, node))
+        case LinkChange(node, _, link) | LossBurst(node, _, link) | LossOver(node, link):
+            _change(lab, node, link)
+        case Sleep(host):
+            lab.links.down(_wire(lab, host))
+            for process in lab.processes(host):
+                process.pause()
+        case Wake(host):
+            for process in lab.processes(host):
+                process.resume()
+            lab.links.up(_wire(lab, host))
+        case _:
+            raise ValueError(f"it is not done to the network: {fault}")
+
+
+def _wire(lab: NamespaceLab, node: str) -> str:
+    """The name of the node's own wire, a router's to the network outside."""
+    ends = ((link.a.node, link.b.node) for link in lab.plan.of(AddLink))
+    return next(f"{a}-{b}" for a, b in ends if a == node)
+
+
+def _change(lab: NamespaceLab, node: str, link: Link) -> None:
+    if isinstance(lab.links, NetemLinks) and not (expressible(link.up) and expressible(link.down)):
+        raise BackendError("netem cannot make its wire lose in bursts, or swallow", node=node)
+    lab.links.set(_wire(lab, node), a_to_b=link.up, b_to_a=link.down)
 
 
 def _forward(lab: NamespaceLab, router: str, *, on: bool) -> None:
@@ -110,8 +145,9 @@ def _context(lab: NamespaceLab, router: str, external: IPv4Address) -> RouterCon
     plan = lab.plan
     inside = _inside(lab, router)
     lan = next(r.lan for r in plan.topology.routers if r.name == router)
-    hosts = tuple(plan.address(h.name) for h in plan.topology.hosts if h.network == lan)
-    return RouterContext("wan", "lan", (external,), inside.network, hosts, plan.seeds[router])
+    hosts = tuple(plan.address(node.name) for node in plan.topology.attached(lan))
+    addresses = (external, *plan.addresses[router][1:])
+    return RouterContext("wan", "lan", addresses, inside.network, hosts, plan.seeds[router])
 
 
 def _inside(lab: NamespaceLab, router: str) -> IPv4Interface:

@@ -51,6 +51,14 @@ class NodeProcess:
             self._kill_group()
             os.kill(self.pid, signal.SIGKILL)
 
+    def pause(self) -> None:
+        """Let it and its group stand still; its clock goes on."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        os.killpg(self.pid, signal.SIGCONT)
+
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # so young that it leads none yet
             os.killpg(self.pid, signal.SIGKILL)

@@ -3,8 +3,8 @@
 Times are seconds after the peers have been connected directly and steadily.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -12,15 +12,22 @@ from pydantic import Field, model_validator
 from testbed.model.life import Timers
 from testbed.model.network_fault import (
     Fault,
+    LinkChange,
     LinkDown,
     LinkUp,
+    LossBurst,
+    LossOver,
     MappingTimeout,
     NatReboot,
     Rebinding,
+    RelayRestart,
     Roaming,
+    Sleep,
+    Wake,
     WanAddressChange,
 )
 from testbed.model.table import Table, wrong
+from testbed.model.topology import Link
 from testbed.naming import instead
 
 Moment = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
@@ -36,11 +43,20 @@ class Names:
     routers: Sequence[str]
     hosts: Sequence[str]
     networks: Sequence[str]
+    links: Mapping[str, Link]
 
     def of(self, kind: Kind) -> Sequence[str]:
         """The names of one kind of node."""
         known = {"router": self.routers, "host": self.hosts}
         return known.get(kind, (*self.routers, *self.hosts))
+
+
+@dataclass(frozen=True)
+class Wires:
+    """The links of a world: by their names, and by the nodes whose they are at the beginning."""
+
+    known: Mapping[str, Link]
+    begin: Mapping[str, Link]
 
 
 class EventTable(Table):
@@ -63,9 +79,14 @@ class EventTable(Table):
         assert self.past_patience_s is not None  # `_timed` lets no other pass
         return timers.patience + self.past_patience_s
 
-    def faults(self, timers: Timers) -> Iterator[tuple[float, Fault]]:
-        """What is done to the network, and when."""
+    def fault(self) -> Fault:
+        """What is done to the network.  What a wire is then, `timeline` says."""
         raise NotImplementedError
+
+    @property
+    def later(self) -> tuple[tuple[float, Fault], ...]:
+        """What is done some seconds after that."""
+        return ()
 
     def require_known(self, names: Names, number: int) -> None:
         """An error for a node that the event, the ``number``-th of its world, cannot befall."""
@@ -92,8 +113,8 @@ class Silence(EventTable):
     kind: Literal["silence"]
     for_s: Span = Field(description="Seconds without a word of the application.")
 
-    def faults(self, timers: Timers) -> Iterator[tuple[float, Fault]]:
-        yield self.at(timers), MappingTimeout(self.for_s)
+    def fault(self) -> Fault:
+        return MappingTimeout(self.for_s)
 
 
 class Reboot(EventTable):
@@ -105,8 +126,8 @@ class Reboot(EventTable):
     node: str = Field(description=_NODE)
     down_s: Span = Field(default=0.3, description="Seconds in which nothing is forwarded.")
 
-    def faults(self, timers: Timers) -> Iterator[tuple[float, Fault]]:
-        yield self.at(timers), NatReboot(self.node, self.down_s)
+    def fault(self) -> Fault:
+        return NatReboot(self.node, self.down_s)
 
 
 class NewAddress(EventTable):
@@ -117,8 +138,8 @@ class NewAddress(EventTable):
     kind: Literal["new-address"]
     node: str = Field(description=_NODE)
 
-    def faults(self, timers: Timers) -> Iterator[tuple[float, Fault]]:
-        yield self.at(timers), WanAddressChange(self.node)
+    def fault(self) -> Fault:
+        return WanAddressChange(self.node)
 
 
 class Renumbered(EventTable):
@@ -129,8 +150,8 @@ class Renumbered(EventTable):
     kind: Literal["rebinding"]
     node: str = Field(description=_NODE)
 
-    def faults(self, timers: Timers) -> Iterator[tuple[float, Fault]]:
-        yield self.at(timers), Rebinding(self.node)
+    def fault(self) -> Fault:
+        return Rebinding(self.node)
 
 
 class Down(EventTable):
@@ -139,8 +160,8 @@ class Down(EventTable):
     kind: Literal["link-down"]
     node: str = Field(description=_NODE)
 
-    def faults(self, timers: Timers) -> Iterator[tuple[float, Fault]]:
-        yield self.at(timers), LinkDown(self.node)
+    def fault(self) -> Fault:
+        return LinkDown(self.node)
 
 
 class Up(EventTable):
@@ -149,8 +170,81 @@ class Up(EventTable):
     kind: Literal["link-up"]
     node: str = Field(description=_NODE)
 
-    def faults(self, timers: Timers) -> Iterator[tuple[float, Fault]]:
-        yield self.at(timers), LinkUp(self.node)
+    def fault(self) -> Fault:
+        return LinkUp(self.node)
+
+
+class Changed(EventTable):
+    """A node's wire has other conditions from then on: those of a link of the file."""
+
+    kind: Literal["link-change"]
+    node: str = Field(description=_NODE)
+    link: str = Field(description="Of `links`: what the wire is from then on.")
+
+    def fault(self) -> Fault:
+        return LinkChange(self.node, self.link, Link())
+
+    def require_known(self, names: Names, number: int) -> None:
+        """As of every event, and for a link that is not there, or changes interfaces."""
+        super().require_known(names, number)
+        if self.link not in names.links:
+            said = f"unknown link {self.link!r}; {instead(self.link, names.links)}"
+            raise _wrong(said, number, "link")
+        if names.links[self.link].mtu is not None:
+            raise _wrong("a link with an mtu: that is the interfaces', and stays", number, "link")
+
+
+class Burst(EventTable):
+    """A node's wire loses frames for a while, in both directions."""
+
+    kind: Literal["loss-burst"]
+    node: str = Field(description=_NODE)
+    for_s: Span = Field(description="Seconds until it is as it was.")
+    loss: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="The share of frames that is lost, 0 to 1."
+    )
+
+    def fault(self) -> Fault:
+        return LossBurst(self.node, self.loss, Link())
+
+    @property
+    def later(self) -> tuple[tuple[float, Fault], ...]:
+        """It is over."""
+        return ((self.for_s, LossOver(self.node, Link())),)
+
+
+class Asleep(EventTable):
+    """A host sleeps: its programs stand still, and its wire is dead."""
+
+    NODE = "host"
+
+    kind: Literal["sleep"]
+    node: str = Field(description=_NODE)
+
+    def fault(self) -> Fault:
+        return Sleep(self.node)
+
+
+class Awake(EventTable):
+    """A host that slept goes on where it was."""
+
+    NODE = "host"
+
+    kind: Literal["wake"]
+    node: str = Field(description=_NODE)
+
+    def fault(self) -> Fault:
+        return Wake(self.node)
+
+
+class RelayRestarted(EventTable):
+    """The relay's program ends, and begins anew a while later, knowing nothing of before."""
+
+    kind: Literal["relay-restart"]
+    down_s: Span = Field(default=0.5, description="Seconds in which nobody relays.")
+
+    def fault(self) -> Fault:
+        return RelayRestart(self.down_s)
 
 
 class Roam(EventTable):
@@ -162,8 +256,8 @@ class Roam(EventTable):
     node: str = Field(description=_NODE)
     to: str = Field(description="The network where it is from then on.")
 
-    def faults(self, timers: Timers) -> Iterator[tuple[float, Fault]]:
-        yield self.at(timers), Roaming(self.node, self.to)
+    def fault(self) -> Fault:
+        return Roaming(self.node, self.to)
 
     def require_known(self, names: Names, number: int) -> None:
         """As of every event, and for a network that is not there."""
@@ -174,7 +268,19 @@ class Roam(EventTable):
 
 
 Event = Annotated[
-    Silence | Reboot | NewAddress | Renumbered | Down | Up | Roam, Field(discriminator="kind")
+    Silence
+    | Reboot
+    | NewAddress
+    | Renumbered
+    | Down
+    | Up
+    | Changed
+    | Burst
+    | Roam
+    | Asleep
+    | Awake
+    | RelayRestarted,
+    Field(discriminator="kind"),
 ]
 KINDS: Mapping[str, type[EventTable]] = {
     get_args(one.model_fields["kind"].annotation)[0]: one for one in get_args(get_args(Event)[0])
@@ -203,10 +309,31 @@ class LifeTable(Table):
         return Timers(self.keepalive_s or None, self.patience_s)
 
 
-def timeline(events: Sequence[EventTable], timers: Timers) -> tuple[tuple[float, Fault], ...]:
+def timeline(
+    events: Sequence[EventTable], timers: Timers, wires: Wires
+) -> tuple[tuple[float, Fault], ...]:
     """What happens to stacks with these ``timers``, in the order of time."""
-    told = [one for event in events for one in event.faults(timers)]
-    return tuple(sorted(told, key=lambda one: one[0]))
+    told: list[tuple[float, Fault]] = []
+    for event in events:
+        at = event.at(timers)
+        told += [(at, event.fault()), *((at + more, fault) for more, fault in event.later)]
+    now = dict(wires.begin)
+    found: list[tuple[float, Fault]] = []
+    for at, fault in sorted(told, key=lambda one: one[0]):
+        match fault:
+            case LinkChange(node, name):
+                now[node] = link = wires.known[name]
+                found.append((at, LinkChange(node, name, link)))
+            case LossBurst(node, loss):
+                up, down = (
+                    replace(w, loss=loss, burst=None) for w in (now[node].up, now[node].down)
+                )
+                found.append((at, LossBurst(node, loss, Link(up, down))))
+            case LossOver(node):
+                found.append((at, LossOver(node, now[node])))
+            case _:
+                found.append((at, fault))
+    return tuple(found)
 
 
 def known_keys(place: Sequence[str]) -> list[str]:

@@ -116,4 +116,12 @@ class Ended:
     after: After = After.NOTHING
 
 
-LifeReason = Undisturbed | StillOpen | Ended
+@dataclass(frozen=True, slots=True)
+class FileExpects:
+    """The world's file says so.  The model's word beside it, or None where it has none."""
+
+    model: Fate | None
+    reason: "LifeReason | None"
+
+
+LifeReason = Undisturbed | StillOpen | Ended | FileExpects

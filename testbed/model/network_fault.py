@@ -6,6 +6,8 @@ They are read by two: `testbed.lab.network_faults` does them to a lab, and
 
 from dataclasses import dataclass
 
+from testbed.model.topology import Link
+
 
 @dataclass(frozen=True)
 class MappingTimeout:
@@ -61,26 +63,90 @@ class Roaming:
     network: str
 
 
-Fault = MappingTimeout | NatReboot | WanAddressChange | Rebinding | LinkDown | LinkUp | Roaming
+@dataclass(frozen=True)
+class LinkChange:
+    """The node's wire has the conditions of ``link``, which is called ``name``, from then on."""
+
+    node: str
+    name: str
+    link: Link
+
+
+@dataclass(frozen=True)
+class LossBurst:
+    """The node's wire loses so many of the frames; ``link`` is what it is then."""
+
+    node: str
+    loss: float  # a share, 0..1
+    link: Link
+
+
+@dataclass(frozen=True)
+class LossOver:
+    """The node's wire is as it was: ``link``."""
+
+    node: str
+    link: Link
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """The host sleeps: its programs stand still, and its wire is dead."""
+
+    host: str
+
+
+@dataclass(frozen=True)
+class Wake:
+    """The host goes on where it was."""
+
+    host: str
+
+
+@dataclass(frozen=True)
+class RelayRestart:
+    """The relay's program ends, is away for ``down`` seconds, and knows nothing of before."""
+
+    down: float
+
+
+Fault = (
+    MappingTimeout
+    | NatReboot
+    | WanAddressChange
+    | Rebinding
+    | LinkDown
+    | LinkUp
+    | LinkChange
+    | LossBurst
+    | LossOver
+    | Roaming
+    | Sleep
+    | Wake
+    | RelayRestart
+)
+
+
+_WORDS = {
+    MappingTimeout: "silence for {silence:g} s",
+    NatReboot: "{router} reboots",
+    WanAddressChange: "{router} gets another address",
+    Rebinding: "{router} renumbers its mappings",
+    LinkDown: "{node}'s wire is cut",
+    LinkUp: "{node}'s wire is mended",
+    LinkChange: "{node}'s wire becomes {name}",
+    LossBurst: "{node}'s wire loses {loss:.0%} of the frames",
+    LossOver: "{node}'s wire is as it was before",
+    Roaming: "{host} moves to {network}",
+    Sleep: "{host} sleeps",
+    Wake: "{host} wakes",
+    RelayRestart: "the relay restarts, and is away for {down:g} s",
+}
 
 
 def words(fault: Fault) -> str:
     """What happens, in a few words."""
-    match fault:
-        case MappingTimeout(silence):
-            return f"silence for {silence:g} s"
-        case NatReboot(router):
-            return f"{router} reboots"
-        case WanAddressChange(router):
-            return f"{router} gets another address"
-        case Rebinding(router):
-            return f"{router} renumbers its mappings"
-        case LinkDown(node):
-            return f"{node}'s wire is cut"
-        case LinkUp(node):
-            return f"{node}'s wire is mended"
-        case Roaming(host, network):
-            return f"{host} moves to {network}"
+    return _WORDS[type(fault)].format(**vars(fault))
 
 
 def lasts(fault: Fault) -> float:
@@ -88,7 +154,7 @@ def lasts(fault: Fault) -> float:
     match fault:
         case MappingTimeout(silence):
             return silence
-        case NatReboot(_, down):
+        case NatReboot(_, down) | RelayRestart(down):
             return down
         case _:
             return 0.0

@@ -16,9 +16,19 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from testbed.errors import TopologyError, UsageError
 from testbed.model import world_forwards, world_regions
-from testbed.model.events import KINDS, Event, LifeTable, Names, known_keys
+from testbed.model.events import (
+    KINDS,
+    Changed,
+    Event,
+    LifeTable,
+    Names,
+    Wires,
+    known_keys,
+    timeline,
+)
+from testbed.model.life import Timers
 from testbed.model.links import CATALOGUE, LinkTable, WayTable
-from testbed.model.links import named as catalogued
+from testbed.model.network_fault import Fault
 from testbed.model.table import WRONG, Table, wrong
 from testbed.model.toml_lines import line_of
 from testbed.model.topology import (
@@ -176,6 +186,19 @@ class World(Table):
             )
         return (*profiles, *self.defaults[len(profiles) :])
 
+    @property
+    def _every_link(self) -> Mapping[str, Link]:
+        """The file's, and those of the catalogue that are called otherwise."""
+        catalogued = {name: one.link() for name, one in CATALOGUE.items()}
+        return catalogued | {name: table.link() for name, table in self.links.items()}
+
+    def timeline(self, timers: Timers | None = None) -> tuple[tuple[float, Fault], ...]:
+        """What happens to stacks with these ``timers`` (the file's, if None), in order of time."""
+        known = self._every_link
+        tables: Mapping[str, RouterTable | HostTable] = {**self.routers, **self.hosts}
+        begin = {key: known.get(one.link or "", Link()) for key, one in tables.items()}
+        return timeline(self.events, timers or self.life.timers, Wires(known, begin))
+
     def topology(
         self, name: str, profiles: Sequence[str] = (), access: Access | None = None
     ) -> Topology:
@@ -184,10 +207,10 @@ class World(Table):
         ``access`` makes the link of all that is attached to the internet out of the file's.
         """
         named = dict(zip(self.options, self.chosen(name, profiles), strict=True))
-        links = {key: table.link() for key, table in self.links.items()}
+        links = self._every_link
 
         def link(network: str, word: str | None) -> Link:
-            said = Link() if word is None else links.get(word) or catalogued(word)
+            said = Link() if word is None else links[word]
             return access(said) if access is not None and network == INTERNET else said
 
         return Topology(
@@ -234,13 +257,28 @@ class World(Table):
         self._refuse_unknown_links()
         world_regions.require_whole(self.regions)
         self._refuse_stray_forwards()
-        names = Names((*self.routers,), (*self.hosts,), (INTERNET, *self.networks))
+        names = Names(
+            (*self.routers,), (*self.hosts,), (INTERNET, *self.networks), self._every_link
+        )
         for number, event in enumerate(self.events):
             event.require_known(names, number)
+        if self.expect is not None:
+            self._refuse_other_expectations(self.expect)
         for name in self.life.random_ports:
             if name not in self.routers:
                 raise wrong(f"no router is called {name!r}", "life", "random_ports")
         return self
+
+    def _refuse_other_expectations(self, told: ExpectTable) -> None:
+        """Of a path to which something happens nobody asks when it was there first."""
+        unused = "within_s" if self.events else "recovers_within_s"
+        if getattr(told, unused) is not None:
+            said = "with [[events]], say recovers_within_s" if self.events else "without [[events]]"
+            raise wrong(f"it has no effect {said}", "expect", unused)
+        if self.events and (told.outcome == "none") == (told.recovers_within_s is not None):
+            raise wrong(
+                "recovers_within_s is needed, unless the outcome is none", "expect", "outcome"
+            )
 
     def _refuse_unknown_players(self) -> None:
         for part, said in self.roles.model_dump(exclude_none=True).items():
@@ -260,12 +298,13 @@ class World(Table):
     def _refuse_unknown_links(self) -> None:
         used = {("routers", name): one.link for name, one in self.routers.items()}
         used |= {("hosts", name): one.link for name, one in self.hosts.items()}
+        later = {one.link for one in self.events if isinstance(one, Changed)}
         for node, word in used.items():
             if word is not None and word not in self.links and word not in CATALOGUE:
                 remedy = instead(word, [*self.links, *CATALOGUE])
                 raise wrong(f"unknown link {word!r}; {remedy}", *node, "link")
         for name in self.links:
-            if name not in used.values():
+            if name not in (*used.values(), *later):
                 raise wrong("no router and no host uses it", "links", name)
 
 

@@ -27,6 +27,7 @@ from testbed.model.life import (
     After,
     Ended,
     Fate,
+    FileExpects,
     LifeReason,
     StillOpen,
     Timers,
@@ -35,11 +36,11 @@ from testbed.model.life import (
 )
 from testbed.model.network_fault import (
     Fault,
-    LinkDown,
-    LinkUp,
+    LinkChange,
     MappingTimeout,
     NatReboot,
     Rebinding,
+    RelayRestart,
     Roaming,
     WanAddressChange,
 )
@@ -48,6 +49,7 @@ from testbed.model.topology import Topology
 from testbed.predict.dcutr import DCUTR_QUIC, DCUTR_TCP
 from testbed.predict.lives import TICK, Direct, Side
 from testbed.predict.prediction import predict
+from testbed.predict.wires import Wires, mends, past, require_certain
 
 PAUSE = 0.7  # seconds before a lost connection is dialed again
 DIAL = 3.0  # seconds that a dial may take: time for a SYN to be repeated
@@ -77,6 +79,16 @@ class Expected:
     why: LifeReason
     moved: bool = False
 
+    @property
+    def stated(self) -> bool:
+        """Whether it is the world's file that says so, and not the model."""
+        return isinstance(self.why, FileExpects)
+
+    def admits(self, fate: Fate) -> bool:
+        """Whether ``fate`` is as expected; a file says by which path alone, old or new."""
+        direct = (Fate.SURVIVES, Fate.DIRECT)
+        return fate is self.fate or (self.stated and self.fate in direct and fate in direct)
+
     def __str__(self) -> str:
         if self.fate is Fate.LOST:
             return self.fate.value
@@ -95,8 +107,9 @@ def expect(
 
     ``behaviours``: of each router.  ``redials``: whether the stack dials again, and not a
     datagram's, which never does.  UsageError where the model has no direct path to
-    begin with.
+    begin with, and where chance decides.
     """
+    require_certain(topology, course.faults)
     return _Life(topology, behaviours, course, transport, redials).expected()
 
 
@@ -121,7 +134,9 @@ class _Life:
         self.topology, self.behaviours = topology, behaviours
         self.course, self.transport = course, transport
         self.path = Direct(topology, behaviours, transport.protocol)
-        self.cut_until = max((at for at, f in course.faults if isinstance(f, LinkUp)), default=0.0)
+        self.todo = list(course.faults)
+        self.wires = Wires()
+        self.past = past(course.faults)
 
     def expected(self) -> Expected:
         began = self.path.establish()
@@ -133,27 +148,18 @@ class _Life:
 
     def _fate(self, began: float, first: float | None) -> Expected:
         if first is not None:
-            return self._survives(first - began)
-        cut = self._cut_for_good()
+            return self._survives(first)
+        cut = self.past.dead
         if not self.redials or (cut and not self.path.served(cut)):
             return Expected(Fate.LOST, 0.0, 0.0, Ended(self.path.why))
         return self._again(began)
 
-    def _cut_for_good(self) -> set[str]:
-        """The nodes whose wire nobody mends."""
-        cut: set[str] = set()
-        for _, fault in self.course.faults:
-            if isinstance(fault, LinkDown):
-                cut.add(fault.node)
-            elif isinstance(fault, LinkUp):
-                cut.discard(fault.node)
-        return cut
-
     # -- the old connection -----------------------------------------------
 
     def _suffer(self, began: float) -> float | None:
-        """Do the faults; the time of the first echo after them, None if there is none."""
-        todo = list(self.course.faults)
+        """Do the faults; the longest time without an echo, None if none comes after them."""
+        todo = self.todo
+        last, longest = began, 0.0
         silent_until = began
         resumed = began + max((at for at, _ in todo), default=0.0)
         now = began
@@ -168,8 +174,11 @@ class _Life:
                 return None
             if now < silent_until:
                 self._keep_alive(now, began)
-            elif self.path.beat(now, follows=self.transport is not Transport.TCP) and not todo:
-                return now
+            elif self.path.beat(now, follows=self.transport is not Transport.TCP):
+                last, longest = now, max(longest, now - last)
+                if not todo:
+                    return longest
+                self._prod(now, began)
             else:
                 self._prod(now, began)
             now += TICK
@@ -216,6 +225,8 @@ class _Life:
 
     def _do(self, now: float, fault: Fault) -> float:
         """Change the model; when the change is over."""
+        self.wires.change(fault)
+        self.path.cut(self.wires.dead)
         match fault:
             case NatReboot(router, down):
                 self.path.forget(now, router)
@@ -225,10 +236,6 @@ class _Life:
                 self.path.forget(now, router)
             case WanAddressChange(router):
                 self.path.readdress(now, router)
-            case LinkDown(node):
-                self.path.cut(node)
-            case LinkUp(node):
-                self.path.mend(node)
             case Roaming(host, network):
                 self.path.roam(host, network)
         return now
@@ -236,9 +243,15 @@ class _Life:
     def _survives(self, gap: float) -> Expected:
         """A stack repeats what was lost with growing pauses, the last as long as all before."""
         if gap <= 2 * TICK:
-            return Expected(Fate.SURVIVES, 0.0, SLACK, Undisturbed())
+            return Expected(Fate.SURVIVES, 0.0, SLACK + self._slower, Undisturbed())
         longest = gap if self.transport is Transport.UDP or self._silence else 2 * gap
-        return Expected(Fate.SURVIVES, gap - 3 * TICK, longest + SLACK, StillOpen())
+        return Expected(Fate.SURVIVES, gap - 3 * TICK, longest + SLACK + self._slower, StillOpen())
+
+    @property
+    def _slower(self) -> float:
+        """Seconds that an echo may take over a wire that has become slower."""
+        links = (f.link for _, f in self.course.faults if isinstance(f, LinkChange))
+        return max((link.up.delay_ms + link.down.delay_ms for link in links), default=0.0) / 1000
 
     @property
     def _silence(self) -> bool:
@@ -249,6 +262,11 @@ class _Life:
     def _again(self, began: float) -> Expected:
         if self._deaf and not self.path.reset:
             return Expected(Fate.LOST, 0.0, 0.0, Ended(self.path.why, After.UNNOTICED))
+        if any(not mends(fault) for _, fault in self.todo):
+            raise UsageError(
+                "the model does not follow what happens to a second connection",
+                remedy="write what you expect: [expect] outcome and recovers_within_s",
+            )
         back = self._back(self._noticed(began))
         fate, after = self._final()
         why = Ended(self.path.why, after)
@@ -264,16 +282,23 @@ class _Life:
 
     def _back(self, noticed: _Span) -> _Span:
         """When the echo goes over the relay."""
-        if self.cut_until > noticed.low:
+        reserved = RESERVE + DIAL if self._unreserved else 0.0
+        if (until := self.past.until) > noticed.low:
             # Of a dial that was under way when the wire was mended, nothing may come.
-            return _Span(self.cut_until, max(noticed.high, self.cut_until) + PAUSE + DIAL + SLACK)
+            return _Span(until, max(noticed.high, until) + PAUSE + DIAL + SLACK + reserved)
         high = noticed.high + PAUSE + SLACK + self._phase
         if self.path.moved(Side.A) and self.transport is Transport.TCP:
             # The relay's connection is dead, too: its server's RST says so, or nothing does.
             high += PAUSE + (DIAL if self.path.stuck else SLACK)
-        if self.path.moved(Side.B):
-            high += RESERVE + DIAL
-        return _Span(noticed.low + PAUSE, high)
+        return _Span(noticed.low + PAUSE, high + reserved)
+
+    @property
+    def _unreserved(self) -> bool:
+        """Whether the listener's reservation at the relay is gone with its connection there."""
+        b = self.topology.roles.b
+        way = {b, *(router.name for router in self.topology.path_out(b))}
+        restarted = any(isinstance(fault, RelayRestart) for _, fault in self.course.faults)
+        return restarted or not way.isdisjoint(self.past.ever) or self.path.moved(Side.B)
 
     def _final(self) -> tuple[Fate, After]:
         model = DCUTR_TCP if self.transport is Transport.TCP else DCUTR_QUIC

@@ -46,7 +46,7 @@ class Direct:
         self._places = {side: self._place(host) for side, host in self._hosts.items()}
         self._relay = self._place(roles.relay)
         self._closed: dict[str, float] = {}  # router -> when it forwards again
-        self._cut: set[str] = set()  # nodes whose wires are
+        self._cut: set[str] = set()  # nodes whose wires carry nothing
         self._generation = 0
         self._now = 0.0
         self._stuck: set[Side] = set()  # whose socket has an address that it has no longer
@@ -59,7 +59,7 @@ class Direct:
     def _nat(self, name: str, external: tuple[str, ...]) -> TransportNat:
         router = self._topology.node(name)
         assert isinstance(router, Router)
-        inside = [host.name for host in self._topology.hosts if host.network == router.lan]
+        inside = [node.name for node in self._topology.attached(router.lan)]
         return TransportNat(name, self._protocol, self._behaviours[name], external, inside)
 
     @property
@@ -262,13 +262,9 @@ class Direct:
         """It forwards nothing until then."""
         self._closed[router] = until
 
-    def cut(self, node: str) -> None:
-        """Nothing passes its wire, a router's to the network outside."""
-        self._cut.add(node)
-
-    def mend(self, node: str) -> None:
-        """Its wire is whole again."""
-        self._cut.discard(node)
+    def cut(self, nodes: Iterable[str]) -> None:
+        """These are the nodes whose wires carry nothing, routers' to the network outside."""
+        self._cut = set(nodes)
 
     def roam(self, host: str, network: str) -> None:
         """The host is elsewhere; TCP stays at the address that it began with."""

@@ -5,6 +5,7 @@ from typing import assert_never
 from testbed.model.life import (
     After,
     Ended,
+    FileExpects,
     LifeReason,
     NobodyAt,
     NoConnection,
@@ -38,6 +39,11 @@ def _sentence(reason: LifeReason) -> str:
             return "both NATs still let both ways through"
         case Ended(end, after):
             return f"{_end(end) if end else ''}{_AFTER[after]}"
+        case FileExpects(None, _):
+            return "the world's file expects it; the model cannot tell"
+        case FileExpects(model, inner):
+            why = f": {_sentence(inner)}" if inner else ""
+            return f"the world's file expects it; the model says {model}{why}"
     assert_never(reason)
 
 

@@ -7,14 +7,23 @@ import pytest
 from testbed.cli import app
 from testbed.cli.commands.chosen import Request
 from testbed.errors import TopologyError, UsageError
-from testbed.model.events import KINDS, timeline
+from testbed.model.events import KINDS
 from testbed.model.life import Timers
-from testbed.model.network_fault import LinkDown, LinkUp, Roaming
+from testbed.model.network_fault import (
+    LinkChange,
+    LinkDown,
+    LinkUp,
+    LossBurst,
+    LossOver,
+    Roaming,
+)
 from testbed.model.presets import FOLDER
+from testbed.model.topology import Link
 from testbed.model.world import World, parse
 from testbed.studies.punch.cell import Cell, require_sane
 
 HOMES = (FOLDER / "two-homes.toml").read_text(encoding="utf-8").rstrip("\n")
+REBOOT = '[[events]]\nkind = "nat-reboot"\nnode = "nat-a"\nat_s = 0'
 FIRST = len(HOMES.splitlines()) + 1  # the line of what follows
 
 
@@ -28,7 +37,7 @@ def test_events_come_in_the_order_of_time() -> None:
         '[[events]]\nkind = "link-down"\nnode = "nat-a"\nat_s = 0',
         '[[events]]\nkind = "roam"\nnode = "a"\nto = "lan-b"\nat_s = 2.5',
     )
-    assert timeline(found.events, found.life.timers) == (
+    assert found.timeline() == (
         (0.0, LinkDown("nat-a")),
         (2.5, Roaming("a", "lan-b")),
         (5.0, LinkUp("nat-a")),
@@ -37,7 +46,21 @@ def test_events_come_in_the_order_of_time() -> None:
 
 def test_an_event_may_wait_until_a_stack_has_lost_its_patience() -> None:
     found = world('[[events]]\nkind = "link-up"\nnode = "b"\npast_patience_s = 3')
-    assert timeline(found.events, Timers(patience=10.0)) == ((13.0, LinkUp("b")),)
+    assert found.timeline(Timers(patience=10.0)) == ((13.0, LinkUp("b")),)
+
+
+def test_a_burst_ends_with_what_the_wire_is_by_then() -> None:
+    found = world(
+        "[links.slow]\ndelay_ms = 90",
+        '[[events]]\nkind = "loss-burst"\nnode = "nat-a"\nat_s = 0\nfor_s = 2\nloss = 0.5',
+        '[[events]]\nkind = "link-change"\nnode = "nat-a"\nat_s = 1\nlink = "slow"',
+    )
+    slow = Link.both(delay_ms=90)
+    assert found.timeline() == (
+        (0.0, LossBurst("nat-a", 0.5, Link.both(delay_ms=10, loss=0.5))),
+        (1.0, LinkChange("nat-a", "slow", slow)),
+        (2.0, LossOver("nat-a", slow)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,6 +85,19 @@ def test_an_event_may_wait_until_a_stack_has_lost_its_patience() -> None:
             '[[events]]\nkind = "silence"\nfor_s = 1\nat_s = 2\nnode = "a"',
             4,
             "events.0.node: unknown key",
+        ),
+        (
+            '[expect]\noutcome = "direct"\nrecovers_within_s = 3',
+            2,
+            "expect.recovers_within_s: it ha",
+        ),
+        (f'[expect]\noutcome = "direct"\n{REBOOT}', 1, "expect.outcome: recovers_within_s is nee"),
+        (f'[expect]\noutcome = "none"\nwithin_s = 3\n{REBOOT}', 2, "expect.within_s: it has no "),
+        (
+            '[links.slow]\nmtu = 1400\n[[events]]\nkind = "link-change"\nnode = "a"\nat_s = 0\n'
+            'link = "slow"',
+            6,
+            "events.0.link: a link with an mtu",
         ),
         ('[life]\nrandom_ports = ["nat-z"]', 1, "life.random_ports: no router is called 'nat-z'"),
         ("[life]\npatience_s = 0", 1, "life.patience_s: Input should be greater than 0"),

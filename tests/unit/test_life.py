@@ -13,12 +13,17 @@ from testbed.model.network_fault import (
     Fault,
     LinkDown,
     LinkUp,
+    LossBurst,
     MappingTimeout,
     NatReboot,
     Rebinding,
+    RelayRestart,
+    Sleep,
+    Wake,
     WanAddressChange,
 )
 from testbed.model.presets import LIVES, carrier, two_homes
+from testbed.model.topology import Link
 from testbed.nat.load import catalogue
 from testbed.predict.life import Course, Expected, expect
 from testbed.studies.life.scenarios import Scenario, scenario
@@ -192,6 +197,40 @@ def test_a_wire_that_nobody_mends_leaves_nothing() -> None:
     for node in ("nat-a", "b", "a"):
         for transport in Transport:
             assert Homes(course=Course(((0.0, LinkDown(node)),))).fate(transport).fate is Fate.LOST
+
+
+def test_a_host_that_sleeps_is_cut_off_until_it_wakes() -> None:
+    def asleep(host: str, seconds: float) -> Homes:
+        return Homes(course=Course(((0.0, Sleep(host)), (seconds, Wake(host)))))
+
+    for host in ("a", "b"):
+        assert asleep(host, 1.0).fate(QUIC).fate is Fate.SURVIVES
+        assert asleep(host, 5.0).fate(QUIC).fate is Fate.DIRECT
+        assert asleep(host, 5.0).fate(UDP).fate is Fate.SURVIVES
+
+
+def test_a_direct_path_does_not_need_its_relay() -> None:
+    for transport in Transport:
+        told = Homes(course=Course(((0.0, RelayRestart(3.0)),))).fate(transport)
+        assert (told.fate, told.low) == (Fate.SURVIVES, 0.0)
+
+
+def test_the_gap_is_the_longest_of_several() -> None:
+    cuts = ((0.0, LinkDown("a")), (0.5, LinkUp("a")), (2.0, LinkDown("b")), (3.0, LinkUp("b")))
+    told = Homes(course=Course(cuts)).fate(UDP)
+    assert 0.8 < told.low < 1.0 < told.high < 2.3
+
+
+def test_chance_is_not_foretold() -> None:
+    burst = ((0.0, LossBurst("nat-a", 0.5, Link.both(loss=0.5))),)
+    with pytest.raises(UsageError, match="lost by chance"):
+        Homes(course=Course(burst)).fate(UDP)
+
+
+def test_a_second_connection_is_not_followed() -> None:
+    late = ((0.0, WanAddressChange("nat-b")), (8.0, NatReboot("nat-a")))
+    with pytest.raises(UsageError, match="second connection"):
+        Homes(course=Course(late)).fate(TCP)
 
 
 def test_a_path_is_followed_through_all_its_nats() -> None:

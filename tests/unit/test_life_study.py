@@ -17,7 +17,7 @@ from testbed.model.breach import (
     LossUntold,
     PlaceDiffers,
 )
-from testbed.model.life import Fate, StillOpen, Timers, Transport
+from testbed.model.life import Fate, FileExpects, StillOpen, Timers, Transport
 from testbed.model.network_fault import LinkDown, LinkUp, NatReboot, lasts, words
 from testbed.model.presets import LIVES
 from testbed.model.result import Result
@@ -79,6 +79,15 @@ def test_a_change_of_address_that_did_not_happen_is_noticed() -> None:
     wanted = Expected(Fate.SURVIVES, 0.0, 1.0, StillOpen(), moved=True)
     one = result(Fate.SURVIVES, 0.05, wanted=wanted, lost=False)
     assert one.finding_values == (PlaceDiffers(moved=False),)
+
+
+def test_what_a_file_expects_says_by_which_path_and_how_soon_and_nothing_else() -> None:
+    stated = Expected(Fate.DIRECT, 0.0, 4.0, FileExpects(None, None))
+    assert result(Fate.SURVIVES, 1.0, wanted=stated, lost=False).judgement is Judgement.PASS
+    assert result(Fate.DIRECT, 3.0, wanted=stated).judgement is Judgement.PASS
+    late = result(Fate.DIRECT, 5.0, wanted=stated)
+    assert late.finding_values == (GapDiffers(5.0, 0.0, 4.0),)
+    assert result(Fate.RELAYED, wanted=stated).judgement is Judgement.FAIL
 
 
 def test_where_a_lost_connection_would_have_gone_is_asked_of_datagrams_alone() -> None:

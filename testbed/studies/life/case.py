@@ -1,11 +1,12 @@
 """One case of the life study: a scenario, and the stacks that live through it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from testbed.errors import UsageError
-from testbed.model.life import Timers, Transport
+from testbed.model.furnishing import behaviours
+from testbed.model.life import FileExpects, Timers, Transport
 from testbed.model.profile import Profile
 from testbed.model.topology import Topology
 from testbed.predict.life import Course, Expected, expect
@@ -92,17 +93,28 @@ class LifeCase:
         }
 
     def expected(self) -> Expected:
-        """By the model; UsageError where it has no direct path to begin with."""
-        behaviours = {name: profile.behaviour for name, profile in self.routers.items()}
+        """By the world's file, where it says so of its own NATs, else by the model.
+
+        UsageError where neither knows, and where there is no direct path to begin with.
+        """
+        stated = self.scenario.stated
+        if stated is None:
+            return self._predicted()
         try:
-            return expect(
-                self.topology, behaviours, self.course, self.transport, redials=self.keeps
-            )
+            told = self._predicted()
+        except UsageError:
+            return replace(stated, why=FileExpects(None, None))
+        return replace(stated, why=FileExpects(told.fate, told.why))
+
+    def _predicted(self) -> Expected:
+        known = behaviours(self.topology, self.routers)
+        try:
+            return expect(self.topology, known, self.course, self.transport, redials=self.keeps)
         except UsageError as error:
             told = self.scenario
             raise UsageError(
                 f"{told.name} with {self.peer} between {' and '.join(told.nats)}: {error.message}",
-                remedy="other NATs, or other scenarios and --peer",
+                remedy=error.remedy or "other NATs, or other scenarios and --peer",
             ) from None
 
 

@@ -33,6 +33,7 @@ from testbed.model.contract import (
     Transport,
     Upgraded,
 )
+from testbed.model.furnishing import furnished
 from testbed.model.lab import Lab
 from testbed.model.life import Fate
 from testbed.model.life import Transport as Carrier
@@ -106,7 +107,7 @@ def lead(case: LifeCase, expected: Expected, site: Site, do: Apply | None = None
 
 def _done(case: LifeCase) -> Apply:
     """To the lab itself."""
-    profiles = dict(case.routers)
+    profiles = furnished(case.topology, case.routers)
     return lambda lab, fault, wait: apply(lab, fault, profiles, wait)
 
 

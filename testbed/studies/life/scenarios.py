@@ -4,22 +4,26 @@ Times in those of ours are scaled: what takes 30 s in the field (a NAT's UDP tim
 of 15 s or of 60 s) takes 2 s there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 from testbed.errors import UsageError
 from testbed.model.behaviour import Allocation, Behaviour, Timeouts
-from testbed.model.events import timeline
-from testbed.model.life import Timers
+from testbed.model.life import Fate, FileExpects, Timers
 from testbed.model.network_fault import MappingTimeout, Roaming
 from testbed.model.presets import LIVES, Found, find
 from testbed.model.profile import Profile
-from testbed.model.topology import Host, Topology
+from testbed.model.topology import Host, Link, Router, Topology
 from testbed.naming import instead
 from testbed.nat.load import by_name, with_timeouts
 from testbed.nat.rules import check
-from testbed.predict.life import Course
+from testbed.predict.life import Course, Expected
+from testbed.predict.wires import past
+
+SHORTEST = Link.both(delay_ms=0.01)  # of a wire that is changed or cut, and has no delay of its own
+_FATES = {"direct": Fate.DIRECT, "relayed": Fate.RELAYED, "none": Fate.LOST}
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,16 @@ class Scenario:
 
     def course(self, timers: Timers) -> Course:
         """What happens to a stack with these ``timers``."""
-        return Course(timeline(self.world.world.events, timers), timers)
+        return Course(self.world.world.timeline(timers), timers)
+
+    @property
+    def stated(self) -> Expected | None:
+        """What the file expects of it, between its own NATs."""
+        told = self.world.world.expect
+        if told is None or not self.world.world.events or not self.usual:
+            return None
+        fate = _FATES[told.outcome]
+        return Expected(fate, 0.0, told.recovers_within_s or 0.0, FileExpects(None, None))
 
     @property
     def silent(self) -> bool:
@@ -99,16 +112,31 @@ class Scenario:
         return self.course(self.timers).faults
 
     def topology(self, *, observers: bool) -> Topology:
-        """Routers are known by their own names, and where somebody moves, a place waits."""
+        """Routers are known by their own names, and where somebody moves, a place waits.
+
+        A wire to which something happens is none that is bare: those cannot be changed.
+        """
         told = self._chosen
         kept = [host for host in told.hosts if observers or host.name not in told.observers]
+        stirred = past(self.course(self.timers).faults).touched
+        kept = [_wired(host, stirred) for host in kept]
         docks = [Host(dock(one.network), one.network) for one in self.moving]
+        routers = (_wired(router, stirred) for router in told.routers)
         return replace(
             told,
-            routers=tuple(replace(router, profile=router.name) for router in told.routers),
+            routers=tuple(replace(router, profile=router.name) for router in routers),
             hosts=(*kept, *docks),
             roles=replace(told.roles, observers=told.observers if observers else ()),
         )
+
+
+N = TypeVar("N", Host, Router)
+
+
+def _wired(node: N, stirred: Collection[str]) -> N:
+    if node.name not in stirred or not node.link.transparent:
+        return node
+    return replace(node, link=replace(SHORTEST, mtu=node.link.mtu))
 
 
 def dock(network: str) -> str:

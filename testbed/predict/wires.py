@@ -1,0 +1,101 @@
+"""Which wires carry nothing in the course of time, and where chance decides."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from testbed.errors import UsageError
+from testbed.model.network_fault import (
+    Fault,
+    LinkChange,
+    LinkDown,
+    LinkUp,
+    LossBurst,
+    LossOver,
+    RelayRestart,
+    Sleep,
+    Wake,
+    lasts,
+)
+from testbed.model.topology import Host, Link, Router, Topology
+
+
+@dataclass
+class Wires:
+    """``ever``: the nodes whose wires have ever been dead; ``touched``: changed at all."""
+
+    ever: set[str] = field(default_factory=set)
+    touched: set[str] = field(default_factory=set)
+    _dead: set[tuple[str, str]] = field(default_factory=set)  # node, and by what
+
+    @property
+    def dead(self) -> frozenset[str]:
+        """The nodes whose wires are."""
+        return frozenset(node for node, _ in self._dead)
+
+    def change(self, fault: Fault) -> bool:
+        """Whether a wire comes back to life."""
+        match fault:
+            case LinkDown(node) | LinkUp(node):
+                key, dead = (node, "cut"), isinstance(fault, LinkDown)
+            case Sleep(node) | Wake(node):
+                key, dead = (node, "asleep"), isinstance(fault, Sleep)
+            case LinkChange(node, _, link) | LossBurst(node, _, link) | LossOver(node, link):
+                key, dead = (node, "loss"), _swallows(link)
+            case _:
+                return False
+        self.touched.add(key[0])
+        mended = key in self._dead and not dead
+        if dead:
+            self._dead.add(key)
+            self.ever.add(key[0])
+        else:
+            self._dead.discard(key)
+        return mended
+
+
+@dataclass(frozen=True)
+class Past:
+    """When all is over: ``until`` when nothing may have been carried, in seconds."""
+
+    dead: frozenset[str]
+    ever: frozenset[str]
+    touched: frozenset[str]
+    until: float
+
+
+def past(faults: Iterable[tuple[float, Fault]]) -> Past:
+    """What ``faults`` leave behind."""
+    wires, until = Wires(), 0.0
+    for at, fault in faults:
+        if wires.change(fault):
+            until = max(until, at)
+        if isinstance(fault, RelayRestart):
+            until = max(until, at + lasts(fault))
+    return Past(wires.dead, frozenset(wires.ever), frozenset(wires.touched), until)
+
+
+def mends(fault: Fault) -> bool:
+    """Whether it only brings a wire back to life."""
+    match fault:
+        case LinkUp() | Wake():
+            return True
+        case LinkChange(_, _, link) | LossOver(_, link):
+            return not _swallows(link)
+        case _:
+            return False
+
+
+def _swallows(link: Link) -> bool:
+    return link.up.loss >= 1 or link.down.loss >= 1
+
+
+def require_certain(topology: Topology, faults: Sequence[tuple[float, Fault]]) -> None:
+    """UsageError where frames are lost by chance, of which the model tells nothing."""
+    nodes: list[Router | Host] = [*topology.routers, *topology.hosts]
+    links = [node.link for node in nodes]
+    links += [f.link for _, f in faults if isinstance(f, LinkChange | LossBurst | LossOver)]
+    if any(0 < way.loss < 1 for link in links for way in (link.up, link.down)):
+        raise UsageError(
+            "the model does not know what frames are lost by chance",
+            remedy="write what you expect: [expect] outcome and recovers_within_s",
+        )
