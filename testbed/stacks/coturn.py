@@ -106,19 +106,30 @@ def coturn(lab: Lab, node: str, config: Coturn, *, deadline: float = 5.0) -> Ite
     It is ready when each address answers a STUN Binding over UDP and TCP, asked from
     ``node`` itself so that no capture of the lab's links sees it.  ``deadline`` in seconds.
     """
-    if shutil.which(config.executable) is None:
-        raise UnfitError(f"{config.executable!r} is not installed", remedy="apt-get install coturn")
-    process = lab.spawn(node, command(config))
+    process = begin(lab, node, config)
     try:
-        fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        end = time.monotonic() + deadline
-        for address in map(str, config.addresses):
-            for kind, port in _services():
-                _await_answer(lab, node, process, kind, (address, port), end)
+        await_ready(lab, node, config, process, deadline)
         yield process
     finally:
         process.kill()
         process.wait(deadline)
+
+
+def begin(lab: Lab, node: str, config: Coturn) -> Process:
+    """Start it, and do not wait until it is ready."""
+    if shutil.which(config.executable) is None:
+        raise UnfitError(f"{config.executable!r} is not installed", remedy="apt-get install coturn")
+    process = lab.spawn(node, command(config))
+    fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    return process
+
+
+def await_ready(lab: Lab, node: str, config: Coturn, process: Process, deadline: float) -> None:
+    """Until it answers everywhere; BackendError with its last words if it does not in time."""
+    end = time.monotonic() + deadline
+    for address in map(str, config.addresses):
+        for kind, port in _services():
+            _await_answer(lab, node, process, kind, (address, port), end)
 
 
 def _services() -> Sequence[tuple[socket.SocketKind, int]]:

@@ -69,13 +69,43 @@ def infrastructure(
     connections.
     """
     ours = public(OURS, transport.value)
-    nodes = [PublicNode(relay, relaying or ours, Role.RELAY, lab.plan.port(relay), seed, keep)]
+    nodes = [_relay(lab, relay, transport, seed, relaying, keep)]
     nodes += [
         PublicNode(name, ours, Role.AUTONAT_SERVER, lab.plan.port(name), seed)
         for name in lab.plan.topology.observers
     ]
     with serving(lab, nodes) as addresses:
         yield Infrastructure(relays=addresses[:1], observers=addresses[1:])
+
+
+def begin_relay(
+    lab: Lab,
+    relay: str,
+    transport: Transport,
+    seed: int,
+    relaying: Adapter | None = None,
+    keep: Keeping | None = None,
+) -> PeerClient:
+    """Start the relay of such an `infrastructure` anew, and do not wait until it is `Ready`."""
+    return _begun(lab, _relay(lab, relay, transport, seed, relaying, keep))
+
+
+def _relay(
+    lab: Lab,
+    relay: str,
+    transport: Transport,
+    seed: int,
+    relaying: Adapter | None,
+    keep: Keeping | None,
+) -> PublicNode:
+    stack = relaying or public(OURS, transport.value)
+    return PublicNode(relay, stack, Role.RELAY, lab.plan.port(relay), seed, keep)
+
+
+def _begun(lab: Lab, node: PublicNode) -> PeerClient:
+    client = PeerClient(lab.spawn(node.host, node.stack.command()), node.host)
+    client.send(_configure(lab, node))
+    return client
 
 
 @contextmanager

@@ -1,16 +1,24 @@
 """What the lab's public hosts have for the ends of a cell: STUN and TURN, or libp2p's nodes."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from testbed.model.behaviour import Protocol
-from testbed.model.contract import Endpoint, Keeping, Transport, TurnServer
+from testbed.model.contract import Endpoint, Keeping, Ready, Transport, TurnServer
 from testbed.model.entrance import RELAY_PORTS
 from testbed.model.lab import Lab
 from testbed.model.plan import Plan
-from testbed.stacks.coturn import HTTPS_PORT, PORT, Coturn, coturn
-from testbed.stacks.infrastructure import NOTHING_PUBLIC, Infrastructure, infrastructure
+from testbed.stacks.client import PeerClient
+from testbed.stacks.coturn import HTTPS_PORT, PORT, Coturn, await_ready, coturn
+from testbed.stacks.coturn import begin as coturn_begin
+from testbed.stacks.infrastructure import (
+    NOTHING_PUBLIC,
+    Infrastructure,
+    begin_relay,
+    infrastructure,
+)
 from testbed.stacks.registry import Adapter, Stacks
 
 
@@ -70,3 +78,29 @@ def _coturn(plan: Plan, server: str) -> Coturn:
 def _told(plan: Plan, server: str, protocol: Protocol, port: int) -> Endpoint:
     there = plan.entrance(server, protocol, port)
     return Endpoint(address=there.address, port=there.port)
+
+
+def begin_again(
+    lab: Lab,
+    stacks: Stacks,
+    server: str,
+    seed: int,
+    relaying: Adapter | None = None,
+    keep: Keeping | None = None,
+) -> Callable[[float], None]:
+    """Start what relays on ``server`` anew, after its end; the other arguments are as before.
+
+    What is returned waits until it is ready, for so many seconds at most; TestbedError if it
+    is not.
+    """
+    if "relay" in stacks.needs:
+        transport = Transport(stacks.transport)
+        client = begin_relay(lab, server, transport, seed, relaying, keep)
+        return lambda seconds: _await_relay(client, seconds)
+    config = _coturn(lab.plan, server)
+    process = coturn_begin(lab, server, config)
+    return lambda seconds: await_ready(lab, server, config, process, seconds)
+
+
+def _await_relay(client: PeerClient, seconds: float) -> None:
+    client.wait((Ready,), time.monotonic() + seconds)

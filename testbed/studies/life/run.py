@@ -37,13 +37,13 @@ from testbed.model.furnishing import furnished
 from testbed.model.lab import Lab
 from testbed.model.life import Fate
 from testbed.model.life import Transport as Carrier
-from testbed.model.network_fault import Fault, MappingTimeout, lasts
+from testbed.model.network_fault import Fault, MappingTimeout, RelayRestart, lasts
 from testbed.model.packet import Packet
-from testbed.model.plan import Vantage
+from testbed.model.plan import AddNode, NodeKind, Vantage
 from testbed.model.result import Moment
 from testbed.predict.life import Expected
 from testbed.stacks.client import PeerClient, wait_all
-from testbed.stacks.services import Services, services
+from testbed.stacks.services import Services, begin_again, services
 from testbed.studies.base import Site
 from testbed.studies.kept import CAPTURE
 from testbed.studies.life.application import Application
@@ -60,6 +60,7 @@ START_MARGIN_NS = 60_000_000  # from the command to the common start
 CALM = 0.8  # seconds of echo in a row before the first fault
 SETTLING = 7.0  # seconds to try the old connection, and for three rounds of an upgrade
 NOTHING = 4.0  # seconds to see that nothing comes any more
+READY = 5.0  # seconds until a relay that was restarted is known to be there
 STEADY = 1.2  # seconds of direct echo in a row: nothing will change any more
 USUAL = Keeping(keepalive=10.0, patience=30.0)  # of a relay whose ends have timers of their own
 
@@ -120,6 +121,7 @@ class _Life:
         self.offers: list[Offer] = []  # the listener's, the dialer's
         self.faults: list[tuple[int, Fault]] = []  # with the capture's time of each
         self.roles = case.topology.roles
+        self.begun: list[Callable[[float], None]] = []  # relays of which nobody knows yet
         self.slow = self.busy = 0.0
         self.end_ns = 0
 
@@ -130,8 +132,10 @@ class _Life:
         keep = Keeping(keepalive=timers.keepalive, patience=timers.patience)
         if not case.keeps:
             keep = USUAL
+        self.keep = keep
         found = stack.enter_context(services(lab, case.stacks, self.roles.relay, 0, keep=keep))
-        self.late = stack.enter_context(watched(lab, self.roles.relay))
+        core = next(step.node for step in lab.plan.of(AddNode) if step.kind is NodeKind.CORE)
+        self.late = stack.enter_context(watched(lab, core))
         ends = list(zip(ENDS, (self.roles.a, self.roles.b), case.stacks.both, strict=True))
         for role, node, one in reversed(ends):
             process = lab.spawn(node, one.command())
@@ -164,6 +168,8 @@ class _Life:
         self._suffer()
         self._watch()
         self.end_ns = time.time_ns()
+        for ready in self.begun:
+            ready(READY)
         self.busy = max(self.late(), self.lab.lateness_ms() / 1000)
 
     def _connect(self) -> None:
@@ -190,9 +196,20 @@ class _Life:
             self.faults.append((time.time_ns(), fault))
             if isinstance(fault, MappingTimeout):
                 self.application.be_silent(fault.silence)
+            elif isinstance(fault, RelayRestart):
+                self._restart(fault)
             else:
                 self.do(self.lab, fault, self.application.go_on)
         self.slow = max(0.0, time.monotonic() - start - planned)
+
+    def _restart(self, fault: RelayRestart) -> None:
+        """End what relays, and begin it anew; whether that is ready is asked in the end."""
+        relay = self.roles.relay
+        for process in self.lab.processes(relay):
+            process.kill()
+        self.application.go_on(fault.down)
+        ready = begin_again(self.lab, self.case.stacks, relay, 0, keep=self.keep)
+        self.begun.append(ready)
 
     def _watch(self) -> None:
         """Until everything is as it will stay: a direct echo goes on, or all time is over."""
