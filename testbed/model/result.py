@@ -133,13 +133,23 @@ class OddsDetails(Frozen):
 
 
 class Expectation(Frozen):
-    """What the model makes of a connection; the gap in the echo is in seconds."""
+    """What is expected of a connection; the gap in the echo is in seconds."""
 
     fate: Fate
     low: Seconds
     high: Seconds
     moved: bool
     why: Text
+    stated: bool = False  # by the world's file, and not by the model
+
+
+class Spell(Frozen):
+    """For how long the echo came back by one path; seconds after the first event."""
+
+    start: float
+    end: float
+    relayed: bool
+    at: Text  # the node at the far end of the dialer's wire
 
 
 class LifeSeen(Frozen):
@@ -150,6 +160,7 @@ class LifeSeen(Frozen):
     moved: bool
     packets: Count
     echoes: Count
+    spells: tuple[Spell, ...] = ()
 
 
 class Moment(Frozen):

@@ -135,6 +135,7 @@ class _Life:
         self.course, self.transport = course, transport
         self.path = Direct(topology, behaviours, transport.protocol)
         self.todo = list(course.faults)
+        self.held = 0.0  # seconds from the first fault to the last echo
         self.wires = Wires()
         self.past = past(course.faults)
 
@@ -176,6 +177,7 @@ class _Life:
                 self._keep_alive(now, began)
             elif self.path.beat(now, follows=self.transport is not Transport.TCP):
                 last, longest = now, max(longest, now - last)
+                self.held = last - began
                 if not todo:
                     return longest
                 self._prod(now, began)
@@ -270,7 +272,8 @@ class _Life:
         back = self._back(self._noticed(began))
         fate, after = self._final()
         why = Ended(self.path.why, after)
-        return Expected(fate, max(0.0, back.low - 3 * TICK), back.high, why)
+        low = max(0.0, back.low - self.held - 3 * TICK)
+        return Expected(fate, low, back.high - self.held, why)
 
     def _noticed(self, began: float) -> _Span:
         """When a knows that the connection is gone, seconds after the first fault."""

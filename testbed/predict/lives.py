@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from testbed.model.behaviour import Allocation, Behaviour, Hairpin, Protocol
+from testbed.model.entrance import entrance
 from testbed.model.life import NobodyAt, NoConnection, NotKnown, PathEnd, Shut, SocketStuck
 from testbed.model.reason import NoHairpin, Place
 from testbed.model.topology import Host, Router, Topology
@@ -44,7 +45,9 @@ class Direct:
         roles = topology.roles
         self._hosts = {Side.A: topology.host(roles.a).name, Side.B: topology.host(roles.b).name}
         self._places = {side: self._place(host) for side, host in self._hosts.items()}
-        self._relay = self._place(roles.relay)
+        port = topology.port(roles.relay)
+        there = entrance(topology, behaviours, roles.relay, protocol, port)
+        self._relay = Place(there.node, there.port)
         self._closed: dict[str, float] = {}  # router -> when it forwards again
         self._cut: set[str] = set()  # nodes whose wires carry nothing
         self._generation = 0
@@ -141,10 +144,11 @@ class Direct:
     def _to_relay(self, now: float, side: Side) -> Place | None:
         """A packet to the relay, and its answer; where it comes from, as the relay sees it."""
         self._now = now
-        seen = self._travel(now, self._places[side], self._relay, self._relay.address)
+        relay = self._topology.roles.relay
+        seen = self._travel(now, self._places[side], self._relay, relay)
         if seen is not None:
             why = self.why
-            self._travel(now, self._relay, seen, self._hosts[side])
+            self._travel(now, self._place(relay), seen, self._hosts[side])
             self.why = why
         return seen
 

@@ -1,6 +1,7 @@
 """What became of connections, as a table."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from rich.box import SIMPLE
 from rich.console import RenderableType
@@ -8,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.model.life import Fate
-from testbed.model.result import Document, LifeDetails, Result
+from testbed.model.result import Document, LifeDetails, Result, Spell
 from testbed.model.verdict import Judgement
 from testbed.report.plain import MARKS
 
-_COLUMNS = ("scenario", "peers", "expected", "measured", "ms", "packets", "", "notes")
+_COLUMNS = ("scenario", "peers", "expected", "measured", "path", "ms", "packets", "", "notes")
 _NUMBERS = ("ms", "packets")
 
 
@@ -24,7 +25,8 @@ def picture(document: Document, _seconds: float, _width: int) -> RenderableType:
 def table(results: Sequence[Result]) -> Table:
     """A line a life; what differs, and why, is below.
 
-    ``ms``: the gap in the echo; ``packets``: those on the dialer's wire within it.
+    ``path``: by which the peers were connected, one after the other, where it changed.  ``ms``:
+    the gap in the echo; ``packets``: those on the dialer's wire within it.
     """
     told = dict.fromkeys(note for result in results if (note := _note(result)))
     notes = {note: str(n) for n, note in enumerate(told, 1)}
@@ -35,7 +37,9 @@ def table(results: Sequence[Result]) -> Table:
         padding=(0, 1, 0, 0),
     )  # fmt: skip
     for column in _COLUMNS:
-        shown.add_column(column, no_wrap=True, justify="right" if column in _NUMBERS else "left")
+        shown.add_column(
+            column, no_wrap=column != "path", justify="right" if column in _NUMBERS else "left"
+        )
     for result in results:
         mark = Text(*MARKS[result.judgement])
         shown.add_row(
@@ -60,12 +64,21 @@ def _expected(result: Result) -> str:
         return ""
     if wanted.fate is Fate.LOST:
         return wanted.fate.value
-    return f"{wanted.fate} in {wanted.low:.1f}-{wanted.high:.1f} s"
+    by = " (file)" if wanted.stated else ""
+    return f"{wanted.fate} in {wanted.low:.1f}-{wanted.high:.1f} s{by}"
 
 
-def _measured(result: Result) -> tuple[str, str, str]:
+def _measured(result: Result) -> tuple[str, str, str, str]:
     seen = _details(result).seen
     if seen is None:
-        return "", "", ""
+        return "", "", "", ""
     recovery = "" if seen.fate is Fate.LOST else f"{seen.gap * 1000:.0f}"
-    return seen.fate.value, recovery, str(seen.packets)
+    return seen.fate.value, _path(seen.spells), recovery, str(seen.packets)
+
+
+def _path(spells: Sequence[Spell]) -> str:
+    """Each way once in a row; where the dialer was, if that changed."""
+    places = len({one.at for one in spells}) > 1
+    names = {False: "direct", True: "relayed"}
+    ways = (f"{names[one.relayed]}{f' at {one.at}' if places else ''}" for one in spells)
+    return ", ".join(way for way, _ in groupby(ways))

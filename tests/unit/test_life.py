@@ -221,6 +221,13 @@ def test_the_gap_is_the_longest_of_several() -> None:
     assert 0.8 < told.low < 1.0 < told.high < 2.3
 
 
+def test_a_gap_is_counted_from_the_last_echo_and_not_from_the_first_event() -> None:
+    def told(at: float) -> Expected:
+        return Homes(course=Course(((0.0, LinkUp("a")), (at, WanAddressChange("nat-b"))))).fate(TCP)
+
+    assert told(0.0).low == pytest.approx(told(4.0).low)
+
+
 def test_chance_is_not_foretold() -> None:
     burst = ((0.0, LossBurst("nat-a", 0.5, Link.both(loss=0.5))),)
     with pytest.raises(UsageError, match="lost by chance"):

@@ -99,6 +99,16 @@ def test_a_handshake_after_the_fault_is_another_connection(
     assert read([*echoes(1, 2), *echoes(4, 10)], transport).fate is Fate.SURVIVES
 
 
+def test_it_is_told_who_was_connected_when_and_by_which_path() -> None:
+    packets = [*echoes(1, 3), *echoes(5, 6, RELAY), *echoes(6, 10, vantage="nat-c:lan")]
+    told = [(round(s.start, 2), round(s.end, 2), s.relayed, s.at) for s in read(packets).spells]
+    assert told == [
+        (-1.0, 0.95, False, "nat-a"),
+        (3.0, 3.95, True, "nat-a"),
+        (4.0, 7.95, False, "nat-c"),
+    ]
+
+
 def test_handshakes_with_the_relay_and_before_the_fault_are_not() -> None:
     with_relay = packet(3, RELAY, flags=SYN | 0, size=0)
     before = packet(1.5, flags=SYN, size=0)

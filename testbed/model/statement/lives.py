@@ -7,6 +7,16 @@ from testbed.model.statement import Statement
 
 
 @dataclass(frozen=True)
+class Connected(Statement):
+    """Echoes came back by one path, from ``start`` to ``end``, in seconds after the first event."""
+
+    start: float
+    end: float
+    relayed: bool
+    at: str
+
+
+@dataclass(frozen=True)
 class Happened(Statement):
     """One moment, in seconds after the first fault; ``said`` is what else is known of it."""
 

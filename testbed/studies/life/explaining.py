@@ -10,7 +10,7 @@ from testbed.model.explanation import Cause, Citation, Diagram, Explanation, Lin
 from testbed.model.life import Fate, MomentKind
 from testbed.model.result import LifeDetails, Moment, Result
 from testbed.model.statement.crossings import CaseTold, NothingCrossed
-from testbed.model.statement.lives import Happened
+from testbed.model.statement.lives import Connected, Happened
 from testbed.model.topology import Topology
 from testbed.model.verdict import Judgement
 
@@ -51,6 +51,7 @@ def explained(result: Result, account: WireAccount) -> Explanation:
     details = result.details
     assert isinstance(details, LifeDetails)
     packets = {packet.number: packet for packet in account.packets or ()}
+    spells = details.seen.spells if details.seen else ()
     scene = _scene(account.plan.topology)
     decisive = _decisive(details, scene)
     cited = {number for moment in details.timeline for number in moment.packets}
@@ -64,7 +65,8 @@ def explained(result: Result, account: WireAccount) -> Explanation:
         cause=cause,
         node=node,
         headline=CaseTold(result.reason),
-        story=tuple(
+        story=tuple(Line(Connected(s.start, s.end, s.relayed, s.at), ()) for s in spells)
+        + tuple(
             Line(
                 Happened(moment.kind, moment.seconds, moment.node, moment.said),
                 tuple(Citation.of(packets[n]) for n in moment.packets if n in packets),

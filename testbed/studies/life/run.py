@@ -216,9 +216,7 @@ class _Life:
         if self.expected.fate is Fate.LOST:
             self.application.go_on(NOTHING)
             return
-        faults = self.case.course.faults
-        passed = max((at + lasts(fault) for at, fault in faults), default=0.0)
-        limit = max(ENDED, self.expected.high - passed) + SETTLING
+        limit = max(ENDED, self.expected.high) + SETTLING
         if self.expected.fate is Fate.RELAYED:
             self.application.go_on(limit)
         else:
@@ -230,7 +228,8 @@ class _Life:
         """What the recording shows."""
         recorded = read(site.folder / CAPTURE)
         plan = self.lab.plan
-        server = plan.address(self.roles.relay)
+        relay = self.roles.relay
+        server = plan.entrance(relay, self.case.transport.protocol, plan.port(relay)).address
         near, far = (seat(plan, self._places(host)) for host in (self.roles.a, self.roles.b))
         ends = Ends(self.roles.a, self.roles.b, near, far)
         carrier = self.case.transport

@@ -121,6 +121,7 @@ def _details(case: LifeCase, expected: Expected, led: Led | None, why: str) -> L
         high=round(expected.high, 3),
         moved=expected.moved,
         why=why,
+        stated=expected.stated,
     )
     if led is None:
         return LifeDetails(about=case.scenario.about, silent=case.scenario.silent, expected=wanted)
@@ -135,6 +136,7 @@ def _details(case: LifeCase, expected: Expected, led: Led | None, why: str) -> L
             moved=seen.moved,
             packets=seen.packets,
             echoes=seen.echoes,
+            spells=seen.spells,
         ),
         timeline=led.moments,
         slow=round(led.slow, 3),

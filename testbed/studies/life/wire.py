@@ -1,13 +1,14 @@
 """What became of the echo, read off the wire: its gap, its way, who shook hands anew."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
 
 from testbed.model.life import Fate, Transport
 from testbed.model.packet import Packet
-from testbed.studies.life.application import SIZE
+from testbed.model.result import Spell
+from testbed.studies.life.application import BROKEN, SIZE
 from testbed.studies.life.seat import Seat
 
 SHAPE = range(SIZE, SIZE + 150)  # bytes of payload that carry one echo, encrypted or not
@@ -31,6 +32,7 @@ class Seen:
     echoes: int
     cited: tuple[int, ...]
     moved: bool = False
+    spells: tuple[Spell, ...] = ()
 
 
 def read_life(
@@ -54,16 +56,39 @@ def read_life(
     after = [p for p in back if p.time_ns > fault_ns]
     marks = [*before, *after]
     moved = _moved(packets, dialer, fault_ns)
+    told = tuple(spells([p for p in here if echoed(p, dialer)], relay, fault_ns))
     last_ns = marks[-1].time_ns if marks else fault_ns
     if end_ns - last_ns > ENDED * 1e9:
         passed = sum(last_ns < p.time_ns <= end_ns for p in here)
         cited = tuple(p.number for p in marks[-1:])
-        return Seen(Fate.LOST, (end_ns - last_ns) / 1e9, passed, len(after), cited, moved)
+        return Seen(Fate.LOST, (end_ns - last_ns) / 1e9, passed, len(after), cited, moved, told)
     start, stop = max(pairwise(marks), key=lambda pair: pair[1].time_ns - pair[0].time_ns)
     passed = sum(start.time_ns < p.time_ns < stop.time_ns for p in here)
     fate = _fate(after, here, relay, transport, fault_ns)
     gap = (stop.time_ns - start.time_ns) / 1e9
-    return Seen(fate, gap, passed, len(after), (start.number, stop.number), moved)
+    return Seen(fate, gap, passed, len(after), (start.number, stop.number), moved, told)
+
+
+def spells(echoes: Sequence[Packet], relay: IPv4Address, fault_ns: int) -> Iterator[Spell]:
+    """Who was connected when, and by which path: the runs of ``echoes`` in order of time."""
+
+    def way(packet: Packet) -> tuple[bool, str]:
+        return packet.source.address == relay, packet.vantage.partition(":")[0]
+
+    run: list[Packet] = []
+    for packet in [*echoes, None]:
+        broken = run and (
+            packet is None
+            or way(packet) != way(run[-1])
+            or packet.time_ns - run[-1].time_ns > BROKEN * 1e9
+        )
+        if broken:
+            start, end = ((one.time_ns - fault_ns) / 1e9 for one in (run[0], run[-1]))
+            relayed, at = way(run[0])
+            yield Spell(start=round(start, 3), end=round(end, 3), relayed=relayed, at=at)
+            run = []
+        if packet is not None:
+            run.append(packet)
 
 
 def echoed(packet: Packet, dialer: Seat) -> bool:

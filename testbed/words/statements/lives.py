@@ -24,4 +24,9 @@ def _happened(fact: it.Happened) -> str:
     return f"{fact.seconds:+.2f} s: {what}"
 
 
-WORDS: Words = {it.Happened: _happened}
+def _connected(fact: it.Connected) -> str:
+    how = "over the relay" if fact.relayed else "directly"
+    return f"{fact.start:+.2f} s to {fact.end:+.2f} s: connected {how}, at {fact.at}"
+
+
+WORDS: Words = {it.Connected: _connected, it.Happened: _happened}
