@@ -126,6 +126,7 @@ a = "laptop"
 observers = ["one", "two", "three", "four"]
 relay = "elsewhere"
 """
+# Nobody is left behind its routers, which keeps no lab waiting.
 PUBLIC = NESTED.replace('network = "mine"', 'network = "internet"')
 
 
