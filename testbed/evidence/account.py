@@ -80,8 +80,8 @@ class WireAccount:
     def _sent(self) -> Mapping[str, Sequence[Journey]]:
         found: dict[str, list[Journey]] = defaultdict(list)
         for journey in self.journeys:
-            if journey.first.protocol in ("udp", "tcp"):
-                found[journey.sender].append(journey)
+            if journey.hops[0].outward is not None and journey.first.protocol in ("udp", "tcp"):
+                found[journey.sender].append(journey)  # else it was first seen where it came in
         return found
 
     @cached_property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount
 from testbed.model.breach import Belated, NeverSent
+from testbed.model.contract import Step
 from testbed.model.explanation import Journey
 from testbed.model.fault import Late, Tardy, Undelayed, WayUnseen
 from testbed.model.judgement import WireReading
@@ -19,6 +20,7 @@ from testbed.model.punctuality import Punctuality
 from testbed.model.topology import Topology
 from testbed.verdict.steps import leading_step
 
+_CONNECT = (StepName.CONNECT_SENT, StepName.CONNECT_RECEIVED)
 # A capture's clock is exact; delays are made by timers that never fire early.
 SHORTEST = 0.9  # of the planned round trip
 
@@ -27,11 +29,19 @@ def never_sent(account: WireAccount, senders: Sequence[str], server: str) -> lis
     """Those of ``senders`` that made no attempt.
 
     After the common start a packet to somebody else than the server is an attempt.  Where
-    the attempt ended while gathering, any packet is one.
+    the attempt ended while gathering, any packet is one.  CONNECT of DCUtR goes by way of the
+    server: who was told no address in it that it may dial has tried.
     """
     start_ns = account.start_ns
+    signalled = {
+        node
+        for node, event in account.events or ()
+        if isinstance(event, Step) and event.name in _CONNECT
+    }
     found = []
     for node in senders:
+        if node in signalled:
+            continue
         sent = (
             journey
             for journey in account.sent(node)

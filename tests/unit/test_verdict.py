@@ -379,6 +379,22 @@ def test_a_peer_that_talks_to_the_server_alone_made_no_attempt() -> None:
     assert never_sent(Wire().account(start_ns=None), ("a",), "server")
 
 
+def test_a_peer_that_was_told_nothing_to_dial_has_tried() -> None:
+    wire = Wire()
+    wire.begins("b", "server", ONE)
+    told = Step(at=0, name=StepName.CONNECT_RECEIVED, attempt=1, realtime=1)
+    account = replace(wire.account(), events=(("b", told),))
+    assert never_sent(account, ("a", "b"), "server") == [NeverSent("a")]
+
+
+def test_what_comes_twice_was_not_sent_by_its_target() -> None:
+    wire = Wire()
+    wire.begins("b", "a", ONE)
+    wire.ends("b", "a", ONE)
+    wire.ends("b", "a", ONE)
+    assert never_sent(wire.account(), ("a",), "server") == [NeverSent("a")]
+
+
 def test_a_delay_that_is_not_applied_is_seen_in_the_first_round_trip() -> None:
     for milliseconds, found in ((40.3, 0), (1.2, 1)):
         wire = Wire()
