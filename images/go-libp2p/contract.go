@@ -45,6 +45,7 @@ type command struct {
 	Session      string          `json:"session"`
 	Seed         int64           `json:"seed"`
 	Options      options         `json:"options"`
+	Announce     *endpoint       `json:"announce"`
 
 	Remote  offer `json:"remote"`
 	StartAt int64 `json:"start_at"`

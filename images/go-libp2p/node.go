@@ -41,6 +41,14 @@ func listens(c command) string {
 	return fmt.Sprintf("/ip4/%s/tcp/%d", c.LocalAddress, c.Port)
 }
 
+// reached is the address by which others know a public node: behind a NAT, not its own.
+func reached(c command) string {
+	if c.Announce != nil {
+		c.LocalAddress, c.Port = c.Announce.Address, c.Announce.Port
+	}
+	return listens(c)
+}
+
 // common is what all nodes here have: one transport, an identity, and the relay's client.
 func common(c command) ([]libp2p.Option, error) {
 	seed := sha256.Sum256([]byte(c.Session + c.Role))

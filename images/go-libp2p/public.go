@@ -30,6 +30,14 @@ func (p *peer) serve(c command) (fields, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Announce != nil {
+		announced, err := ma.NewMultiaddr(reached(c))
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, libp2p.AddrsFactory(
+			func([]ma.Multiaddr) []ma.Multiaddr { return []ma.Multiaddr{announced} }))
+	}
 	node, err := libp2p.New(append(options,
 		libp2p.ForceReachabilityPublic(),
 		libp2p.EnableNATService(),
@@ -46,7 +54,7 @@ func (p *peer) serve(c command) (fields, error) {
 			return nil, err
 		}
 	}
-	address := fmt.Sprintf("%s/p2p/%s", listens(c), node.ID())
+	address := fmt.Sprintf("%s/p2p/%s", reached(c), node.ID())
 	return fields{"addresses": []string{address}}, nil
 }
 

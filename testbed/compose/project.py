@@ -140,6 +140,7 @@ def _services(plan: Plan) -> Iterator[Service]:
     """In an order in which each finds what it waits for: from the core outwards."""
     late = {step.node: step.sysctls for step in plan.of(SetSysctls)}
     public = {host.name for host in plan.topology.hosts if host.network == INTERNET}
+    public.add(plan.topology.roles.relay)
     routers = [step.node for step in plan.of(AddNode) if step.kind is not NodeKind.HOST]
     for step in plan.of(AddNode):
         settings = (*step.sysctls, *late.get(step.node, ()))

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from testbed.certify.certificates import shortened
@@ -33,9 +33,10 @@ class Source:
     given: tuple[Profile, ...] = field(default=(), compare=False)
 
     def built(self) -> Topology:
-        return self.world.topology(
-            *self.profiles, access=(lambda _: BARE) if self.certifiable else None
-        )
+        if not self.certifiable:
+            return self.world.topology(*self.profiles)
+        built = self.world.topology(*self.profiles, access=lambda _: BARE)
+        return replace(built, regions=built.regions.at_one_place())
 
     @property
     def world(self) -> Found:

@@ -40,7 +40,7 @@ class Session:
         self.root = root
         self._results = results
         self._helper: Helper | None = None
-        self._certified: set[str] = set()  # files
+        self._certified: set[tuple[str | None, ...]] = set()
         self._strangers: dict[str, Stranger] = {}
 
     def close(self) -> None:
@@ -58,16 +58,23 @@ class Session:
             self._helper = self.new_helper()
         return self._helper.ask(do, deadline, kind=self.backend, **arguments)[0]
 
-    def certify(self, files: dict[str, str]) -> None:
-        """ProfileError for a NAT that is not measured to be what its file claims."""
+    def certify(
+        self, files: dict[str, str], world: str | None = None, names: Sequence[str] = ()
+    ) -> None:
+        """ProfileError for a NAT that is not measured to be what its file claims.
+
+        ``world``, with ``names`` for its options, may forward ports of them.
+        """
         __tracebackhide__ = True
-        new = {name: file for name, file in files.items() if file not in self._certified}
-        if not new:
+        asked = (world, *names, *files.values())
+        if asked in self._certified:
             return
-        for certificate in self.ask("certify", CERTIFYING, profiles=new):
+        told = {"topology": world, "names": list(names)}
+        for certificate in self.ask("certify", CERTIFYING, profiles=files, **told):
             if certificate["verdict"] != "PASS":
-                raise ProfileError(_uncertified(certificate, new[certificate["profile"]]))
-        self._certified |= set(new.values())
+                file = files[certificate["profile"].partition(".")[0]]
+                raise ProfileError(_uncertified(certificate, file))
+        self._certified.add(asked)
 
     def stranger(self, name: str, told: Stranger) -> str:
         """What a stack of the user's is called here: as little changed as two of a name need."""
@@ -108,7 +115,7 @@ class Bench:
         if topology is not None:
             world = asked(topology, self._session.root)
             topology, files = world.word, _inner(world.topology(*names), files)
-        self._session.certify(files)
+        self._session.certify(files, topology, names if topology is not None else ())
         return NatPair(names[0], names[1], topology, tuple(files.items()))
 
     def peer(
@@ -153,7 +160,7 @@ class Bench:
             names, files = _found(profiles, self._session.root)
         built = world.topology(*names)
         files = _inner(built, files)
-        self._session.certify(files)
+        self._session.certify(files, world.word, names)
         steps = plan(built, {name: load(Path(file)) for name, file in files.items()})
         folder = self._folder / f"lab-{len(self._labs)}"
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from testbed.errors import TestbedError
 from testbed.lab import kernel, sandbox
 from testbed.lab.audit import require_closed
 from testbed.lab.choice import Kind, backend
+from testbed.model.furnishing import nats
 from testbed.model.lab import Lab, Process
 from testbed.model.presets import preset
 from testbed.model.profile import Profile
@@ -62,10 +63,20 @@ class Server:
     def _facts(self) -> dict[str, str]:
         return facts()
 
-    def certify(self, _fds: list[int], profiles: Mapping[str, str], kind: str) -> Answer:
-        """The certificates of ``profiles`` (name -> file)."""
-        found = list(_load(profiles).values())
-        return Answer([one.to_json() for one in _certificates(found, Kind(kind))])
+    def certify(
+        self,
+        _fds: list[int],
+        profiles: Mapping[str, str],
+        kind: str,
+        topology: str | None,
+        names: Sequence[str],
+    ) -> Answer:
+        """The certificates of ``profiles`` (name -> file), as a world has them if it is named."""
+        found = _load(profiles)
+        if topology is not None:
+            found = nats(preset(topology, *names), found)
+        measured = _certificates(list(found.values()), Kind(kind))
+        return Answer([one.to_json() for one in measured])
 
     def cell(
         self,

@@ -50,7 +50,8 @@ def route(topology: Topology, one: str, other: str, server: str) -> Route:
         ways[1].pop()
     turn, *up = [*shared, CORE]
     row = (one, *ways[0], turn, *reversed(ways[1]), other)
-    return Route(row, turn, (*up, server))
+    before = [router.name for router in reversed(topology.path_out(server))]
+    return Route(row, turn, (*up, *(name for name in before if name not in row), server))
 
 
 def draw(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from trying import ran
 
+from testbed.model.explanation import Cause
 from testbed.model.outcome import Outcome
 from testbed.model.presets import find
 from testbed.model.reason import Stated
@@ -27,6 +28,29 @@ def test_a_cell_in_a_world_of_another_shape_ends_as_predicted(
     result = ran(Cell("punch-udp", find(world).chosen(), world), tmp_path)
     assert result.verdict.judgement is Judgement.PASS, result.verdict
     assert result.verdict.measured is outcome
+
+
+@pytest.mark.parametrize(
+    ("peer", "world", "outcome"),
+    [
+        ("ice", "relay-behind-forward", Outcome.RELAYED),
+        ("traversal-quic", "relay-behind-forward", Outcome.RELAYED),
+        ("traversal-tcp", "relay-behind-cgn", Outcome.NONE),
+        ("ice", "three-continents", Outcome.RELAYED),
+    ],
+)
+def test_a_relay_is_of_use_where_it_can_be_reached(
+    peer: str, world: str, outcome: Outcome, tmp_path: Path
+) -> None:
+    result = ran(Cell(peer, ("symmetric", "symmetric"), world), tmp_path)
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+    assert result.verdict.measured is outcome
+    if outcome is Outcome.NONE:
+        assert result.explanation is not None
+        assert (result.explanation.cause, result.explanation.node) == (
+            Cause.FILTER_CLOSED,
+            "carrier",
+        )
 
 
 def test_a_cell_on_lossy_links_is_held_to_what_the_file_expects(tmp_path: Path) -> None:

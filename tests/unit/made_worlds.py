@@ -3,13 +3,17 @@
 from dataclasses import replace
 from functools import cache
 
+from testbed.model.behaviour import Protocol
 from testbed.model.packet import Endpoint
 from testbed.model.plan import AddBridge, AddLink
 from testbed.model.presets import preset
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 
-WORLDS = ("libp2p", "home-and-public", "carrier", "same-lan", "two-carriers")
+WORLDS = (
+    *("libp2p", "home-and-public", "carrier", "same-lan", "two-carriers"),
+    "relay-behind-forward",
+)
 NODES = ("a", "b", "server")
 OTHER = {"a": "b", "b": "a"}
 WAY = 10  # ms from a host to the core, and from there to the next
@@ -24,6 +28,16 @@ class World:
         places = [(one.node, one.ifname, one.mac) for one in (*ends, *steps.of(AddBridge))]
         self.macs = {f"{node}:{i}": bytes.fromhex(mac.replace(":", "")) for node, i, mac in places}
         self.here = {node: Endpoint(steps.address(node), steps.port(node)) for node in NODES}
+
+    def told(self, node: str) -> Endpoint:
+        """Where others reach a public ``node``."""
+        return self.plan.entrance(node, Protocol.TCP, self.here[node].port)
+
+    def outside(self, node: str, router: str) -> Endpoint:
+        """How ``node`` is known outside of a router before it."""
+        here, there = self.here[node], self.told(node)
+        known = there if there.address == self.plan.address(router) else here
+        return replace(known, address=self.plan.address(router))
 
     def routers(self, node: str) -> list[str]:
         """Nearest first."""
@@ -54,12 +68,12 @@ class World:
 
         def behind(names: list[str]) -> Endpoint:
             """What leads to ``target`` outside of the first of these."""
-            return replace(there, address=self.plan.address(names[0])) if names else there
+            return self.outside(target, names[0]) if names else there
 
         far = behind([shared, *down] if shared else down)
         found = [(f"{source}:eth0", True, here, far, 0)]
         for name in up:
-            seen_as = replace(here, address=self.plan.address(name))
+            seen_as = self.outside(source, name)
             found += [(f"{name}:lan", False, here, far, 0), (f"{name}:wan", True, seen_as, far, 0)]
             here = seen_as
         if shared:

@@ -34,11 +34,18 @@ def test_a_neighbour_stands_between_a_peer_and_its_nat():
 
 
 def test_every_node_of_every_preset_has_one_column():
-    for name in ("two-homes", "libp2p", "carrier", "same-lan", "lan-party", "observers"):
+    for name in (
+        "libp2p",
+        "carrier",
+        "same-lan",
+        "lan-party",
+        "relay-behind-cgn",
+        "three-continents",
+    ):
         topology = lab(name).topology
         nodes = {node.name for node in (*topology.routers, *topology.hosts)}
         found = columns(topology, "a", "server")
-        assert sorted(found) == sorted({*nodes, "core"}), name
+        assert sorted(found) == sorted({*nodes, *topology.cores}), name
 
 
 def test_arrows_have_the_addresses_of_their_part_of_the_way_and_pass_the_core():

@@ -150,7 +150,7 @@ def said(end: Endpoint) -> Spoken:
 
 def connected(story: Story) -> None:
     """The relayed connection: a's dial, b's answer."""
-    spoken = said(story.world.here["server"])
+    spoken = said(story.world.told("server"))
     there = story.relayed(0, "a")
     for node, at in (("b", there + 1), ("a", story.relayed(there, "b") + 1)):
         local = said(story.world.here[node])

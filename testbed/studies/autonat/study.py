@@ -9,6 +9,7 @@ from testbed.explain.crossings import Shown, crossings, openings
 from testbed.model.autonat_agent import AutonatAgent
 from testbed.model.behaviour import Protocol
 from testbed.model.explanation import Cause, Explanation
+from testbed.model.furnishing import behaviours
 from testbed.model.packet import Endpoint
 from testbed.model.presets import Found, find
 from testbed.model.profile import Profile
@@ -200,12 +201,12 @@ def judged(
 ) -> Result:
     """The result of a case; each transport of ``measured`` against its prediction."""
     by_protocol = {one.protocol: one for one in measured}
-    topology, nats = case.build(), case.nats()
-    behaviours = {router.name: nats[router.profile].behaviour for router in topology.routers}
+    topology = case.build()
+    declared = behaviours(topology, case.nats())
     readings = [
         Reading(
             protocol,
-            between(topology, behaviours, protocol, *case.agents(protocol)),
+            between(topology, declared, protocol, *case.agents(protocol)),
             by_protocol.get(protocol),
             error,
         )
