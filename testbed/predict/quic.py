@@ -14,7 +14,6 @@ from testbed.predict.packet import Carried, Message, Packet
 from testbed.predict.tcp import Connection, Program, State
 
 RETRANSMITS = (0.2, 0.6, 1.4, 3.0)  # seconds after the first Initial: 100 ms RTT assumed, doubling
-FLIGHT = 2  # datagrams of a server's answer, with its certificate
 INITIAL = "QUIC Initial"
 HANDSHAKE = "QUIC handshake"
 FINISHED = "QUIC finished"
@@ -140,12 +139,11 @@ class Quic:
                 self._network.at(self._network.now + delay, lambda: self._answer(connection))
 
     def _answer(self, connection: Connection) -> None:
-        """The server's flight; where packets may get lost, it is two."""
+        """The server's flight: one datagram, with the certificate, of the stacks met here."""
         if connection.state is not State.SYN_RECEIVED:
             return
         connection.asked = self._network.now
-        for number in range(FLIGHT if self._network.chancy else 1):
-            self.send(connection, Message(HANDSHAKE, transaction=number))
+        self.send(connection, Message(HANDSHAKE))
 
     def _receive_carried(self, connection: Connection, packet: Packet, carried: Carried) -> None:
         """A packet of an established connection; a server is established by the client's first."""
@@ -176,17 +174,16 @@ class Quic:
             connection.program.received(connection, message)
             return
         if self._network.chancy:
-            self._finish(connection, packet, message)
+            self._finish(connection, packet)
             return
         self.send(connection, Message(FINISHED))
         if connection.state is State.SYN_SENT:
             connection.state = State.ESTABLISHED
             connection.program.opened(connection, packet)
 
-    def _finish(self, connection: Connection, packet: Packet, message: Message) -> None:
-        """As a client, once the server's flight is whole: what follows is repeated if lost."""
-        connection.flight |= {message.transaction}
-        if connection.state is State.SYN_SENT and len(connection.flight) == FLIGHT:
+    def _finish(self, connection: Connection, packet: Packet) -> None:
+        """As a client that has the server's flight: what follows is repeated if it gets lost."""
+        if connection.state is State.SYN_SENT:
             connection.state = State.ESTABLISHED
             self._deliver(connection).send(Message(FINISHED))
             connection.program.opened(connection, packet)

@@ -46,7 +46,6 @@ class Connection:
     peer_isn: str = ""
     asked: float = 0.0  # when we last sent what opens it
     delivery: Delivery | None = None  # once it is established, where messages may get lost
-    flight: frozenset[int] = frozenset()  # what has come of a QUIC server's
 
 
 class Tcp:
