@@ -294,13 +294,16 @@ def _judged(
         late.insert(0, Late(Tardy.FRAME, None, run.frames_late_ms))
     faults: list[Fault] = [*run.faults, *undelayed(wire, peers, server), *unseen_ways(reading)]
     named = dict(zip(("dialer", "listener"), peers, strict=True))
-    violations = [*violations, *never_sent(wire, [named[end] for end in cell.play.senders], server)]
+    unconnected = account.window is None and run.plan.topology.by_chance
+    if not (unconnected and cell.relaying is not None):  # nobody punches before there is a circuit
+        senders = [named[end] for end in cell.play.senders]
+        violations = [*violations, *never_sent(wire, senders, server)]
     if reading.outcome is not expected.beside(reading.outcome):
-        violations += [one.breach for one in lateness if not one.of_machine]
+        violations = [*violations, *(one.breach for one in lateness if not one.of_machine)]
     through, claims = None, account.claims
     if account.window is None:
         through = crossed(wire, *peers)
-    if account.window is None and run.plan.topology.by_chance:
+    if unconnected:
         # The other end may have given up before it heard enough: nobody lies, nobody disowns.
         claims = tuple(c for c in claims if c.outcome is Outcome.DIRECT and through is None)
         through = None
