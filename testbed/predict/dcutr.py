@@ -38,10 +38,13 @@ from testbed.predict.public import (
     HELLO,
     IDENTIFY,
     OBSERVED,
+    PART,
+    RESERVE,
     WELCOME,
     Carrier,
     Observer,
     Relay,
+    say,
 )
 from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program, Tcp
@@ -63,7 +66,10 @@ SYNC = "SYNC"
 SECURE = "client's handshake"
 SECURED = "server's handshake"
 CONFIRMED = "client's last handshake"
-DIALER_HAS, LISTENER_HAS, IDENTIFIED = 7, 8, 10  # steps of a circuit
+RESERVED, DIALER_HAS, LISTENER_HAS, IDENTIFIED = 3, 7, 8, 10  # steps to and of a circuit
+FRESH = 2.0  # seconds since when a connection was heard that it needs no ping
+# In how many packets a step is told: a stream's answer has two of multistream-select before it.
+PARTS = {3: 2, 5: 2, 7: 2, 8: 2, 9: 4, 10: 3}
 
 
 class Contact(Program):
@@ -75,6 +81,7 @@ class Contact(Program):
         self.observed: Place | None = None
         self.due = PATIENCE  # when it must have got on
         self.late = False
+        self.told_at = 0.0
 
     def opened(self, connection: Connection, _packet: Packet, /) -> None:
         self.connection = connection
@@ -89,9 +96,12 @@ class Contact(Program):
         self._peer.say(connection, IDENTIFY)
 
     def received(self, connection: Connection, message: Message, /) -> None:
+        if message.name == PART:
+            return
         if message.name == OBSERVED:
             self.late |= self._peer.now > self.due
             self.observed = message.endpoint
+            self.told_at = self._peer.now
         elif message.name == WELCOME:
             self._secured(connection)
         else:
@@ -128,8 +138,8 @@ class Peer(Program):
     def now(self) -> float:
         return self._network.now
 
-    def say(self, connection: Connection, name: str, step: int = 0) -> None:
-        self._carrier.send(connection, Message(name, transaction=step))
+    def say(self, connection: Connection, name: str, step: int = 0, parts: int = 1) -> None:
+        say(self._carrier, connection, Message(name, transaction=step), parts)
 
     # -- addresses --------------------------------------------------------
 
@@ -176,23 +186,25 @@ class Peer(Program):
         self.until = self._network.now + SIGNALLING
         self._signal(Message(CONNECT, endpoints=self.addresses(1)))
 
-    def _signal(self, message: Message) -> None:
+    def _signal(self, message: Message, parts: int = 1) -> None:
         if self.relay.connection is not None:
-            self._carrier.send(self.relay.connection, message)
+            told = parts if self.patient else 1
+            say(self._carrier, self.relay.connection, message, told)
 
-    def climb(self, step: int) -> None:
-        """Our next step towards a circuit."""
+    def climb(self, step: int, name: str = CIRCUIT) -> None:
+        """Our next step towards a circuit, or to a reservation."""
         self.steps = step
         if self.relay.connection is not None:
-            self.say(self.relay.connection, CIRCUIT, step)
+            parts = PARTS.get(step, 1) if name == CIRCUIT else 1
+            self.say(self.relay.connection, name, step, parts)
 
     def signalled(self, message: Message) -> None:
         """A message of the other end has come over the relay."""
         now = self._network.now
-        if message.name == CIRCUIT:
+        if message.name in (CIRCUIT, RESERVE):
             self.steps = message.transaction
-            if self.steps < IDENTIFIED:
-                self.climb(self.steps + 1)
+            if self.steps < (IDENTIFIED if message.name == CIRCUIT else RESERVED):
+                self.climb(self.steps + 1, message.name)
             return
         if message.name == SYNC:
             self._punch()
@@ -204,7 +216,7 @@ class Peer(Program):
             self._signal(Message(SYNC))
             self._network.at(now + half, self._punch)
         else:
-            self._signal(Message(CONNECT, endpoints=self.addresses(1)))
+            self._signal(Message(CONNECT, endpoints=self.addresses(1)), parts=3)
 
     def _punch(self) -> None:
         self._punching = True
@@ -295,8 +307,10 @@ class Peer(Program):
             self.direct = True
             if self.patient:
                 self.say(connection, CONFIRMED)
+        elif message.name == PART:
+            return
         elif message.name == SECURE and self.patient and connection not in self._clients:
-            self.say(connection, SECURED)
+            self.say(connection, SECURED, parts=3)
         elif connection not in self._clients:
             self.direct = True
             if not self.patient:
@@ -381,8 +395,11 @@ def _uncircuited(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
     network = setting.network
     late = [peer for peer in (a, b) if peer.late or not peer.met]
     if not late:
+        b.climb(0, RESERVE)
+        network.run(network.now + IDENTIFY_PATIENCE, lambda: b.steps >= RESERVED)
         end = network.now + CIRCUIT_PATIENCE
-        a.climb(0)
+        b.steps = 0
+        a.climb(0 if network.now - a.relay.told_at < FRESH else -2)
         network.run(end, lambda: b.steps >= LISTENER_HAS)
         late = [p for p, has in ((a, DIALER_HAS), (b, LISTENER_HAS)) if p.steps < has]
     if late:

@@ -5,14 +5,19 @@ from typing import Protocol as Interface
 from testbed.model import behaviour
 from testbed.model.reason import Place
 from testbed.predict.packet import Message, Packet
+from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program
 
 OBSERVED = "observed address"
 HELLO = "client's first words"  # multistream-select and Noise in one, over TCP alone
 WELCOME = "server's first words"
 IDENTIFY = "identify"
-CIRCUIT = "circuit"  # what it takes to be connected over a relay, numbered as `transaction`
-ANSWERED = (0, 3)  # of them, what the relay answers itself: streams to it and from it
+RESERVE = "reserve"  # numbered as `Message.transaction`, in turns
+CIRCUIT = "circuit"  # what it takes to be connected over a relay, numbered so, too
+PART = "part of an answer"
+# Of them, what the relay answers itself (streams to it and from it, a ping before), and in how
+# many packets: a stream's first answer has multistream-select's greeting and its choice before.
+ANSWERED = {(RESERVE, 0): 2, (RESERVE, 2): 1, (CIRCUIT, -2): 3, (CIRCUIT, 0): 2, (CIRCUIT, 3): 1}
 
 
 class Carrier(Interface):
@@ -27,10 +32,17 @@ class Carrier(Interface):
     def send(self, connection: Connection, message: Message, /) -> None: ...
 
 
+def say(carrier: Carrier, connection: Connection, message: Message, parts: int = 1) -> None:
+    """Send ``message`` as the last of so many packets."""
+    for _ in range(parts - 1):
+        carrier.send(connection, Message(PART))
+    carrier.send(connection, message)
+
+
 class Observer(Program):
     """A public node: tells whoever connects how it sees them.
 
-    It is asked for that, where ``asked``: then each round trip counts, since packets get lost.
+    It is asked for that, where ``asked``: then each packet counts, since packets get lost.
     """
 
     def __init__(self, carrier: Carrier, port: int, *, asked: bool = False) -> None:
@@ -41,13 +53,16 @@ class Observer(Program):
     def opened(self, connection: Connection, _packet: Packet, /) -> None:
         if not self._asked:
             self._tell(connection)
+        elif not isinstance(self._carrier, Quic):
+            say(self._carrier, connection, Message(PART))
 
     def _tell(self, connection: Connection) -> None:
-        self._carrier.send(connection, Message(OBSERVED, connection.remote))
+        parts = 3 if self._asked else 1
+        say(self._carrier, connection, Message(OBSERVED, connection.remote), parts)
 
     def received(self, connection: Connection, message: Message, /) -> None:
         if message.name == HELLO:
-            self._carrier.send(connection, Message(WELCOME))
+            say(self._carrier, connection, Message(WELCOME), 2)
         elif message.name == IDENTIFY:
             self._tell(connection)
 
@@ -67,8 +82,10 @@ class Relay(Observer):
         if self._asked and message.name in (HELLO, IDENTIFY):
             super().received(connection, message)
             return
-        if self._asked and message.name == CIRCUIT and message.transaction in ANSWERED:
-            self._carrier.send(connection, Message(CIRCUIT, transaction=message.transaction + 1))
+        turn = message.name, message.transaction
+        if self._asked and turn in ANSWERED:
+            answer = Message(message.name, transaction=message.transaction + 1)
+            say(self._carrier, connection, answer, ANSWERED[turn])
             return
         for client in self._clients:
             if client is not connection:
