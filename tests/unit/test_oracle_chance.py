@@ -108,10 +108,10 @@ def test_a_program_that_asks_once_fails_more_often(monkeypatch: pytest.MonkeyPat
 def test_without_repetition_an_upgrade_has_hardly_a_chance(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = chances(model).chances
+    patient = chances(model, link=replace_loss(0.02), runs=60).chances
     monkeypatch.setattr(Delivery, "_arm", lambda _: None)
     monkeypatch.setattr(Delivery, "_repeat_overtaken", lambda _: None)
-    hasty = chances(model, runs=121).chances
+    hasty = chances(model, link=replace_loss(0.02), runs=61).chances
     assert patient is not None
     assert hasty is not None
     assert hasty.rate(Outcome.NONE) > patient.rate(Outcome.NONE) + 0.2
