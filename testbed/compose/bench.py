@@ -104,7 +104,7 @@ def _bench(
     taken: set[IPv4Address],
 ) -> Bench:
     outside, inside = _interface(plan, router.name, "wan"), _interface(plan, router.name, "lan")
-    own = [host.name for host in plan.topology.hosts if host.network == router.lan]
+    own = [host.name for host in plan.topology.attached(router.lan)]
     # The prober counts the mappings of the second; forwards lead to the first.
     counted = behaviour.quota is not None and not behaviour.forwards
     hosts = dict(zip(LAN if len(own) > 1 or not counted else LAN[::-1], own, strict=False))

@@ -34,7 +34,7 @@ from testbed.model.plan import (
     ServePortMapping,
     SetSysctls,
 )
-from testbed.model.topology import INTERNET, Impairment
+from testbed.model.topology import INTERNET, Host, Impairment
 
 TEMPLATES = places.shared("compose")
 _GATEWAY = Path(gateway.__file__).parent  # a program of the standard library alone
@@ -87,6 +87,7 @@ def engines(network: IPv4Network) -> IPv4Address:
 def render(source: Source) -> dict[str, str]:
     """The project's files, by their paths.  Errors as of `Source.plan`."""
     plan = source.plan()
+    _require_single(plan)
     made = layout(plan)
     files = {**source.files(), **dict(_rules(plan, made.services))}
     hosts = {node: str(ips[0]) for node, ips in plan.addresses.items()}
@@ -139,7 +140,7 @@ def _destination(network: IPv4Network) -> str:
 def _services(plan: Plan) -> Iterator[Service]:
     """In an order in which each finds what it waits for: from the core outwards."""
     late = {step.node: step.sysctls for step in plan.of(SetSysctls)}
-    public = {host.name for host in plan.topology.hosts if host.network == INTERNET}
+    public = {host.name for host in plan.topology.attached(INTERNET)}
     public.add(plan.topology.roles.relay)
     routers = [step.node for step in plan.of(AddNode) if step.kind is not NodeKind.HOST]
     for step in plan.of(AddNode):
@@ -168,6 +169,17 @@ def _networks(plan: Plan, services: dict[str, Service]) -> Iterator[tuple[str, I
         _join(services[link.a.node], name, link.a, link.a_to_b)
         _join(services[link.b.node], name, link.b, link.b_to_a)
         yield name, link.a.addresses[0].network
+
+
+def _require_single(plan: Plan) -> None:
+    """UsageError for a node of several interfaces: a project has no rules of routing."""
+    for node in plan.topology.nodes:
+        if len(node.interfaces) > 1:
+            what = "interfaces" if isinstance(node, Host) else "uplinks"
+            raise UsageError(
+                f"{node.name} has {len(node.interfaces)} {what}, a compose project has one a node",
+                remedy="run it as a lab: testbed up",
+            )
 
 
 def _require_plain(link: AddLink) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from testbed.evidence.hops import Lab
 from testbed.evidence.labels import labels
 from testbed.evidence.stitch import stitch
 from testbed.model.contract import Event
@@ -66,14 +67,16 @@ class WireAccount:
         return self._came.get(node, ())
 
     def seen(self, node: str) -> Sequence[Packet]:
-        """The packets that were recorded at ``node``, in order of time."""
+        """The packets that were recorded at ``node``, in order of time; no tunnel's datagrams."""
         return self._seen.get(node, ())
 
     @cached_property
     def _seen(self) -> Mapping[str, Sequence[Packet]]:
         found: dict[str, list[Packet]] = defaultdict(list)
+        lab = Lab(self.plan)
         for packet in self.packets or ():
-            found[packet.node].append(packet)
+            if not lab.carries(packet):
+                found[packet.node].append(packet)
         return found
 
     @cached_property

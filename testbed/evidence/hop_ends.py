@@ -7,6 +7,7 @@ from testbed.evidence.hops import Lab
 from testbed.evidence.pairing import Pair, pair
 from testbed.model.explanation import Fate, Hop
 from testbed.model.packet import ACK, FIN, RST, SYN, Packet
+from testbed.model.plan import LAN
 
 _EXPIRED = 11  # ICMP time exceeded, RFC 792
 
@@ -50,7 +51,7 @@ class Ends:
             return Hop(node, Fate.REJECTED, packet, rules=rules, answer=answer)
         # Every router's rules keep its LAN from its outside address: no rule met this, so
         # conntrack refused it (two hairpinned SYNs that cross want the same tuples).
-        around = packet.interface == "lan" and not self._is_internal(packet)
+        around = packet.interface == LAN and not self._is_internal(packet)
         if own and not rules and not around:
             return Hop(node, Fate.TAKEN, packet)
         return Hop(node, Fate.DROPPED, packet, rules=rules)

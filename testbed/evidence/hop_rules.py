@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from testbed.evidence.hops import Lab
 from testbed.model.packet import Packet
-from testbed.model.plan import LoadRules
+from testbed.model.plan import LAN, LoadRules
 from testbed.model.refusal import BLOCKED, PORT_BLOCKED, Refusal, Refuses
 
 _ALLOCATION = (Refusal.QUOTA, Refusal.COLLISION, Refusal.EXHAUSTED)
@@ -39,7 +39,7 @@ class Rules:
     def _fitting(self, packet: Packet, rules: _Rules) -> Iterator[Refusal]:
         lab, node = self._lab, packet.node
         destination = packet.destination.address
-        from_inside = packet.interface == "lan"
+        from_inside = packet.interface == LAN
         if lab.owns(node, destination):
             if not from_inside:
                 yield Refusal.UNSOLICITED

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
-from testbed.model.packet import Packet
-from testbed.model.plan import AddBridge, AddLink, AddNode, AddRoute, End, NodeKind, Plan
-from testbed.model.topology import Impairment
+from testbed.model.address import MAIN
+from testbed.model.packet import Endpoint, Packet
+from testbed.model.plan import LAN, AddBridge, AddLink, AddNode, AddRoute, End, NodeKind, Plan
+from testbed.model.topology import TUNNEL_PORT, Impairment
 
 _MS = 1_000_000
 
@@ -72,6 +73,22 @@ class Lab:
             for port in segment
         }
 
+    @cached_property
+    def _tunnels(self) -> frozenset[Endpoint]:
+        """Where tunnels end, on the servers' side."""
+        tunnels = (link.tunnel for link in self.plan.of(AddLink))
+        return frozenset(Endpoint(one.far, TUNNEL_PORT) for one in tunnels if one is not None)
+
+    def carries(self, packet: Packet) -> bool:
+        """True of a tunnel's datagram, also in an ICMP error that quotes it.
+
+        It is the wire for another packet, which is recorded where it goes in and comes out.
+        """
+        ends = [packet.source, packet.destination]
+        if packet.quoted is not None:
+            ends += [packet.quoted.source, packet.quoted.destination]
+        return not self._tunnels.isdisjoint(ends)
+
     def is_host(self, node: str) -> bool:
         return self.kinds.get(node) is NodeKind.HOST
 
@@ -83,7 +100,7 @@ class Lab:
 
     def inside(self, router: str, address: IPv4Address) -> bool:
         """True of an address on the router's LAN."""
-        port = self.ports.get(f"{router}:lan")
+        port = self.ports.get(f"{router}:{LAN}")
         return port is not None and any(address in subnet for subnet in port.subnets)
 
     def target(self, packet: Packet) -> Port | None:
@@ -109,7 +126,7 @@ class Lab:
         """Where a router that takes ``packet`` in would send it out; None if nowhere."""
         node, address = packet.node, packet.destination.address
         if self.owns(node, address):  # a NAT's own address: for somebody inside, or for nobody
-            return self.ports.get(f"{node}:lan") if packet.interface == "wan" else None
+            return self.ports.get(f"{node}:{LAN}") if packet.interface != LAN else None
         name = next((name for net, name in self._routes.get(node, ()) if address in net), None)
         return self.ports.get(f"{node}:{name}")
 
@@ -119,8 +136,9 @@ class Lab:
         found: dict[str, list[tuple[IPv4Network, str]]] = defaultdict(list)
         for port in self.ports.values():
             found[port.node] += [(net, port.name.partition(":")[2]) for net in port.subnets]
-        for step in self.plan.of(AddRoute):
-            found[step.node].append((step.destination, step.ifname))
+        for step in sorted(self.plan.of(AddRoute), key=lambda step: step.metric):
+            if step.table == MAIN:
+                found[step.node].append((step.destination, step.ifname))
         for routes in found.values():
             routes.sort(key=lambda route: -route[0].prefixlen)
         return found

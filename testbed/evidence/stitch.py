@@ -24,13 +24,15 @@ def stitch(
 ) -> tuple[Journey, ...]:
     """The journeys of all IPv4 packets, in order of their first sight; total, whatever is missing.
 
-    Every IPv4 packet is in exactly one journey.  ``drops``: router -> drop rule ->
-    packets, where it was recorded.  What the capture does not hold is left open: a
-    journey begins and ends where it was seen, a sight missing between two others is
-    None in its hop, and a packet on its way when the capture ended has no last hop.
+    Every IPv4 packet is in exactly one journey; of a tunnel's datagrams, what they carry is.
+    ``drops``: router -> drop rule -> packets, where it was recorded.  What the capture does
+    not hold is left open: a journey begins and ends where it was seen, a sight missing between
+    two others is None in its hop, and a packet on its way when the capture ended has no last
+    hop.
     """
     lab = Lab(plan)
     seen = [p for p in packets if p.ethertype == _IPV4 and p.destination != NOWHERE]
+    seen = [p for p in seen if not lab.carries(p)]
     seen.sort(key=lambda packet: (packet.time_ns, packet.number))
     return tuple(_Stitcher(lab, seen, drops).journeys())
 

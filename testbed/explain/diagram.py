@@ -67,14 +67,12 @@ def diagram(
 
 def columns(topology: Topology, dialer: str, listener: str) -> tuple[str, ...]:
     """All nodes, from the dialer's side by way of the public ones to the listener's."""
-    near = [dialer, *(router.name for router in topology.path_out(dialer))]
-    far = [listener, *(router.name for router in topology.path_out(listener))]
+    near, far = list(topology.around(dialer)), list(topology.around(listener))
     far = [node for node in far if node not in near]
     middle: list[str] = []
     for host in topology.hosts:
         if host.name not in (dialer, listener):
-            path = [router.name for router in topology.path_out(host.name)]
-            _settle([host.name, *path], (near, far, middle))
+            _settle(list(topology.around(host.name)), (near, far, middle))
     others = [r.name for r in topology.routers if r.name not in (*near, *middle, *far)]
     return (*near, *topology.cores, *middle, *others, *reversed(far))
 
@@ -174,8 +172,8 @@ def _involved(evidence: Evidence | Stage) -> frozenset[str]:
         hosts = (host.name for host in topology.hosts)
         return frozenset([*topology.cores, *hosts, *(router.name for router in topology.routers)])
     peers = (evidence.dialer, evidence.listener)
-    routers = [router.name for name in peers for router in topology.path_out(name)]
-    return frozenset([*peers, *routers, evidence.server, *topology.cores])
+    near = [node for name in peers for node in topology.around(name)]
+    return frozenset([*near, evidence.server, *topology.cores])
 
 
 def _ends(journey: Journey) -> set[str]:

@@ -14,6 +14,7 @@ from testbed.model.behaviour import Protocol as Axis
 from testbed.model.contract import Event, Step
 from testbed.model.explanation import Evidence, Fate, FlowEvent, Hop, Journey
 from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
+from testbed.model.plan import LAN
 from testbed.model.technique import Relaying
 
 
@@ -68,7 +69,8 @@ class Scene:
     def _side(self, node: str) -> Side:
         routers = tuple(router.name for router in self.plan.topology.path_out(node))
         own = frozenset(self.plan.addresses[node])
-        outside = {ip for name in routers for ip in self.plan.addresses[name]}
+        around = self.plan.topology.around(node)
+        outside = {ip for name in around for ip in self.plan.addresses[name]}
         said = tuple(event for name, event in self.evidence.events or () if name == node)
         return Side(node, routers, own, own | outside, said)
 
@@ -192,7 +194,7 @@ class Scene:
             return Crossing(
                 hop.node, journey, hop, True, came.source, left.source, came.destination, True
             )
-        if came.interface == "wan":
+        if came.interface != LAN:
             return Crossing(
                 hop.node, journey, hop, False, left.destination, came.destination, came.source
             )
@@ -284,7 +286,7 @@ def _refuses(packet: Packet) -> bool:
 
 def outer(hop: Hop) -> bool:
     """It came to the router from outside."""
-    return hop.inward is not None and hop.inward.interface == "wan"
+    return hop.inward is not None and hop.inward.interface != LAN
 
 
 def stopped(journey: Journey) -> bool:

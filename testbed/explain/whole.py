@@ -1,10 +1,12 @@
 """Is the evidence whole?  What is not there proves something only if it would be there."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from testbed.model.explanation import Evidence, Fate, Hop, Journey
+from testbed.model.packet import Packet
+from testbed.model.plan import LAN
 from testbed.model.statement import Statement
 from testbed.model.statement.lacks import (
     Blind,
@@ -14,8 +16,6 @@ from testbed.model.statement.lacks import (
     Gaps,
     NotRecorded,
 )
-
-_OTHER_SIDE = {"lan": "wan", "wan": "lan"}
 
 
 class Whole:
@@ -60,8 +60,7 @@ class Whole:
             return ()
         if hop.inward is None:
             return self.absent(hop.node)
-        onward = f"{hop.node}:{_OTHER_SIDE.get(hop.inward.interface, '')}"
-        lacking = (*self.trouble, *self.blind([onward]))
+        lacking = (*self.trouble, *self.blind(self._onward(hop.node, hop.inward)))
         if hop.fate is Fate.TAKEN or hop.node not in self._evidence.behaviours:
             return lacking
         drops = self._evidence.drops
@@ -72,6 +71,12 @@ class Whole:
         if self._stopped[hop.node, hop.rules[:1]] <= 2 * known:
             return ()  # some may have come when the counters had been read
         return (CountsFewer(hop.node), *lacking)
+
+    def _onward(self, node: str, inward: Packet) -> Iterator[str]:
+        """Where a router would have sent it out."""
+        if node in self._evidence.behaviours:
+            outside = self._evidence.plan.topology.node(node).interfaces[0].name
+            yield f"{node}:{outside if inward.interface == LAN else LAN}"
 
     @cached_property
     def _stopped(self) -> Counter[tuple[str, tuple[str, ...]]]:

@@ -33,6 +33,7 @@ from testbed.lab.netlink import (
     enslave,
     neighbour,
     route,
+    rule,
     up,
     veth,
 )
@@ -40,13 +41,14 @@ from testbed.lab.services import routers
 from testbed.lab.services.daemon import Daemon
 from testbed.lab.wires import WireBench, netem
 from testbed.model.fault import FramesLost
-from testbed.model.lab import Command, Image, Process, Route
+from testbed.model.lab import Command, Image, Process, Route, Rule
 from testbed.model.plan import (
     AddBridge,
     AddLink,
     AddNeighbour,
     AddNode,
     AddRoute,
+    AddRule,
     Blackhole,
     End,
     LoadRules,
@@ -124,7 +126,7 @@ class NamespaceLab:
         self._await_carriers()
         if WireBench.NODE in self._nodes:
             bench = kernel.inside_netns(self._nodes[WireBench.NODE].netns, self._home)
-            self._stack.enter_context(self._wires.running(bench, self.plan.seed))
+            self._stack.enter_context(self._wires.running(bench, self.plan.seed, self.socket))
         self.services = self._stack.enter_context(routers.running(self))
 
     # Building
@@ -168,20 +170,27 @@ class NamespaceLab:
             case AddNeighbour(node, ifname, ip, mac):
                 index = self._nodes[node].indices[ifname]
                 self._nodes[node].requests.append(neighbour(index, ip, mac))
-            case AddRoute(node, destination, gateway, ifname):
-                index = self._nodes[node].indices[ifname]
-                self._nodes[node].requests.append(route(destination, gateway, index))
+            case AddRoute(node, destination, gateway, ifname, metric, table):
+                target = self._nodes[node]
+                index = target.indices[ifname]
+                target.requests.append(route(destination, gateway, index, metric, table))
+            case AddRule(node, source, table):
+                self._nodes[node].requests.append(rule(source, table))
             case Blackhole(node, destination):
                 self._nodes[node].requests.append(route(destination, None, None))
             case _:
                 pass
 
     def _link(self, step: AddLink) -> None:
-        """One veth pair, or two by way of the wire bench where netem is missing.
+        """One veth pair; two by way of the wire bench for a tunnel, and where netem is missing.
 
         The pairs are made at once, the rest of the messages when all are there.
         """
-        if step.transparent:
+        if step.tunnel is not None:
+            middle = self._wires.carry(step, step.tunnel)
+            self._pair(step.a, middle[0], step.mtu)
+            self._pair(step.b, middle[1], step.mtu)
+        elif step.transparent:
             self._pair(step.a, step.b, step.mtu)
         elif self._by_netem():
             self._pair(step.a, step.b, step.mtu)
@@ -359,6 +368,9 @@ class NamespaceLab:
 
     def routes(self, node: str) -> set[Route]:
         return self._node(node).netlink.routes()
+
+    def rules(self, node: str) -> set[Rule]:
+        return self._node(node).netlink.rules()
 
     def _node(self, name: str) -> _Node:
         try:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
@@ -22,17 +23,21 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from testbed.errors import BackendError
 from testbed.lab.links.interfaces import await_carrier
-from testbed.model.lab import Route
+from testbed.model.address import MAIN, Route, Rule
 
 _HEADER = struct.Struct("=IHHII")
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _CREATE_EXCL, _REPLACE, _DUMP = 0x1, 0x4, 0x600, 0x500, 0x300
 _NEWLINK, _GETLINK, _SETLINK = 16, 18, 19
 _NEWADDR, _NEWROUTE, _GETROUTE, _NEWNEIGH = 20, 24, 26, 28
+_NEWRULE, _GETRULE = 32, 34
 _NUD_PERMANENT = 0x80
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
 _IFF_UP = 0x1
-_MAIN = 254  # the main routing table
+_LOCAL = 255  # the routing table of a node's own addresses, the kernel's affair
+_DEFAULT = 253  # asked after the main one
+_FR_ACT_TO_TBL = 1
+_KERNELS_OWN = {(0, _LOCAL), (32766, MAIN), (32767, _DEFAULT)}  # priority and table of rules
 _RECEIVE = 1 << 18
 _DEADLINE = 5.0  # seconds
 _AT_ONCE = 64  # messages a send: their answers must fit into the socket's buffer
@@ -155,7 +160,13 @@ def neighbour(index: int, ip: IPv4Address, mac: str) -> Request:
 
 
 @lru_cache(maxsize=4096)
-def route(destination: IPv4Network, gateway: IPv4Address | None, index: int | None) -> Request:
+def route(
+    destination: IPv4Network,
+    gateway: IPv4Address | None,
+    index: int | None,
+    metric: int = 0,
+    table: int = MAIN,
+) -> Request:
     """A route by ``gateway`` and interface; a blackhole where both are None."""
     blackhole = gateway is None and index is None
     attrs: list[tuple[str, Any]] = []
@@ -165,16 +176,31 @@ def route(destination: IPv4Network, gateway: IPv4Address | None, index: int | No
         attrs.append(("RTA_GATEWAY", str(gateway)))
     if index is not None:
         attrs.append(("RTA_OIF", index))
+    if metric:
+        attrs.append(("RTA_PRIORITY", metric))
     fields = {
         "family": socket.AF_INET,
         "dst_len": destination.prefixlen,
-        "table": _MAIN,
+        "table": table,
         "proto": 4,
         "type": _RTN_BLACKHOLE if blackhole else _RTN_UNICAST,
         "scope": 253 if gateway is None and not blackhole else 0,
         "attrs": attrs,
     }
     return _request(rtmsg, _NEWROUTE, _REPLACE, f"route {destination}", fields)
+
+
+@lru_cache(maxsize=4096)
+def rule(source: IPv4Address, table: int) -> Request:
+    """A rule of the routing policy: what has ``source`` asks ``table`` before the main one."""
+    fields = {
+        "family": socket.AF_INET,
+        "src_len": 32,
+        "table": table,
+        "action": _FR_ACT_TO_TBL,
+        "attrs": [("FRA_SRC", str(source)), ("FRA_TABLE", table)],
+    }
+    return _request(fibmsg, _NEWRULE, _CREATE_EXCL, f"rule from {source}", fields)
 
 
 class Netlink:
@@ -230,10 +256,11 @@ class Netlink:
         return {message.get_attr("IFLA_IFNAME") for message in self._dump(ifinfmsg, _GETLINK)}
 
     def routes(self) -> set[Route]:
-        """The main table."""
+        """Those of all tables but that of the node's own addresses."""
         found = set()
         for message in self._dump(rtmsg, _GETROUTE):
-            if message.get_attr("RTA_TABLE", message["table"]) != _MAIN:
+            table = message.get_attr("RTA_TABLE", message["table"])
+            if table == _LOCAL:
                 continue
             destination = message.get_attr("RTA_DST") or "0.0.0.0"
             gateway = message.get_attr("RTA_GATEWAY")
@@ -242,12 +269,24 @@ class Netlink:
                     IPv4Network(f"{destination}/{message['dst_len']}"),
                     IPv4Address(gateway) if gateway else None,
                     message["type"] == _RTN_BLACKHOLE,
+                    message.get_attr("RTA_PRIORITY") or 0,
+                    table,
                 )
             )
         return found
 
+    def rules(self) -> set[Rule]:
+        """The routing policy, but for the kernel's own rules, which have every source."""
+        found = set()
+        for message in self._dump(fibmsg, _GETRULE):
+            table = message.get_attr("FRA_TABLE", message["table"])
+            if (message.get_attr("FRA_PRIORITY") or 0, table) not in _KERNELS_OWN:
+                source = message.get_attr("FRA_SRC") or "0.0.0.0"
+                found.add(Rule(IPv4Network(f"{source}/{message['src_len']}"), table))
+        return found
+
     def _dump(self, kind: type, number: int) -> Iterator[Any]:
-        family = socket.AF_INET if kind is rtmsg else socket.AF_UNSPEC
+        family = socket.AF_UNSPEC if kind is ifinfmsg else socket.AF_INET
         request = _request(kind, number, _DUMP, "dump", {"family": family, "attrs": []})
         self.socket.send(request.data)
         while True:

@@ -28,7 +28,7 @@ from testbed.model.network_fault import (
     Wake,
     WanAddressChange,
 )
-from testbed.model.plan import AddBridge, AddLink, Engine
+from testbed.model.plan import AddBridge, AddLink, AddRoute, End, Engine
 from testbed.model.profile import Profile
 from testbed.model.topology import Link
 from testbed.nat.rules import RouterContext, render
@@ -83,14 +83,41 @@ def _stir(lab: NamespaceLab, fault: Fault) -> None:
 
 def _wire(lab: NamespaceLab, node: str) -> str:
     """The name of the node's own wire, a router's to the network outside."""
-    ends = ((link.a.node, link.b.node) for link in lab.plan.of(AddLink))
-    return next(f"{a}-{b}" for a, b in ends if a == node)
+    links = (link for link in lab.plan.of(AddLink) if link.a.node == node)
+    return next(link.name for link in links if not link.second)
 
 
 def _change(lab: NamespaceLab, node: str, link: Link) -> None:
     if isinstance(lab.links, NetemLinks) and not (expressible(link.up) and expressible(link.down)):
         raise BackendError("netem cannot make its wire lose in bursts, or swallow", node=node)
     lab.links.set(_wire(lab, node), a_to_b=link.up, b_to_a=link.down)
+
+
+def prefer(lab: NamespaceLab, node: str, interface: str) -> None:
+    """Let the default route of ``node`` lead by another one of its interfaces.
+
+    `Topology.switched` is the same in the model.
+    """
+    _ip(lab, node, _default(lab, node, interface))
+
+
+def switch_uplink(lab: NamespaceLab, router: str, uplink: str, profile: Profile) -> None:
+    """Let the router use another uplink: its NAT maps to that one's address, and begins anew."""
+    end = next(e for e in _ends(lab, router) if e.ifname == uplink)
+    _forward(lab, router, on=False)
+    prefer(lab, router, uplink)
+    _reload(lab, router, profile, end.addresses[0].ip, lambda _: None, wan=uplink)
+
+
+def _default(lab: NamespaceLab, node: str, interface: str) -> str:
+    """The words for `ip` of the default route by an interface."""
+    routes = (r for r in lab.plan.of(AddRoute) if (r.node, r.ifname) == (node, interface))
+    gateway = next(r.gateway for r in routes if not r.destination.prefixlen)
+    return f"route replace default via {gateway} dev {interface}"
+
+
+def _ends(lab: NamespaceLab, node: str) -> list[End]:
+    return [link.a for link in lab.plan.of(AddLink) if link.a.node == node]
 
 
 def _forward(lab: NamespaceLab, router: str, *, on: bool) -> None:
@@ -116,6 +143,7 @@ def _reload(
     external: IPv4Address,
     wait: Wait,
     down: float = 0.0,
+    wan: str = "wan",
 ) -> None:
     """Load the rules anew, without any mapping, and with other ports where they are random.
 
@@ -124,7 +152,7 @@ def _reload(
     behaviour = profile.behaviour
     udp, tcp = (_drawn_anew(transport) for transport in (behaviour.udp, behaviour.tcp))
     drawn = dataclasses.replace(profile, behaviour=dataclasses.replace(behaviour, udp=udp, tcp=tcp))
-    rules = render(drawn, _context(lab, router, external))
+    rules = render(drawn, _context(lab, router, external, wan))
     _forward(lab, router, on=False)
     until = time.monotonic() + down
     for engine, text in rules.texts:
@@ -141,13 +169,14 @@ def _drawn_anew(transport: Transport) -> Transport:
     return dataclasses.replace(transport, seed=transport.seed + 1)
 
 
-def _context(lab: NamespaceLab, router: str, external: IPv4Address) -> RouterContext:
+def _context(lab: NamespaceLab, router: str, external: IPv4Address, wan: str) -> RouterContext:
     plan = lab.plan
     inside = _inside(lab, router)
     lan = next(r.lan for r in plan.topology.routers if r.name == router)
-    hosts = tuple(plan.address(node.name) for node in plan.topology.attached(lan))
-    addresses = (external, *plan.addresses[router][1:])
-    return RouterContext("wan", "lan", addresses, inside.network, hosts, plan.seeds[router])
+    hosts = tuple(plan.address_on(node.name, lan) for node in plan.topology.attached(lan))
+    uplink = next(one for one in plan.topology.node(router).interfaces if one.name == wan)
+    addresses = (external, *plan.addresses_of(router, uplink)[1:])
+    return RouterContext(wan, "lan", addresses, inside.network, hosts, plan.seeds[router])
 
 
 def _inside(lab: NamespaceLab, router: str) -> IPv4Interface:

@@ -43,10 +43,26 @@ class Sight:
         )
 
 
+MAIN = 254  # the routing table that is asked where no rule names another
+
+
 @dataclass(frozen=True)
 class Route:
-    """A route as the kernel has it; a gateway of None is a link or a blackhole."""
+    """A route as the kernel has it; a gateway of None is a link or a blackhole.
+
+    Of several routes to one destination the one of the smallest ``metric`` is taken.
+    """
 
     destination: IPv4Network
     gateway: IPv4Address | None
     blackhole: bool = False
+    metric: int = 0
+    table: int = MAIN
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the kernel's routing policy: what has ``source`` asks ``table`` first."""
+
+    source: IPv4Network
+    table: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from testbed.model.address import Route
+from testbed.model.address import Route, Rule
 
 
 class FaultKind(StrEnum):
@@ -32,6 +32,8 @@ class Difference(StrEnum):
     MISSING_INTERFACE = "missing_interface"
     UNPLANNED_ROUTE = "unplanned_route"
     MISSING_ROUTE = "missing_route"
+    UNPLANNED_RULE = "unplanned_rule"  # of the routing policy
+    MISSING_RULE = "missing_rule"
 
 
 class Clash(StrEnum):
@@ -53,11 +55,11 @@ class Tardy(StrEnum):
 
 @dataclass(frozen=True)
 class LabDiffers:
-    """After the run ``node`` is not what its plan says: an interface or a route."""
+    """After the run ``node`` is not what its plan says: an interface, a route or a rule."""
 
     difference: Difference
     node: str
-    what: str | Route
+    what: str | Route | Rule
     kind: Literal[FaultKind.LAB_DIFFERS] = FaultKind.LAB_DIFFERS
 
 

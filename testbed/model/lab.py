@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 from testbed.model.address import Route as Route
+from testbed.model.address import Rule as Rule
 from testbed.model.fault import FramesLost
 from testbed.model.plan import Plan
 
@@ -85,7 +86,10 @@ class Lab(Protocol):
         """The names of all interfaces that really are in ``node``."""
 
     def routes(self, node: str) -> set[Route]:
-        """The routes that really are in ``node``'s main table."""
+        """The routes that really are in ``node``, of all tables but its own addresses'."""
+
+    def rules(self, node: str) -> set[Rule]:
+        """Its routing policy, but for the rules that every node has."""
 
 
 class Backend(Protocol):

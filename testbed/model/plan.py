@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import takewhile
 from typing import TypeVar
 
+from testbed.errors import TopologyError
+from testbed.model.address import MAIN
 from testbed.model.behaviour import Behaviour, Gateway, Protocol
 from testbed.model.entrance import entrance, reached_ports
 from testbed.model.packet import Endpoint
 from testbed.model.refusal import UNKNOWN, Refuses
-from testbed.model.topology import Impairment, Topology
+from testbed.model.topology import Impairment, Interface, Topology
 
+LAN = "lan"  # a router's interface inside; every other one is outside
 S = TypeVar("S")
 
 
@@ -63,14 +67,38 @@ class AddBridge:
 
 
 @dataclass(frozen=True)
+class Tunnel:
+    """Frames go as datagrams between these addresses of the ends' nodes, a's first.
+
+    The format is VXLAN's (RFC 7348), ``number`` its network identifier.  As WireGuard does, b
+    answers to wherever a's last datagram came from, so NATs may lie between.
+    """
+
+    near: IPv4Address
+    far: IPv4Address
+    number: int
+
+
+@dataclass(frozen=True)
 class AddLink:
-    """A wire between two ends, impaired in each direction."""
+    """A wire between two ends, impaired in each direction.
+
+    Of a tunnel the impairments are what the wires on its way amount to, and are made there.
+    """
 
     a: End
     b: End
     a_to_b: Impairment = Impairment()
     b_to_a: Impairment = Impairment()
     mtu: int | None = None  # of the interfaces at both ends; None: Ethernet's 1500
+    tunnel: Tunnel | None = None  # what carries it in place of a wire
+    second: bool = False  # of a's interfaces not the first
+
+    @property
+    def name(self) -> str:
+        """By which the lab knows it: ``nat-a-core``; of a second interface ``phone:eth1-core``."""
+        near = f"{self.a.node}:{self.a.ifname}" if self.second else self.a.node
+        return f"{near}-{self.b.node}"
 
     @property
     def transparent(self) -> bool:
@@ -89,12 +117,26 @@ class AddNeighbour:
 
 @dataclass(frozen=True)
 class AddRoute:
-    """A route in a node, by gateway or, where that is None, on the link."""
+    """A route in a node, by gateway or, where that is None, on the link.
+
+    Where several lead to one destination, the smallest ``metric`` is taken.
+    """
 
     node: str
     destination: IPv4Network
     gateway: IPv4Address | None
     ifname: str
+    metric: int = 0
+    table: int = MAIN
+
+
+@dataclass(frozen=True)
+class AddRule:
+    """What a node sends from ``source`` asks routing table ``table`` before the main one."""
+
+    node: str
+    source: IPv4Address
+    table: int
 
 
 @dataclass(frozen=True)
@@ -152,6 +194,7 @@ Step = (
     | AddLink
     | AddNeighbour
     | AddRoute
+    | AddRule
     | Blackhole
     | LoadRules
     | SetSysctls
@@ -180,7 +223,7 @@ class Plan:
     topology: Topology
     number: int  # 0..255; separates the addresses of labs that run side by side
     steps: tuple[Step, ...]
-    addresses: dict[str, tuple[IPv4Address, ...]]  # node -> its addresses, outside first
+    addresses: dict[str, tuple[IPv4Address, ...]]  # node -> outside ones, as `Host.interfaces`
     internal: dict[str, IPv4Address]  # router -> its address inside
     owners: dict[IPv4Address, str]  # every address of the lab -> node
     vantages: tuple[Vantage, ...]
@@ -195,6 +238,19 @@ class Plan:
     def of(self, kind: type[S]) -> list[S]:
         """The steps of one kind, in order."""
         return [step for step in self.steps if isinstance(step, kind)]
+
+    def address_on(self, node: str, network: str) -> IPv4Address:
+        """The first address of ``node`` on ``network``; TopologyError if it has none there."""
+        for one in self.topology.node(node).interfaces:
+            if one.network == network:
+                return self.addresses_of(node, one)[0]
+        raise TopologyError(f"no interface on network {network!r}", node=node)
+
+    def addresses_of(self, node: str, interface: Interface) -> tuple[IPv4Address, ...]:
+        """Those of one of the node's interfaces."""
+        before = takewhile(interface.__ne__, self.topology.node(node).interfaces)
+        first = sum(one.addresses for one in before)
+        return self.addresses[node][first : first + interface.addresses]
 
     def address(self, node: str, index: int = 0) -> IPv4Address:
         """The node's ``index``-th address (for a router: outside)."""
@@ -228,7 +284,7 @@ class Plan:
             inside = self.topology.attached(router.lan)
             for forward in self.behaviours[router.name].forwards if self.behaviours else ():
                 if forward.host < len(inside):
-                    target = self.address(inside[forward.host].name)
+                    target = self.address_on(inside[forward.host].name, router.lan)
                     outside = Endpoint(self.address(router.name), forward.external_port)
                     found[outside] = Endpoint(target, forward.internal_port)
         return found
@@ -238,6 +294,6 @@ class Plan:
         """The host behind a router, of those with one."""
         behind: dict[str, list[str]] = {}
         for host in self.topology.hosts:
-            for router in self.topology.path_out(host.name):
-                behind.setdefault(router.name, []).append(host.name)
+            for router in self.topology.around(host.name)[1:]:
+                behind.setdefault(router, []).append(host.name)
         return {router: hosts[0] for router, hosts in behind.items() if len(hosts) == 1}

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from testbed.errors import TopologyError
 from testbed.model.behaviour import Protocol
@@ -139,8 +140,30 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Interface:
+    """By which a node is attached to ``network``, with addresses of its own.
+
+    ``over`` makes it the end of a tunnel, which the router that serves ``network`` ends: what
+    is sent here goes inside of datagrams by the host's own interface on the network ``over``.
+    ``name`` is the kernel's, ``number`` its place in the node's declaration, the first one's 0.
+    """
+
+    network: str
+    addresses: int = 1
+    link: Link = Link()
+    over: str | None = None
+    name: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class Host:
-    """An end system with one interface, ``eth0``, and one or more addresses."""
+    """An end system with one or several interfaces, and one or more addresses on each.
+
+    ``network``, ``addresses`` and ``link`` are of the first one, ``eth0``.  The default route
+    leads by the interface whose number is ``preferred``; its first address is the one that
+    programs are told to use.  A socket that is bound to another address leaves by its interface.
+    """
 
     name: str
     network: str
@@ -148,6 +171,20 @@ class Host:
     link: Link = Link()
     port: int | None = None  # where what it runs listens; None: one that no other host has
     region: str | None = None  # of the internet; None: behind a router, or there are none
+    more: tuple[Interface, ...] = ()
+    preferred: int = 0
+
+    @cached_property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """All, the preferred one first."""
+        wires, tunnels = count(), count()
+        return _preferred(
+            self,
+            [
+                replace(one, name=f"tun{next(tunnels)}" if one.over else f"eth{next(wires)}")
+                for one in (Interface(self.network, self.addresses, self.link), *self.more)
+            ],
+        )
 
 
 @dataclass(frozen=True)
@@ -162,7 +199,11 @@ class PortForward:
 
 @dataclass(frozen=True)
 class Router:
-    """A NAT (or firewall) between ``lan`` (inside) and ``wan`` (outside)."""
+    """A NAT (or firewall) between ``lan`` (inside) and an uplink (outside).
+
+    ``wan``, ``external_addresses`` and ``link`` are of the first uplink.  The one whose number
+    is ``preferred`` is in use; the others stand by, and let nothing in or out.
+    """
 
     name: str
     wan: str
@@ -172,10 +213,31 @@ class Router:
     link: Link = Link()  # of the WAN interface
     region: str | None = None  # as a host's
     forwards: tuple[PortForward, ...] = ()  # the world's, beside those of its profile
+    more: tuple[Interface, ...] = ()
+    preferred: int = 0
+
+    @cached_property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """All uplinks, the one in use first."""
+        uplinks = (Interface(self.wan, self.external_addresses, self.link), *self.more)
+        names = ("wan", *(f"wan{number}" for number in range(1, len(uplinks))))
+        return _preferred(self, [replace(u, name=n) for u, n in zip(uplinks, names, strict=True)])
 
 
+def _preferred(node: Host | Router, interfaces: list[Interface]) -> tuple[Interface, ...]:
+    if not 0 <= node.preferred < len(interfaces):
+        raise TopologyError(
+            f"interface {node.preferred}: it has {len(interfaces)}, the first is 0", node=node.name
+        )
+    numbered = [replace(one, number=number) for number, one in enumerate(interfaces)]
+    return (numbered.pop(node.preferred), *numbered)
+
+
+N = TypeVar("N", Host, Router)
 INTERNET = "internet"
 CORE = "core"  # the internet's own router; of a region, its name follows after a hyphen
+TUNNEL_PORT = 4789  # of both ends of a tunnel: VXLAN's (RFC 7348)
+TUNNEL_MTU = 1420  # bytes of an IP packet, as WireGuard's: what carries it must fit into 1500
 FIRST_PORT = 4001  # of the first host without a port of its own
 PORTS_APART = 10
 OBSERVER = "observer-"  # how the names of observers begin, where no role says who observes
@@ -211,12 +273,7 @@ class Topology:
         _refuse_duplicates("network", [network.name for network in self.networks])
         if [n.name for n in self.networks if n.scope is Scope.PUBLIC] != [INTERNET]:
             raise TopologyError(f"exactly one public network, named {INTERNET!r}, is needed")
-        known = {network.name for network in self.networks}
-        for node in nodes:
-            wanted = (node.network,) if isinstance(node, Host) else (node.wan, node.lan)
-            for name in wanted:
-                if name not in known:
-                    raise TopologyError(f"unknown network {name!r}", node=node.name)
+        self._refuse_unknown_networks(nodes)
         for network in self.networks:
             serving = [r.name for r in self.routers if r.lan == network.name]
             if network.scope is not Scope.PUBLIC and len(serving) != 1:
@@ -231,16 +288,53 @@ class Topology:
             self._refuse_stray_forwards(router)
         self._refuse_misplaced(nodes)
         object.__setattr__(self, "_by_name", {node.name: node for node in nodes})
+        for host in self.hosts:
+            for one in host.interfaces:
+                self._refuse_tunnel(host, one)
         self._refuse_missing_players()
         object.__setattr__(self, "_ports", _ports(self.hosts))
 
-    def _refuse_loop(self, router: Router) -> None:
-        seen = {router.lan}
-        while router.wan != INTERNET:
-            if router.wan in seen:
-                raise TopologyError("routers serve one another in a circle", node=router.name)
-            seen.add(router.wan)
-            router = next(r for r in self.routers if r.lan == router.wan)
+    def _refuse_unknown_networks(self, nodes: Iterable[Host | Router]) -> None:
+        known = {network.name for network in self.networks}
+        for node in nodes:
+            wanted = [one.network for one in node.interfaces]
+            for name in wanted if isinstance(node, Host) else (*wanted, node.lan):
+                if name not in known:
+                    raise TopologyError(f"unknown network {name!r}", node=node.name)
+            _refuse_twice(node)
+
+    def _refuse_loop(self, router: Router, below: frozenset[str] = frozenset()) -> None:
+        if router.lan in below:
+            raise TopologyError("routers serve one another in a circle", node=router.name)
+        for uplink in router.interfaces:
+            if (above := self.router_serving(uplink.network)) is not None:
+                self._refuse_loop(above, below | {router.lan})
+
+    def _refuse_tunnel(self, host: Host, one: Interface) -> None:
+        """A tunnel that leads nowhere, or through itself."""
+        if one.over is None:
+            return
+        server = self.router_serving(one.network)
+        if server is None or server.interfaces[0].network != INTERNET:
+            raise TopologyError(
+                f"a tunnel to {one.network!r}: a router on the internet must serve that network",
+                node=host.name,
+            )
+        wires = [other for other in host.interfaces if other.over is None]
+        carriers = [other for other in wires if other.network == one.over]
+        if not carriers:
+            known = ", ".join(other.network for other in wires)
+            raise TopologyError(
+                f"a tunnel over {one.over!r}: another interface must be there",
+                node=host.name,
+                remedy=f"networks of its other interfaces: {known}",
+            )
+        ends = {other.network for each in self.hosts for other in each.interfaces if other.over}
+        if server in self.path_out(host.name, carriers[0]) or one.over in ends:
+            raise TopologyError(
+                f"a tunnel over {one.over!r}: that network is reached by a tunnel itself",
+                node=host.name,
+            )
 
     def _refuse_stray_forwards(self, router: Router) -> None:
         inside = [node.name for node in self.attached(router.lan)]
@@ -254,7 +348,7 @@ class Topology:
     def _refuse_misplaced(self, nodes: Iterable[Host | Router]) -> None:
         """Regions are the internet's: each node that is attached to it names one of them."""
         for node in nodes:
-            outside = (node.network if isinstance(node, Host) else node.wan) == INTERNET
+            outside = any(one.network == INTERNET for one in node.interfaces)
             if node.region is None:
                 if outside and self.regions.names:
                     raise TopologyError(
@@ -292,8 +386,13 @@ class Topology:
     @property
     def by_chance(self) -> bool:
         """Whether chance decides about any frame of the lab."""
-        links = (*(host.link for host in self.hosts), *(router.link for router in self.routers))
+        links = [interface.link for node in self.nodes for interface in node.interfaces]
         return any(way.by_chance for link in links for way in (link.up, link.down))
+
+    @property
+    def nodes(self) -> tuple[Host | Router, ...]:
+        """Routers, then hosts, in order of declaration."""
+        return (*self.routers, *self.hosts)
 
     def node(self, name: str) -> Host | Router:
         """The node called ``name``; TopologyError with the known names if there is none."""
@@ -318,16 +417,16 @@ class Topology:
 
         Routers first: profiles count the nodes of a LAN in this order.
         """
-        routers = (router for router in self.routers if router.wan == network)
-        return (*routers, *(host for host in self.hosts if host.network == network))
+        on = (node for node in self.nodes if any(o.network == network for o in node.interfaces))
+        return tuple(on)
 
     def router_serving(self, network: str) -> Router | None:
         """The router whose inside ``network`` is; None for the internet."""
         return next((r for r in self.routers if r.lan == network), None)
 
-    def region(self, host: str) -> str | None:
+    def region(self, host: str, by: Interface | None = None) -> str | None:
         """Where on the internet ``host``, or the last router on its way there, is."""
-        way = self.path_out(host)
+        way = self.path_out(host, by)
         return way[-1].region if way else self.host(host).region
 
     @property
@@ -335,14 +434,59 @@ class Topology:
         """The internet's own routers: one, or one for each region."""
         return tuple(map(core_of, self.regions.names)) or (CORE,)
 
-    def path_out(self, host: str) -> tuple[Router, ...]:
-        """The routers between ``host`` and the internet, nearest first."""
+    def path_out(self, host: str, by: Interface | None = None) -> tuple[Router, ...]:
+        """The routers between ``host`` and the internet, nearest first.
+
+        ``by`` is the interface that is left by; None: the preferred one.  A tunnel's path begins
+        at its far end.
+        """
         path: list[Router] = []
-        network = self.host(host).network
+        network = (by or self.host(host).interfaces[0]).network
         while (router := self.router_serving(network)) is not None:
             path.append(router)
-            network = router.wan
+            network = router.interfaces[0].network
         return tuple(path)
+
+    def ways_out(self, host: str) -> tuple[tuple[Router, ...], ...]:
+        """The path out by each of the host's interfaces, the preferred one first."""
+        return tuple(self.path_out(host, by) for by in self.host(host).interfaces)
+
+    def around(self, host: str) -> tuple[str, ...]:
+        """The host and all routers by which it may leave, each once: who bears its addresses."""
+        routers = (router.name for way in self.ways_out(host) for router in way)
+        return tuple(dict.fromkeys((host, *routers)))
+
+    def switched(self, node: str, to: str) -> "Topology":
+        """The topology once the default route of ``node`` leads by its interface called ``to``.
+
+        Of a router that is the uplink in use.  TopologyError if it has no such interface.
+        """
+        found = self.node(node)
+        names = [one.name for one in sorted(found.interfaces, key=lambda one: one.number)]
+        if to not in names:
+            raise TopologyError(f"no interface {to!r}", node=node, remedy=instead(to, names))
+        number = names.index(to)
+
+        def changed(one: N) -> N:
+            return replace(one, preferred=number) if one.name == node else one
+
+        routers, hosts = map(changed, self.routers), map(changed, self.hosts)
+        return replace(self, routers=tuple(routers), hosts=tuple(hosts))
+
+    def wire(self, host: str, by: Interface) -> Link:
+        """The link of an interface; of a tunnel, what delays all the way that carries it."""
+        if by.over is None:
+            return by.link
+        server = self.router_serving(by.network)
+        assert server is not None  # it was refused otherwise
+        wires = (one for one in self.host(host).interfaces if one.over is None)
+        carrier = next(one for one in wires if one.network == by.over)
+        near = [carrier.link, *(r.interfaces[0].link for r in self.path_out(host, carrier))]
+        far = server.interfaces[0].link
+        half = self.regions.round_trip_ms(self.region(host, carrier), server.region) / 2
+        up = half + sum(link.up.delay_ms for link in near) + far.down.delay_ms
+        down = half + sum(link.down.delay_ms for link in near) + far.up.delay_ms
+        return Link(Impairment(delay_ms=up), Impairment(delay_ms=down), TUNNEL_MTU)
 
 
 def core_of(region: str | None) -> str:
@@ -364,6 +508,14 @@ def _ports(hosts: Iterable[Host]) -> dict[str, int]:
         found[host.name] = host.port
     free = (port for port in count(FIRST_PORT, PORTS_APART) if port not in taken)
     return found | {host.name: next(free) for host in hosts if host.port is None}
+
+
+def _refuse_twice(node: Host | Router) -> None:
+    """Two interfaces on one LAN: which of them a packet for a neighbour leaves by, nobody says."""
+    networks = [one.network for one in node.interfaces if one.network != INTERNET]
+    for name in networks:
+        if networks.count(name) > 1:
+            raise TopologyError(f"two interfaces on network {name!r}", node=node.name)
 
 
 def _refuse_duplicates(what: str, names: Iterable[str]) -> None:

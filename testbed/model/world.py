@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from testbed.errors import TopologyError, UsageError
-from testbed.model import world_forwards, world_regions
+from testbed.model import world_forwards, world_interfaces, world_regions
 from testbed.model.events import (
     KINDS,
     Changed,
@@ -41,6 +41,7 @@ from testbed.model.topology import (
     Scope,
     Topology,
 )
+from testbed.model.world_interfaces import InterfaceTable, UplinkTable
 from testbed.naming import instead, twice
 
 SCHEMA = Path(__file__).with_name("world.schema.json")
@@ -53,7 +54,9 @@ Words = Annotated[str, Field(pattern=r"\S", description="A sentence for people."
 class RouterTable(Table):
     """A NAT or a firewall between two networks."""
 
-    wan: str = Field(description="The network outside: internet, or another router's inside.")
+    wan: str | None = Field(
+        default=None, description="The network outside: internet, or another router's inside."
+    )
     lan: str = Field(description="The network inside, which no other router serves.")
     profile: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] = Field(
         description="A NAT profile's name, as `testbed nat list` has them; of your own, too."
@@ -78,8 +81,24 @@ class RouterTable(Table):
         '"udp/49152-49159" = "server". A node on the network inside, as a router of its own.',
     )
 
+    uplinks: tuple[UplinkTable, ...] = Field(
+        default=(),
+        description="In place of `wan`, where there are several: the first is in use, and the "
+        "others stand by.",
+    )
+
+    @property
+    def attached(self) -> tuple[InterfaceTable, ...]:
+        """Its uplinks, one or more."""
+        if self.uplinks:
+            return tuple(one.interface for one in self.uplinks)
+        one = InterfaceTable(network=self.wan or "", addresses=self.addresses, link=self.link)
+        return (one,)
+
     @model_validator(mode="after")
     def _readable(self) -> Self:
+        others, written = ("addresses", "link"), self.model_dump(exclude_unset=True)
+        world_interfaces.require_one_way(self, "wan", "uplinks", others, written)
         world_forwards.require_possible(self.forwards)
         return self
 
@@ -87,7 +106,7 @@ class RouterTable(Table):
 class HostTable(Table):
     """An end system."""
 
-    network: str = Field(description="internet, or a router's inside.")
+    network: str | None = Field(default=None, description="internet, or a router's inside.")
     addresses: Annotated[int, Field(ge=1, le=12)] = Field(
         default=1, description="A STUN server that can tell NATs apart (RFC 5780) has two."
     )
@@ -101,6 +120,41 @@ class HostTable(Table):
     region: world_regions.Name | None = Field(
         default=None, description="Of `regions`: where it is on the internet."
     )
+    interfaces: tuple[InterfaceTable, ...] = Field(
+        default=(),
+        description="In place of `network`, where there are several. The default route leads by "
+        "the first; a socket that is bound to an address leaves by its interface.",
+    )
+    default: str | None = Field(
+        default=None,
+        description="The network that the default route leads to, if not the first interface's: "
+        "that of a tunnel, say.",
+    )
+
+    @property
+    def attached(self) -> tuple[InterfaceTable, ...]:
+        """Its interfaces, one or more."""
+        one = InterfaceTable(network=self.network or "", addresses=self.addresses, link=self.link)
+        return self.interfaces or (one,)
+
+    @property
+    def preferred(self) -> int:
+        """The number of the interface by which the default route leads."""
+        networks = [one.network for one in self.attached]
+        return networks.index(self.default) if self.default is not None else 0
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        others, written = ("addresses", "link"), self.model_dump(exclude_unset=True)
+        world_interfaces.require_one_way(self, "network", "interfaces", others, written)
+        networks = [one.network for one in self.attached]
+        if self.default is not None and self.default not in networks:
+            raise wrong(
+                f"no interface is on {self.default!r}; {instead(self.default, networks)}", "default"
+            )
+        if self.default == networks[0]:
+            raise wrong("the first interface's is the default, leave it out", "default")
+        return self
 
 
 class RolesTable(Table):
@@ -219,32 +273,41 @@ class World(Table):
                 Network(INTERNET, Scope.PUBLIC),
                 *(Network(key, Scope(scope)) for key, scope in self.networks.items()),
             ),
-            routers=tuple(
-                Router(
-                    key,
-                    one.wan,
-                    one.lan,
-                    named[one.option] if one.option else one.profile,
-                    one.addresses,
-                    link(one.wan, one.link),
-                    one.region,
-                    world_forwards.read(one.forwards),
-                )
-                for key, one in self.routers.items()
-            ),
-            hosts=tuple(
-                Host(
-                    key,
-                    one.network,
-                    one.addresses,
-                    link(one.network, one.link),
-                    one.port,
-                    one.region,
-                )
-                for key, one in self.hosts.items()
-            ),
+            routers=tuple(self._router(key, named, link) for key in self.routers),
+            hosts=tuple(self._host(key, link) for key in self.hosts),
             roles=Roles(**self.roles.model_dump(exclude_none=True)),
             regions=world_regions.read(self.regions),
+        )
+
+    def _router(
+        self, key: str, named: Mapping[Option, str], link: world_interfaces.Links
+    ) -> Router:
+        one = self.routers[key]
+        first, *more = world_interfaces.read(one.attached, link)
+        return Router(
+            key,
+            first.network,
+            one.lan,
+            named[one.option] if one.option else one.profile,
+            first.addresses,
+            first.link,
+            one.region,
+            world_forwards.read(one.forwards),
+            tuple(more),
+        )
+
+    def _host(self, key: str, link: world_interfaces.Links) -> Host:
+        one = self.hosts[key]
+        first, *more = world_interfaces.read(one.attached, link)
+        return Host(
+            key,
+            first.network,
+            first.addresses,
+            first.link,
+            one.port,
+            one.region,
+            tuple(more),
+            one.preferred,
         )
 
     @model_validator(mode="after")
@@ -291,18 +354,27 @@ class World(Table):
 
     def _refuse_stray_forwards(self) -> None:
         for name, router in self.routers.items():
-            inside = [key for key, one in self.routers.items() if one.wan == router.lan]
-            inside += [key for key, one in self.hosts.items() if one.network == router.lan]
+            nodes: Mapping[str, RouterTable | HostTable] = {**self.routers, **self.hosts}
+            inside = [
+                key
+                for key, node in nodes.items()
+                if any(one.network == router.lan for one in node.attached)
+            ]
             world_forwards.require_inside(name, router.forwards, inside)
 
     def _refuse_unknown_links(self) -> None:
-        used = {("routers", name): one.link for name, one in self.routers.items()}
-        used |= {("hosts", name): one.link for name, one in self.hosts.items()}
+        used: dict[tuple[str, ...], str] = {}
+        for name, router in self.routers.items():
+            found = world_interfaces.links_of(router.attached, "uplinks")
+            used |= {("routers", name, *place): word for place, word in found}
+        for name, host in self.hosts.items():
+            found = world_interfaces.links_of(host.attached, "interfaces")
+            used |= {("hosts", name, *place): word for place, word in found}
         later = {one.link for one in self.events if isinstance(one, Changed)}
-        for node, word in used.items():
-            if word is not None and word not in self.links and word not in CATALOGUE:
+        for place, word in used.items():
+            if word not in self.links and word not in CATALOGUE:
                 remedy = instead(word, [*self.links, *CATALOGUE])
-                raise wrong(f"unknown link {word!r}; {remedy}", *node, "link")
+                raise wrong(f"unknown link {word!r}; {remedy}", *place)
         for name in self.links:
             if name not in (*used.values(), *later):
                 raise wrong("no router and no host uses it", "links", name)
@@ -374,6 +446,10 @@ def _known(place: Sequence[str]) -> list[str]:
     """The keys that a table has."""
     if not place:
         return list(World.model_fields)
+    if "interfaces" in place:
+        return list(InterfaceTable.model_fields)
+    if "uplinks" in place:
+        return list(UplinkTable.model_fields)
     if place[-1] in ("up", "down"):
         return list(WayTable.model_fields)
     if place[0] == "events":

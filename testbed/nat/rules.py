@@ -61,6 +61,7 @@ class RouterContext:
     inside: IPv4Network
     lan_hosts: tuple[IPv4Address, ...]  # subscribers for the quota, targets of forwards
     seed: int = 0  # the router's own, so that no other one chooses ports as it does
+    serves: tuple[int, ...] = ()  # UDP ports of programs of its own, for the internet
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,7 @@ def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
         "hairpin": None if behaviour.hairpin is Hairpin.NONE else behaviour.hairpin,
         "refreshed_inbound": behaviour.refresh is Refresh.BOTH,
         "wan_input": behaviour.wan_input,
+        "serves": context.serves,
         "plain": [str(p) for p in Protocol if behaviour.transport(p).plain],
         "answers": [(p, _answer(behaviour.transport(p).unsolicited, nft)) for p in Protocol],
         "refused": [

@@ -1,11 +1,13 @@
 """A plan in words: one line a step, rule texts indented below theirs."""
 
+from testbed.model.address import MAIN
 from testbed.model.plan import (
     AddBridge,
     AddLink,
     AddNeighbour,
     AddNode,
     AddRoute,
+    AddRule,
     Blackhole,
     End,
     LoadRules,
@@ -33,8 +35,12 @@ def _say(step: Step) -> str:
             return _say_link(step)
         case AddNeighbour(node, ifname, address, mac):
             return f"neighbour  {node}:{ifname} {address} is at {mac}"
-        case AddRoute(node, destination, gateway, ifname):
-            return f"route      {node}: {destination} via {gateway or 'the link'} on {ifname}"
+        case AddRoute(node, destination, gateway, ifname, metric, table):
+            more = f" metric {metric}" if metric else ""
+            more += f" table {table}" if table != MAIN else ""
+            return f"route      {node}: {destination} via {gateway or 'the link'} on {ifname}{more}"
+        case AddRule(node, source, table):
+            return f"rule       {node}: from {source} by table {table}"
         case Blackhole(node, destination):
             return f"blackhole  {node}: {destination}"
         case SetSysctls(node, sysctls):
@@ -58,7 +64,9 @@ def _say_link(link: AddLink) -> str:
     if not link.transparent:
         ways = f"\n             -> {_ways(link.a_to_b)}\n             <- {_ways(link.b_to_a)}"
     mtu = f" mtu {link.mtu}" if link.mtu is not None else ""
-    return f"link       {_say_end(link.a)} -- {_say_end(link.b)}{mtu}{ways}"
+    tunnel = link.tunnel
+    inside = f" inside of UDP {tunnel.near} -- {tunnel.far}" if tunnel is not None else ""
+    return f"link       {_say_end(link.a)} -- {_say_end(link.b)}{mtu}{inside}{ways}"
 
 
 def _say_end(end: End) -> str:

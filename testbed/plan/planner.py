@@ -1,7 +1,7 @@
 """Topology and profiles in, ordered steps out.  Pure: nothing is touched or read."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -13,6 +13,7 @@ from testbed.model.plan import (
     AddNeighbour,
     AddNode,
     AddRoute,
+    AddRule,
     Blackhole,
     End,
     LoadRules,
@@ -21,14 +22,18 @@ from testbed.model.plan import (
     ServePortMapping,
     SetSysctls,
     Step,
+    Tunnel,
     Vantage,
     WriteFiles,
 )
 from testbed.model.profile import Profile
 from testbed.model.topology import (
     INTERNET,
+    TUNNEL_PORT,
     Host,
     Impairment,
+    Interface,
+    Link,
     Network,
     Router,
     Scope,
@@ -52,6 +57,7 @@ FORWARDING = ("net.ipv4.ip_forward", "1")
 # The events of its flows bear the time at which they happened, not that of their receipt.
 STAMPED = ("net.netfilter.nf_conntrack_timestamp", "1")
 ANYWHERE = IPv4Network("0.0.0.0/0")
+OWN_TABLES = 100  # the routing table of a host's first interface, where it has several
 _USUAL = Site()
 
 
@@ -84,11 +90,18 @@ def own_seed(seed: int, node: str) -> int:
 
 @dataclass
 class _Attachment:
-    """A node's interface on a network, with the addresses it was given."""
+    """A node's interface on a network, with the addresses it was given.
+
+    ``number`` is its place among the node's interfaces, the preferred one's 0.
+    """
 
     node: str
     ifname: str
     addresses: tuple[IPv4Interface, ...]
+    link: Link = Link()
+    number: int = 0
+    tunnel: Tunnel | None = None
+    second: bool = False
 
     @property
     def mac(self) -> str:
@@ -107,7 +120,8 @@ class _Planner:
     neighbours: list[Step] = field(default_factory=list)
     routes: list[Step] = field(default_factory=list)
     vantages: list[Vantage] = field(default_factory=list)
-    addresses: dict[str, tuple[IPv4Address, ...]] = field(default_factory=dict)
+    borne: dict[tuple[str, int], tuple[IPv4Address, ...]] = field(default_factory=dict)
+    tunnels: int = 0  # so far
     internal: dict[str, IPv4Address] = field(default_factory=dict)
     inside: dict[str, IPv4Network] = field(default_factory=dict)
     owners: dict[IPv4Address, str] = field(default_factory=dict)
@@ -119,16 +133,15 @@ class _Planner:
         for network in self.topology.networks:
             if network.name == INTERNET:
                 self._internet()
-        for network in self.topology.networks:
-            if network.name != INTERNET:
-                self._lan(network)
+        for network in self._lans():
+            self._lan(network)
         self.routes += [Blackhole(core, ANYWHERE) for core in self.topology.cores]
         steps = (*self._nodes(), *self.wires, *self.neighbours, *self.routes)
         return Plan(
             topology=self.topology,
             number=self.number,
             steps=(*steps, *self._rules(), *self._files()),
-            addresses=dict(self.addresses),
+            addresses=self._addresses(),
             internal=dict(self.internal),
             owners=dict(self.owners),
             vantages=tuple(self.vantages),
@@ -149,19 +162,42 @@ class _Planner:
         """Two NATs of one profile must not choose ports alike: it would hide a peer's mistakes."""
         return {router.name: own_seed(self.seed, router.name) for router in self.topology.routers}
 
+    def _lans(self) -> list[Network]:
+        """All but the internet; those with the end of a tunnel last, for it needs addresses."""
+        ends = {one.network for host in self.topology.hosts for one in host.interfaces if one.over}
+        lans = [network for network in self.topology.networks if network.name != INTERNET]
+        return sorted(lans, key=lambda network: network.name in ends)
+
+    def _attached(self, network: str) -> list[tuple[Router | Host, int]]:
+        """Who is on ``network``, and by which of its interfaces, as a number."""
+        return [
+            (node, number)
+            for node in self.topology.attached(network)
+            for number, interface in enumerate(node.interfaces)
+            if interface.network == network
+        ]
+
+    def _addresses(self) -> dict[str, tuple[IPv4Address, ...]]:
+        """Of each node, its preferred interface's first."""
+        found: dict[str, tuple[IPv4Address, ...]] = {}
+        for (node, _), addresses in sorted(self.borne.items(), key=lambda item: item[0][1]):
+            found[node] = found.get(node, ()) + addresses
+        return {node: found[node] for node, _ in self.borne}
+
     def _internet(self) -> None:
-        """A /26 and a wire to its core for each node that is on the internet."""
+        """A /26 and a wire to its core for each interface that is on the internet."""
         self._between_regions()
-        for index, node in enumerate(self.topology.attached(INTERNET)):
+        for index, (node, number) in enumerate(self._attached(INTERNET)):
             subnet = self.pool.public()
-            site = self._site(node.name)
+            outside = self._attach(node, number, subnet)
+            site = self._site(node.name) if not outside.second else _USUAL
             gateway = nth(subnet, 1)
             if site.outside is not None and site.gateway is not None:
                 gateway = IPv4Interface((site.gateway, site.outside.network.prefixlen))
-            outside = self._attach(node, subnet)
-            name = node.name if len(node.name) <= 15 else f"port{index}"
+            plain = len(node.name) <= 15 and not outside.second
+            name = node.name if plain else f"port{index}"
             core = _Attachment(core_of(node.region), name, (gateway,))
-            self._wire(outside, core, node)
+            self._wire(outside, core)
             self._introduce(outside, core)
             self._default_route(outside, gateway.ip)
             self.owners[gateway.ip] = core.node
@@ -175,13 +211,14 @@ class _Planner:
         """A wire between each two cores, which takes half the round trip."""
         for one, other, rtt_ms in self.topology.regions.pairs:
             subnet, half = self.pool.public(), Impairment(delay_ms=rtt_ms / 2)
-            here = _Attachment(core_of(one), core_of(other), (nth(subnet, 1),))
+            link = Link(half, half)
+            here = _Attachment(core_of(one), core_of(other), (nth(subnet, 1),), link)
             there = _Attachment(core_of(other), core_of(one), (nth(subnet, 2),))
-            self._wired(here, there, half, half)
+            self.vantages.append(Vantage(here.node, here.ifname))
+            self._wire(here, there)
             self._introduce(here, there)
             for end in (here, there):
                 self.owners[end.addresses[0].ip] = end.node
-                self.vantages.append(Vantage(end.node, end.ifname))
             self.passages[here.node, there.node] = there.addresses[0].ip
             self.passages[there.node, here.node] = here.addresses[0].ip
 
@@ -216,14 +253,13 @@ class _Planner:
         self.internal[router.name] = gateway.addresses[0].ip
         self.owners[gateway.addresses[0].ip] = router.name
         self.vantages.append(Vantage(router.name, site.lan))
-        nodes = self.topology.attached(network.name)
         members: list[_Attachment] = []
-        for node in nodes:
-            members.append(self._attach(node, subnet, site.hosts[len(members) :]))
-        if len(nodes) == 1:
-            self._wire(members[0], gateway, nodes[0], vantage=False)
+        for node, number in self._attached(network.name):
+            members.append(self._attach(node, number, subnet, site.hosts[len(members) :]))
+        if len(members) == 1:
+            self._wire(members[0], gateway, vantage=False)
         else:
-            self._bridge(gateway, members, nodes)
+            self._bridge(gateway, members)
         for position, member in enumerate(members):
             self._introduce(member, gateway)
             for other in members[position + 1 :]:
@@ -234,7 +270,14 @@ class _Planner:
         """Inside a router that does not translate, hosts on the internet's own addresses."""
         if network.scope is Scope.SHARED:
             return self.pool.shared()
-        if self.profiles[router.name].behaviour.translates or router.wan != INTERNET:
+        behaviour = self.profiles[router.name].behaviour
+        if not behaviour.translates and len(router.interfaces) > 1:
+            raise TopologyError(
+                "it does not translate, and has several uplinks: the way to its network is one",
+                node=router.name,
+                remedy="write `wan` in place of `uplinks`, or name a profile that translates",
+            )
+        if behaviour.translates or router.interfaces[0].network != INTERNET:
             return self.pool.private()
         subnet = self.pool.public()
         self._publish(subnet, router)
@@ -242,66 +285,71 @@ class _Planner:
 
     def _publish(self, subnet: IPv4Network, router: Router) -> None:
         """The internet's routes to the LAN of a router on it."""
+        upstream = self.borne[router.name, 0][0]
         links = (step for step in self.wires if isinstance(step, AddLink))
-        core = next(link.b for link in links if link.a.node == router.name)
-        upstream = self.addresses[router.name][0]
+        core = next(link.b for link in links if upstream in {one.ip for one in link.a.addresses})
         self.routes.append(AddRoute(core.node, subnet, upstream, core.ifname))
         self._tell_regions(subnet, core.node)
 
     def _attach(
-        self, node: Router | Host, subnet: IPv4Network, told: tuple[IPv4Address, ...] = ()
+        self,
+        node: Router | Host,
+        number: int,
+        subnet: IPv4Network,
+        told: tuple[IPv4Address, ...] = (),
     ) -> _Attachment:
         """The node's interface; its address is the first that is ``told``, if one is."""
-        is_host = isinstance(node, Host)
-        count = node.addresses if isinstance(node, Host) else node.external_addresses
-        if count < 1:
-            raise TopologyError(f"{count} addresses: at least one is needed", node=node.name)
-        site = self._site(node.name)
+        interface = node.interfaces[number]
+        first = interface.name in ("eth0", _USUAL.wan)
+        site = self._site(node.name) if first else _USUAL
+        name = site.wan if interface.name == _USUAL.wan else interface.name
+        if interface.addresses < 1:
+            raise TopologyError(
+                f"{interface.addresses} addresses: at least one is needed", node=node.name
+            )
         if told:
             addresses: tuple[IPv4Interface, ...] = (IPv4Interface((told[0], subnet.prefixlen)),)
         else:
-            addresses = tuple(site.addresses()) or self.pool.members(subnet, count)
-        self.addresses[node.name] = tuple(address.ip for address in addresses)
+            wanted = interface.addresses
+            addresses = tuple(site.addresses()) or self.pool.members(subnet, wanted)
+        self.borne[node.name, number] = tuple(address.ip for address in addresses)
         self.owners.update((address.ip, node.name) for address in addresses)
-        attachment = _Attachment(node.name, "eth0" if is_host else site.wan, addresses)
-        self.vantages.append(Vantage(node.name, attachment.ifname))
-        return attachment
+        self.vantages.append(Vantage(node.name, name))
+        link, tunnel = interface.link, None
+        if isinstance(node, Host) and interface.over is not None:
+            link, tunnel = self.topology.wire(node.name, interface), self._tunnel(node, interface)
+        return _Attachment(node.name, name, addresses, link, number, tunnel, not first)
 
-    def _wire(
-        self, outer: _Attachment, gateway: _Attachment, node: Router | Host, vantage: bool = True
-    ) -> None:
-        self._wired(outer, gateway, node.link.up, node.link.down, node.link.mtu)
+    def _tunnel(self, host: Host, interface: Interface) -> Tunnel:
+        """Between the host's address on the network that carries it, and the server's outside."""
+        carriers = (
+            number
+            for number, one in enumerate(host.interfaces)
+            if one.network == interface.over and one.over is None
+        )
+        server = self.topology.router_serving(interface.network)
+        assert server is not None  # Topology has checked it
+        self.tunnels += 1
+        near, far = self.borne[host.name, next(carriers)][0], self.borne[server.name, 0][0]
+        return Tunnel(near, far, self.tunnels)
+
+    def _wire(self, outer: _Attachment, gateway: _Attachment, vantage: bool = True) -> None:
+        self._lay(outer, End(gateway.node, gateway.ifname, gateway.mac, gateway.addresses))
         if vantage:
             self.vantages.append(Vantage(gateway.node, gateway.ifname))
 
-    def _wired(
-        self,
-        outer: _Attachment,
-        gateway: _Attachment,
-        up: Impairment,
-        down: Impairment,
-        mtu: int | None = None,
-    ) -> None:
-        a, b = (End(one.node, one.ifname, one.mac, one.addresses) for one in (outer, gateway))
-        self.wires.append(AddLink(a, b, up, down, mtu))
+    def _lay(self, outer: _Attachment, end: End) -> None:
+        near = End(outer.node, outer.ifname, outer.mac, outer.addresses)
+        ways = (outer.link.up, outer.link.down, outer.link.mtu)
+        self.wires.append(AddLink(near, end, *ways, outer.tunnel, outer.second))
 
-    def _bridge(
-        self, gateway: _Attachment, members: list[_Attachment], nodes: Sequence[Host | Router]
-    ) -> None:
+    def _bridge(self, gateway: _Attachment, members: list[_Attachment]) -> None:
         lan = gateway.ifname
         port = lan if lan == _USUAL.lan else "bench-port"
         self.wires.append(AddBridge(gateway.node, lan, gateway.mac, gateway.addresses))
-        for index, (member, node) in enumerate(zip(members, nodes, strict=True)):
+        for index, member in enumerate(members):
             port_mac = "06" + member.mac[2:]
-            self.wires.append(
-                AddLink(
-                    End(member.node, member.ifname, member.mac, member.addresses),
-                    End(gateway.node, f"{port}{index}", port_mac, bridge=lan),
-                    node.link.up,
-                    node.link.down,
-                    node.link.mtu,
-                )
-            )
+            self._lay(member, End(gateway.node, f"{port}{index}", port_mac, bridge=lan))
 
     def _introduce(self, one: _Attachment, other: _Attachment) -> None:
         """Each knows the other's MAC address for good."""
@@ -312,20 +360,31 @@ class _Planner:
             ]
 
     def _default_route(self, member: _Attachment, gateway: IPv4Address) -> None:
-        self.routes.append(AddRoute(member.node, ANYWHERE, gateway, member.ifname))
+        """By the preferred interface; by another one, of what is sent from its address alone.
+
+        A router has no such sockets: there, another uplink's route stands by.
+        """
+        name, number = member.ifname, member.number
+        self.routes.append(AddRoute(member.node, ANYWHERE, gateway, name, number))
+        node = self.topology.node(member.node)
+        if isinstance(node, Host) and len(node.interfaces) > 1:
+            table = OWN_TABLES + number
+            subnets = dict.fromkeys(address.network for address in member.addresses)
+            self.routes += [AddRoute(node.name, net, None, name, table=table) for net in subnets]
+            self.routes.append(AddRoute(node.name, ANYWHERE, gateway, name, table=table))
+            self.routes += [AddRule(node.name, one.ip, table) for one in member.addresses]
 
     def _rules(self) -> list[Step]:
         steps: list[Step] = []
         seeds = self._seeds()
         for router in self.topology.routers:
             context = RouterContext(
-                wan=self._site(router.name).wan,
+                wan=self._outward(router),
                 lan=self._site(router.name).lan,
-                external=self.addresses[router.name],
+                external=self.borne[router.name, 0],
                 inside=self.inside[router.name],
-                lan_hosts=tuple(
-                    self.addresses[n.name][0] for n in self.topology.attached(router.lan)
-                ),
+                lan_hosts=tuple(self.borne[n.name, i][0] for n, i in self._attached(router.lan)),
+                serves=(TUNNEL_PORT,) if self._ends_tunnels(router) else (),
                 seed=seeds[router.name],
             )
             profile = self.profiles[router.name]
@@ -342,8 +401,17 @@ class _Planner:
                 )
         return steps
 
+    def _outward(self, router: Router) -> str:
+        """The kernel's name of the uplink in use."""
+        name = router.interfaces[0].name
+        return self._site(router.name).wan if name == _USUAL.wan else name
+
+    def _ends_tunnels(self, router: Router) -> bool:
+        interfaces = (one for host in self.topology.hosts for one in host.interfaces)
+        return any(one.over and one.network == router.lan for one in interfaces)
+
     def _files(self) -> list[Step]:
-        lines = [f"{ip}\t{node}" for node, ips in self.addresses.items() for ip in ips[:1]]
+        lines = [f"{ip}\t{node}" for node, ips in self._addresses().items() for ip in ips[:1]]
         table = "\n".join(["127.0.0.1\tlocalhost", *lines, ""])
         resolv = "# The lab has no resolver: names are in the hosts file.\n"
         return [WriteFiles(host.name, table, resolv) for host in self.topology.hosts]

@@ -120,7 +120,7 @@ class _Way:
                 router.name,
                 protocol,
                 behaviours[router.name],
-                addresses_of(router),
+                addresses_of(router, router.interfaces[0]),
                 [node.name for node in topology.attached(router.lan)],
             )
             for router in topology.path_out(host)

@@ -40,7 +40,7 @@ def with_mappings(
     """The behaviours once ``hosts`` have asked for the ports on which they listen: forwards."""
     found = dict(behaviours)
     for host in hosts:
-        router = topology.router_serving(topology.host(host).network)
+        router = topology.router_serving(topology.host(host).interfaces[0].network)
         if router is None:
             continue
         behaviour = found[router.name]
@@ -69,7 +69,7 @@ def _worth(topology: Topology, router: Router, behaviour: Behaviour, by: Protoco
 
 
 def _is_public(topology: Topology, router: Router) -> bool:
-    outside = next(n for n in topology.networks if n.name == router.wan)
+    outside = next(n for n in topology.networks if n.name == router.interfaces[0].network)
     return outside.scope is Scope.PUBLIC
 
 
@@ -175,7 +175,7 @@ class _Run:
     def _peer(self, host: str, *, leads: bool) -> Peer:
         mapped: tuple[Place, ...] = ()
         topology = self.network.topology
-        router = topology.router_serving(topology.host(host).network)
+        router = topology.router_serving(topology.host(host).interfaces[0].network)
         if router is not None and _believed(
             topology, router, self.network.behaviours[router.name], self.protocol
         ):

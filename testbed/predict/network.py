@@ -10,6 +10,7 @@ say, and the programs repeat what gets lost.  Rates are left out in both.
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from testbed.errors import ProfileError
 from testbed.model.behaviour import Behaviour, Hairpin, Protocol
@@ -25,22 +26,50 @@ from testbed.model.reason import (
     Place,
     TraceStep,
     Unheard,
+    Unmapped,
     Unrouted,
     Verb,
 )
-from testbed.model.topology import INTERNET, Host, Impairment, Router, Topology
+from testbed.model.topology import (
+    INTERNET,
+    TUNNEL_PORT,
+    Host,
+    Impairment,
+    Interface,
+    Router,
+    Topology,
+)
 from testbed.predict.fate import Direction
 from testbed.predict.nat import TransportNat
-from testbed.predict.packet import Packet
+from testbed.predict.packet import Message, Packet, Tunnelled
 from testbed.predict.translation import Dropped
 
 Handler = Callable[[Packet], None]
 
 
-def addresses_of(node: Host | Router) -> tuple[str, ...]:
-    """A node's model addresses: its name, then name#1, name#2 ..."""
-    count = node.addresses if isinstance(node, Host) else node.external_addresses
-    return (node.name, *(f"{node.name}#{index}" for index in range(1, count)))
+def addresses_of(node: Host | Router, by: Interface | None = None) -> tuple[str, ...]:
+    """A node's model addresses: its name, then name#1, name#2 ..., in the order of the plan's.
+
+    Those of the interface ``by`` alone; None: of all of them.
+    """
+    first = 0
+    found: list[str] = []
+    for one in node.interfaces:
+        last = first + one.addresses
+        if by is None or one is by:
+            found += [f"{node.name}#{n}" if n else node.name for n in range(first, last)]
+        first = last
+    return tuple(found)
+
+
+def addresses_on(node: Host | Router, network: str) -> tuple[str, ...]:
+    """Those of a node's interface on ``network``."""
+    return addresses_of(node, next(one for one in node.interfaces if one.network == network))
+
+
+def _end(node: Host | Router, by: Interface) -> str:
+    """The name of a link's end: the node's, of its first interface."""
+    return f"{node.name}:{by.name}" if by.number else node.name
 
 
 class Network:
@@ -69,27 +98,35 @@ class Network:
                 router.name,
                 protocol,
                 self.behaviours[router.name],
-                addresses_of(router),
-                [node.name for node in topology.attached(router.lan)],
+                addresses_of(router, router.interfaces[0]),
+                [addresses_on(node, router.lan)[0] for node in topology.attached(router.lan)],
             )
             for router in topology.routers
             for protocol in Protocol
         }
         self._owners = {net.name: self._reachable_on(net.name) for net in topology.networks}
         self._gateways = {net.name: topology.router_serving(net.name) for net in topology.networks}
+        self._clients: dict[tuple[str, str], Place] = {}  # of tunnels: host and network -> outside
+        tunnels = [(host, o) for host in topology.hosts for o in host.interfaces if o.over]
+        self._tunnels = {one.network for _, one in tunnels}
+        for host, one in tunnels:
+            self.at(0.0, partial(self._into_tunnel, host, one, None))
 
-    def _reachable_on(self, network: str) -> dict[str, Host | Router]:
-        """Which node on ``network`` takes packets for which address."""
-        owners: dict[str, Host | Router] = {}
-        for host in self.topology.hosts:
-            if host.network == network:
-                owners.update(dict.fromkeys(addresses_of(host), host))
-        for router in self.topology.routers:
-            if router.wan == network:
-                owners.update(dict.fromkeys(addresses_of(router), router))
-                if not self.behaviours[router.name].translates:
-                    owners.update(dict.fromkeys(self._reachable_on(router.lan), router))
+    def _reachable_on(self, network: str) -> dict[str, tuple[Host | Router, Interface]]:
+        """Which node on ``network`` takes packets for which address, and by which interface."""
+        owners: dict[str, tuple[Host | Router, Interface]] = {}
+        for node in self.topology.nodes:
+            for one in node.interfaces:
+                if one.network != network:
+                    continue
+                owners.update(dict.fromkeys(addresses_of(node, one), (node, one)))
+                if isinstance(node, Router) and self._leads_in(node, one):
+                    owners.update(dict.fromkeys(self._reachable_on(node.lan), (node, one)))
         return owners
+
+    def _leads_in(self, router: Router, by: Interface) -> bool:
+        """Whether the hosts inside are reached by their own addresses."""
+        return not self.behaviours[router.name].translates and by is router.interfaces[0]
 
     def entrance(self, host: str, protocol: Protocol, port: int) -> Place:
         """Where others reach ``port`` of ``host``, which may be behind NATs that forward it."""
@@ -149,10 +186,21 @@ class Network:
     def send(self, packet: Packet) -> None:
         """Send from the host that owns the packet's source address."""
         host = self.topology.host(packet.source.address.partition("#")[0])
-        packet = replace(packet, target=packet.destination)
-        self._up(host, packet, lambda: self._leave(host.network, packet, host.region))
+        by = next(o for o in host.interfaces if packet.source.address in addresses_of(host, o))
+        self._send_by(host, by, replace(packet, target=packet.destination))
+
+    def _send_by(self, node: Host | Router, by: Interface, packet: Packet) -> None:
+        if by.over is not None and isinstance(node, Host):
+            self._into_tunnel(node, by, packet)
+            return
+        region = node.region if by.network == INTERNET else None
+        self._up(node, by, packet, lambda: self._leave(by.network, packet, region))
 
     def _deliver(self, host: Host, packet: Packet) -> None:
+        if packet.tunnelled is not None:
+            if packet.tunnelled.packet is not None:
+                self._deliver(host, packet.tunnelled.packet)
+            return
         handlers, protocol = self._handlers, packet.protocol
         handler = handlers.get((host.name, protocol, packet.destination.port))
         handler = handler or handlers.get((host.name, protocol, None))
@@ -164,34 +212,40 @@ class Network:
 
     def _lose(self, packet: Packet, why: Drop) -> None:
         self._note(packet, Verb.DROPPED, drop=why)
+        if packet.tunnelled is not None and packet.tunnelled.packet is not None:
+            self._lose(packet.tunnelled.packet, why)
         if packet.target is not None:
             self.lost[packet.origin, packet.target] = Loss(packet.notes, why)
 
     # -- the way ----------------------------------------------------------
 
-    def _up(self, node: Host | Router, packet: Packet, then: Callable[[], None]) -> None:
-        self._cross(node.name, node.link.up, packet, then)
+    def _up(
+        self, node: Host | Router, by: Interface, packet: Packet, then: Callable[[], None]
+    ) -> None:
+        self._cross(_end(node, by), by.link.up, packet, then)
 
-    def _down(self, node: Host | Router, packet: Packet, then: Callable[[], None]) -> None:
-        self._cross(node.name, node.link.down, packet, then, down=True)
+    def _down(
+        self, node: Host | Router, by: Interface, packet: Packet, then: Callable[[], None]
+    ) -> None:
+        self._cross(_end(node, by), by.link.down, packet, then, down=True)
 
     def _cross(
         self,
-        node: str,
+        end: str,
         way: Impairment,
         packet: Packet,
         then: Callable[[], None],
         *,
         down: bool = False,
     ) -> None:
-        """``packet`` goes ``way``, from ``node`` or ``down`` to it; ``then`` for each copy."""
+        """``packet`` goes ``way``, from ``end`` or ``down`` to it; ``then`` for each copy."""
         arrivals: tuple[float, ...]
         if self.seed is None:
             arrivals = () if way.loss >= 1 else (self.now + way.delay_ms / 1000,)
         else:
-            key = node, down
+            key = end, down
             if key not in self._directions:
-                self._directions[key] = Direction(way, f"{self.seed}/{node}/{down}")
+                self._directions[key] = Direction(way, f"{self.seed}/{end}/{down}")
             arrivals = self._directions[key].arrivals(self.now)
         if not arrivals:
             self._lose(packet, LostOnLink())
@@ -200,7 +254,7 @@ class Network:
 
     def _leave(self, network: str, packet: Packet, region: str | None) -> None:
         """Onto a network, from ``region`` of it to that of the node that takes the packet."""
-        owner = self._owners[network].get(packet.destination.address)
+        owner, _ = self._owners[network].get(packet.destination.address, (None, None))
         away = self.topology.regions.round_trip_ms(region, owner.region if owner else None) / 2
         if away:
             self.at(self.now + away / 1000, lambda: self._travel(network, packet))
@@ -208,17 +262,25 @@ class Network:
             self._travel(network, packet)
 
     def _travel(self, network: str, packet: Packet) -> None:
-        owner = self._owners[network].get(packet.destination.address)
-        if isinstance(owner, Host):
-            host = owner
-            self._down(host, packet, lambda: self._deliver(host, packet))
-        elif isinstance(owner, Router):
-            router = owner
-            self._down(router, packet, lambda: self._inbound(router, packet))
-        elif (gateway := self._gateways[network]) is not None:
+        node, by = self._owners[network].get(packet.destination.address, (None, None))
+        if node is None or by is None:
+            self._travel_out(network, packet)
+        elif isinstance(node, Host):
+            self._arrive(node, by, packet)
+        else:
+            self._down(node, by, packet, partial(self._inbound, node, by, packet))
+
+    def _travel_out(self, network: str, packet: Packet) -> None:
+        if (gateway := self._gateways[network]) is not None:
             self._outbound(gateway, packet)
         else:
             self._lose(packet, Unrouted(packet.destination.address))
+
+    def _arrive(self, host: Host, by: Interface, packet: Packet) -> None:
+        if by.over is not None:
+            self._back_into_tunnel(host, by, packet)
+        else:
+            self._down(host, by, packet, lambda: self._deliver(host, packet))
 
     def _outbound(self, router: Router, packet: Packet) -> None:
         nat = self._nats[router.name, packet.protocol]
@@ -237,9 +299,15 @@ class Network:
         if hairpin:
             self._enter(router, nat, packet, filtered=False)
         else:
-            self._up(router, packet, lambda: self._leave(router.wan, packet, router.region))
+            self._send_by(router, router.interfaces[0], packet)
 
-    def _inbound(self, router: Router, packet: Packet) -> None:
+    def _inbound(self, router: Router, by: Interface, packet: Packet) -> None:
+        if by is not router.interfaces[0]:  # an uplink that stands by answers nobody
+            self._lose(packet, Unmapped(router.name, packet.destination))
+            return
+        if packet.tunnelled is not None and router.lan in self._tunnels:
+            self._out_of_tunnel(router, packet, packet.tunnelled)
+            return
         nat = self._nats[router.name, packet.protocol]
         dropped = self._enter(router, nat, packet, filtered=True)
         kind = {
@@ -250,7 +318,7 @@ class Network:
         if kind is None or packet.protocol is Protocol.UDP or packet.kind in ERRORS:
             return  # peers ignore ICMP errors for UDP, and an error is never answered
         answer = Packet(packet.protocol, packet.destination, packet.source, kind, router.name)
-        self._up(router, answer, lambda: self._leave(router.wan, answer, router.region))
+        self._send_by(router, router.interfaces[0], answer)
 
     def _enter(
         self, router: Router, nat: TransportNat, packet: Packet, *, filtered: bool
@@ -268,6 +336,43 @@ class Network:
         inside = replace(packet, source=came.remote, destination=came.internal, notes=notes)
         self._travel(router.lan, inside)
         return None
+
+    # -- tunnels ----------------------------------------------------------
+
+    def _into_tunnel(self, host: Host, by: Interface, packet: Packet | None) -> None:
+        """Towards the server; None is the word by which a client makes itself known."""
+        carrier = next(o for o in host.interfaces if o.network == by.over and o.over is None)
+        server = self._gateways[by.network]
+        assert server is not None  # the topology has it
+        own, far = (
+            Place(name, TUNNEL_PORT) for name in (addresses_of(host, carrier)[0], server.name)
+        )
+        self._send_by(host, carrier, self._tunnelled(own, far, host.name, packet))
+
+    def _out_of_tunnel(self, server: Router, packet: Packet, carried: Tunnelled) -> None:
+        """The server answers to wherever a client's last datagram came from."""
+        self._clients[packet.origin, server.lan] = packet.source
+        if carried.packet is not None:
+            self._travel(server.lan, carried.packet)
+
+    def _back_into_tunnel(self, host: Host, by: Interface, packet: Packet) -> None:
+        server = self._gateways[by.network]
+        assert server is not None  # the topology has it
+        client = self._clients.get((host.name, by.network))
+        if client is None:
+            self._lose(packet, Unrouted(packet.destination.address))
+            return
+        own = Place(server.name, TUNNEL_PORT)
+        outer = self._tunnelled(own, client, server.name, packet)
+        self._send_by(server, server.interfaces[0], outer)
+
+    def _tunnelled(
+        self, source: Place, destination: Place, origin: str, packet: Packet | None
+    ) -> Packet:
+        ends, carried = (source, destination), Tunnelled(packet)
+        return Packet(
+            Protocol.UDP, *ends, Kind.DATAGRAM, origin, Message("tunnelled"), tunnelled=carried
+        )
 
 
 ERRORS = (Kind.RESET, Kind.UNREACHABLE)

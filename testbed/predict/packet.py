@@ -36,7 +36,8 @@ class Packet:
     is the destination that it was first sent to.  ``isn`` names the TCP sender's
     initial sequence number and ``acknowledged`` the other's, so that segments of
     two attempts between the same endpoints are told apart; in QUIC ``isn`` names the
-    connection, at both ends.  ``carried`` is there where messages may get lost on the way.
+    connection, at both ends.  ``carried`` is there where messages may get lost on the way,
+    ``tunnelled`` in a tunnel's datagrams.
     """
 
     protocol: Protocol
@@ -50,3 +51,11 @@ class Packet:
     isn: str = ""
     acknowledged: str = ""
     carried: Carried | None = None
+    tunnelled: "Tunnelled | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnelled:
+    """A packet inside of a tunnel's datagram; None: by it a client makes itself known."""
+
+    packet: Packet | None

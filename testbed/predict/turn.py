@@ -51,7 +51,7 @@ def relays(network: Network, host: str) -> Relays:
     topology = network.topology
     outside = network.entrance(host, Protocol.UDP, RELAY_PORTS[0]).address
     inside = (one.name for one in topology.hosts if one.name != host)
-    shared = any(outside == router.name for one in inside for router in topology.path_out(one))
+    shared = any(outside in topology.around(one)[1:] for one in inside)
     return Relays(
         host, outside, reached_ports(topology, network.behaviours, host, RELAY_PORTS), shared
     )

@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from testbed.model.regions import Regions
-from testbed.model.topology import INTERNET, Host, Impairment, Link, Router, Topology
+from testbed.model.topology import INTERNET, Host, Impairment, Interface, Link, Router, Topology
 
 _STYLES = {"network": "bold", "router": "cyan", "host": "green"}
 _FILLS = {"network": "#e8e8e8", "router": "#cfe8f5", "host": "#d8f0d0"}
@@ -33,19 +33,24 @@ def tree(topology: Topology, options: Mapping[str, str]) -> Box:
     parts = _parts(topology)
 
     def below(network: str) -> tuple[Box, ...]:
-        routers = (router(one) for one in topology.routers if one.wan == network)
-        hosts = (_host(one, parts) for one in topology.hosts if one.network == network)
-        return (*routers, *hosts)
+        return tuple(
+            router(node, by)
+            if isinstance(node, Router) and by is node.interfaces[0]
+            else _end(node, by, parts)
+            for node in topology.nodes
+            for by in node.interfaces
+            if by.network == network
+        )
 
-    def router(one: Router) -> Box:
+    def router(one: Router, by: Interface) -> Box:
         chosen = f" ({options[one.name]})" if one.name in options else ""
         scope = next(net.scope for net in topology.networks if net.name == one.lan)
         lines = (
-            f"{one.name}{_count(one.external_addresses)}",
+            f"{one.name}{_which(one, by)}{_count(by.addresses)}",
             f"{one.profile}{chosen}",
             f"{one.lan}, {scope}{_forwards(one)}",
         )
-        return Box("router", lines, _way_there(one), below(one.lan))
+        return Box("router", lines, _way_there(one, by), below(one.lan))
 
     return Box("network", (INTERNET, *_apart(topology.regions)), below=below(INTERNET))
 
@@ -61,13 +66,25 @@ def _forwards(router: Router) -> str:
     return f", {len(router.forwards)} ports forwarded" if router.forwards else ""
 
 
-def _way_there(node: Router | Host) -> str:
-    return ", ".join(filter(None, (node.region, link_words(node.link))))
+def _way_there(node: Router | Host, by: Interface) -> str:
+    region = node.region if by.network == INTERNET else None
+    tunnel = f"a tunnel over {by.over}" if by.over is not None else None
+    return ", ".join(filter(None, (region, tunnel, link_words(by.link))))
 
 
-def _host(host: Host, parts: Mapping[str, str]) -> Box:
-    lines = (f"{host.name}{_count(host.addresses)}", *filter(None, [parts.get(host.name)]))
-    return Box("host", lines, _way_there(host))
+def _end(node: Host | Router, by: Interface, parts: Mapping[str, str]) -> Box:
+    """A host, or an uplink that stands by."""
+    kind = "host" if isinstance(node, Host) else "router"
+    said = parts.get(node.name) if kind == "host" else "stands by"
+    name = f"{node.name}{_which(node, by)}{_count(by.addresses)}"
+    return Box(kind, (name, *filter(None, [said])), _way_there(node, by))
+
+
+def _which(node: Host | Router, by: Interface) -> str:
+    """The interface, where a node has several; a star at the one of the default route."""
+    if len(node.interfaces) == 1:
+        return ""
+    return f" {by.name}{'*' if by is node.interfaces[0] else ''}"
 
 
 def _count(addresses: int) -> str:

@@ -107,8 +107,7 @@ def check_rung(
 
 def _faces(plan: Plan, node: str) -> frozenset[IPv4Address]:
     """By which addresses others know a host."""
-    routers = (router.name for router in plan.topology.path_out(node))
-    return frozenset(ip for name in (node, *routers) for ip in plan.addresses[name])
+    return frozenset(ip for name in plan.topology.around(node) for ip in plan.addresses[name])
 
 
 def _flow_of_echo(

@@ -69,19 +69,33 @@ def undelayed(account: WireAccount, hosts: Sequence[str], server: str) -> list[U
     """Round trips to the server that were shorter than the links' planned delays."""
     found = []
     for host in hosts:
-        planned_ms = _round_trip_ms(account.plan.topology, host, server)
-        measured_ms = _first_round_trip_ms(account, host, server)
+        sent = (j.first for j in account.sent(host) if _is_for(account, server, j))
+        if (asked := next(sent, None)) is None:
+            continue
+        planned_ms = _round_trip_ms(account.plan.topology, host, server, asked.interface)
+        measured_ms = _answered_after_ms(account, asked, server)
         if measured_ms is not None and measured_ms < SHORTEST * planned_ms:
             found.append(Undelayed(host, server, measured_ms, planned_ms))
     return found
 
 
-def _round_trip_ms(topology: Topology, host: str, server: str) -> float:
-    """A router that both are behind is not left by what goes from one to the other."""
-    links = [topology.host(host).link, topology.host(server).link]
-    here, there = (topology.path_out(node) for node in (host, server))
-    links += [router.link for router in (*here, *there) if (router in here) != (router in there)]
-    regions = topology.regions.round_trip_ms(topology.region(host), topology.region(server))
+def _round_trip_ms(
+    topology: Topology, host: str, server: str, interface: str | None = None
+) -> float:
+    """By an interface; None: the preferred one.
+
+    A router that both are behind is not left by what they send each other.
+    """
+    near, far = topology.host(host).interfaces, topology.host(server).interfaces[0]
+    by = next((one for one in near if one.name == interface), near[0])
+    links = [topology.wire(host, by), topology.wire(server, far)]
+    here, there = topology.path_out(host, by), topology.path_out(server, far)
+    links += [
+        router.interfaces[0].link
+        for router in (*here, *there)
+        if (router in here) != (router in there)
+    ]
+    regions = topology.regions.round_trip_ms(topology.region(host, by), topology.region(server))
     return regions + sum(
         impairment.delay_ms - impairment.jitter_ms
         for link in links
@@ -89,14 +103,10 @@ def _round_trip_ms(topology: Topology, host: str, server: str) -> float:
     )
 
 
-def _first_round_trip_ms(account: WireAccount, host: str, server: str) -> float | None:
-    sent = (j.first for j in account.sent(host) if _is_for(account, server, j))
-    asked = next(sent, None)
-    if asked is None:
-        return None
+def _answered_after_ms(account: WireAccount, asked: Packet, server: str) -> float | None:
     answers = (
         j.last.time_ns
-        for j in account.came(host)
+        for j in account.came(asked.node)
         if _is_from(account, server, j) and j.last.time_ns > asked.time_ns
     )
     answer = next(answers, None)
@@ -213,7 +223,7 @@ def late_punches(
         decided = leading_step(told, StepName.PUNCHING)
         if decided is None:
             continue
-        nodes = {target, *(router.name for router in plan.topology.path_out(target))}
+        nodes = plan.topology.around(target)
         sent = (
             journey.first.time_ns
             for journey in account.sent(node)

@@ -115,7 +115,7 @@ class _Side:
 def _side(account: WireAccount, node: str) -> _Side:
     plan = account.plan
     routers = plan.topology.path_out(node)
-    faces = {ip for name in (node, *(r.name for r in routers)) for ip in plan.addresses[name]}
+    faces = {ip for name in plan.topology.around(node) for ip in plan.addresses[name]}
     own = tuple(event for name, event in account.events or () if name == node)
     outwards = tuple(router.name for router in reversed(routers))
     return _Side(node, outwards, frozenset(faces), own, account.clock_ns or 0)
@@ -253,7 +253,8 @@ def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[Breach]:
     found: list[Breach] = []
     for side, other in ((a, b), (b, a)):
         router = next((name for name in side.routers if name not in other.routers), None)
-        vantage = f"{router}:wan" if router else f"{side.node}:eth0"
+        node = wire.account.plan.topology.node(router or side.node)
+        vantage = f"{node.name}:{node.interfaces[0].name}"
         left = (_left_by(router, journey) for journey in wire.sent(side, other))
         out = next((p for p in left if p is not None and p.time_ns >= since), None)
         came = (journey.last for journey in wire.got(side, other))

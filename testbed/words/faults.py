@@ -3,7 +3,7 @@
 from ipaddress import IPv4Network
 from typing import assert_never
 
-from testbed.model.address import Route
+from testbed.model.address import MAIN, Route, Rule
 from testbed.model.fault import (
     Broke,
     CaptureLost,
@@ -26,6 +26,8 @@ _DIFFERENCES = {
     Difference.MISSING_INTERFACE: "lacks its interface",
     Difference.UNPLANNED_ROUTE: "has an unplanned route",
     Difference.MISSING_ROUTE: "lacks its route",
+    Difference.UNPLANNED_RULE: "has an unplanned rule of routing",
+    Difference.MISSING_RULE: "lacks its rule of routing",
 }
 
 _CLASHES = {
@@ -74,11 +76,22 @@ def _unproven(fault: WayUnseen | Contradicted) -> str:
 
 def difference(fault: LabDiffers) -> str:
     """How one node is not as planned."""
-    what = _route(fault.what) if isinstance(fault.what, Route) else fault.what
+    match fault.what:
+        case Route():
+            what = _route(fault.what)
+        case Rule(source, table):
+            what = f"from {source} by table {table}"
+        case str():
+            what = fault.what
     return f"{fault.node} {_DIFFERENCES[fault.difference]} {what}"
 
 
 def _route(route: Route) -> str:
+    table = f" in table {route.table}" if route.table != MAIN else ""
+    return f"{_where(route)}{f' with metric {route.metric}' if route.metric else ''}{table}"
+
+
+def _where(route: Route) -> str:
     if route.blackhole:
         return f"to {route.destination}, a blackhole"
     everywhere = route.destination == _EVERYWHERE

@@ -158,7 +158,7 @@ def members(plan: Plan, chosen: Mapping[str, str]) -> list[Member]:
     files = {
         step.node: {"hosts": step.hosts, "resolv.conf": step.resolv} for step in plan.of(WriteFiles)
     }
-    public = {host.name for host in plan.topology.hosts if host.network == INTERNET}
+    public = {host.name for host in plan.topology.attached(INTERNET)}
     return [
         Member(
             step.node,

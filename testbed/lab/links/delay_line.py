@@ -23,6 +23,7 @@ from typing import NoReturn
 from testbed.errors import BackendError
 from testbed.lab.links.forwarder import Forwarder, Wire
 from testbed.lab.links.interfaces import namespace_of
+from testbed.lab.links.tunnel import TunnelEnds
 from testbed.model.topology import Impairment
 
 __all__ = ["Counters", "DelayLine", "Wire", "delay_line"]
@@ -131,10 +132,12 @@ class DelayLine:
 
 
 @contextmanager
-def delay_line(wires: Sequence[Wire], *, seed: int) -> Iterator[DelayLine]:
-    """Forward frames on ``wires`` within the context, in a process of its own.
+def delay_line(
+    wires: Sequence[Wire], *, seed: int, tunnels: Sequence[TunnelEnds] = ()
+) -> Iterator[DelayLine]:
+    """Forward frames on ``wires`` and in ``tunnels`` within the context, in a process of its own.
 
-    Takes the wires' sockets over: they are closed here.  Frames flow from the moment it
+    Takes their sockets over: they are closed here.  Frames flow from the moment it
     yields.  The same seed and traffic lose the same frames.  The process dies with
     the *thread* that called this, so that should be the main one, and the only one
     (it forks).  BackendError: it did not start, or had died before the end.
@@ -145,11 +148,10 @@ def delay_line(wires: Sequence[Wire], *, seed: int) -> Iterator[DelayLine]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if not pid:
-        _live(wires, theirs, seed)
+        _live(wires, theirs, seed, tunnels)
     theirs.close()
-    for wire in wires:
-        wire.a.close()
-        wire.b.close()
+    for sock in _sockets(wires, tunnels):
+        sock.close()
     line = DelayLine(names, pid, ours)
     try:
         line.await_ready()
@@ -159,7 +161,16 @@ def delay_line(wires: Sequence[Wire], *, seed: int) -> Iterator[DelayLine]:
         line.end()
 
 
-def _live(wires: Sequence[Wire], control: socket.socket, seed: int) -> NoReturn:
+def _sockets(wires: Sequence[Wire], tunnels: Sequence[TunnelEnds]) -> list[socket.socket]:
+    """Those that stand for interfaces of the bench, then those in the nodes."""
+    ends: Sequence[Wire | TunnelEnds] = (*wires, *tunnels)
+    bench = [sock for one in ends for sock in (one.a, one.b)]
+    return [*bench, *(sock for one in tunnels for sock in (one.near, one.far))]
+
+
+def _live(
+    wires: Sequence[Wire], control: socket.socket, seed: int, tunnels: Sequence[TunnelEnds]
+) -> NoReturn:
     """The child's whole life; never returns into the caller's program."""
     status = 1
     try:
@@ -168,12 +179,12 @@ def _live(wires: Sequence[Wire], control: socket.socket, seed: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends us
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sockets = [sock for wire in wires for sock in (wire.a, wire.b)]
+        sockets = _sockets(wires, tunnels)
         _keep_only({2, control.fileno(), *(sock.fileno() for sock in sockets)})
         gc.disable()  # nothing here makes cycles, and a collection is a late frame
-        if wires:
-            _enter_namespace(sockets)
-        forwarder = Forwarder(wires, control, seed)
+        if sockets:
+            _enter_namespace(sockets[: 2 * (len(wires) + len(tunnels))])
+        forwarder = Forwarder(wires, control, seed, tunnels)
         control.send(b"ready")
         forwarder.run()
         status = 0

@@ -3,6 +3,7 @@
 Nothing wakes it while no frame is on its way.
 """
 
+import contextlib
 import json
 import select
 import socket
@@ -15,6 +16,7 @@ from testbed.lab.links.direction import Direction
 from testbed.lab.links.interfaces import frame_socket, interface_name
 from testbed.lab.links.ring import Ring
 from testbed.lab.links.timer import Timer
+from testbed.lab.links.tunnel import TunnelEnds, Tunnels
 from testbed.model.topology import Impairment
 
 _BATCH = 64  # frames taken or delivered in a row, so that neither starves the other
@@ -57,7 +59,13 @@ class Forwarder:
     Made in the namespace of the wires' interfaces.
     """
 
-    def __init__(self, wires: Sequence[Wire], control: socket.socket, seed: int) -> None:
+    def __init__(
+        self,
+        wires: Sequence[Wire],
+        control: socket.socket,
+        seed: int,
+        tunnels: Sequence[TunnelEnds] = (),
+    ) -> None:
         self._control = control
         self._timer = Timer()
         self._armed = 0
@@ -75,8 +83,10 @@ class Forwarder:
         self._socket = frame_socket()
         self._ring = Ring(self._socket, _SLOTS)
         self._epoll = select.epoll()
-        for readable in (self._socket, self._timer, control):
-            self._epoll.register(readable, select.EPOLLIN)
+        self._tunnels = Tunnels(tunnels, self._pass_on)
+        own = [one.fileno() for one in (self._socket, self._timer, control)]
+        for fd in (*own, *self._tunnels.readable):
+            self._epoll.register(fd, select.EPOLLIN)
 
     def run(self) -> None:
         """Forward frames; returns on the command ``stop`` or at the end of the control."""
@@ -85,6 +95,7 @@ class Forwarder:
             for fd, _ in self._epoll.poll():
                 if fd == control and not self._obey():
                     return
+                self._tunnels.ready(fd)
             self._take()
             self._deliver()
 
@@ -92,7 +103,8 @@ class Forwarder:
         lanes, heap = self._by_source, self._heap
         for frame in self._ring.take(_BATCH):
             lane = lanes.get(frame.ifindex)
-            if lane is None:  # the loopback's, or not an interface of ours
+            if lane is None:  # a tunnel's, or the loopback's, or not an interface of ours
+                self._tunnels.take(frame.ifindex, frame.data)
                 continue
             if not frame.whole:
                 lane.unfinished += 1
@@ -100,6 +112,11 @@ class Forwarder:
             for due in lane.direction.admit(frame.arrival, len(frame.data)):
                 self._count += 1
                 heappush(heap, (due, self._count, lane, frame.data))
+
+    def _pass_on(self, frame: bytes, ifname: str) -> None:
+        """What a tunnel brought, at once: its delays were made on its way."""
+        with contextlib.suppress(OSError):  # the interface is down or full
+            self._socket.sendto(frame, (ifname, 0))
 
     def _deliver(self) -> None:
         heap, sendto, now = self._heap, self._socket.sendto, time.monotonic_ns()
