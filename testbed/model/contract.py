@@ -185,6 +185,8 @@ class Configure(Message):
     of public libp2p nodes, each with its /p2p/ part.  ``keep`` is left out but for stacks
     whose manifest has the feature: an end dials again when the connection is lost, and
     an echo that is lost with it ends as `Echoed` with 0 bytes; a relay sets no limits.
+    ``also`` is left out but for hosts of several interfaces, and stacks whose manifest has the
+    feature: an address of each other interface, where an ICE agent gathers candidates, too.
     ``announce`` is left out but for public nodes behind a NAT, whose manifest has the feature:
     others reach the node there, and it tells this address in place of its own.
     """
@@ -203,6 +205,7 @@ class Configure(Message):
     seed: Annotated[int, Field(ge=0)]  # of the payload's bytes
     options: Options
     keep: Annotated[Keeping | None, Field(exclude_if=lambda keep: keep is None)] = None
+    also: Annotated[tuple[IPv4Address, ...], Field(exclude_if=lambda also: not also)] = ()
     announce: Annotated[Endpoint | None, Field(exclude_if=lambda at: at is None)] = None
 
 

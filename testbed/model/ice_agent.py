@@ -45,6 +45,7 @@ class IceAgent:
     heeds_early: bool = True  # what came in before the other side's offer is answered
     rechecks_failed: tuple[bool, bool] = (True, True)
     rechecks_in_progress: tuple[bool, bool] = (True, True)
+    every_interface: bool = False  # it gathers from each of its host's, if it is told of them
     assumed: bool = False  # of a stack that nobody has read: its times are held to nothing
 
 

@@ -250,7 +250,7 @@ class World(Table):
         """What happens to stacks with these ``timers`` (the file's, if None), in order of time."""
         known = self._every_link
         tables: Mapping[str, RouterTable | HostTable] = {**self.routers, **self.hosts}
-        begin = {key: known.get(one.link or "", Link()) for key, one in tables.items()}
+        begin = {key: known.get(one.attached[0].link or "", Link()) for key, one in tables.items()}
         return timeline(self.events, timers or self.life.timers, Wires(known, begin))
 
     def topology(

@@ -10,6 +10,8 @@ goes about it is data, `testbed.model.ice_agent`.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
+from typing import NamedTuple
 
 from testbed.model.behaviour import Protocol
 from testbed.model.ice_agent import IceAgent, Nomination
@@ -29,12 +31,14 @@ from testbed.model.reason import (
 from testbed.model.technique import Relaying
 from testbed.predict import stun, turn
 from testbed.predict.model import Model, Result, Setting
+from testbed.predict.network import addresses_of
 from testbed.predict.packet import Message, Packet
 from testbed.predict.punching import serve_stun, unlearned
 from testbed.predict.stun import send_udp
 from testbed.predict.tcp import Tcp
 
 AGENT_PORTS = (40001, 40002)  # ephemeral, and never the same at both ends
+INTERFACES_APART = 10  # from one's ephemeral port to the next one's
 REFLEXIVE_OFFSET = 2000  # from there to the port of a server-reflexive candidate's own socket
 DEADLINE = 6.0
 GATHERING = 3.0
@@ -43,12 +47,22 @@ NOMINATION = "nominating check"  # with USE-CANDIDATE
 RESPONSE = "check response"
 
 
-class Base(IntEnum):
-    """Where a local candidate sends from; the value orders the checks."""
+class Kind(IntEnum):
+    """What a local candidate is; the value orders the checks."""
 
     HOST = 0
     REFLEXIVE = 1  # where the server-reflexive candidate has a socket of its own
     RELAY = 2
+
+
+class Base(NamedTuple):
+    """Where a local candidate sends from; ``interface`` is a number, the preferred one's 0."""
+
+    kind: Kind
+    interface: int = 0
+
+
+RELAY = Base(Kind.RELAY)
 
 
 @dataclass(eq=False)
@@ -81,20 +95,25 @@ class Agent:
         self._as: IceAgent = setting.agents[end]
         self._controlled = end  # an index, of what differs between the two roles
         self._relay_only = relay_only
-        self.local = Place(host, port)
-        self.reflexive: Place | None = None
+        self._locals = [
+            Place(address, port + number * INTERFACES_APART)
+            for number, address in enumerate(_addresses(setting, end))
+        ]
+        self.local = self._locals[0]
+        self._reflexive: dict[int, Place] = {}  # by interface
         self.pairs: list[Pair] = []
         self.selected: Pair | None = None
         self._gathering = True
         self._began = float("inf")
         self._early: list[tuple[Base, Packet]] = []
         self._waiting: list[Pair] = []  # for a permission, before they are begun with
-        self._turn = turn.TurnClient(
-            Tcp(self._network, host), self._receiver(Base.RELAY), self._begin
-        )
-        self._sockets = {Base.HOST: self.local}
+        self._turn = turn.TurnClient(Tcp(self._network, host), self._receiver(RELAY), self._begin)
+        self._sockets = {Base(Kind.HOST, n): local for n, local in enumerate(self._locals)}
         if self._as.reflexive_socket:
-            self._sockets[Base.REFLEXIVE] = Place(host, port + REFLEXIVE_OFFSET)
+            self._sockets |= {
+                Base(Kind.REFLEXIVE, n): Place(local.address, local.port + REFLEXIVE_OFFSET)
+                for n, local in enumerate(self._locals)
+            }
         for base, socket in self._sockets.items():
             self._network.bind(host, Protocol.UDP, socket.port, self._receiver(base))
 
@@ -102,8 +121,10 @@ class Agent:
 
     def gather(self) -> None:
         if not self._relay_only:
-            asking = self._sockets.get(Base.REFLEXIVE, self.local)
-            stun.ask(self._network, asking, self._server, lambda: self.reflexive is not None)
+            for number, local in enumerate(self._locals):
+                asking = self._sockets.get(Base(Kind.REFLEXIVE, number), local)
+                heard = partial(self._reflexive.__contains__, number)
+                stun.ask(self._network, asking, self._server, heard)
         self._turn.allocate(self._network.entrance(self._server, Protocol.TCP, turn.PORT))
 
     def offer(self) -> None:
@@ -112,27 +133,34 @@ class Agent:
         self._turn.settle()
 
     @property
+    def reflexive(self) -> Place | None:
+        """By the preferred interface."""
+        return self._reflexive.get(0)
+
+    @property
     def relay(self) -> Place | None:
         return self._turn.relay
 
     @property
     def gathered(self) -> bool:
-        return self.relay is not None and (self._relay_only or self.reflexive is not None)
+        known = self._relay_only or len(self._reflexive) == len(self._locals)
+        return self.relay is not None and known
 
     def candidates(self) -> list[Place]:
         """What is signalled: host, server-reflexive, relayed, the best first."""
-        direct = [] if self._relay_only else [self.local, self.reflexive]
-        found = [candidate for candidate in (*direct, self.relay) if candidate is not None]
+        direct = [] if self._relay_only else [*self._locals, *self._reflexive.values()]
+        found = direct if self.relay is None else [*direct, self.relay]
         return list(dict.fromkeys(found))
 
     def _bases(self) -> list[Base]:
-        bases = [] if self._relay_only else [Base.HOST]
-        if not self._relay_only and self.reflexive is not None and self._as.reflexive_socket:
-            bases.append(Base.REFLEXIVE)
-        return bases if self.relay is None else [*bases, Base.RELAY]
+        numbers = range(0 if self._relay_only else len(self._locals))
+        bases = [Base(Kind.HOST, number) for number in numbers]
+        if self._as.reflexive_socket:
+            bases += [Base(Kind.REFLEXIVE, n) for n in numbers if n in self._reflexive]
+        return bases if self.relay is None else [*bases, RELAY]
 
     def _send(self, base: Base, remote: Place, message: Message) -> None:
-        if base is Base.RELAY:
+        if base == RELAY:
             self._turn.send(remote, message)
         else:
             send_udp(self._network, self._sockets[base], remote, message)
@@ -157,7 +185,7 @@ class Agent:
         for index in range(len(self._waiting)):
             pair = self._waiting.pop(0)
             self._check(pair, index * self._as.pace)
-            unpermitted = pair.base is Base.RELAY and not self._turn.may_send(pair.remote)
+            unpermitted = pair.base == RELAY and not self._turn.may_send(pair.remote)
             if unpermitted and self._as.awaits_permissions:
                 return
 
@@ -222,7 +250,7 @@ class Agent:
             self._settle(pair)
 
     def _find(self, base: Base, remote: Place) -> Pair | None:
-        found = (pair for pair in self.pairs if pair.base is base and pair.remote == remote)
+        found = (pair for pair in self.pairs if pair.base == base and pair.remote == remote)
         return next(found, None)
 
     def _rechecks(self, pair: Pair) -> bool:
@@ -245,11 +273,15 @@ class Agent:
         def receive(packet: Packet) -> None:
             if packet.message is not None and packet.message.name == stun.RESPONSE:
                 if self._gathering:
-                    self.reflexive = packet.message.endpoint
+                    self._learn(base, packet.message.endpoint)
             else:
                 self._receive(base, packet)
 
         return receive
+
+    def _learn(self, base: Base, seen: Place | None) -> None:
+        if seen is not None:
+            self._reflexive[base.interface] = seen
 
     def _receive(self, base: Base, packet: Packet) -> None:
         message, source = packet.message, packet.source
@@ -265,7 +297,7 @@ class Agent:
                 self._early.append((base, packet))
         elif message.name == RESPONSE and message.transaction < len(self.pairs):
             pair = self.pairs[message.transaction]
-            if pair.base is base and pair.remote == source:
+            if pair.base == base and pair.remote == source:
                 pair.response = packet
                 self._settle(pair)
 
@@ -274,13 +306,20 @@ class Agent:
 
         Theirs is known by its address: a NAT may have rewritten its port.
         """
-        return pair.base is Base.RELAY or self._relays.may_be(pair.remote)
+        return pair.base == RELAY or self._relays.may_be(pair.remote)
 
     @property
     def gave_up(self) -> bool:
         """Whether it heeds no more requests for pairs that failed."""
         failed = any(p.gives_up <= self._network.now and not p.succeeded for p in self.pairs)
         return failed and not self._as.rechecks_failed[self._controlled]
+
+
+def _addresses(setting: Setting, end: int) -> list[str]:
+    """Those that an end gathers from."""
+    host = setting.network.topology.host(setting.hosts[end])
+    found = [addresses_of(host, interface)[0] for interface in host.interfaces]
+    return found if setting.agents[end].every_interface else found[:1]
 
 
 def ice(setting: Setting) -> Result:

@@ -12,7 +12,7 @@ from testbed.stacks.programs import Program
 
 Contract = Literal["lines", "unified"]  # testbed.model.contract, testbed.stacks.unified
 Role = Literal["relay", "autonat_server", "autonat_client"]  # beside being an end
-Feature = Literal["keep", "announce"]  # that a stack may have: of `Configure`
+Feature = Literal["keep", "announce", "also"]  # that a stack may have: of `Configure`
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
 SUFFIX = {"tcp": "tcp", "udp": "quic"}  # of a libp2p stack's name, by transport
 

@@ -48,7 +48,7 @@ def _adapter(folder: str, manifest: Manifest, entry: Entry) -> Adapter:
         entry.transport,
         Program(entry.program or folder, manifest.toolchain),
         needs=manifest.needs,
-        agent=manifest.agent or UNREAD,
+        agent=replace(manifest.agent or UNREAD, every_interface="also" in entry.features),
         autonat=UNREAD_AUTONAT if entry.older else manifest.autonat or UNREAD_AUTONAT,
         older=entry.older,
         roles=manifest.roles if entry.roles is None else entry.roles,

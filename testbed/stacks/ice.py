@@ -1,6 +1,6 @@
 """An ICE peer on aioice: host, server-reflexive and relayed candidates (RFC 8445, RFC 8656).
 
-Only the host address that it is given is used, without mDNS and IPv6.  aioice binds
+Only the host addresses that it is given are used, without mDNS and IPv6.  aioice binds
 ports of its own choice; ``listening`` says which.
 """
 
@@ -61,18 +61,18 @@ class PatientConnection(Connection):
             use_ipv6=False,
             transport_policy=TransportPolicy.RELAY if relay_only else TransportPolicy.ALL,
         )
-        self._host = str(configure.local_address)
+        self._hosts = [str(one) for one in (configure.local_address, *configure.also)]
         self.relays_from = 0  # monotonic nanoseconds
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: int = GATHER_DEADLINE
     ) -> list[Candidate]:
-        """Gather, with our one host address in place of all that the machine has.
+        """Gather, with the host's addresses that we were told in place of all that it has.
 
-        It counts also where it is loopback's, and the machine has no other.
+        They count also where one is loopback's, and the machine has no other.
         """
         del addresses
-        hosts = [] if self._transport_policy is TransportPolicy.RELAY else [self._host]
+        hosts = [] if self._transport_policy is TransportPolicy.RELAY else self._hosts
         return await super().get_component_candidates(component, hosts, timeout)
 
     async def check_start(self, pair: CandidatePair) -> None:

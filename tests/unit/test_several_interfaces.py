@@ -11,6 +11,7 @@ from testbed.compose.project import render
 from testbed.compose.source import Source
 from testbed.errors import TestbedError, TopologyError, UsageError
 from testbed.model.behaviour import Behaviour, Protocol
+from testbed.model.ice_agent import UNREAD
 from testbed.model.outcome import Outcome
 from testbed.model.plan import AddLink, AddRoute, AddRule, LoadRules, Plan
 from testbed.model.presets import preset
@@ -29,6 +30,7 @@ from testbed.model.topology import (
 from testbed.model.world import parse
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
+from testbed.predict.ice import ICE
 from testbed.predict.network import Network as Model
 from testbed.predict.network import addresses_of
 from testbed.predict.packet import Packet
@@ -109,6 +111,25 @@ def test_a_punch_is_predicted_by_the_preferred_interface(profile: str, outcome: 
     topology = preset("dual-homed-phone", profile, "port-restricted")
     ends = topology.roles.a, topology.roles.b
     assert predict(topology, behaviours(topology), PUNCH_UDP, *ends).outcome is outcome
+
+
+@pytest.mark.parametrize(("every", "outcome"), [(True, Outcome.DIRECT), (False, Outcome.RELAYED)])
+def test_an_ice_agent_that_is_told_of_cellular_gets_around_the_wifis_nat(
+    every: bool, outcome: Outcome
+) -> None:
+    topology = preset("dual-homed-phone", "symmetric", "port-restricted")
+    agents = replace(UNREAD, every_interface=every), UNREAD
+    ends = topology.roles.a, topology.roles.b
+    assert predict(topology, behaviours(topology), ICE, *ends, agents=agents).outcome is outcome
+
+
+def test_an_ice_agent_finds_the_way_beside_a_tunnel() -> None:
+    """What WebRTC is known for: the candidates of the interface below the VPN connect, too."""
+    topology = preset("vpn-on", "symmetric", "port-restricted")
+    ends, agent = (topology.roles.a, topology.roles.b), replace(UNREAD, every_interface=True)
+    for agents, outcome in (((agent, UNREAD), Outcome.DIRECT), ((UNREAD, UNREAD), Outcome.RELAYED)):
+        told = predict(topology, behaviours(topology), ICE, *ends, agents=agents)
+        assert told.outcome is outcome
 
 
 # -- routers -------------------------------------------------------------------

@@ -8,6 +8,7 @@ import random
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from testbed.errors import PeerError
 from testbed.model.breach import Breach, Claim, ConnectedEarly
@@ -33,6 +34,7 @@ from testbed.model.contract import (
 )
 from testbed.model.lab import Lab
 from testbed.model.outcome import Outcome
+from testbed.model.plan import Plan
 from testbed.model.punctuality import UNSEEN, Punctuality
 from testbed.model.window import Window
 from testbed.stacks.client import PeerClient, wait_all
@@ -88,16 +90,32 @@ def attempt(lab: Lab, task: Attempt) -> Account:
             process = lab.spawn(node, adapter.command())
             stack.callback(process.kill)
             clients[node] = PeerClient(process, node)
-            clients[node].send(_configure(lab, task, role, node, found))
+            also = also_at(lab.plan, node) if "also" in adapter.features else ()
+            clients[node].send(_configure(lab, task, role, node, found, also))
         return _Attempting(task, clients).run()
 
 
-def _configure(lab: Lab, task: Attempt, role: Role, node: str, found: Services) -> Configure:
+def also_at(plan: Plan, host: str) -> tuple[IPv4Address, ...]:
+    """The first address of each of the host's interfaces but the preferred one."""
+    topology = plan.topology
+    others = topology.host(host).interfaces[1:]
+    return tuple(plan.addresses_of(host, one)[0] for one in others)
+
+
+def _configure(
+    lab: Lab,
+    task: Attempt,
+    role: Role,
+    node: str,
+    found: Services,
+    also: tuple[IPv4Address, ...],
+) -> Configure:
     return Configure(
         version=2,
         role=role,
         transport=Transport(task.stacks.transport),
         local_address=lab.plan.address(node),
+        also=also,
         port=lab.plan.port(node),
         stun=found.stun,
         turn=found.turn,
