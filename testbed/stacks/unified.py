@@ -13,6 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from testbed.errors import PeerError
+from testbed.model.address import MAIN
 from testbed.model.contract import Transport
 from testbed.model.plan import AddLink, AddRoute, Plan
 
@@ -110,7 +111,9 @@ def _network(plan: Plan, node: str) -> IPv4Network:
 
 def _gateway(plan: Plan, node: str) -> IPv4Address:
     routes = (r for r in plan.of(AddRoute) if r.node == node and r.destination == _EVERYWHERE)
-    return next(route.gateway for route in routes if route.gateway is not None)
+    used = min((r for r in routes if r.table == MAIN), key=lambda route: route.metric)
+    assert used.gateway is not None  # by the planner
+    return used.gateway
 
 
 def read_result(text: str, node: str) -> float:
