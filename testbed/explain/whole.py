@@ -41,8 +41,13 @@ class Whole:
         return ()
 
     def blind(self, vantages: Iterable[str]) -> tuple[Statement, ...]:
-        """Those of ``vantages`` at which nothing at all was recorded."""
-        planned = {vantage.name for vantage in self._evidence.plan.vantages}
+        """Those of ``vantages`` at which nothing at all was recorded.
+
+        An interface that is not the preferred one of its node may be silent.
+        """
+        plan = self._evidence.plan
+        others = {f"{n.name}:{o.name}" for n in plan.topology.nodes for o in n.interfaces[1:]}
+        planned = {vantage.name for vantage in plan.vantages} - others
         return tuple(Blind(name) for name in vantages if name in planned and name not in self._seen)
 
     def absent(self, *nodes: str) -> tuple[Statement, ...]:

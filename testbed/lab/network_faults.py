@@ -149,10 +149,7 @@ def _reload(
 
     Nothing is forwarded meanwhile: a packet between the two would bring a mapping back.
     """
-    behaviour = profile.behaviour
-    udp, tcp = (_drawn_anew(transport) for transport in (behaviour.udp, behaviour.tcp))
-    drawn = dataclasses.replace(profile, behaviour=dataclasses.replace(behaviour, udp=udp, tcp=tcp))
-    rules = render(drawn, _context(lab, router, external, wan))
+    rules = render(_drawn_anew(profile), _context(lab, router, external, wan))
     _forward(lab, router, on=False)
     until = time.monotonic() + down
     for engine, text in rules.texts:
@@ -162,11 +159,19 @@ def _reload(
     _forward(lab, router, on=True)
 
 
-def _drawn_anew(transport: Transport) -> Transport:
-    """A counter begins where it began before."""
-    if transport.allocation is Allocation.SEQUENTIAL:
-        return transport
-    return dataclasses.replace(transport, seed=transport.seed + 1)
+def _drawn_anew(profile: Profile) -> Profile:
+    """A counter begins where it began before, and the kernel's own NAT takes no seed."""
+
+    def other(transport: Transport) -> Transport:
+        if transport.allocation is Allocation.SEQUENTIAL:
+            return transport
+        return dataclasses.replace(transport, seed=transport.seed + 1)
+
+    behaviour = profile.behaviour
+    if profile.engine is not Engine.NFTABLES:
+        return profile
+    drawn = dataclasses.replace(behaviour, udp=other(behaviour.udp), tcp=other(behaviour.tcp))
+    return dataclasses.replace(profile, behaviour=drawn)
 
 
 def _context(lab: NamespaceLab, router: str, external: IPv4Address, wan: str) -> RouterContext:

@@ -4,7 +4,7 @@ A peer that never sent, a link that did not delay, a connection that nobody admi
 each would make a cell look as predicted for the wrong reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount
@@ -67,16 +67,23 @@ def unseen_ways(reading: WireReading) -> list[WayUnseen]:
 
 def undelayed(account: WireAccount, hosts: Sequence[str], server: str) -> list[Undelayed]:
     """Round trips to the server that were shorter than the links' planned delays."""
-    found = []
-    for host in hosts:
-        sent = (j.first for j in account.sent(host) if _is_for(account, server, j))
-        if (asked := next(sent, None)) is None:
-            continue
-        planned_ms = _round_trip_ms(account.plan.topology, host, server, asked.interface)
-        measured_ms = _answered_after_ms(account, asked, server)
-        if measured_ms is not None and measured_ms < SHORTEST * planned_ms:
-            found.append(Undelayed(host, server, measured_ms, planned_ms))
-    return found
+    return [
+        Undelayed(host, server, measured_ms, planned_ms)
+        for host in hosts
+        for asked in _first_asked(account, host, server)
+        for planned_ms in [_round_trip_ms(account.plan.topology, host, server, asked.interface)]
+        if (measured_ms := _answered_after_ms(account, asked, server)) is not None
+        and measured_ms < SHORTEST * planned_ms
+    ]
+
+
+def _first_asked(account: WireAccount, host: str, server: str) -> Iterable[Packet]:
+    """What went first to the server by each interface of ``host``."""
+    sent = (j.first for j in account.sent(host) if _is_for(account, server, j))
+    found: dict[str, Packet] = {}
+    for packet in sent:
+        found.setdefault(packet.interface, packet)
+    return found.values()
 
 
 def _round_trip_ms(
@@ -107,7 +114,9 @@ def _answered_after_ms(account: WireAccount, asked: Packet, server: str) -> floa
     answers = (
         j.last.time_ns
         for j in account.came(asked.node)
-        if _is_from(account, server, j) and j.last.time_ns > asked.time_ns
+        if _is_from(account, server, j)
+        and j.last.interface == asked.interface
+        and j.last.time_ns > asked.time_ns
     )
     answer = next(answers, None)
     return (answer - asked.time_ns) / 1e6 if answer else None
