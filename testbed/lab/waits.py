@@ -12,7 +12,9 @@ def of_process(pid: int) -> int | None:
     """
     try:
         threads = [*Path(f"/proc/{pid}/task").iterdir()]
-        return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads)
+        return sum(
+            int((thread / "schedstat").read_text(encoding="ascii").split()[1]) for thread in threads
+        )
     except (OSError, ValueError, IndexError):  # it has ended, or the kernel has no such file
         return None
 
