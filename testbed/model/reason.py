@@ -432,7 +432,7 @@ class Deviates:
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """The world's file expects it, whatever the model says, which leaves loss out."""
+    """The world's file expects it, whatever the model says."""
 
     model: Outcome
     reason: "Reason"

@@ -176,7 +176,7 @@ class RolesTable(Table):
 
 
 class ExpectTable(Table):
-    """What is expected where the model of the NATs cannot tell: of lossy links.
+    """What is expected where the model of the NATs cannot tell: of rates and MTUs.
 
     It holds for punching between the NATs that the file names; else the model's prediction does.
     """

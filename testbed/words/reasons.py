@@ -53,7 +53,7 @@ def _sentence(reason: Reason) -> str:
             return f"{_sentence(inner)}; but {stack}: {name} ({date})"
         case Stated(model, inner, within_s):
             by_when = "" if within_s is None else f" within {within_s:g} s"
-            told = f"without loss, the model says {model}: {_sentence(inner)}"
+            told = f"the model says {model}: {_sentence(inner)}"
             return f"the world's file expects it{by_when}; {told}"
         case Climbed(rung, passed, attempt):
             tried = "" if attempt is None else f" in attempt {attempt}"

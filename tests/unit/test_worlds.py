@@ -211,7 +211,7 @@ def test_what_a_file_expects_stands_in_place_of_the_models_prediction(tmp_path: 
     assert (told.outcome, told.within_s) == (Outcome.NONE, 3)
     assert isinstance(told.reason, Stated)
     assert told.reason.model is Outcome.DIRECT
-    assert "the world's file expects it within 3 s; without loss" in sentence(told.reason)
+    assert "the world's file expects it within 3 s; the model says direct" in sentence(told.reason)
 
 
 @pytest.mark.parametrize(
