@@ -10,8 +10,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
@@ -21,6 +21,8 @@ from typing import Any
 from testbed import places
 from testbed.certify import prober
 from testbed.certify.claims import Row, claims, compare
+from testbed.certify.prober.limits import LookFor
+from testbed.certify.prober.rounds import Labs
 from testbed.errors import BusyError, TestbedError, UnfitError
 from testbed.lab.audit import require_closed
 from testbed.lab.forked import forked
@@ -85,17 +87,24 @@ def certify(
     from measuring is INCONCLUSIVE, never a verdict on the profile; but a machine that
     lacks a tool or a permission is an UnfitError, unless only such profiles need it.
     """
-    start = time.monotonic()
+    start, chosen = time.monotonic(), backend or Namespaces()
     try:
         short = shortened(profile)
         lab_plan = plan(probe_bench(profile.name), {profile.name: short}, number)
         if lack := missing(lab_plan):
             return inconclusive(profile.name, str(lack), 0.0)
-        with (backend or Namespaces()).start(lab_plan) as lab:
-            if sabotage is not None:
-                sabotage(lab)
-            require_closed(lab)
-            rows = _with_own_timers(profile, held_against(short, lab))
+
+        @contextmanager
+        def started() -> Iterator[Lab]:
+            with chosen.start(lab_plan) as lab:
+                if sabotage is not None:
+                    sabotage(lab)
+                require_closed(lab)
+                yield lab
+
+        rows = _with_own_timers(
+            profile, held_against(short, started, alone=not isinstance(chosen, Namespaces))
+        )
     except UnfitError:
         raise
     except TestbedError as error:
@@ -104,15 +113,15 @@ def certify(
     return concluded(profile.name, rows, time.monotonic() - start)
 
 
-def held_against(profile: Profile, lab: Lab) -> tuple[Row, ...]:
-    """What the prober finds in a started bench beside the claim of ``profile``, by axis."""
-    measured = prober.probe(lab, _look_for(profile))
-    return compare(profile.behaviour, measured, mappings=prober.LookFor.mappings)
+def held_against(profile: Profile, labs: Labs, *, alone: bool = False) -> tuple[Row, ...]:
+    """What `prober.probe` finds beside the claim of ``profile``, by axis."""
+    measured = prober.probe(labs, _look_for(profile), alone=alone)
+    return compare(profile.behaviour, measured, mappings=LookFor.mappings)
 
 
 def _with_own_timers(profile: Profile, rows: Sequence[Row]) -> tuple[Row, ...]:
     """The same, which say what ``profile`` declares where they were measured with less."""
-    own = claims(profile.behaviour, mappings=prober.LookFor.mappings)
+    own = claims(profile.behaviour, mappings=LookFor.mappings)
     told = ((row, own[row.axis].declared if row.axis in own else "") for row in rows)
     return tuple(
         dataclasses.replace(row, shortened_from=declared if declared != row.declared else "")
@@ -138,10 +147,10 @@ def shortened(profile: Profile) -> Profile:
     )
 
 
-def _look_for(profile: Profile) -> prober.LookFor:
+def _look_for(profile: Profile) -> LookFor:
     behaviour = profile.behaviour
     ports = {*behaviour.udp.allowed_ports, *behaviour.tcp.allowed_ports}
-    return prober.LookFor(ports=tuple(sorted(ports)), forwards=behaviour.forwards)
+    return LookFor(ports=tuple(sorted(ports)), forwards=behaviour.forwards)
 
 
 # Many at once
@@ -261,7 +270,7 @@ def _read(file: Path, profile: Profile) -> Certificate | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     behaviour = shortened(profile).behaviour
-    claimed = claims(behaviour, mappings=prober.LookFor.mappings)
+    claimed = claims(behaviour, mappings=LookFor.mappings)
     whole = [(row.axis, row.declared, row.agrees) for row in kept.rows] == [
         (axis, claim.declared, True) for axis, claim in claimed.items()
     ]

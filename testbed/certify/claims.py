@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from testbed.certify.allowance import Allowance, declared, needed, pool
 from testbed.certify.measured import (
     AT_LEAST_ADDRESS,
     Measured,
@@ -25,6 +26,7 @@ from testbed.model.behaviour import (
 from testbed.nat.limits import applicable
 
 _GRACE = 0.1  # seconds by which a timer may be late
+_DEPENDENT = (Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT)
 _SPREAD = 4  # scattered ports span at least the range's size by this
 
 
@@ -93,32 +95,57 @@ def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
 
 
 def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> dict[str, Claim]:
-    transport = behaviour.transport(protocol)
+    transport, allowance = behaviour.transport(protocol), declared(behaviour, protocol)
     found = {"blocked": _is(transport.blocked), "wan_input": _is(behaviour.wan_input)}
     if not transport.plain:
         found["unsolicited"] = _is(transport.unsolicited)
     if transport.blocked:
         return found
     found["allowed_ports"] = _lets_out(transport)
-    found["mapping"] = _maps(transport)
+    if transport.mapping not in _DEPENDENT or allowance.tells_order:
+        found["mapping"] = _maps(transport, allowance)
     found["filtering"] = _is(transport.filtering)
     found["large"] = _is("passed")
     if transport.plain:
         return found
     found["persistence"] = _is("kept")
-    if transport.mapping is Mapping.NONE:
-        return found
-    found["allocation"] = _is(transport.allocation)
+    if transport.mapping is not Mapping.NONE:
+        found |= _of_mappings(behaviour, protocol) | _limits(behaviour, protocol, mappings)
+    return found
+
+
+def _of_mappings(behaviour: Behaviour, protocol: Protocol) -> dict[str, Claim]:
+    """Of the external ports that a NAT gives."""
+    transport, allowance = behaviour.transport(protocol), declared(behaviour, protocol)
+    found: dict[str, Claim] = {}
+    if transport.allocation is Allocation.PRESERVING or allowance.tells_order:
+        found["allocation"] = _is(transport.allocation)
     if transport.allocation is not Allocation.PRESERVING:
-        found["ports"] = _within(transport)
-    found["overloading"] = _is(transport.overloading)
-    found["collision"] = _is("separate")
+        found["ports"] = _within(transport, allowance)
+    if allowance.covers(needed("collision", transport.mapping)):
+        found["overloading"] = _is(transport.overloading)
+        found["collision"] = _is("separate")
     if transport.mapping is Mapping.ENDPOINT_INDEPENDENT:
         found["early_inbound"] = _is("moved" if _steals(behaviour, protocol) else "kept")
-    if _hairpin_shows(behaviour, protocol):
+    hairpins = allowance.covers(needed("hairpin", transport.mapping))
+    if hairpins and _hairpin_shows(behaviour, protocol):
         found["hairpin"] = _is(behaviour.hairpin)
-    quota = behaviour.quota
-    found["quota"] = _is(quota if quota is not None and quota < mappings else "none")
+    return found
+
+
+def _limits(behaviour: Behaviour, protocol: Protocol, mappings: int) -> dict[str, Claim]:
+    """A quota and a pool, of which the smaller one may hide the other.
+
+    One LAN host opens ``mappings`` at most, and then the other as many as it got.
+    """
+    quota = behaviour.quota if behaviour.quota is not None else mappings
+    ports = pool(behaviour, protocol)
+    if ports is None or ports >= 2 * min(quota, mappings):
+        found = {"pool": _is("none")}
+    else:
+        found = {"pool": _is(ports)}
+    if ports is None or quota < ports or mappings < ports:
+        found["quota"] = _is(quota if quota < mappings else "none")
     return found
 
 
@@ -160,10 +187,13 @@ def _hairpin_shows(behaviour: Behaviour, protocol: Protocol) -> bool:
     return protocol is Protocol.UDP and transport.mapping is Mapping.ENDPOINT_INDEPENDENT
 
 
-def _maps(transport: Transport) -> Claim:
-    """Where one destination port is let out, a dependence on the port does not show."""
-    depends = (Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT)
-    if len(transport.allowed_ports) != 1 or transport.mapping not in depends:
+def _maps(transport: Transport, allowance: Allowance) -> Claim:
+    """Where one destination port is let out, a dependence on the port does not show.
+
+    Nor does it where there are two mappings to compare.
+    """
+    told = len(transport.allowed_ports) != 1 and allowance.tells_ports
+    if told or transport.mapping not in _DEPENDENT:
         return _is(transport.mapping)
     seen = (transport.mapping, AT_LEAST_ADDRESS)
     return Claim(_words(transport.mapping), lambda measured: measured in seen)
@@ -182,7 +212,7 @@ def _sorted(measured: Value | None) -> tuple[str, ...]:
     return tuple(str(number) for number in sorted(int(word) for word in words if word))
 
 
-def _within(transport: Transport) -> Claim:
+def _within(transport: Transport, allowance: Allowance) -> Claim:
     """Every port seen lies in the range, and scattered ones span a fair part of it."""
     ports: PortRange = transport.ports
 
@@ -193,7 +223,10 @@ def _within(transport: Transport) -> Claim:
         if not isinstance(low, int) or not isinstance(high, int):
             return False
         inside = low in ports and high in ports
-        scattered = transport.allocation in (Allocation.HASHED, Allocation.RANDOM)
+        scattered = (
+            transport.allocation in (Allocation.HASHED, Allocation.RANDOM)
+            and allowance.tells_spread
+        )
         return inside and (not scattered or high - low >= ports.size / _SPREAD)
 
     return Claim(f"{ports.first} to {ports.last}", holds)

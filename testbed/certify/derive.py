@@ -257,9 +257,7 @@ class _Maker:
         numbers = {value for value in found if isinstance(value, int)}
         if len(numbers) == 1:
             return numbers.pop()
-        if "shared" in found:
-            self.omit(f"{Protocol.UDP}.quota", Why.NO_WORD)
-        elif numbers:
+        if numbers:
             self.omit(f"{Protocol.UDP}.quota", Why.PROTOCOLS_DIFFER)
         return None
 
@@ -296,8 +294,10 @@ class _Maker:
         seen = found.ports.value
         if allocation in (None, Allocation.PRESERVING) or not isinstance(seen, tuple):
             return None
-        self.omit(f"{protocol}.ports", Why.SAMPLE)
         low, high = (int(port) for port in seen if port is not None)
+        if high - low + 1 == found.pool.value:  # all that there are
+            return PortRange(low, high)
+        self.omit(f"{protocol}.ports", Why.SAMPLE)
         usual = PortRange()
         scattered = allocation is not Allocation.SEQUENTIAL
         if low in usual and (not scattered or high - low >= usual.size / _SPREAD):

@@ -63,7 +63,8 @@ class MeasuredTransport:
     exposed_host: Finding  # the LAN host that everything from outside goes to, if there is one
     unsolicited: Finding
     wan_input: Finding
-    quota: Finding  # int, or "none" up to the number tried
+    quota: Finding  # int, or "none" up to the number tried: mappings of one LAN host
+    pool: Finding  # the same: mappings of all LAN hosts together
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ long as it takes.
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -73,7 +74,7 @@ class Bench:
         return {ROUTER: self.router.name, **self.hosts, **guests}
 
     def furnish(self, lab: ProjectLab, profile: Profile) -> None:
-        """Give the guests what the engine leaves out, and begin without any mapping."""
+        """Give the guests what the engine leaves out."""
         beyond = str(self.inside.network), str(self.outside[0].ip)
         for guest in self.guests:
             if guest.name in LAN:
@@ -81,7 +82,12 @@ class Bench:
             else:
                 routes = {} if profile.behaviour.translates else dict([beyond])
             lab.give(guest.name, guest.addresses[1:], routes)
+
+    @contextmanager
+    def afresh(self, lab: ProjectLab) -> Iterator[ProjectLab]:
+        """The same lab, whose router begins without any mapping."""
         _forget(lab)
+        yield lab
 
 
 def benches(plan: Plan, found: Mapping[str, Container]) -> list[Bench]:

@@ -98,7 +98,7 @@ def _certified(
     try:
         with looked_into(made.plan, own) as lab:
             made.furnish(lab, profile)
-            rows = held_against(profile, lab)
+            rows = held_against(profile, partial(made.afresh, lab), alone=True)
     except TestbedError as error:
         took, late = time.monotonic() - start, isinstance(error, BusyError)
         return Certified(inconclusive(made.name, str(error), took, late=late), ())

@@ -35,6 +35,7 @@ MINIUPNPD = {  # measured of version 2.3.1; `nat certify` holds each profile to 
     "address_known": True,
     "epoch_counts": True,
 }
+WALKED = 1024  # of a range up to this size, a new mapping gets a port as long as one is free
 _PCP_LEASE = 120  # seconds: where miniupnpd ends its own minimum for PCP
 Refusal = tuple[str, str | None]  # message, remedy
 
@@ -210,5 +211,9 @@ def _beyond_iptables(transport: Transport) -> Iterator[str]:
         yield "address_dependent mapping"
     elif transport.allocation is not Allocation.RANDOM:
         yield f"{transport.allocation} allocation with address_and_port_dependent mapping"
+    if transport.ports.size <= WALKED:
+        yield (
+            f"a pool of {transport.ports.size} ports: it has each of them once for each destination"
+        )
     if transport.seed:
         yield f"seed {transport.seed}: its random ports cannot be replayed"

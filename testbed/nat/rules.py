@@ -41,7 +41,7 @@ from testbed.model.behaviour import (
 from testbed.model.plan import Engine
 from testbed.model.profile import Profile
 from testbed.model.refusal import Refusal, Refuses
-from testbed.nat.limits import refusals
+from testbed.nat.limits import WALKED, refusals
 
 TEMPLATES = places.shared("nat-profiles") / "rules"
 HTTP_PORT = 5000  # of UPnP's description and control, on the LAN
@@ -256,6 +256,7 @@ def _translation(
         "size": transport.ports.size,
         "seed": (seed := _seed(context.seed, protocol, transport.seed)),
         "begins": seed % transport.ports.size,
+        "walks": -(-size // _TRIES) if (size := transport.ports.size) <= WALKED else 0,
         "key_type": _key(mapping, "ipv4_addr . inet_service", "ipv4_addr", "inet_service"),
         "free": _free(behaviour, protocol, [forward["external_port"] for forward in forwards]),
         "ways": [

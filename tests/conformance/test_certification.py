@@ -19,6 +19,7 @@ from patience import repeated
 from testbed.certify import certificates as module
 from testbed.certify.certificates import Certificate, Verdict, certify_all
 from testbed.model.lab import Lab
+from testbed.model.plan import LoadRules
 from testbed.nat.load import DEFAULT, catalogue, find
 from testbed.report.certificates import markdown
 
@@ -49,6 +50,17 @@ def _added(*commands: str) -> Callable[[Lab], None]:
     return add
 
 
+def _rewritten(old: str, new: str) -> Callable[[Lab], None]:
+    """The profile's own rules, in which ``old`` is ``new``."""
+
+    def load(lab: Lab) -> None:
+        (step,) = (step for step in lab.plan.of(LoadRules) if step.node == "nat-a")
+        assert old in step.text
+        lab.run("nat-a", ["nft", "-f", "-"], input=step.text.replace(old, new).encode())
+
+    return load
+
+
 WITHOUT_INPUT_DROP = (FORWARD_DROP, masquerade())
 SABOTAGES = {
     "nothing": ("linux-home", rules(INPUT_DROP, FORWARD_DROP, masquerade())),
@@ -75,6 +87,14 @@ SABOTAGES = {
         rules(INPUT_DROP, FORWARD_DROP, PINHOLES, learning(90)),
     ),
     "no quota": ("carrier-grade", rules(INPUT_DROP, FORWARD_DROP, PINHOLES, learning(110))),
+    "a quota of four, not three": ("quota-of-three", _rewritten("size 3;", "size 4;")),
+    "a quota of three for all": (
+        "quota-of-three",
+        _rewritten("jump quota_udp_1", "jump quota_udp_0"),
+    ),
+    "a symmetric quota of two": ("symmetric-quota", _rewritten("size 3;", "size 2;")),
+    "nine ports, not eight": ("port-set", _rewritten("numgen inc mod 8", "numgen inc mod 9")),
+    "seven ports": ("symmetric-port-set", _rewritten("mod 8", "mod 7")),
     "no forward": ("port-forward", rules(INPUT_DROP, FORWARD_DROP, masquerade())),
     "LAN addresses answer the WAN": ("linux-home", rules(INPUT_DROP, masquerade())),
     "route from the internet into the LAN": ("linux-home", _route_into_the_lan),
@@ -169,6 +189,11 @@ def test_the_same_rules_without_a_fault_pass(found: dict[str, Certificate]) -> N
         ("learned from first packets", {"udp.persistence", "tcp.persistence"}),
         ("learned before translation", {"udp.collision", "tcp.collision"}),
         ("no quota", {"udp.quota", "tcp.quota"}),
+        ("a quota of four, not three", {"udp.quota", "tcp.quota"}),
+        ("a quota of three for all", {"udp.quota"}),
+        ("a symmetric quota of two", {"udp.quota", "tcp.quota"}),
+        ("nine ports, not eight", {"udp.pool", "tcp.pool"}),
+        ("seven ports", {"udp.pool", "tcp.pool"}),
         ("LAN addresses answer the WAN", {"lan_exposed"}),
         ("no forward", {"forwards"}),
         ("slow timers", {"timeout_udp", "timeout_tcp_established"}),

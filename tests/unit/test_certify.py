@@ -72,6 +72,7 @@ def transport(**changes: Value | None) -> MeasuredTransport:
         "unsolicited": "drop",
         "wan_input": "drop",
         "quota": "none",
+        "pool": "none",
     }
     return MeasuredTransport(**{k: Finding(v, "") for k, v in (values | changes).items()})
 
@@ -454,3 +455,62 @@ def test_a_plain_router_is_held_to_nothing_that_it_has_not_got() -> None:
     absent = {"refresh", "timeout_udp", "udp.unsolicited", "tcp.persistence", "lan_exposed"}
     assert not axes & absent
     assert {"udp.filtering", "udp.mapping", "forwards"} <= axes
+
+
+SMALL = PortRange(5008, 5015)
+
+
+def _asked(quota: int | None = None, **axes: object) -> dict[str, str]:
+    """What is claimed of TCP behind a NAT that allows so much: axis -> declared."""
+    behaviour = Behaviour(tcp=dataclasses.replace(Transport(), **axes), quota=quota)
+    found = claims(behaviour, mappings=600)
+    return {axis.removeprefix("tcp."): claim.declared for axis, claim in found.items()}
+
+
+def test_a_quota_and_a_pool_are_claimed_where_they_can_be_reached() -> None:
+    pooled = {"allocation": Allocation.SEQUENTIAL, "ports": SMALL}
+    for quota, axes, expected in (
+        (None, {}, ("none", "none")),
+        (3, {}, ("3", "none")),
+        (None, pooled, (None, "8")),  # the first host gets all, which no quota has to do with
+        (3, pooled, ("3", "none")),  # both hosts together get six of eight ports
+        (5, pooled, ("5", "8")),
+        (9, pooled, (None, "8")),
+        (900, {}, ("none", "none")),
+    ):
+        found = _asked(quota, **axes)
+        assert (found.get("quota"), found.get("pool")) == expected, (quota, axes)
+
+
+def test_what_takes_more_mappings_than_there_are_is_not_claimed() -> None:
+    dependent = {
+        "mapping": Mapping.ADDRESS_AND_PORT_DEPENDENT,
+        "filtering": Filtering.ENDPOINT_INDEPENDENT,
+        "allocation": Allocation.RANDOM,
+    }
+    every = _asked(**dependent).keys()
+    assert every - _asked(3, **dependent).keys() == set()
+    assert every - _asked(1, **dependent).keys() == {
+        "mapping",
+        "allocation",
+        "overloading",
+        "collision",
+        "hairpin",
+    }
+
+
+def test_two_mappings_do_not_tell_whether_the_port_alone_makes_another_one() -> None:
+    symmetric = Transport(mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT, allocation=Allocation.RANDOM)
+    claim = claims(Behaviour(udp=symmetric, quota=2), mappings=600)["udp.mapping"]
+    assert claim.holds(AT_LEAST_ADDRESS)
+    assert not claim.holds("endpoint_independent")
+    assert not claims(Behaviour(udp=symmetric, quota=3), mappings=600)["udp.mapping"].holds(
+        AT_LEAST_ADDRESS
+    )
+
+
+def test_of_few_ports_a_random_one_may_come_back() -> None:
+    chosen, timer = Finding("scattered", "seen"), Finding((1.5, 2.5), "")
+    assert scattered(chosen, [True, False, False], timer, few=True).value == "random"
+    assert scattered(chosen, [True, False, False], timer).value == "inconsistent"
+    assert scattered(chosen, [True, True, True], timer, few=True).value == "hashed"

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from testbed.certify.foreign.rule import Action, Ruleset
 from testbed.certify.foreign.survey import Survey
-from testbed.certify.prober import LookFor
+from testbed.certify.prober.limits import LookFor
 from testbed.errors import UsageError
 from testbed.model.behaviour import Forward
 from testbed.model.plan import LoadRules, Plan, ServePortMapping, SetSysctls

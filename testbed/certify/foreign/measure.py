@@ -1,6 +1,8 @@
 """Measures somebody's rules, and says what of them the measurement did not touch."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from testbed.certify.measured import Measured
 from testbed.errors import ProbeError, UsageError
 from testbed.lab.audit import require_closed
 from testbed.lab.namespaces import Namespaces
+from testbed.model.lab import Lab
 from testbed.model.profile import Profile
 from testbed.nat.rules import sysctls
 from testbed.plan.planner import FORWARDING
@@ -43,17 +46,25 @@ def measure(path: Path, told: Told, profile: Profile) -> Probed:
     ruleset = router.understood(path, engine, text, usual)
     site = survey(ruleset.rules, told)
     steps = bench(site, profile)
-    with Namespaces().start(steps) as lab:
-        require_closed(lab)
-        router.load(lab, path, engine, text)
-        router.set_sysctls(lab, _CONDITIONS)
-        router.count(lab, ruleset)
-        try:
-            measured = prober.probe(lab, look_for(ruleset, steps))
-        except ProbeError:
-            _require_within(ruleset, router.counts(lab, ruleset))
-            raise
-        counts = router.counts(lab, ruleset)
+    counts = Counter[str]()
+
+    @contextmanager
+    def started() -> Iterator[Lab]:
+        with Namespaces().start(steps) as lab:
+            require_closed(lab)
+            router.load(lab, path, engine, text)
+            router.set_sysctls(lab, _CONDITIONS)
+            router.count(lab, ruleset)
+            try:
+                yield lab
+            finally:
+                counts.update(router.counts(lab, ruleset))
+
+    try:
+        measured = prober.probe(started, look_for(ruleset, steps))
+    except ProbeError:
+        _require_within(ruleset, counts)
+        raise
     _require_within(ruleset, counts)
     idle = tuple(rule for rule in ruleset.rules if counts.get(rule.key) == 0)
     _require_touched(ruleset, idle, measured)

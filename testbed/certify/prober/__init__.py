@@ -1,21 +1,26 @@
-"""Measures an unknown NAT from both sides, in a started lab of the preset ``probe_bench``.
+"""Measures an unknown NAT from both sides, in labs of the preset ``probe_bench``.
 
 The prober knows nothing of how rules are made: it sends from one side and looks
-on the other.  It takes some seconds, most of them waiting for timers.
+on the other.  It takes some seconds, most of them waiting for timers.  How many mappings the NAT
+allows is measured first.  If they are few, the experiments take turns on fresh benches, and what
+would take more at once is not seen.
 """
 
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Sequence
 
+from testbed.certify.allowance import ENOUGH
 from testbed.certify.measured import Finding, Measured, MeasuredTransport, unseen
 from testbed.certify.prober import axes, more, outside, timers
-from testbed.certify.prober.bench import REAL, ROUTER, SERVER, Bench
+from testbed.certify.prober.bench import ROUTER, Bench
 from testbed.certify.prober.collision import collision
+from testbed.certify.prober.limits import Limits, LookFor, limit
+from testbed.certify.prober.rounds import Labs, Rounds
 from testbed.certify.prober.services import services
+from testbed.certify.prober.subject import Subject
 from testbed.certify.prober.sweep import lan_exposed, sweep
 from testbed.certify.prober.waiting import lifetime
-from testbed.model.behaviour import Forward, Protocol
-from testbed.model.lab import Lab
+from testbed.errors import ProbeError
+from testbed.model.behaviour import Protocol
 
 _BY_CONTACT = (  # the axes that begin with a contact from inside
     "mapping",
@@ -31,49 +36,35 @@ _BY_CONTACT = (  # the axes that begin with a contact from inside
     "hairpin",
 )
 
-_QUOTA_TIME = 1.8  # seconds: the first mappings must still count when the last is refused
 
+def probe(labs: Labs, look_for: LookFor | None = None, *, alone: bool = False) -> Measured:
+    """Measure the NAT ``nat-a`` on every axis; ``labs`` starts its lab, again at each call.
 
-@dataclass(frozen=True)
-class LookFor:
-    """What cannot be found by trying everything; none of it says what to find there."""
-
-    ports: tuple[int, ...] = ()  # further destination ports that might be let out
-    forwards: tuple[Forward, ...] = ()  # external ports that might be forwarded, and whereto
-    mappings: int = 600  # how many mappings of one host to try
-
-    @property
-    def known(self) -> set[int]:
-        """The ports that are named."""
-        ends = ((forward.external_port, forward.internal_port) for forward in self.forwards)
-        return {*self.ports, *chain.from_iterable(ends)}
-
-
-def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
-    """Measure the NAT ``nat-a`` on every axis.
+    ``alone``: of its labs one can be up at a time.
 
     ProbeError when a control exchange fails or the machine is too busy: then
     nothing is known about the NAT.
     """
     look_for = look_for or LookFor()
-    with Bench(lab) as bench:
-        bench.keep_free(look_for.known)
-        bench.ready()
+    with Rounds(labs, look_for.known) as rounds:
+        limits = [limit(rounds, protocol, look_for) for protocol in Protocol]
+        if alone:
+            _require_enough(limits)
+        bench, _ = rounds.bench()
         offered = services(bench)
-        subjects = [_subject(bench, protocol, look_for) for protocol in Protocol]
+        subjects = [_subject(bench, rounds, found, look_for) for found in limits]
         external = next((s.external for s in subjects if s.ports), bench.address(ROUTER))
         quick, stray = {}, list[str]()
-        for subject in subjects:
+        for subject, found in zip(subjects, limits, strict=True):
             subject.external = external
             quick[subject.protocol] = _quick(subject, stray)
-        with bench.brisk("looking from outside"):
-            exposed = lan_exposed(bench, subjects)
-            forwards, reflected = outside.forwards(subjects, stray)
+            quick[subject.protocol] |= {"quota": found.quota, "pool": found.pool}
+        exposed = _exposed(subjects)
+        forwards, reflected = outside.forwards(subjects, stray)
         clocks = timers.measure(subjects)
-        bench.fence()
         for subject in subjects:
+            subject.bench.fence()
             _complete(quick[subject.protocol], subject, clocks)
-            quick[subject.protocol]["quota"] = _quota(subject, look_for.mappings)
         further = more.measured(subjects)
     stream = lifetime(clocks.udp_stream)
     return Measured(
@@ -96,68 +87,76 @@ def probe(lab: Lab, look_for: LookFor | None = None) -> Measured:
     )
 
 
-def _subject(bench: Bench, protocol: Protocol, look_for: LookFor) -> axes.Subject:
+def _require_enough(limits: Sequence[Limits]) -> None:
+    for found in limits:
+        if found.allowance != ENOUGH:
+            raise ProbeError(
+                f"the NAT allows few mappings by {found.protocol}, {found.allowance}: to measure "
+                "the rest takes several labs at once, which there cannot be here"
+            )
+
+
+def _subject(bench: Bench, rounds: Rounds, limits: Limits, look_for: LookFor) -> Subject:
     """The protocol, with the ports and the external address that first contacts show."""
-    tried = tuple(dict.fromkeys((*REAL, *look_for.ports)))
+    protocol = limits.protocol
     forwarded = tuple(each for each in look_for.forwards if each.protocol is protocol)
-    with bench.brisk(f"first contacts by {protocol}"):
-        found = outside.let_out(bench, protocol, tried)
-    subject = axes.Subject(bench, protocol, tuple(found), tried=tried, forwarded=forwarded)
-    for contact in found.values():
-        subject.external = contact.source[0]
-        subject.saw(contact)
+    subject = Subject(
+        bench, protocol, rounds, limits.allowance, tried=look_for.tried, forwarded=forwarded
+    )
+    with subject.brisk("first contacts"):
+        subject.ports = tuple(outside.let_out(subject))
     return subject
 
 
-def _quick(subject: axes.Subject, stray: list[str]) -> dict[str, Finding]:
+def _exposed(subjects: Sequence[Subject]) -> Finding:
+    first = subjects[0]
+    with first.brisk("looking from outside"):
+        return lan_exposed(first.bench, subjects)
+
+
+def _quick(subject: Subject, stray: list[str]) -> dict[str, Finding]:
     """All that needs no waiting; calls that came in unasked are added to ``stray``."""
-    bench, protocol = subject.bench, subject.protocol
+    protocol = subject.protocol
     found: dict[str, Finding] = {}
     passed = ", ".join(map(str, subject.ports)) or "none"
     shown = f"of ports {', '.join(map(str, subject.tried))} contact was made with: {passed}"
     found["blocked"] = Finding(not subject.ports, shown)
     everything = subject.ports == subject.tried
     found["allowed_ports"] = Finding("all" if everything else tuple(map(str, subject.ports)), shown)
-    with bench.brisk(f"{protocol} calls from outside"):
+    with subject.brisk("calls from outside"):
         swept, found["wan_input"] = sweep(subject)
     found["unsolicited"] = swept.unsolicited()
-    subject.open_host = swept.open_host(bench)
+    subject.open_host = swept.open_host(subject.bench)
     found["exposed_host"] = swept.exposed(subject.open_host)
     if not subject.ports:
         stray += swept.stray(protocol)
-        return found | {name: unseen(f"{protocol} is not let out") for name in _BY_CONTACT}
-    with bench.brisk(f"{protocol} mapping and filtering"):
-        found["mapping"] = subject.mapping = axes.mapping(subject)
-        found["large"] = axes.large(subject)
-        found["filtering"] = subject.filtering = axes.filtering(subject)
+        return found | {name: unseen(outside.BLOCKED.format(protocol)) for name in _BY_CONTACT}
+    with subject.brisk("mapping and filtering"):
+        found |= axes.of_sockets(subject)
+        subject.mapping, subject.filtering = found["mapping"], found["filtering"]
         found["pooling"] = axes.pooling(subject)
     if not subject.plain:
         stray += swept.stray(protocol)
-    with bench.brisk(f"{protocol} allocation"):
+    with subject.brisk("allocation"):
         found["allocation"], found["ports"] = axes.allocation(subject)
         subject.allocation = found["allocation"]
-    with bench.brisk(f"{protocol} collision"):
+    with subject.brisk("collision"):
         found["overloading"], found["collision"] = collision(subject)
-    with bench.brisk(f"{protocol} early packet"):
+    with subject.brisk("early packet"):
         found["early_inbound"] = axes.early_inbound(subject)
-    with bench.brisk(f"{protocol} hairpin"):
+    with subject.brisk("hairpin"):
         found["hairpin"] = axes.hairpin(subject)
     return found
 
 
-def _quota(subject: axes.Subject, mappings: int) -> Finding:
-    if not subject.ports:
-        return unseen(f"{subject.protocol} is not let out")
-    with subject.bench.brisk(f"{subject.protocol} quota", _QUOTA_TIME):
-        return outside.quota(subject, subject.public(SERVER, index=1), mappings)
-
-
-def _complete(found: dict[str, Finding], subject: axes.Subject, clocks: timers.Clocks) -> None:
+def _complete(found: dict[str, Finding], subject: Subject, clocks: timers.Clocks) -> None:
     """What the quick experiments left open."""
     if not subject.ports:
         return
     udp = subject.protocol is Protocol.UDP
     first = lifetime(clocks.udp if udp else clocks.tcp_transitory)
     again = clocks.reuse[subject.protocol]
-    found["allocation"] = timers.scattered(found["allocation"], again, first)
+    found["allocation"] = timers.scattered(
+        found["allocation"], again, first, few=subject.allowance.whole is not None
+    )
     found["persistence"] = timers.persistence(clocks.outbound[subject.protocol])

@@ -5,9 +5,8 @@ NAT's answer to a new contact is what every axis here is read from.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 
+from testbed.certify.allowance import SAMPLES, needed
 from testbed.certify.measured import (
     ARBITRARY,
     AT_LEAST_ADDRESS,
@@ -18,131 +17,49 @@ from testbed.certify.measured import (
 )
 from testbed.certify.prober.bench import LAN, PUNCH, REAL, SERVER, STRANGER, Bench, Contact, End
 from testbed.certify.prober.packets import Endpoint, segments
-from testbed.errors import ProbeError
-from testbed.model.behaviour import Allocation, Filtering, Forward, Hairpin, Mapping, Protocol
+from testbed.certify.prober.subject import A, B, Subject
+from testbed.model.behaviour import Allocation, Filtering, Hairpin, Mapping, Protocol
 
-A, B = LAN
+_Result = tuple[str, str, str]  # the LAN host, the value, the evidence
+FEW = "the NAT allows fewer mappings than this takes"
+_FEW = "few"
 # Each answer must hold for all of these sockets: a rule may know a host or a port.
 _SOCKETS: tuple[tuple[str, int | None], ...] = ((A, None), (A, PUNCH), (B, 443), (B, None))
 _STRANGERS = (None, PUNCH, 443, None)  # from where those are called
 _NEIGHBOURS = (None, (53, 1021), None, (1023, 54))  # the same on the contacted address
 _SAMPLES = (*(None,) * 10, 3478, 1022, 1024, 65000)  # source ports whose mappings are compared
+assert len(_SAMPLES) == SAMPLES
 _LARGE = 1200  # bytes: RFC 9000 section 14.1 asks that much of a path
 
 
-@dataclass
-class Subject:
-    """One protocol through the NAT: the bench, the public ends, what is known so far."""
-
-    bench: Bench
-    protocol: Protocol
-    ports: tuple[int, ...]  # destination ports that are let out; empty: blocked
-    tried: tuple[int, ...] = ()  # destination ports of which those are
-    forwarded: tuple[Forward, ...] = ()  # looked for: these ports answer to rules of their own
-    used: set[int] = field(default_factory=set)  # external ports seen
-    pool: dict[str, set[str]] = field(default_factory=dict)  # LAN host -> external addresses
-    open_host: str | None = None  # the LAN host that everything from outside goes to
-    external: str = ""
-    mapping: Finding = field(default_factory=lambda: unseen("not measured"))
-    filtering: Finding = field(default_factory=lambda: unseen("not measured"))
-    allocation: Finding = field(default_factory=lambda: unseen("not measured"))
-    living: list[Contact] = field(default_factory=list)  # one of each socket of `mapping`
-    _public: dict[tuple[str, int, int], End] = field(default_factory=dict)
-    _local: dict[tuple[str, int], End] = field(default_factory=dict)
-
-    @property
-    def plain(self) -> bool:
-        """A router that neither translates nor filters: everybody may call its hosts."""
-        open_to_all = self.filtering.value == Filtering.ENDPOINT_INDEPENDENT
-        return self.mapping.value == Mapping.NONE and open_to_all
-
-    @property
-    def addresses(self) -> set[str]:
-        """Every external address seen."""
-        return set().union(*self.pool.values())
-
-    @property
-    def quiet(self) -> str:
-        """A LAN host that only mappings lead to, if there is one."""
-        return B if self.open_host == A else A
-
-    def saw(self, contact: Contact) -> None:
-        """Remember how a contact from inside was seen."""
-        address, port = contact.source
-        self.used.add(port)
-        self.pool.setdefault(contact.caller.node, set()).add(address)
-
-    def public(self, node: str = SERVER, index: int = 0, port: int = 0) -> End:
-        """The public end at the node's ``index``-th address and ``port``-th usable port."""
-        return self.at(node, self.ports[port], index)
-
-    def at(self, node: str, number: int, index: int = 0) -> End:
-        """The public end at port ``number``."""
-        key = (node, index, number)
-        if key not in self._public:
-            self._public[key] = self.bench.end(self.protocol, node, number, index)
-        return self._public[key]
-
-    def free(self, node: str, port: int | None) -> int | None:
-        """``port``, or None where a forward that is not this host's own may hold it."""
-        for forward in self.forwarded:
-            here = (forward.external_port, forward.internal_port)
-            if port in here and (*here, LAN[forward.host]) != (port, port, node):
-                return None
-        return port
-
-    def local(self, node: str = A, port: int | None = None) -> End:
-        """A LAN host's end: at ``port`` always the same one, else on a fresh port."""
-        if port is None:
-            return self.bench.end(self.protocol, node)
-        key = (node, port)
-        if key not in self._local:
-            self._local[key] = self.bench.end(self.protocol, node, port)
-        return self._local[key]
-
-    def somebody(self, node: str = STRANGER) -> End:
-        """A public end that nobody has ever contacted."""
-        return self.bench.end(self.protocol, node)
-
-    def reach(self, local: End, public: End | None = None, *, answer: bool = True) -> Contact:
-        """A contact outwards that the control has shown to be possible."""
-        contact = self.bench.contact(local, public or self.public(), answer=answer)
-        if contact is None:
-            raise ProbeError(
-                f"{self.protocol} from {local.endpoint} to {(public or self.public()).endpoint} "
-                "was lost, though others were let out: a limit of the router's, or packets that "
-                "something else in it takes"
-            )
-        self.saw(contact)
-        return contact
-
-    def unused(self) -> int:
-        """A fresh port that was seen on neither side of the NAT.
-
-        Linux refuses to reuse an expired port towards the same remote until conntrack
-        has collected the old entry, which may take a minute.
-        """
-        return next(port for port in iter(self.bench.port, None) if port not in self.used)
-
-    def admitted(self, node: str = A) -> End | None:
-        """A new public end that the filtering lets in to a mapping of ``node`` towards `public`."""
-        if self.open_host not in (None, node):
-            return None
-        if self.filtering.value == Filtering.ENDPOINT_INDEPENDENT:
-            return self.somebody()
-        if self.filtering.value == Filtering.ADDRESS_DEPENDENT:
-            return self.somebody(SERVER)
-        return None
+def of_sockets(subject: Subject) -> dict[str, Finding]:
+    """Of several sockets: mapping, filtering, and whether large packets pass."""
+    mapped, filtered, lost = list[_Result](), list[_Result](), list[str]()
+    forwarded = {forward.external_port for forward in subject.forwarded}
+    remotes = _remotes(subject)
+    for (node, port), stranger, neighbour in zip(_SOCKETS, _STRANGERS, _NEIGHBOURS, strict=True):
+        subject.afford(*[node] * subject.allowance.room(len(remotes)))
+        local = subject.local(node, subject.free(node, port))
+        value, shown, made = _mapping_of(subject, local, remotes)
+        mapped.append((node, value, shown))
+        if not lost and not subject.bench.echoes(made, _LARGE):
+            lost.append(f"{_LARGE} bytes of {made.caller.endpoint} or back")
+        if made.source[1] not in forwarded:
+            filtered.append((node, *_filtering_of(subject, made, stranger, neighbour)))
+    passed = f"{_LARGE} bytes in one packet, both ways"
+    return {
+        "mapping": _mapping(subject, mapped),
+        "filtering": _unanimous(_decisive(subject, filtered), filtered),
+        "large": Finding("lost", lost[0]) if lost else Finding("passed", passed),
+    }
 
 
-def mapping(subject: Subject) -> Finding:
+def _mapping(subject: Subject, measured: Sequence[_Result]) -> Finding:
     """RFC 5780 section 4.3: one local socket towards two addresses and all usable ports."""
-    measured = [
-        (n, *_mapping_of(subject, subject.local(n, subject.free(n, p)))) for n, p in _SOCKETS
-    ]
-    results = [(value, shown) for _, value, shown in measured]
+    if few := next((shown for _, value, shown in measured if value == _FEW), None):
+        return unseen(few)
     if len(subject.addresses) > 1:
-        return _strongest(results)
+        return _strongest([(value, shown) for _, value, shown in measured])
     return _unanimous(_decisive(subject, measured), measured)
 
 
@@ -162,11 +79,40 @@ def _strongest(results: Sequence[tuple[str, str]]) -> Finding:
     return Finding(*max(results, key=lambda result: order.index(result[0])))
 
 
-def _mapping_of(subject: Subject, local: End) -> tuple[str, str]:
-    seen, mute = _everywhere(subject, local)
+def _remotes(subject: Subject) -> list[tuple[int, int]]:
+    """The public ends (address, port) that a socket contacts, the telling ones first.
+
+    Towards more than two addresses, which are there where the NAT has several itself, one port
+    is enough.  Where a mapping for each is more than the NAT allows, there are fewer.
+    """
+    ports = range(len(subject.ports[: len(REAL)]))
+    remotes = [(index, port) for index in range(2) for port in ports]
+    remotes += [(index, 0) for index in range(2, subject.bench.count(SERVER))]
+    if subject.allowance.room(len(remotes)) == len(remotes):
+        return remotes
+    if not subject.allowance.tells_ports:
+        return [remotes[0], remotes[-1]]
+    return sorted(remotes, key=sum)[: subject.allowance.room(len(remotes))]
+
+
+def _mapping_of(
+    subject: Subject, local: End, remotes: Sequence[tuple[int, int]]
+) -> tuple[str, str, Contact]:
+    seen, mute, made = _everywhere(subject, local, remotes)
     shown = f"{local.endpoint[1]} seen as " + ", ".join(
         f"{ip}:{port}" for ip, port in seen.values()
     )
+    return *_judged(subject, local, remotes, seen, shown, mute), made
+
+
+def _judged(
+    subject: Subject,
+    local: End,
+    remotes: Sequence[tuple[int, int]],
+    seen: dict[tuple[int, int], Endpoint],
+    shown: str,
+    mute: Sequence[str],
+) -> tuple[str, str]:
     groups: dict[int, set[Endpoint]] = {}
     for (index, _), endpoint in seen.items():
         groups.setdefault(index, set()).add(endpoint)
@@ -175,10 +121,14 @@ def _mapping_of(subject: Subject, local: End) -> tuple[str, str]:
         return Mapping.NONE, shown
     if mute:
         return "closed", f"{shown}; {mute[0]}"
+    if len(seen) < len(remotes):
+        return _FEW, f"{shown}; the NAT allows no other mapping to compare with"
     if len(everything) == 1:
         return Mapping.ENDPOINT_INDEPENDENT, shown
     if len(subject.ports) == 1:
         return AT_LEAST_ADDRESS, f"{shown}; one destination port is let out: none to compare with"
+    if not subject.allowance.tells_ports:
+        return AT_LEAST_ADDRESS, f"{shown}; the NAT allows no other mapping to compare with"
     if all(len(group) == 1 for group in groups.values()):
         return Mapping.ADDRESS_DEPENDENT, shown
     pooled = len({address for address, _ in everything}) > 1
@@ -188,26 +138,32 @@ def _mapping_of(subject: Subject, local: End) -> tuple[str, str]:
     return "inconsistent", shown
 
 
-def _everywhere(subject: Subject, local: End) -> tuple[dict[tuple[int, int], Endpoint], list[str]]:
-    """How each public end (address, port) sees ``local``, and which answer was missed first.
+def _everywhere(
+    subject: Subject, local: End, remotes: Sequence[tuple[int, int]]
+) -> tuple[dict[tuple[int, int], Endpoint], list[str], Contact]:
+    """How each of ``remotes`` sees ``local``, the first answer missed, and the first contact.
 
-    Towards more than two addresses, which are there where the NAT has several itself, one port
-    is enough.
+    Where one mapping is all that there is, a remote that sees nothing is left out.
     """
     seen: dict[tuple[int, int], Endpoint] = {}
     mute: list[str] = []  # one is enough: each costs the time of a silence
-    ports = range(len(subject.ports[: len(REAL)]))
-    remotes = [(index, port) for index in range(2) for port in ports]
-    remotes += [(index, 0) for index in range(2, subject.bench.count(SERVER))]
+    made = None
     for index, port in remotes:
         public = subject.public(index=index, port=port)
-        contact = subject.reach(local, public, answer=not mute)
-        if not seen:
-            subject.living.append(contact)
+        if made is None or subject.allowance.tells_order:
+            contact = subject.reach(local, public, answer=not mute)
+        elif (maybe := subject.bench.contact(local, public)) is not None:
+            contact = maybe
+        else:
+            continue
+        if made is None:
+            made = contact
+            subject.mapped.append((local.endpoint[1], contact.source[1]))
         seen[index, port] = contact.source
         if not contact.answered and not mute:
             mute.append(f"the answer of {public.endpoint} does not come in")
-    return seen, mute
+    assert made is not None
+    return seen, mute, made
 
 
 def pooling(subject: Subject) -> Finding:
@@ -219,6 +175,7 @@ def pooling(subject: Subject) -> Finding:
         return unseen("no translation")
     for node in LAN:
         for index in range(subject.bench.count(SERVER)):
+            subject.afford(node)
             subject.reach(subject.local(node), subject.public(index=index))
     if len(subject.addresses) < 2:
         return unseen(f"one external address was seen: {', '.join(subject.addresses)}")
@@ -226,22 +183,6 @@ def pooling(subject: Subject) -> Finding:
     shown = "; ".join(f"{node} seen as {', '.join(seen)}" for node, seen in hosts.items())
     paired = all(len(seen) == 1 for seen in hosts.values())
     return Finding(PAIRED if paired else ARBITRARY, shown)
-
-
-def filtering(subject: Subject) -> Finding:
-    """RFC 5780 section 4.4: who may answer to the living mappings.
-
-    The stranger comes first, then another port of the contacted address.  Neither
-    caller has had any contact before.
-    """
-    forwarded = {forward.external_port for forward in subject.forwarded}
-    callers = zip(subject.living, _STRANGERS, _NEIGHBOURS, strict=True)
-    measured = [
-        (made.caller.node, *_filtering_of(subject, made, stranger, neighbour))
-        for made, stranger, neighbour in callers
-        if made.source[1] not in forwarded
-    ]
-    return _unanimous(_decisive(subject, measured), measured)
 
 
 def _filtering_of(
@@ -276,14 +217,6 @@ def _let_in(arrived: bool) -> str:
     return "let in" if arrived else "not let in"
 
 
-def large(subject: Subject) -> Finding:
-    """Do packets of a useful size pass both ways through the living mappings?"""
-    for contact in subject.living:
-        if not subject.bench.echoes(contact, _LARGE):
-            return Finding("lost", f"{_LARGE} bytes of {contact.caller.endpoint} or back")
-    return Finding("passed", f"{_LARGE} bytes in one packet, both ways")
-
-
 SCATTERED = "scattered"  # hashed or random: only a second mapping after expiry tells
 
 
@@ -291,21 +224,28 @@ def allocation(subject: Subject) -> tuple[Finding, Finding]:
     """RFC 4787 section 4.2: how ports are chosen, and the lowest and highest seen."""
     if subject.mapping.value == Mapping.NONE:
         return unseen("no translation"), unseen("no translation")
-    pairs = []
+    pairs, steps = list[tuple[int, int]](), list[int]()
+    last: tuple[Bench, int] | None = None
     for port in _SAMPLES:
+        subject.afford(A)
         local = subject.local(A, subject.free(A, port))
         pairs.append((local.endpoint[1], subject.reach(local).source[1]))
-    chosen = [external for _, external in pairs]
-    pairs += [(contact.caller.endpoint[1], contact.source[1]) for contact in subject.living]
+        if last and last[0] is subject.bench:
+            steps.append(pairs[-1][1] - last[1])
+        last = subject.bench, pairs[-1][1]
+    pairs += subject.mapped
     shown = "ports " + ", ".join(f"{inside}->{outside}" for inside, outside in pairs[:6])
     every = [external for _, external in pairs]
     seen = Finding((min(every), max(every)), f"{len(every)} mappings")
-    steps = [after - before for before, after in pairwise(chosen)]
     if all(inside == outside for inside, outside in pairs):
         return Finding(Allocation.PRESERVING, shown), seen
     if any(inside == outside for inside, outside in pairs):
         return _partly_preserving(pairs), seen
-    if sum(step == 1 for step in steps) >= len(steps) - 1:  # one wrap of the range
+    if not steps:
+        return unseen(f"{shown}; the NAT allows no other mapping to compare with"), seen
+    wraps = [step for step in steps if step != 1]  # at the end of the range, always the same
+    once = len(wraps) <= 1 or (len(set(wraps)) == 1 and wraps[0] < 0)
+    if once and len(wraps) < len(steps):
         return Finding(Allocation.SEQUENTIAL, shown), seen
     return Finding(SCATTERED, shown), seen
 
@@ -329,6 +269,7 @@ def early_inbound(subject: Subject) -> Finding:
     """
     if subject.mapping.value != Mapping.ENDPOINT_INDEPENDENT:
         return unseen(f"mapping is {subject.mapping.value}: the port is not known beforehand")
+    subject.afford(A)
     remote = subject.public(STRANGER)
     local = subject.local()
     known = subject.reach(local).source
@@ -339,7 +280,8 @@ def early_inbound(subject: Subject) -> Finding:
         return Finding("moved", shown)
     if known[1] != local.endpoint[1]:
         return Finding("kept", shown)
-    fresh = subject.local()
+    subject.afford(A)
+    remote, fresh = subject.public(STRANGER), subject.local()
     port = fresh.endpoint[1]
     if subject.bench.contact(remote, fresh, (known[0], port)):
         return Finding("kept", f"{shown}; unmapped {port} is called at once")
@@ -356,7 +298,10 @@ def hairpin(subject: Subject) -> Finding:
         return unseen("no translation")
     if not is_open and (subject.protocol is Protocol.TCP or not independent):
         return unseen("filtering keeps the call out, whether hairpinned or not")
-    caller, called = subject.local(subject.quiet), subject.local(B if subject.quiet == A else A)
+    nodes = (A, B) if subject.quiet == A else (B, A)
+    if not subject.afford(*(nodes[number] for number in needed("hairpin", subject.mapping.value))):
+        return unseen(FEW)
+    caller, called = map(subject.local, nodes)
     outside = [subject.reach(end).source for end in (caller, called)]
     if not is_open:
         subject.bench.contact(called, caller, outside[0])

@@ -22,7 +22,7 @@ from testbed.model.lab import Lab
 
 SILENCE = 0.04  # seconds after which nothing more is expected
 _CONTROL = 2.0  # deadline of a control exchange, in seconds
-_STALL = 1.2  # seconds within which an experiment on a fresh mapping must end
+STALL = 1.2  # seconds within which an experiment on a fresh mapping must end
 
 ROUTER, SERVER, STRANGER = "nat-a", "server", "stranger"
 LAN = ("a", "b")
@@ -61,12 +61,13 @@ class Contact:
 class Bench:
     """Opens ends in a started lab of the preset ``probe_bench``; a context manager."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, after: "Bench | None" = None) -> None:
+        """``after``: an earlier one, none of whose ports and tokens are used again."""
         self.lab = lab
         self._stack = ExitStack()
-        self._ports = count()
-        self._tokens = count(1)
-        self._taken: set[int] = set()
+        self._ports: Iterator[int] = after._ports if after else count()
+        self._tokens: Iterator[int] = after._tokens if after else count(1)
+        self._taken: set[int] = after._taken if after else set()
 
     def __enter__(self) -> "Bench":
         pairs = ((LAN[0], LAN[1]), (STRANGER, SERVER))
@@ -198,7 +199,7 @@ class Bench:
         self.fence()
 
     @contextmanager
-    def brisk(self, what: str, within: float = _STALL) -> Iterator[None]:
+    def brisk(self, what: str, within: float = STALL) -> Iterator[None]:
         """An experiment that presumes living mappings, fenced at its end.
 
         ProbeError where the machine took so long that a mapping may have expired.

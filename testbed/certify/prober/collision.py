@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from testbed.certify.allowance import needed
 from testbed.certify.measured import PRESERVING_WITHIN, Finding, unseen
-from testbed.certify.prober.axes import A, B, Subject
+from testbed.certify.prober.axes import FEW
 from testbed.certify.prober.bench import SERVER, Contact, End
+from testbed.certify.prober.subject import A, B, Subject
 from testbed.model.behaviour import Mapping
 
 _COLLIDING = (None, 3479)
@@ -17,14 +19,20 @@ def collision(subject: Subject) -> tuple[Finding, Finding]:
     """
     if subject.mapping.value == Mapping.NONE:
         return unseen("no translation"), unseen("no translation")
-    pairs = [_collision_of(subject, port) for port in _COLLIDING]
+    hosts = [(A, B)[number] for number in needed("collision", subject.mapping.value)]
+    if not subject.allowance.covers(hosts):
+        return unseen(FEW), unseen(FEW)
+    pairs = [_collision_of(subject, port, hosts) for port in _COLLIDING]
     overloads, aftermaths = zip(*pairs, strict=True)
     if any(finding.value is not None for finding in overloads):
         overloads = tuple(finding for finding in overloads if finding.value is not None)
     return _agreed(overloads), _agreed(aftermaths)
 
 
-def _collision_of(subject: Subject, port: int | None) -> tuple[Finding, Finding]:
+def _collision_of(
+    subject: Subject, port: int | None, hosts: Sequence[str]
+) -> tuple[Finding, Finding]:
+    subject.afford(*hosts)
     port = (subject.free(A, port) and subject.free(B, port)) or subject.bench.port()
     one, other = subject.local(A, port), subject.local(B, port)
     first = subject.reach(one, subject.public(index=0))

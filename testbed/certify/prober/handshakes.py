@@ -3,7 +3,6 @@
 import socket
 import time
 
-from testbed.certify.prober.axes import Subject
 from testbed.certify.prober.bench import SERVER, SILENCE
 from testbed.certify.prober.packets import (
     ACK,
@@ -14,6 +13,7 @@ from testbed.certify.prober.packets import (
     swallow,
     tcp_packet,
 )
+from testbed.certify.prober.subject import Subject
 from testbed.certify.prober.waiting import Sample, Waiting
 
 REUSE = 5.0  # seconds after which an expired mapping is made anew
@@ -47,6 +47,12 @@ class Handshakes:
         send_raw(self._senders[SERVER], packet)
         return own
 
+    def _source(self) -> Endpoint:
+        return self._subject.bench.address(self._host), self._subject.bench.port()
+
+    def _sequence(self) -> int:
+        return int.from_bytes(self._subject.bench.token(), "big")
+
     def came(self, sequence: int) -> bool:
         """Whether the segment ``sequence`` has come to the LAN host."""
         return self._arrived(self._host, sequence) is not None
@@ -60,11 +66,9 @@ class Handshakes:
 
     def sample(self, idle: float) -> Waiting[Sample]:
         """One unanswered SYN, then idle; the server's late SYN-ACK is the test."""
-        sequence = int.from_bytes(self._subject.bench.token(), "big")
+        sequence = self._sequence()
         since = time.monotonic()
-        mapped = self.syn(
-            (self._subject.bench.address(self._host), self._subject.bench.port()), sequence
-        )
+        mapped = self.syn(self._source(), sequence)
         if mapped is None:
             return Sample(0.0, False)
         yield idle
@@ -77,7 +81,7 @@ class Handshakes:
         """The SYN is answered, the answer never; the server's second SYN-ACK is the test."""
         caller = self._subject.local(self._host)
         swallow(caller.socket)  # else the caller's kernel would complete the handshake
-        sequence = int.from_bytes(self._subject.bench.token(), "big")
+        sequence = self._sequence()
         mapped = self.syn(caller.endpoint, sequence)
         since = time.monotonic()
         if mapped is None or not self.came(self.answer(mapped, sequence)):
@@ -88,11 +92,16 @@ class Handshakes:
         yield SILENCE
         return Sample(at - since, self.came(own))
 
-    def reuse(self) -> Waiting[bool | None]:
-        """The same port again after expiry, and is it mapped to the same as before?"""
-        source = (self._subject.bench.address(self._host), self._subject.bench.port())
-        token = self._subject.bench.token
-        before = self.syn(source, int.from_bytes(token(), "big"))
-        yield REUSE
-        after = self.syn(source, int.from_bytes(token(), "big"))
+    def reuse(self, others: int = 0) -> Waiting[bool | None]:
+        """The same port again after expiry, and is it mapped to the same as before?
+
+        ``others`` are mapped in between, and have expired as well by then.
+        """
+        source = self._source()
+        before = self.syn(source, self._sequence())
+        yield REUSE / 2
+        for _ in range(others):
+            self.syn(self._source(), self._sequence())
+        yield REUSE / 2
+        after = self.syn(source, self._sequence())
         return before == after if before and after else None

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from testbed.certify.measured import Finding, unseen
-from testbed.certify.prober.axes import A, Subject
 from testbed.certify.prober.bench import LAN, PUNCH, ROUTER, SERVER, STRANGER, Bench
 from testbed.certify.prober.packets import (
     ACK,
@@ -27,6 +26,7 @@ from testbed.certify.prober.packets import (
     udp_packet,
     unreachables,
 )
+from testbed.certify.prober.subject import A, Subject
 from testbed.model.behaviour import Mapping, Protocol, Unsolicited, WanInput
 from testbed.model.plan import AddLink
 from testbed.model.plan import End as Plug
@@ -155,11 +155,14 @@ def _call(bench: Bench, node: str, source: tuple[str, int | None], target: Endpo
 
 
 def _observed(subject: Subject, calls: list[Call], *, guest: bool) -> Sweep:
-    bench, found = subject.bench, Sweep()
+    found = Sweep()
     if guest and subject.ports:
+        subject.afford(A)
         mapped = subject.reach(subject.local()).source
-        found.guest = _call(bench, STRANGER, (bench.address(STRANGER), None), mapped)
+        stranger = subject.bench.address(STRANGER)
+        found.guest = _call(subject.bench, STRANGER, (stranger, None), mapped)
         calls.append(found.guest)
+    bench = subject.bench
     with ExitStack() as stack:
         watched = {
             node: stack.enter_context(bench.raw(node, _KINDS[subject.protocol]))

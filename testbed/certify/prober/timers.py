@@ -2,14 +2,16 @@
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from testbed.certify.measured import Finding, unseen
-from testbed.certify.prober.axes import SCATTERED, Subject
+from testbed.certify.prober.axes import SCATTERED
 from testbed.certify.prober.bench import SILENCE, Contact
 from testbed.certify.prober.handshakes import REUSE, Handshakes
+from testbed.certify.prober.subject import Subject
 from testbed.certify.prober.waiting import Sample, Waiting, into, together
 from testbed.model.behaviour import Allocation, Protocol, Refresh
 
@@ -17,7 +19,7 @@ from testbed.model.behaviour import Allocation, Protocol, Refresh
 IDLE = (0.5, 1.5, 2.5, 3.5)
 _PACE = 0.7  # seconds between two refreshing packets
 _STREAM = (1.1, 1.1)  # UDP traffic for more than two seconds makes a stream
-_REUSES = 2
+_REUSES, _REUSES_OF_FEW = 2, 4
 _REFRESHING = 5  # refreshing lasts for so many seconds
 
 
@@ -38,6 +40,10 @@ class Clocks:
     )
 
 
+# How many mappings it has at once, and the experiment itself.
+Experiment = tuple[int, Callable[[Subject], Waiting[None]]]
+
+
 def measure(subjects: Sequence[Subject]) -> Clocks:
     """Run every experiment on the protocols that are let out."""
     clocks, waiting = Clocks(), list[Waiting[None]]()
@@ -45,29 +51,79 @@ def measure(subjects: Sequence[Subject]) -> Clocks:
         if not subject.ports:
             continue
         of_protocol = _of_udp if subject.protocol is Protocol.UDP else _of_tcp
-        waiting += of_protocol(subject, clocks)
-        waiting.append(into(clocks.outbound[subject.protocol], outbound_only(subject)))
+        for mappings, experiment in of_protocol(subject, clocks):
+            waiting.append(experiment(subject.beside(*[subject.quiet] * mappings)))
     together(waiting)
     return clocks
 
 
-def _of_udp(subject: Subject, clocks: Clocks) -> Iterator[Waiting[None]]:
+def _of_udp(subject: Subject, clocks: Clocks) -> Iterator[Experiment]:
     for idle in IDLE:
-        yield into(clocks.udp, udp_sample(subject, idle, stream=False))
-        yield into(clocks.udp_stream, udp_sample(subject, idle, stream=True))
-    yield into(clocks.inbound, inbound_only(subject))
-    for _ in range(_REUSES):
-        yield into(clocks.reuse[Protocol.UDP], udp_reuse(subject))
+        for results, stream in ((clocks.udp, False), (clocks.udp_stream, True)):
+            yield 1, partial(_sampled, results, idle, stream)
+    yield 1, lambda here: into(clocks.inbound, inbound_only(here))
+    for mappings, others in _reuses(subject):
+        yield mappings, partial(_reused, clocks, others)
+    yield 1, lambda here: into(clocks.outbound[Protocol.UDP], outbound_only(here))
 
 
-def _of_tcp(subject: Subject, clocks: Clocks) -> Iterator[Waiting[None]]:
-    handshakes = Handshakes(subject)
+def _sampled(results: list[Sample], idle: float, stream: bool, here: Subject) -> Waiting[None]:
+    return into(results, udp_sample(here, idle, stream=stream))
+
+
+def _reused(clocks: Clocks, others: int, here: Subject) -> Waiting[None]:
+    return into(clocks.reuse[Protocol.UDP], udp_reuse(here, others))
+
+
+def _of_tcp(subject: Subject, clocks: Clocks) -> Iterator[Experiment]:
+    shaking = _Shaking(clocks)
     for idle in IDLE:
-        yield into(clocks.tcp_transitory, handshakes.sample(idle))
-        yield into(clocks.tcp_transitory, handshakes.half_open(idle))
-        yield into(clocks.tcp_established, tcp_sample(subject, idle))
-    for _ in range(_REUSES):
-        yield into(clocks.reuse[Protocol.TCP], handshakes.reuse())
+        yield 1, partial(shaking.sample, idle)
+        yield 1, partial(shaking.half_open, idle)
+        yield 1, partial(_kept, clocks, idle)
+    for mappings, others in _reuses(subject):
+        yield mappings, partial(shaking.reuse, others)
+    yield 1, lambda here: into(clocks.outbound[Protocol.TCP], outbound_only(here))
+
+
+def _kept(clocks: Clocks, idle: float, here: Subject) -> Waiting[None]:
+    return into(clocks.tcp_established, tcp_sample(here, idle))
+
+
+class _Shaking:
+    """The experiments with first SYNs: one `Handshakes` for each bench."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._made: dict[int, Handshakes] = {}
+
+    def _on(self, here: Subject) -> Handshakes:
+        if id(here.bench) not in self._made:
+            self._made[id(here.bench)] = Handshakes(here)
+        return self._made[id(here.bench)]
+
+    def sample(self, idle: float, here: Subject) -> Waiting[None]:
+        return into(self._clocks.tcp_transitory, self._on(here).sample(idle))
+
+    def half_open(self, idle: float, here: Subject) -> Waiting[None]:
+        return into(self._clocks.tcp_transitory, self._on(here).half_open(idle))
+
+    def reuse(self, others: int, here: Subject) -> Waiting[None]:
+        return into(self._clocks.reuse[Protocol.TCP], self._on(here).reuse(others))
+
+
+def _reuses(subject: Subject) -> list[tuple[int, int]]:
+    """For each experiment: the mappings that it needs, and the others that it makes meanwhile.
+
+    Of few ports a random one may come back by chance.  So more are tried, each on a bench of its
+    own, after another number of choices.
+    """
+    if subject.allocation.value != SCATTERED:
+        return []
+    few = subject.allowance.whole
+    if few is None:
+        return [(1, 0)] * _REUSES
+    return [(few, min(others, few)) for others in range(_REUSES_OF_FEW)]
 
 
 def udp_sample(subject: Subject, idle: float, *, stream: bool) -> Waiting[Sample]:
@@ -109,11 +165,17 @@ def _readable(sock: socket.socket) -> bool:
         return False
 
 
-def udp_reuse(subject: Subject) -> Waiting[bool | None]:
-    """The same internal port again after expiry: is its external endpoint the same?"""
+def udp_reuse(subject: Subject, others: int = 0) -> Waiting[bool | None]:
+    """The same internal port again after expiry: is its external endpoint the same?
+
+    ``others`` are mapped in between, and have expired as well by then.
+    """
     local = subject.local(subject.quiet)
     before = subject.bench.contact(local, subject.public(), answer=False)
-    yield REUSE
+    yield REUSE / 2
+    for _ in range(others):
+        subject.bench.contact(subject.local(subject.quiet), subject.public(), answer=False)
+    yield REUSE / 2
     after = subject.bench.contact(local, subject.public(), answer=False)
     return before.source == after.source if before and after else None
 
@@ -199,11 +261,14 @@ def refresh(watches: Sequence[Watch], timer: Finding) -> Finding:
     return Finding(Refresh.BOTH, watch.detail)
 
 
-def scattered(chosen: Finding, again: Sequence[bool | None], timer: Finding) -> Finding:
+def scattered(
+    chosen: Finding, again: Sequence[bool | None], timer: Finding, *, few: bool = False
+) -> Finding:
     """Hashed or random, by whether an expired mapping's port comes back.
 
     ``again`` holds the results of the reuse experiments, ``timer`` the lifetime
-    that must be over before them.
+    that must be over before them.  ``few``: of so few ports that a random one comes back by
+    chance.
     """
     if chosen.value != SCATTERED:
         return chosen
@@ -211,7 +276,8 @@ def scattered(chosen: Finding, again: Sequence[bool | None], timer: Finding) -> 
     if not isinstance(bounds, tuple) or not isinstance(bounds[-1], float) or None in again:
         return unseen(f"{chosen.evidence}; hashed or random: no mapping was seen to expire")
     if len(set(again)) > 1:
-        return Finding("inconsistent", f"{chosen.evidence}; some come back after expiry")
+        value = Allocation.RANDOM if few else "inconsistent"
+        return Finding(value, f"{chosen.evidence}; some come back after expiry")
     value = Allocation.HASHED if again[0] else Allocation.RANDOM
     words = "the same again" if again[0] else "others"
     return Finding(value, f"{chosen.evidence}; {words} after expiry")

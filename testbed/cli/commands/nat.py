@@ -3,7 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from testbed.certify.derive import Near, derive, nearest
 from testbed.certify.foreign.measure import measure as measure_rules
 from testbed.certify.foreign.survey import Told
 from testbed.certify.measured import Measured
-from testbed.certify.prober import LookFor
 from testbed.certify.prober import probe as measure
+from testbed.certify.prober.limits import LookFor
 from testbed.errors import Exit, UsageError
 from testbed.files import require_writable, write_text
 from testbed.lab import sandbox
 from testbed.lab.audit import require_closed
 from testbed.lab.choice import Kind, backend
 from testbed.lab.namespaces import Namespaces
+from testbed.model.lab import Lab
 from testbed.model.presets import probe_bench
 from testbed.model.profile import Profile
 from testbed.nat.load import DEFAULT, catalogue, find, named
@@ -79,9 +81,13 @@ def probe(
 
 
 def _of_profile(profile: Profile) -> Measured:
-    with Namespaces().start(plan(probe_bench(profile.name), {profile.name: profile})) as lab:
-        require_closed(lab)
-        return measure(lab)
+    @contextmanager
+    def started() -> Iterator[Lab]:
+        with Namespaces().start(plan(probe_bench(profile.name), {profile.name: profile})) as lab:
+            require_closed(lab)
+            yield lab
+
+    return measure(started)
 
 
 def _require_profile(out: Path, *, as_toml: bool) -> None:

@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Sequence
 
 from testbed.certify.measured import Finding
-from testbed.certify.prober.axes import Subject
+from testbed.certify.prober.subject import Subject
 
 
 def measured(subjects: Sequence[Subject]) -> dict[str, Finding]:
