@@ -319,6 +319,15 @@ class Unrelayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unobserved:
+    """A host that does not reach an observer, and why: it ends before it has begun."""
+
+    host: str
+    observer: str
+    why: Loss | None
+
+
+@dataclass(frozen=True, slots=True)
 class UpgradesOff:
     """Upgrades are switched off."""
 
@@ -442,6 +451,7 @@ class Stated:
 Reason = (
     NobodySends
     | Unlearned
+    | Unobserved
     | Unrelayed
     | UpgradesOff
     | DirectOff

@@ -25,6 +25,7 @@ from testbed.model.reason import (
     Passed,
     Place,
     Silence,
+    Unobserved,
     Unrelayed,
     UpgradesOff,
     WayLost,
@@ -122,6 +123,7 @@ class Peer(Program):
         self._carrier = carrier
         self._leads = leads
         self._contacts = [self.relay]
+        self._nodes: list[str] = []  # in the same order
         self._remote: tuple[Place, ...] = ()  # what the other has signalled
         self._sent_at = 0.0
         self._punching = False
@@ -146,7 +148,8 @@ class Peer(Program):
     def meet(self, server: str, observers: list[str]) -> None:
         """Connect to the observers and to the relay, from the port that we listen on."""
         self._contacts += [Contact(self) for _ in observers]
-        for node, contact in zip((server, *observers), self._contacts, strict=True):
+        self._nodes = [server, *observers]
+        for node, contact in zip(self._nodes, self._contacts, strict=True):
             there = self.way_to(node)
             self._carrier.connect(self.local.port, there, contact)
 
@@ -157,7 +160,13 @@ class Peer(Program):
 
     @property
     def met(self) -> bool:
-        return all(contact.observed is not None for contact in self._contacts)
+        return not self.missed
+
+    @property
+    def missed(self) -> list[str]:
+        """The public nodes that did not say how they see us."""
+        pairs = zip(self._nodes, self._contacts, strict=True)
+        return [node for node, contact in pairs if contact.observed is None]
 
     @property
     def late(self) -> bool:
@@ -340,7 +349,7 @@ def dcutr_quic_off(setting: Setting) -> Result:
 def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Result:
     network = setting.network
     a, b = _meet(setting, protocol)
-    if failure := unrelayed(setting, a, b):
+    if failure := unmet(setting, a, b):
         return Result(Outcome.NONE, failure)
     if network.chancy and (failure := _uncircuited(setting, a, b)):
         return Result(Outcome.NONE, failure)
@@ -408,11 +417,21 @@ def _uncircuited(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
     return None
 
 
-def unrelayed(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
-    """Which hosts do not reach the relay, and why; None if both do."""
+def unmet(setting: Setting, a: Peer, b: Peer) -> Unrelayed | Unobserved | None:
+    """Which public nodes the peers do not reach, and why; None if both reach all.
+
+    Each stack ends its gathering then, also if it is an observer alone: it has not learnt what it
+    was told to learn.
+    """
     lost, relay = setting.network.lost, a.way_to(setting.server)
     hosts = [peer.local.address for peer in (a, b) if peer.relay.observed is None]
-    return Unrelayed(tuple((host, lost.get((host, relay))) for host in hosts)) if hosts else None
+    if hosts:
+        return Unrelayed(tuple((host, lost.get((host, relay))) for host in hosts))
+    for peer in (a, b):
+        for node in peer.missed[:1]:
+            host = peer.local.address
+            return Unobserved(host, node, lost.get((host, peer.way_to(node))))
+    return None
 
 
 def why(a: Peer, b: Peer) -> Passed:

@@ -187,8 +187,8 @@ class _Run:
         for peer in (a, b):
             peer.meet(self.setting.server, [n for n in self.public if n != self.setting.server])
         self.network.run(self.network.now + dcutr.PATIENCE, lambda: a.met and b.met)
-        if unrelayed := dcutr.unrelayed(self.setting, a, b):
-            return Result(Outcome.NONE, unrelayed)
+        if unmet := dcutr.unmet(self.setting, a, b):
+            return Result(Outcome.NONE, unmet)
         self._prove()
         return self._dial() or self._reverse() or self._punch() or self._stay()
 

@@ -192,9 +192,13 @@ class TransportNat:
                 free = self._preservable(now, internal, same, remote)
                 return same if free else self._fresh(now, address)
             case Allocation.HASHED:
-                if key not in self._hashed and (fresh := self._fresh(now, address)) is not None:
-                    self._hashed[key] = fresh
-                return self._hashed.get(key)
+                known = self._hashed.get(key)
+                hole = None if known is None else self._track.pinhole(now, known)
+                if known is not None and (hole is None or hole.internal == internal):
+                    return known
+                if (fresh := self._fresh(now, address)) is not None:
+                    self._hashed.setdefault(key, fresh)
+                return fresh
             case _:
                 return self._fresh(now, address)
 
@@ -212,18 +216,24 @@ class TransportNat:
         return self.axes.overloading
 
     def _fresh(self, now: float, address: str) -> Place | None:
-        """The next port that no live or remembered mapping uses; None: exhausted."""
+        """The next port that no live mapping uses; None: exhausted.
+
+        One that a hash remembers for another mapping is given where there is no other.
+        """
         ports = self.axes.ports
+        kept: Place | None = None
         kind = Place if self.axes.allocation is Allocation.SEQUENTIAL else Drawn
         promised = set(self._hashed.values())
         for _ in range(ports.size):
             candidate = kind(address, ports.first + self._cursor % ports.size)
             self._cursor += 1
             hole = self._track.pinhole(now, candidate)
-            held = candidate.port in self._forwards or candidate in promised
-            if hole is None and not held:
+            if hole is not None or candidate.port in self._forwards:
+                continue
+            if candidate not in promised:
                 return candidate
-        return None
+            kept = kept or candidate
+        return kept
 
     def _exhausted(self) -> Dropped:
         ports = self.axes.ports

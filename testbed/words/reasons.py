@@ -20,6 +20,7 @@ from testbed.model.reason import (
     Silence,
     Stated,
     Unlearned,
+    Unobserved,
     Unrelayed,
     UpgradesOff,
     WayLost,
@@ -67,7 +68,14 @@ def _sentence(reason: Reason) -> str:
 
 
 def _plain(
-    reason: NobodySends | Unlearned | Unrelayed | UpgradesOff | DirectOff | Passed | CheckAnswered,
+    reason: NobodySends
+    | Unlearned
+    | Unobserved
+    | Unrelayed
+    | UpgradesOff
+    | DirectOff
+    | Passed
+    | CheckAnswered,
 ) -> str:
     match reason:
         case NobodySends(dialer, listener):
@@ -78,6 +86,8 @@ def _plain(
             return ". ".join(
                 f"{host} does not reach the relay: {loss(why)}" for host, why in losses
             )
+        case Unobserved(host, observer, why):
+            return f"{host} does not reach {observer}, and ends its gathering: {loss(why)}"
         case UpgradesOff():
             return "upgrades are switched off"
         case DirectOff():

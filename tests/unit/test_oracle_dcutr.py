@@ -23,7 +23,7 @@ from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
 from testbed.model.presets import carrier, libp2p, same_lan, two_homes
 from testbed.model.profile import Profile
-from testbed.model.reason import Blocked, Climbed, Loss, Unrelayed
+from testbed.model.reason import Blocked, Climbed, Loss, Unobserved, Unrelayed
 from testbed.model.topology import INTERNET, Host, Impairment, Link, Topology
 from testbed.nat.load import catalogue
 from testbed.predict.dcutr import DCUTR_OFF, DCUTR_QUIC, DCUTR_QUIC_OFF, DCUTR_TCP
@@ -344,6 +344,19 @@ def test_a_quota_below_the_public_nodes_leaves_no_port_for_the_peer(mechanism: M
     for quota, expected in ((5, "relayed"), (6, "punched")):
         got = upgrade(replace(symmetric, quota=quota), restricted, mechanism)
         assert how(got) == expected, quota
+
+
+@BOTH
+def test_a_quota_that_leaves_an_observer_out_ends_the_gathering(mechanism: Model) -> None:
+    profiles = catalogue()
+    symmetric, restricted = profiles["symmetric"].behaviour, profiles["restricted-cone"].behaviour
+    got = upgrade(replace(symmetric, quota=4), restricted, mechanism)
+    assert got.outcome is Outcome.NONE
+    assert isinstance(got.reason, Unobserved)
+    assert (got.reason.host, got.reason.observer) == ("a", "observer-4")
+    assert "and ends its gathering" in sentence(got.reason)
+    relay = upgrade(replace(symmetric, quota=0), restricted, mechanism)
+    assert isinstance(relay.reason, Unrelayed)
 
 
 # -- the model itself -----------------------------------------------------------------

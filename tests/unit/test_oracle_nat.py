@@ -197,6 +197,18 @@ def test_sequential_ports_follow_each_other_and_end_with_the_range() -> None:
     assert isinstance(box.outgoing(0, INSIDE, STRANGER), Dropped)
 
 
+def test_a_port_that_a_hash_remembers_is_given_where_no_other_is_left() -> None:
+    few = {"allocation": Allocation.HASHED, "ports": PortRange(5008, 5009)}
+    box = nat(**few, timeouts=Timeouts(udp=10, udp_stream=10))
+    third = Place("a", 3)
+    first = {leave(box, 0, inside, REMOTE).port for inside in (INSIDE, NEIGHBOUR)}
+    assert first == {5008, 5009}
+    assert isinstance(box.outgoing(5, third, REMOTE), Dropped)
+    later = {leave(box, 20, inside, REMOTE).port for inside in (third, INSIDE)}
+    assert later == first
+    assert isinstance(box.outgoing(20, NEIGHBOUR, REMOTE), Dropped)
+
+
 def test_a_quota_counts_mappings_of_one_subscriber_until_they_expire() -> None:
     box = nat(quota=1, timeouts=Timeouts(udp=10, udp_stream=10))
     leave(box, 0, INSIDE, REMOTE)
