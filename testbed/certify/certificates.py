@@ -20,7 +20,7 @@ from typing import Any
 
 from testbed import places
 from testbed.certify import prober
-from testbed.certify.claims import Row, claims, compare
+from testbed.certify.claims import Row, claims, compare, unclaimed
 from testbed.certify.prober.limits import LookFor
 from testbed.certify.prober.rounds import Labs
 from testbed.errors import BusyError, TestbedError, UnfitError
@@ -37,7 +37,7 @@ from testbed.plan.planner import plan
 from testbed.stacks.versions import facts
 
 JOBS = 16  # mostly waiting for timers: more than the cores
-DEADLINE = 60.0  # seconds for one profile
+DEADLINE = 120.0  # seconds for one profile, of which small quotas take the most
 SHORT = Timeouts(udp=2, udp_stream=3, tcp_transitory=2, tcp_established=3)  # nobody minds these
 
 Progress = Callable[["Certificate"], None]
@@ -54,6 +54,7 @@ class Certificate:
     """``reason`` says why an INCONCLUSIVE certificate has no rows.
 
     ``late``: this machine was too busy to measure, and another try may do.
+    ``unseen``: axes that are not to be seen with as few mappings as the NAT allows.
     """
 
     profile: str
@@ -62,6 +63,7 @@ class Certificate:
     seconds: float
     reason: str = ""
     late: bool = False
+    unseen: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -70,7 +72,9 @@ class Certificate:
     def from_json(cls, data: dict[str, Any]) -> "Certificate":
         """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
         rows = tuple(Row(**row) for row in data["rows"])
-        return cls(**{**data, "rows": rows, "verdict": Verdict(data["verdict"])})
+        unseen = tuple(data.get("unseen", ()))
+        words = {"rows": rows, "verdict": Verdict(data["verdict"]), "unseen": unseen}
+        return cls(**{**data, **words})
 
 
 def certify(
@@ -90,7 +94,7 @@ def certify(
     start, chosen = time.monotonic(), backend or Namespaces()
     try:
         short = shortened(profile)
-        lab_plan = plan(probe_bench(profile.name), {profile.name: short}, number)
+        lab_plan = plan(probe_bench(profile), {profile.name: short}, number)
         if lack := missing(lab_plan):
             return inconclusive(profile.name, str(lack), 0.0)
 
@@ -110,7 +114,9 @@ def certify(
     except TestbedError as error:
         took, late = time.monotonic() - start, isinstance(error, BusyError)
         return inconclusive(profile.name, str(error), took, late=late)
-    return concluded(profile.name, rows, time.monotonic() - start)
+    unseen = unclaimed(profile.behaviour, mappings=LookFor.mappings)
+    found = concluded(profile.name, rows, time.monotonic() - start)
+    return dataclasses.replace(found, unseen=unseen)
 
 
 def held_against(profile: Profile, labs: Labs, *, alone: bool = False) -> tuple[Row, ...]:
@@ -236,7 +242,7 @@ def certified(
 
 def key(profile: Profile) -> str:
     """What a certificate depends on, hashed: the bench's plan, claim, prober, tools, kernel."""
-    made = plan(probe_bench(profile.name), {profile.name: profile})
+    made = plan(probe_bench(profile), {profile.name: profile})
     parts = (
         *map(repr, made.steps),
         repr(profile.behaviour),

@@ -1,7 +1,7 @@
 """What a declared behaviour claims, axis by axis, and whether a measurement agrees.  Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from testbed.certify.allowance import Allowance, declared, needed, pool
 from testbed.certify.measured import (
@@ -94,6 +94,14 @@ def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
     return found | _of_services(behaviour.port_mapping)
 
 
+def unclaimed(behaviour: Behaviour, *, mappings: int) -> tuple[str, ...]:
+    """The axes that are not to be seen because ``behaviour`` allows few mappings."""
+    udp, tcp = (replace(behaviour.transport(p), ports=PortRange()) for p in Protocol)
+    ample = replace(behaviour, udp=udp, tcp=tcp, quota=None)
+    claimed = claims(behaviour, mappings=mappings)
+    return tuple(axis for axis in claims(ample, mappings=mappings) if axis not in claimed)
+
+
 def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> dict[str, Claim]:
     transport, allowance = behaviour.transport(protocol), declared(behaviour, protocol)
     found = {"blocked": _is(transport.blocked), "wan_input": _is(behaviour.wan_input)}
@@ -122,8 +130,11 @@ def _of_mappings(behaviour: Behaviour, protocol: Protocol) -> dict[str, Claim]:
         found["allocation"] = _is(transport.allocation)
     if transport.allocation is not Allocation.PRESERVING:
         found["ports"] = _within(transport, allowance)
+    if behaviour.pooling is not None:
+        found["pooling"] = _is(behaviour.pooling)
     if allowance.covers(needed("collision", transport.mapping)):
-        found["overloading"] = _is(transport.overloading)
+        if behaviour.pooling is None:  # else the two hosts may have different addresses
+            found["overloading"] = _is(transport.overloading)
         found["collision"] = _is("separate")
     if transport.mapping is Mapping.ENDPOINT_INDEPENDENT:
         found["early_inbound"] = _is("moved" if _steals(behaviour, protocol) else "kept")

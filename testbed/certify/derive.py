@@ -12,7 +12,6 @@ from typing import Any
 
 from testbed.certify.claims import Row, compare
 from testbed.certify.measured import (
-    ARBITRARY,
     AT_LEAST_ADDRESS,
     PRESERVING_WITHIN,
     Finding,
@@ -27,6 +26,7 @@ from testbed.model.behaviour import (
     Filtering,
     Hairpin,
     Mapping,
+    Pooling,
     PortMapping,
     PortRange,
     Protocol,
@@ -151,6 +151,10 @@ def _one_timer(behaviour: Behaviour) -> Behaviour:
     return dataclasses.replace(behaviour, timeouts=timers)
 
 
+def _one_address(behaviour: Behaviour) -> Behaviour:
+    return dataclasses.replace(behaviour, pooling=None)
+
+
 def _silent(behaviour: Behaviour) -> Behaviour:
     return dataclasses.replace(behaviour, wan_input=WanInput.DROP)
 
@@ -159,6 +163,7 @@ def _silent(behaviour: Behaviour) -> Behaviour:
 _CONCESSIONS: tuple[tuple[Callable[[Behaviour], Behaviour], tuple[str, ...]], ...] = (
     (_for_both(overloading=False), ("udp.overloading", "tcp.overloading")),
     (_one_timer, ("timeout_udp",)),
+    (_one_address, ("udp.pooling", "tcp.pooling")),
     (_silent, ("udp.wan_input",)),
     (lambda behaviour: behaviour, ()),
 )
@@ -216,6 +221,7 @@ class _Maker:
             "hairpin": self._of_both("hairpin", Hairpin),
             "wan_input": self._of_both("wan_input", WanInput),
             "quota": self._quota(),
+            "pooling": self._pooling(),
         }
         if not udp.blocked:
             common["refresh"] = self._word("refresh", Refresh)
@@ -252,6 +258,11 @@ class _Maker:
         shown = next(p for p, value in found.items() if value is not None)
         return self._word(f"{shown}.{axis}", kind)
 
+    def _pooling(self) -> Pooling | None:
+        """Where one address was seen, nothing of it is to be said."""
+        seen = {self._findings[f"{p}.pooling"].value for p in Protocol} - {None}
+        return self._of_both("pooling", Pooling) if seen else None
+
     def _quota(self) -> int | None:
         found = [self._findings[f"{p}.quota"].value for p in Protocol]
         numbers = {value for value in found if isinstance(value, int)}
@@ -283,8 +294,6 @@ class _Maker:
             else:
                 self._word(f"{protocol}.overloading", Allocation)
             words["ports"] = self._ports(protocol, found, words["allocation"])
-            if found.pooling.value == ARBITRARY:
-                self.omit(f"{protocol}.pooling", Why.NO_WORD)
         return Transport(**{key: value for key, value in words.items() if value is not None})
 
     def _ports(

@@ -16,7 +16,6 @@ Value = str | int | bool | tuple[str, ...] | tuple[int, int] | tuple[float, floa
 # cannot be seen.
 AT_LEAST_ADDRESS = "address_dependent_or_more"
 PRESERVING_WITHIN = "preserving_within"  # the ports of a range are kept, others are moved into it
-PAIRED, ARBITRARY = "paired", "arbitrary"  # RFC 4787 REQ-2: the pooling of external addresses
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class MeasuredTransport:
     blocked: Finding  # bool
     allowed_ports: Finding  # "all", or of the destination ports tried those let out
     mapping: Finding
-    pooling: Finding  # paired, arbitrary; None where one external address was seen
+    pooling: Finding  # None where one external address was seen
     large: Finding  # passed, lost: packets of 1200 bytes, both ways
     filtering: Finding
     allocation: Finding

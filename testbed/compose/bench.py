@@ -20,7 +20,7 @@ from testbed.lab.containers.crew import Member
 from testbed.lab.netfilter import CONNTRACK, ask
 from testbed.model.behaviour import Behaviour
 from testbed.model.plan import AddBridge, AddLink, AddNode, End, NodeKind, Plan
-from testbed.model.presets import probe_bench
+from testbed.model.presets import preset
 from testbed.model.profile import Profile
 from testbed.model.topology import Router
 
@@ -61,6 +61,11 @@ class Bench:
     def metered(self) -> bool:
         """Is the host whose mappings are counted one that a quota knows?"""
         return LAN[1] in self.hosts
+
+    @property
+    def pooled(self) -> bool:
+        """Are there several external addresses, and two hosts that the rules pair with them?"""
+        return len(self.outside) > 1 and len(self.hosts) == len(LAN)
 
     def members(self) -> Iterator[Member]:
         for guest in self.guests:
@@ -154,7 +159,7 @@ def _plan(
     wire = AddLink(End(ROUTER, "wan", mac, outside), End(STRANGER, GUESTS_OWN, ""))
     owners = {ip: node for node, ips in addresses.items() for ip in ips}
     return Plan(
-        topology=probe_bench(router.profile),
+        topology=preset("probe-bench", router.profile),
         number=0,
         steps=(*nodes, wire),
         addresses=addresses,

@@ -102,21 +102,26 @@ def _certified(
     except TestbedError as error:
         took, late = time.monotonic() - start, isinstance(error, BusyError)
         return Certified(inconclusive(made.name, str(error), took, late=late), ())
-    mute = unsaid(profile.behaviour, metered=made.metered, waits=waits)
+    mute = unsaid(profile.behaviour, metered=made.metered, waits=waits, pooled=made.pooled)
     kept = tuple(row for row in rows if row.axis not in mute)
     left_out = tuple(row.axis for row in rows if row.axis in mute)
     return Certified(concluded(made.name, kept, time.monotonic() - start), left_out)
 
 
-def unsaid(behaviour: Behaviour, *, metered: bool, waits: bool) -> Sequence[str]:
+def unsaid(
+    behaviour: Behaviour, *, metered: bool, waits: bool, pooled: bool = True
+) -> Sequence[str]:
     """The axes on which a measurement says nothing.
 
-    Without a host that the quota knows (``metered``), how many mappings one gets; where
+    Without a host that the quota knows (``metered``), how many mappings one gets; without
+    several external addresses for hosts of the project (``pooled``), who gets which; where
     the prober cannot wait for the project's timers (``waits``), all that needs that.
     """
     axes: list[str] = []
     if not metered and behaviour.quota is not None:
         axes += [f"{protocol}.quota" for protocol in Protocol]
+    if not pooled and behaviour.pooling is not None:
+        axes += [f"{protocol}.pooling" for protocol in Protocol]
     if waits:
         return axes
     axes += ["refresh", *(f"timeout_{timer}" for timer in _TIMERS)]

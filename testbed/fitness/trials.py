@@ -139,7 +139,7 @@ def profile_rules() -> dict[str, list[tuple[Engine, str]]]:
     """What each profile of the catalogue loads into its router, and its daemon's table."""
     found = {}
     for name, profile in catalogue().items():
-        steps = plan(probe_bench(name), {name: profile})
+        steps = plan(probe_bench(profile), {name: profile})
         texts = [(step.engine, step.text) for step in steps.of(LoadRules)]
         texts += [(Engine.NFTABLES, step.chains) for step in steps.of(ServePortMapping)]
         found[name] = texts

@@ -65,6 +65,13 @@ class Refresh(StrEnum):
     BOTH = "both"
 
 
+class Pooling(StrEnum):
+    """RFC 4787 section 4.1: which of several external addresses a mapping gets."""
+
+    PAIRED = "paired"  # a LAN host has one for all its mappings, the next host the next
+    ARBITRARY = "arbitrary"  # each mapping gets the next address
+
+
 class Gateway(StrEnum):
     """Which program answers a host that asks for a port."""
 
@@ -206,6 +213,7 @@ class Behaviour:
     refresh: Refresh = Refresh.BOTH
     timeouts: Timeouts = Timeouts()
     wan_input: WanInput = WanInput.DROP
+    pooling: Pooling | None = None  # of the external addresses; None: the first alone is used
     quota: int | None = None  # mappings per subscriber and protocol
     forwards: tuple[Forward, ...] = ()
     port_mapping: PortMapping = PortMapping()

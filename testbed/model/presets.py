@@ -6,11 +6,13 @@ loses the race, and a punching result means nothing.
 """
 
 import re
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 from testbed.errors import TopologyError, UsageError
+from testbed.model.profile import Profile
 from testbed.model.topology import Link, Topology
 from testbed.model.world import Access, World, parse
 from testbed.naming import instead
@@ -18,6 +20,7 @@ from testbed.places import PACKAGE
 
 ACCESS = Link.both(delay_ms=10.0)
 BARE = Link()
+_POOL = 3  # external addresses of a router whose profile pools them, on the bench
 FOLDER = PACKAGE / "worlds"
 LIFE = FOLDER / "life"  # worlds in which something happens
 PRESETS = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
@@ -123,4 +126,12 @@ same_lan = partial(preset, "same-lan")
 lan_party = partial(preset, "lan-party")
 carrier = partial(preset, "carrier")
 observers = partial(preset, "observers")
-probe_bench = partial(preset, "probe-bench")
+
+
+def probe_bench(profile: Profile) -> Topology:
+    """What a NAT is measured from; one that pools addresses has some."""
+    topology = preset("probe-bench", profile.name)
+    if profile.behaviour.pooling is None:
+        return topology
+    routers = (replace(router, external_addresses=_POOL) for router in topology.routers)
+    return replace(topology, routers=tuple(routers))

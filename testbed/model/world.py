@@ -66,7 +66,8 @@ class RouterTable(Table):
         description="-a or -b of the command line names another profile for this router.",
     )
     addresses: Annotated[int, Field(ge=1, le=12)] = Field(
-        default=1, description="External addresses; the NAT maps to the first alone."
+        default=1,
+        description="External addresses: profiles with `pooling` map to all, others to the first.",
     )
     link: str | None = Field(
         default=None,

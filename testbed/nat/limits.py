@@ -10,6 +10,7 @@ from testbed.model.behaviour import (
     Gateway,
     Hairpin,
     Mapping,
+    Pooling,
     PortMapping,
     Protocol,
     Refresh,
@@ -61,9 +62,31 @@ def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
     for protocol in Protocol:
         yield from _transport_contradictions(protocol, behaviour.transport(protocol))
     yield from _gateway_refusals(behaviour.port_mapping)
+    if behaviour.pooling is not None:
+        yield from _pool_refusals(behaviour)
     ports = [(f.protocol, f.external_port) for f in behaviour.forwards]
     if len(set(ports)) < len(ports):
         yield "two forwards of one external port", None
+
+
+def _pool_refusals(behaviour: Behaviour) -> Iterator[Refusal]:
+    """Where addresses are pooled, ports and services say less than they would of one."""
+    if not behaviour.translates:
+        yield "pooling with mapping none: there is no external address", None
+    if behaviour.port_mapping.offered:
+        yield "pooling and port_mapping: a service tells one external address", None
+    for protocol in Protocol:
+        transport = behaviour.transport(protocol)
+        kept = transport.allocation is Allocation.PRESERVING
+        if not kept and transport.ports.size <= WALKED:
+            yield f"{protocol}: pooling with {transport.ports.size} ports of each address", None
+        in_turn = (Allocation.HASHED, Allocation.SEQUENTIAL)
+        if behaviour.pooling is Pooling.ARBITRARY and transport.allocation in in_turn:
+            yield (
+                f"{protocol}: {transport.allocation} allocation with arbitrary pooling: each "
+                "address has its own order of ports",
+                "use preserving or random",
+            )
 
 
 def _gateway_refusals(services: PortMapping) -> Iterator[Refusal]:
@@ -193,6 +216,10 @@ def _limits_iptables(behaviour: Behaviour) -> Iterator[Refusal]:
         yield f"iptables cannot express hairpin {behaviour.hairpin}", remedy
     if behaviour.refresh is Refresh.OUTBOUND:
         yield "iptables cannot express refresh = outbound", remedy
+    if behaviour.pooling is Pooling.ARBITRARY and any(
+        behaviour.transport(p).mapping is Mapping.ENDPOINT_INDEPENDENT for p in Protocol
+    ):
+        yield "iptables cannot express arbitrary pooling with endpoint_independent mapping", remedy
     if behaviour.quota is not None:
         yield "iptables cannot express a quota of mappings", remedy
 

@@ -5,10 +5,11 @@ for ``iptables-restore`` or ``nft -f`` and the sysctls that belong to it.  Both
 are pure.
 
 Choices that the axes leave open.  Of several external addresses every mapping
-takes the first (paired pooling, RFC 4787 REQ-2).  Hairpinned packets are not
-filtered.  With ``internal_source`` hairpinning the receiver's answer goes
-straight over the LAN, as behind every NAT of that kind: a datagram gets
-there, a TCP handshake does not complete.  A static forward holds its external
+takes the first, unless the profile says how they are pooled; each of a pool has
+its own table of mappings.  Hairpinned packets are not filtered.  With
+``internal_source`` hairpinning the receiver's answer goes straight over the LAN,
+as behind every NAT of that kind: a datagram gets there, a TCP handshake does not
+complete.  A static forward holds its external
 port for its host alone.  A mapping on which a LAN host closes a TCP connection
 has the transitory timer until another connection on it sends.
 """
@@ -42,6 +43,8 @@ from testbed.model.plan import Engine
 from testbed.model.profile import Profile
 from testbed.model.refusal import Refusal, Refuses
 from testbed.nat.limits import WALKED, refusals
+from testbed.nat.pools import MOST, Plane, planes, pooled_beyond
+from testbed.nat.pools import words as pool_words
 
 TEMPLATES = places.shared("nat-profiles") / "rules"
 HTTP_PORT = 5000  # of UPnP's description and control, on the LAN
@@ -104,6 +107,11 @@ def render(profile: Profile, context: RouterContext) -> RuleSet:
                 f"{profile.name}: forward of {forward.protocol} port {forward.external_port} "
                 f"to LAN host {forward.host}, but the LAN has {len(context.lan_hosts)}"
             )
+    if pooled_beyond(profile, len(context.external)):
+        raise ProfileError(
+            f"{profile.name}: nftables holds a pool of {MOST} external addresses, and the router "
+            f"has {len(context.external)}"
+        )
     words = _words(profile, context)
     reasons: set[Refusal] = set()
 
@@ -191,12 +199,18 @@ def _templates() -> Environment:
 def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
     behaviour = profile.behaviour
     nft = profile.engine is Engine.NFTABLES
-    return {
+    used = planes(behaviour, context.external)
+    return pool_words(behaviour, used) | {
         "wan": context.wan,
         "lan": context.lan,
         "external": context.external[0],
         "inside": context.inside,
-        "translated": [_translation(behaviour, p, context) for p in Protocol]
+        "hosts": context.lan_hosts,
+        "translated": [
+            _translation(behaviour, p, context, plane)
+            for p in Protocol
+            for plane in (used if nft else used[:1])
+        ]
         if behaviour.translates
         else [],
         "subscribers": context.lan_hosts if behaviour.quota is not None else (),
@@ -231,9 +245,9 @@ def _answer(unsolicited: Unsolicited, nft: bool) -> str:
 
 
 def _translation(
-    behaviour: Behaviour, protocol: Protocol, context: RouterContext
+    behaviour: Behaviour, protocol: Protocol, context: RouterContext, plane: Plane
 ) -> dict[str, Any]:
-    """One protocol's part of the rules, in nft's words."""
+    """One protocol's part of the rules, of one external address, in nft's words."""
     transport, timeouts = behaviour.transport(protocol), behaviour.timeouts
     udp = protocol is Protocol.UDP
     mapping = transport.mapping
@@ -246,7 +260,7 @@ def _translation(
         for forward in behaviour.forwards
         if forward.protocol is protocol
     ]
-    return {
+    return plane.words(protocol) | {
         "p": protocol,
         "allocation": transport.allocation,
         "filtering": transport.filtering,
@@ -254,11 +268,13 @@ def _translation(
         "first": transport.ports.first,
         "last": transport.ports.last,
         "size": transport.ports.size,
-        "seed": (seed := _seed(context.seed, protocol, transport.seed)),
+        "seed": (seed := _seed(context.seed, plane.name(protocol), transport.seed)),
         "begins": seed % transport.ports.size,
         "walks": -(-size // _TRIES) if (size := transport.ports.size) <= WALKED else 0,
         "key_type": _key(mapping, "ipv4_addr . inet_service", "ipv4_addr", "inet_service"),
-        "free": _free(behaviour, protocol, [forward["external_port"] for forward in forwards]),
+        "free": _free(
+            behaviour, protocol, plane.name(protocol), [f["external_port"] for f in forwards]
+        ),
         "ways": [
             way
             for way in _ways(protocol, mapping)
@@ -270,15 +286,15 @@ def _translation(
     }
 
 
-def _seed(router: int, protocol: Protocol, declared: int) -> int:
+def _seed(router: int, plane: str, declared: int) -> int:
     """By what one protocol's ports are chosen: the router's seed and the profile's, in 32 bits."""
-    words = f"{router}/{protocol}/{declared}".encode()
+    words = f"{router}/{plane}/{declared}".encode()
     return int.from_bytes(hashlib.sha256(words).digest()[:4])
 
 
-def _free(behaviour: Behaviour, protocol: Protocol, forwarded: list[int]) -> str:
+def _free(behaviour: Behaviour, protocol: Protocol, plane: str, forwarded: list[int]) -> str:
     """The match for a source port that no mapping, learned or explicit, and no forward holds."""
-    free = f"{protocol} sport != @owned_{protocol}"
+    free = f"{protocol} sport != @owned_{plane}"
     if _reserves(behaviour):
         free += f" {protocol} sport != @mapped_{protocol}"
     if forwarded:

@@ -15,6 +15,7 @@ from testbed.model.behaviour import (
     Behaviour,
     Filtering,
     Mapping,
+    Pooling,
     Protocol,
     Refresh,
     Unsolicited,
@@ -51,9 +52,9 @@ from testbed.predict.translation import Dropped, Enters, Leaves
 class TransportNat:
     """The NAT called ``name`` for one protocol.
 
-    ``addresses`` are its external ones, of which every mapping takes the first, as in
-    the lab (paired pooling, RFC 4787 REQ-2); ``lan`` lists the LAN's hosts, which
-    static forwards point at.
+    ``addresses`` are its external ones, of which every mapping takes the first unless the
+    behaviour pools them; ``lan`` lists what is attached to the LAN, in the lab's order: static
+    forwards point there, and paired pooling goes by it.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class TransportNat:
         self._track = Conntrack(protocol, behaviour)
         self._hashed: dict[tuple[Place, object], Place] = {}
         self._first: dict[Place, Place] = {}  # internal -> its first external
+        self._lan = tuple(lan)
+        self._turn = 0  # of arbitrary pooling
         ports = self.axes.ports
         sequential = self.axes.allocation is Allocation.SEQUENTIAL
         self._cursor = 0 if sequential else ports.size // 2
@@ -185,7 +188,7 @@ class TransportNat:
 
     def _allocate(self, now: float, key: tuple[Place, object], remote: Place) -> Place | None:
         internal = key[0]
-        address = self.addresses[0]
+        address = self._address(internal)
         match self.axes.allocation:
             case Allocation.PRESERVING:
                 same = Place(address, internal.port)
@@ -201,6 +204,16 @@ class TransportNat:
                 return fresh
             case _:
                 return self._fresh(now, address)
+
+    def _address(self, internal: Place) -> str:
+        """The external address of a new mapping (RFC 4787 section 4.1)."""
+        count = len(self.addresses)
+        if self.behaviour.pooling is Pooling.ARBITRARY:
+            self._turn += 1
+            return self.addresses[(self._turn - 1) % count]
+        if self.behaviour.pooling is Pooling.PAIRED and internal.address in self._lan:
+            return self.addresses[self._lan.index(internal.address) % count]
+        return self.addresses[0]
 
     def _preservable(self, now: float, internal: Place, wanted: Place, remote: Place) -> bool:
         forwarded = self._forwards.get(wanted.port)

@@ -74,6 +74,9 @@ def _told(certificate: Certificate, *, detailed: bool) -> Iterator[RenderableTyp
         mark = Text("= ", "green") if row.agrees else Text("!=", "bold red")
         yield Padding(Text.assemble(mark, " ", row.axis, ": ", _values(row)), (0, 0, 0, 2))
         yield Padding(Text(row.evidence, "dim"), (0, 0, 0, 5))
+    if certificate.unseen:
+        words = f"not seen, with so few mappings: {', '.join(certificate.unseen)}"
+        yield Padding(Text(words), (0, 0, 0, 2))
 
 
 def _values(row: Row) -> str:

@@ -94,7 +94,7 @@ def _measured(cases: Mapping[str, tuple[str, Sabotage]], jobs: int) -> dict[str,
     tasks = [_task(*cases[name]) for name in names]
     return {
         names[index]: Certificate.from_json(json.loads(output))
-        for index, output, _ in forked(tasks, jobs, 60.0)
+        for index, output, _ in forked(tasks, jobs, 120.0)
     }
 
 

@@ -30,7 +30,10 @@ PATIENCE = 3.0
 
 @contextmanager
 def bench(name: str) -> Iterator[Bench]:
-    with Namespaces().start(plan(probe_bench(name), {name: find(name)})) as lab, Bench(lab) as made:
+    with (
+        Namespaces().start(plan(probe_bench(find(name)), {name: find(name)})) as lab,
+        Bench(lab) as made,
+    ):
         made.ready()
         yield made
 
@@ -153,7 +156,7 @@ def test_a_lease_that_ends_takes_the_way_out_with_it() -> None:
     profile = find("pcp-home")
     services = replace(profile.behaviour.port_mapping, min_lease=1)
     profile = replace(profile, behaviour=replace(profile.behaviour, port_mapping=services))
-    steps = plan(probe_bench(profile.name), {profile.name: profile})
+    steps = plan(probe_bench(profile), {profile.name: profile})
     with ExitStack() as stack:
         lab = stack.enter_context(Namespaces().start(steps))
         made = stack.enter_context(Bench(lab))

@@ -14,7 +14,7 @@ import pytest
 
 from testbed.certify import certificates as module
 from testbed.certify.certificates import Certificate, Verdict, certified, certify_all, default_cache
-from testbed.certify.claims import Row, claims, compare
+from testbed.certify.claims import Row, claims, compare, unclaimed
 from testbed.certify.measured import (
     AT_LEAST_ADDRESS,
     PRESERVING_WITHIN,
@@ -497,6 +497,13 @@ def test_what_takes_more_mappings_than_there_are_is_not_claimed() -> None:
         "collision",
         "hairpin",
     }
+
+
+def test_what_is_not_to_be_seen_is_told() -> None:
+    tight = Behaviour(quota=3, tcp=Transport(allocation=Allocation.RANDOM, ports=SMALL))
+    assert unclaimed(tight, mappings=600) == ()
+    pooled = Behaviour(udp=Transport(allocation=Allocation.SEQUENTIAL, ports=SMALL))
+    assert unclaimed(pooled, mappings=600) == ("udp.quota",)
 
 
 def test_two_mappings_do_not_tell_whether_the_port_alone_makes_another_one() -> None:

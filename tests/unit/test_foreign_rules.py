@@ -245,5 +245,5 @@ def test_a_router_that_does_not_translate_has_a_lan_that_the_internet_knows() ->
 def test_the_usual_bench_is_the_one_of_profiles() -> None:
     made = bench(Survey("wan", "lan", (), (), None, (), None), find("linux-home"))
     profile = find("linux-home")
-    usual = plan(probe_bench(profile.name), {profile.name: profile})
+    usual = plan(probe_bench(profile), {profile.name: profile})
     assert made.addresses == usual.addresses

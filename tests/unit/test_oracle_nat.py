@@ -10,6 +10,7 @@ from testbed.model.behaviour import (
     Filtering,
     Forward,
     Mapping,
+    Pooling,
     PortRange,
     Protocol,
     Refresh,
@@ -365,3 +366,31 @@ def test_an_rst_after_the_syns_crossed_lets_others_begin() -> None:
     assert flow.back(Kind.SYN, "b1")
     flow.refused(reset=True)
     assert flow.out(Kind.SYN, "a2")
+
+
+def pooled(pooling: Pooling, **axes: object) -> TransportNat:
+    behaviour = Behaviour(udp=replace(Transport(), **axes), pooling=pooling)  # type: ignore[arg-type]
+    return TransportNat("nat", Protocol.UDP, behaviour, ["nat", "nat#1", "nat#2"], ["a", "b"])
+
+
+def test_paired_pooling_gives_each_host_one_address() -> None:
+    box = pooled(Pooling.PAIRED, mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT)
+    seen = [
+        (i.address, leave(box, 0, i, r).address)
+        for i in (INSIDE, NEIGHBOUR)
+        for r in (REMOTE, STRANGER)
+    ]
+    assert set(seen) == {("a", "nat"), ("b", "nat#1")}
+
+
+def test_arbitrary_pooling_gives_each_mapping_the_next_address() -> None:
+    box = pooled(Pooling.ARBITRARY)
+    first = [leave(box, 0, Place("a", p), REMOTE).address for p in (1, 2, 3, 4)]
+    assert first == ["nat", "nat#1", "nat#2", "nat"]
+    assert leave(box, 0, Place("a", 2), STRANGER).address == "nat#1"  # the same mapping
+    assert not admitted(box, 0, REMOTE, Place("nat", 2))  # another address of the pool
+
+
+def test_two_hosts_keep_one_port_on_two_addresses() -> None:
+    box = pooled(Pooling.PAIRED)
+    assert [leave(box, 0, i, REMOTE).port for i in (INSIDE, NEIGHBOUR)] == [4001, 4001]

@@ -19,6 +19,7 @@ from testbed.model.plan import (
 )
 from testbed.model.presets import PRESETS, preset, two_homes
 from testbed.model.topology import INTERNET, Host, Topology
+from testbed.nat.limits import WALKED
 from testbed.nat.load import catalogue
 from testbed.plan.describe import describe
 from testbed.plan.planner import plan
@@ -131,6 +132,10 @@ def test_two_nats_of_one_profile_do_not_choose_ports_alike(name: str) -> None:
     """Of one profile, they are told apart by their addresses and their choices alone."""
     steps = plan(two_homes(name, name), CATALOGUE)
     one, other = (_choices(step.text) for step in steps.of(LoadRules))
+    behaviour = CATALOGUE[name].behaviour
+    if min(behaviour.udp.ports.size, behaviour.tcp.ports.size) <= WALKED:
+        assert one != other  # of so few ports two may begin with the same, by one protocol
+        return
     assert len(one) == len(other)
     assert one.isdisjoint(other)
 

@@ -18,7 +18,9 @@ from testbed.model.behaviour import (
     Gateway,
     Hairpin,
     Mapping,
+    Pooling,
     PortMapping,
+    PortRange,
     Protocol,
     Refresh,
     Timeouts,
@@ -64,7 +66,7 @@ def test_every_profile_of_the_catalogue_renders_for_its_router_alone(name: str) 
     made = find(name)
     rules = text(made)
     assert '"outer0"' in rules or "-i outer0" in rules
-    assert "29.0.0.3" not in rules
+    assert ("29.0.0.3" in rules) == (made.behaviour.pooling is not None)
     assert ("29.0.0.2" in rules) or not made.behaviour.translates or made.engine is IPT
     assert rules.endswith("\n")
     assert render(made, CONTEXT) == render(made, CONTEXT)
@@ -280,9 +282,47 @@ def test_what_rules_refuse_is_told_as_values_that_are_those_of_the_text(name: st
     limits = re.findall(r'(?:dport != \{|--dports) ([\d, ]+).*"(\w+)-port-blocked"', rules)
     ports = {protocol: {int(port) for port in listed.split(",")} for listed, protocol in limits}
     assert dict(refuses.allowed_ports) == ports
-    assert refuses.hairpins is bool(re.search(r'iifname "inner0" meta l4proto \w+ dnat', rules))
+    hairpin = r'iifname "inner0" (?:ip daddr \S+ )?meta l4proto \w+ dnat'
+    assert refuses.hairpins is bool(re.search(hairpin, rules))
 
 
 def test_rules_of_nobodys_profile_refuse_nothing_that_is_known() -> None:
     assert UNKNOWN.reasons == frozenset()
     assert UNKNOWN.ports("udp") is None
+
+
+@pytest.mark.parametrize(
+    ("refused", "expected"),
+    [
+        (profile(NFT, udp=NONE, tcp=NONE, pooling=Pooling.PAIRED), "no external address"),
+        (
+            profile(NFT, pooling=Pooling.ARBITRARY, udp=Transport(allocation=Allocation.HASHED)),
+            "udp: hashed allocation with arbitrary pooling",
+        ),
+        (
+            profile(IPT, pooling=Pooling.ARBITRARY, udp=Transport(overloading=True)),
+            "iptables cannot express arbitrary pooling with endpoint_independent mapping",
+        ),
+    ],
+)
+def test_a_pool_that_rules_cannot_hold_is_refused(refused: Profile, expected: str) -> None:
+    with pytest.raises(ProfileError, match=expected):
+        check(refused)
+
+
+def test_rules_name_each_address_of_a_pool_and_no_more_than_nft_loads() -> None:
+    pooled = profile(NFT, pooling=Pooling.PAIRED)
+    external = tuple(IPv4Address(f"29.0.0.{n}") for n in range(2, 7))
+    ((_, text),) = render(pooled, replace(CONTEXT, external=external[:4])).texts
+    assert all(f"snat ip to {address}" in text for address in external[:4])
+    ((_, alone),) = render(profile(NFT), replace(CONTEXT, external=external)).texts
+    assert not any(f"snat ip to {address}" in alone for address in external[1:])
+    with pytest.raises(ProfileError, match="a pool of 4 external addresses, and the router has 5"):
+        render(pooled, replace(CONTEXT, external=external))
+
+
+def test_a_range_that_can_be_used_up_is_tried_whole() -> None:
+    for last, walks in ((1031, 1), (1041, 2), (2047, 64), (2048, 0)):
+        few = Transport(allocation=Allocation.RANDOM, ports=PortRange(1024, last))
+        ((_, text),) = render(profile(NFT, udp=few), CONTEXT).texts
+        assert text.count("jump walk_udp") == walks, last

@@ -27,7 +27,7 @@ _OF_THE_PROFILE = LoadRules | SetSysctls | ServePortMapping
 
 def bench(survey: Survey, profile: Profile) -> Plan:
     """The steps of the bench, without any rules.  UsageError where the addresses cannot be."""
-    topology = probe_bench(profile.name)
+    topology = probe_bench(profile)
     if len(survey.external) > 1 or survey.routed:
         hosts = (replace(h, addresses=_MANY) if h.addresses > 1 else h for h in topology.hosts)
         topology = replace(topology, hosts=tuple(hosts))

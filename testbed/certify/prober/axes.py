@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 from testbed.certify.allowance import SAMPLES, needed
 from testbed.certify.measured import (
-    ARBITRARY,
     AT_LEAST_ADDRESS,
-    PAIRED,
     PRESERVING_WITHIN,
     Finding,
     unseen,
@@ -18,7 +16,7 @@ from testbed.certify.measured import (
 from testbed.certify.prober.bench import LAN, PUNCH, REAL, SERVER, STRANGER, Bench, Contact, End
 from testbed.certify.prober.packets import Endpoint, segments
 from testbed.certify.prober.subject import A, B, Subject
-from testbed.model.behaviour import Allocation, Filtering, Hairpin, Mapping, Protocol
+from testbed.model.behaviour import Allocation, Filtering, Hairpin, Mapping, Pooling, Protocol
 
 _Result = tuple[str, str, str]  # the LAN host, the value, the evidence
 FEW = "the NAT allows fewer mappings than this takes"
@@ -182,7 +180,7 @@ def pooling(subject: Subject) -> Finding:
     hosts = {node: sorted(seen) for node, seen in sorted(subject.pool.items())}
     shown = "; ".join(f"{node} seen as {', '.join(seen)}" for node, seen in hosts.items())
     paired = all(len(seen) == 1 for seen in hosts.values())
-    return Finding(PAIRED if paired else ARBITRARY, shown)
+    return Finding(Pooling.PAIRED if paired else Pooling.ARBITRARY, shown)
 
 
 def _filtering_of(

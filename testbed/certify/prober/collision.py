@@ -37,6 +37,7 @@ def _collision_of(
     one, other = subject.local(A, port), subject.local(B, port)
     first = subject.reach(one, subject.public(index=0))
     second = _of_the_same_address(subject, other, first)
+    third = subject.reach(other, subject.public(index=0))  # whose guests a filter lets in
     overloaded = first.source == second.source
     shown = f"{port} of both hosts seen as {_end(first)} and {_end(second)}"
     why = ""
@@ -46,8 +47,7 @@ def _collision_of(
         why = "the port is none of those that are preserved"
     if why:
         finding = unseen(f"{shown}: {why}")
-        return finding, _aftermath(subject, (first, second), overloaded)
-    third = subject.reach(other, subject.public(index=0))
+        return finding, _aftermath(subject, (first, second, third), overloaded)
     return Finding(overloaded, shown), _aftermath(subject, (first, second, third), overloaded)
 
 

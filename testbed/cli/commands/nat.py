@@ -83,7 +83,7 @@ def probe(
 def _of_profile(profile: Profile) -> Measured:
     @contextmanager
     def started() -> Iterator[Lab]:
-        with Namespaces().start(plan(probe_bench(profile.name), {profile.name: profile})) as lab:
+        with Namespaces().start(plan(probe_bench(profile), {profile.name: profile})) as lab:
             require_closed(lab)
             yield lab
 
