@@ -57,7 +57,7 @@ Mtu = Annotated[
 LinkName = Annotated[
     str | None,
     typer.Option(
-        "--link", metavar="NAME", help="Of `testbed world links`: dsl, lte, ...; of every link."
+        "--link", metavar="NAME", help="Of `testbed world links`: each home's link to the internet."
     ),
 ]
 DEFAULT_JOBS = 4 * (os.cpu_count() or 1)

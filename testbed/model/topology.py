@@ -100,7 +100,7 @@ class Conditions:
     """What holds for the link of every node on the internet, in both its directions.
 
     None leaves a link as its world has it.  ``link`` is one of the catalogue
-    (`testbed.model.links`), which stands for the world's; the others change it.
+    (`testbed.model.links`), which stands for the world's of each home; the others change it.
     """
 
     delay_ms: float | None = None

@@ -339,11 +339,14 @@ def test_an_unknown_link_is_named(link: str, table: str, words: str) -> None:
     assert "mine.toml:" in str(caught.value)
 
 
-def test_a_link_of_the_catalogue_stands_for_every_link_to_the_internet() -> None:
+def test_a_link_of_the_catalogue_stands_for_that_of_each_home() -> None:
     cell = Cell("ice", ("pf", "pf"), conditions=Conditions(link="3g", loss=0.1))
     usual = CATALOGUE["3g"].link()
-    for node in ("nat-a", "nat-b", "server"):
-        assert cell.build().node(node).link.up == replace(usual.up, loss=0.1)
+    topology = cell.build()
+    assert {one.link.up for one in topology.routers} == {replace(usual.up, loss=0.1)}
+    assert topology.host("server").link.up == Impairment(delay_ms=10, loss=0.1)
+    public = Cell("ice", (), "public-both", conditions=Conditions(link="3g")).build()
+    assert public.host(public.roles.a).link == public.host(public.roles.b).link == usual
     assert cell.pair == "ice/pf--pf.loss-0.1.link-3g"
 
 

@@ -7,7 +7,7 @@ what came of it, which README lists.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -15,7 +15,7 @@ from testbed.errors import UsageError
 from testbed.model.links import named
 from testbed.model.presets import Found, find
 from testbed.model.profile import Profile
-from testbed.model.topology import AS_IT_IS, Conditions, Link, Roles, Topology
+from testbed.model.topology import AS_IT_IS, INTERNET, Conditions, Link, Roles, Topology
 from testbed.naming import instead
 from testbed.nat.load import load
 from testbed.stacks import infrastructure
@@ -155,13 +155,27 @@ class Cell:
         return self.build().roles
 
     def build(self) -> Topology:
-        access = self._access if self.conditions != AS_IT_IS else None
-        return self.world.topology(*self.profiles, access=access)
+        conditions = self.conditions
+        access = conditions.over if conditions != AS_IT_IS else None
+        topology = self.world.topology(*self.profiles, access=access)
+        if conditions.link is None:
+            return topology
+        return _linked(topology, conditions.over(named(conditions.link)))
 
-    def _access(self, link: Link) -> Link:
-        """``link``, of the world's file, under the conditions of the command line."""
-        chosen = self.conditions.link
-        return self.conditions.over(link if chosen is None else named(chosen))
+
+def _linked(topology: Topology, link: Link) -> Topology:
+    """``topology`` with ``link`` from each home to the internet; servers keep theirs."""
+    ends = (topology.roles.a, topology.roles.b)
+    return replace(
+        topology,
+        routers=tuple(
+            replace(one, link=link) if one.wan == INTERNET else one for one in topology.routers
+        ),
+        hosts=tuple(
+            replace(one, link=link) if one.network == INTERNET and one.name in ends else one
+            for one in topology.hosts
+        ),
+    )
 
 
 def save_cell(
