@@ -92,8 +92,7 @@ class FlowRecorder:
             self.take(fd)
         if self._missed:
             return [f"conntrack events of {node} {why}" for node, why in self._missed.items()]
-        lines = [json.dumps(to_json(event)) + "\n" for event in changes(self._heard)]
-        self._path.write_text("".join(lines), encoding="utf-8")
+        save_flows(self._path, changes(self._heard))
         return []
 
 
@@ -161,6 +160,12 @@ def unheard(events: Iterable[FlowEvent], held: Mapping[str, int]) -> list[str]:
         for node, count in held.items()
         if count and node not in heard
     ]
+
+
+def save_flows(path: Path, events: Iterable[FlowEvent]) -> None:
+    """The file that `read_flows` reads; OSError."""
+    lines = [json.dumps(to_json(event)) + "\n" for event in events]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def to_json(event: FlowEvent) -> dict[str, Any]:

@@ -7,15 +7,18 @@ import typer
 
 from testbed.cli.options import (
     DEFAULT_JOBS,
+    DEFAULT_MESH_PEER,
     DEFAULT_PEER,
     AsJson,
     Contract,
     Delay,
     Jitter,
     Jobs,
+    Junit,
     LinkName,
     Loss,
     MadeBy,
+    Markdown,
     Mechanism,
     Mtu,
     Out,
@@ -27,11 +30,12 @@ from testbed.cli.options import (
     Resume,
     Seed,
     Stack,
+    Svg,
     takes_profiles,
 )
 from testbed.cli.words import App
 from testbed.lab.choice import Kind
-from testbed.model.topology import Conditions
+from testbed.model.topology import Conditions, Order
 
 app = App()
 
@@ -169,6 +173,86 @@ def matrix(
     )
     reports = Reports(junit, svg, markdown)
     raise typer.Exit(many(request, reports, as_json=as_json, resume=resume))
+
+
+@app.command()
+@takes_profiles
+def mesh(
+    world: Annotated[
+        str, typer.Argument(help="A world that names the peers of a mesh, by name or file.")
+    ] = "mesh-12",
+    peer: Annotated[
+        str | None, typer.Option(help="What each host runs: punch-udp (if none), ice, ...")
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST=STACK", help="What this host runs instead; may be repeated."),
+    ] = None,
+    order: Annotated[
+        Order,
+        typer.Option(help="All pairs begin at one moment, or each when the one before has ended."),
+    ] = Order.AT_ONCE,
+    a: ProfileA = None,
+    b: ProfileB = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only pairs like ann--*; may be repeated.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Labs, one after another.")] = 1,
+    certify: Annotated[bool, typer.Option(help="Measure the profiles first.")] = True,
+    seed: Seed = 0,
+    out: Out = Path("out/mesh"),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also pairs in --out that this run has not.")
+    ] = False,
+    as_json: AsJson = False,
+    junit: Junit = None,
+    svg: Svg = None,
+    markdown: Markdown = None,
+    stack: Stack = None,
+    mechanism: Mechanism = None,
+    resume: Resume = False,
+    delay: Delay = None,
+    jitter: Jitter = None,
+    loss: Loss = None,
+    rate: Rate = None,
+    mtu: Mtu = None,
+    link: LinkName = None,
+) -> None:
+    """Many peers in one lab, each with each; exit 0 only if all pairs are as predicted.
+
+    The world names the peers, roles.peers in its file. Of two, who is named earlier dials.
+    A host runs a process for each of its pairs, on a port that no other has. They share
+    its NAT, the server and the capture. Each pair is judged, predicted and explained by
+    itself, from its own packets, which are in its folder.
+
+    testbed mesh                                 twelve hosts, 66 pairs
+    testbed mesh --peer ice --select 'dan--*'    those that dan dials
+    testbed mesh --peer ice --at dan=pion        another stack on one host
+    testbed mesh ./mine.toml --order in_turn     your world, pair after pair
+    testbed explain mesh-12/punch-udp/ann--dan -o out/mesh    why one ended so
+    """
+    from testbed.cli.commands.cells import many
+    from testbed.cli.commands.meshes import MeshRequest
+    from testbed.cli.commands.running import Reports
+    from testbed.studies.punch.external import add_stacks
+
+    own = add_stacks(stack or (), mechanism)
+    request = MeshRequest(
+        world,
+        peer or (own[0] if own and not at else DEFAULT_MESH_PEER),
+        tuple(at or ()),
+        order,
+        (a, b),
+        tuple(select or ()),
+        repeat,
+        certify,
+        seed,
+        out,
+        Conditions(delay, jitter, loss, rate, mtu, link),
+        tuple(own),
+        replace,
+    )
+    raise typer.Exit(many(request, Reports(junit, svg, markdown), as_json=as_json, resume=resume))
 
 
 @app.command()

@@ -190,3 +190,4 @@ def takes_engine_words(
 
 
 DEFAULT_PEER = "ice"  # of `testbed run`
+DEFAULT_MESH_PEER = "punch-udp"

@@ -118,6 +118,13 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         **dict.fromkeys(("junit", "svg", "markdown"), FILE),
         **_OWN,
     },
+    "mesh": {
+        **{"world": ALWAYS, "peer": LATER, "at": Effect(listed=True, later=True), "order": ALWAYS},
+        **{"a": LATER, "b": LATER, "select": Effect(listed=True, later=True), "repeat": ALWAYS},
+        **dict.fromkeys(("certify", "seed", "out", "profiles_dir", "as_json", *_LINKS), ALWAYS),
+        **{"resume": ALWAYS, "replace": ALWAYS, "stack": LATER, "mechanism": beside("stack")},
+        **dict.fromkeys(("junit", "svg", "markdown"), FILE),
+    },
     "explain": {
         "cell": ALWAYS,
         "packets": NO_JSON,

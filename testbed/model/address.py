@@ -19,6 +19,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Socket:
+    """A port that a process in a node has."""
+
+    node: str
+    protocol: Protocol
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """One packet of a capture at one interface, as a fact cites it."""
 

@@ -1,6 +1,6 @@
 """What each router of a topology really does: its profile with the forwards of the world."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from testbed.errors import ProfileError
@@ -49,8 +49,10 @@ def _furnished(topology: Topology, router: Router, profiles: Mapping[str, Profil
     return replace(profile, behaviour=replace(profile.behaviour, forwards=forwards))
 
 
-def nats(topology: Topology, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
-    """Every NAT of ``topology`` as it is certified, by a name.
+def nats(
+    topology: Topology, profiles: Mapping[str, Profile], among: Container[str] | None = None
+) -> dict[str, Profile]:
+    """Every NAT of ``topology`` as it is certified, by a name; of the routers ``among``, if given.
 
     A router whose ports the world forwards is another NAT than its profile.  The bench has two
     hosts: what is forwarded to any but the first target leads to the second of them.
@@ -58,6 +60,8 @@ def nats(topology: Topology, profiles: Mapping[str, Profile]) -> dict[str, Profi
     found: dict[str, Profile] = {}
     made = furnished(topology, profiles)
     for router in topology.routers:
+        if among is not None and router.name not in among:
+            continue
         profile = made[router.name]
         if router.forwards:
             name = f"{profile.name}.{topology.name}.{router.name}"

@@ -263,6 +263,17 @@ class Result(Frozen):
         return self.labels.get("stack", "")
 
     @property
+    def hosts(self) -> tuple[str, str] | None:
+        """Of a pair of a mesh: the dialer and the listener."""
+        ends = (self.labels.get("dialer"), self.labels.get("listener"))
+        return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+
+    @property
+    def grid(self) -> str:
+        """The grid of reports that it is in: its stacks', or its mesh's."""
+        return self.labels.get("topology", "") if self.hosts else self.stack
+
+    @property
     def mode(self) -> str:
         """The mode of the peers; everything but ``punch`` is a negative control."""
         return self.labels.get("mode", "punch")

@@ -243,6 +243,13 @@ PORTS_APART = 10
 OBSERVER = "observer-"  # how the names of observers begin, where no role says who observes
 
 
+class Order(StrEnum):
+    """When the pairs of a mesh meet."""
+
+    AT_ONCE = "at_once"  # all of them begin at one moment
+    IN_TURN = "in_turn"  # each when the one before has ended; what NATs remember of it stays
+
+
 @dataclass(frozen=True)
 class Roles:
     """Which host plays which part in a study."""

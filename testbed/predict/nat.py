@@ -7,7 +7,7 @@ remote in (section 5).  Times are seconds.  A port that nobody can foretell is
 modelled as one that nobody was told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 
 from testbed.model.behaviour import (
@@ -183,6 +183,10 @@ class TransportNat:
             if internal.address == subscriber and binding.expires > now
         )
         return used >= self.behaviour.quota
+
+    def subscribers(self) -> Iterator[str]:
+        """The address inside of each mapping that was made."""
+        return (internal.address for internal, _ in self._track.bindings)
 
     # -- ports ------------------------------------------------------------
 

@@ -8,9 +8,11 @@ say, and the programs repeat what gets lost.  Rates are left out in both.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from testbed.errors import ProfileError
 from testbed.model.behaviour import Behaviour, Hairpin, Protocol
@@ -45,6 +47,14 @@ from testbed.predict.packet import Message, Packet, Tunnelled
 from testbed.predict.translation import Dropped
 
 Handler = Callable[[Packet], None]
+
+
+class Holding(NamedTuple):
+    """Who has mappings in a NAT: its quota, if there is one, is for each of these."""
+
+    router: str
+    protocol: Protocol
+    subscriber: str  # the address inside
 
 
 def addresses_of(node: Host | Router, by: Interface | None = None) -> tuple[str, ...]:
@@ -152,6 +162,14 @@ class Network:
             if done():
                 return
         self.now = max(self.now, until)
+
+    def mappings(self) -> Counter[Holding]:
+        """How many mappings each NAT has made for each subscriber."""
+        return Counter(
+            Holding(router, protocol, subscriber)
+            for (router, protocol), nat in self._nats.items()
+            for subscriber in nat.subscribers()
+        )
 
     @property
     def chancy(self) -> bool:

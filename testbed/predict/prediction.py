@@ -1,12 +1,13 @@
 """The prediction that stands beside every verdict."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from random import Random
 
 from testbed.errors import ProfileError, UsageError
-from testbed.model.behaviour import Behaviour
+from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.chances import Chances
 from testbed.model.ice_agent import UNREAD, IceAgent
 from testbed.model.outcome import Outcome
@@ -14,7 +15,7 @@ from testbed.model.prediction import HASTE_MS, Prediction
 from testbed.model.reason import ByChance, Raced
 from testbed.model.topology import Topology
 from testbed.predict.model import Model, Setting
-from testbed.predict.network import Network
+from testbed.predict.network import Holding, Network
 
 RUNS = 500  # of the model, where chance decides
 
@@ -120,3 +121,38 @@ def _prepared(
 ) -> dict[str, Behaviour]:
     known = dict(behaviours)
     return known if model.prepares is None else model.prepares(topology, known, hosts)
+
+
+def mappings(
+    topology: Topology,
+    behaviours: Mapping[str, Behaviour],
+    model: Model,
+    *,
+    agents: tuple[IceAgent, IceAgent] = (UNREAD, UNREAD),
+) -> Counter[Holding]:
+    """How many mappings the pair of the topology's roles makes each NAT keep."""
+    roles = topology.roles
+    known = _prepared(topology, tuple(behaviours.items()), model, (roles.a, roles.b))
+    network = Network(topology, known)
+    model.run(Setting(network, roles.a, roles.b, roles.relay, 0.0, agents))
+    return network.mappings()
+
+
+def crowded(
+    wanted: Iterable[Counter[Holding]], behaviours: Mapping[str, Behaviour]
+) -> Iterator[tuple[Holding, int, int]]:
+    """The NATs that cannot give all pairs what they ``wanted``; with the sum, and what they have.
+
+    Pairs that meet in one lab are predicted each by itself, which only holds elsewhere.
+    """
+    total: Counter[Holding] = sum(wanted, Counter())
+    rooms: Counter[tuple[str, Protocol]] = Counter()
+    for one, count in total.items():
+        rooms[one.router, one.protocol] += count
+    for one, count in total.items():
+        behaviour = behaviours[one.router]
+        ports = behaviour.transport(one.protocol).ports.size
+        if behaviour.quota is not None and count > behaviour.quota:
+            yield one, count, behaviour.quota
+        elif (together := rooms[one.router, one.protocol]) > ports:
+            yield one, together, ports

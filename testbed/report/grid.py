@@ -32,8 +32,8 @@ Column = tuple[str, list[Text]]  # its head, and a cell for each dialer
 def render(rows: Sequence[Result], summary: Summary, seconds: float, width: int) -> RenderableType:
     """Grids, controls, what differs, and one line that sums up, for ``width`` columns."""
     parts: list[RenderableType] = []
-    for peer in dict.fromkeys(row.stack for row in rows):
-        punched = [row for row in rows if row.stack == peer and row.mode == "punch"]
+    for peer in dict.fromkeys(row.grid for row in rows):
+        punched = [row for row in rows if row.grid == peer and row.mode == "punch"]
         if punched:
             parts += [_grid(peer, punched, width), Text()]
     if any(row.rung for row in rows):
@@ -77,7 +77,12 @@ def _grid(peer: str, rows: Sequence[Result], width: int) -> RenderableType:
 
 
 def _ends(row: Result) -> tuple[str, str]:
-    """The NATs of the dialer and the listener; where a world takes one NAT, that and the world."""
+    """The dialer and the listener of a mesh, else their NATs.
+
+    Where a world takes one NAT, that and the world.
+    """
+    if row.hosts:
+        return row.hosts
     first, *rest = row.profiles
     return first, rest[-1] if rest else row.labels["topology"]
 

@@ -118,6 +118,7 @@ def _entry(row: Result, place: int | None) -> dict[str, Any]:
         "peer": row.stack or row.study,
         "transport": known.transport if known else None,
         "profiles": row.profiles,
+        "hosts": row.hosts,
         "topology": row.labels.get("topology", ""),
         "mode": row.mode,
         "repeat": row.repeat,

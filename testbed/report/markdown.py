@@ -29,8 +29,8 @@ def summary(document: Document, limit: int = LIMIT) -> str:
     page = _Page(limit)
     page.block("\n".join(_counts(document)))
     grids = [row for row in rows if row.study == "punch"]
-    for peer in dict.fromkeys(row.stack for row in grids):
-        punched = [row for row in rows if row.stack == peer and row.mode == "punch"]
+    for peer in dict.fromkeys(row.grid for row in grids):
+        punched = [row for row in rows if row.grid == peer and row.mode == "punch"]
         if punched:
             page.block(_grid(peer, punched))
     others = [row for row in rows if row.study != "punch"]
@@ -180,7 +180,7 @@ def _grid(peer: str, rows: Sequence[Result]) -> str:
     """A letter a pair, under numbers: so many names would not fit side by side."""
     cells: dict[tuple[str, str], list[Result]] = {}
     for row in rows:
-        cells.setdefault((row.profiles[0], row.profiles[-1]), []).append(row)
+        cells.setdefault(row.hosts or (row.profiles[0], row.profiles[-1]), []).append(row)
     names = dict.fromkeys([*(b for _, b in cells), *(a for a, _ in cells)])
     numbers = {name: number for number, name in enumerate(names, 1)}
     listeners = dict.fromkeys(b for _, b in cells)

@@ -29,7 +29,7 @@ from testbed.model.version import Built
 from testbed.plan.describe import describe
 from testbed.plan.planner import plan
 from testbed.run.explaining import explained, write_json
-from testbed.run.recording import Records, record_run
+from testbed.run.recording import Records, record_run, save_events
 from testbed.stacks.registry import stacks
 from testbed.studies.punch import unified
 from testbed.studies.punch.attempt import Account, Attempt, attempt
@@ -116,7 +116,7 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """What the effects left behind for the pure part."""
 
     plan: Plan
@@ -152,59 +152,67 @@ def run_cell(
         run = _effects(cell, profiles, backend, folder, number)
         known = deviations(cell, profiles, facts)
         surer = partial(prediction, cell, profiles, facts, RULED_OUT_BY)
-        result = _finished(cell, run, (expected, surer), known, folder)
+        result = finished(cell, run, (expected, surer), known, folder)
     except (TestbedError, OSError) as error:
         if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
-        result = _broken(cell, profiles, number, expected, error, folder)
-    result = replace(
-        result,
-        seconds=time.monotonic() - started,
-        strangers=strangers([cell], facts),
-    )
+        result = broken(cell, profiles, number, expected, error, folder)
+    seconds = time.monotonic() - started
+    return kept(replace(result, seconds=seconds, strangers=strangers([cell], facts)), expected)
+
+
+def kept(ran: Ran, expected: Prediction) -> Ran:
+    """``ran``, whose result is in its folder; INCONCLUSIVE where the disk does not take it."""
     try:
-        write_json(folder / "result.json", result.result().to_json())
+        write_json(ran.folder / "result.json", ran.result().to_json())
     except OSError as error:
-        fault = Broke(None, None, f"{folder}/result.json: {error.strerror}")
-        verdict = inconclusive(expected, fault)
-        return replace(result, verdict=verdict)
-    return result
+        fault = Broke(None, None, f"{ran.folder}/result.json: {error.strerror}")
+        return replace(ran, verdict=inconclusive(expected, fault))
+    return ran
 
 
-def _effects(
-    cell: Cell, profiles: Mapping[str, Profile], backend: Backend, folder: Path, number: int
-) -> _Run:
-    steps = plan(cell.build(), profiles, number, cell.seed)
-    (folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
-    task = Attempt(
+def asked(cell: Cell) -> Attempt:
+    """What the peers of ``cell`` are asked to do."""
+    meeting = cell.meeting
+    return Attempt(
         stacks=stacks(cell.peer),
         dialer=cell.roles.a,
         listener=cell.roles.b,
         server=cell.roles.relay,
         mode=cell.play.mode,
         relay_only=cell.play.relay_only,
-        seed=cell.seed,
+        seed=cell.words,
         skew_ms=cell.skew_ms,
         relaying=cell.relaying,
-        deadlines=PATIENT if steps.topology.by_chance else cell.mechanism.deadlines,
+        deadlines=PATIENT if cell.build().by_chance else cell.mechanism.deadlines,
+        ports=meeting.ports if meeting else None,
     )
+
+
+def _effects(
+    cell: Cell, profiles: Mapping[str, Profile], backend: Backend, folder: Path, number: int
+) -> Run:
+    steps = plan(cell.build(), profiles, number, cell.seed)
+    (folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
+    task = asked(cell)
     before = time.perf_counter()
     with backend.start(steps) as lab:
         up_ms = (time.perf_counter() - before) * 1e3
         require_closed(lab)
         scenario = unified.attempt if task.stacks.contract == "unified" else attempt
         account, records = record_run(lab, folder, lambda: scenario(lab, task))
+        save_events(folder, account)
         faults: list[Fault] = [*audit(lab), *lab.lost_frames()]
         frames_late_ms = lab.lateness_ms()
     faults += [
         CaptureLost(count.name, count.dropped) for count in records.capture.counts if count.dropped
     ]
-    return _Run(steps, account, records, tuple(faults), frames_late_ms, up_ms)
+    return Run(steps, account, records, tuple(faults), frames_late_ms, up_ms)
 
 
-def _finished(
+def finished(
     cell: Cell,
-    run: _Run,
+    run: Run,
     predicted: tuple[Prediction, Callable[[], Prediction]],
     known: tuple[Deviation, ...],
     folder: Path,
@@ -258,7 +266,7 @@ def _too_slow(account: Account, outcome: Outcome, expected: Prediction) -> list[
     return [TooSlow(took, within)]
 
 
-def _read(run: _Run, packets: list[Packet]) -> WireAccount:
+def _read(run: Run, packets: list[Packet]) -> WireAccount:
     """The one account of what was recorded."""
     account, records = run.account, run.records
     return WireAccount(
@@ -275,7 +283,7 @@ def _read(run: _Run, packets: list[Packet]) -> WireAccount:
 
 def _judged(
     cell: Cell,
-    run: _Run,
+    run: Run,
     expected: Prediction,
     wire: WireAccount,
     read: tuple[WireReading, Sequence[Breach]],
@@ -324,7 +332,7 @@ def _judged(
     return verdict, tuple(dict.fromkeys(faults)), bool(late)
 
 
-def _broken(
+def broken(
     cell: Cell,
     profiles: Mapping[str, Profile],
     number: int,

@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from testbed.errors import TestbedError, UnfitError
 from testbed.lab.forked import forked
 from testbed.model.lab import Backend
 from testbed.model.result import Result, Try
 from testbed.run.explaining import explained_case
-from testbed.studies.base import C, Case, Site, Study, judged
+from testbed.studies.base import C, Site, Study, judged
 
+_RESULTS = TypeAdapter(list[Result])
 Progress = Callable[[Result, int, int], None]  # result, how many have ended, how many there are
 
 
@@ -29,9 +30,10 @@ def run_study(
     progress: Progress,
     done: Mapping[str, Result] | None = None,
 ) -> list[Result]:
-    """Run all ``cases`` but those that are ``done``, ``jobs`` at a time; results in their order.
+    """Run all ``cases`` but those that are ``done``, ``jobs`` labs at a time; results in order.
 
-    Each case runs in a fork of this process, which must be warm and have one thread.  A
+    Each lab, of one case or of those that share it, runs in a fork of this process, which must
+    be warm and have one thread.  A
     worker that dies or hangs gives an INCONCLUSIVE result.  Cases that were late
     (`Result.late`), or not done in time, are tried again at the end, with fewer at a time.
     ``progress`` is called with each result that will not be tried again.
@@ -43,55 +45,75 @@ def run_study(
     todo = [case for case in cases if case.name not in results]
     for tries in range(1, study.tries + 1):
         late = []
-        tasks = [partial(_work, study, backend, out, case, tries) for case in todo]
+        labs = _labs(study, todo)
+        tasks = [partial(_work, study, backend, out, lab, tries) for lab in labs]
         for index, output, seconds in forked(tasks, jobs, study.deadline_s):
-            case = todo[index]
-            found = _result(study, case, out / folder_of(case, tries), output, seconds)
-            if found.late and tries < study.tries:
-                late.append(case)
-                tried = Try(measured=found.measured, reason=found.reason, folder=found.folder)
-                earlier[case.name] = (*earlier.get(case.name, ()), tried)
-                continue
-            known: dict[str, Any] = {"earlier_tries": earlier.get(case.name, ())}
-            if not found.seconds:  # the study did not tell its own time
-                known |= {"seconds": round(seconds, 3)}
-            found = found.model_copy(update=known)
-            results[case.name] = found
-            progress(found, len(results), len(cases))
+            ended = _results(study, labs[index], out, tries, output, seconds)
+            for case, found in zip(labs[index], ended, strict=True):
+                if found.late and tries < study.tries:
+                    late.append(case)
+                    tried = Try(measured=found.measured, reason=found.reason, folder=found.folder)
+                    earlier[case.name] = (*earlier.get(case.name, ()), tried)
+                    continue
+                known: dict[str, Any] = {"earlier_tries": earlier.get(case.name, ())}
+                if not found.seconds:  # the study did not tell its own time
+                    known |= {"seconds": round(seconds, 3)}
+                results[case.name] = found.model_copy(update=known)
+                progress(results[case.name], len(results), len(cases))
         todo, jobs = late, max(1, jobs // study.fewer)
     return [results[case.name] for case in cases]
 
 
-def folder_of(case: Case, tries: int) -> str:
-    """Where in a run's folder a try of ``case`` is kept."""
-    return f"cells/{case.name}" + (f"/try-{tries}" if tries > 1 else "")
+def _labs(study: Study[C], cases: Sequence[C]) -> list[list[C]]:
+    """The cases of each lab: one, if the study does not say that some share it."""
+    found: dict[str, list[C]] = {}
+    for case in cases:
+        name = study.together.lab(case) if study.together else case.name
+        found.setdefault(name, []).append(case)
+    return list(found.values())
 
 
-def _work(study: Study[C], backend: Backend, out: Path, case: C, tries: int, slot: int) -> bytes:
-    """One try of one case, in a fork: its result as JSON."""
-    folder = out / folder_of(case, tries)
+def folder_of(name: str, tries: int) -> str:
+    """Where in a run's folder a try of the case, or of the lab, ``name`` is kept."""
+    return f"cells/{name}" + (f"/try-{tries}" if tries > 1 else "")
+
+
+def _work(
+    study: Study[C], backend: Backend, out: Path, cases: Sequence[C], tries: int, slot: int
+) -> bytes:
+    """One try of the cases of one lab, in a fork: their results as JSON."""
+    folders = [out / folder_of(case.name, tries) for case in cases]
     try:
-        result = study.run(case, Site(backend, slot, folder))
-        return explained_case(study, result, folder).model_dump_json().encode()
+        if study.together and len(cases) > 1:
+            lab = out / folder_of(study.together.lab(cases[0]), tries)
+            results = study.together.run(cases, Site(backend, slot, lab), folders)
+        else:
+            results = [study.run(cases[0], Site(backend, slot, folders[0]))]
+        told = [explained_case(study, *one) for one in zip(results, folders, strict=True)]
     except UnfitError as error:
         return json.dumps({"unfit": [error.message, error.remedy]}).encode()
     except Exception as error:  # a harness that crashes has measured nothing
         ours = isinstance(error, TestbedError)
         crashed = str(error) if ours else f"{type(error).__name__}: {error}"
-        return _lost(study, case, folder, crashed).model_dump_json().encode()
+        told = [_lost(study, *one, crashed) for one in zip(cases, folders, strict=True)]
+    return _RESULTS.dump_json(told)
 
 
-def _result(study: Study[C], case: C, folder: Path, output: bytes, seconds: float) -> Result:
-    """The result that a worker gave; UnfitError if no case can do better on this machine."""
+def _results(
+    study: Study[C], cases: Sequence[C], out: Path, tries: int, output: bytes, seconds: float
+) -> list[Result]:
+    """What a worker gave for each case; UnfitError if none can do better on this machine."""
     try:
-        return Result.model_validate_json(output)
+        return _RESULTS.validate_json(output)
     except ValidationError:
         if output.startswith(b'{"unfit"'):
             message, remedy = json.loads(output)["unfit"]
             raise UnfitError(message, remedy=remedy) from None
         reason = f"the worker ended without a result after {seconds:.0f} s"
-        late = seconds >= study.deadline_s  # it was ended, and might have come to its end
-        return _lost(study, case, folder, reason).model_copy(update={"late": late})
+        late = {"late": seconds >= study.deadline_s}  # it was ended, and might have come to its end
+        folders = [out / folder_of(case.name, tries) for case in cases]
+        lost = [_lost(study, *one, reason) for one in zip(cases, folders, strict=True)]
+        return [one.model_copy(update=late) for one in lost]
 
 
 def _lost(study: Study[C], case: C, folder: Path, reason: str) -> Result:

@@ -19,8 +19,9 @@ from testbed.naming import instead
 from testbed.nat import rules
 from testbed.run.cell import run_cell
 from testbed.run.engine import Progress, run_study
+from testbed.run.mesh import CELL_DEADLINE, deadline_of, run_mesh
 from testbed.stacks.registry import ADAPTERS, OURS, Stacks, compatible, public, stacks
-from testbed.studies.base import Site, Study
+from testbed.studies.base import Site, Study, Together
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
 from testbed.studies.punch.mechanisms import of
@@ -31,7 +32,6 @@ NINE = tuple(f"{m}-{f}" for m in ("eim", "adm", "apdm") for f in ("eif", "adf", 
 SETS: Mapping[str, tuple[str, ...]] = {"classic": CLASSIC, "default": DEFAULT, "nine": NINE}
 PEER_SETS = ("default", "libp2p", "all")
 DEFAULT_PEERS = ("punch-udp", "punch-tcp", "ice")  # what a minute is enough for
-CELL_DEADLINE = 180.0  # seconds; every wait inside has its own, this ends what has none
 TRIES = 3  # of a cell that this machine was too busy for
 
 
@@ -159,7 +159,7 @@ def run_matrix(
         prediction(cell, profiles, facts)  # what chance makes of it takes seconds: once for all
     reader.warm()
     rules.warm()
-    study = punch(profiles, facts, refused)
+    study = replace(punch(profiles, facts, refused), deadline_s=deadline_of(cells))
     return run_study(study, cells, backend, out, jobs=jobs, progress=progress, done=done)
 
 
@@ -170,9 +170,27 @@ def punch(
 
     def run(cell: Cell, site: Site) -> Result:
         ran = run_cell(cell, profiles, site.backend, site.folder, number=site.number, facts=facts)
-        return _distrusted(ran.result(), nats(cell.build(), profiles).keys() & set(refused))
+        return trusted(cell, ran.result())
 
-    return Study("punch", run, PunchDetails, CELL_DEADLINE, TRIES)
+    def run_all(cells: Sequence[Cell], site: Site, folders: Sequence[Path]) -> list[Result]:
+        results = run_mesh(cells, profiles, site, folders, facts)
+        return [trusted(*one) for one in zip(cells, results, strict=True)]
+
+    def trusted(cell: Cell, result: Result) -> Result:
+        return _distrusted(result, set(refused).intersection(_crossed(cell, profiles)))
+
+    together = Together(lambda cell: cell.lab, run_all)
+    return Study("punch", run, PunchDetails, CELL_DEADLINE, TRIES, together=together)
+
+
+def _crossed(cell: Cell, profiles: Mapping[str, Profile]) -> Collection[str]:
+    """The NATs that may have to do with it: of a pair of a mesh, those of its ways."""
+    topology = cell.build()
+    if cell.meeting is None:
+        return nats(topology, profiles).keys()
+    ends = (cell.meeting.dialer, cell.meeting.listener)
+    on_way = {router.name for end in ends for router in topology.path_out(end)}
+    return nats(topology, profiles, on_way).keys()
 
 
 def _distrusted(result: Result, bad: Collection[str]) -> Result:

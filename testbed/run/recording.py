@@ -2,21 +2,33 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import AF_PACKET, SOCK_RAW
+from typing import TypeVar
 
 from testbed.capture.conntrack import flow_count
 from testbed.capture.drops import drops
-from testbed.capture.flows import FlowRecorder, read_flows, unheard
-from testbed.capture.pcapng import Recording
+from testbed.capture.flows import FlowRecorder, read_flows, save_flows, unheard
+from testbed.capture.pcapng import Recording, VantageCount, Writer
 from testbed.capture.recorder import record
 from testbed.errors import TestbedError
 from testbed.model.contract import encode
 from testbed.model.explanation import FlowEvent
 from testbed.model.lab import Lab
+from testbed.model.packet import Packet
 from testbed.studies.punch.attempt import Account
+
+CAPTURE, CONNTRACK, DROPS, EVENTS = (
+    "capture.pcapng",
+    "conntrack.jsonl",
+    "drops.json",
+    "events.jsonl",
+)
+_IN, _OUT = 1, 2  # epb_flags
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,37 +52,77 @@ class _Asked:
     lost: tuple[str, ...]
 
 
-def record_run(lab: Lab, folder: Path, run: Callable[[], Account]) -> tuple[Account, Records]:
-    """Call ``run`` while everything is recorded into ``folder``.
+def record_run(lab: Lab, folder: Path, run: Callable[[], T]) -> tuple[T, Records]:
+    """Call ``run`` while everything is recorded into ``folder``; what it gives, and the records.
 
     CaptureError when the packets could not be; without the rest a verdict can be had,
     and its absence is in ``Records.lost``.
     """
     routers = [router.name for router in lab.plan.topology.routers]
-    told = folder / "conntrack.jsonl"
+    told = folder / CONNTRACK
     with (
         FlowRecorder(lab.socket, routers, told) as witness,
         record(
             lambda vantage: lab.socket(vantage.node, AF_PACKET, SOCK_RAW),
             lab.plan.vantages,
-            folder / "capture.pcapng",
+            folder / CAPTURE,
             witness=witness,
         ) as recorder,
     ):
         clock_ns = time.time_ns() - time.monotonic_ns()
         began = time.monotonic()
-        account = run()
+        given = run()
         run_s = time.monotonic() - began
         asked = _ask(lab, routers)
-    lines = (b'{"peer":"%s",' % name.encode() + encode(e)[1:] for name, e in account.events)
-    (folder / "events.jsonl").write_bytes(b"".join(lines))
-    if asked.drops is not None:
-        (folder / "drops.json").write_text(
-            json.dumps(asked.drops, indent=2) + "\n", encoding="utf-8"
-        )
+    _save_drops(folder, asked.drops)
     flows, unsaid = _flows(told, recorder.missed, asked.held)
     lost = (*asked.lost, *unsaid)
-    return account, Records(recorder.recording, flows, asked.drops, clock_ns, lost, run_s)
+    return given, Records(recorder.recording, flows, asked.drops, clock_ns, lost, run_s)
+
+
+def save_events(folder: Path, account: Account) -> None:
+    """What the peers said, into the folder of their cell."""
+    lines = (b'{"peer":"%s",' % name.encode() + encode(e)[1:] for name, e in account.events)
+    (folder / EVENTS).write_bytes(b"".join(lines))
+
+
+def save_share(
+    folder: Path,
+    records: Records,
+    packets: Sequence[Packet],
+    flows: tuple[FlowEvent, ...] | None,
+    run_s: float,
+) -> Records:
+    """What of ``records`` is one cell's, into its folder, as if it had been recorded alone.
+
+    ``packets`` are in order of time.  A packet that the whole capture lost may have been
+    anybody's.  The routers' counters are those of all.
+    """
+    names = [count.name for count in records.capture.counts]
+    places = {name: index for index, name in enumerate(names)}
+    lost = {count.name: count.dropped for count in records.capture.counts}
+    seen = Counter(packet.vantage for packet in packets)
+    counts = tuple(VantageCount(name, seen[name], lost[name]) for name in names)
+    path = folder / CAPTURE
+    with path.open("wb", buffering=1 << 20) as file:
+        writer = Writer(file, names)
+        for packet in packets:
+            way = _OUT if packet.outgoing else _IN
+            writer.packet(
+                places[packet.vantage], packet.time_ns, packet.frame, packet.original_length, way
+            )
+        end = packets[-1].time_ns if packets else time.time_ns()
+        for index, count in enumerate(counts):
+            writer.statistics(index, end, count.packets, count.dropped)
+    if flows is not None:
+        save_flows(folder / CONNTRACK, flows)
+    _save_drops(folder, records.drops)
+    return replace(records, capture=Recording(path, counts), flows=flows, run_s=run_s)
+
+
+def _save_drops(folder: Path, drops: Mapping[str, Mapping[str, int]] | None) -> None:
+    if drops is not None:
+        (folder / DROPS).write_text(json.dumps(drops, indent=2) + "\n", encoding="utf-8")
 
 
 def _ask(lab: Lab, routers: Sequence[str]) -> _Asked:

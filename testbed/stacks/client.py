@@ -87,10 +87,14 @@ class PeerClient:
         """Say ``close`` and give the exit code; PeerError if the peer does not end well."""
         self.send(Close())
         self.wait((Closed,), deadline)
+        self.require_end()
+        return 0
+
+    def require_end(self) -> None:
+        """Once it has said ``closed``; PeerError if it does not end well."""
         code = self._exit_code()
         if code != 0:
             raise self._error(f"ended with {'nothing' if code is None else code} after 'closed'")
-        return code
 
     # for `wait_any`, which looks at several clients
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from testbed.model.contract import (
@@ -66,8 +67,12 @@ def _announced(configure: Configure) -> tuple[str, ...]:
 
 
 def _limits(configure: Configure) -> RelayLimits:
-    """Those of the field, or none on a circuit whose ends are to keep it."""
-    return RelayLimits(duration=0, data=0) if configure.keep else RelayLimits()
+    """Those of the field, or none on a circuit whose ends are to keep it.
+
+    All peers of a mesh may be behind one address: it may have as many reservations as there are.
+    """
+    field = RelayLimits(reservations_per_ip=RelayLimits.reservations)
+    return replace(field, duration=0, data=0) if configure.keep else field
 
 
 def _asking(configure: Configure) -> NodeOptions:

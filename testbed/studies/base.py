@@ -144,6 +144,18 @@ def nat_cases(study: str) -> Callable[[Request], Sequence[NatCase]]:
 
 
 @dataclass(frozen=True)
+class Together(Generic[C]):
+    """Cases that share a lab.  ``lab`` is the same name for those of one; it is its folder, too.
+
+    ``run`` gets them, where the lab is run, and their own folders; it gives their results in
+    their order.
+    """
+
+    lab: Callable[[C], str]
+    run: Callable[[Sequence[C], Site, Sequence[Path]], Sequence[Result]]
+
+
+@dataclass(frozen=True)
 class Study(Generic[C]):
     """How each case is run, judged and explained; everything else is the engine's."""
 
@@ -156,6 +168,7 @@ class Study(Generic[C]):
     files: tuple[str, ...] = (CAPTURE, CASE, RESULT, EXPLANATION)  # of a case, in its folder
     cases: Callable[[Request], Sequence[C]] | None = None  # None: its own command makes them
     explain: Callable[[Result, WireAccount], Explanation] = crossings
+    together: Together[C] | None = None  # None: each case has a lab of its own
 
 
 def judged(

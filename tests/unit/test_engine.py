@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from testbed.model.result import SCHEMA, PunchDetails, Result, schema
 from testbed.model.verdict import Judgement
 from testbed.run.engine import run_study
 from testbed.run.store import JOURNAL, RESULTS, Journal, load
-from testbed.studies.base import Site, Study
+from testbed.studies.base import Site, Study, Together
 
 Run = Callable[["Toy", Site], Result]
 
@@ -103,6 +103,65 @@ def test_a_case_that_stays_late_is_inconclusive_after_the_last_try(tmp_path: Pat
 
     (found,) = done(run, "t/late", out=tmp_path)
     assert (found.judgement, len(found.earlier_tries)) == (Judgement.INCONCLUSIVE, 2)
+
+
+def sharing(run: Callable[[Sequence[Toy], Site, Sequence[Path]], list[Result]]) -> Study[Toy]:
+    """A study whose cases share a lab where they have the first letter in common."""
+
+    def alone(case: Toy, site: Site) -> Result:
+        return ended(case, site, reason="alone")
+
+    together = Together[Toy](lambda case: f"t/lab-{case.name[2]}", run)
+    return Study("punch", alone, PunchDetails, 20.0, together=together)
+
+
+def toys(*names: str) -> list[Toy]:
+    return [Toy(name, labels={}) for name in names]
+
+
+def all_together(study: Study[Toy], cases: Sequence[Toy], out: Path) -> list[Result]:
+    return run_study(study, cases, Namespaces(), out, jobs=2, progress=lambda *_: None)
+
+
+def test_cases_that_share_a_lab_are_run_in_one_and_each_has_its_result(tmp_path: Path) -> None:
+    def run(cases: Sequence[Toy], site: Site, folders: Sequence[Path]) -> list[Result]:
+        assert folders == [tmp_path / "cells" / case.name for case in cases]
+        lab = f"{site.folder.relative_to(tmp_path)} of {len(cases)}"
+        return [ended(case, site, reason=lab) for case in cases]
+
+    cases = toys("t/a1", "t/b1", "t/a2", "t/b2", "t/c1")
+    found = all_together(sharing(run), cases, tmp_path)
+    assert [(one.name, one.reason) for one in found] == [
+        ("t/a1", "cells/t/lab-a of 2"),
+        ("t/b1", "cells/t/lab-b of 2"),
+        ("t/a2", "cells/t/lab-a of 2"),
+        ("t/b2", "cells/t/lab-b of 2"),
+        ("t/c1", "alone"),
+    ]
+
+
+def test_of_a_lab_only_the_late_cases_are_tried_again(tmp_path: Path) -> None:
+    def run(cases: Sequence[Toy], site: Site, folders: Sequence[Path]) -> list[Result]:
+        again = all(folder.name == "try-2" for folder in folders)
+        return [
+            ended(case, site, late=not again and case.name != "t/a1", reason=str(len(cases)))
+            for case in cases
+        ]
+
+    found = all_together(sharing(run), toys("t/a1", "t/a2", "t/a3"), tmp_path)
+    assert [one.reason for one in found] == ["3", "2", "2"]
+    assert [len(one.earlier_tries) for one in found] == [0, 1, 1]
+
+
+def test_a_lab_that_breaks_makes_all_its_cases_inconclusive(tmp_path: Path) -> None:
+    def run(cases: Sequence[Toy], site: Site, folders: Sequence[Path]) -> list[Result]:
+        if "t/a1" in [case.name for case in cases]:
+            raise RuntimeError(f"{len(folders)} had no lab")
+        return [ended(case, site) for case in cases]
+
+    found = all_together(sharing(run), toys("t/a1", "t/a2", "t/b1", "t/b2"), tmp_path)
+    assert [one.judgement is Judgement.INCONCLUSIVE for one in found] == [True, True, False, False]
+    assert "2 had no lab" in found[1].reason
 
 
 def test_a_machine_that_lacks_something_ends_the_run(tmp_path: Path) -> None:

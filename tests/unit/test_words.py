@@ -12,12 +12,14 @@ from testbed.cli import app
 from testbed.cli.words import EFFECTS, Command
 from testbed.errors import UnfitError, UsageError
 from testbed.lab import sandbox
-from testbed.model.presets import FOLDER
+from testbed.model.presets import FOLDER, preset
 from testbed.run import matrix
 from testbed.run.folder import RunFolder
 from testbed.run.record import begun
 from testbed.stacks import registry as adapter
 from testbed.studies.punch import external
+
+PEERS = preset("mesh-12").roles.peers
 
 # For each word that can be without an effect: words beside which it is, and what is said of it.
 USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
@@ -107,6 +109,28 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ],
     ("matrix", "mechanism"): [("matrix --mechanism ice", "of --stack, which is not given")],
     ("matrix", "contract"): [("matrix --contract unified", "of --stack, which is not given")],
+    ("mesh", "peer"): [
+        ("mesh --peer ice " + " ".join(f"--at {name}=pion" for name in PEERS), "--peer ice has no"),
+    ],
+    ("mesh", "at"): [
+        ("mesh --at dan=punch-udp", "--at 'dan=punch-udp' has no effect"),
+        ("mesh --peer ice --at dan=pion --select ann--ben", "--at dan=... has no effect"),
+        ("mesh --at dan=ice --at dan=ice", "names 'dan=ice' twice"),
+        ("mesh --peer ice --at dan=pion --at dan=libnice", "--at names 'dan' twice"),
+    ],
+    ("mesh", "a"): [("mesh -a pf", "-a has no effect")],
+    ("mesh", "b"): [("mesh -b pf", "-b has no effect")],
+    ("mesh", "select"): [
+        ("mesh --select ann--* --select ann--*", "names 'ann--*' twice"),
+        ("mesh --select ben--ann", "--select 'ben--ann' matches no pair"),
+    ],
+    ("mesh", "stack"): [
+        ("mesh --peer ice --stack mine=sh --mechanism ice", "--stack mine=... has no effect"),
+    ],
+    ("mesh", "mechanism"): [("mesh --mechanism ice", "of --stack, which is not given")],
+    ("mesh", "junit"): [("mesh --junit a --svg ./a", "name the same file")],
+    ("mesh", "svg"): [("mesh --svg a --markdown a", "name the same file")],
+    ("mesh", "markdown"): [("mesh --markdown a --junit a", "name the same file")],
     ("explain", "packets"): [("explain x --packets --json", "--packets has no effect: --json")],
     ("explain", "out"): [("explain {cell} -o out", "--out has no effect: ")],
     ("autonat", "profiles"): [

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from testbed.certify.certificates import JOBS, Certificate, certified, certify_all
 from testbed.cli.commands.chosen import Request, Single, require_cast, require_ready
+from testbed.cli.commands.meshes import MeshRequest
 from testbed.cli.commands.running import Asked, Reporter, Reports, carry_out
 from testbed.cli.options import DEFAULT_PEER
 from testbed.errors import UsageError
@@ -26,6 +27,7 @@ from testbed.run.cell import run_cell
 from testbed.run.engine import folder_of
 from testbed.run.folder import Files, RunFolder, say
 from testbed.run.matrix import TRIES, run_matrix
+from testbed.run.mesh import LAB_FILES
 from testbed.run.record import begun
 from testbed.stacks.versions import facts
 from testbed.studies.punch.cell import Cell, load_cell, own_names
@@ -109,14 +111,16 @@ def _tell(notes: Iterable[Built]) -> None:
         print(f"testbed: {sentence(one)}", file=sys.stderr)
 
 
-def many(request: Request, reports: Reports, *, as_json: bool, resume: bool = False) -> int:
-    """Run a matrix; the exit code."""
+def many(
+    request: Request | MeshRequest, reports: Reports, *, as_json: bool, resume: bool = False
+) -> int:
+    """Run a matrix, or the pairs of a mesh; the exit code."""
     cells, used = request.cells()
     require_ready(cells, request.kind)
     versions = facts()
     _tell(strangers(cells, versions))
     asked = Asked(
-        "matrix",
+        "mesh" if isinstance(request, MeshRequest) else "matrix",
         cells,
         used,
         request.out,
@@ -163,9 +167,13 @@ def _nats(cells: Sequence[Cell], profiles: Mapping[str, Profile]) -> dict[str, P
 
 def _own(cells: Sequence[Cell], profiles: Iterable[str]) -> list[Files]:
     """The files of its cells that a matrix may write into its folder."""
-    folders = [folder_of(cell, tries) for cell in cells for tries in range(1, TRIES + 1)]
+    tries = range(1, TRIES + 1)
+    folders = [folder_of(cell.name, number) for cell in cells for number in tries]
     worlds = {cell.world.name for cell in cells}
-    return [Files(tuple(folders), own_names(profiles, sorted(worlds)))]
+    own = Files(tuple(folders), own_names(profiles, sorted(worlds)))
+    shared = dict.fromkeys(cell.lab for cell in cells if cell.lab != cell.name)
+    labs = [folder_of(lab, number) for lab in shared for number in tries]
+    return [own, Files(tuple(labs), LAB_FILES)] if labs else [own]
 
 
 def _refused(

@@ -48,7 +48,7 @@ class Single:
 
         UsageError for a word that no run has, or that changes nothing of this one.
         """
-        _require_known(self.peer)
+        require_known(self.peer)
         ends = stacks(self.peer)
         world = asked(self.topology or of(ends).topology)
         given = given_profiles(world, self.a, self.b)
@@ -65,7 +65,7 @@ class Single:
         require_sane(cell)
         if self.relay and cell.relaying is None:
             raise UsageError(f"--relay has no effect: {ends.name} uses no libp2p relay")
-        return cell, _with_inner([cell], {profile.name: profile for profile in given})
+        return cell, with_inner([cell], {profile.name: profile for profile in given})
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Request:
             )
         if self.profiles not in (None, ALL, *SETS):
             _require_used("--profiles", wanted, {name for cell in cells for name in cell.profiles})
-        return cells, _with_inner(cells, wanted)
+        return cells, with_inner(cells, wanted)
 
     def _selection(self, wanted: Mapping[str, Profile]) -> Selection:
         try:
@@ -125,7 +125,7 @@ class Request:
                 remedy = either(sets)
                 raise UsageError(f"no peer and no set {self.peers!r}", remedy=remedy) from None
             for peer in self.peers.split(","):
-                _require_known(peer)
+                require_known(peer)
             raise
         for words in left_out:
             print(f"testbed: {words}", file=sys.stderr)
@@ -181,7 +181,7 @@ def require_built(cast: Iterable[Adapter], kind: Kind) -> None:
         raise UnfitError("; ".join(unbuilt), remedy=next(iter(unbuilt.values())).remedy)
 
 
-def _require_known(peer: str) -> None:
+def require_known(peer: str) -> None:
     """UsageError for a stack that is none of ours, and was not described."""
     for name in peer.split(BETWEEN):
         try:
@@ -231,7 +231,7 @@ def _profiles(words: str) -> dict[str, Profile]:
     return {profile.name: profile for profile in found}
 
 
-def _with_inner(cells: Sequence[Cell], given: Mapping[str, Profile]) -> dict[str, Profile]:
+def with_inner(cells: Sequence[Cell], given: Mapping[str, Profile]) -> dict[str, Profile]:
     """Those of all NATs in ``cells``; a carrier's is named by its topology alone."""
     needed = {router.profile for cell in cells for router in cell.build().routers}
     return by_name(given.values(), sorted(needed))

@@ -94,7 +94,7 @@ def run_cases(
 ) -> int:
     """Run ``cases`` of ``study`` as the options of its command say; the exit code."""
     tries = range(1, study.tries + 1)
-    folders = tuple(folder_of(case, number) for case in cases for number in tries)
+    folders = tuple(folder_of(case.name, number) for case in cases for number in tries)
     asked = Asked(
         study.name,
         cases,

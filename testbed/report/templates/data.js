@@ -5,9 +5,11 @@ const data = JSON.parse(document.getElementById('data').textContent);
 const LETTERS = { direct: 'D', relayed: 'R', none: '–' };
 const letter = (outcome) => LETTERS[outcome] ?? '?';
 const isPunch = (row) => row.study === 'punch';
+// What a hole punch is between: NATs, or the hosts of a mesh.
+const namesOf = (row) => row.hosts ?? row.profiles;
 // What a case is called beside its stack: its NATs, or its place in the grid of its study.
 const titled = (row) => (isPunch(row)
-  ? row.profiles.join(' → ') : `${row.side[1]} / ${row.head[1]}`);
+  ? namesOf(row).join(' → ') : `${row.side[1]} / ${row.head[1]}`);
 const words = (cause) => cause.replaceAll('_', ' ');
 const VERDICTS = { pass: 'as predicted', fail: 'differs', inconclusive: 'inconclusive' };
 const MODES = {
@@ -69,7 +71,7 @@ function spoken(cell) {
     ? `measured ${shown.measured ?? 'nothing'}, predicted ${shown.predicted}`
     : shown.judgement === 'inconclusive' ? 'inconclusive' : `${shown.measured}, as predicted`;
   const rate = rows.length > 1 ? `, ${agreed} of ${rows.length} as predicted` : '';
-  const name = isPunch(shown) ? shown.profiles.join(' to ') : titled(shown);
+  const name = isPunch(shown) ? namesOf(shown).join(' to ') : titled(shown);
   return `${name}: ${verdict}${rate}`;
 }
 

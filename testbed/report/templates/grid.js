@@ -13,10 +13,11 @@ function drawGrids() {
   for (const [title, some] of grouped(punched, ({ shown, pair }) => {
     const several = places(shown.peer).size > 1;
     const late = pair.match(/\.skew-[^/]+$/)?.[0].replace('.skew-', ', later by ms: ') ?? '';
+    if (shown.hosts) return shown.topology + late;
     return shown.peer + (several ? ` in ${shown.topology}` : '') + late;
   })) {
     place.append(drawGrid(title, 'dialer', 'listener', some,
-      (cell) => cell.shown.profiles[0], (cell) => cell.shown.profiles.at(-1)));
+      (cell) => namesOf(cell.shown)[0], (cell) => namesOf(cell.shown).at(-1)));
   }
   const controls = punches.filter((cell) => cell.shown.mode !== 'punch');
   if (controls.length) {

@@ -67,7 +67,7 @@ function heading(row) {
     make('div', {},
       make('h2', { id: 'p-name', tabindex: -1 },
         make('span', { class: 'stack' }, row.peer), ' ',
-        isPunch(row) ? row.profiles.flatMap((name, index) =>
+        isPunch(row) ? namesOf(row).flatMap((name, index) =>
           [index ? ' → ' : '', make('span', { title: data.profiles[name] }, name)]) : titled(row)),
       make('p', { class: 'badges' },
         make('span', { class: `badge ${row.judgement}` }, VERDICTS[row.judgement] ?? row.judgement),

@@ -1,4 +1,4 @@
-"""Two peers are told each other's offers, start together, and echo.
+"""Two peers are told each other's offers, start together, and echo; and so do many pairs at once.
 
 The harness carries the offers, out of band, as a signalling server would; it
 believes nothing of what the peers say afterwards.
@@ -6,14 +6,20 @@ believes nothing of what the peers say afterwards.
 
 import random
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import repeat
 
 from testbed.errors import PeerError
+from testbed.lab.sockets import sockets_of
+from testbed.model.address import Socket
 from testbed.model.breach import Breach, Claim, ConnectedEarly
 from testbed.model.contract import (
     ENDS,
+    Close,
+    Closed,
     Configure,
     Connected,
     Dial,
@@ -37,14 +43,14 @@ from testbed.model.outcome import Outcome
 from testbed.model.plan import Plan
 from testbed.model.punctuality import UNSEEN, Punctuality
 from testbed.model.window import Window
-from testbed.stacks.client import PeerClient, wait_all
+from testbed.stacks.client import PeerClient
 from testbed.stacks.lookout import Lookout
 from testbed.stacks.registry import Adapter, Stacks
 from testbed.stacks.services import Services, services
 from testbed.studies.punch.mechanism import USUAL, Deadlines
+from testbed.studies.punch.talks import Start, Talk, Wait, converse
 
 ECHO_BYTES = 16_384
-START_MARGIN_NS = 60_000_000  # from the command to the common start: both have read it by then
 SETTLE = 0.05  # seconds after the echo in which its last packets are still captured
 
 
@@ -62,6 +68,7 @@ class Attempt:
     skew_ms: float = 0.0  # how much later the listener starts
     relaying: Adapter | None = None  # what the server runs, where it is a libp2p relay
     deadlines: Deadlines = USUAL
+    ports: tuple[int, int] | None = None  # where they listen; None: as the topology has it
 
 
 @dataclass(frozen=True)
@@ -78,21 +85,60 @@ class Account:
     punctuality: Punctuality = UNSEEN  # of this machine, from the common start on
 
 
+@dataclass(frozen=True)
+class Attempted:
+    """How one of many attempts ended, how many seconds after all began, and by which sockets."""
+
+    result: Account | PeerError
+    seconds: float
+    sockets: frozenset[Socket]  # that the kernel said its peers had
+
+
 def attempt(lab: Lab, task: Attempt) -> Account:
     """Run one attempt in a started lab; PeerError when a peer breaks the contract."""
+    with services(lab, task.stacks, task.server, task.seed, task.relaying) as found:
+        (ended,) = converse([_talk(lab, task, found, None)])
+    if isinstance(ended.result, PeerError):
+        raise ended.result
+    return ended.result
+
+
+def attempts(lab: Lab, tasks: Sequence[Attempt], seed: int, *, at_once: bool) -> list[Attempted]:
+    """Run many attempts in one started lab, with one server for all; results in their order.
+
+    They begin ``at_once``, or each when the one before has ended.  A peer that breaks the
+    contract ends its own attempt alone.
+    """
+    first = tasks[0]
+    with services(lab, first.stacks, first.server, seed, first.relaying) as found:
+        seen: list[set[Socket]] = [set() for _ in tasks]
+        talks = [_talk(lab, *one) for one in zip(tasks, repeat(found), seen)]
+        groups = [talks] if at_once else [[talk] for talk in talks]
+        ended = [one for group in groups for one in converse(group)]
+    return [
+        Attempted(one.result, one.seconds, frozenset(sockets))
+        for one, sockets in zip(ended, seen, strict=True)
+    ]
+
+
+def _talk(lab: Lab, task: Attempt, found: Services, seen: set[Socket] | None) -> Talk[Account]:
+    """The conversation of one attempt; the peers run as long as it lasts.
+
+    ``seen`` is given the sockets that they are seen to have, if it is there.
+    """
     with ExitStack() as stack:
-        found = stack.enter_context(
-            services(lab, task.stacks, task.server, task.seed, task.relaying)
-        )
-        clients = {}
-        ends = zip(ENDS, (task.dialer, task.listener), task.stacks.both, strict=True)
-        for role, node, adapter in ends:
+        clients = []
+        nodes = (task.dialer, task.listener)
+        ports = task.ports or tuple(lab.plan.port(node) for node in nodes)
+        for role, node, port, adapter in zip(ENDS, nodes, ports, task.stacks.both, strict=True):
             process = lab.spawn(node, adapter.command())
             stack.callback(process.kill)
-            clients[node] = PeerClient(process, node)
+            clients.append(PeerClient(process, node))
             also = also_at(lab.plan, node) if "also" in adapter.features else ()
-            clients[node].send(_configure(lab, task, role, node, found, also))
-        return _Attempting(task, clients).run()
+            clients[-1].send(_configure(lab, task, role, (node, port), found, also))
+            if seen is not None:
+                seen |= {Socket(node, "udp", port), Socket(node, "tcp", port)}
+        return (yield from _Attempting(task, clients, seen).run())
 
 
 def also_at(plan: Plan, host: str) -> tuple[IPv4Address, ...]:
@@ -106,17 +152,18 @@ def _configure(
     lab: Lab,
     task: Attempt,
     role: Role,
-    node: str,
+    place: tuple[str, int],
     found: Services,
     also: tuple[IPv4Address, ...],
 ) -> Configure:
+    node, port = place
     return Configure(
         version=2,
         role=role,
         transport=Transport(task.stacks.transport),
         local_address=lab.plan.address(node),
         also=also,
-        port=lab.plan.port(node),
+        port=port,
         stun=found.stun,
         turn=found.turn,
         relays=found.public.relays,
@@ -130,12 +177,14 @@ def _configure(
 class _Attempting:
     """The conversation with both peers, from the offers to the echo."""
 
-    def __init__(self, task: Attempt, clients: dict[str, PeerClient]) -> None:
+    def __init__(
+        self, task: Attempt, clients: Sequence[PeerClient], seen: set[Socket] | None
+    ) -> None:
         self.task = task
-        self.clients = clients
-        self.both = [clients[task.dialer], clients[task.listener]]
-        self.lookout = Lookout({client.name: client.process for client in self.both})
-        for client in self.both:
+        self.seen = seen
+        self.both = clients
+        self.lookout = Lookout({client.name: client.process for client in clients})
+        for client in clients:
             client.lookout = self.lookout
         self.window: Window | None = None
         self.start_ns: int | None = None
@@ -143,12 +192,15 @@ class _Attempting:
         self.connect_ms: float | None = None
         self.breaches: tuple[Breach, ...] = ()
 
-    def run(self) -> Account:
-        offers = self._wait((Offered, Failed), self.task.deadlines.gathering)
+    def run(self) -> Talk[Account]:
+        offers = yield from self._wait((Offered, Failed), self.task.deadlines.gathering)
         if all(isinstance(offer, Offered) for offer in offers):
-            self._dial([offer for offer in offers if isinstance(offer, Offered)])
+            yield from self._dial([offer for offer in offers if isinstance(offer, Offered)])
+        self._look()
         for client in self.both:
-            client.close(time.monotonic() + self.task.deadlines.closing)
+            client.send(Close())
+            yield Wait((client,), (Closed,), time.monotonic() + self.task.deadlines.closing)
+            client.require_end()
         return Account(
             claims=tuple(_claim(client) for client in self.both),
             window=self.window,
@@ -160,6 +212,12 @@ class _Attempting:
             punctuality=self.lookout.punctuality,
         )
 
+    def _look(self) -> None:
+        """Which sockets the peers have by now."""
+        if self.seen is not None:
+            for client in self.both:
+                self.seen |= sockets_of(client.name, client.process.pid)
+
     def _settled_s(self) -> float | None:
         """None where a peer tells of no connection."""
         told = [
@@ -170,18 +228,19 @@ class _Attempting:
             return None
         return (max(max(moments) for moments in told) - self.start) / 1e9
 
-    def _dial(self, offers: list[Offered]) -> None:
-        self.start = start = time.monotonic_ns() + START_MARGIN_NS
-        self.start_ns = time.time_ns() + START_MARGIN_NS
+    def _dial(self, offers: list[Offered]) -> Talk[None]:
+        self._look()
+        start = yield Start()
+        self.start, self.start_ns = start.monotonic_ns, start.realtime_ns
         late = int(self.task.skew_ms * 1e6)
         dialer, listener = self.both
-        dialer.send(Dial(remote=offers[1].offer, start_at=start))
-        listener.send(Dial(remote=offers[0].offer, start_at=start + late))
-        self.lookout.expect(start / 1e9)
-        ends = self._wait((Connected, Failed), self.task.deadlines.connecting)
+        dialer.send(Dial(remote=offers[1].offer, start_at=self.start))
+        listener.send(Dial(remote=offers[0].offer, start_at=self.start + late))
+        self.lookout.expect(self.start / 1e9)
+        ends = yield from self._wait((Connected, Failed), self.task.deadlines.connecting)
         if not all(isinstance(end, Connected) for end in ends):
             return
-        took = [(end.at - start) / 1e6 for end in ends]
+        took = [(end.at - self.start) / 1e6 for end in ends]
         self.breaches = tuple(
             ConnectedEarly(client.name, -ms)
             for client, ms in zip(self.both, took, strict=True)
@@ -189,35 +248,39 @@ class _Attempting:
         )
         self.connect_ms = max(took) if max(took) >= 0 else None
         if "relay" in self.task.stacks.needs:
-            self._upgrade()
-        self._echo(dialer)
+            yield from self._upgrade()
+        yield from self._echo(dialer)
 
-    def _upgrade(self) -> None:
+    def _upgrade(self) -> Talk[None]:
         """Until it is known what becomes of a relayed connection: the listener leads."""
         dialer, listener = self.both
         kinds = (Upgraded, Stayed, Failed)
-        end = listener.wait(kinds, time.monotonic() + self.task.deadlines.upgrading)
+        within = self.task.deadlines.upgrading
+        (end,) = yield Wait((listener,), kinds, time.monotonic() + within)
         if isinstance(end, Upgraded):
-            dialer.wait(kinds, time.monotonic() + self.task.deadlines.upgrading)
-            self._await_leaving()
+            yield Wait((dialer,), kinds, time.monotonic() + within)
+            yield from self._await_leaving()
 
-    def _await_leaving(self) -> None:
+    def _await_leaving(self) -> Talk[None]:
         """Until both closed the relayed connection; who does not is found out by the verdict."""
         deadline = time.monotonic() + self.task.deadlines.leaving
         with suppress(PeerError):
             for client in self.both:
                 while not any(_left(event) for event in client.events):
-                    client.wait((Step,), deadline)
+                    yield Wait((client,), (Step,), deadline)
 
-    def _echo(self, dialer: PeerClient) -> None:
+    def _echo(self, dialer: PeerClient) -> Talk[None]:
+        self._look()
         start = time.time_ns()
         dialer.send(Echo(bytes=ECHO_BYTES))
-        dialer.wait((Echoed, Failed), time.monotonic() + self.task.deadlines.echoing)
+        within = self.task.deadlines.echoing
+        yield Wait((dialer,), (Echoed, Failed), time.monotonic() + within)
         end = time.time_ns() + int(SETTLE * 1e9)
         self.window = Window(start, end, ECHO_BYTES)
 
-    def _wait(self, kinds: tuple[type[Event], ...], seconds: float) -> list[Event]:
-        return wait_all(self.both, kinds, time.monotonic() + seconds)
+    def _wait(self, kinds: tuple[type[Event], ...], seconds: float) -> Talk[Sequence[Event]]:
+        came: Sequence[Event] = yield Wait(self.both, kinds, time.monotonic() + seconds)
+        return came
 
 
 def _left(event: Event) -> bool:

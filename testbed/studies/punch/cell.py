@@ -18,11 +18,13 @@ from testbed.model.profile import Profile
 from testbed.model.topology import AS_IT_IS, INTERNET, Conditions, Link, Roles, Topology
 from testbed.naming import instead
 from testbed.nat.load import load
+from testbed.plan.planner import own_seed
 from testbed.stacks import infrastructure
 from testbed.stacks.registry import BY, OURS, Adapter, Stacks, public, stacks
 from testbed.studies.punch.external import own, recall
 from testbed.studies.punch.mechanism import PUNCH, Mechanism, Play
 from testbed.studies.punch.mechanisms import MECHANISMS, of
+from testbed.studies.punch.meeting import Meeting
 
 PUBLIC = "public"  # in place of a NAT's profile, of a peer that is behind none
 WORLDS = "worlds"  # in a cell's folder: the file of its world
@@ -64,6 +66,7 @@ class Cell:
     skew_ms: float = 0.0
     conditions: Conditions = AS_IT_IS  # of the links on the internet
     relay: str = OURS  # the stack of the relay, where libp2p's circuits are what relays
+    meeting: Meeting | None = None  # which pair of a mesh; None: the world's a and b
 
     @property
     def stacks(self) -> Stacks:
@@ -115,7 +118,8 @@ class Cell:
         name = self.world.name
         place = "" if name == self.mechanism.topology else f"{name}/"
         late = f".skew-{self.skew_ms:g}" if self.skew_ms else ""
-        return f"{place}{self.cast}/{'--'.join(self.nats)}{suffix}{late}{self.conditions.name}"
+        ends = self.meeting.name if self.meeting else "--".join(self.nats)
+        return f"{place}{self.cast}/{ends}{suffix}{late}{self.conditions.name}"
 
     @property
     def name(self) -> str:
@@ -133,8 +137,25 @@ class Cell:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """Axis -> value."""
-        return {"stack": self.cast, "topology": self.world.name, "mode": self.mode}
+        """Axis -> value; of a pair of a mesh with the hosts that meet."""
+        said = {"stack": self.cast, "topology": self.world.name, "mode": self.mode}
+        if self.meeting is None:
+            return said
+        return {"dialer": self.meeting.dialer, "listener": self.meeting.listener, **said}
+
+    @property
+    def lab(self) -> str:
+        """The same for cells that share one; of most, it is their own."""
+        if self.meeting is None:
+            return self.name
+        return f"{self.world.name}{self.conditions.name}/{self.repeat}"
+
+    @property
+    def words(self) -> int:
+        """What its peers draw their session and their bytes from: not those of another pair."""
+        if self.meeting is None:
+            return self.seed
+        return own_seed(self.seed, self.pair) % 2**32
 
     @property
     def world(self) -> Found:
@@ -143,7 +164,7 @@ class Cell:
     @property
     def nats(self) -> tuple[str, ...]:
         """The profiles that tell it from others: the chosen ones, else those nearest the peers."""
-        if self.profiles:
+        if self.profiles and self.meeting is None:
             return self.profiles
         topology = self.build()
         ways = (topology.path_out(end) for end in (topology.roles.a, topology.roles.b))
@@ -158,14 +179,14 @@ class Cell:
         conditions = self.conditions
         access = conditions.over if conditions != AS_IT_IS else None
         topology = self.world.topology(*self.profiles, access=access)
-        if conditions.link is None:
-            return topology
-        return _linked(topology, conditions.over(named(conditions.link)))
+        if conditions.link is not None:
+            topology = _linked(topology, conditions.over(named(conditions.link)))
+        return self.meeting.of(topology) if self.meeting else topology
 
 
 def _linked(topology: Topology, link: Link) -> Topology:
     """``topology`` with ``link`` from each home to the internet; servers keep theirs."""
-    ends = (topology.roles.a, topology.roles.b)
+    ends = (topology.roles.a, topology.roles.b, *topology.roles.peers)
     return replace(
         topology,
         routers=tuple(
@@ -222,6 +243,8 @@ def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
             read["topology"] = find(str(world)).word
         if "conditions" in fields:
             read["conditions"] = Conditions(**fields["conditions"])
+        if fields.get("meeting") is not None:
+            read["meeting"] = Meeting.from_json(fields["meeting"])
         cell = Cell(**(fields | read))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(

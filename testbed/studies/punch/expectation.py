@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from testbed.model.behaviour import Protocol
+from testbed.errors import UsageError
+from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.deviation import Case, Deviation
 from testbed.model.furnishing import behaviours
 from testbed.model.outcome import Outcome
@@ -15,7 +16,7 @@ from testbed.model.version import Built
 from testbed.predict.deviations import expected, known, uncovered
 from testbed.predict.ice import ICE
 from testbed.predict.nats_as_one import as_one
-from testbed.predict.prediction import RUNS, predict
+from testbed.predict.prediction import RUNS, crowded, mappings, predict
 from testbed.stacks.adapter import Adapter, Main
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.external import own
@@ -45,7 +46,7 @@ def _stated(cell: Cell, told: Prediction) -> Prediction:
     world = cell.world
     stated = world.world.expect
     own = cell.profiles == world.chosen() and cell.conditions == AS_IT_IS
-    if stated is None or cell.control or not own:
+    if stated is None or cell.control or not own or cell.meeting is not None:
         return told
     outcome = Outcome(stated.outcome)
     return replace(
@@ -104,6 +105,26 @@ def _has_our_patience(end: Adapter) -> bool:
     """
     known = end.mechanism == ICE.name and not end.agent.assumed
     return known or isinstance(end.entry, Main) or bool(own([end.name]))
+
+
+def require_room(cells: Iterable[Cell], profiles: Mapping[str, Profile]) -> None:
+    """UsageError where the pairs ``cells`` of a mesh share a NAT that has too little for all.
+
+    Who would go without is chance, and each is predicted by itself.
+    """
+    wanted = []
+    declared: dict[str, Behaviour] = {}
+    for cell in cells:
+        topology = cell.build()
+        declared = behaviours(topology, profiles)
+        wanted.append(mappings(topology, declared, cell.play.model, agents=cell.stacks.agents))
+    for one, count, room in crowded(wanted, declared):
+        kind = one.protocol.value.upper()
+        raise UsageError(
+            f"{one.router} has {room} {kind} mappings for {one.subscriber}, and the pairs that "
+            f"share it want {count}: who goes without is chance",
+            remedy="fewer pairs by --select, or another profile there",
+        )
 
 
 def _listening(cell: Cell) -> Topology:

@@ -1,0 +1,196 @@
+"""The pairs of a mesh: one lab, one start and one recording, of which each gets what is its own.
+
+A pair's folder is a cell's, and it is judged as one.  The folder of the lab has what was
+recorded of all.
+"""
+
+import gc
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from testbed.capture.reader import read
+from testbed.errors import Exit, PeerError, TestbedError
+from testbed.evidence.account import WireAccount
+from testbed.evidence.sharing import Shares, shares
+from testbed.lab.audit import audit, require_closed
+from testbed.lab.forked import forked
+from testbed.model.address import Socket
+from testbed.model.fault import CaptureLost, Fault
+from testbed.model.lab import Backend
+from testbed.model.packet import Packet
+from testbed.model.plan import Plan
+from testbed.model.prediction import Prediction
+from testbed.model.profile import Profile
+from testbed.model.result import Result
+from testbed.model.topology import Order
+from testbed.plan.describe import describe
+from testbed.plan.planner import plan
+from testbed.run.cell import RULED_OUT_BY, Ran, Run, asked, broken, finished, kept
+from testbed.run.recording import Records, record_run, save_events, save_share
+from testbed.studies.base import Site
+from testbed.studies.punch.attempt import Attempted, attempts
+from testbed.studies.punch.cell import Cell, save_cell
+from testbed.studies.punch.expectation import deviations, prediction, strangers
+
+JUDGING_S = 60.0  # until which a pair is judged and explained
+LAB_FILES = ("capture.pcapng", "conntrack.jsonl", "drops.json", "plan.txt")
+CELL_DEADLINE = 180.0  # seconds; every wait inside has its own, this ends what has none
+
+
+@dataclass(frozen=True)
+class _Met:
+    """What the effects left behind: of the lab, and of each pair in order."""
+
+    plan: Plan
+    records: Records
+    faults: tuple[Fault, ...]
+    frames_late_ms: float
+    up_ms: float
+    ended: Sequence[Attempted]
+
+
+def deadline_of(cells: Sequence[Cell]) -> float:
+    """Seconds that a lab of ``cells`` may take; pairs that meet in turn may take their sum."""
+    sharing = Counter(cell.lab for cell in cells)
+    in_turn = {cell.lab for cell in cells if cell.meeting and cell.meeting.order is Order.IN_TURN}
+    many = len(sharing) < len(cells)
+    most = max((sharing[lab] for lab in in_turn), default=2 if many else 1)
+    return CELL_DEADLINE * most
+
+
+def run_mesh(
+    cells: Sequence[Cell],
+    profiles: Mapping[str, Profile],
+    site: Site,
+    folders: Sequence[Path],
+    facts: Mapping[str, str] | None = None,
+) -> list[Result]:
+    """Let all pairs ``cells`` of a mesh meet in one lab, and judge each; results in their order.
+
+    ``site`` is the lab's, ``folders`` are the pairs'.  A trouble of the harness gives
+    INCONCLUSIVE results, not an exception; only errors of usage and of the machine are raised.
+    """
+    pairs = [
+        _Pair(number, cell, profiles, folder, site.number, facts)
+        for number, (cell, folder) in enumerate(zip(cells, folders, strict=True))
+    ]
+    try:
+        met = _effects(cells, profiles, site.backend, site)
+        shared = _shared(met, read(met.records.capture.path))
+    except (TestbedError, OSError) as error:
+        if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
+            raise
+        for pair in pairs:
+            pair.save()
+        return [pair.lost(error) for pair in pairs]
+    return _judged(pairs, met, shared)
+
+
+def _effects(
+    cells: Sequence[Cell], profiles: Mapping[str, Profile], backend: Backend, site: Site
+) -> _Met:
+    first = cells[0]
+    steps = plan(first.build(), profiles, site.number, first.seed)
+    site.folder.mkdir(parents=True, exist_ok=True)
+    (site.folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
+    tasks = [asked(cell) for cell in cells]
+    at_once = first.meeting is None or first.meeting.order is Order.AT_ONCE
+    before = time.perf_counter()
+    with backend.start(steps) as lab:
+        up_ms = (time.perf_counter() - before) * 1e3
+        require_closed(lab)
+        ended, records = record_run(
+            lab, site.folder, lambda: attempts(lab, tasks, first.seed, at_once=at_once)
+        )
+        faults: list[Fault] = [*audit(lab), *lab.lost_frames()]
+        frames_late_ms = lab.lateness_ms()
+    faults += [
+        CaptureLost(count.name, count.dropped) for count in records.capture.counts if count.dropped
+    ]
+    return _Met(steps, records, tuple(faults), frames_late_ms, up_ms, ended)
+
+
+def _shared(met: _Met, packets: Sequence[Packet]) -> Shares:
+    """Which packets are whose, by the sockets that the peers were seen to have."""
+    sockets: dict[Socket, set[int]] = {}
+    for number, one in enumerate(met.ended):
+        for socket in one.sockets:
+            sockets.setdefault(socket, set()).add(number)
+    account = WireAccount(met.plan, packets, drops=met.records.drops)
+    return shares(packets, account.journeys, met.plan, sockets)
+
+
+def _judged(pairs: Sequence["_Pair"], met: _Met, shared: Shares) -> list[Result]:
+    """Judge each pair in a fork, on all processors."""
+    gc.freeze()  # what the forks share stays shared
+    tasks = [partial(pair.judged, met, shared) for pair in pairs]
+    found: dict[int, Result] = {}
+    for index, output, _ in forked(tasks, os.cpu_count() or 1, JUDGING_S):
+        try:
+            found[index] = Result.model_validate_json(output)
+        except ValidationError:
+            lost = TestbedError(f"judging it ended without a result within {JUDGING_S:g} s")
+            found[index] = pairs[index].lost(lost)
+    return [found[index] for index in range(len(pairs))]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One of a mesh; ``number`` is its place in the order, ``lab`` that of the lab's addresses."""
+
+    number: int
+    cell: Cell
+    profiles: Mapping[str, Profile]
+    folder: Path
+    lab: int
+    facts: Mapping[str, str] | None
+
+    def judged(self, met: _Met, shared: Shares, _slot: int) -> bytes:
+        """Its result as JSON, from what was recorded of it."""
+        ended = met.ended[self.number]
+        known = met.records.flows
+        flows = None if known is None else shared.flows(self.number, known)
+        packets = shared.packets.get(self.number, ())
+        try:
+            self.save()
+            records = save_share(self.folder, met.records, packets, flows, ended.seconds)
+            if isinstance(ended.result, PeerError):
+                return self.lost(ended.result).model_dump_json().encode()
+            save_events(self.folder, ended.result)
+            own_plan = replace(met.plan, topology=self.cell.build())
+            (self.folder / "plan.txt").write_text(describe(own_plan), encoding="utf-8")
+            run = Run(own_plan, ended.result, records, met.faults, met.frames_late_ms, met.up_ms)
+            surer = partial(prediction, self.cell, self.profiles, self.facts, RULED_OUT_BY)
+            by_stacks = deviations(self.cell, self.profiles, self.facts)
+            ran = finished(self.cell, run, (self.expected, surer), by_stacks, self.folder)
+        except (TestbedError, OSError) as error:
+            return self.lost(error).model_dump_json().encode()
+        return self._kept(replace(ran, seconds=ended.seconds)).model_dump_json().encode()
+
+    def save(self) -> None:
+        """What is needed to run it again; nothing of an earlier run is left."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_cell(self.cell, self.profiles, self.folder, self.lab, self.facts)
+
+    @property
+    def expected(self) -> Prediction:
+        """What the oracle says of it: of this pair alone."""
+        return prediction(self.cell, self.profiles, self.facts)
+
+    def lost(self, error: Exception) -> Result:
+        """Its result where ``error`` kept it from a verdict."""
+        return self._kept(
+            broken(self.cell, self.profiles, self.lab, self.expected, error, self.folder)
+        )
+
+    def _kept(self, ran: Ran) -> Result:
+        return kept(
+            replace(ran, strangers=strangers([self.cell], self.facts)), self.expected
+        ).result()
