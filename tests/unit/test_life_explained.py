@@ -30,6 +30,7 @@ ENDS = Ends(
     "b",
     Seat(frozenset({OURS}), frozenset({"nat-a:lan"}), frozenset({("nat-a:wan", True)})),
     Seat(frozenset({OTHER}), frozenset({"nat-b:lan"}), frozenset({("nat-b:wan", True)})),
+    ("core",),
 )
 ACCOUNT = WireAccount(plan(CASE.topology, CASE.routers, 0), None)
 

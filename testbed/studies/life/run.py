@@ -231,7 +231,7 @@ class _Life:
         relay = self.roles.relay
         server = plan.entrance(relay, self.case.transport.protocol, plan.port(relay)).address
         near, far = (seat(plan, self._places(host)) for host in (self.roles.a, self.roles.b))
-        ends = Ends(self.roles.a, self.roles.b, near, far)
+        ends = Ends(self.roles.a, self.roles.b, near, far, plan.topology.cores)
         carrier = self.case.transport
         heard = [
             Heard(event.at + self.clock_ns, event)

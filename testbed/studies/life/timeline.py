@@ -25,6 +25,7 @@ class Ends:
     listener: str
     near: Seat  # the dialer's
     far: Seat
+    cores: tuple[str, ...]  # of the internet, which nothing is told of
 
     def arrived(self, place: str) -> bool:
         """Whether a vantage is on the listener's own wire."""
@@ -104,7 +105,8 @@ def _gap(
     for packet in within:
         left = ends.near.sees(packet) and not packet.outgoing and packet.payload
         if left and packet.destination == marks[0].source:
-            way = [one for one in within if one.payload == packet.payload and _forth(one, packet)]
+            same = (one for one in within if one.payload == packet.payload)
+            way = [one for one in same if _forth(one, packet) and one.node not in ends.cores]
             place = way[-1].vantage
             kind, said = MomentKind.STOPPED, place
             if ends.arrived(place):
@@ -116,8 +118,7 @@ def _gap(
 
 def _forth(one: Packet, first: Packet) -> bool:
     """The same packet at a later place of its way, and not one that is sent again."""
-    on_the_way = 0 <= one.time_ns - first.time_ns < _WAY_NS
-    return on_the_way and not one.vantage.startswith("core:")
+    return 0 <= one.time_ns - first.time_ns < _WAY_NS
 
 
 def _ways(
