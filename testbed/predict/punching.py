@@ -27,9 +27,12 @@ PROBE_EVERY = 0.05  # seconds
 UDP_DEADLINE = 3.0
 TCP_ROUND = 1.0
 TCP_DEADLINE = 4.0
+TCP_PATIENCE = 4.0  # seconds that learning may take, where packets get lost
 PROBE = "probe"
 ACK = "probe ACK"
 NONCE = "nonce"
+SELECT = "select"  # the dialer's choice of a connection, where packets get lost
+SELECTED = "selected"
 
 
 class UdpPeer:
@@ -89,13 +92,18 @@ class UdpPeer:
 
 
 class TcpPeer(Program):
-    """Listens on a port, connects from it, and proves each connection by a nonce."""
+    """Listens on a port, connects from it, and proves each connection by a nonce.
 
-    def __init__(self, network: Network, host: str, port: int) -> None:
+    Where packets get lost, it counts when the choice of one is told, which ``selects`` makes.
+    """
+
+    def __init__(self, network: Network, host: str, port: int, *, selects: bool) -> None:
         self._network = network
+        self._selects = selects
+        self._selected = False
         self.tcp = Tcp(network, host)
         self._port = port
-        self._query = stun.TcpQuery()
+        self._query = stun.TcpQuery(self.tcp)
         self._refused: set[Place] = set()
         self.via: Packet | None = None
         self.connected = False
@@ -124,8 +132,17 @@ class TcpPeer(Program):
         self.via = self.via or packet
         self.tcp.send(connection, Message(NONCE))
 
-    def received(self, _connection: Connection, _message: Message, /) -> None:
-        self.connected = True
+    def received(self, connection: Connection, message: Message, /) -> None:
+        if not self._network.chancy:
+            self.connected = True
+        elif message.name == NONCE and self._selects and not self._selected:
+            self._selected = True
+            self.tcp.send(connection, Message(SELECT))
+        elif message.name == SELECT:
+            self.connected = True
+            self.tcp.send(connection, Message(SELECTED))
+        elif message.name == SELECTED:
+            self.connected = True
 
     def refused(self, connection: Connection, /) -> None:
         self._refused.add(connection.remote)
@@ -174,7 +191,10 @@ def punch_tcp(setting: Setting) -> Result:
 
 def _tcp(setting: Setting, *, punching: bool) -> Result:
     network = setting.network
-    dialer, listener = (TcpPeer(network, host, setting.port(host)) for host in setting.hosts)
+    dialer, listener = (
+        TcpPeer(network, host, setting.port(host), selects=host == setting.dialer)
+        for host in setting.hosts
+    )
     if (failure := _learn(setting, Protocol.TCP, dialer, listener)) is not None:
         return failure
     starts = setting.starts()
@@ -212,9 +232,9 @@ def _learn(setting: Setting, protocol: Protocol, *peers: UdpPeer | TcpPeer) -> R
     serve_stun(setting)
     for peer in peers:
         peer.learn(setting.server)
-    network.run(
-        network.now + stun.PATIENCE, lambda: all(peer.observed is not None for peer in peers)
-    )
+    slow = network.chancy and protocol is Protocol.TCP
+    patience = TCP_PATIENCE if slow else stun.PATIENCE
+    network.run(network.now + patience, lambda: all(peer.observed is not None for peer in peers))
     for host, peer in zip(setting.hosts, peers, strict=True):
         if peer.observed is None:
             return Result(Outcome.NONE, unlearned(setting, host, protocol))
@@ -242,7 +262,7 @@ def _blocked(setting: Setting, towards: Place | None, back: Place | None) -> Los
 
 
 PLAIN_DIAL_UDP = Model(name="plain_dial_udp", protocol="udp", run=plain_dial_udp, patient=True)
-PLAIN_DIAL_TCP = Model(name="plain_dial_tcp", protocol="tcp", run=plain_dial_tcp)
+PLAIN_DIAL_TCP = Model(name="plain_dial_tcp", protocol="tcp", run=plain_dial_tcp, patient=True)
 PUNCH_UDP = Model(name="punch_udp", protocol="udp", run=punch_udp, patient=True)
-PUNCH_TCP = Model(name="punch_tcp", protocol="tcp", run=punch_tcp)
+PUNCH_TCP = Model(name="punch_tcp", protocol="tcp", run=punch_tcp, patient=True)
 NO_PUNCH = Model(name="no_punch", protocol=None, run=no_punch)

@@ -30,14 +30,27 @@ class Server(Program):
         send_udp(self._network, packet.destination, packet.source, seen)
 
     def opened(self, connection: Connection, _packet: Packet, /) -> None:
-        self._tcp.send(connection, Message(RESPONSE, connection.remote))
+        if not self._network.chancy:
+            self._tcp.send(connection, Message(RESPONSE, connection.remote))
+
+    def received(self, connection: Connection, message: Message, /) -> None:
+        if message.name == REQUEST:
+            self._tcp.send(connection, Message(RESPONSE, connection.remote))
 
 
 class TcpQuery(Program):
-    """Learns the mapped address of a TCP port; the connection stays open."""
+    """Learns the mapped address of a TCP port; the connection stays open.
 
-    def __init__(self) -> None:
+    It asks for it where packets get lost: then each of them counts.
+    """
+
+    def __init__(self, tcp: Tcp) -> None:
+        self._tcp = tcp
         self.observed: Place | None = None
+
+    def opened(self, connection: Connection, _packet: Packet, /) -> None:
+        if connection.delivery is not None:
+            self._tcp.send(connection, Message(REQUEST))
 
     def received(self, _connection: Connection, message: Message, /) -> None:
         self.observed = message.endpoint

@@ -23,7 +23,7 @@ from testbed.predict.model import Model
 from testbed.predict.network import Network
 from testbed.predict.packet import Carried, Message
 from testbed.predict.prediction import predict
-from testbed.predict.punching import PUNCH_UDP
+from testbed.predict.punching import PUNCH_TCP, PUNCH_UDP
 
 CATALOGUE = catalogue()
 LOSSY = Link.both(delay_ms=60.0, jitter_ms=50.0, loss=0.1)
@@ -125,7 +125,9 @@ def test_what_no_nat_lets_through_goes_direct_by_no_chance(model: Model) -> None
     assert told.outcome is Outcome.RELAYED
 
 
-@pytest.mark.parametrize("model", [PUNCH_UDP, ICE, DCUTR_TCP, DCUTR_QUIC], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "model", [PUNCH_UDP, PUNCH_TCP, ICE, DCUTR_TCP, DCUTR_QUIC], ids=lambda m: m.name
+)
 def test_a_link_that_hardly_loses_leaves_the_sure_end(model: Model) -> None:
     told = chances(model, link=replace_loss(0.0005), runs=60)
     assert told.chances is not None
