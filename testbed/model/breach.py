@@ -162,8 +162,9 @@ class NothingLeft:
 
 @dataclass(frozen=True)
 class NotCrossed:
-    """In a punch the other side's packet came in at ``vantage`` before any went out there."""
+    """``node`` punched: the other's packet came in at ``vantage`` before any went out there."""
 
+    node: str
     vantage: str
     came: Sight
     went: Sight

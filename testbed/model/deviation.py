@@ -14,6 +14,8 @@ from testbed.model.outcome import Outcome, StepName
 from testbed.model.version import Built
 
 T = TypeVar("T")
+Ends = tuple[str, str]
+ENDS: Ends = ("a", "b")  # the roles, and what their hosts are called if a world names none
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,23 @@ def _among(value: T, wanted: tuple[T, ...] | Besides[T] | None) -> bool:
 
 
 class Pattern(_Read):
-    """Breaches of one kind.  A field that is None may have any value."""
+    """Breaches of one kind.  A field that is None may have any value.
+
+    ``role``: whose breach it is, the dialer's (a) or the listener's (b), whatever their hosts are
+    called.
+    """
 
     kind: BreachKind
-    node: str | None = None
-    vantage: str | None = None
+    role: Literal["a", "b"] | None = None
     step: StepName | None = None
     claimed: Outcome | None = None
     measured: Outcome | None = None
 
-    def fits(self, breach: Breach) -> bool:
-        """Whether ``breach`` is one of them."""
+    def fits(self, breach: Breach, ends: Ends = ENDS) -> bool:
+        """Whether ``breach`` is one of them; ``ends``: the hosts of the dialer and the listener."""
         found, wanted = vars(breach), self.model_dump(exclude_none=True)
+        if role := wanted.pop("role", None):
+            wanted["node"] = dict(zip(ENDS, ends, strict=True))[role]
         return all(found.get(name) == value for name, value in wanted.items())
 
 

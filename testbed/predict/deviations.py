@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from testbed.model.breach import Breach, DeviationGone
-from testbed.model.deviation import Case, Deviation
+from testbed.model.deviation import ENDS, Case, Deviation, Ends
 from testbed.model.prediction import Prediction
 from testbed.model.reason import Deviates
 from testbed.model.version import Built
@@ -53,13 +53,18 @@ def expected(prediction: Prediction, deviations: Iterable[Deviation]) -> Predict
     return prediction
 
 
-def unexpected(found: Iterable[Breach], deviations: Iterable[Deviation]) -> list[Breach]:
-    """Of the breaches ``found``, those that nobody knows of; and known ones that are missing."""
+def unexpected(
+    found: Iterable[Breach], deviations: Iterable[Deviation], ends: Ends = ENDS
+) -> list[Breach]:
+    """Of the breaches ``found``, those that nobody knows of; and known ones that are missing.
+
+    ``ends``: the hosts of the dialer and of the listener.
+    """
     left, missing = list(found), list[Breach]()
     for one in deviations:
         if not one.breaches:
             continue
-        rest = [breach for breach in left if not any(p.fits(breach) for p in one.breaches)]
+        rest = [breach for breach in left if not any(p.fits(breach, ends) for p in one.breaches)]
         if len(rest) == len(left):
             missing.append(DeviationGone(one.stack, one.name, one.link))
         left = rest

@@ -326,6 +326,7 @@ def _judged(
         crossed=through,
         violations=violations,
         known=known if reading.outcome is expected.outcome else (),
+        ends=peers,
     )
     if verdict.judgement is Judgement.INCONCLUSIVE:
         faults += late  # then they weighed, too

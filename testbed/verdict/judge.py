@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from testbed.model.breach import Breach, Claim, Disowned, FalseClaim
-from testbed.model.deviation import Deviation
+from testbed.model.deviation import ENDS, Deviation, Ends
 from testbed.model.fault import Fault
 from testbed.model.judgement import Verdict, WireReading
 from testbed.model.prediction import Prediction
@@ -21,6 +21,7 @@ def judge(
     crossed: tuple[int, int] | None = None,
     violations: Sequence[Breach] = (),
     known: Sequence[Deviation] = (),
+    ends: Ends = ENDS,
 ) -> Verdict:
     """The verdict of one cell.
 
@@ -33,7 +34,8 @@ def judge(
     a connection, so that nothing was echoed: whoever denies it is then who is at odds with
     the wire, and whoever claims it is not.  So do any of ``violations``, the ways in which
     the stack broke its protocol.  What ``known``
-    deviations account for is let pass, and missed where it is not there.
+    deviations account for is let pass, and missed where it is not there; ``ends`` are the hosts
+    of the dialer and of the listener.
     """
     if crossed is None:
         claimed: list[Breach] = [
@@ -43,7 +45,7 @@ def judge(
         ]
     else:
         claimed = [Disowned(*crossed, tuple(claims))]
-    findings = tuple(unexpected([*claimed, *violations], known))
+    findings = tuple(unexpected([*claimed, *violations], known, ends))
     predicted = prediction.beside(reading.outcome)
     agrees = reading.outcome is predicted and not findings
     troubles = (*faults, *(() if agrees else doubts))

@@ -262,7 +262,7 @@ def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[Breach]:
         if out is None:
             found.append(NothingLeft(side.node, other.node, vantage))
         elif router and entered is not None and entered.time_ns < out.time_ns:
-            found.append(NotCrossed(vantage, entered.sight, out.sight))
+            found.append(NotCrossed(side.node, vantage, entered.sight, out.sight))
     return found
 
 

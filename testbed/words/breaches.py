@@ -190,7 +190,7 @@ def _of_punch(breach: _OfPunch) -> str:
             return f"no packets through {relay} belong to {node}'s {step}"
         case NothingLeft(node, other, vantage):
             return f"{node} sent nothing towards {other} that left {vantage}"
-        case NotCrossed(vantage, came, went):
+        case NotCrossed(_, vantage, came, went):
             return f"not crossed at {vantage}: {came} came in before {went} went out"
         case NotClient():
             return f"{breach.node} is not the client: {_first(breach)}"

@@ -31,7 +31,7 @@ cause = "it sleeps"
 link = "https://example.org/"
 date = "2026-11-29"
 breaches = [
-    { kind = "relay_kept", node = "a" },
+    { kind = "relay_kept", role = "a" },
 ]
 when = [
     { transport = "tcp", dialer = { not = ["js"] } },

@@ -35,13 +35,14 @@ SIGHT = Sight(7, "nat-b:wan", False, "udp", END, END, 3)
 LIE = FalseClaim("a", Outcome.DIRECT, Outcome.RELAYED, "connected")
 A_SERVES = NotClient("a", "b", FirstNoise(96, 32))
 SYNCS = (StepName.SYNC_SENT, StepName.SYNC_RECEIVED)
+KEPT_ROW = "the relayed connection is kept"
 KEPT = ({RelayKept("a"), RelayKept("a", "b")}, {RelayKept("b")})
 
 # By stack and name: breaches that a deviation accounts for, and some that it does not.
 ACCOUNTS: dict[tuple[str, str], tuple[set[Breach], set[Breach]]] = {
     ("js-libp2p", "what it was told is dialed, and nothing comes towards that"): (
-        {NotCrossed("nat-b:wan", SIGHT, SIGHT)},
-        {NotCrossed("nat-a:wan", SIGHT, SIGHT), LIE},
+        {NotCrossed("b", "nat-b:wan", SIGHT, SIGHT)},
+        {NotCrossed("a", "nat-a:wan", SIGHT, SIGHT), LIE},
     ),
     ("go-libp2p", "the third attempt swaps roles"): (
         {OwnInitial("b", SIGHT)},
@@ -56,8 +57,8 @@ ACCOUNTS: dict[tuple[str, str], tuple[set[Breach], set[Breach]]] = {
         },
     ),
     ("py-libp2p", "over QUIC nothing comes towards its dial"): (
-        {NotCrossed("nat-b:wan", SIGHT, SIGHT), PunchedEarly("b", StepName.SYNC_SENT)},
-        {PunchedEarly("a", StepName.SYNC_RECEIVED), NotCrossed("nat-a:wan", SIGHT, SIGHT)},
+        {NotCrossed("b", "nat-b:wan", SIGHT, SIGHT), PunchedEarly("b", StepName.SYNC_SENT)},
+        {PunchedEarly("a", StepName.SYNC_RECEIVED), NotCrossed("a", "nat-a:wan", SIGHT, SIGHT)},
     ),
     ("py-libp2p", "the dialer leads, too"): (
         {A_SERVES, *(StepMissing(node, step) for node in "ab" for step in SYNCS)},
@@ -90,6 +91,14 @@ def test_a_deviation_accounts_for_its_own_breaches_and_no_other(row: Deviation) 
     for breach in others:
         assert unexpected([breach], [row]) == [breach, *gone]
     assert unexpected([], [row]) == gone
+
+
+def test_a_deviation_is_known_whatever_the_hosts_of_its_roles_are_called() -> None:
+    (row,) = [one for one in DEVIATIONS if (one.stack, one.name) == ("go-libp2p", KEPT_ROW)]
+    breach = RelayKept("laptop", "home")
+    assert unexpected([breach], [row], ("laptop", "home")) == []
+    gone = DeviationGone(row.stack, row.name, row.link)
+    assert unexpected([breach], [row], ("home", "laptop")) == [breach, gone]
 
 
 KEPT_CELL = Cell("go-quic", ("full-cone", "full-cone"), "libp2p")
