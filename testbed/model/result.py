@@ -149,7 +149,7 @@ class Spell(Frozen):
     start: float
     end: float
     relayed: bool
-    at: Text  # the node at the far end of the dialer's wire
+    at: Text  # the network where the dialer was
 
 
 class LifeSeen(Frozen):

@@ -49,7 +49,7 @@ from testbed.model.topology import Topology
 from testbed.predict.dcutr import DCUTR_QUIC, DCUTR_TCP
 from testbed.predict.lives import TICK, Direct, Side
 from testbed.predict.prediction import predict
-from testbed.predict.wires import Wires, mends, past, require_certain
+from testbed.predict.wires import STATE, Wires, mends, past, require_certain
 
 PAUSE = 0.7  # seconds before a lost connection is dialed again
 DIAL = 3.0  # seconds that a dial may take: time for a SYN to be repeated
@@ -110,6 +110,11 @@ def expect(
     begin with, and where chance decides.
     """
     require_certain(topology, course.faults)
+    a, b = (topology.host(name) for name in (topology.roles.a, topology.roles.b))
+    if a.network == b.network:
+        raise UsageError(
+            f"the model does not follow a path within one network, {a.network}", remedy=STATE
+        )
     return _Life(topology, behaviours, course, transport, redials).expected()
 
 
@@ -267,7 +272,7 @@ class _Life:
         if any(not mends(fault) for _, fault in self.todo):
             raise UsageError(
                 "the model does not follow what happens to a second connection",
-                remedy="write what you expect: [expect] outcome and recovers_within_s",
+                remedy=STATE,
             )
         back = self._back(self._noticed(began))
         fate, after = self._final()

@@ -18,6 +18,8 @@ from testbed.model.network_fault import (
 )
 from testbed.model.topology import Host, Link, Router, Topology
 
+STATE = "write what you expect: [expect] outcome and recovers_within_s"
+
 
 @dataclass
 class Wires:
@@ -97,5 +99,5 @@ def require_certain(topology: Topology, faults: Sequence[tuple[float, Fault]]) -
     if any(0 < way.loss < 1 for link in links for way in (link.up, link.down)):
         raise UsageError(
             "the model does not know what frames are lost by chance",
-            remedy="write what you expect: [expect] outcome and recovers_within_s",
+            remedy=STATE,
         )

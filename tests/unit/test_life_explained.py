@@ -20,18 +20,19 @@ from testbed.studies.life.application import SIZE
 from testbed.studies.life.case import LifeCase
 from testbed.studies.life.explaining import explained
 from testbed.studies.life.scenarios import scenario
-from testbed.studies.life.seat import Seat
+from testbed.studies.life.seat import Seat, Wire
 from testbed.studies.life.timeline import Ends, Heard, timeline
 
 RELAY, OTHER, OURS = (IPv4Address(f"29.0.0.{n}") for n in (1, 2, 3))
 CASE = LifeCase(scenario("reboot"), "punch-udp")
-ENDS = Ends(
-    "a",
-    "b",
-    Seat(frozenset({OURS}), frozenset({"nat-a:lan"}), frozenset({("nat-a:wan", True)})),
-    Seat(frozenset({OTHER}), frozenset({"nat-b:lan"}), frozenset({("nat-b:wan", True)})),
-    ("core",),
-)
+
+
+def seat_of(address: IPv4Address, home: str) -> Seat:
+    wire = Wire(f"nat-{home}:lan", f"lan-{home}", back=True)
+    return Seat(frozenset({address}), (wire,), frozenset({(f"nat-{home}:wan", True)}))
+
+
+ENDS = Ends("a", "b", seat_of(OURS, "a"), seat_of(OTHER, "b"), ("core",))
 ACCOUNT = WireAccount(plan(CASE.topology, CASE.routers, 0), None)
 
 

@@ -8,14 +8,14 @@ import pytest
 from testbed.model.life import Fate, Transport
 from testbed.model.packet import Endpoint, Packet
 from testbed.studies.life.application import SIZE
-from testbed.studies.life.seat import Seat
+from testbed.studies.life.seat import Seat, Wire
 from testbed.studies.life.wire import Seen, read_life
 
 RELAY, OTHER, OURS, NAT = (IPv4Address(f"29.0.0.{n}") for n in (1, 2, 3, 4))
 SAID = bytes(range(250)) * 4
 DIALER = Seat(
     frozenset({OURS}),
-    frozenset({"nat-a:lan", "nat-c:lan"}),
+    (Wire("nat-a:lan", "lan-a", back=True), Wire("nat-c:lan", "lan-c", back=True)),
     frozenset({("nat-a:wan", True), ("nat-c:wan", True)}),
 )
 SECOND = 1_000_000_000
@@ -103,9 +103,9 @@ def test_it_is_told_who_was_connected_when_and_by_which_path() -> None:
     packets = [*echoes(1, 3), *echoes(5, 6, RELAY), *echoes(6, 10, vantage="nat-c:lan")]
     told = [(round(s.start, 2), round(s.end, 2), s.relayed, s.at) for s in read(packets).spells]
     assert told == [
-        (-1.0, 0.95, False, "nat-a"),
-        (3.0, 3.95, True, "nat-a"),
-        (4.0, 7.95, False, "nat-c"),
+        (-1.0, 0.95, False, "lan-a"),
+        (3.0, 3.95, True, "lan-a"),
+        (4.0, 7.95, False, "lan-c"),
     ]
 
 
@@ -125,7 +125,7 @@ def test_an_echo_that_leaves_from_another_port_has_moved() -> None:
         one = packet(at, vantage="nat-a:wan")
         return replace(one, source=Endpoint(NAT, port), payload=SAID)
 
-    asked = replace(packet(1.4, OURS), outgoing=False, payload=SAID)
+    asked = replace(packet(1.4), outgoing=False, source=Endpoint(OURS, 4001), payload=SAID)
     before, after, another = sent(1.5, 4001), sent(3, 4002), sent(3, 4001)
     assert read([*echoes(1, 10), asked, before, after]).moved
     assert not read([*echoes(1, 10), asked, before, another]).moved

@@ -11,7 +11,6 @@ from testbed.cli.options import EngineWords
 from testbed.errors import UsageError
 from testbed.model.presets import LIVES, asked
 from testbed.model.profile import Profile
-from testbed.model.topology import Topology
 from testbed.nat import rules
 from testbed.nat.load import by_name
 from testbed.stacks import infrastructure
@@ -74,7 +73,7 @@ def cases(
         told = [scenario(name) for name in dict.fromkeys(names) or LIVES]
     told = [_between(one, nats) for one in told]
     for one in told:
-        _require_ways(one.world.topology())
+        require_players(one.world.topology())
     found = [LifeCase(one, ends.name) for one in told for ends in casts]
     if not names and topology is None:
         found = list(_possible(found))
@@ -82,16 +81,6 @@ def cases(
         require_timed(case)
         case.expected()
     return found
-
-
-def _require_ways(topology: Topology) -> None:
-    """UsageError where nobody plays a part, and where no router sees what peers send each other."""
-    require_players(topology)
-    a, b = (topology.host(name) for name in (topology.roles.a, topology.roles.b))
-    if a.network == b.network:
-        raise UsageError(
-            f"{a.name} and {b.name} share a network: their path is on no router's wire"
-        )
 
 
 def _possible(found: Iterable[LifeCase]) -> Iterator[LifeCase]:

@@ -40,8 +40,10 @@ def _scene(topology: Topology) -> _Scene:
     far = topology.path_out(b)
     ours = [one for one in topology.routers if one not in far]
     stops: list[_Stop] = [(f"{one.name}:wan", Cause.FILTER_CLOSED, one.name) for one in far]
+    stops = [(f"{one.name}:lan", Cause.LOST_ON_LINK, one.name) for one in far] + stops
     stops += [(f"{one.name}:wan", Cause.LOST_ON_LINK, None) for one in ours]
     stops += [(f"{one.name}:lan", Cause.LOST_ON_LINK, one.name) for one in ours]
+    stops.append((f"{a}:eth0", Cause.LOST_ON_LINK, None))
     home = next((one.name for one in topology.path_out(a)), None)
     return _Scene(a, b, home, far[-1].name if far else None, tuple(stops))
 

@@ -230,7 +230,7 @@ class _Life:
         plan = self.lab.plan
         relay = self.roles.relay
         server = plan.entrance(relay, self.case.transport.protocol, plan.port(relay)).address
-        near, far = (seat(plan, self._places(host)) for host in (self.roles.a, self.roles.b))
+        near, far = (seat(plan, one, self._docks(one)) for one in (self.roles.a, self.roles.b))
         ends = Ends(self.roles.a, self.roles.b, near, far, plan.topology.cores)
         carrier = self.case.transport
         heard = [
@@ -246,9 +246,10 @@ class _Life:
         lost = any(one.lost_direct for one in heard)
         return Led(seen, moments, lost, self.slow, self.busy, self._idle(recorded, near), packets)
 
-    def _places(self, host: str) -> list[str]:
-        """It, and the hosts whose places it takes."""
-        return [host, *(dock(one.network) for one in self.case.scenario.moving if one.host == host)]
+    def _docks(self, host: str) -> tuple[str, ...]:
+        """The hosts whose places it takes."""
+        moves = (one.network for one in self.case.scenario.moving if one.host == host)
+        return tuple(dock(network) for network in moves)
 
     def _idle(self, recorded: Sequence[Packet], dialer: Seat) -> float:
         ends = [

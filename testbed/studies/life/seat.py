@@ -1,7 +1,8 @@
-"""Where the two ends of a path are seen: at the far ends of their wires, which do not move."""
+"""Where the two ends of a path are seen: on their own wires, or at the far ends of those."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address
 
 from testbed.model.packet import Packet
@@ -9,43 +10,83 @@ from testbed.model.plan import AddLink, Plan, Vantage
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A host at one place after another: ``hosts`` are itself and those whose place it takes.
+class Wire:
+    """A vantage of a host in ``network``; ``back``: what comes to the host leaves there."""
 
-    ``wires`` are the names of the vantages at the far ends of its wires; ``edges`` those where
-    its packets enter the internet, each with the direction in which they do.
+    vantage: str
+    network: str
+    back: bool
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A host at one place after another.
+
+    ``edges`` are the vantages where its packets enter the internet, each with whether they leave
+    there.
     """
 
     addresses: frozenset[IPv4Address]
-    wires: frozenset[str]
+    wires: tuple[Wire, ...]
     edges: frozenset[tuple[str, bool]]
+
+    @cached_property
+    def _by_vantage(self) -> dict[str, Wire]:
+        return {one.vantage: one for one in self.wires}
+
+    def network(self, packet: Packet) -> str:
+        """Where the host is that has sent or got it."""
+        return self._by_vantage[packet.vantage].network
 
     def sees(self, packet: Packet) -> bool:
         """Whether it is one of the host's, on its wire."""
-        ends = {packet.source.address, packet.destination.address}
-        return packet.vantage in self.wires and not self.addresses.isdisjoint(ends)
+        return self.sent(packet) or self.got(packet)
+
+    def sent(self, packet: Packet) -> bool:
+        """Whether the host has sent it, on its wire."""
+        wire = self._by_vantage.get(packet.vantage)
+        ours = packet.source.address in self.addresses
+        return wire is not None and ours and packet.outgoing is not wire.back
+
+    def got(self, packet: Packet) -> bool:
+        """Whether it comes to the host, on its wire."""
+        wire = self._by_vantage.get(packet.vantage)
+        ours = packet.destination.address in self.addresses
+        return wire is not None and ours and packet.outgoing is wire.back
 
     def enters(self, packet: Packet) -> bool:
         """Whether it comes from the host's side, and enters the internet here."""
         return (packet.vantage, packet.outgoing) in self.edges
 
 
-def seat(plan: Plan, hosts: Sequence[str]) -> Seat:
-    """Of a host that is where ``hosts`` are, one after the other."""
+def seat(plan: Plan, host: str, docks: tuple[str, ...] = ()) -> Seat:
+    """Of ``host``, which takes the places of ``docks``, one after the other.
+
+    Interfaces that move are seen at the far ends of their wires, which do not.
+    """
+    places = (host, *docks)
+    wires = [_far(plan, one) for one in places] if docks else [_own(plan, host)]
     return Seat(
-        frozenset(address for host in hosts for address in plan.addresses[host]),
-        frozenset(_wire(plan, host).name for host in hosts),
-        frozenset(edge for host in hosts for edge in _edges(plan, host)),
+        frozenset(address for one in places for address in plan.addresses[one]),
+        tuple(wires),
+        frozenset(edge for one in places for edge in _edges(plan, one)),
     )
 
 
-def _wire(plan: Plan, host: str) -> Vantage:
-    way = plan.topology.path_out(host)
-    if way:
-        return Vantage(way[0].name, "lan")
-    return next(Vantage(one.b.node, one.b.ifname) for one in plan.of(AddLink) if one.a.node == host)
+def _own(plan: Plan, host: str) -> Wire:
+    return Wire(f"{host}:eth0", plan.topology.host(host).network, back=False)
+
+
+def _far(plan: Plan, host: str) -> Wire:
+    network = plan.topology.host(host).network
+    if way := plan.topology.path_out(host):
+        return Wire(f"{way[0].name}:lan", network, back=True)
+    link = next(one for one in plan.of(AddLink) if one.a.node == host)
+    return Wire(Vantage(link.b.node, link.b.ifname).name, network, back=True)
 
 
 def _edges(plan: Plan, host: str) -> Iterator[tuple[str, bool]]:
-    way = plan.topology.path_out(host)
-    yield (Vantage(way[-1].name, "wan").name, True) if way else (_wire(plan, host).name, False)
+    if way := plan.topology.path_out(host):
+        yield f"{way[-1].name}:wan", True
+    else:
+        yield _far(plan, host).vantage, False

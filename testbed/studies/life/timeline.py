@@ -29,7 +29,7 @@ class Ends:
 
     def arrived(self, place: str) -> bool:
         """Whether a vantage is on the listener's own wire."""
-        return place in self.far.wires or place.startswith(f"{self.listener}:")
+        return place in [wire.vantage for wire in self.far.wires]
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ def _gap(
     within = [one for one in packets if start < one.time_ns < stop]
     places: set[str] = set()
     for packet in within:
-        left = ends.near.sees(packet) and not packet.outgoing and packet.payload
-        if left and packet.destination == marks[0].source:
+        if ends.near.sent(packet) and packet.payload and packet.destination == marks[0].source:
             same = (one for one in within if one.payload == packet.payload)
             way = [one for one in same if _forth(one, packet) and one.node not in ends.cores]
             place = way[-1].vantage

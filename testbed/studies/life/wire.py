@@ -56,7 +56,7 @@ def read_life(
     after = [p for p in back if p.time_ns > fault_ns]
     marks = [*before, *after]
     moved = _moved(packets, dialer, fault_ns)
-    told = tuple(spells([p for p in here if echoed(p, dialer)], relay, fault_ns))
+    told = tuple(spells([p for p in here if echoed(p, dialer)], dialer, relay, fault_ns))
     last_ns = marks[-1].time_ns if marks else fault_ns
     if end_ns - last_ns > ENDED * 1e9:
         passed = sum(last_ns < p.time_ns <= end_ns for p in here)
@@ -69,11 +69,13 @@ def read_life(
     return Seen(fate, gap, passed, len(after), (start.number, stop.number), moved, told)
 
 
-def spells(echoes: Sequence[Packet], relay: IPv4Address, fault_ns: int) -> Iterator[Spell]:
+def spells(
+    echoes: Sequence[Packet], dialer: Seat, relay: IPv4Address, fault_ns: int
+) -> Iterator[Spell]:
     """Who was connected when, and by which path: the runs of ``echoes`` in order of time."""
 
     def way(packet: Packet) -> tuple[bool, str]:
-        return packet.source.address == relay, packet.vantage.partition(":")[0]
+        return packet.source.address == relay, dialer.network(packet)
 
     run: list[Packet] = []
     for packet in [*echoes, None]:
@@ -93,13 +95,12 @@ def spells(echoes: Sequence[Packet], relay: IPv4Address, fault_ns: int) -> Itera
 
 def echoed(packet: Packet, dialer: Seat) -> bool:
     """Whether it is an echo that comes back to the dialer."""
-    back = packet.outgoing and packet.destination.address in dialer.addresses
-    return back and len(packet.payload) in SHAPE and dialer.sees(packet)
+    return dialer.got(packet) and len(packet.payload) in SHAPE
 
 
 def _moved(packets: Sequence[Packet], dialer: Seat, fault_ns: int) -> bool:
     """Other hosts may share the edge: what the dialer has sent is known by its payload."""
-    asked = {p.payload for p in packets if dialer.sees(p) and not p.outgoing}
+    asked = {p.payload for p in packets if dialer.sent(p)}
     sent = [p for p in packets if dialer.enters(p) and p.payload in asked]
     sent = [p for p in sent if len(p.payload) in SHAPE]
     before = [p.source for p in sent if p.time_ns <= fault_ns]
