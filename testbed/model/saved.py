@@ -14,6 +14,11 @@ def _faults() -> TypeAdapter[tuple[Fault, ...]]:
     return TypeAdapter(tuple[Annotated[Fault, Field(discriminator="kind")], ...])
 
 
+def warm() -> None:
+    """Before many forks: making the schema takes longer than using it."""
+    _faults()
+
+
 def faults_to_json(faults: Iterable[Fault]) -> list[dict[str, Any]]:
     """One object for each."""
     return list(_faults().dump_python(tuple(faults), mode="json"))

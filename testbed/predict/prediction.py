@@ -17,6 +17,7 @@ from testbed.model.topology import Topology
 from testbed.predict.model import Model, Setting
 from testbed.predict.network import Holding, Network
 
+FEW_PORTS = 4096  # of a range: no mesh wants so many
 RUNS = 500  # of the model, where chance decides
 
 
@@ -136,6 +137,12 @@ def mappings(
     network = Network(topology, known)
     model.run(Setting(network, roles.a, roles.b, roles.relay, 0.0, agents))
     return network.mappings()
+
+
+def is_scarce(behaviour: Behaviour) -> bool:
+    """Whether a NAT may have too few mappings for some dozens of pairs."""
+    ranges = (behaviour.transport(protocol).ports.size for protocol in Protocol)
+    return behaviour.quota is not None or min(ranges) < FEW_PORTS
 
 
 def crowded(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from testbed.capture import reader
 from testbed.errors import UnfitError, UsageError
+from testbed.model import saved
 from testbed.model.furnishing import nats
 from testbed.model.lab import Backend
 from testbed.model.presets import find
@@ -159,6 +160,7 @@ def run_matrix(
         prediction(cell, profiles, facts)  # what chance makes of it takes seconds: once for all
     reader.warm()
     rules.warm()
+    saved.warm()
     study = replace(punch(profiles, facts, refused), deadline_s=deadline_of(cells))
     return run_study(study, cells, backend, out, jobs=jobs, progress=progress, done=done)
 

@@ -6,11 +6,12 @@ recorded of all.
 
 import gc
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -40,7 +41,8 @@ from testbed.studies.punch.cell import Cell, save_cell
 from testbed.studies.punch.expectation import deviations, prediction, strangers
 
 JUDGING_S = 60.0  # until which a pair is judged and explained
-LAB_FILES = ("capture.pcapng", "conntrack.jsonl", "drops.json", "plan.txt")
+PLAN = "plan.txt"  # of all pairs the same steps
+LAB_FILES = ("capture.pcapng", "conntrack.jsonl", "drops.json", PLAN)
 CELL_DEADLINE = 180.0  # seconds; every wait inside has its own, this ends what has none
 
 
@@ -99,7 +101,7 @@ def _effects(
     first = cells[0]
     steps = plan(first.build(), profiles, site.number, first.seed)
     site.folder.mkdir(parents=True, exist_ok=True)
-    (site.folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
+    (site.folder / PLAN).write_text(describe(steps), encoding="utf-8")
     tasks = [asked(cell) for cell in cells]
     at_once = first.meeting is None or first.meeting.order is Order.AT_ONCE
     before = time.perf_counter()
@@ -165,7 +167,7 @@ class _Pair:
                 return self.lost(ended.result).model_dump_json().encode()
             save_events(self.folder, ended.result)
             own_plan = replace(met.plan, topology=self.cell.build())
-            (self.folder / "plan.txt").write_text(describe(own_plan), encoding="utf-8")
+            shutil.copyfile(met.records.capture.path.with_name(PLAN), self.folder / PLAN)
             run = Run(own_plan, ended.result, records, met.faults, met.frames_late_ms, met.up_ms)
             surer = partial(prediction, self.cell, self.profiles, self.facts, RULED_OUT_BY)
             by_stacks = deviations(self.cell, self.profiles, self.facts)
@@ -179,7 +181,7 @@ class _Pair:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_cell(self.cell, self.profiles, self.folder, self.lab, self.facts)
 
-    @property
+    @cached_property
     def expected(self) -> Prediction:
         """What the oracle says of it: of this pair alone."""
         return prediction(self.cell, self.profiles, self.facts)

@@ -8,6 +8,7 @@ what came of it, which README lists.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -176,12 +177,22 @@ class Cell:
         return self.build().roles
 
     def build(self) -> Topology:
-        conditions = self.conditions
-        access = conditions.over if conditions != AS_IT_IS else None
-        topology = self.world.topology(*self.profiles, access=access)
-        if conditions.link is not None:
-            topology = _linked(topology, conditions.over(named(conditions.link)))
+        return self._topology
+
+    @cached_property
+    def _topology(self) -> Topology:
+        topology = _built(self.world.word, self.profiles, self.conditions)
         return self.meeting.of(topology) if self.meeting else topology
+
+
+@lru_cache(maxsize=256)
+def _built(world: str, profiles: tuple[str, ...], conditions: Conditions) -> Topology:
+    """A world is read once in a process, and what many cells share is made once."""
+    access = conditions.over if conditions != AS_IT_IS else None
+    topology = find(world).topology(*profiles, access=access)
+    if conditions.link is None:
+        return topology
+    return _linked(topology, conditions.over(named(conditions.link)))
 
 
 def _linked(topology: Topology, link: Link) -> Topology:

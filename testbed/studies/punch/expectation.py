@@ -16,7 +16,7 @@ from testbed.model.version import Built
 from testbed.predict.deviations import expected, known, uncovered
 from testbed.predict.ice import ICE
 from testbed.predict.nats_as_one import as_one
-from testbed.predict.prediction import RUNS, crowded, mappings, predict
+from testbed.predict.prediction import RUNS, crowded, is_scarce, mappings, predict
 from testbed.stacks.adapter import Adapter, Main
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.external import own
@@ -116,7 +116,10 @@ def require_room(cells: Iterable[Cell], profiles: Mapping[str, Profile]) -> None
     declared: dict[str, Behaviour] = {}
     for cell in cells:
         topology = cell.build()
-        declared = behaviours(topology, profiles)
+        declared = declared or behaviours(topology, profiles)
+        ways = [topology.path_out(end) for end in (topology.roles.a, topology.roles.b)]
+        if not any(is_scarce(declared[router.name]) for way in ways for router in way):
+            continue  # there is enough for all, whatever they want
         wanted.append(mappings(topology, declared, cell.play.model, agents=cell.stacks.agents))
     for one, count, room in crowded(wanted, declared):
         kind = one.protocol.value.upper()
