@@ -9,6 +9,7 @@ from testbed.model.entrance import RELAY_PORTS, entrance, reached_ports
 from testbed.model.furnishing import behaviours
 from testbed.model.packet import Endpoint
 from testbed.model.plan import Plan
+from testbed.model.presets import two_homes
 from testbed.model.topology import Topology
 from testbed.model.world import parse
 from testbed.nat.load import catalogue
@@ -86,6 +87,14 @@ def test_a_forward_of_each_nat_leads_in() -> None:
 def test_where_one_nat_forwards_nothing_its_own_port_is_told_in_vain() -> None:
     assert found("server", Protocol.UDP, 3478) == ("outer", 3478, False)
     assert found("server", Protocol.UDP, 443) == ("outer", 443, False)
+
+
+def test_a_port_that_the_profile_forwards_leads_in_as_well() -> None:
+    topology = two_homes("port-forward", "symmetric")
+    declared = behaviours(topology, CATALOGUE)
+    assert entrance(topology, declared, "a", Protocol.UDP, 4011) == ("nat-a", 4011, True)
+    assert entrance(topology, declared, "a", Protocol.UDP, 4012) == ("nat-a", 4012, False)
+    assert entrance(topology, declared, "b", Protocol.UDP, 4011) == ("nat-b", 4011, False)
 
 
 @pytest.mark.parametrize("host", ["public", "walled"])
