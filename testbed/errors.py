@@ -89,6 +89,10 @@ class ContractError(PeerError):
     """A line that the contract does not allow, whatever the machine and the network do."""
 
 
+class StarvedError(PeerError):
+    """A peer missed a deadline while this machine gave it no processor: another try may do."""
+
+
 class ProbeError(TestbedError):
     """The prober could not measure: its own control exchange failed."""
 

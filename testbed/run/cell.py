@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from testbed.capture.reader import read
-from testbed.errors import ContractError, Exit, PeerError, TestbedError, UsageError
+from testbed.errors import ContractError, Exit, PeerError, StarvedError, TestbedError, UsageError
 from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
 from testbed.model.breach import Breach, TooSlow
@@ -354,7 +354,8 @@ def broken(
     explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict)
     with suppress(OSError):
         write_json(folder / "explanation.json", to_json(explanation))
-    return Ran(cell, verdict, folder, explanation=explanation)
+    late = isinstance(error, StarvedError)
+    return Ran(cell, verdict, folder, late=late, explanation=explanation)
 
 
 def _places(cell: Cell) -> tuple[tuple[str, str], str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from testbed.errors import ContractError, PeerError
+from testbed.errors import ContractError, PeerError, StarvedError
 from testbed.model.contract import (
     LINE_LIMIT,
     Close,
@@ -49,6 +49,7 @@ class PeerClient:
         self.arrivals: list[Arrival] = []
         self.remarks = Remarks()
         self.lookout: Lookout | None = None  # of the harness, while it waits for this peer
+        self._began = time.monotonic_ns(), process.waited_ns()
         self._state = State.START
         self._taken = 0  # arrivals before this one were given out or passed over
         self._line = b""
@@ -133,7 +134,13 @@ class PeerClient:
     def missed(self, kinds: Kinds) -> PeerError:
         """The error for a deadline that passed."""
         self._read_rest()
-        return self._error(f"deadline passed in state {self._state.value!r}{_waiting(kinds)}")
+        words = f"deadline passed in state {self._state.value!r}{_waiting(kinds)}"
+        waited, (since, before) = self.process.waited_ns(), self._began
+        if waited is None or before is None or 2 * (waited - before) < time.monotonic_ns() - since:
+            return self._error(words)
+        seconds = (waited - before) / 1e9
+        starved = f"{words}, after {seconds:.1f} s without a processor: this machine is too busy"
+        return self._error(starved, StarvedError)
 
     def _take_lines(self, data: bytes) -> None:
         *lines, self._line = (self._line + data).split(b"\n")

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from testbed.errors import PeerError
+from testbed.errors import PeerError, StarvedError
 from testbed.lab import kernel
 from testbed.lab.process import spawn
 from testbed.model.contract import (
@@ -312,3 +312,18 @@ def test_several_peers_are_waited_for_at_once(start: Start) -> None:
     for client in clients:
         client.send(Close())
     wait_all(clients, (Closed,), soon())
+
+
+@pytest.mark.parametrize(("waited", "starved"), [(0.0, False), (0.4, False), (0.6, True)])
+def test_a_deadline_that_a_peer_missed_without_a_processor_is_the_machines(
+    start: Start, monkeypatch: pytest.MonkeyPatch, waited: float, starved: bool
+) -> None:
+    """``waited``: for which part of its life it had none."""
+    client = start(lambda: time.sleep(60) or 0)
+    began = time.monotonic_ns()
+    share = lambda: int(waited * (time.monotonic_ns() - began))  # noqa: E731
+    monkeypatch.setattr(client.process, "waited_ns", share)
+    client._began = began, 0
+    with pytest.raises(PeerError) as missed:
+        client.wait((Offered,), time.monotonic() + 0.05)
+    assert isinstance(missed.value, StarvedError) is starved

@@ -30,6 +30,9 @@ class Mute:
     def wait(self, timeout: float) -> int:
         raise TimeoutError(timeout)
 
+    def waited_ns(self) -> int | None:
+        return None
+
     def kill(self) -> None:
         pass
 
