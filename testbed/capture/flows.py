@@ -18,6 +18,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from testbed import foreign
 from testbed.capture.conntrack import entry
 from testbed.errors import CaptureError
 from testbed.lab.netfilter import CONNTRACK, FAMILY, NETLINK_NETFILTER, attributes, messages
@@ -186,7 +187,7 @@ def read_flows(path: Path) -> tuple[FlowEvent, ...]:
     """The events of a file; CaptureError naming file and line where it is damaged."""
     events: list[FlowEvent] = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in foreign.read_text(path).splitlines():
             events.append(_from_json(json.loads(line)))
     except OSError as error:
         raise CaptureError(f"cannot read {path}: {error.strerror}") from None

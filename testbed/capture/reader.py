@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed import foreign
 from testbed.capture.pcapng import Recording, survey
 from testbed.errors import CaptureError
 from testbed.model.packet import Packet, decode
@@ -85,7 +86,7 @@ def _homeless() -> Iterator[None]:
 
 def _load(path: Path) -> tuple[bytes, Recording]:
     try:
-        data = path.read_bytes()
+        data = foreign.read_bytes(path, foreign.RECORDED)
         return data, Recording(path, survey(data))
     except OSError as error:
         raise CaptureError(f"cannot read {path}: {error.strerror}") from None

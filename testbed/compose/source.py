@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from testbed import foreign
 from testbed.certify.certificates import shortened
 from testbed.errors import UsageError
 from testbed.model.plan import Plan
@@ -89,7 +90,7 @@ def read(folder: Path) -> Source:
     """UsageError where ``folder`` holds no rendered project."""
     file = folder / FILE
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(foreign.read_text(file))
         name = str(data["topology"])
         kept = folder / WORLDS / f"{name}.toml"
         source = Source(

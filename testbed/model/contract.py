@@ -14,8 +14,9 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from testbed import foreign
 from testbed.errors import ContractError
 from testbed.model.outcome import StepName as StepName
 
@@ -24,7 +25,9 @@ LINE_LIMIT = 65536  # bytes, newline included
 ECHO_LIMIT = 1 << 24  # bytes
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Nanoseconds = Annotated[int, Field(ge=0)]
+Nanoseconds = Annotated[int, Field(ge=0, le=foreign.LATEST)]
+# For people alone: nothing in it moves a cursor, or gives an order to whoever prints it.
+Remark = Annotated[str, Field(max_length=1000), AfterValidator(foreign.words)]
 
 
 class Role(StrEnum):
@@ -264,7 +267,7 @@ class PortMapping(_Event):
     event: Literal["port_mapping"] = "port_mapping"
     service: str | None
     external: Endpoint | None
-    trouble: Annotated[str, Field(max_length=1000)] | None
+    trouble: Remark | None
 
 
 class Reachability(_Event):
@@ -334,14 +337,14 @@ class Lost(_Event):
 
     event: Literal["lost"] = "lost"
     path: Path
-    reason: Annotated[str, Field(max_length=1000)]  # for people alone
+    reason: Remark  # for people alone
 
 
 class Stayed(_Event):
     """There will be no (further) attempt at upgrading a relayed connection."""
 
     event: Literal["stayed"] = "stayed"
-    reason: Annotated[str, Field(max_length=1000)]
+    reason: Remark
 
 
 class Step(_Event):
@@ -363,7 +366,7 @@ class Echoed(_Event):
 class Failed(_Event):
     event: Literal["failed"] = "failed"
     failure: FailureClass
-    reason: Annotated[str, Field(max_length=1000)]  # for people alone
+    reason: Remark  # for people alone
     detail: FailureDetail | None = None
 
 

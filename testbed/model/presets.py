@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+from testbed import foreign
 from testbed.errors import TopologyError, UsageError
 from testbed.model.profile import Profile
 from testbed.model.topology import Link, Topology
@@ -96,7 +97,7 @@ def _read(path: Path) -> Found:
     """Once in a process: a file that is changed under a run does not change the run."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     try:
-        text = path.read_text(encoding="utf-8")
+        text = foreign.read_text(path, foreign.WRITTEN)
     except OSError as error:
         raise TopologyError(f"{shown}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from testbed import foreign
 from testbed.errors import Exit
 from testbed.model.breach import Breach
 from testbed.model.chances import Chances
@@ -39,7 +41,7 @@ def _utf8(text: object) -> object:
     return text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
 
 
-Text = Annotated[str, BeforeValidator(_utf8)]
+Text = Annotated[str, BeforeValidator(_utf8), AfterValidator(foreign.words)]
 Name = Annotated[str, Field(pattern=r"^[^/]+/.+")]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -217,7 +219,7 @@ class Result(Frozen):
     study: str
     name: Name  # unique in a run, and the path of the folder of the case
     group: Name  # the same for all repetitions of the case
-    labels: dict[str, str]  # axis -> value: stack, topology, mode, transport, ...
+    labels: dict[str, Text]  # axis -> value: stack, topology, mode, transport, ...
     profiles: tuple[str, ...]  # the NATs, from the dialer's to the listener's
     repeat: Count = 0
     judgement: Judgement
@@ -371,7 +373,7 @@ class Document(Frozen):
 
     format: Literal[2]
     run: RunRecord
-    facts: dict[str, str]  # the versions that it ran with
+    facts: dict[str, Text]  # the versions that it ran with
     profiles: dict[str, str]  # the titles of its profiles, by name
     identity: Identity | None = None
     shard: ShardPart | None = None

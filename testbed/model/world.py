@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from testbed import foreign
 from testbed.errors import TopologyError, UsageError
 from testbed.model import world_forwards, world_interfaces, world_regions
 from testbed.model.events import (
@@ -48,7 +49,11 @@ SCHEMA = Path(__file__).with_name("world.schema.json")
 
 Option = Literal["a", "b"]
 Access = Callable[[Link], Link]
-Words = Annotated[str, Field(pattern=r"\S", description="A sentence for people.")]
+Words = Annotated[
+    str,
+    Field(pattern=r"\S", description="A sentence for people."),
+    AfterValidator(foreign.words),
+]
 
 
 class RouterTable(Table):

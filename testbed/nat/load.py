@@ -21,7 +21,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NoReturn
 
-from testbed import places
+from testbed import foreign, places
 from testbed.errors import ProfileError
 from testbed.model.behaviour import Behaviour, PortRange, Timeouts
 from testbed.model.plan import Engine
@@ -161,7 +161,7 @@ def with_timeouts(profile: Profile, timeouts: Timeouts) -> Profile:
 def load(path: Path) -> Profile:
     """Read and check one profile; ProfileError says file, line, key and what was expected."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = foreign.read_text(path, foreign.WRITTEN)
     except OSError as error:
         raise ProfileError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -192,7 +192,7 @@ class _Reader:
 
     def profile(self, tables: dict[str, Any]) -> Profile:
         head = {key: self._take(tables, key) for key in (*_TEXTS, "engine")}
-        texts = {key: self._value(str, head[key], (key,)) for key in _TEXTS}
+        texts = {key: foreign.words(self._value(str, head[key], (key,))) for key in _TEXTS}
         for key, value in texts.items():
             if not value.strip():
                 self._refuse((key,), "is empty; say it, or say that there is none and why")

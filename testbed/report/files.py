@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from testbed import foreign
 from testbed.files import write_text
 from testbed.model.record import RunRecord
 from testbed.model.result import FORMAT, Document, Identity, Result, ShardPart, rates, summarize
@@ -110,7 +111,7 @@ def _told(row: Result) -> Iterator[str]:
 def _story(path: Path) -> Iterator[str]:
     """What a cell's explanation says besides its headline, with the numbers of the packets."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(foreign.read_bytes(path))
         told = [_line(line) for line in value["story"]]
         if value["wrong_why"]:
             told.append(f"wrong is {value['wrong']}: {_line(value['wrong_why'])}")

@@ -13,11 +13,12 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from testbed import foreign
 from testbed.files import write_text
 from testbed.model.result import Document, Result
 from testbed.model.verdict import Judgement
@@ -160,10 +161,10 @@ def _packed(rows: Sequence[Result], beside: Path) -> tuple[list[str], dict[str, 
 
 def _details(row: Result, beside: Path) -> dict[str, Any]:
     """What the panel shows of a row beyond its entry."""
-    folder = Path(row.folder)
-    run = _read(folder / "run.json") or {}
-    events, more = _events(folder / "events.jsonl", run)
-    capture = folder / "capture.pcapng"
+    named = Path(row.folder)
+    folder = named if _is_of(row, named, beside) else Path(os.devnull)  # in which is nothing
+    events, more = _events(folder / "events.jsonl", _clocks(folder / "run.json"))
+    capture = named / "capture.pcapng"  # to which a link leads, and no more
     return {
         **row.model_dump(mode="json", include=_SAID),
         "rung": asdict(row.rung) if row.rung else None,
@@ -176,6 +177,30 @@ def _details(row: Result, beside: Path) -> dict[str, Any]:
     }
 
 
+def _is_of(row: Result, folder: Path, beside: Path) -> bool:
+    """Whether ``folder`` is the case's: a run's own, or, as in a merged one, by what it says.
+
+    What results name outside of themselves is not shown to whoever reads the page.
+    """
+    if folder.resolve().is_relative_to(beside.resolve()):
+        return True
+    told = _read(folder / "result.json")
+    return isinstance(told, dict) and told.get("name") == row.name
+
+
+def _clocks(path: Path) -> tuple[int, int] | None:
+    """The common start, and what to add to the peers' clock; None where that is not known."""
+    told = _read(path)
+    if not isinstance(told, dict):
+        return None
+    start, clock = (told.get(key) for key in ("start_ns", "clock_ns"))
+    return (start, clock) if _is_time(start) and _is_time(clock) else None
+
+
+def _is_time(value: Any) -> TypeGuard[int]:
+    return type(value) is int and abs(value) <= foreign.LATEST
+
+
 def _link(path: Path, beside: Path) -> str:
     """``path`` as a URL relative to the folder of the page."""
     return quote(Path(os.path.relpath(path.absolute(), beside.absolute())).as_posix())
@@ -184,7 +209,7 @@ def _link(path: Path, beside: Path) -> str:
 def _read(path: Path) -> Any:
     """A JSON file; None where there is none or it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(foreign.read_text(path))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -209,7 +234,7 @@ def _citation(cite: Mapping[str, Any]) -> list[Any]:
     return [cite[key] for key in _CITED]
 
 
-def _events(path: Path, run: Mapping[str, Any]) -> tuple[list[list[Any]], int]:
+def _events(path: Path, clocks: tuple[int, int] | None) -> tuple[list[list[Any]], int]:
     """Peer, milliseconds since the common start (or the first event), event, the rest.
 
     The second value is how many more there are.
@@ -217,8 +242,7 @@ def _events(path: Path, run: Mapping[str, Any]) -> tuple[list[list[Any]], int]:
     said = sorted(_said(path), key=lambda event: event["at"])
     if not said:
         return [], 0
-    start, clock = run.get("start_ns"), run.get("clock_ns")
-    zero = said[0]["at"] if start is None or clock is None else start - clock
+    zero = said[0]["at"] if clocks is None else clocks[0] - clocks[1]
     events = []
     for event in said[:EVENTS]:
         rest = {k: v for k, v in event.items() if k not in ("peer", "at", "event")}
@@ -231,7 +255,7 @@ def _events(path: Path, run: Mapping[str, Any]) -> tuple[list[list[Any]], int]:
 
 def _said(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = foreign.read_text(path)
     except (OSError, ValueError):
         return
     for line in text.splitlines():
@@ -239,5 +263,5 @@ def _said(path: Path) -> Iterator[dict[str, Any]]:
             event = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(event, dict) and isinstance(event.get("at"), int):
+        if isinstance(event, dict) and _is_time(event.get("at")):
             yield {"peer": "", "event": ""} | event

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from testbed import foreign
 from testbed.errors import UsageError
 from testbed.model.explanation import Cause
 from testbed.model.result import Name, Result
@@ -157,7 +158,7 @@ def read(path: Path) -> Recorded:
 def _golden(file: Path) -> _Golden | None:
     """None where the file is another thing; UsageError naming what is damaged."""
     try:
-        text = file.read_bytes()
+        text = foreign.read_bytes(file)
         value = from_json(text)
         if not isinstance(value, dict) or "pairs" not in value:
             return None

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from testbed import foreign
 from testbed.errors import UsageError
 from testbed.files import require_utf8, write_json
 from testbed.model.record import RunRecord
@@ -70,7 +71,7 @@ def left_in(folder: Path) -> Left | None:
     """The last run in ``folder``; None where there was none.  UsageError naming a damaged file."""
     file = folder / RECORD
     try:
-        found = _Manifest.model_validate_json(file.read_bytes())
+        found = _Manifest.model_validate_json(foreign.read_bytes(file))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from testbed import foreign
 from testbed.errors import TestbedError, UsageError
 from testbed.files import write_json, write_text
 from testbed.model.result import FORMAT, Document, Result, summarize
@@ -58,7 +59,7 @@ def load(path: Path) -> Document:
         if not file.exists() and (path / JOURNAL).exists():
             file = path / JOURNAL
     try:
-        text = file.read_bytes()
+        text = foreign.read_bytes(file)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", remedy=_REMEDY) from error
     return parsed(text, file)

@@ -14,7 +14,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import places
+from testbed import foreign, places
 from testbed.errors import UnfitError, UsageError
 
 VARIABLE = "TESTBED_PEERS"
@@ -66,7 +66,7 @@ class Program:
                 timeout=PATIENCE,
                 check=True,
             )
-            return done.stdout.strip().splitlines()[0]
+            return foreign.line(done.stdout.strip().splitlines()[0])
         except (UnfitError, OSError, subprocess.SubprocessError, IndexError):
             return "absent"
 

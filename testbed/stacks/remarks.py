@@ -3,6 +3,8 @@
 Some put the reason first, and a trace of every thread after it; others put it last.
 """
 
+from testbed import foreign
+
 KEPT = 1500  # bytes of each end
 
 
@@ -24,6 +26,7 @@ class Remarks:
 
     def __str__(self) -> str:
         if not self._between:
-            return (self._first + self._last).decode(errors="replace").strip()
+            return foreign.words((self._first + self._last).decode(errors="replace").strip())
         first, last = (part.decode(errors="replace") for part in (self._first, self._last))
-        return f"{first}\n[{self._between} bytes are left out here]\n{last}".strip()
+        text = f"{first}\n[{self._between} bytes are left out here]\n{last}".strip()
+        return foreign.words(text)

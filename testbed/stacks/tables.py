@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from testbed import foreign
 from testbed.errors import UsageError
 
 T = TypeVar("T", bound=BaseModel)
@@ -16,7 +17,7 @@ Key = tuple[int | str, ...]
 def read_table(path: Path, kind: type[T]) -> T:
     """The file as a ``kind``; UsageError with its name, the line and the key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = foreign.read_text(path, foreign.WRITTEN)
         return kind.model_validate(tomllib.loads(text))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from testbed import foreign
 from testbed.capture.reader import read
 from testbed.errors import UsageError
 from testbed.evidence.account import WireAccount
@@ -50,7 +51,7 @@ def load(folder: Path) -> Kept:
     """UsageError naming the file that is missing or damaged."""
     file = folder / CASE
     try:
-        return _adapter().validate_json(file.read_bytes())
+        return _adapter().validate_json(foreign.read_bytes(file))
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", remedy="name the folder of a case") from error
     except ValidationError as error:

@@ -206,6 +206,7 @@ FOREIGN = {
     ("evidence/protocols/multistream.py", "text"),  # off the wire
     ("explain/sides.py", "words"),  # ICE's candidates
     ("explain/worth.py", "words"),  # numbers left out, to fold repeats in the picture alone
+    ("foreign.py", "text"),  # of strangers
     ("lab/attach.py", "words"),  # a dictionary
     ("lab/netlink.py", "message"),  # of the kernel
     ("lab/services/gateway/upnp.py", "text"),  # off the wire

@@ -1,6 +1,7 @@
 """Somebody's rules: which tool they are for, what they say, and the bench that they ask for."""
 
 import json
+import os
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -35,6 +36,41 @@ def listed(*expressions: list[object], chain: str = "post") -> str:
 
 def out_by(name: object, op: str = "==") -> dict[str, object]:
     return {"match": {"op": op, "left": {"meta": {"key": "oifname"}}, "right": name}}
+
+
+# -- what rules bring in -------------------------------------------------------
+
+
+def rules_of(folder: Path, text: str) -> Path:
+    path = folder / "mine" / "rules.nft"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def test_a_file_that_rules_include_from_their_own_folder_is_a_part_of_them(tmp_path: Path) -> None:
+    path = rules_of(tmp_path, 'define x = "include"  # include "/etc/shadow"\ninclude "more.nft"\n')
+    (path.parent / "more.nft").write_text("include './last.nft'\n")
+    (path.parent / "last.nft").write_text("table ip nat {\n}\n")
+    engine, text = read(path)
+    assert engine is Engine.NFTABLES
+    assert "table ip nat {" in text
+    assert 'include "more.nft"' not in text
+
+
+@pytest.mark.parametrize(
+    "word", ['"/etc/passwd"', '"../other.nft"', "/etc/passwd", '"out.nft"', '"pipe"', '"rules.nft"']
+)
+def test_an_include_that_leads_elsewhere_is_refused_with_its_line(
+    word: str, tmp_path: Path
+) -> None:
+    """Also by a link, from a pipe, and round in a circle."""
+    path = rules_of(tmp_path, f"table ip nat {{\n}}\ninclude {word}\n")
+    (tmp_path / "other.nft").write_text("table ip other {\n}\n")
+    (path.parent / "out.nft").symlink_to(tmp_path / "other.nft")
+    os.mkfifo(path.parent / "pipe")
+    with pytest.raises(UsageError, match=r"rules\.nft:\d+: include .*"):
+        read(path)
 
 
 # -- which tool -----------------------------------------------------------------

@@ -5,8 +5,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from testbed import foreign
 from testbed.certify.foreign import iptables, nftables
 from testbed.certify.foreign.bench import ROUTER
+from testbed.certify.foreign.includes import with_includes
 from testbed.certify.foreign.rule import BEYOND, Action, Ruleset
 from testbed.errors import BackendError, UsageError
 from testbed.lab.kernel import write_sysctl
@@ -31,13 +33,14 @@ _HERE = re.compile(r"iptables-restore[^\n]*<<-?\s*['\"]?(\w+)['\"]?\n(.*?)\n\s*\
 def read(path: Path) -> tuple[Engine, str]:
     """The text for the tool that the file's content is for; its name says nothing.  UsageError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = foreign.read_text(path, foreign.WRITTEN)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
     if here := _HERE.search(text):
         text = "\n" * text[: here.start(2)].count("\n") + here[2] + "\n"
     if _TABLE.search(text) and _COMMITTED.search(text):
         return Engine.IPTABLES, text
+    text = with_includes(path, text)
     if _NFT.search(text):
         return Engine.NFTABLES, text
     if _SCRIPT.search(text):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from testbed import foreign
 from testbed.certify.certificates import JOBS, Certificate, certified, certify_all
 from testbed.cli.commands.chosen import Request, Single, require_cast, require_ready
 from testbed.cli.commands.meshes import MeshRequest
@@ -102,7 +103,7 @@ def _print_next(out: Path, peer: str, own_words: Sequence[str]) -> None:
 
 def _text(file: Path) -> str | None:
     """None where there is no such file."""
-    return file.read_text(encoding="utf-8") if file.exists() else None
+    return foreign.read_text(file) if file.exists() else None
 
 
 def _tell(notes: Iterable[Built]) -> None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
+from testbed import foreign
 from testbed.errors import Exit, UsageError
 from testbed.evidence.account import WireAccount
 from testbed.explain.crossings import crossings
@@ -69,7 +70,7 @@ def read_case(folder: Path) -> tuple[Explanation, WireAccount]:
     """The same of any other study, by its own explainer; UsageError for a damaged file."""
     file = folder / RESULT
     try:
-        result = Result.model_validate_json(file.read_bytes())
+        result = Result.model_validate_json(foreign.read_bytes(file))
     except FileNotFoundError:
         raise UsageError(f"{file}: missing", remedy="run the case anew") from None
     except ValidationError as error:

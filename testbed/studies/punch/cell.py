@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from testbed import foreign
 from testbed.errors import UsageError
 from testbed.model.links import named
 from testbed.model.presets import Found, find
@@ -243,7 +244,7 @@ def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
     """
     file = folder / "cell.json"
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(foreign.read_text(file))
         if data["format"] != FORMAT:
             raise UsageError(f"{file}: format {data['format']}, this version reads {FORMAT}")
         fields, number = data["cell"], data["number"]
@@ -274,7 +275,7 @@ def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
 
 def load_versions(folder: Path) -> Mapping[str, str]:
     """The versions that the cell of a folder was run with; empty if it does not say."""
-    facts = json.loads((folder / "cell.json").read_text(encoding="utf-8")).get("facts")
+    facts = json.loads(foreign.read_text(folder / "cell.json")).get("facts")
     return facts if isinstance(facts, dict) else {}
 
 

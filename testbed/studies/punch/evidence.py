@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from testbed import foreign
 from testbed.capture.flows import read_flows
 from testbed.capture.reader import read
 from testbed.errors import CaptureError, PeerError, UsageError
@@ -141,7 +142,7 @@ def _read(path: Path, parse: Callable[[Path], T]) -> T | None:
 
 
 def _verdict(path: Path, expected: Prediction) -> Verdict:
-    result = Result.model_validate_json(path.read_bytes())
+    result = Result.model_validate_json(foreign.read_bytes(path))
     return Verdict(
         result.judgement,
         None if result.measured is None else Outcome(result.measured),
@@ -154,7 +155,7 @@ def _verdict(path: Path, expected: Prediction) -> Verdict:
 
 def _events(path: Path) -> tuple[tuple[str, Event], ...]:
     found = []
-    for line in path.read_bytes().splitlines():
+    for line in foreign.read_bytes(path).splitlines():
         fields = json.loads(line)
         peer = _word(fields.pop("peer"))
         found.append((peer, decode_event(json.dumps(fields).encode())))
@@ -162,12 +163,12 @@ def _events(path: Path) -> tuple[tuple[str, Event], ...]:
 
 
 def _drops(path: Path) -> dict[str, dict[str, int]]:
-    routers = json.loads(path.read_text(encoding="utf-8")).items()
+    routers = json.loads(foreign.read_text(path)).items()
     return {name: {why: _whole(count) for why, count in one.items()} for name, one in routers}
 
 
 def _notes(path: Path) -> Notes:
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields = json.loads(foreign.read_text(path))
     times = [fields[key] for key in ("start_ns", "clock_ns")]
     start, clock = (None if value is None else _whole(value) for value in times)
     window = fields["window"]
