@@ -5,6 +5,7 @@ work per packet waits until the traffic is over.  Memory stays bounded by one
 block per interface, whatever the length of the capture.
 """
 
+import errno
 import heapq
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Protocol
 from testbed.capture.pcapng import VantageCount, Writer
 from testbed.capture.ring import Frame, Ring, close_all, frames, open_all, quiesce
 
+LARGEST = 512 << 20  # bytes of packets of one run
 _REORDER = 256  # packets; CPUs stamp before they queue, so neighbours may be swapped
 _ALIVE_EVERY = 16384  # packets written between two signs of life
 _FLAGS = (0b00101, 0b01101, 0b01001, 0b10001, 0b00010)  # epb_flags by sll_pkttype
@@ -34,7 +36,9 @@ class Spool:
         self._blocks: list[list[tuple[int, int, int]]] = [[] for _ in range(rings)]
 
     def add(self, ring: int, block: memoryview, packets: int) -> None:
-        """Append a block; OSError (ENOSPC) when the disk does not take it."""
+        """Append a block; OSError when the disk does not take it, or it is too much."""
+        if self._end + len(block) > LARGEST:
+            raise OSError(errno.EFBIG, f"more than {LARGEST >> 20} MB of packets: somebody floods")
         self._blocks[ring].append((self._end, len(block), packets))
         while block:
             written = self._file.write(block)

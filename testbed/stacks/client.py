@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from testbed import foreign
 from testbed.errors import ContractError, PeerError, StarvedError
 from testbed.model.contract import (
     LINE_LIMIT,
@@ -27,6 +28,8 @@ from testbed.stacks.lookout import Lookout
 from testbed.stacks.order import State, name_of, step
 from testbed.stacks.remarks import Remarks
 
+MOST_EVENTS = 100_000  # of one peer: a life of an hour has fewer
+_REST = 64  # reads of what is left on stderr: a pipe holds no more
 EXIT_DEADLINE = 2.0  # seconds from ``closed``, or the end of stdout, to the exit
 
 Kinds = tuple[type[Event], ...]
@@ -152,11 +155,15 @@ class PeerClient:
                 self._read_rest()
                 raise self._error(error.message, ContractError) from None
             self.arrivals.append(Arrival(event, time.monotonic_ns()))
+            if len(self.arrivals) > MOST_EVENTS:
+                raise self._error(f"said more than {MOST_EVENTS} events", ContractError)
 
     def _read_rest(self) -> None:
         """Take in what stderr holds, without waiting."""
         fd = self.process.stderr.fileno()
-        while fd in self._open and select.select([fd], [], [], 0)[0]:
+        for _ in range(_REST):
+            if fd not in self._open or not select.select([fd], [], [], 0)[0]:
+                break
             self.read(fd, ())
 
     def _exit_code(self) -> int | None:
@@ -167,7 +174,7 @@ class PeerClient:
 
     def _error(self, what: str, kind: type[PeerError] = PeerError) -> PeerError:
         words = str(self.remarks)
-        return kind(f"{what}\n{words}" if words else what, node=self.name)
+        return kind(foreign.words(f"{what}\n{words}" if words else what), node=self.name)
 
 
 def wait_any(
@@ -175,16 +182,18 @@ def wait_any(
 ) -> tuple[PeerClient, Event]:
     """The first event of ``kinds`` that any of ``clients`` has; errors as `PeerClient.wait`."""
     while True:
+        late = time.monotonic() >= deadline  # whoever goes on talking does not put it off
         for client in clients:
             event = client.take(kinds)
             if event is not None:
                 return client, event
-        if not hear(clients, kinds, deadline):
+        if late:
             raise clients[0].missed(kinds)
+        hear(clients, kinds, deadline)
 
 
-def hear(clients: Sequence[PeerClient], kinds: Kinds, deadline: float) -> bool:
-    """Take in what any of ``clients`` says next; False if that is nothing until ``deadline``.
+def hear(clients: Sequence[PeerClient], kinds: Kinds, deadline: float) -> None:
+    """Take in what any of ``clients`` says next, if that is anything until ``deadline``.
 
     PeerError when a conversation ends or is broken while ``kinds`` are waited for.
     """
@@ -199,7 +208,6 @@ def hear(clients: Sequence[PeerClient], kinds: Kinds, deadline: float) -> bool:
         lookout.awake(bool(ready))
     for fd, _ in ready:
         owners[fd].read(fd, kinds)
-    return bool(ready) or time.monotonic() < deadline
 
 
 def wait_all(clients: Sequence[PeerClient], kinds: Kinds, deadline: float) -> list[Event]:

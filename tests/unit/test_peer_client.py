@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from testbed.errors import PeerError, StarvedError
+from testbed.errors import ContractError, PeerError, StarvedError
 from testbed.lab import kernel
 from testbed.lab.process import spawn
 from testbed.model.contract import (
@@ -36,6 +36,7 @@ from testbed.model.contract import (
     decode_command,
     encode,
 )
+from testbed.stacks import client as client_module
 from testbed.stacks.client import PeerClient, wait_all, wait_any
 from testbed.stacks.session import Emit, PeerFailure, now, serve
 
@@ -312,6 +313,35 @@ def test_several_peers_are_waited_for_at_once(start: Start) -> None:
     for client in clients:
         client.send(Close())
     wait_all(clients, (Closed,), soon())
+
+
+def test_a_peer_that_goes_on_talking_does_not_put_off_its_deadline(start: Start) -> None:
+    def flood() -> int:
+        while True:
+            os.write(2, b"not yet\n" * 500)
+
+    client = start(flood)
+    client.send(CONFIGURE)
+    began = time.monotonic()
+    with pytest.raises(PeerError, match="deadline passed"):
+        client.wait((Offered,), time.monotonic() + 0.2)
+    assert time.monotonic() - began < 2.0
+
+
+def test_events_without_end_break_the_contract(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MOST_EVENTS", 50)
+
+    def chatter() -> int:
+        hear()
+        while True:
+            say(Listening(at=1, local=HERE))
+
+    client = start(chatter)
+    client.send(CONFIGURE)
+    with pytest.raises(ContractError, match="more than 50 events"):
+        client.wait((Offered,), soon())
 
 
 @pytest.mark.parametrize(("waited", "starved"), [(0.0, False), (0.4, False), (0.6, True)])
