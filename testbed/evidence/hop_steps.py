@@ -91,6 +91,11 @@ def _source(packet: Packet) -> Hashable:
     return packet.source, _as_it_leaves(packet)
 
 
-# Outbound a NAT rewrites the source, inbound the destination, of a hairpinned packet
-# both.  The most that can stay the same is tried first, so likes are not mixed up.
-_CONSTANT_IN_TURN: tuple[Key, ...] = (_both_ends, _destination, _source, _as_it_leaves)
+def _interface(packet: Packet) -> Hashable:
+    return packet.interface, _as_it_leaves(packet)
+
+
+# Outbound a NAT rewrites the source, inbound the destination, and both of a hairpinned packet,
+# which goes out where it came in.  The most that can stay the same is tried first, so likes are
+# not mixed up.
+_CONSTANT_IN_TURN: tuple[Key, ...] = (_both_ends, _destination, _source, _interface)

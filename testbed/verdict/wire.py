@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount, is_whole
+from testbed.evidence.echoes import tells
 from testbed.model.explanation import Journey
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
@@ -127,7 +128,7 @@ def _during(journeys: Iterable[Journey], window: Window) -> Iterator[Journey]:
     """Those that may prove something, and were under way within the window alone."""
     for journey in journeys:
         within = window.start_ns <= journey.first.time_ns and journey.last.time_ns <= window.end_ns
-        if within and len(journey.first.payload) >= window.shortest:
+        if within and tells(journey.first.payload, window):
             yield journey
 
 
