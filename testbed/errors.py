@@ -73,6 +73,18 @@ class BackendError(TestbedError):
     phase = "lab"
 
 
+class ServiceError(BackendError):
+    """A program that the lab provides died, was stopped, or fell silent before its end.
+
+    ``ending`` is a word of `testbed.model.fault.Ending`.
+    """
+
+    def __init__(self, service: str, ending: str, *, node: str) -> None:
+        super().__init__(f"{service} failed before its end: it {ending}", node=node)
+        self.service = service
+        self.ending = ending
+
+
 class CaptureError(TestbedError):
     """The recording is incomplete: packets lost, disk full, writer gone."""
 

@@ -31,9 +31,10 @@ _HARNESS = frozenset({Cause.HARNESS_FAULT, Cause.RELAY_UNREACHABLE, Cause.LOST_O
 
 
 def blame(scene: Scene, finding: Finding) -> tuple[Wrong, Line | None]:
-    """Who, and why; nobody where all is as predicted."""
+    """Who, and why; nobody where all is as predicted, and each NAT was what it declares."""
     if scene.evidence.judgement is Judgement.PASS:
-        return Wrong.NOBODY, None
+        denied = next(iter(violations(scene)), None)
+        return (Wrong.NAT, denied.line) if denied else (Wrong.NOBODY, None)
     why = Line(finding.headline, tuple(Citation.of(packet) for packet in finding.decisive))
     if finding.cause is Cause.HARNESS_FAULT:
         return Wrong.HARNESS, why

@@ -1,5 +1,6 @@
 """The few system calls that Python 3.11 does not offer, through ctypes."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -82,6 +83,27 @@ def write_sysctl(key: str, value: str) -> None:
         raise OSError(error.errno, f"sysctl {key} = {value}: {error.strerror}") from error
     finally:
         os.close(fd)
+
+
+def read_sysctl(key: str) -> str | None:
+    """A sysctl of the current network namespace; None where this kernel has no such."""
+    return read_switch("/proc/sys/" + key.replace(".", "/"))
+
+
+def processes_in(*netns: int) -> dict[int, str]:
+    """The names of all processes in these networks, by number, as far as /proc shows them.
+
+    ``netns`` are descriptors of the namespaces.
+    """
+    wanted, found = {os.fstat(one).st_ino for one in netns}, {}
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            if os.stat(f"/proc/{entry.name}/ns/net").st_ino in wanted:  # noqa: PTH116
+                text = Path(f"/proc/{entry.name}/comm").read_text("utf-8", "replace")
+                found[int(entry.name)] = text.strip()
+    return found
 
 
 def refused(error: OSError) -> bool:

@@ -7,9 +7,11 @@ the process, takes the node away.
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -40,7 +42,7 @@ from testbed.lab.netlink import (
 from testbed.lab.services import routers
 from testbed.lab.services.daemon import Daemon
 from testbed.lab.wires import WireBench, netem
-from testbed.model.fault import FramesLost
+from testbed.model.fault import FramesLost, ServiceFailed
 from testbed.model.lab import Command, Image, Process, Route, Rule
 from testbed.model.plan import (
     AddBridge,
@@ -61,6 +63,7 @@ from testbed.naming import instead
 _PACKAGES = {"nft": "nftables", "iptables-restore": "iptables"}
 _LOOPBACK = 1
 RULES_DEADLINE = 20.0
+_LEFTOVERS = 2.0  # seconds until all are gone that were killed
 
 
 @dataclass
@@ -105,6 +108,7 @@ class NamespaceLab:
         self._wires = WireBench()
         self._processes: dict[str, list[process.NodeProcess]] = {}
         self.services: Mapping[str, Daemon] = {}  # router -> its daemon
+        self.failed: list[ServiceFailed] = []
 
     def __enter__(self) -> Self:
         return self
@@ -115,6 +119,7 @@ class NamespaceLab:
     def build(self) -> None:
         """Apply the plan; BackendError names the step and node that failed."""
         self._create_nodes()
+        self._stack.callback(self._end_leftovers)
         with self._loading_rules():
             for step in self.plan.steps:
                 self._collect(step)
@@ -354,6 +359,30 @@ class NamespaceLab:
 
     def lost_frames(self) -> list[FramesLost]:
         return self._wires.lost_frames()
+
+    def sysctls(self, node: str, keys: Sequence[str]) -> dict[str, str]:
+        with kernel.inside_netns(self._node(node).netns, self._home):
+            found = {key: kernel.read_sysctl(key) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _end_leftovers(self) -> None:
+        """End what is still in a node: a peer's child that left its group goes on by itself."""
+        nodes = [node.netns for node in self._nodes.values()]
+        deadline = time.monotonic() + _LEFTOVERS
+        while (found := kernel.processes_in(*nodes)) and time.monotonic() < deadline:
+            for pid in found:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.001)
+
+    def strangers(self, node: str) -> list[str]:
+        inside = kernel.processes_in(self._node(node).netns)
+        own = {one.pid for one in self._processes.get(node, ())}
+        return [f"{name} ({pid})" for pid, name in inside.items() if pid not in own]
+
+    def failed_services(self) -> list[ServiceFailed]:
+        found = (daemon.failure() for daemon in self.services.values())
+        return [*self.failed, *(failed for failed in found if failed)]
 
     def lateness_ms(self) -> float:
         return self._wires.lateness_ms()

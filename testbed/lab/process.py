@@ -27,6 +27,7 @@ class NodeProcess:
         self.stderr = stderr
         self._pidfd = os.pidfd_open(pid)
         self._code: int | None = None
+        self.killed = False
 
     def poll(self) -> int | None:
         ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -34,6 +35,12 @@ class NodeProcess:
             self._kill_group()  # until it is waited for, nobody else has its number
             self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self._code
+
+    def halted(self) -> bool:
+        if self.poll() is not None:
+            return False
+        told = os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PIDFD, self._pidfd, told) is not None
 
     def wait(self, timeout: float) -> int:
         if self.poll() is None:
@@ -48,6 +55,7 @@ class NodeProcess:
 
     def kill(self) -> None:
         if self.poll() is None:
+            self.killed = True
             self._kill_group()
             os.kill(self.pid, signal.SIGKILL)
 

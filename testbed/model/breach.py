@@ -40,6 +40,7 @@ class BreachKind(StrEnum):
     CARRIED = "carried"
     CONNECTED_EARLY = "connected_early"
     NEVER_SENT = "never_sent"
+    TRIED_LITTLE = "tried_little"
     BELATED = "belated"
     TOO_SLOW = "too_slow"
     DEVIATION_GONE = "deviation_gone"
@@ -302,6 +303,21 @@ class NeverSent:
 
 
 @dataclass(frozen=True)
+class TriedLittle:
+    """``node`` did not do its part of an attempt, which came to nothing as it was predicted to.
+
+    ``tries`` in ``seconds`` is all that it made; ``answered``: it asked a server, had the
+    answer, and made nothing of it.
+    """
+
+    node: str
+    tries: int
+    seconds: float
+    answered: bool = False
+    kind: Literal[BreachKind.TRIED_LITTLE] = BreachKind.TRIED_LITTLE
+
+
+@dataclass(frozen=True)
 class Belated:
     """``what`` of ``node`` was ``ms`` milliseconds late, and this machine did not make it so."""
 
@@ -425,6 +441,7 @@ Breach = (
     | Carried
     | ConnectedEarly
     | NeverSent
+    | TriedLittle
     | Belated
     | TooSlow
     | DeviationGone

@@ -23,6 +23,7 @@ class FaultKind(StrEnum):
     BROKE = "broke"
     WAY_UNSEEN = "way_unseen"
     CONTRADICTED = "contradicted"
+    SERVICE_FAILED = "service_failed"
 
 
 class Difference(StrEnum):
@@ -34,6 +35,10 @@ class Difference(StrEnum):
     MISSING_ROUTE = "missing_route"
     UNPLANNED_RULE = "unplanned_rule"  # of the routing policy
     MISSING_RULE = "missing_rule"
+    RULES_CHANGED = "rules_changed"  # in a table of the name ``what``, if only for a while
+    NETWORK_CHANGED = "network_changed"  # a link, an address, a route, if only for a while
+    SYSCTL_CHANGED = "sysctl_changed"
+    STRANGE_PROCESS = "strange_process"  # which the lab did not start
 
 
 class Clash(StrEnum):
@@ -42,7 +47,17 @@ class Clash(StrEnum):
     HARNESS_BLAMED = "harness_blamed"  # by the explanation; the verdict believes the harness
     UNTROUBLED = "untroubled"  # it finds nothing that kept the run from being a measurement
     WAY_UNKNOWN = "way_unknown"  # of a connection that the verdict says was direct
+    NAT_DENIED = "nat_denied"  # a router did what its certified behaviour denies
+    NOT_TRIED = "not_tried"  # there is no connection because a peer or a service gave up
     WAY_FOUND = "way_found"  # from peer to peer, where the verdict says that there was none
+
+
+class Ending(StrEnum):
+    """How a service failed."""
+
+    DIED = "died"
+    STOPPED = "was stopped"  # by a signal, if only for a while
+    SILENT = "fell silent"  # it runs, and answers no more
 
 
 class Tardy(StrEnum):
@@ -146,6 +161,16 @@ class Contradicted:
     kind: Literal[FaultKind.CONTRADICTED] = FaultKind.CONTRADICTED
 
 
+@dataclass(frozen=True)
+class ServiceFailed:
+    """A program that the lab provides in ``node`` did not serve until its end."""
+
+    node: str
+    service: str
+    ending: Ending
+    kind: Literal[FaultKind.SERVICE_FAILED] = FaultKind.SERVICE_FAILED
+
+
 Fault = (
     LabDiffers
     | FramesLost
@@ -156,4 +181,5 @@ Fault = (
     | Broke
     | WayUnseen
     | Contradicted
+    | ServiceFailed
 )

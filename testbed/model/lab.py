@@ -12,7 +12,7 @@ from typing import IO, Protocol
 
 from testbed.model.address import Route as Route
 from testbed.model.address import Rule as Rule
-from testbed.model.fault import FramesLost
+from testbed.model.fault import FramesLost, ServiceFailed
 from testbed.model.plan import Plan
 
 
@@ -38,9 +38,16 @@ class Process(Protocol):
     stdin: IO[bytes]
     stdout: IO[bytes]
     stderr: IO[bytes]
+    killed: bool  # by `kill`: its end is wanted
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while it runs."""
+
+    def halted(self) -> bool:
+        """Whether a signal has stopped it since it began, even if it goes on by now.
+
+        False where that cannot be known: of a process in a container.
+        """
 
     def wait(self, timeout: float) -> int:
         """The exit code; TimeoutError after ``timeout`` seconds."""
@@ -59,6 +66,7 @@ class Lab(Protocol):
     """A started lab."""
 
     plan: Plan
+    failed: list[ServiceFailed]  # of programs that were watched, and have ended
 
     def socket(self, node: str, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A socket made inside ``node``, usable from here."""
@@ -78,6 +86,18 @@ class Lab(Protocol):
 
     def lost_frames(self) -> list[FramesLost]:
         """Frames that the lab lost by itself, where no plan asked for it."""
+
+    def sysctls(self, node: str, keys: Sequence[str]) -> dict[str, str]:
+        """The values of ``keys`` in ``node``, but for those that its kernel does not have."""
+
+    def strangers(self, node: str) -> list[str]:
+        """The processes in the network of ``node`` that the lab did not start, by name and number.
+
+        In a lab of containers those are the engine's, and nobody is told.
+        """
+
+    def failed_services(self) -> list[ServiceFailed]:
+        """Programs that the lab provides, and that did not serve until now or their end."""
 
     def lateness_ms(self) -> float:
         """By how much the most delayed frame was late, beyond its link's delay."""

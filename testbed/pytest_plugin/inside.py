@@ -23,6 +23,7 @@ from testbed.errors import TestbedError
 from testbed.lab import kernel, sandbox
 from testbed.lab.audit import require_closed
 from testbed.lab.choice import Kind, backend
+from testbed.model.fault import Fault
 from testbed.model.furnishing import nats
 from testbed.model.lab import Lab, Process
 from testbed.model.presets import preset
@@ -134,7 +135,8 @@ class Server:
             send(self._channel, {"value": None})
             with suppress(_Closed):
                 serve(self._channel, LabServer(lab))
-            lost = [sentence(fault) for fault in lab.lost_frames()]
+            faults: list[Fault] = [*lab.lost_frames(), *lab.failed_services()]
+            lost = [sentence(fault) for fault in faults]
         counts = recorder.recording.counts
         lost += [f"{n.dropped} packets were not recorded at {n.name}" for n in counts if n.dropped]
         return Answer(lost)

@@ -8,14 +8,33 @@ from functools import partial
 from pathlib import Path
 
 from testbed.capture.reader import read
-from testbed.errors import ContractError, Exit, PeerError, StarvedError, TestbedError, UsageError
+from testbed.errors import (
+    ContractError,
+    Exit,
+    PeerError,
+    ServiceError,
+    StarvedError,
+    TestbedError,
+    UsageError,
+)
 from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
+from testbed.lab.sentry import guarded
+from testbed.lab.services.watch import served
 from testbed.model.breach import Breach, TooSlow
 from testbed.model.chances import Chances
 from testbed.model.deviation import Deviation
 from testbed.model.explanation import Explanation
-from testbed.model.fault import Broke, CaptureLost, Fault, Late, PeerFailed, Tardy
+from testbed.model.fault import (
+    Broke,
+    CaptureLost,
+    Ending,
+    Fault,
+    Late,
+    PeerFailed,
+    ServiceFailed,
+    Tardy,
+)
 from testbed.model.judgement import Verdict, WireReading
 from testbed.model.lab import Backend
 from testbed.model.outcome import Outcome, RungReading
@@ -47,6 +66,7 @@ from testbed.verdict.sanity import (
     undelayed,
     unseen_ways,
 )
+from testbed.verdict.tried import untried
 from testbed.verdict.wire import read_path
 from testbed.words import sentence
 from testbed.words.explanations import to_json
@@ -200,9 +220,20 @@ def _effects(
         up_ms = (time.perf_counter() - before) * 1e3
         require_closed(lab)
         scenario = unified.attempt if task.stacks.contract == "unified" else attempt
-        account, records = record_run(lab, folder, lambda: scenario(lab, task))
+        with guarded(lab) as changes:
+            try:
+                account, records = record_run(lab, folder, lambda: scenario(lab, task))
+            except PeerError:
+                with served(lab):  # who is failed by a service breaks, or misses a deadline
+                    raise
+            changed = changes()
         save_events(folder, account)
-        faults: list[Fault] = [*audit(lab), *lab.lost_frames()]
+        faults: list[Fault] = [
+            *audit(lab),
+            *changed,
+            *lab.lost_frames(),
+            *lab.failed_services(),
+        ]
         frames_late_ms = lab.lateness_ms()
     faults += [
         CaptureLost(count.name, count.dropped) for count in records.capture.counts if count.dropped
@@ -303,9 +334,12 @@ def _judged(
     faults: list[Fault] = [*run.faults, *undelayed(wire, peers, server), *unseen_ways(reading)]
     named = dict(zip(("dialer", "listener"), peers, strict=True))
     unconnected = account.window is None and run.plan.topology.by_chance
-    if not (unconnected and cell.relaying is not None):  # nobody punches before there is a circuit
-        senders = [named[end] for end in cell.play.senders]
-        violations = [*violations, *never_sent(wire, senders, server)]
+    senders = [named[end] for end in cell.play.senders]
+    circuitless = unconnected and cell.relaying is not None  # nobody punches before there is one
+    silent = [] if circuitless else never_sent(wire, senders, server)
+    others = [node for node in senders if node not in {one.node for one in silent}]
+    tried_little = _untried(cell, account, wire, others, (reading.outcome, expected))
+    violations = [*violations, *silent, *tried_little]
     if reading.outcome is not expected.beside(reading.outcome):
         violations = [*violations, *(one.breach for one in lateness if not one.of_machine)]
     through, claims = None, account.claims
@@ -331,6 +365,23 @@ def _judged(
     if verdict.judgement is Judgement.INCONCLUSIVE:
         faults += late  # then they weighed, too
     return verdict, tuple(dict.fromkeys(faults)), bool(late)
+
+
+def _untried(
+    cell: Cell,
+    account: Account,
+    wire: WireAccount,
+    senders: Sequence[str],
+    ended: tuple[Outcome, Prediction],
+) -> Sequence[Breach]:
+    """Who did too little for an outcome of none, which is what was predicted."""
+    measured, expected = ended
+    boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
+    none = measured is Outcome.NONE and expected.beside(measured) is Outcome.NONE
+    if cell.play.tries is None or boasts or not none:
+        return ()
+    peers, server = _places(cell)
+    return untried(wire, senders, peers, server, cell.play.tries)
 
 
 def broken(
@@ -369,6 +420,8 @@ def _fault(error: Exception) -> Fault:
     if isinstance(error, PeerError):
         broke_contract = isinstance(error, ContractError)
         return PeerFailed(error.node, error.message, error.remedy, broke_contract)
+    if isinstance(error, ServiceError):
+        return ServiceFailed(error.node or "", error.service, Ending(error.ending))
     if isinstance(error, TestbedError):
         return Broke(error.phase, error.node, error.message, error.remedy)
     return Broke(None, None, str(error))

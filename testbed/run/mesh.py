@@ -111,7 +111,7 @@ def _effects(
         ended, records = record_run(
             lab, site.folder, lambda: attempts(lab, tasks, first.seed, at_once=at_once)
         )
-        faults: list[Fault] = [*audit(lab), *lab.lost_frames()]
+        faults: list[Fault] = [*audit(lab), *lab.lost_frames(), *lab.failed_services()]
         frames_late_ms = lab.lateness_ms()
     faults += [
         CaptureLost(count.name, count.dropped) for count in records.capture.counts if count.dropped

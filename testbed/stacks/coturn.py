@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from testbed import foreign
 from testbed.errors import BackendError, UnfitError
+from testbed.lab.services.watch import Question, watched
 from testbed.model.entrance import RELAY_PORTS
 from testbed.model.lab import Lab, Process
 from testbed.stacks import stun
@@ -26,7 +28,7 @@ REALM = "testbed"
 NOT_RELAYED_TO = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 PIPE_SIZE = 1 << 20  # bytes; nobody reads coturn's log while it runs
 POLL_INTERVAL = 0.002  # seconds
-ANSWER_TIMEOUT = 0.1  # seconds, within one node
+_BINDING_SUCCESS = b"\x01\x01"  # the type of the answer, RFC 8489 section 5
 LAST_WORDS = 2000  # characters
 HELP_DEADLINE = 5.0  # seconds
 
@@ -109,7 +111,8 @@ def coturn(lab: Lab, node: str, config: Coturn, *, deadline: float = 5.0) -> Ite
     process = begin(lab, node, config)
     try:
         await_ready(lab, node, config, process, deadline)
-        yield process
+        with watched(lab, node, "coturn", process, _questions(config)):
+            yield process
     finally:
         process.kill()
         process.wait(deadline)
@@ -127,50 +130,36 @@ def begin(lab: Lab, node: str, config: Coturn) -> Process:
 def await_ready(lab: Lab, node: str, config: Coturn, process: Process, deadline: float) -> None:
     """Until it answers everywhere; BackendError with its last words if it does not in time."""
     end = time.monotonic() + deadline
-    for address in map(str, config.addresses):
-        for kind, port in _services():
-            _await_answer(lab, node, process, kind, (address, port), end)
+    for question in _questions(config):
+        _await_answer(lab, node, process, question, end)
 
 
-def _services() -> Sequence[tuple[socket.SocketKind, int]]:
-    return (
-        (socket.SOCK_DGRAM, PORT),
-        (socket.SOCK_STREAM, PORT),
-        (socket.SOCK_STREAM, HTTPS_PORT),
-    )
+def _questions(config: Coturn) -> Sequence[Question]:
+    """A Binding request to each of its addresses, over UDP and TCP."""
+    request = stun.binding_request()
+    return [
+        Question(kind.name, kind, (str(address), port), request, _BINDING_SUCCESS)
+        for address in config.addresses
+        for kind, port in (
+            (socket.SOCK_DGRAM, PORT),
+            (socket.SOCK_STREAM, PORT),
+            (socket.SOCK_STREAM, HTTPS_PORT),
+        )
+    ]
 
 
-def _await_answer(
-    lab: Lab,
-    node: str,
-    process: Process,
-    kind: socket.SocketKind,
-    server: tuple[str, int],
-    end: float,
-) -> None:
+def _await_answer(lab: Lab, node: str, process: Process, question: Question, end: float) -> None:
     """Ask until answered.  Nothing announces a port that opens, so it is polled."""
-    while not _answers(lab, node, kind, server):
+    while not question.answered(lab, node):
         if process.poll() is not None or time.monotonic() >= end:
+            address, port = question.address
             raise BackendError(
-                f"no STUN answer from {server[0]}:{server[1]} ({kind.name}); coturn said:\n"
+                f"no STUN answer from {address}:{port} ({question.service}); coturn said:\n"
                 + _words(process)[-LAST_WORDS:],
                 node=node,
                 remedy="install Debian's package coturn, or see what it complains about",
             )
         time.sleep(POLL_INTERVAL)
-
-
-def _answers(lab: Lab, node: str, kind: socket.SocketKind, server: tuple[str, int]) -> bool:
-    request = stun.binding_request()
-    with lab.socket(node, socket.AF_INET, kind) as sock:
-        sock.settimeout(ANSWER_TIMEOUT)
-        try:
-            sock.connect(server)
-            sock.sendall(request)
-            answer = sock.recv(2048)
-        except OSError:  # refused, or a timeout
-            return False
-    return stun.mapped_address(answer, stun.transaction_of(request)) is not None
 
 
 def _words(process: Process) -> str:
@@ -180,4 +169,4 @@ def _words(process: Process) -> str:
         os.set_blocking(stream.fileno(), False)
         with contextlib.suppress(BlockingIOError):
             words += os.read(stream.fileno(), PIPE_SIZE)
-    return words.decode(errors="replace")
+    return foreign.words(words.decode(errors="replace"))

@@ -5,6 +5,7 @@ Each is a peer in a role of the contract, in its host's namespace, and answers A
 
 import hashlib
 import importlib
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from testbed.errors import BackendError, PeerError
+from testbed.lab.services.watch import Question, watched
 from testbed.model.behaviour import Protocol
 from testbed.model.contract import (
     Configure,
@@ -28,6 +30,9 @@ from testbed.stacks.client import PeerClient, wait_all
 from testbed.stacks.registry import OURS, Adapter, public
 
 DEADLINE = 10.0  # seconds until all are ready
+_GREETING = b"\x13/multistream/1.0.0\n"
+# A long header with a reserved version and two connection ids, in a datagram of the least size.
+_UNKNOWN_VERSION = bytes.fromhex("c01a2a3a4a08" + "11" * 8 + "08" + "22" * 8).ljust(1200, b"\0")
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,21 @@ def serving(lab: Lab, nodes: list[PublicNode]) -> Iterator[tuple[str, ...]]:
             raise BackendError(
                 f"the public node is not ready: {error.message}", node=error.node
             ) from error
+        for client, node in zip(clients, nodes, strict=True):
+            asked = _question(lab, node)
+            stack.enter_context(watched(lab, node.host, str(node.role), client.process, asked))
         yield tuple(one.addresses[0] for one in ready if isinstance(one, Ready))
+
+
+def _question(lab: Lab, node: PublicNode) -> tuple[Question]:
+    """What every libp2p node answers that listens: on TCP multistream-select's greeting,
+
+    on QUIC a version that nobody speaks, by the versions that it does (RFC 9000 section 6).
+    """
+    address = (str(lab.plan.address(node.host)), node.port)
+    if node.stack.transport == "tcp":
+        return (Question("TCP", socket.SOCK_STREAM, address, _GREETING, _GREETING),)
+    return (Question("QUIC", socket.SOCK_DGRAM, address, _UNKNOWN_VERSION, b""),)
 
 
 def _configure(lab: Lab, node: PublicNode) -> Configure:

@@ -11,6 +11,7 @@ from testbed.capture.recorder import Recorder, record
 from testbed.evidence.account import WireAccount
 from testbed.explain.crossings import crossings
 from testbed.lab.audit import require_closed
+from testbed.lab.services.watch import served
 from testbed.model.explanation import Explanation
 from testbed.model.lab import Backend, Lab
 from testbed.model.plan import Vantage
@@ -65,13 +66,15 @@ class Site:
     ) -> Iterator[Lab]:
         """A lab of ``topology`` that is proven closed; ``profiles`` by name.
 
-        What its NATs leave to chance follows from ``seed``.
+        What its NATs leave to chance follows from ``seed``.  ServiceError on leaving if a
+        program of the lab did not serve all the time.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         Kept(topology, profiles, self.number, seed).save(self.folder)
         with self.backend.start(plan(topology, profiles, self.number, seed)) as lab:
             require_closed(lab)
-            yield lab
+            with served(lab):
+                yield lab
 
     @contextmanager
     def recorded(self, lab: Lab, vantages: Sequence[Vantage] | None = None) -> Iterator[Recorder]:

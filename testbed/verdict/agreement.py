@@ -27,14 +27,21 @@ THROUGH = frozenset(
 )
 
 
+# Why there is no connection, where that is no matter of the NATs: nobody knows then whether
+# there would have been one.
+_GAVE_UP = frozenset({Cause.PEER_FAILED, Cause.NEVER_SENT, Cause.RELAY_UNREACHABLE})
+
+
 def contradiction(verdict: Verdict, explanation: Explanation) -> Contradicted | None:
     """How ``explanation`` denies ``verdict``; None where the two agree.
 
     - The harness is at fault for the one exactly where it is for the other: the verdict is
       INCONCLUSIVE, or the explanation does not blame the harness.
     - A run that is INCONCLUSIVE was kept from being a measurement, and that is its cause.
+    - Where all passes, each NAT decided as it was measured to.
     - A direct connection that passes got through in a way that is known, and where there was
-      no direct connection nothing did.
+      no direct connection nothing did.  Where there was none at all, no peer had given up
+      for a reason of its own.
     """
     cause, judgement = explanation.cause, verdict.judgement
     blamed = cause is Cause.HARNESS_FAULT or explanation.wrong is Wrong.HARNESS
@@ -43,10 +50,14 @@ def contradiction(verdict: Verdict, explanation: Explanation) -> Contradicted | 
         return None if troubled else Contradicted(Clash.UNTROUBLED, explanation.node)
     if blamed:
         return Contradicted(Clash.HARNESS_BLAMED, explanation.node)
+    if judgement is Judgement.PASS and explanation.wrong is Wrong.NAT:
+        return Contradicted(Clash.NAT_DENIED, explanation.node)
     if judgement is Judgement.PASS and (verdict.measured is Outcome.DIRECT) != (cause in THROUGH):
         direct = verdict.measured is Outcome.DIRECT
         clash = Clash.WAY_UNKNOWN if direct else Clash.WAY_FOUND
         return Contradicted(clash, explanation.node)
+    if judgement is Judgement.PASS and verdict.measured is Outcome.NONE and cause in _GAVE_UP:
+        return Contradicted(Clash.NOT_TRIED, explanation.node)
     return None
 
 

@@ -38,6 +38,7 @@ from testbed.model.breach import (
     StepUnseen,
     TooSlow,
     Tried,
+    TriedLittle,
     UpgradeUntold,
 )
 from testbed.model.outcome import Outcome, Rung
@@ -66,7 +67,7 @@ _OfRung = RungDiffers | RungClaimed
 _OfClaim = FalseClaim | Disowned | Carried | DeviationGone
 _OfLife = FateDiffers | GapDiffers | PlaceDiffers | LossClaimed | LossUntold
 _OfOdds = HitDisputed | CountDisputed | LimitPassed
-_OfTime = ConnectedEarly | NeverSent | Belated | TooSlow
+_OfTime = ConnectedEarly | NeverSent | TriedLittle | Belated | TooSlow
 
 
 def sentence(breach: Breach) -> str:
@@ -133,11 +134,23 @@ def _of_time(breach: _OfTime) -> str:
             return f"{node} says that it was connected {ms:.1f} ms before it was due to begin"
         case NeverSent(node):
             return f"{node} sent nothing: there was no attempt"
+        case TriedLittle():
+            return tried_little(breach)
         case Belated(what, node, ms):
             return f"{node}'s {what} was {ms:.0f} ms late, and this machine did not delay it"
         case TooSlow(took_s, within_s):
             return f"it took {took_s:.2f} s, and the world's file expects {within_s:g} s"
     assert_never(breach)
+
+
+def tried_little(breach: TriedLittle) -> str:
+    """How a peer gave up before there was a reason."""
+    if breach.answered:
+        return f"{breach.node} was answered by the server, and made nothing of it"
+    return (
+        f"{breach.node} gave up after {breach.tries} tries in {breach.seconds:.1f} s: "
+        "the mechanism prescribes more"
+    )
 
 
 def _of_odds(breach: _OfOdds) -> str:

@@ -10,11 +10,13 @@ from testbed.model.fault import (
     Clash,
     Contradicted,
     Difference,
+    Ending,
     Fault,
     FramesLost,
     LabDiffers,
     Late,
     PeerFailed,
+    ServiceFailed,
     Tardy,
     Undelayed,
     WayUnseen,
@@ -28,13 +30,25 @@ _DIFFERENCES = {
     Difference.MISSING_ROUTE: "lacks its route",
     Difference.UNPLANNED_RULE: "has an unplanned rule of routing",
     Difference.MISSING_RULE: "lacks its rule of routing",
+    Difference.RULES_CHANGED: "has other rules, or had for a while, in the table",
+    Difference.NETWORK_CHANGED: "has another network, or had for a while:",
+    Difference.SYSCTL_CHANGED: "has another setting,",
+    Difference.STRANGE_PROCESS: "has a process that the lab did not start,",
 }
 
 _CLASHES = {
     Clash.HARNESS_BLAMED: "the explanation blames the harness, which the verdict had trusted",
     Clash.UNTROUBLED: "the verdict is inconclusive, and the explanation finds no trouble",
     Clash.WAY_UNKNOWN: "the verdict is direct, and the explanation does not find how",
+    Clash.NAT_DENIED: "a NAT did what it was measured not to do: somebody changed the lab",
+    Clash.NOT_TRIED: "nobody knows whether there is a way: a peer or a service gave up before",
     Clash.WAY_FOUND: "the explanation finds a direct way, and the verdict does not",
+}
+
+_ENDINGS = {
+    Ending.DIED: "died before its end",
+    Ending.STOPPED: "was stopped for a while",
+    Ending.SILENT: "did not answer any more at its end",
 }
 
 
@@ -59,13 +73,15 @@ def sentence(fault: Fault) -> str:
             return _failed("peer", node, message, remedy)
         case Broke(phase, node, message, remedy):
             return _failed(phase, node, message, remedy)
-        case WayUnseen() | Contradicted():
+        case WayUnseen() | Contradicted() | ServiceFailed():
             return _unproven(fault)
     assert_never(fault)
 
 
-def _unproven(fault: WayUnseen | Contradicted) -> str:
+def _unproven(fault: WayUnseen | Contradicted | ServiceFailed) -> str:
     """Why the evidence proves nothing."""
+    if isinstance(fault, ServiceFailed):
+        return f"{fault.service} at {fault.node} {_ENDINGS[fault.ending]}"
     if isinstance(fault, Contradicted):
         return f"{_CLASHES[fault.clash]}{f' (at {fault.node})' if fault.node else ''}"
     return (

@@ -6,11 +6,12 @@ wire neither shows nor denies what a peer says, its claim is no cause.
 
 from dataclasses import dataclass
 
+from testbed.evidence.echoes import tells
 from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
-from testbed.model.breach import NeverSent, cited
+from testbed.model.breach import NeverSent, TriedLittle, cited
 from testbed.model.contract import Connected, Failed, FailureClass, Upgraded
 from testbed.model.explanation import Cause, Line
 from testbed.model.outcome import Outcome
@@ -32,7 +33,7 @@ from testbed.model.statement.claims import (
     NotKept,
 )
 from testbed.model.statement.lacks import Events
-from testbed.model.statement.runs import SentNothing
+from testbed.model.statement.runs import GaveUpEarly, SentNothing
 
 
 def why(scene: Scene) -> Finding | None:
@@ -59,10 +60,12 @@ def why(scene: Scene) -> Finding | None:
 
 
 def _silent(scene: Scene) -> Finding | None:
-    """Who made no attempt at all."""
+    """Who made no attempt at all, or too little of one."""
     for breach in scene.evidence.findings:
         if isinstance(breach, NeverSent):
             return Finding(Cause.NEVER_SENT, breach.node, SentNothing(breach.node))
+        if isinstance(breach, TriedLittle):
+            return Finding(Cause.PROTOCOL_VIOLATION, breach.node, GaveUpEarly(breach))
     return None
 
 
@@ -191,8 +194,7 @@ def _way(scene: Scene, source: Side) -> _Way:
     during = [
         packet
         for packet in scene.evidence.packets or ()
-        if window.start_ns <= packet.time_ns <= window.end_ns
-        and len(packet.payload) >= window.shortest
+        if window.start_ns <= packet.time_ns <= window.end_ns and tells(packet.payload, window)
     ]
     left = (p for p in during if p.outgoing and p.node == source.node)
     came = (p for p in during if not p.outgoing and p.node == target.node)

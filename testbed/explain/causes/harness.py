@@ -22,5 +22,5 @@ def why(scene: Scene) -> Finding | None:
 def _has_a_cause(fault: Fault) -> bool:
     """True of what is told better by a cause than as a fault of the harness in general."""
     if isinstance(fault, Contradicted):
-        return fault.clash is Clash.HARNESS_BLAMED  # by a cause, of which the packets tell
+        return fault.clash in (Clash.HARNESS_BLAMED, Clash.NOT_TRIED)  # the packets tell of a cause
     return isinstance(fault, PeerFailed)

@@ -26,6 +26,7 @@ class RemoteProcess:
     def __init__(self, said: socket.socket, pipes: Sequence[int], node: str) -> None:
         self._said = said
         self._code: int | None = None
+        self.killed = False
         self._node = node
         self.stdin: IO[bytes] = os.fdopen(pipes[0], "wb", 0)
         self.stdout: IO[bytes] = os.fdopen(pipes[1], "rb", 0)
@@ -42,6 +43,9 @@ class RemoteProcess:
     def poll(self) -> int | None:
         return self._heard(0.0)
 
+    def halted(self) -> bool:
+        return False  # its parent is the agent, which is told of its end alone
+
     def wait(self, timeout: float) -> int:
         code = self._heard(timeout)
         if code is None:
@@ -54,6 +58,7 @@ class RemoteProcess:
 
     def kill(self) -> None:
         if self.poll() is None:
+            self.killed = True
             with contextlib.suppress(OSError):
                 self._said.send(b"kill")
 

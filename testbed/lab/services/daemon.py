@@ -1,23 +1,21 @@
 """A router's port-mapping program, which can end and begin again, whichever it is."""
 
-import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Self
 
 from testbed.errors import BackendError
+from testbed.lab.services.watch import Question, failure
+from testbed.model.fault import ServiceFailed
 from testbed.model.lab import Command, Lab, Process
 from testbed.model.plan import ServePortMapping
 
 PORT = 5351  # of NAT-PMP and PCP
 DEADLINE = 10.0  # seconds until it answers, or has ended
 POLL_INTERVAL = 0.002  # seconds
-ANSWER_TIMEOUT = 0.1  # seconds, within one node
 DESCRIPTION = b"GET /rootDesc.xml HTTP/1.0\r\n\r\n"
 ADDRESS = bytes(2)  # NAT-PMP: version 0, opcode 0, what is the external address?
-
-Question = tuple[str, socket.SocketKind, int, bytes, bytes]
 
 
 class Daemon(ABC):
@@ -37,7 +35,7 @@ class Daemon(ABC):
 
     @abstractmethod
     def _questions(self) -> Iterator[Question]:
-        """Of each service: its name, where to ask, what, and how the answer begins."""
+        """One of each service, to be put in the router itself."""
 
     def start(self) -> Self:
         """Without any mapping and with an epoch of 0, as after a reboot of the router.
@@ -51,14 +49,26 @@ class Daemon(ABC):
         process.stdin.write(self._step.config.encode())
         process.stdin.close()
         end = time.monotonic() + DEADLINE
-        for service, kind, port, request, answer in self._questions():
-            while not self._ask(kind, port, request, answer):
+        for question in self._questions():
+            while not question.answered(lab, node):
                 if process.poll() is not None or time.monotonic() >= end:
                     raise BackendError(
-                        f"{self.name} does not answer to {service}", node=node, remedy=self.remedy
+                        f"{self.name} does not answer to {question.service}",
+                        node=node,
+                        remedy=self.remedy,
                     )
                 time.sleep(POLL_INTERVAL)
         return self
+
+    def failure(self) -> ServiceFailed | None:
+        """How it failed since it was started; None where nobody wants it to run."""
+        if self._process is None:
+            return None
+        return failure(self._lab, self._step.node, self.name, self._process, self._questions())
+
+    def _inside(self, port: int) -> tuple[str, int]:
+        """Where it serves on the LAN."""
+        return str(self._lab.plan.internal[self._step.node]), port
 
     def stop(self) -> None:
         """End it without a word to anybody.  What it has mapped stays mapped."""
@@ -85,16 +95,3 @@ class Daemon(ABC):
         """Its chains with the rules of its mappings, as nft prints them."""
         command = ["nft", "list", "table", "inet", "portmap"]
         return self._lab.run(self._step.node, command).decode()
-
-    def _ask(self, kind: socket.SocketKind, port: int, request: bytes, answer: bytes) -> bool:
-        """Whether an answer begins as it should.  Nothing announces a port that opens."""
-        node = self._step.node
-        address = str(self._lab.plan.internal[node])
-        with self._lab.socket(node, socket.AF_INET, kind) as sock:
-            sock.settimeout(ANSWER_TIMEOUT)
-            try:
-                sock.connect((address, port))
-                sock.sendall(request)
-                return sock.recv(2048).startswith(answer)
-            except OSError:  # refused, or a timeout
-                return False

@@ -10,7 +10,8 @@ import socket
 from collections.abc import Iterator
 
 from testbed.errors import UnfitError
-from testbed.lab.services.daemon import ADDRESS, DESCRIPTION, PORT, Daemon, Question
+from testbed.lab.services.daemon import ADDRESS, DESCRIPTION, PORT, Daemon
+from testbed.lab.services.watch import Question
 from testbed.model.behaviour import Gateway
 from testbed.model.lab import Command
 from testbed.model.plan import Plan, ServePortMapping
@@ -37,9 +38,11 @@ class Miniupnpd(Daemon):
     def _questions(self) -> Iterator[Question]:
         lines = self._step.config.splitlines()
         if "enable_upnp=yes" in lines:
-            yield "UPnP", socket.SOCK_STREAM, HTTP_PORT, DESCRIPTION, b"HTTP/1.0 200"
+            yield Question(
+                "UPnP", socket.SOCK_STREAM, self._inside(HTTP_PORT), DESCRIPTION, b"HTTP/1.0 200"
+            )
         if "enable_natpmp=yes" in lines:
-            yield "NAT-PMP", socket.SOCK_DGRAM, PORT, ADDRESS, b"\0\x80"
+            yield Question("NAT-PMP", socket.SOCK_DGRAM, self._inside(PORT), ADDRESS, b"\0\x80")
 
 
 def missing(plan: Plan) -> UnfitError | None:

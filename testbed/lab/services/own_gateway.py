@@ -5,10 +5,11 @@ import socket
 import sys
 from collections.abc import Iterator
 
-from testbed.lab.services.daemon import ADDRESS, DESCRIPTION, PORT, Daemon, Question
+from testbed.lab.services.daemon import ADDRESS, DESCRIPTION, PORT, Daemon
 from testbed.lab.services.gateway import pcp
 from testbed.lab.services.gateway.serve import serve
 from testbed.lab.services.gateway.settings import read
+from testbed.lab.services.watch import Question
 from testbed.model.lab import Command
 
 # Version 2, ANNOUNCE, and a client that is not the one who asks: the answer is an error.
@@ -33,8 +34,12 @@ class OwnGateway(Daemon):
         settings = read(self._step.config)
         if settings.upnp_igd:
             port = settings.http_port
-            yield "UPnP", socket.SOCK_STREAM, port, DESCRIPTION, b"HTTP/1.1 200"
+            yield Question(
+                "UPnP", socket.SOCK_STREAM, self._inside(port), DESCRIPTION, b"HTTP/1.1 200"
+            )
         if settings.nat_pmp:
-            yield "NAT-PMP", socket.SOCK_DGRAM, PORT, ADDRESS, b"\0\x80"
+            yield Question("NAT-PMP", socket.SOCK_DGRAM, self._inside(PORT), ADDRESS, b"\0\x80")
         if settings.pcp:
-            yield "PCP", socket.SOCK_DGRAM, PORT, _PCP, bytes([pcp.VERSION, 128])
+            yield Question(
+                "PCP", socket.SOCK_DGRAM, self._inside(PORT), _PCP, bytes([pcp.VERSION, 128])
+            )

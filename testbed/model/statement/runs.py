@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from testbed.model.breach import TriedLittle
 from testbed.model.fault import Fault
 from testbed.model.packet import Endpoint
 from testbed.model.statement import Statement
@@ -27,6 +28,13 @@ class SentNothing(Statement):
     """A peer sent nothing, and should have."""
 
     node: str
+
+
+@dataclass(frozen=True)
+class GaveUpEarly(Statement):
+    """A peer did not do its part of an attempt that came to nothing."""
+
+    breach: TriedLittle
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from testbed.model.life import Transport
 from testbed.model.outcome import Outcome, Rung, RungReading
 from testbed.predict.model import Model
 from testbed.stacks.registry import Contract, Need, Role
+from testbed.verdict.tried import Tries
 
 PUNCH = "punch"  # the mode that is the experiment; every other one is a control
 End = Literal["dialer", "listener"]
@@ -58,6 +59,7 @@ class Play:
     mode: Mode = Mode.PUNCH  # as the contract has it
     relay_only: bool = False
     check: Callable[[Taken, RungReading | None], Sequence[Breach]] = no_steps
+    tries: Tries | None = None  # of each of ``senders``, where no connection comes of it
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from testbed import foreign
 from testbed.errors import BackendError, PeerError
+from testbed.lab.services.watch import watched
 from testbed.model.breach import Breach, Carried, Claim
 from testbed.model.contract import Event, Failed, FailureClass, Offer, Offered, Transport
 from testbed.model.lab import Image, Lab, Process
@@ -86,7 +88,7 @@ class _Peer:
         fd = getattr(self.process, stream).fileno()
         while fd in self.open and select.select([fd], [], [], 0)[0]:
             self.read(fd)
-        return self.said[fd].decode(errors="replace").strip()
+        return foreign.words(self.said[fd].decode(errors="replace").strip())
 
 
 class _Running:
@@ -115,6 +117,8 @@ class _Running:
         relaying, transport = self.task.relaying, Transport(self.task.stacks.transport)
         if relaying is not None and relaying.contract == "unified":
             self._spawn(stack, Part.RELAY, relaying)
+            process = self.peers[Part.RELAY].process
+            stack.enter_context(watched(self.lab, self.task.server, relaying.name, process))
         else:
             public = stack.enter_context(
                 infrastructure(self.lab, self.task.server, transport, self.task.seed, relaying)
@@ -153,7 +157,7 @@ class _Running:
         now = time.monotonic_ns()
         match [words[0].upper(), *words[1:3]]:
             case [b"SET", self.keys.listener, value] if self.offered is None:
-                name = value[:200].decode(errors="replace")
+                name = foreign.line(value[:200].decode(errors="replace"))
                 multiaddrs = (name if name.startswith("/") else f"/p2p/{name}",)
                 offer = Offer(addresses=(), ice=None, multiaddrs=multiaddrs)
                 self.offered = Offered(at=now, offer=offer)

@@ -1,7 +1,7 @@
 """Sentences about runs that broke, and connections that came to nothing."""
 
 from testbed.model.statement import runs as it
-from testbed.words import faults
+from testbed.words import breaches, faults
 from testbed.words.statements.text import Words
 
 
@@ -29,6 +29,7 @@ WORDS: Words = {
     it.HarnessBroke: _harness_broke,
     it.PeerBroke: _peer_broke,
     it.SentNothing: "{node} sent nothing, and should have",
+    it.GaveUpEarly: lambda fact: breaches.tried_little(fact.breach),
     it.ExplainerFailed: "the explainer failed: {error}: {message}",
     it.AsFarAs: "as far as it went: {what}",
     it.NoPackets: "without packets there is nothing to go by",

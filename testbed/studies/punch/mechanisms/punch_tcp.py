@@ -3,6 +3,10 @@
 from testbed.model.contract import Mode
 from testbed.predict.punching import NO_PUNCH, PLAIN_DIAL_TCP, PUNCH_TCP
 from testbed.studies.punch.mechanism import Mechanism, Play
+from testbed.verdict.tried import Tries, is_call
+
+# By the contract for 4 s; the kernel sends a SYN again after 1 and 3 s.
+_TRIES = Tries(is_call, number=2, seconds=1.0)
 
 MECHANISM = Mechanism(
     name="punch_tcp",
@@ -10,8 +14,8 @@ MECHANISM = Mechanism(
     offers="addresses",
     needs=frozenset({"stun"}),
     modes={
-        "punch": Play(PUNCH_TCP, ("dialer", "listener")),
-        "plain_dial": Play(PLAIN_DIAL_TCP, ("dialer",), Mode.PLAIN_DIAL),
+        "punch": Play(PUNCH_TCP, ("dialer", "listener"), tries=_TRIES),
+        "plain_dial": Play(PLAIN_DIAL_TCP, ("dialer",), Mode.PLAIN_DIAL, tries=_TRIES),
         "silent": Play(NO_PUNCH, (), Mode.SILENT),
     },
     begins=lambda _agent: 0.0,

@@ -1,0 +1,137 @@
+"""Nobody changes a router while peers are at work: its kernel is heard, and asked again after.
+
+Peers run with much power over the network that they are in.  What is changed and changed
+back leaves no trace in a list of rules, and so every change is listened for.  A router's
+own program for port mappings changes a table of its own, and may.
+"""
+
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from testbed.lab.netfilter import FAMILY, NETLINK_NETFILTER, NFTABLES, attributes, messages
+from testbed.model.fault import Difference, LabDiffers
+from testbed.model.lab import Lab
+from testbed.model.plan import AddNode, NodeKind, ServePortMapping, SetSysctls
+
+_ADD_MEMBERSHIP, _SOL_NETLINK = 1, 270
+_RULES = 7  # NFNLGRP_NFTABLES
+_NEW_GENERATION = NFTABLES | 15  # NFT_MSG_NEWGEN: a transaction ended, of whatever
+_PORT_MAPPING = "portmap"  # the table of `nat-profiles/rules/portmap.j2`
+_NAME = 1  # of the table, in each kind of message: NFTA_TABLE_NAME, NFTA_RULE_TABLE, ...
+# RTNLGRP_*: what the network of a node consists of, and the words for a change of it.
+_NETWORK = {1: "a link", 4: "a queue", 5: "an address", 7: "a route", 8: "a rule of routing"}
+_SWITCHES = 24  # RTNLGRP_IPV4_NETCONF: forwarding, reverse path filter, ...
+# RTM_NEW* and RTM_DEL* -> the group that has them.
+_KINDS = {
+    **{16: 1, 17: 1, 36: 4, 37: 4, 20: 5, 21: 5, 24: 7, 25: 7, 32: 8, 33: 8, 80: 24, 81: 24},
+}
+_NEW_LINK = 16
+_LINK = struct.Struct("=BBHiII")  # ifinfomsg
+_IFNAME = 3  # IFLA_IFNAME
+_RECEIVE = 1 << 16
+_LOST = -1
+_MOST = 8  # changes of one node that are told
+
+Changes = Callable[[], list[LabDiffers]]
+
+
+@contextmanager
+def guarded(lab: Lab) -> Iterator[Changes]:
+    """Gives what asks for the changes of all routers, and of the core, since this was entered."""
+    nodes = [step.node for step in lab.plan.of(AddNode) if step.kind is not NodeKind.HOST]
+    with ExitStack() as stack:
+        sentries = [_Sentry(lab, node, stack) for node in nodes]
+        yield lambda: [change for sentry in sentries for change in sentry.changes()]
+
+
+class _Sentry:
+    """One node, which is listened to from the moment that this is made."""
+
+    def __init__(self, lab: Lab, node: str, stack: ExitStack) -> None:
+        self._lab, self._node = lab, node
+        self._links = lab.interfaces(node)
+        mapped = any(step.node == node for step in lab.plan.of(ServePortMapping))
+        self._own = {_PORT_MAPPING} if mapped else set()
+        self._rules = stack.enter_context(_heard(lab, node, NETLINK_NETFILTER, [_RULES]))
+        groups = [*_NETWORK, _SWITCHES]
+        self._network = stack.enter_context(_heard(lab, node, socket.NETLINK_ROUTE, groups))
+
+    def changes(self) -> list[LabDiffers]:
+        """Each once."""
+        found = [
+            *self._changed(Difference.RULES_CHANGED, self._rules, self._table),
+            *self._changed(Difference.NETWORK_CHANGED, self._network, self._part),
+            *self._sysctls(),
+            *self._processes(),
+        ]
+        return list(dict.fromkeys(found))[:_MOST]
+
+    def _changed(
+        self,
+        difference: Difference,
+        heard: socket.socket,
+        what: Callable[[int, bytes], str | None],
+    ) -> Iterator[LabDiffers]:
+        for kind, body in _taken(heard):
+            if (word := what(kind, body)) is not None:
+                yield LabDiffers(difference, self._node, word)
+
+    def _table(self, kind: int, body: bytes) -> str | None:
+        if kind == _NEW_GENERATION:
+            return None
+        name = attributes(body[FAMILY.size :]).get(_NAME, b"")
+        table = name.rstrip(b"\0").decode(errors="replace")
+        return None if table in self._own else table
+
+    def _part(self, kind: int, body: bytes) -> str | None:
+        """A link that is there tells now and then that it is; others are new, or go."""
+        group = _KINDS.get(kind)
+        if kind == _LOST:
+            return "more than was heard"
+        if kind == _NEW_LINK:
+            name = attributes(body[_LINK.size :]).get(_IFNAME, b"").rstrip(b"\0").decode()
+            return None if name in self._links else name
+        return "a switch" if group == _SWITCHES else _NETWORK.get(group or 0)
+
+    def _sysctls(self) -> Iterator[LabDiffers]:
+        planned: dict[str, str] = {}
+        plan = self._lab.plan
+        steps: list[AddNode | SetSysctls] = [*plan.of(AddNode), *plan.of(SetSysctls)]
+        for step in steps:
+            planned |= dict(step.sysctls) if step.node == self._node else {}
+        for key, value in self._lab.sysctls(self._node, list(planned)).items():
+            if value.split() != planned[key].split():
+                yield LabDiffers(Difference.SYSCTL_CHANGED, self._node, f"{key} = {value}")
+
+    def _processes(self) -> Iterator[LabDiffers]:
+        for name in self._lab.strangers(self._node):
+            yield LabDiffers(Difference.STRANGE_PROCESS, self._node, name)
+
+
+@contextmanager
+def _heard(lab: Lab, node: str, protocol: int, groups: Sequence[int]) -> Iterator[socket.socket]:
+    with lab.socket(node, socket.AF_NETLINK, socket.SOCK_RAW, protocol) as made:
+        made.setblocking(False)
+        made.bind((0, 0))
+        for group in groups:
+            made.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        yield made
+
+
+def _taken(heard: socket.socket) -> Iterator[tuple[int, bytes]]:
+    """(type, body) of all that was told; of what was too much to be kept the type is `_LOST`."""
+    while True:
+        try:
+            data = heard.recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield _LOST, b""
+            continue
+        for kind, _, body in messages(data):
+            yield kind, body
