@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace as altered
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from testbed.model.reason import Drop, Place, Unmapped
 from testbed.model.topology import Impairment
 from testbed.predict.prediction import _predict
 from testbed.run import cell as runner
-from testbed.stacks import ice, punch_udp, services, session, traversal
+from testbed.stacks import ice, infrastructure, punch_udp, services, session, traversal
 from testbed.traversal import RelayLimits
 
 # -- peers that are broken -------------------------------------------------------
@@ -224,7 +224,7 @@ def relay_with(limits: RelayLimits) -> Callable[[Path], None]:
 
 
 def dead_relay(_folder: Path) -> None:
-    """The relay is killed before the peers start; the observers live."""
+    """The relay is killed before the peers start, and nobody watches; the observers live."""
     real = services.infrastructure
 
     @contextmanager
@@ -239,6 +239,7 @@ def dead_relay(_folder: Path) -> None:
             yield public
 
     services.infrastructure = dying
+    infrastructure.watched = lambda *_: nullcontext()  # type: ignore[assignment]
 
 
 def lazy_listener() -> None:

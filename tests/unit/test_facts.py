@@ -34,6 +34,8 @@ VALUES: dict[str, list[Any]] = {
     "message": ["it fell off"], "remedy": ["glue", None],
     "broke_contract": [False, True],
     "source": ["a"], "target": ["b"], "clash": list(fault.Clash),
+    "tries": [3], "seconds": [0.2], "answered": [False, True],
+    "service": ["coturn"], "ending": list(fault.Ending),
     "run": [3], "told": [True, False], "seen": [(3, 5)], "sent": [70], "allowed": [64],
 }  # fmt: skip
 OVERRIDES: dict[type, dict[str, list[Any]]] = {

@@ -18,9 +18,10 @@ from testbed.model.breach import (
     FalseClaim,
     NeverSent,
     RelayKept,
+    TriedLittle,
 )
 from testbed.model.contract import Endpoint as Spoken
-from testbed.model.contract import How, Step, StepName, Upgraded
+from testbed.model.contract import How, Role, Step, StepName, Upgraded
 from testbed.model.explanation import Cause, Diagram, Journey
 from testbed.model.fault import CaptureLost, Clash, Contradicted, Late, Tardy, WayUnseen
 from testbed.model.judgement import WireReading
@@ -33,6 +34,7 @@ from testbed.model.reason import Lost, Passed, Silence
 from testbed.model.verdict import Judgement, Troubled
 from testbed.model.window import Window
 from testbed.predict.deviations import DEVIATIONS
+from testbed.stacks.wire import Kind, Speaker
 from testbed.verdict.agreement import contradiction
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.sanity import (
@@ -45,6 +47,7 @@ from testbed.verdict.sanity import (
     undelayed,
     unseen_ways,
 )
+from testbed.verdict.tried import Tries, is_probe, untried
 from testbed.verdict.wire import read_path
 from testbed.words import sentence
 
@@ -176,6 +179,43 @@ def test_a_stray_probe_is_no_connection() -> None:
     wire = Wire()
     wire.direct(b"x" * 300)
     assert wire.read().outcome is Outcome.NONE
+
+
+def framed(kind: Kind, number: int, role: Role = Role.DIALER) -> bytes:
+    return Speaker(role, bytes(16)).say(kind, number, bytes([number]) * 100)
+
+
+def test_an_echo_in_short_frames_is_followed_as_well() -> None:
+    """Seen: a peer that echoes in frames of 100 bytes was accused of a false claim."""
+    wire = Wire()
+    for number in range(20):
+        wire.sends("a", "b", framed(Kind.DATA, number))
+        wire.sends("b", "a", framed(Kind.BACK, number, Role.LISTENER))
+    assert wire.read().outcome is Outcome.DIRECT
+
+
+def test_a_relay_is_seen_by_the_short_frames_that_it_wraps() -> None:
+    wire = Wire()
+    for number in range(20):
+        wire.relayed(framed(Kind.DATA, number), b"channel")
+    assert wire.read().outcome is Outcome.RELAYED
+
+
+@pytest.mark.parametrize("kind", [Kind.PROBE, Kind.ACK, Kind.SELECT])
+def test_short_frames_that_are_no_echo_prove_nothing(kind: Kind) -> None:
+    wire = Wire()
+    for number in range(20):
+        wire.direct(framed(kind, number))
+    assert wire.read().outcome is Outcome.NONE
+
+
+def test_who_asked_nobody_and_was_told_nothing_has_not_tried() -> None:
+    tries = Tries(is_probe, number=10, seconds=2.0)
+    wire = Wire()
+    account = wire.account(start_ns=None)
+    assert untried(account, ["a"], ("a", "b"), "server", tries) == [TriedLittle("a", 0, 0.0)]
+    wire.direct(framed(Kind.PROBE, 1))
+    assert [one.node for one in untried(wire.account(), ["a", "b"], ("a", "b"), "server", tries)]
 
 
 def test_one_direction_alone_is_no_connection() -> None:
