@@ -4,7 +4,7 @@ import dataclasses
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Interface
 
 from testbed.errors import BackendError
@@ -25,6 +25,7 @@ from testbed.model.network_fault import (
     Rebinding,
     Roaming,
     Sleep,
+    Switch,
     Wake,
     WanAddressChange,
 )
@@ -54,6 +55,10 @@ def apply(lab: NamespaceLab, fault: Fault, profiles: dict[str, Profile], wait: W
             _readdress(lab, router, profiles[router])
         case Rebinding(router):
             _renumber(lab, router, profiles[router])
+        case Switch(node, network):
+            _switch(lab, node, network, profiles)
+        case Roaming(host, network) if lab.plan.topology.on(host, network):
+            _leave(lab, host, network)
         case Roaming(host, network):
             _roam(lab, host, network)
         case _:
@@ -91,6 +96,23 @@ def _change(lab: NamespaceLab, node: str, link: Link) -> None:
     if isinstance(lab.links, NetemLinks) and not (expressible(link.up) and expressible(link.down)):
         raise BackendError("netem cannot make its wire lose in bursts, or swallow", node=node)
     lab.links.set(_wire(lab, node), a_to_b=link.up, b_to_a=link.down)
+
+
+def _switch(lab: NamespaceLab, node: str, network: str, profiles: Mapping[str, Profile]) -> None:
+    interface = lab.plan.topology.interface(node, network).name
+    if node in profiles:
+        switch_uplink(lab, node, interface, profiles[node])
+    else:
+        prefer(lab, node, interface)
+
+
+def _leave(lab: NamespaceLab, host: str, network: str) -> None:
+    """All but its interface on ``network``, whose routes go with them."""
+    others = [one.name for one in lab.plan.topology.host(host).interfaces if one.network != network]
+    downs = [f"link set dev {name} down" for name in others]
+    interface = lab.plan.topology.interface(host, network).name
+    _ip(lab, host, *downs, *(f"address flush dev {name}" for name in others),
+        _default(lab, host, interface))  # fmt: skip
 
 
 def prefer(lab: NamespaceLab, node: str, interface: str) -> None:

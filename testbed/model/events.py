@@ -23,6 +23,7 @@ from testbed.model.network_fault import (
     RelayRestart,
     Roaming,
     Sleep,
+    Switch,
     Wake,
     WanAddressChange,
 )
@@ -44,6 +45,7 @@ class Names:
     hosts: Sequence[str]
     networks: Sequence[str]
     links: Mapping[str, Link]
+    attached: Mapping[str, Sequence[str]]  # node -> the networks that it has interfaces on
 
     def of(self, kind: Kind) -> Sequence[str]:
         """The names of one kind of node."""
@@ -213,6 +215,27 @@ class Burst(EventTable):
         return ((self.for_s, LossOver(self.node, Link())),)
 
 
+class Switched(EventTable):
+    """The default route of a host leads by another of its interfaces, which may be a tunnel's.
+
+    A router uses another of its uplinks.
+    """
+
+    kind: Literal["switch"]
+    node: str = Field(description=_NODE)
+    to: str = Field(description="The network of the interface that it goes by from then on.")
+
+    def fault(self) -> Fault:
+        return Switch(self.node, self.to)
+
+    def require_known(self, names: Names, number: int) -> None:
+        """As of every event, and for a network that the node has no interface on."""
+        super().require_known(names, number)
+        if self.to not in (there := names.attached[self.node]):
+            message = f"{self.node} has no interface on {self.to!r}; {instead(self.to, there)}"
+            raise _wrong(message, number, "to")
+
+
 class Asleep(EventTable):
     """A host sleeps: its programs stand still, and its wire is dead."""
 
@@ -277,6 +300,7 @@ Event = Annotated[
     | Changed
     | Burst
     | Roam
+    | Switched
     | Asleep
     | Awake
     | RelayRestarted,

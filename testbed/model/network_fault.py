@@ -64,6 +64,14 @@ class Roaming:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """The node goes by its interface on ``network`` from then on: a tunnel's, or an uplink."""
+
+    node: str
+    network: str
+
+
+@dataclass(frozen=True)
 class LinkChange:
     """The node's wire has the conditions of ``link``, which is called ``name``, from then on."""
 
@@ -121,6 +129,7 @@ Fault = (
     | LossBurst
     | LossOver
     | Roaming
+    | Switch
     | Sleep
     | Wake
     | RelayRestart
@@ -138,6 +147,7 @@ _WORDS = {
     LossBurst: "{node}'s wire loses {loss:.0%} of the frames",
     LossOver: "{node}'s wire is as it was before",
     Roaming: "{host} moves to {network}",
+    Switch: "{node} goes by {network}",
     Sleep: "{host} sleeps",
     Wake: "{host} wakes",
     RelayRestart: "the relay restarts, and is away for {down:g} s",

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import takewhile
 from typing import TypeVar
 
-from testbed.errors import TopologyError
 from testbed.model.address import MAIN
 from testbed.model.behaviour import Behaviour, Gateway, Protocol
 from testbed.model.entrance import entrance, reached_ports
@@ -241,10 +240,7 @@ class Plan:
 
     def address_on(self, node: str, network: str) -> IPv4Address:
         """The first address of ``node`` on ``network``; TopologyError if it has none there."""
-        for one in self.topology.node(node).interfaces:
-            if one.network == network:
-                return self.addresses_of(node, one)[0]
-        raise TopologyError(f"no interface on network {network!r}", node=node)
+        return self.addresses_of(node, self.topology.interface(node, network))[0]
 
     def addresses_of(self, node: str, interface: Interface) -> tuple[IPv4Address, ...]:
         """Those of one of the node's interfaces."""

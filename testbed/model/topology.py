@@ -463,6 +463,17 @@ class Topology:
         routers = (router.name for way in self.ways_out(host) for router in way)
         return tuple(dict.fromkeys((host, *routers)))
 
+    def on(self, node: str, network: str) -> bool:
+        """Whether the node has an interface there."""
+        return any(one.network == network for one in self.node(node).interfaces)
+
+    def interface(self, node: str, network: str) -> Interface:
+        """The node's interface there; TopologyError if it has none."""
+        for one in self.node(node).interfaces:
+            if one.network == network:
+                return one
+        raise TopologyError(f"no interface on network {network!r}", node=node)
+
     def switched(self, node: str, to: str) -> "Topology":
         """The topology once the default route of ``node`` leads by its interface called ``to``.
 

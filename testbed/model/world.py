@@ -326,8 +326,13 @@ class World(Table):
         self._refuse_unknown_links()
         world_regions.require_whole(self.regions)
         self._refuse_stray_forwards()
+        nodes: Mapping[str, RouterTable | HostTable] = {**self.routers, **self.hosts}
         names = Names(
-            (*self.routers,), (*self.hosts,), (INTERNET, *self.networks), self._every_link
+            (*self.routers,),
+            (*self.hosts,),
+            (INTERNET, *self.networks),
+            self._every_link,
+            {key: [one.network for one in node.attached] for key, node in nodes.items()},
         )
         for number, event in enumerate(self.events):
             event.require_known(names, number)

@@ -42,6 +42,7 @@ from testbed.model.network_fault import (
     Rebinding,
     RelayRestart,
     Roaming,
+    Switch,
     WanAddressChange,
 )
 from testbed.model.outcome import Outcome
@@ -224,7 +225,8 @@ class _Life:
     def _prod(self, now: float, began: float) -> None:
         if self.transport is not Transport.UDP:
             self.path.owes |= self._due(now, began)
-            self.path.repeat(now)
+            if not self._switched or now <= self.path.reached + self.course.timers.patience:
+                self.path.repeat(now)
 
     def _due(self, now: float, began: float) -> bool:
         every = self.course.timers.keepalive
@@ -243,6 +245,8 @@ class _Life:
                 self.path.forget(now, router)
             case WanAddressChange(router):
                 self.path.readdress(now, router)
+            case Switch(node, network):
+                self.path.switch(now, node, network)
             case Roaming(host, network):
                 self.path.roam(host, network)
         return now
@@ -253,6 +257,12 @@ class _Life:
             return Expected(Fate.SURVIVES, 0.0, SLACK + self._slower, Undisturbed())
         longest = gap if self.transport is Transport.UDP or self._silence else 2 * gap
         return Expected(Fate.SURVIVES, gap - 3 * TICK, longest + SLACK + self._slower, StillOpen())
+
+    @property
+    def _switched(self) -> bool:
+        """Whether a still hears, by an interface that it sends by no more, until b gives up."""
+        hosts = [one.name for one in self.topology.hosts]
+        return any(isinstance(f, Switch) and f.node in hosts for _, f in self.course.faults)
 
     @property
     def _slower(self) -> float:
@@ -295,6 +305,8 @@ class _Life:
             # Of a dial that was under way when the wire was mended, nothing may come.
             return _Span(until, max(noticed.high, until) + PAUSE + DIAL + SLACK + reserved)
         high = noticed.high + PAUSE + SLACK + self._phase
+        if self._switched:
+            high += DIAL  # a's first dial may go by the connection to the relay that it has left
         if self.path.moved(Side.A) and self.transport is Transport.TCP:
             # The relay's connection is dead, too: its server's RST says so, or nothing does.
             high += PAUSE + (DIAL if self.path.stuck else SLACK)
@@ -319,6 +331,15 @@ class _Life:
 
     def _afterwards(self) -> Topology:
         """Where everybody is in the end."""
-        moved = {f.host: f.network for _, f in self.course.faults if isinstance(f, Roaming)}
-        hosts = (replace(h, network=moved.get(h.name, h.network)) for h in self.topology.hosts)
-        return replace(self.topology, hosts=tuple(hosts))
+        there = self.topology
+        for _, fault in self.course.faults:
+            match fault:
+                case Switch(node, network):
+                    there = there.switched(node, there.interface(node, network).name)
+                case Roaming(host, network) if there.on(host, network):
+                    there = there.switched(host, there.interface(host, network).name)
+                case Roaming(host, network):
+                    moved = replace(there.host(host), network=network)
+                    hosts = (moved if one.name == host else one for one in there.hosts)
+                    there = replace(there, hosts=tuple(hosts))
+        return there

@@ -25,7 +25,8 @@ class Side(StrEnum):
 
 
 class Direct:
-    """``heard``: when a last heard b; ``asked``: when it first sent after that.
+    """``heard``: when a last heard b; ``asked``: when it first sent after that;
+    ``reached``: when b last heard a.
 
     ``owes``: b has sent what was not acknowledged.  ``reset``: when an RST came, or 0.
     ``why``: what became of the last packet that did not arrive.
@@ -35,13 +36,18 @@ class Direct:
         self, topology: Topology, behaviours: Mapping[str, Behaviour], protocol: Protocol
     ) -> None:
         self.heard = 0.0
-        self.asked = 0.0
+        self.asked = self.reached = 0.0
         self.owes = False
         self.reset = 0.0
         self.why: PathEnd | None = None
         self._topology, self._behaviours, self._protocol = topology, behaviours, protocol
-        self._nats = {r.name: self._nat(r.name, addresses_of(r)) for r in topology.routers}
-        self._where = {host.name: host.network for host in topology.hosts}
+        self._uplinks = {router.name: router.interfaces[0] for router in topology.routers}
+        self._nats = {
+            router.name: self._nat(router.name, addresses_of(router, router.interfaces[0]))
+            for router in topology.routers
+        }
+        self._where = {host.name: host.interfaces[0].network for host in topology.hosts}
+        self._beside: dict[str, set[str]] = {host.name: set() for host in topology.hosts}
         roles = topology.roles
         self._hosts = {Side.A: topology.host(roles.a).name, Side.B: topology.host(roles.b).name}
         self._places = {side: self._place(host) for side, host in self._hosts.items()}
@@ -93,6 +99,7 @@ class Direct:
         source = self._send(now, Side.A)
         if source is None:
             return False
+        self.reached = now
         if source != self._goes_to[Side.B]:
             if not follows:
                 self.why = NoConnection(source)
@@ -189,7 +196,7 @@ class Direct:
             elif left is None:
                 return None
             else:
-                network = router.wan
+                network = self._uplinks[router.name].network
 
     def _out(
         self, now: float, router: Router, source: Place, target: Place
@@ -220,10 +227,19 @@ class Direct:
 
     def _shut(self, now: float, node: str, *, wire: bool = True) -> bool:
         """Whether nothing passes the node, or its wire, if the packet takes that."""
-        shut = self._closed.get(node, 0.0) > now or (wire and node in self._cut)
+        shut = self._closed.get(node, 0.0) > now or (wire and self._dead(node))
         if shut:
             self.why = Shut(node)
         return shut
+
+    def _dead(self, node: str) -> bool:
+        """Whether its first wire carries nothing, and it goes by that one."""
+        found = self._topology.node(node)
+        first = next(one.network for one in found.interfaces if one.number == 0)
+        router = isinstance(found, Router)
+        return node in self._cut and first == (
+            self._uplinks[node].network if router else self._where[node]
+        )
 
     def _owner(self, network: str, address: str) -> Host | Router | None:
         """Who on ``network`` takes packets for ``address``."""
@@ -232,10 +248,10 @@ class Direct:
     def _on(self, network: str) -> Iterator[tuple[Host | Router, tuple[str, ...]]]:
         """The nodes on ``network``, with the addresses whose packets they take."""
         for host in self._topology.hosts:
-            if self._where[host.name] == network:
+            if self._where[host.name] == network or network in self._beside[host.name]:
                 yield host, addresses_of(host)
         for router in self._topology.routers:
-            if router.wan == network:
+            if self._uplinks[router.name].network == network:
                 yield router, self._nats[router.name].addresses
                 if not self._behaviours[router.name].translates:
                     yield router, tuple(one for _, all_ in self._on(router.lan) for one in all_)
@@ -272,9 +288,21 @@ class Direct:
 
     def roam(self, host: str, network: str) -> None:
         """The host is elsewhere; TCP stays at the address that it began with."""
+        self._beside[host].clear()
         self._where[host] = network
         if self._protocol is Protocol.TCP:
             self._stuck |= {side for side, name in self._hosts.items() if name == host}
+
+    def switch(self, now: float, node: str, network: str) -> None:
+        """The node goes by its interface on ``network``; TCP's socket stays where it is."""
+        found = self._topology.node(node)
+        if isinstance(found, Router):
+            uplink = next(one for one in found.interfaces if one.network == network)
+            self._uplinks[node] = uplink
+            self._renew(now, node, addresses_of(found, uplink))
+        elif self._protocol is not Protocol.TCP:
+            self._beside[node].add(self._where[node])  # where it still hears
+            self._where[node] = network
 
     def moved(self, side: Side) -> bool:
         """Whether the relay would see ``side`` at another address than it saw at first."""

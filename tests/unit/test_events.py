@@ -99,6 +99,11 @@ def test_a_burst_ends_with_what_the_wire_is_by_then() -> None:
             6,
             "events.0.link: a link with an mtu",
         ),
+        (
+            '[[events]]\nkind = "switch"\nnode = "a"\nat_s = 0\nto = "lan-b"',
+            4,
+            "events.0.to: a has no interface on 'lan-b'; did you mean lan-a?",
+        ),
         ('[life]\nrandom_ports = ["nat-z"]', 1, "life.random_ports: no router is called 'nat-z'"),
         ("[life]\npatience_s = 0", 1, "life.patience_s: Input should be greater than 0"),
     ],

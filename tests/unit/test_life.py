@@ -209,6 +209,22 @@ def test_a_host_that_sleeps_is_cut_off_until_it_wakes() -> None:
         assert asleep(host, 5.0).fate(UDP).fate is Fate.SURVIVES
 
 
+def test_a_router_with_a_second_uplink_goes_by_that_when_the_first_is_cut() -> None:
+    told = scenario("uplink-fails")
+    assert [fate_of(told, one).fate for one in Transport] == [Fate.LOST, Fate.DIRECT, Fate.DIRECT]
+    only_cut = Course(told.course(told.timers).faults[:1], told.timers)
+    assert expect(told.topology(observers=False), behaviours_of(told), only_cut, QUIC).fate is (
+        Fate.LOST
+    )
+
+
+def test_a_tcp_socket_stays_by_its_interface_when_a_vpn_goes_on() -> None:
+    told = scenario("vpn-goes-on")
+    assert [fate_of(told, one).fate for one in Transport] == [
+        Fate.LOST, Fate.RELAYED, Fate.SURVIVES,
+    ]  # fmt: skip
+
+
 def test_a_direct_path_does_not_need_its_relay() -> None:
     for transport in Transport:
         told = Homes(course=Course(((0.0, RelayRestart(3.0)),))).fate(transport)

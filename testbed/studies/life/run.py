@@ -151,7 +151,7 @@ class _Life:
 
     def _local(self, node: str) -> Endpoint:
         """Where it listens: at all addresses, of a host that will have another one."""
-        roams = any(one.host == node for one in self.case.scenario.moving)
+        roams = node in self.case.scenario.wandering
         address = IPv4Address(0) if roams else self.lab.plan.address(node)
         return Endpoint(address=address, port=self.lab.plan.port(node))
 

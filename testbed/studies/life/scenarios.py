@@ -12,7 +12,7 @@ from typing import TypeVar
 from testbed.errors import UsageError
 from testbed.model.behaviour import Allocation, Behaviour, Timeouts
 from testbed.model.life import Fate, FileExpects, Timers
-from testbed.model.network_fault import MappingTimeout, Roaming
+from testbed.model.network_fault import MappingTimeout, Roaming, Switch
 from testbed.model.presets import LIVES, Found, find
 from testbed.model.profile import Profile
 from testbed.model.topology import Host, Link, Router, Topology
@@ -104,8 +104,15 @@ class Scenario:
 
     @property
     def moving(self) -> tuple[Roaming, ...]:
-        """Who moves where."""
-        return tuple(fault for _, fault in self._faults if isinstance(fault, Roaming))
+        """Who moves to where it has no interface of its own."""
+        moves = (fault for _, fault in self._faults if isinstance(fault, Roaming))
+        return tuple(one for one in moves if not self._chosen.on(one.host, one.network))
+
+    @property
+    def wandering(self) -> frozenset[str]:
+        """The hosts whose address changes."""
+        moves = [fault for _, fault in self._faults if isinstance(fault, Roaming | Switch)]
+        return frozenset(one.host if isinstance(one, Roaming) else one.node for one in moves)
 
     @property
     def _faults(self) -> Sequence[tuple[float, object]]:

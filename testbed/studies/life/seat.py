@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 
 from testbed.model.packet import Packet
 from testbed.model.plan import AddLink, Plan, Vantage
+from testbed.model.topology import INTERNET, TUNNEL_PORT
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Seat:
     addresses: frozenset[IPv4Address]
     wires: tuple[Wire, ...]
     edges: frozenset[tuple[str, bool]]
+    tunnels: bool = False  # what it sends by a tunnel is seen there, and not what carries it
 
     @cached_property
     def _by_vantage(self) -> dict[str, Wire]:
@@ -45,14 +47,18 @@ class Seat:
     def sent(self, packet: Packet) -> bool:
         """Whether the host has sent it, on its wire."""
         wire = self._by_vantage.get(packet.vantage)
-        ours = packet.source.address in self.addresses
+        ours = packet.source.address in self.addresses and not self._carries(packet)
         return wire is not None and ours and packet.outgoing is not wire.back
 
     def got(self, packet: Packet) -> bool:
         """Whether it comes to the host, on its wire."""
         wire = self._by_vantage.get(packet.vantage)
-        ours = packet.destination.address in self.addresses
+        ours = packet.destination.address in self.addresses and not self._carries(packet)
         return wire is not None and ours and packet.outgoing is wire.back
+
+    def _carries(self, packet: Packet) -> bool:
+        """Whether it is a datagram of the host's tunnel, in which others are."""
+        return self.tunnels and TUNNEL_PORT in (packet.source.port, packet.destination.port)
 
     def enters(self, packet: Packet) -> bool:
         """Whether it comes from the host's side, and enters the internet here."""
@@ -65,16 +71,18 @@ def seat(plan: Plan, host: str, docks: tuple[str, ...] = ()) -> Seat:
     Interfaces that move are seen at the far ends of their wires, which do not.
     """
     places = (host, *docks)
-    wires = [_far(plan, one) for one in places] if docks else [_own(plan, host)]
+    wires = [_far(plan, one) for one in places] if docks else list(_own(plan, host))
     return Seat(
         frozenset(address for one in places for address in plan.addresses[one]),
         tuple(wires),
         frozenset(edge for one in places for edge in _edges(plan, one)),
+        any(one.over for one in plan.topology.host(host).interfaces),
     )
 
 
-def _own(plan: Plan, host: str) -> Wire:
-    return Wire(f"{host}:eth0", plan.topology.host(host).network, back=False)
+def _own(plan: Plan, host: str) -> Iterator[Wire]:
+    for one in plan.topology.host(host).interfaces:
+        yield Wire(f"{host}:{one.name}", one.network, back=False)
 
 
 def _far(plan: Plan, host: str) -> Wire:
@@ -86,7 +94,19 @@ def _far(plan: Plan, host: str) -> Wire:
 
 
 def _edges(plan: Plan, host: str) -> Iterator[tuple[str, bool]]:
-    if way := plan.topology.path_out(host):
-        yield f"{way[-1].name}:wan", True
-    else:
-        yield _far(plan, host).vantage, False
+    for one in plan.topology.host(host).interfaces:
+        if one.network == INTERNET:
+            yield _far(plan, host).vantage, False
+        else:
+            yield from _above(plan, one.network)
+
+
+def _above(plan: Plan, network: str) -> Iterator[tuple[str, bool]]:
+    """By each uplink of the router there, and of those above it."""
+    router = plan.topology.router_serving(network)
+    assert router is not None  # all networks but the internet have one
+    for one in router.interfaces:
+        if one.network == INTERNET:
+            yield f"{router.name}:{one.name}", True
+        else:
+            yield from _above(plan, one.network)
