@@ -1,5 +1,8 @@
 """A mesh: which pairs there are, whose a packet is, and what the command refuses."""
 
+import os
+import socket
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -15,6 +18,7 @@ from testbed.cli.commands.meshes import MeshRequest
 from testbed.errors import UsageError
 from testbed.evidence.sharing import Shares, shares
 from testbed.evidence.stitch import stitch
+from testbed.lab.sockets import sockets_of
 from testbed.model.address import Socket
 from testbed.model.explanation import Change, FlowEvent
 from testbed.model.outcome import Outcome
@@ -298,6 +302,25 @@ def test_a_flow_of_conntrack_is_of_the_pair_whose_packets_it_was_made_by() -> No
     foreign = replace(foreign, reply=foreign.original[::-1])
     assert shared.flows(0, [event, foreign]) == (event,)
     assert shared.flows(1, [event, foreign]) == ()
+
+
+def test_the_kernel_says_which_sockets_a_process_has() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        mine = {
+            Socket("a", "udp", one.getsockname()[1]),
+            Socket("a", "tcp", other.getsockname()[1]),
+        }
+        assert mine <= sockets_of("a", os.getpid())
+    assert not mine & sockets_of("a", os.getpid())
+
+
+def test_a_process_that_has_ended_has_no_sockets() -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert sockets_of("a", child.pid) == set()
 
 
 # -- reports
