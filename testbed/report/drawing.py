@@ -41,9 +41,15 @@ class Route:
     below: tuple[str, ...]
 
 
-def route(topology: Topology, one: str, other: str, server: str) -> Route:
-    """The nodes between ``one`` and ``other``, and from where they meet to ``server``."""
-    ways = [[router.name for router in topology.path_out(host)] for host in (one, other)]
+def route(
+    topology: Topology, one: str, other: str, server: str, passed: frozenset[str] = frozenset()
+) -> Route:
+    """The nodes between ``one`` and ``other``, and from where they meet to ``server``.
+
+    ``passed`` are nodes that the echo passed: of a host's several interfaces they tell which one
+    is meant.  Else it is the preferred one.
+    """
+    ways = [_way_out(topology, host, passed) for host in (one, other)]
     shared: list[str] = []
     while all(ways) and ways[0][-1] == ways[1][-1]:
         shared.insert(0, ways[0].pop())
@@ -52,6 +58,11 @@ def route(topology: Topology, one: str, other: str, server: str) -> Route:
     row = (one, *ways[0], turn, *reversed(ways[1]), other)
     before = [router.name for router in reversed(topology.path_out(server))]
     return Route(row, turn, (*up, *(name for name in before if name not in row), server))
+
+
+def _way_out(topology: Topology, host: str, passed: frozenset[str]) -> list[str]:
+    ways = [[router.name for router in way] for way in topology.ways_out(host)]
+    return list(next((way for way in ways if way and passed.issuperset(way)), ways[0]))
 
 
 def draw(
@@ -131,8 +142,12 @@ def lines(
     outcome: str,
     stopped: str | None,
     glyphs: Glyphs,
+    passed: frozenset[str] = frozenset(),
 ) -> Iterator[Text]:
-    """The drawing of a cell between ``ends``: the dialer, the listener, and the server."""
-    path = route(topology, *ends)
+    """The drawing of a cell between ``ends``: the dialer, the listener, and the server.
+
+    ``passed``: see `route`.
+    """
+    path = route(topology, *ends, passed)
     profiles = {router.name: router.profile for router in topology.routers}
     yield from draw(path, profiles, outcome, stopped if stopped in path.row else None, glyphs)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from testbed.model.explanation import Diagram
 from testbed.model.result import Result
 from testbed.model.topology import Topology
 from testbed.report import drawing
@@ -21,8 +22,9 @@ def told(
     ends: tuple[str, str, str],
     out: Path,
     glyphs: Glyphs,
+    diagram: Diagram | None = None,
 ) -> Iterator[Text]:
-    """The result of one cell, for any stream."""
+    """The result of one cell, for any stream; ``diagram`` is that of its packets."""
     measured, judgement = row.measured, row.judgement
     head = Text(judgement, style=_JUDGED.get(judgement, ""))
     ended = f": measured {measured or 'nothing'}, predicted {row.predicted}"
@@ -32,12 +34,22 @@ def told(
     if measured is not None and row.conclusive:
         stopped = row.explanation.node if row.explanation else None
         yield Text()
-        yield from drawing.lines(topology, ends, measured, stopped, glyphs)
+        passed = frozenset(_passed(diagram, *ends[:2]))
+        yield from drawing.lines(topology, ends, measured, stopped, glyphs, passed)
         yield Text()
     for words in (row.reason, *row.findings):
         for line in words.splitlines():  # a peer's own words may be many lines
             yield Text(f"  {glyphs.words(line)}")
     yield Text(f"  packets and everything else: {out}")
+
+
+def _passed(diagram: Diagram | None, one: str, other: str) -> Iterator[str]:
+    """The nodes that the last packet from one end to the other passed."""
+    for message in reversed(diagram.messages if diagram is not None else ()):
+        nodes = [segment.to for segment in message.segments]
+        if nodes and {message.segments[0].start, nodes[-1]} == {one, other}:
+            yield from nodes
+            return
 
 
 def next_words(out: Path, peer: str | None = None, own: Sequence[str] = ()) -> Iterator[Text]:

@@ -33,6 +33,23 @@ def test_a_cell_in_a_world_of_another_shape_ends_as_predicted(
 @pytest.mark.parametrize(
     ("peer", "world", "outcome"),
     [
+        ("traversal-quic", "dual-homed-phone", Outcome.RELAYED),  # Wi-Fi, and its NAT
+        ("ice", "dual-homed-phone", Outcome.DIRECT),  # around it, by cellular
+        ("punch-udp", "vpn-on", Outcome.NONE),  # the server's NAT
+        ("ice", "vpn-on", Outcome.DIRECT),  # beside the tunnel
+    ],
+)
+def test_a_host_of_several_interfaces_is_what_its_stack_uses_of_it(
+    peer: str, world: str, outcome: Outcome, tmp_path: Path
+) -> None:
+    result = ran(Cell(peer, ("symmetric", "port-restricted"), world), tmp_path)
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+    assert result.verdict.measured is outcome
+
+
+@pytest.mark.parametrize(
+    ("peer", "world", "outcome"),
+    [
         ("ice", "relay-behind-forward", Outcome.RELAYED),
         ("traversal-quic", "relay-behind-forward", Outcome.RELAYED),
         ("traversal-tcp", "relay-behind-cgn", Outcome.NONE),

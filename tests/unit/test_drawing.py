@@ -94,3 +94,10 @@ def test_what_to_type_next_keeps_the_users_stack():
     again = f"testbed run {described} --peer mine -a symmetric -b port-restricted  other NATs"
     assert any(line.startswith(again) for line in typed)
     assert any(line.startswith(f"testbed matrix {described}  ") for line in typed)
+
+
+def test_of_several_interfaces_that_is_drawn_by_which_the_echo_went():
+    ends = ("phone", "home", "server")
+    usual = route(preset("dual-homed-phone"), *ends)
+    other = route(preset("dual-homed-phone"), *ends, frozenset({"cgn", "core", "nat-b", "home"}))
+    assert (usual.row[1], other.row[1]) == ("nat-a", "cgn")

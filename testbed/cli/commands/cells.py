@@ -17,6 +17,7 @@ from testbed.errors import UsageError
 from testbed.files import require_writable
 from testbed.lab import sandbox
 from testbed.lab.choice import Kind, backend
+from testbed.model.explanation import Diagram
 from testbed.model.furnishing import nats
 from testbed.model.lab import Backend
 from testbed.model.profile import Profile
@@ -79,18 +80,18 @@ def one(
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
     else:
-        _print(result, cell, out)
+        _print(result, cell, out, ran.explanation.diagram if ran.explanation else None)
         if sys.stdout.isatty() and isinstance(asked, Single):
             _print_next(out, asked.peer, own_words)
     return int(summarize([result]).exit_code)
 
 
-def _print(result: Result, cell: Cell, out: Path) -> None:
+def _print(result: Result, cell: Cell, out: Path, diagram: Diagram | None) -> None:
     """One result."""
     console = Console(soft_wrap=True, highlight=False)
     glyphs = glyphs_for(console.encoding)
     ends = (cell.roles.a, cell.roles.b, cell.roles.relay)
-    for line in single.told(result, cell.build(), ends, out, glyphs):
+    for line in single.told(result, cell.build(), ends, out, glyphs, diagram):
         console.print(line)
 
 
