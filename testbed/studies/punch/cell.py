@@ -22,7 +22,7 @@ from testbed.naming import instead
 from testbed.nat.load import load
 from testbed.plan.planner import own_seed
 from testbed.stacks import infrastructure
-from testbed.stacks.registry import BY, OURS, Adapter, Stacks, public, stacks
+from testbed.stacks.registry import ADAPTERS, BY, OURS, Adapter, Stacks, public, stacks
 from testbed.studies.punch.external import own, recall
 from testbed.studies.punch.mechanism import PUNCH, Mechanism, Play
 from testbed.studies.punch.mechanisms import MECHANISMS, of
@@ -342,13 +342,23 @@ def require_able(cell: Cell, where: str = "") -> None:
         raise UsageError(
             f"{where}{relay.name} cannot be told at which port of a NAT it is reached, and the "
             f"relay of {cell.world.name} is behind {_behind(cell)}",
-            remedy="--relay traversal, or a world whose relay is on the internet",
+            remedy=f"--relay {' or '.join(_told(relay))}; or a relay on the internet",
         )
     if relay is None and cell.relay != OURS:
         raise UsageError(
             f"{where}{cell.peer} uses no libp2p relay: {cell.relay!r} has no effect on it",
             remedy="leave --relay out, or name a peer of DCUtR: traversal-quic, go-tcp, ...",
         )
+
+
+def _told(relay: Adapter) -> list[str]:
+    """The stacks in place of ``relay`` that can be told where a NAT forwards their port."""
+    able = (one for one in ADAPTERS.values() if one.transport == relay.transport)
+    return list(
+        dict.fromkeys(
+            one.family for one in able if one.plays("relay") and "announce" in one.features
+        )
+    )
 
 
 def _behind(cell: Cell) -> str | None:
