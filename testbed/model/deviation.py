@@ -22,7 +22,9 @@ ENDS: Ends = ("a", "b")  # the roles, and what their hosts are called if a world
 class Case:
     """A cell as deviations see it; the NATs' sides are those of the cell's transport.
 
-    ``built``: the versions of its two stacks, those of them that are known.
+    ``built``: the versions of its two stacks, those of them that are known.  ``leads``: whether
+    the address by which one is seen leads the other to it, as it does not behind a NAT that both
+    share and that does not hairpin.
     """
 
     dialer: str  # the names of the stacks
@@ -32,6 +34,7 @@ class Case:
     listener_nat: Transport
     outcome: Outcome
     built: tuple[Built, ...] = ()
+    leads: bool = True
 
 
 class _Read(BaseModel):
@@ -136,7 +139,9 @@ class Deviation(_Read):
     date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")  # when it was last confirmed
 
     def condition(self, case: Case) -> bool:
-        """Whether the stack deviates in ``case``."""
+        """Whether the stack deviates in ``case``: where nothing gets in, nothing goes direct."""
+        if self.outcome is Outcome.DIRECT and not case.leads:
+            return False
         return any(one.fits(case) for one in self.when)
 
     def covers(self, case: Case) -> bool:

@@ -6,6 +6,7 @@ from testbed.model.behaviour import (
     Allocation,
     Behaviour,
     Filtering,
+    Hairpin,
     Protocol,
     Transport,
 )
@@ -40,3 +41,15 @@ def as_one(
     changes = (n for _, n in all_of if n.allocation is not Allocation.PRESERVING)
     allocation = next((nat.allocation for nat in changes), Allocation.PRESERVING)
     return Transport(mapping=mapping, filtering=filtering, allocation=allocation)
+
+
+def leads(topology: Topology, behaviours: Mapping[str, Behaviour], ends: tuple[str, str]) -> bool:
+    """Whether a packet to the address by which one end is seen can come to it from the other.
+
+    Behind a NAT that both share it has to turn back inside of the nearest one (RFC 4787, REQ-9).
+    """
+    there = topology.path_out(ends[1])
+    turning = next((router for router in topology.path_out(ends[0]) if router in there), None)
+    if turning is None or not behaviours[turning.name].translates:
+        return True
+    return behaviours[turning.name].hairpin is not Hairpin.NONE

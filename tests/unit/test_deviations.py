@@ -1,11 +1,12 @@
 """Known deviations account for their own breaches alone, and hold for their own versions."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 
 from testbed.model.address import Endpoint, Sight
-from testbed.model.behaviour import Allocation, Behaviour, Filtering, Mapping, Protocol
+from testbed.model.behaviour import Allocation, Behaviour, Filtering, Hairpin, Mapping, Protocol
 from testbed.model.breach import (
     Breach,
     DeviationGone,
@@ -163,3 +164,17 @@ def test_nats_in_a_row_are_as_strict_as_the_strictest_and_a_shared_one_filters_n
     assert ends[1].mapping is Mapping.ADDRESS_AND_PORT_DEPENDENT
     assert ends[1].filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT
     assert as_one(home_and_public(), {"nat-a": Behaviour()}, Protocol.TCP, ("b", "a")).plain
+
+
+@pytest.mark.parametrize(
+    ("nat", "outcome"), [("restricted-cone", "relayed"), ("hairpin", "direct")]
+)
+def test_no_deviation_leads_through_a_shared_nat_that_does_not_hairpin(
+    nat: str, outcome: str
+) -> None:
+    """rust-libp2p gets in over QUIC where datagrams open nothing, and here nothing gets in."""
+    behaviour = CATALOGUE["restricted-cone"].behaviour
+    hairpins = replace(behaviour, hairpin=Hairpin.EXTERNAL_SOURCE)
+    profiles = {**CATALOGUE, "hairpin": replace(CATALOGUE["restricted-cone"], behaviour=hairpins)}
+    told = prediction(Cell("rust-quic", (nat,), "same-lan"), profiles)
+    assert told.outcome == outcome

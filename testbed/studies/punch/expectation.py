@@ -15,7 +15,7 @@ from testbed.model.topology import AS_IT_IS, Topology
 from testbed.model.version import Built
 from testbed.predict.deviations import expected, known, uncovered
 from testbed.predict.ice import ICE
-from testbed.predict.nats_as_one import as_one
+from testbed.predict.nats_as_one import as_one, leads
 from testbed.predict.prediction import RUNS, crowded, is_scarce, mappings, predict
 from testbed.stacks.adapter import Adapter, Main
 from testbed.studies.punch.cell import Cell
@@ -159,4 +159,5 @@ def _known(
         as_one(topology, declared, protocol, (b, a)),
     )
     names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
-    return known(Case(*names, quic, *nats, plain.outcome, built))
+    way = leads(topology, declared, (a, b))
+    return known(Case(*names, quic, *nats, plain.outcome, built, way))
