@@ -13,8 +13,8 @@ from testbed.model.result import Document, LifeDetails, Result, Spell
 from testbed.model.verdict import Judgement
 from testbed.report.plain import MARKS
 
-_COLUMNS = ("scenario", "peers", "expected", "measured", "path", "ms", "packets", "", "notes")
-_NUMBERS = ("ms", "packets")
+_COLUMNS = ("scenario", "peers", "expected", "measured", "path", "ms", "", "notes")
+_NUMBERS = ("ms",)
 
 
 def picture(document: Document, _seconds: float, _width: int) -> RenderableType:
@@ -25,8 +25,7 @@ def picture(document: Document, _seconds: float, _width: int) -> RenderableType:
 def table(results: Sequence[Result]) -> Table:
     """A line a life; what differs, and why, is below.
 
-    ``path``: by which the peers were connected, one after the other, where it changed.  ``ms``:
-    the gap in the echo; ``packets``: those on the dialer's wire within it.
+    ``path``: by which the peers were connected, one after the other; ``ms``: the gap in the echo.
     """
     told = dict.fromkeys(note for result in results if (note := _note(result)))
     notes = {note: str(n) for n, note in enumerate(told, 1)}
@@ -38,7 +37,10 @@ def table(results: Sequence[Result]) -> Table:
     )  # fmt: skip
     for column in _COLUMNS:
         shown.add_column(
-            column, no_wrap=column != "path", justify="right" if column in _NUMBERS else "left"
+            column,
+            no_wrap=column != "path",
+            min_width=len("relayed,") if column == "path" else None,
+            justify="right" if column in _NUMBERS else "left",
         )
     for result in results:
         mark = Text(*MARKS[result.judgement])
@@ -68,12 +70,12 @@ def _expected(result: Result) -> str:
     return f"{wanted.fate} in {wanted.low:.1f}-{wanted.high:.1f} s{by}"
 
 
-def _measured(result: Result) -> tuple[str, str, str, str]:
+def _measured(result: Result) -> tuple[str, str, str]:
     seen = _details(result).seen
     if seen is None:
-        return "", "", "", ""
+        return "", "", ""
     recovery = "" if seen.fate is Fate.LOST else f"{seen.gap * 1000:.0f}"
-    return seen.fate.value, _path(seen.spells), recovery, str(seen.packets)
+    return seen.fate.value, _path(seen.spells), recovery
 
 
 def _path(spells: Sequence[Spell]) -> str:

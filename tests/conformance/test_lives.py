@@ -25,7 +25,14 @@ from testbed.studies.life.study import STUDY, breaches
 pytestmark = pytest.mark.timeout(900)
 
 JOBS = 8
-NAMES = [case.name for case in cases([], DEFAULT_PEERS)]
+# What happens to wires, hosts and interfaces befalls all stacks alike: one is enough.
+ALIKE = ("doze", "loss-burst", "relay-restart", "sleep", "slower", "uplink-fails", "vpn-goes-on")
+CASES = [
+    case
+    for case in cases([], DEFAULT_PEERS)
+    if case.scenario.name not in ALIKE or case.peer == "traversal-quic"
+]
+NAMES = [case.name for case in CASES]
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +40,8 @@ def led(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     out = tmp_path_factory.mktemp("life")
 
     def run() -> list[Result]:
-        wanted = cases([], DEFAULT_PEERS)
         return run_study(
-            STUDY, wanted, Namespaces(), out, jobs=JOBS, progress=lambda *_: None
+            STUDY, CASES, Namespaces(), out, jobs=JOBS, progress=lambda *_: None
         )  # fmt: skip
 
     return {one.name: one for one in once(tmp_path_factory, "life", run)}
@@ -55,7 +61,7 @@ def _without_the_fault(case: LifeCase, folder: Path) -> tuple[Breach, ...]:
 
     expected = case.expected()
     found = lead(case, expected, Site(Namespaces(), 0, folder), nothing)
-    return tuple(breaches(found, expected, case.transport, "a"))
+    return tuple(breaches(found, expected, case.transport, case.topology.roles.a))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +71,8 @@ def _without_the_fault(case: LifeCase, folder: Path) -> tuple[Breach, ...]:
         ("rebinding-open", "punch-udp", PlaceDiffers),
         ("rebinding", "traversal-quic", FateDiffers),
         ("outage", "traversal-tcp", FateDiffers),
+        ("sleep", "punch-udp", GapDiffers),
+        ("vpn-goes-on", "punch-udp", FateDiffers),
     ],
 )
 def test_a_fault_that_nobody_did_is_noticed(

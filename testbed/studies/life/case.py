@@ -131,7 +131,15 @@ def require_followed(ends: Stacks) -> None:
 
 def require_timed(one: LifeCase) -> None:
     """UsageError where the scenario is about timers that these stacks do not let us set."""
-    if one.scenario.silent and not one.keeps and one.transport is not Transport.UDP:
+    if one.keeps or one.transport is Transport.UDP:
+        return
+    if one.scenario.sleeps:
+        raise UsageError(
+            f"{one.scenario.name} lets the dialer sleep, and {one.peer} lacks the feature keep: "
+            "the deadline of its echo passes meanwhile, or does not",
+            remedy="another scenario, or stacks that can be told to keep their connections",
+        )
+    if one.scenario.silent:
         raise UsageError(
             f"{one.scenario.name} sets the stack's timers, and {one.peer} lacks the feature keep",
             remedy="another scenario, or stacks that can be told to keep their connections",

@@ -1,6 +1,6 @@
 """Why a connection lived on or did not: the moments of its life, with their packets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount
@@ -8,6 +8,7 @@ from testbed.explain.diagram import diagram
 from testbed.model.breach import LossClaimed, LossUntold
 from testbed.model.explanation import Cause, Citation, Diagram, Explanation, Line, Stage, Wrong
 from testbed.model.life import Fate, MomentKind
+from testbed.model.packet import Packet
 from testbed.model.result import LifeDetails, Moment, Result
 from testbed.model.statement.crossings import CaseTold, NothingCrossed
 from testbed.model.statement.lives import Connected, Happened
@@ -53,7 +54,6 @@ def explained(result: Result, account: WireAccount) -> Explanation:
     details = result.details
     assert isinstance(details, LifeDetails)
     packets = {packet.number: packet for packet in account.packets or ()}
-    spells = details.seen.spells if details.seen else ()
     scene = _scene(account.plan.topology)
     decisive = _decisive(details, scene)
     cited = {number for moment in details.timeline for number in moment.packets}
@@ -67,20 +67,24 @@ def explained(result: Result, account: WireAccount) -> Explanation:
         cause=cause,
         node=node,
         headline=CaseTold(result.reason),
-        story=tuple(Line(Connected(s.start, s.end, s.relayed, s.at), ()) for s in spells)
-        + tuple(
-            Line(
-                Happened(moment.kind, moment.seconds, moment.node, moment.said),
-                tuple(Citation.of(packets[n]) for n in moment.packets if n in packets),
-            )
-            for moment in details.timeline
-        ),
+        story=_story(details, packets),
         decisive=tuple(Citation.of(packets[n]) for n in decisive if n in packets),
         wrong=_WRONG[result.judgement],
         wrong_why=None,
         missing=() if details.timeline else (NothingCrossed(),),
         diagram=_drawn(account, scene, cited),
     )
+
+
+def _story(details: LifeDetails, packets: Mapping[int, Packet]) -> tuple[Line, ...]:
+    """What happened, and who was connected when, in the order of time."""
+    spells = details.seen.spells if details.seen else ()
+    told = [(s.start, Line(Connected(s.start, s.end, s.relayed, s.at), ())) for s in spells]
+    for one in details.timeline:
+        cited = tuple(Citation.of(packets[n]) for n in one.packets if n in packets)
+        line = Line(Happened(one.kind, one.seconds, one.node, one.said), cited)
+        told.append((one.seconds, line))
+    return tuple(line for _, line in sorted(told, key=lambda one: one[0]))
 
 
 def _drawn(account: WireAccount, scene: _Scene, cited: set[int]) -> Diagram:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from testbed.errors import UsageError
 from testbed.model.behaviour import Allocation, Behaviour, Timeouts
 from testbed.model.life import Fate, FileExpects, Timers
-from testbed.model.network_fault import MappingTimeout, Roaming, Switch
+from testbed.model.network_fault import MappingTimeout, Roaming, Sleep, Switch
 from testbed.model.presets import LIVES, Found, find
 from testbed.model.profile import Profile
 from testbed.model.topology import Host, Link, Router, Topology
@@ -101,6 +101,12 @@ class Scenario:
     def silent(self) -> bool:
         """Whether the application falls silent, so that the stack's own timers decide."""
         return any(isinstance(fault, MappingTimeout) for _, fault in self._faults)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether the dialer's host does."""
+        dialer = self._chosen.roles.a
+        return any(isinstance(fault, Sleep) and fault.host == dialer for _, fault in self._faults)
 
     @property
     def moving(self) -> tuple[Roaming, ...]:
