@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from trying import ran
+from trying import ran, sure
 
 from testbed.model.explanation import Cause
 from testbed.model.outcome import Outcome
@@ -59,7 +59,7 @@ def test_a_host_of_several_interfaces_is_what_its_stack_uses_of_it(
 def test_a_relay_is_of_use_where_it_can_be_reached(
     peer: str, world: str, outcome: Outcome, tmp_path: Path
 ) -> None:
-    result = ran(Cell(peer, ("symmetric", "symmetric"), world), tmp_path)
+    result = sure(ran(Cell(peer, ("symmetric", "symmetric"), world), tmp_path))
     assert result.verdict.judgement is Judgement.PASS, result.verdict
     assert result.verdict.measured is outcome
     if outcome is Outcome.NONE:
