@@ -45,8 +45,9 @@ def run_study(
     todo = [case for case in cases if case.name not in results]
     for tries in range(1, study.tries + 1):
         late = []
-        labs = _labs(study, todo)
-        tasks = [partial(_work, study, backend, out, lab, tries) for lab in labs]
+        shared = _labs(study, todo, study.fewer ** (tries - 1))
+        tasks = [partial(_work, study, backend, out, tries, *lab) for lab in shared.items()]
+        labs = list(shared.values())
         for index, output, seconds in forked(tasks, jobs, study.deadline_s):
             ended = _results(study, labs[index], out, tries, output, seconds)
             for case, found in zip(labs[index], ended, strict=True):
@@ -64,13 +65,25 @@ def run_study(
     return [results[case.name] for case in cases]
 
 
-def _labs(study: Study[C], cases: Sequence[C]) -> list[list[C]]:
-    """The cases of each lab: one, if the study does not say that some share it."""
-    found: dict[str, list[C]] = {}
+def _labs(study: Study[C], cases: Sequence[C], parts: int) -> dict[str, list[C]]:
+    """Each lab's name and its cases: one, if the study does not say that some share it.
+
+    Those that share one are divided among so many ``parts``: labs of their own, with fewer at once.
+    """
+    sharing: dict[str, list[C]] = {}
     for case in cases:
         name = study.together.lab(case) if study.together else case.name
-        found.setdefault(name, []).append(case)
-    return list(found.values())
+        sharing.setdefault(name, []).append(case)
+    return {
+        part: some[number::parts]
+        for name, some in sharing.items()
+        for number, part in enumerate(parts_of(name, min(parts, len(some))))
+    }
+
+
+def parts_of(lab: str, parts: int) -> list[str]:
+    """What the parts of a lab are called."""
+    return [lab, *(f"{lab}.{number}" for number in range(2, parts + 1))]
 
 
 def folder_of(name: str, tries: int) -> str:
@@ -79,14 +92,20 @@ def folder_of(name: str, tries: int) -> str:
 
 
 def _work(
-    study: Study[C], backend: Backend, out: Path, cases: Sequence[C], tries: int, slot: int
+    study: Study[C],
+    backend: Backend,
+    out: Path,
+    tries: int,
+    lab: str,
+    cases: Sequence[C],
+    slot: int,
 ) -> bytes:
     """One try of the cases of one lab, in a fork: their results as JSON."""
     folders = [out / folder_of(case.name, tries) for case in cases]
     try:
         if study.together and len(cases) > 1:
-            lab = out / folder_of(study.together.lab(cases[0]), tries)
-            results = study.together.run(cases, Site(backend, slot, lab), folders)
+            site = Site(backend, slot, out / folder_of(lab, tries))
+            results = study.together.run(cases, site, folders)
         else:
             results = [study.run(cases[0], Site(backend, slot, folders[0]))]
         told = [explained_case(study, *one) for one in zip(results, folders, strict=True)]

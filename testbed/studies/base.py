@@ -92,6 +92,7 @@ class Site:
 
 
 C = TypeVar("C", bound=Case)
+FEWER = 2
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ class Study(Generic[C]):
     details: Callable[[], Details] | None = None  # of a case that came to no result
     deadline_s: float = 90.0  # of one try; every wait inside has its own
     tries: int = 3  # of a case that was late
-    fewer: int = 2  # by which the number of labs at a time is divided for each further try
+    # By which the number of labs at a time, and of cases that share one, is divided for each
+    # further try.
+    fewer: int = FEWER
     files: tuple[str, ...] = (CAPTURE, CASE, RESULT, EXPLANATION)  # of a case, in its folder
     cases: Callable[[Request], Sequence[C]] | None = None  # None: its own command makes them
     explain: Callable[[Result, WireAccount], Explanation] = crossings

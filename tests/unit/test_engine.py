@@ -140,17 +140,20 @@ def test_cases_that_share_a_lab_are_run_in_one_and_each_has_its_result(tmp_path:
     ]
 
 
-def test_of_a_lab_only_the_late_cases_are_tried_again(tmp_path: Path) -> None:
+def test_of_a_lab_only_the_late_cases_are_tried_again_and_fewer_at_once(tmp_path: Path) -> None:
     def run(cases: Sequence[Toy], site: Site, folders: Sequence[Path]) -> list[Result]:
         again = all(folder.name == "try-2" for folder in folders)
+        where = f"{site.folder.relative_to(tmp_path)} of {len(cases)}"
         return [
-            ended(case, site, late=not again and case.name != "t/a1", reason=str(len(cases)))
+            ended(case, site, late=not again and case.name != "t/a1", reason=where)
             for case in cases
         ]
 
-    found = all_together(sharing(run), toys("t/a1", "t/a2", "t/a3"), tmp_path)
-    assert [one.reason for one in found] == ["3", "2", "2"]
-    assert [len(one.earlier_tries) for one in found] == [0, 1, 1]
+    cases = toys("t/a1", "t/a2", "t/a3", "t/a4", "t/a5")
+    found = all_together(sharing(run), cases, tmp_path)
+    first, second = "cells/t/lab-a/try-2 of 2", "cells/t/lab-a.2/try-2 of 2"
+    assert [one.reason for one in found] == ["cells/t/lab-a of 5", first, second, first, second]
+    assert [len(one.earlier_tries) for one in found] == [0, 1, 1, 1, 1]
 
 
 def test_a_lab_that_breaks_makes_all_its_cases_inconclusive(tmp_path: Path) -> None:

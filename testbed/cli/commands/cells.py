@@ -26,12 +26,13 @@ from testbed.model.version import Built
 from testbed.report import single
 from testbed.report.glyphs import glyphs_for
 from testbed.run.cell import run_cell
-from testbed.run.engine import folder_of
+from testbed.run.engine import folder_of, parts_of
 from testbed.run.folder import Files, RunFolder, say
 from testbed.run.matrix import TRIES, run_matrix
 from testbed.run.mesh import LAB_FILES
 from testbed.run.record import begun
 from testbed.stacks.versions import facts
+from testbed.studies.base import FEWER
 from testbed.studies.punch.cell import Cell, load_cell, own_names
 from testbed.studies.punch.expectation import strangers
 from testbed.words import sentence
@@ -174,7 +175,12 @@ def _own(cells: Sequence[Cell], profiles: Iterable[str]) -> list[Files]:
     worlds = {cell.world.name for cell in cells}
     own = Files(tuple(folders), own_names(profiles, sorted(worlds)))
     shared = dict.fromkeys(cell.lab for cell in cells if cell.lab != cell.name)
-    labs = [folder_of(lab, number) for lab in shared for number in tries]
+    labs = [
+        folder_of(part, number)
+        for lab in shared
+        for number in tries
+        for part in parts_of(lab, FEWER ** (number - 1))
+    ]
     return [own, Files(tuple(labs), LAB_FILES)] if labs else [own]
 
 
