@@ -1,9 +1,9 @@
 """The interfaces of a host and the uplinks of a router in a world, where there are several."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from testbed.model.table import Table, wrong
 from testbed.model.topology import Interface, Link
@@ -23,6 +23,12 @@ class InterfaceTable(Table):
         description="It is a tunnel to the router that serves `network`: another network of the "
         "host, which carries it.",
     )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.over is not None and self.link is not None:
+            raise wrong("a tunnel's delays and losses are those of what carries it", "link")
+        return self
 
 
 class UplinkTable(Table):

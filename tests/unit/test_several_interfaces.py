@@ -311,6 +311,11 @@ HEAD = dedent("""\
             "15: hosts.a.interfaces.0.link: unknown link 'none'",
         ),
         (
+            "wan = 'internet'\n[hosts.a]\n"
+            + BOTH.replace("'two'", "'two', over = 'one', link = 'x'"),
+            "15: hosts.a.interfaces.1.link: a tunnel's delays and losses are those of what",
+        ),
+        (
             "uplinks = [{wan = 'internet', adresses = 2}, {wan = 'one'}]\n",
             "13: routers.s.uplinks.0.adresses: unknown key",
         ),
