@@ -75,21 +75,28 @@ def _stir(lab: NamespaceLab, fault: Fault) -> None:
         case LinkChange(node, _, link) | LossBurst(node, _, link) | LossOver(node, link):
             _change(lab, node, link)
         case Sleep(host):
-            lab.links.down(_wire(lab, host))
+            for name in _wires(lab, host):
+                lab.links.down(name)
             for process in lab.processes(host):
                 process.pause()
         case Wake(host):
             for process in lab.processes(host):
                 process.resume()
-            lab.links.up(_wire(lab, host))
+            for name in _wires(lab, host):
+                lab.links.up(name)
         case _:
             raise ValueError(f"it is not done to the network: {fault}")
 
 
 def _wire(lab: NamespaceLab, node: str) -> str:
-    """The name of the node's own wire, a router's to the network outside."""
-    links = (link for link in lab.plan.of(AddLink) if link.a.node == node)
-    return next(link.name for link in links if not link.second)
+    """The name of the node's first wire, a router's to the network outside."""
+    return _wires(lab, node)[0]
+
+
+def _wires(lab: NamespaceLab, node: str) -> list[str]:
+    """The names of all its wires, the first interface's first."""
+    links = [x for x in lab.plan.of(AddLink) if x.a.node == node and x.tunnel is None]
+    return [link.name for link in sorted(links, key=lambda link: link.second)]
 
 
 def _change(lab: NamespaceLab, node: str, link: Link) -> None:

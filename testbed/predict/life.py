@@ -235,7 +235,7 @@ class _Life:
     def _do(self, now: float, fault: Fault) -> float:
         """Change the model; when the change is over."""
         self.wires.change(fault)
-        self.path.cut(self.wires.dead)
+        self.path.cut(self.wires.dead, self.wires.asleep)
         match fault:
             case NatReboot(router, down):
                 self.path.forget(now, router)

@@ -55,7 +55,8 @@ class Direct:
         there = entrance(topology, behaviours, roles.relay, protocol, port)
         self._relay = Place(there.node, there.port)
         self._closed: dict[str, float] = {}  # router -> when it forwards again
-        self._cut: set[str] = set()  # nodes whose wires carry nothing
+        self._cut: set[str] = set()  # nodes whose first wires carry nothing
+        self._asleep: set[str] = set()
         self._generation = 0
         self._now = 0.0
         self._stuck: set[Side] = set()  # whose socket has an address that it has no longer
@@ -237,6 +238,8 @@ class Direct:
         found = self._topology.node(node)
         first = next(one.network for one in found.interfaces if one.number == 0)
         router = isinstance(found, Router)
+        if node in self._asleep:
+            return True
         return node in self._cut and first == (
             self._uplinks[node].network if router else self._where[node]
         )
@@ -282,9 +285,9 @@ class Direct:
         """It forwards nothing until then."""
         self._closed[router] = until
 
-    def cut(self, nodes: Iterable[str]) -> None:
-        """These are the nodes whose wires carry nothing, routers' to the network outside."""
-        self._cut = set(nodes)
+    def cut(self, nodes: Iterable[str], asleep: Iterable[str]) -> None:
+        """These are the nodes whose first wires carry nothing, or none of them, of who sleeps."""
+        self._cut, self._asleep = set(nodes), set(asleep)
 
     def roam(self, host: str, network: str) -> None:
         """The host is elsewhere; TCP stays at the address that it began with."""
@@ -306,14 +309,16 @@ class Direct:
 
     def moved(self, side: Side) -> bool:
         """Whether the relay would see ``side`` at another address than it saw at first."""
-        was, self._closed, self._cut = (self._closed, self._cut), {}, set()
+        was, self._closed = (self._closed, self._cut, self._asleep), {}
+        self.cut((), ())
         seen = self._to_relay(self._now, side)
-        self._closed, self._cut = was
+        self._closed, self._cut, self._asleep = was
         return seen != self._known[side]
 
     def served(self, cut: Iterable[str]) -> bool:
         """Whether both sides reach the relay while the wires of the nodes ``cut`` are."""
-        was, self._closed, self._cut = (self._closed, self._cut), {}, set(cut)
+        was, self._closed = (self._closed, self._cut, self._asleep), {}
+        self.cut(cut, ())
         seen = [self._to_relay(self._now, side) for side in Side]
-        self._closed, self._cut = was
+        self._closed, self._cut, self._asleep = was
         return None not in seen

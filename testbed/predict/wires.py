@@ -18,6 +18,7 @@ from testbed.model.network_fault import (
 )
 from testbed.model.topology import Host, Link, Router, Topology
 
+ASLEEP = "asleep"  # by what a wire is dead
 STATE = "write what you expect: [expect] outcome and recovers_within_s"
 
 
@@ -34,13 +35,18 @@ class Wires:
         """The nodes whose wires are."""
         return frozenset(node for node, _ in self._dead)
 
+    @property
+    def asleep(self) -> frozenset[str]:
+        """The hosts that sleep, none of whose wires carries anything."""
+        return frozenset(node for node, by in self._dead if by == ASLEEP)
+
     def change(self, fault: Fault) -> bool:
         """Whether a wire comes back to life."""
         match fault:
             case LinkDown(node) | LinkUp(node):
                 key, dead = (node, "cut"), isinstance(fault, LinkDown)
             case Sleep(node) | Wake(node):
-                key, dead = (node, "asleep"), isinstance(fault, Sleep)
+                key, dead = (node, ASLEEP), isinstance(fault, Sleep)
             case LinkChange(node, _, link) | LossBurst(node, _, link) | LossOver(node, link):
                 key, dead = (node, "loss"), _swallows(link)
             case _:

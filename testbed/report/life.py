@@ -38,7 +38,7 @@ def table(results: Sequence[Result]) -> Table:
     for column in _COLUMNS:
         shown.add_column(
             column,
-            no_wrap=column != "path",
+            no_wrap=column not in ("path", "expected"),
             min_width=len("relayed,") if column == "path" else None,
             justify="right" if column in _NUMBERS else "left",
         )

@@ -8,7 +8,7 @@ import pytest
 from testbed.errors import UsageError
 from testbed.model.behaviour import Allocation, Behaviour, Timeouts
 from testbed.model.events import KINDS
-from testbed.model.life import After, Ended, Fate, Timers, Transport
+from testbed.model.life import After, Ended, Fate, Shut, Timers, Transport
 from testbed.model.network_fault import (
     Fault,
     LinkDown,
@@ -19,6 +19,7 @@ from testbed.model.network_fault import (
     Rebinding,
     RelayRestart,
     Sleep,
+    Switch,
     Wake,
     WanAddressChange,
 )
@@ -207,6 +208,16 @@ def test_a_host_that_sleeps_is_cut_off_until_it_wakes() -> None:
         assert asleep(host, 1.0).fate(QUIC).fate is Fate.SURVIVES
         assert asleep(host, 5.0).fate(QUIC).fate is Fate.DIRECT
         assert asleep(host, 5.0).fate(UDP).fate is Fate.SURVIVES
+
+
+def test_a_host_that_sleeps_hears_by_none_of_its_interfaces() -> None:
+    told = scenario("phone-roams")
+    faults = ((0.0, Switch("phone", "cellular")), (0.0, Sleep("phone")))
+    world, known = told.topology(observers=False), behaviours_of(told)
+    assert expect(world, known, Course(faults[1:]), QUIC, redials=False).fate is Fate.LOST
+    asleep = expect(world, known, Course(faults), QUIC, redials=False)
+    assert isinstance(asleep.why, Ended)
+    assert asleep.why.end == Shut("phone")
 
 
 def test_a_router_with_a_second_uplink_goes_by_that_when_the_first_is_cut() -> None:

@@ -147,9 +147,14 @@ N = TypeVar("N", Host, Router)
 
 
 def _wired(node: N, stirred: Collection[str]) -> N:
-    if node.name not in stirred or not node.link.transparent:
+    if node.name not in stirred:
         return node
-    return replace(node, link=replace(SHORTEST, mtu=node.link.mtu))
+    more = (one if one.over else replace(one, link=_felt(one.link)) for one in node.more)
+    return replace(node, link=_felt(node.link), more=tuple(more))
+
+
+def _felt(link: Link) -> Link:
+    return replace(SHORTEST, mtu=link.mtu) if link.transparent else link
 
 
 def dock(network: str) -> str:
