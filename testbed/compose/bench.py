@@ -22,7 +22,7 @@ from testbed.model.behaviour import Behaviour
 from testbed.model.plan import AddBridge, AddLink, AddNode, End, NodeKind, Plan
 from testbed.model.presets import preset
 from testbed.model.profile import Profile
-from testbed.model.topology import Router
+from testbed.model.topology import Host, Router
 
 DELETE_ALL = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE, of no flow in particular
 _ANYWHERE = "0.0.0.0/0"
@@ -115,7 +115,7 @@ def _bench(
     taken: set[IPv4Address],
 ) -> Bench:
     outside, inside = _interface(plan, router.name, "wan"), _interface(plan, router.name, "lan")
-    own = [host.name for host in plan.topology.attached(router.lan)]
+    own = [n.name for n in plan.topology.attached(router.lan) if isinstance(n, Host)]
     # The prober counts the mappings of the second; forwards lead to the first.
     counted = behaviour.quota is not None and not behaviour.forwards
     hosts = dict(zip(LAN if len(own) > 1 or not counted else LAN[::-1], own, strict=False))
