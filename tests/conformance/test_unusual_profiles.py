@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from shared import once
-from trying import ran
+from trying import ran, sure
 
 from testbed.certify.certificates import Certificate, Verdict, certify_all
 from testbed.model.outcome import Outcome
@@ -39,3 +39,21 @@ def test_a_host_behind_a_plain_router_is_reached_like_a_public_one(
     result = ran(Cell(peer, ("plain-router", "symmetric")), tmp_path, profiles)
     assert result.verdict.judgement is Judgement.PASS, result.verdict
     assert result.verdict.measured is Outcome.DIRECT
+
+
+@pytest.mark.parametrize(
+    ("peer", "pair", "world", "outcome"),
+    [
+        # Of the relay and four observers, three are reached: the stack ends there.
+        ("traversal-tcp", ("quota-apdm", "full-cone"), "libp2p", Outcome.NONE),
+        ("ice", ("quota-apdm", "port-restricted"), "two-homes", Outcome.RELAYED),
+        ("traversal-quic", ("port-set-apdm", "restricted-cone"), "libp2p", Outcome.DIRECT),
+        # The filter of b knows the address that a's STUN server saw, and a calls from another.
+        ("punch-udp", ("linux-home", "restricted-cone"), "pooled-carrier", Outcome.NONE),
+    ],
+)
+def test_a_cell_behind_few_mappings_or_a_pool_ends_as_predicted(
+    peer: str, pair: tuple[str, str], world: str, outcome: Outcome, tmp_path: Path
+) -> None:
+    verdict = sure(ran(Cell(peer, pair, world), tmp_path)).verdict
+    assert (verdict.measured, verdict.judgement) == (outcome, Judgement.PASS), verdict
