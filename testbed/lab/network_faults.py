@@ -29,9 +29,9 @@ from testbed.model.network_fault import (
     Wake,
     WanAddressChange,
 )
-from testbed.model.plan import AddBridge, AddLink, AddRoute, End, Engine
+from testbed.model.plan import AddBridge, AddLink, AddRoute, Engine
 from testbed.model.profile import Profile
-from testbed.model.topology import Link
+from testbed.model.topology import TUNNEL_PORT, Interface, Link
 from testbed.nat.rules import RouterContext, render
 
 _DELETE = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE; of no flow in particular: of all
@@ -50,7 +50,8 @@ def apply(lab: NamespaceLab, fault: Fault, profiles: dict[str, Profile], wait: W
     """
     match fault:
         case NatReboot(router, down):
-            _reload(lab, router, profiles[router], lab.plan.address(router), wait, down)
+            external = lab.plan.addresses_of(router, _in_use(lab, router))[0]
+            _reload(lab, router, profiles[router], external, wait, down)
         case WanAddressChange(router):
             _readdress(lab, router, profiles[router])
         case Rebinding(router):
@@ -132,10 +133,18 @@ def prefer(lab: NamespaceLab, node: str, interface: str) -> None:
 
 def switch_uplink(lab: NamespaceLab, router: str, uplink: str, profile: Profile) -> None:
     """Let the router use another uplink: its NAT maps to that one's address, and begins anew."""
-    end = next(e for e in _ends(lab, router) if e.ifname == uplink)
     _forward(lab, router, on=False)
     prefer(lab, router, uplink)
-    _reload(lab, router, profile, end.addresses[0].ip, lambda _: None, wan=uplink)
+    external = lab.plan.addresses_of(router, _in_use(lab, router))[0]
+    _reload(lab, router, profile, external, lambda _: None)
+
+
+def _in_use(lab: NamespaceLab, router: str) -> Interface:
+    """The uplink that the router's default route leads by."""
+    defaults = (r for r in lab.routes(router) if not (r.destination.prefixlen or r.metric))
+    gateways = {route.gateway for route in defaults}
+    names = {s.ifname for s in lab.plan.of(AddRoute) if s.node == router and s.gateway in gateways}
+    return next(one for one in lab.plan.topology.node(router).interfaces if one.name in names)
 
 
 def _default(lab: NamespaceLab, node: str, interface: str) -> str:
@@ -143,10 +152,6 @@ def _default(lab: NamespaceLab, node: str, interface: str) -> str:
     routes = (r for r in lab.plan.of(AddRoute) if (r.node, r.ifname) == (node, interface))
     gateway = next(r.gateway for r in routes if not r.destination.prefixlen)
     return f"route replace default via {gateway} dev {interface}"
-
-
-def _ends(lab: NamespaceLab, node: str) -> list[End]:
-    return [link.a for link in lab.plan.of(AddLink) if link.a.node == node]
 
 
 def _forward(lab: NamespaceLab, router: str, *, on: bool) -> None:
@@ -172,13 +177,12 @@ def _reload(
     external: IPv4Address,
     wait: Wait,
     down: float = 0.0,
-    wan: str = "wan",
 ) -> None:
     """Load the rules anew, without any mapping, and with other ports where they are random.
 
     Nothing is forwarded meanwhile: a packet between the two would bring a mapping back.
     """
-    rules = render(_drawn_anew(profile), _context(lab, router, external, wan))
+    rules = render(_drawn_anew(profile), _context(lab, router, external))
     _forward(lab, router, on=False)
     until = time.monotonic() + down
     for engine, text in rules.texts:
@@ -203,14 +207,22 @@ def _drawn_anew(profile: Profile) -> Profile:
     return dataclasses.replace(profile, behaviour=drawn)
 
 
-def _context(lab: NamespaceLab, router: str, external: IPv4Address, wan: str) -> RouterContext:
-    plan = lab.plan
+def _context(lab: NamespaceLab, router: str, external: IPv4Address) -> RouterContext:
+    plan, uplink = lab.plan, _in_use(lab, router)
     inside = _inside(lab, router)
     lan = next(r.lan for r in plan.topology.routers if r.name == router)
     hosts = tuple(plan.address_on(node.name, lan) for node in plan.topology.attached(lan))
-    uplink = next(one for one in plan.topology.node(router).interfaces if one.name == wan)
     addresses = (external, *plan.addresses_of(router, uplink)[1:])
-    return RouterContext(wan, "lan", addresses, inside.network, hosts, plan.seeds[router])
+    ends = any(link.tunnel and link.b.node == router for link in plan.of(AddLink))
+    return RouterContext(
+        uplink.name,
+        "lan",
+        addresses,
+        inside.network,
+        hosts,
+        plan.seeds[router],
+        (TUNNEL_PORT,) if ends else (),
+    )
 
 
 def _inside(lab: NamespaceLab, router: str) -> IPv4Interface:

@@ -13,8 +13,9 @@ from testbed.capture.recorder import record
 from testbed.evidence.stitch import stitch
 from testbed.lab.audit import audit
 from testbed.lab.namespaces import NamespaceLab, Namespaces
-from testbed.lab.network_faults import prefer, switch_uplink
+from testbed.lab.network_faults import apply, prefer, switch_uplink
 from testbed.model.fault import Difference
+from testbed.model.network_fault import NatReboot
 from testbed.model.packet import Packet
 from testbed.model.plan import Vantage
 from testbed.model.presets import preset
@@ -58,6 +59,10 @@ def recorded(lab: NamespaceLab, folder: Path, traffic: Callable[[], None]) -> li
     with record(tap, lab.plan.vantages, file):
         traffic()
     return list(read(file))
+
+
+def reboot(lab: NamespaceLab, router: str, profile: str) -> None:
+    apply(lab, NatReboot(router, 0.0), {router: CATALOGUE[profile]}, lambda _: None)
 
 
 def test_a_socket_leaves_by_the_interface_of_its_address(tmp_path: Path) -> None:
@@ -118,6 +123,8 @@ def test_a_router_that_fails_over_maps_to_its_other_uplink(profile: str) -> None
         assert IPv4Address(seen_from(lab, "a")) == own[0]
         switch_uplink(lab, "nat-a", "wan1", CATALOGUE[profile])
         assert lab.plan.owners[IPv4Address(seen_from(lab, "a"))] == "cgn"
+        reboot(lab, "nat-a", profile)
+        assert lab.plan.owners[IPv4Address(seen_from(lab, "a"))] == "cgn"
         switch_uplink(lab, "nat-a", "wan", CATALOGUE[profile])
         assert IPv4Address(seen_from(lab, "a")) == own[0]
 
@@ -161,6 +168,13 @@ def test_a_tunnel_crosses_any_nat_and_what_it_carries_is_followed(
     (there,) = [j for j in journeys if j.first.payload == b"hello"]
     assert [hop.node for hop in there.hops] == ["laptop", "vpn-server", "core", "server"]
     assert there.first.interface == "tun0"
+
+
+def test_a_tunnel_lives_on_when_the_nats_at_both_its_ends_reboot() -> None:
+    with lab_of("vpn-on") as lab:
+        for router, profile in (("vpn-server", "symmetric"), ("nat-a", "linux-home")):
+            reboot(lab, router, profile)
+            assert lab.plan.owners[IPv4Address(seen_from(lab, "laptop"))] == "vpn-server"
 
 
 def test_with_the_tunnel_switched_off_the_way_out_is_the_house() -> None:
