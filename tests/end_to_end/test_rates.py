@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from patience import too_busy
 
 from testbed.lab.namespaces import Namespaces
 from testbed.model.result import PunchDetails, Result, rates, summarize
@@ -28,6 +29,9 @@ def repetitions(count: int, out: Path) -> list[Result]:
     )
     failed = [(row.reason, row.findings) for row in rows if row.judgement == "fail"]
     assert failed == []
+    late = sum(row.late for row in rows)
+    if late > count // 4:
+        too_busy(f"{late} of {count} tries were late")
     return rows
 
 
