@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from testbed.capture.reader import read
 from testbed.errors import Exit, PeerError, TestbedError
@@ -40,7 +40,8 @@ from testbed.studies.punch.attempt import Attempted, attempts
 from testbed.studies.punch.cell import Cell, save_cell
 from testbed.studies.punch.expectation import deviations, prediction, strangers
 
-JUDGING_S = 60.0  # until which a pair is judged and explained
+JUDGING_S = 300.0  # until which all are judged and explained
+_RESULTS = TypeAdapter(list[Result])
 PLAN = "plan.txt"  # of all pairs the same steps
 LAB_FILES = ("capture.pcapng", "conntrack.jsonl", "drops.json", PLAN)
 CELL_DEADLINE = 180.0  # seconds; every wait inside has its own, this ends what has none
@@ -130,17 +131,26 @@ def _shared(met: _Met, packets: Sequence[Packet]) -> Shares:
 
 
 def _judged(pairs: Sequence["_Pair"], met: _Met, shared: Shares) -> list[Result]:
-    """Judge each pair in a fork, on all processors."""
+    """Judge all pairs, in a fork for each processor: a fork for each pair takes as long again."""
     gc.freeze()  # what the forks share stays shared
-    tasks = [partial(pair.judged, met, shared) for pair in pairs]
+    count = min(os.cpu_count() or 1, len(pairs))
+    parts = [pairs[number::count] for number in range(count)]
+    tasks = [partial(_judged_part, part, met, shared) for part in parts]
     found: dict[int, Result] = {}
-    for index, output, _ in forked(tasks, os.cpu_count() or 1, JUDGING_S):
+    for index, output, seconds in forked(tasks, count, JUDGING_S):
         try:
-            found[index] = Result.model_validate_json(output)
+            results = _RESULTS.validate_json(output)
         except ValidationError:
-            lost = TestbedError(f"judging it ended without a result within {JUDGING_S:g} s")
-            found[index] = pairs[index].lost(lost)
-    return [found[index] for index in range(len(pairs))]
+            lost = TestbedError(f"judging it ended without a result after {seconds:.0f} s")
+            results = [pair.lost(lost) for pair in parts[index]]
+        numbers = (pair.number for pair in parts[index])
+        found.update(zip(numbers, results, strict=True))
+    return [found[number] for number in range(len(pairs))]
+
+
+def _judged_part(pairs: Sequence["_Pair"], met: _Met, shared: Shares, _slot: int) -> bytes:
+    """Their results as JSON, in their order."""
+    return _RESULTS.dump_json([pair.judged(met, shared) for pair in pairs])
 
 
 @dataclass(frozen=True)
@@ -154,8 +164,8 @@ class _Pair:
     lab: int
     facts: Mapping[str, str] | None
 
-    def judged(self, met: _Met, shared: Shares, _slot: int) -> bytes:
-        """Its result as JSON, from what was recorded of it."""
+    def judged(self, met: _Met, shared: Shares) -> Result:
+        """Its result, from what was recorded of it."""
         ended = met.ended[self.number]
         known = met.records.flows
         flows = None if known is None else shared.flows(self.number, known)
@@ -164,7 +174,7 @@ class _Pair:
             self.save()
             records = save_share(self.folder, met.records, packets, flows, ended.seconds)
             if isinstance(ended.result, PeerError):
-                return self.lost(ended.result).model_dump_json().encode()
+                return self.lost(ended.result)
             save_events(self.folder, ended.result)
             own_plan = replace(met.plan, topology=self.cell.build())
             shutil.copyfile(met.records.capture.path.with_name(PLAN), self.folder / PLAN)
@@ -173,8 +183,8 @@ class _Pair:
             by_stacks = deviations(self.cell, self.profiles, self.facts)
             ran = finished(self.cell, run, (self.expected, surer), by_stacks, self.folder)
         except (TestbedError, OSError) as error:
-            return self.lost(error).model_dump_json().encode()
-        return self._kept(replace(ran, seconds=ended.seconds)).model_dump_json().encode()
+            return self.lost(error)
+        return self._kept(replace(ran, seconds=ended.seconds))
 
     def save(self) -> None:
         """What is needed to run it again; nothing of an earlier run is left."""
