@@ -87,7 +87,7 @@ def _unasked(account: WireAccount, senders: Sequence[str], server: str) -> Itera
 
 
 def _is_for(account: WireAccount, journey: Journey, server: str) -> bool:
-    return journey.first.destination.address in account.plan.addresses[server]
+    return account.plan.meant(journey.first.destination) == server
 
 
 def _gave_up(account: WireAccount, node: str) -> int | None:

@@ -419,6 +419,17 @@ def test_a_peer_that_talks_to_the_server_alone_made_no_attempt() -> None:
     assert never_sent(Wire().account(start_ns=None), ("a",), "server")
 
 
+def test_who_asks_a_silent_server_again_has_done_its_part() -> None:
+    """Also where the server is behind a NAT, whose address is asked."""
+    wire, tries = Wire(), Tries(is_probe, 2, 1.0)
+    wire.begins("a", "server", ONE)
+    account = wire.account(start_ns=None)
+    assert untried(account, ["a"], ("a", "b"), "server", tries) == [TriedLittle("a", 1, 0.0)]
+    wire.begins("a", "server", ONE)
+    account = wire.account(start_ns=None)
+    assert untried(account, ["a"], ("a", "b"), "server", tries) == []
+
+
 def test_a_peer_that_was_told_nothing_to_dial_has_tried() -> None:
     wire = Wire()
     wire.begins("b", "server", ONE)
