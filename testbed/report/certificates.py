@@ -153,6 +153,12 @@ _DIFFERENCES = (
         "a host drops its own packet that comes home from its own address",
     ),
     (
+        "natdiscovery",
+        "quota-of-three, quota-apdm, port-set-apdm",
+        "nothing of the filtering; of quota-apdm, endpoint-independent mapping",
+        "its requests use up the mappings, and a refused one shows it nothing",
+    ),
+    (
         "upnpc, natpmpc",
         "those without port mapping",
         "no gateway, or refused",

@@ -6,7 +6,9 @@ from discovery import Discovered
 from shared import once
 from sweep import Outcome, sweep
 
+from testbed.certify.allowance import ENOUGH, declared
 from testbed.certify.certificates import Certificate, certify_all
+from testbed.model.behaviour import Protocol
 from testbed.model.presets import home_and_public
 from testbed.model.profile import Profile
 from testbed.model.topology import Topology
@@ -59,8 +61,22 @@ def test_our_discovery_says_what_the_prober_measured(name: str, found: Found) ->
         if _blocked(CATALOGUE[name]):
             assert told.mapping is None
             assert "no answer" in told.why
+        elif _is_tight(CATALOGUE[name]):
+            _is_seen(told, certificates[name])
         else:
             _agrees(told, certificates[name])
+
+
+def _is_tight(profile: Profile) -> bool:
+    """One client's requests may use up what the NAT allows: then the rest is not to be seen."""
+    return declared(profile.behaviour, Protocol.UDP) != ENOUGH
+
+
+def _is_seen(told: Behaviour, certificate: Certificate) -> None:
+    """What is said is right; what would take another mapping is not said."""
+    assert told.mapping in (_probed(certificate, "udp.mapping"), None)
+    assert told.filtering in (_probed(certificate, "udp.filtering"), None)
+    assert told.hairpin in ((_probed(certificate, "udp.hairpin") in SEEN_BY_ONE_HOST), None)
 
 
 def _agrees(told: Behaviour, certificate: Certificate) -> None:
@@ -79,6 +95,12 @@ def test_coturns_client_says_the_same(name: str, found: Found) -> None:
     outcome = found[0][name]
     assert outcome.result is not None, outcome.error
     second, ours = outcome.result.coturns, outcome.result.with_coturn
+    if _is_tight(CATALOGUE[name]):
+        probed = [_probed(found[1][name], f"udp.{axis}") for axis in ("mapping", "filtering")]
+        # Where its next request is refused, it takes the mapping for an independent one.
+        assert second.mapping in (probed[0], "endpoint_independent", None)
+        assert second.filtering in (probed[1], None)
+        return
     if ours.translated is False:
         assert second.mapping in ("no_nat", "endpoint_independent")
     else:
