@@ -32,7 +32,8 @@ def explained(
     """
     try:
         explanation = explain(evidence, account)
-        if fault := contradiction(verdict, explanation):
+        by_chance = evidence.prediction.chances is not None
+        if fault := contradiction(verdict, explanation, by_chance=by_chance):
             verdict = distrusted(verdict, fault)
             faults = (*evidence.faults, fault)
             evidence = replace(evidence, judgement=verdict.judgement, faults=faults)

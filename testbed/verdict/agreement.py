@@ -32,7 +32,9 @@ THROUGH = frozenset(
 _GAVE_UP = frozenset({Cause.PEER_FAILED, Cause.NEVER_SENT, Cause.RELAY_UNREACHABLE})
 
 
-def contradiction(verdict: Verdict, explanation: Explanation) -> Contradicted | None:
+def contradiction(
+    verdict: Verdict, explanation: Explanation, *, by_chance: bool = False
+) -> Contradicted | None:
     """How ``explanation`` denies ``verdict``; None where the two agree.
 
     - The harness is at fault for the one exactly where it is for the other: the verdict is
@@ -41,7 +43,7 @@ def contradiction(verdict: Verdict, explanation: Explanation) -> Contradicted | 
     - Where all passes, each NAT decided as it was measured to.
     - A direct connection that passes got through in a way that is known, and where there was
       no direct connection nothing did.  Where there was none at all, no peer had given up
-      for a reason of its own.
+      for a reason of its own; ``by_chance``: but for what got lost, which is foreseen.
     """
     cause, judgement = explanation.cause, verdict.judgement
     blamed = cause is Cause.HARNESS_FAULT or explanation.wrong is Wrong.HARNESS
@@ -56,7 +58,8 @@ def contradiction(verdict: Verdict, explanation: Explanation) -> Contradicted | 
         direct = verdict.measured is Outcome.DIRECT
         clash = Clash.WAY_UNKNOWN if direct else Clash.WAY_FOUND
         return Contradicted(clash, explanation.node)
-    if judgement is Judgement.PASS and verdict.measured is Outcome.NONE and cause in _GAVE_UP:
+    unconnected = judgement is Judgement.PASS and verdict.measured is Outcome.NONE
+    if unconnected and cause in _GAVE_UP and not by_chance:
         return Contradicted(Clash.NOT_TRIED, explanation.node)
     return None
 

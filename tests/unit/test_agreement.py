@@ -187,3 +187,12 @@ def test_an_account_of_other_packets_explains_nothing() -> None:
     other = WireAccount.of(replace(whole, packets=[]))
     with pytest.raises(ValueError, match="other packets"):
         explaining.explain(whole, other)
+
+
+def test_who_gives_up_what_got_lost_ends_as_is_foreseen() -> None:
+    """Where nothing is by chance, nobody knows then whether there would have been a way."""
+    explanation, evidence, verdict = settled(RUNS[f"closed {Judgement.PASS} {Outcome.NONE}"])
+    gave_up = replace(explanation, cause=Cause.PEER_FAILED)
+    assert contradiction(verdict, gave_up) is not None
+    assert contradiction(verdict, gave_up, by_chance=True) is None
+    assert evidence.prediction.chances is None
