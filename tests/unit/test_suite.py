@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,3 +166,9 @@ def test_the_last_line_is_for_machines() -> None:
     figures = json.loads(replace(CALM, too_busy=("a",)).line())["suite"]
     assert (figures["tests"], figures["too_busy"], figures["budget"]) == (300, 1, 3)
     assert figures["green"] is True
+
+
+def test_no_two_modules_of_tests_have_one_name():
+    """Else they are never collected together, and the whole suite does not run."""
+    names = Counter(path.name for path in TESTS.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
