@@ -159,7 +159,7 @@ def test_a_stack_that_lies_in_one_pair_makes_that_pair_red_and_no_other(
 ) -> None:
     rows = met(world, "punch-udp", Order.AT_ONCE, liar)
     assert rows["ben--dan"].judgement is Judgement.FAIL
-    assert [type(one) for one in rows["ben--dan"].finding_values] == [FalseClaim]
+    assert FalseClaim in [type(one) for one in rows["ben--dan"].finding_values]
     del rows["ben--dan"]
     assert {row.judgement for row in rows.values()} == {Judgement.PASS}, told(rows)
 
