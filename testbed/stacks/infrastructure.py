@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from testbed.errors import BackendError, PeerError
+from testbed.errors import BackendError, PeerError, StarvedError
 from testbed.lab.services.watch import Question, watched
 from testbed.model.behaviour import Protocol
 from testbed.model.contract import (
@@ -129,6 +129,8 @@ def serving(lab: Lab, nodes: list[PublicNode]) -> Iterator[tuple[str, ...]]:
             for client, node in zip(clients, nodes, strict=True):
                 client.send(_configure(lab, node))
             ready = wait_all(clients, (Ready,), time.monotonic() + DEADLINE)
+        except StarvedError:  # another try may do
+            raise
         except PeerError as error:
             raise BackendError(
                 f"the public node is not ready: {error.message}", node=error.node
