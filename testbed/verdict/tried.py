@@ -10,7 +10,7 @@ from testbed.evidence.account import WireAccount
 from testbed.model.breach import TriedLittle
 from testbed.model.contract import Failed, Offered
 from testbed.model.explanation import Journey
-from testbed.model.packet import ACK, SYN, Packet
+from testbed.model.packet import SYN, Packet
 from testbed.stacks.wire import Kind, decode
 
 ASKED = 2  # questions to a server that is silent, at the least
@@ -32,8 +32,12 @@ def is_probe(packet: Packet) -> bool:
 
 
 def is_call(packet: Packet) -> bool:
-    """The first segment of a TCP connection."""
-    return packet.protocol == "tcp" and packet.tcp_flags & (SYN | ACK) == SYN
+    """A segment that opens a TCP connection, or answers the other end's.
+
+    A host that a SYN has come to answers that one, and sends no SYN of its own on the same
+    connection any more (RFC 9293 section 3.5).
+    """
+    return packet.protocol == "tcp" and bool(packet.tcp_flags & SYN)
 
 
 def untried(

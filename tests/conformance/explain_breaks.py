@@ -218,7 +218,7 @@ def relay_with(limits: RelayLimits) -> Callable[[Path], None]:
     def broken(_folder: Path) -> None:
         from testbed.stacks import roles
 
-        roles.RelayLimits = lambda: limits  # type: ignore[misc,assignment]
+        roles._limits = lambda _configure: limits
 
     return broken
 

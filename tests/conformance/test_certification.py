@@ -235,7 +235,7 @@ def test_a_lab_that_is_not_as_planned_says_nothing_about_the_nat(
 
 
 def test_a_crashed_prober_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise AssertionError("a bug in the prober")
 
     monkeypatch.setattr(module.prober, "probe", crash)

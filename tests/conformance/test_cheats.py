@@ -68,7 +68,7 @@ ZOO: Mapping[str, Cheat] = {
         CLOSED, cheats.gathers(cheats.denies_its_answer), FAIL, B.TRIED_LITTLE
     ),
     "asks no STUN server": cheat(
-        CLOSED, cheats.gathers(cheats.asks_nobody), FAIL, B.TRIED_LITTLE
+        CLOSED, cheats.gathers(cheats.asks_nobody), FAIL, B.NEVER_SENT
     ),
     "gives up at once": cheat(CLOSED, cheats.dials(cheats.gives_up), FAIL, B.NEVER_SENT),
     "sends a byte to a stranger": cheat(

@@ -12,9 +12,10 @@ from testbed.model.contract import Event, Failed, FailureClass, Role
 from testbed.model.explanation import Cause, Wrong
 from testbed.model.fault import Clash, Contradicted
 from testbed.model.outcome import Outcome
+from testbed.model.packet import ACK, SYN
 from testbed.model.verdict import Judgement
 from testbed.stacks.wire import Kind, Speaker
-from testbed.verdict.tried import Tries, is_probe, untried
+from testbed.verdict.tried import Tries, is_call, is_probe, untried
 
 ENDS = ("a", "b")
 TRIES = Tries(is_probe, number=10, seconds=2.0)
@@ -65,6 +66,12 @@ def test_who_did_less_than_the_mechanism_prescribes_is_told_by_how_little(
 ) -> None:
     (one,) = found(run)
     assert (one.node, one.tries, one.answered) == ("a", tries, False)
+
+
+def test_a_host_that_answers_the_others_syns_tries_as_well_as_with_its_own() -> None:
+    sent = punched().packets[0]
+    segments = [replace(sent, protocol="tcp", tcp_flags=f) for f in (SYN, SYN | ACK, ACK)]
+    assert [is_call(segment) for segment in segments] == [True, True, False]
 
 
 def ungathered(*, answered: bool, asked: int = 2, late: bool = False) -> Run:
