@@ -2,7 +2,7 @@
 
 Peers run with much power over the network that they are in.  What is changed and changed
 back leaves no trace in a list of rules, and so every change is listened for.  A router's
-own program for port mappings changes a table of its own, and may.
+own program for port mappings changes a table and two sets of its own, and may.
 """
 
 import errno
@@ -20,7 +20,10 @@ _ADD_MEMBERSHIP, _SOL_NETLINK = 1, 270
 _RULES = 7  # NFNLGRP_NFTABLES
 _NEW_GENERATION = NFTABLES | 15  # NFT_MSG_NEWGEN: a transaction ended, of whatever
 _PORT_MAPPING = "portmap"  # the table of `nat-profiles/rules/portmap.j2`
+_RESERVED = {"mapped_tcp", "mapped_udp"}  # sets of `nftables.j2` whose elements are the gateway's
+_ELEMENTS = {NFTABLES | 12, NFTABLES | 14}  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM
 _NAME = 1  # of the table, in each kind of message: NFTA_TABLE_NAME, NFTA_RULE_TABLE, ...
+_SET = 2  # NFTA_SET_ELEM_LIST_SET
 # RTNLGRP_*: what the network of a node consists of, and the words for a change of it.
 _NETWORK = {1: "a link", 4: "a queue", 5: "an address", 7: "a route", 8: "a rule of routing"}
 _SWITCHES = 24  # RTNLGRP_IPV4_NETCONF: forwarding, reverse path filter, ...
@@ -54,7 +57,8 @@ class _Sentry:
         self._lab, self._node = lab, node
         self._links = lab.interfaces(node)
         mapped = any(step.node == node for step in lab.plan.of(ServePortMapping))
-        self._own = {_PORT_MAPPING} if mapped else set()
+        self._tables = {_PORT_MAPPING} if mapped else set()
+        self._sets = _RESERVED if mapped else set()
         self._rules = stack.enter_context(_heard(lab, node, NETLINK_NETFILTER, [_RULES]))
         groups = [*_NETWORK, _SWITCHES]
         self._network = stack.enter_context(_heard(lab, node, socket.NETLINK_ROUTE, groups))
@@ -82,9 +86,12 @@ class _Sentry:
     def _table(self, kind: int, body: bytes) -> str | None:
         if kind == _NEW_GENERATION:
             return None
-        name = attributes(body[FAMILY.size :]).get(_NAME, b"")
-        table = name.rstrip(b"\0").decode(errors="replace")
-        return None if table in self._own else table
+        told = attributes(body[FAMILY.size :])
+        table, part = (
+            told.get(one, b"").rstrip(b"\0").decode(errors="replace") for one in (_NAME, _SET)
+        )
+        own = table in self._tables or (kind in _ELEMENTS and part in self._sets)
+        return None if own else table
 
     def _part(self, kind: int, body: bytes) -> str | None:
         """A link that is there tells now and then that it is; others are new, or go."""
