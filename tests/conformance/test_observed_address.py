@@ -7,7 +7,7 @@ from shared import once
 from sweep import Outcome, sweep
 
 from testbed.lab.namespaces import Namespaces
-from testbed.model.behaviour import Protocol
+from testbed.model.behaviour import Mapping, Protocol
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.studies.autonat.reachability import bench
@@ -45,9 +45,12 @@ def _check(profile: str, protocol: Protocol, measured: Found) -> None:
     found = [one for one in outcome.result if one.protocol is protocol]
     assert len(found) == 4
     assert all(one.agrees for one in found), found
-    nat = CATALOGUE[profile].behaviour.transport(protocol)
+    behaviour = CATALOGUE[profile].behaviour
+    nat = behaviour.transport(protocol)
     ports = [bench(profile).port(one.observer) for one in found]
     out = [not nat.blocked and port in (nat.allowed_ports or ports) for port in ports]
+    if nat.mapping is not Mapping.ENDPOINT_INDEPENDENT and behaviour.quota is not None:
+        out = [reachable and n < behaviour.quota for n, reachable in enumerate(out)]
     assert [one.told is not None for one in found] == out  # else it would prove nothing
 
 
