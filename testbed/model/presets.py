@@ -69,9 +69,8 @@ def find(word: str, start: Path = Path()) -> Found:
     """
     if not is_path(word):
         if word not in _OURS:
-            remedy = (
-                f"{instead(word, _OURS)}\n  a world of your own is named by its file: ./my.toml"
-            )
+            near = instead(word, _OURS, "testbed world list")
+            remedy = f"{near}\n  a world of your own is named by its file: ./my.toml"
             raise UsageError(f"unknown topology {word!r}", remedy=remedy)
         return _read(_OURS[word])
     path = start / Path(word).expanduser()

@@ -31,7 +31,7 @@ def said(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("plan", "nowhere"), 2, "one of: bad-wifi, carrier"),
+        (("plan", "xyzzy"), 2, "see `testbed world list`"),
         (("plan", "-a", "full-con"), 2, "did you mean full-cone"),
         (("plan", "--number", "256"), 2, "0 to 255"),
         (("plan", "same-lan", "-a", "pf", "-b", "pf"), 2, "-b has no effect: same-lan"),
