@@ -1,6 +1,6 @@
 """Run the whole suite: side by side, what failed once more alone, then what must be alone.
 
-    python tests/suite.py [--out DIR]
+    python tests/suite.py [--out DIR] [--workers N]
 
 A test that fails, or that finds the machine too busy, is tried again when no other test runs.
 The last lines say how many tests needed such patience: reruns, tests that stayed without an
@@ -11,6 +11,7 @@ proves little.  The same figures are in DIR/summary.json, and in the last line, 
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from pathlib import Path
 from patience import Tally
 
 BUDGET = 0.01  # of all tests
+# Labs wait for the timers of NATs and of peers: of the suite's time a third is a processor's.
+WORKERS = 2 * (os.cpu_count() or 1)
 ENDED = (0, 1)  # pytest's exit codes of a run that came to its end: all passed, or some failed
 NOTHING = 5  # pytest's exit code where no test was selected
 
@@ -115,11 +118,14 @@ def pytest(file: Path, *words: str) -> Tally:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("out/suite"), metavar="DIR")
+    parser.add_argument(
+        "--workers", type=int, default=WORKERS, metavar="N", help="side by side (two a processor)"
+    )
     parser.add_argument("tests", nargs="*", default=["tests"], help="default: the whole suite")
     given = parser.parse_args(words)
     out, tests = given.out, given.tests
     started = time.monotonic()
-    side_by_side = ("-n", "auto", "--deal-modules", "--durations=20")
+    side_by_side = ("-n", str(given.workers), "--deal-modules", "--durations=20")
     beside = pytest(out / "beside.json", *side_by_side, "-m", "not alone", *tests)
     again, names = Tally(), candidates(beside)
     if not names and (beside.failed or beside.too_busy):
