@@ -4,7 +4,8 @@ A contact is a datagram or a connection; an end is a socket or a listener.  The
 NAT's answer to a new contact is what every axis here is read from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from testbed.certify.allowance import SAMPLES, needed
 from testbed.certify.measured import (
@@ -232,6 +233,8 @@ def allocation(subject: Subject) -> tuple[Finding, Finding]:
             steps.append(pairs[-1][1] - last[1])
         last = subject.bench, pairs[-1][1]
     pairs += subject.mapped
+    if not any(inside == outside for inside, outside in pairs):
+        pairs += _between(subject, [external for _, external in pairs])
     shown = "ports " + ", ".join(f"{inside}->{outside}" for inside, outside in pairs[:6])
     every = [external for _, external in pairs]
     seen = Finding((min(every), max(every)), f"{len(every)} mappings")
@@ -246,6 +249,20 @@ def allocation(subject: Subject) -> tuple[Finding, Finding]:
     if once and len(wraps) < len(steps):
         return Finding(Allocation.SEQUENTIAL, shown), seen
     return Finding(SCATTERED, shown), seen
+
+
+def _between(subject: Subject, seen: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """A mapping of an internal port that lies among ``seen`` external ones, farthest from any.
+
+    A NAT may keep the ports of a range alone, of which no other sample need be one.
+    """
+    gaps = pairwise(sorted(seen))
+    low, high = max(gaps, key=lambda two: two[1] - two[0], default=(0, 0))
+    port = subject.free(A, (low + high) // 2)
+    if port in (None, low) or not subject.afford(A):
+        return
+    local = subject.local(A, port)
+    yield local.endpoint[1], subject.reach(local).source[1]
 
 
 def _partly_preserving(pairs: Sequence[tuple[int, int]]) -> Finding:
