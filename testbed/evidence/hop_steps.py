@@ -95,7 +95,8 @@ def _interface(packet: Packet) -> Hashable:
     return packet.interface, _as_it_leaves(packet)
 
 
-# Outbound a NAT rewrites the source, inbound the destination, and both of a hairpinned packet,
-# which goes out where it came in.  The most that can stay the same is tried first, so likes are
-# not mixed up.
-_CONSTANT_IN_TURN: tuple[Key, ...] = (_both_ends, _destination, _source, _interface)
+# Outbound a NAT rewrites the source, inbound the destination.  It rewrites both of a hairpinned
+# packet, which goes out where it came in, and of a connection whose new addresses another one has
+# already.  The most that can stay the same is tried first, so likes are not mixed up, and no
+# hairpinned packet is taken for one that passed.
+_CONSTANT_IN_TURN: tuple[Key, ...] = (_both_ends, _destination, _source, _interface, _as_it_leaves)

@@ -67,6 +67,24 @@ def test_an_echo_that_crosses_both_nats_is_direct() -> None:
     assert read(run).outcome is Outcome.DIRECT
 
 
+def test_an_echo_of_a_connection_that_a_nat_moved_beside_another_is_direct() -> None:
+    """Within b's network a has another port: Linux rewrites both ends, whichever way it goes."""
+    run = echoing()
+    for number, payload in enumerate(PAYLOADS):
+        for node, other in OTHER.items():
+            target = run.at(f"nat-{other}", 4001)
+            run.sends(number * 50.0, node, 4001, target, 4001, inside=other, payload=payload)
+    known, moved = run.at("nat-a", 4001), run.at("nat-a", 4002)
+    for index, packet in enumerate(run.packets):
+        if packet.vantage in ("nat-b:lan", "b:eth0"):
+            ends = {
+                name: moved if getattr(packet, name) == known else getattr(packet, name)
+                for name in ("source", "destination")
+            }
+            run.packets[index] = replace(packet, **ends)
+    assert read(run).outcome is Outcome.DIRECT
+
+
 @pytest.mark.parametrize("ttl", [64, 62])
 @pytest.mark.parametrize("beside_us", [15.0, 5000.0, -5000.0])
 def test_what_each_side_hairpins_to_itself_came_from_nobody(ttl: int, beside_us: float) -> None:
