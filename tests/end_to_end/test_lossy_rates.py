@@ -7,6 +7,7 @@ import pytest
 from patience import too_busy
 
 from testbed.lab.namespaces import Namespaces
+from testbed.model.breach import BreachKind
 from testbed.model.result import PunchDetails, Result, rates, summarize
 from testbed.model.topology import Conditions
 from testbed.nat.load import catalogue
@@ -21,13 +22,17 @@ CATALOGUE = catalogue()
 LOSSY = Conditions(delay_ms=30, jitter_ms=25, loss=0.1)
 
 
-def repetitions(count: int, out: Path) -> list[Result]:
+def repetitions(count: int, out: Path, *excused: BreachKind) -> list[Result]:
     pair = ("port-restricted", "port-restricted")
     cells = [Cell("punch-udp", pair, repeat=n, seed=n, conditions=LOSSY) for n in range(count)]
     rows = run_matrix(
         cells, CATALOGUE, Namespaces(), out, jobs=8, facts={}, progress=lambda *_: None
     )
-    failed = [(row.reason, row.findings) for row in rows if row.judgement == "fail"]
+    failed = [
+        (row.reason, row.findings)
+        for row in rows
+        if row.judgement == "fail" and not all(one.kind in excused for one in row.finding_values)
+    ]
     assert failed == []
     late = sum(row.late for row in rows)
     if late > count // 4:
@@ -56,5 +61,6 @@ def test_a_stack_that_asks_and_probes_once_is_found_by_its_rate(
 ) -> None:
     monkeypatch.setattr(stun, "retransmission_waits", lambda: [3.0])
     monkeypatch.setattr(punch_udp, "PROBE_INTERVAL", punch_udp.DEADLINE)
-    rows = repetitions(16, tmp_path)
+    # Each try of it that came to nothing is red besides.
+    rows = repetitions(16, tmp_path, BreachKind.TRIED_LITTLE)
     assert summarize(rows).rates_differ, told(rows)
