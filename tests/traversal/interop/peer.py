@@ -10,7 +10,6 @@ from typing import Any
 
 from testbed.model.lab import Lab
 
-from ..lab import PORT
 from ..nodes import LISTEN
 
 
@@ -55,8 +54,8 @@ class LabForeign:
     """The program in a namespace, with hole punching on."""
 
     def __init__(self, lab: Lab, name: str, transport: str, binary: Path) -> None:
-        ip = lab.plan.address(name)
-        kind = f"tcp/{PORT}" if transport == "tcp" else f"udp/{PORT}/quic-v1"
+        ip, port = lab.plan.address(name), lab.plan.port(name)
+        kind = f"tcp/{port}" if transport == "tcp" else f"udp/{port}/quic-v1"
         self._process = lab.spawn(name, [str(binary), "-listen", f"/ip4/{ip}/{kind}", "-punch"])
         self._buffer = b""
         self.peer: str = self._line()["id"]
