@@ -1,7 +1,7 @@
 # `make` explains the targets.  All but `help` and `clean` set up .venv first, once.
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup testbed images check test lint mutate bench fuzz machines peers release clean force
+.PHONY: help setup testbed images check test lint mutate chaos strangers bench bench-check fuzz machines peers library release clean force
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian keeps nft and iptables where ordinary users do not look.
@@ -11,7 +11,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 READY = .venv/.ready
 
 help: ## explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 testbed: $(READY) ## set up what is missing, then run the default matrix (with ARGS)
 	.venv/bin/testbed matrix $(ARGS)
@@ -36,8 +36,19 @@ lint: $(READY) ## check style and types
 mutate: $(READY) ## put 300 small faults into the judging rooms, and list what no test notices
 	PYTHONPATH=tests .venv/bin/python -m mutation $(ARGS)
 
+# The table is tests/chaos/FIGURES.md; ARGS="--help" explains the rest.
+chaos: $(READY) ## kill, stop and starve what labs consist of at random moments, and count verdicts
+	PYTHONPATH=tests .venv/bin/python -m chaos $(ARGS)
+
+strangers: $(READY) ## give commands 2000 mutated files each, and look for what they take badly
+	PYTHONPATH=tests .venv/bin/python -m strangers $(ARGS)
+
 bench: $(READY) ## measure the testbed against its floors and rivals
-	.venv/bin/python -m testbed.bench
+	.venv/bin/python -m testbed.bench $(ARGS)
+
+# The baseline is out/bench-baseline.json: the first run makes it, ARGS=--keep a new one.
+bench-check: $(READY) ## hold the processor time of a lab, a cell and a packet to a baseline
+	.venv/bin/python -m testbed.bench.check $(ARGS)
 
 # atheris (libFuzzer for Python) is no part of the lock: only this target needs its 35 MB.
 FUZZ_SECONDS ?= 20
@@ -57,6 +68,9 @@ peers: $(READY) ## build the stacks that are programs of their own, into out/pee
 
 images: $(READY) ## build the images of container labs (BASE names their Debian)
 	.venv/bin/testbed build images
+
+library: $(READY) ## build the traversal library alone, install it into out/library, run its tests there
+	@.ci/library $(ARGS)
 
 release: $(READY) ## check that version, changelog and tags agree, and build into out/dist
 	@.ci/release

@@ -26,6 +26,7 @@ class TestbedError(Exception):
     __test__ = False  # pytest collects Test*
     phase = "testbed"
     exit_code = Exit.INCONCLUSIVE
+    crowded = False  # whether this machine had too little room, so that another try may do
 
     def __init__(self, message: str, *, node: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -74,21 +75,43 @@ class BackendError(TestbedError):
 
 
 class ServiceError(BackendError):
-    """A program that the lab provides died, was stopped, or fell silent before its end.
+    """A program that the lab provides did not get ready, died, was stopped, or fell silent.
 
-    ``ending`` is a word of `testbed.model.fault.Ending`.
+    ``ending`` is a word of `testbed.model.fault.Ending`, ``why`` is what it said, if anything.
     """
 
-    def __init__(self, service: str, ending: str, *, node: str) -> None:
-        super().__init__(f"{service} failed before its end: it {ending}", node=node)
+    def __init__(
+        self, service: str, ending: str, *, node: str, why: str = "", remedy: str | None = None
+    ) -> None:
+        words = f": {why}" if why else ""
+        super().__init__(
+            f"{service} failed before its end: it {ending}{words}", node=node, remedy=remedy
+        )
         self.service = service
         self.ending = ending
+        self.why = why
+
+
+class StarvedServiceError(BackendError):
+    """A program that the lab provides was not ready in time, as this machine had none for it."""
+
+    crowded = True
+
+
+class ChangedError(BackendError):
+    """Somebody who is not the lab changed a router of it while peers were at work."""
 
 
 class CaptureError(TestbedError):
-    """The recording is incomplete: packets lost, disk full, writer gone."""
+    """The recording is incomplete: disk full, writer gone."""
 
     phase = "capture"
+
+
+class LossError(CaptureError):
+    """The kernel had no room for packets that were to be recorded."""
+
+    crowded = True
 
 
 class PeerError(TestbedError):
@@ -102,7 +125,9 @@ class ContractError(PeerError):
 
 
 class StarvedError(PeerError):
-    """A peer missed a deadline while this machine gave it no processor: another try may do."""
+    """A peer missed a deadline while this machine gave it no processor."""
+
+    crowded = True
 
 
 class ProbeError(TestbedError):
@@ -112,4 +137,6 @@ class ProbeError(TestbedError):
 
 
 class BusyError(ProbeError):
-    """This machine was too busy to measure in time: another try may do."""
+    """This machine was too busy to measure in time."""
+
+    crowded = True

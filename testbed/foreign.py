@@ -8,7 +8,13 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 LONGEST = 4000  # characters of one remark
 LATEST = 1 << 63  # nanoseconds: some 292 years
@@ -35,11 +41,23 @@ def line(text: str, longest: int = LONGEST) -> str:
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
-def read_bytes(path: Path, most: int = DOCUMENT) -> bytes:
-    """A regular file of no more than ``most`` bytes; OSError for anything else.
+def require_within(path: Path) -> None:
+    """OSError for a link that leads out of the folder that it is in."""
+    home, target = os.path.realpath(path.parent), os.path.realpath(path)
+    if path.is_symlink() and os.path.commonpath((home, target)) != home:
+        raise OSError(errno.ELOOP, "a link that leads out of its folder", str(path))
 
-    Nothing waits for somebody to write into a pipe, and no device is read.
+
+@contextmanager
+def opened(path: Path, most: int = DOCUMENT, *, named: bool = False) -> Iterator[BinaryIO]:
+    """A regular file of no more than ``most`` bytes, to be read; OSError for anything else.
+
+    Nothing waits for somebody to write into a pipe, and no device is read.  Unless it is the
+    user who ``named`` the file, no link is followed that leads out of its folder: a folder
+    that somebody sent shows nothing of this machine.
     """
+    if not named:
+        require_within(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
@@ -49,13 +67,30 @@ def read_bytes(path: Path, most: int = DOCUMENT) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if found.st_size > most:
             raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
+        yield file
+
+
+def read_bytes(path: Path, most: int = DOCUMENT, *, named: bool = False) -> bytes:
+    """What is in a file that `opened` takes; errors as there."""
+    with opened(path, most, named=named) as file:
         return file.read()
 
 
-def read_text(path: Path, most: int = DOCUMENT) -> str:
+def read_text(path: Path, most: int = DOCUMENT, *, named: bool = False) -> str:
     """As `read_bytes`, with lines that end with LF alone.
 
     UnicodeDecodeError, which is a ValueError, for what is not UTF-8.
     """
-    text = read_bytes(path, most).decode("utf-8")
+    text = read_bytes(path, most, named=named).decode("utf-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def complaint(error: "ValidationError") -> str:
+    """The first field that does not fit: ``results[3].judgement: ...``."""
+    first, count = error.errors(include_url=False)[0], error.error_count()
+    place = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
+    words = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    found = f", not {given!r:.60}" if given is None or isinstance(given, str | int | float) else ""
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{place.lstrip('.') or 'the whole'}: {words}{found}{more}"

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,11 +45,27 @@ def docker(*words: str) -> str:
 
 def labelled(what: str = "container") -> set[str]:
     """Names of the testbed's containers, networks or volumes, running or not."""
-    words = ["ps", "-a"] if what == "container" else [what, "ls"]
-    name = "{{.Names}}" if what == "container" else "{{.Name}}"
-    return set(docker(*words, "--filter", "label=testbed.run", "--format", name).split())
+    return set(_folders(what))
 
 
-def inspected(container: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(docker("inspect", container))[0]
+def own(folder: Path, what: str = "container") -> set[str]:
+    """The same of runs whose TMPDIR is ``folder``: those of other tests come and go."""
+    return {name for name, where in _folders(what).items() if where.startswith(f"{folder}/")}
+
+
+def _folders(what: str) -> dict[str, str]:
+    """Name -> its run's folder.
+
+    One look at all: of a name that was listed before, the container may have gone.
+    """
+    words, name = (
+        (["ps", "-a"], "{{.Names}}") if what == "container" else ([what, "ls"], "{{.Name}}")
+    )
+    form = name + ' {{.Label "testbed.folder"}}'
+    lines = docker(*words, "--filter", "label=testbed.run", "--format", form).splitlines()
+    return {name: folder for name, _, folder in (line.partition(" ") for line in lines)}
+
+
+def inspected(container: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(docker("inspect", container))[0]
     return found

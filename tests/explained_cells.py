@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from ipaddress import IPv4Address
 from itertools import product
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from testbed.model.explanation import (
     Citation,
     Diagram,
     Explanation,
-    Fate,
     Line,
     Message,
     Segment,
     Wrong,
 )
+from testbed.model.journey import Fate
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint
 from testbed.model.refusal import Refusal
@@ -38,13 +39,13 @@ COLUMNS = ("a", "nat-a", "server", "nat-b", "b")
 REFUSED, DROPPED = Answered(protocol="icmp"), Dropped((Refusal.UNSOLICITED,))
 START_NS = 1_700_000_000_000_000_000
 
-A, B = Endpoint("192.168.1.2", 4001), Endpoint("192.168.1.2", 4002)
+A, B = Endpoint(IPv4Address("192.168.1.2"), 4001), Endpoint(IPv4Address("192.168.1.2"), 4002)
 NAT_A, NAT_B, NEW_B = (
-    Endpoint("29.0.0.2", 4001),
-    Endpoint("29.0.1.2", 4002),
-    Endpoint("29.0.1.2", 50123),
+    Endpoint(IPv4Address("29.0.0.2"), 4001),
+    Endpoint(IPv4Address("29.0.1.2"), 4002),
+    Endpoint(IPv4Address("29.0.1.2"), 50123),
 )
-SERVER = Endpoint("29.2.0.2", 3478)
+SERVER = Endpoint(IPv4Address("29.2.0.2"), 3478)
 
 
 def matrix(

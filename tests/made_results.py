@@ -48,7 +48,8 @@ def record(group: str = "ice/full-cone--symmetric", repeat: int = 0, **changes: 
 
 def result(*words: Any, **changes: Any) -> Result:
     """A cell that passed, with ``changes`` (`record`); no name is refused."""
-    odd = {key: changes.pop(key) for key in ("name", "group", "folder") if key in changes}
+    names = [key for key in ("name", "group", "folder") if key in changes]
+    odd: dict[str, Any] = {key: changes.pop(key) for key in names}
     text = json.dumps(record(*words, **changes))
     return Result.model_validate_json(text).model_copy(update=odd)
 

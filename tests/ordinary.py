@@ -48,8 +48,8 @@ def copy_for_everybody(place: Path, *others: str) -> dict[str, str]:
     for name in ("testbed", "nat-profiles", "images", *others):
         target = place / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "-r", str(ROOT / name), str(target)], check=True)
-    subprocess.run(["cp", "-r", str(site), str(place / "site")], check=True)
+        subprocess.run(["cp", "-a", str(ROOT / name), str(target)], check=True)
+    subprocess.run(["cp", "-a", str(site), str(place / "site")], check=True)
     subprocess.run(["chown", "-R", "12345:12345", str(place)], check=True)
     return {
         "PYTHONPATH": f"{place}:{place / 'site'}",

@@ -18,7 +18,7 @@ import pytest
 _repeats: list[str] = []  # of the running test, since the last report
 
 
-class TooBusy(pytest.skip.Exception):
+class TooBusy(pytest.skip.Exception):  # type: ignore[misc, name-defined]
     """A test, or a fixture that many tests share, has no answer on a machine as busy as this."""
 
 

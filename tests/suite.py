@@ -1,4 +1,4 @@
-"""Run the whole suite: side by side, what failed once more alone, then what must be alone.
+"""Run the whole suite: side by side, and what failed once more alone.
 
     python tests/suite.py [--out DIR] [--workers N]
 
@@ -22,8 +22,10 @@ from pathlib import Path
 from patience import Tally
 
 BUDGET = 0.01  # of all tests
-# Labs wait for the timers of NATs and of peers: of the suite's time a third is a processor's.
-WORKERS = 2 * (os.cpu_count() or 1)
+# Labs wait for the timers of NATs and of peers, and so there are more workers than processors.
+# What only computes has workers besides these (`dealing`), which take what is left.
+WORKERS = 3 * (os.cpu_count() or 1)
+COMPUTING = 1
 ENDED = (0, 1)  # pytest's exit codes of a run that came to its end: all passed, or some failed
 NOTHING = 5  # pytest's exit code where no test was selected
 
@@ -84,16 +86,16 @@ class Summary:
         return "\n".join(lines)
 
 
-def summed(beside: Tally, again: Tally, alone: Tally, seconds: float) -> Summary:
-    """The three runs as one: of a test that was tried again, the second try counts."""
+def summed(beside: Tally, again: Tally, seconds: float) -> Summary:
+    """The two runs as one: of a test that was tried again, the second try counts."""
     first_failed = beside.failed - again.tests
     first_busy = beside.too_busy.keys() - again.tests
     return Summary(
-        len(beside.tests | again.tests | alone.tests),
-        tuple(sorted(first_failed | again.failed | alone.failed)),
+        len(beside.tests | again.tests),
+        tuple(sorted(first_failed | again.failed)),
         tuple(sorted(again.tests)),
-        tuple(sorted(first_busy | again.too_busy.keys() | alone.too_busy.keys())),
-        tuple(sorted(beside.repeated.keys() | again.repeated.keys() | alone.repeated.keys())),
+        tuple(sorted(first_busy | again.too_busy.keys())),
+        tuple(sorted(beside.repeated.keys() | again.repeated.keys())),
         seconds,
     )
 
@@ -104,11 +106,20 @@ def candidates(beside: Tally) -> list[str]:
     return sorted(names) if len(names) <= len(beside.tests) * BUDGET else []
 
 
+def compiled_once() -> dict[str, str]:
+    """The environment of the suite, in which Python keeps what it has compiled.
+
+    Tests start many hundred programs in Python: where nothing is kept, as in many containers, half
+    of the suite's time goes into compiling the same modules again.
+    """
+    return {name: word for name, word in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def pytest(file: Path, *words: str) -> Tally:
     """One run of pytest and its tally; the whole suite ends where pytest came to no end."""
     file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", f"--tally={file}", *words]
-    code = subprocess.run(command, check=False).returncode
+    code = subprocess.run(command, check=False, env=compiled_once()).returncode
     if code not in (*ENDED, NOTHING) or not file.exists():
         print(f"==> pytest came to no end: exit code {code}", file=sys.stderr)
         raise SystemExit(code or 1)
@@ -119,14 +130,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("out/suite"), metavar="DIR")
     parser.add_argument(
-        "--workers", type=int, default=WORKERS, metavar="N", help="side by side (two a processor)"
+        "--workers", type=int, default=WORKERS, metavar="N", help="side by side (three a processor)"
     )
     parser.add_argument("tests", nargs="*", default=["tests"], help="default: the whole suite")
     given = parser.parse_args(words)
     out, tests = given.out, given.tests
     started = time.monotonic()
-    side_by_side = ("-n", str(given.workers), "--deal-modules", "--durations=20")
-    beside = pytest(out / "beside.json", *side_by_side, "-m", "not alone", *tests)
+    side_by_side = ("-n", str(given.workers + COMPUTING), f"--deal={COMPUTING}", "--durations=20")
+    beside = pytest(out / "beside.json", *side_by_side, f"--costs={out / 'costs.json'}", *tests)
     again, names = Tally(), candidates(beside)
     if not names and (beside.failed or beside.too_busy):
         print("==> too many failed for a second try", flush=True)
@@ -135,8 +146,7 @@ def main(words: Sequence[str] | None = None) -> int:
         listed = out / "again.txt"
         listed.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         again = pytest(out / "again.json", f"@{listed}")
-    alone = pytest(out / "alone.json", "-m", "alone", *tests)
-    summary = summed(beside, again, alone, time.monotonic() - started)
+    summary = summed(beside, again, time.monotonic() - started)
     (out / "summary.json").write_text(summary.line() + "\n", encoding="utf-8")
     print(summary.text())
     print(summary.line())

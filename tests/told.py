@@ -1,13 +1,11 @@
 """A statement of the tests' own, whose sentence is its text."""
 
-from dataclasses import dataclass
 from typing import cast
 
 from testbed.model.statement import Statement
 from testbed.words import explanations
 
 
-@dataclass(frozen=True)
 class Told(Statement):
     """What a test has to say."""
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,6 +13,8 @@ import (
 )
 
 // The contract of testbed/stacks/contract.schema.json, version 2, as far as this peer needs it.
+
+const nonceBytes = 16 // that an echo begins with
 
 type endpoint struct {
 	Address string `json:"address"`
@@ -46,11 +49,13 @@ type command struct {
 	Seed         int64           `json:"seed"`
 	Options      options         `json:"options"`
 	Announce     *endpoint       `json:"announce"`
+	ExtraTime    float64         `json:"extra_time"` // seconds
 
 	Remote  offer `json:"remote"`
 	StartAt int64 `json:"start_at"`
 
-	Bytes int `json:"bytes"`
+	Bytes int    `json:"bytes"`
+	Nonce string `json:"nonce"`
 }
 
 func parse(line []byte) (command, error) {
@@ -65,6 +70,9 @@ func parse(line []byte) (command, error) {
 	}
 	if c.Command == "echo" && (c.Bytes < 1 || c.Bytes > 1<<24) {
 		return c, fmt.Errorf("an echo of %d bytes", c.Bytes)
+	}
+	if _, err := hex.DecodeString(c.Nonce); err != nil || len(c.Nonce)%(2*nonceBytes) != 0 {
+		return c, fmt.Errorf("an echo with the nonce %q", c.Nonce)
 	}
 	return c, nil
 }
@@ -104,6 +112,11 @@ func now() int64 {
 // monotonic gives an instant of the wall clock by the clock that all peers share.
 func monotonic(realtime int64) int64 {
 	return max(0, now()-(time.Now().UnixNano()-realtime))
+}
+
+// longer gives a deadline with what a world of long ways adds to it.
+func (c command) longer(usual time.Duration) time.Duration {
+	return usual + time.Duration(c.ExtraTime*float64(time.Second))
 }
 
 // until gives the time that is left to an instant of that clock.

@@ -139,7 +139,7 @@ func (p *peer) obey(ctx context.Context, c command) result {
 		more, err := p.dial(ctx, c)
 		return result{"connected", more, connected, err}
 	default:
-		back, err := p.echo(ctx, c.Bytes)
+		back, err := p.echo(ctx, c.Bytes, c.Nonce)
 		return result{"echoed", fields{"bytes": back}, connected, err}
 	}
 }
@@ -149,7 +149,7 @@ func (p *peer) begun(ctx context.Context, c command) result {
 	switch c.Role {
 	case "dialer", "listener":
 		told, err := p.gather(ctx, c)
-		return result{"offer", fields{"offer": told}, offered, err}
+		return result{"offer", fields{"offer": told, "accepts": []string{"nonce"}}, offered, err}
 	case "relay", "autonat_server":
 		more, err := p.serve(c)
 		return result{"ready", more, serving, err}

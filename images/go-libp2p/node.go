@@ -25,7 +25,7 @@ func newNode(c command, s *story) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	options = append(options, libp2p.ForceReachabilityPrivate(), libp2p.WithDialTimeout(dialDeadline))
+	options = append(options, libp2p.ForceReachabilityPrivate(), libp2p.WithDialTimeout(c.longer(dialDeadline)))
 	if !c.Options.RelayOnly {
 		options = append(options,
 			libp2p.EnableHolePunching(holepunch.WithTracer(s), holepunch.WithAddrFilter(s)))

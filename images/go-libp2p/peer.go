@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ const (
 	echoProtocol = "/testbed/echo/1.0.0"
 
 	// As testbed/stacks/traversal.py has them: a failing pair ends within a reversal and three punches.
+	// All are longer by the extra time of the command.
 	dialDeadline    = 2 * time.Second // of any one dial
 	meetDeadline    = 3 * time.Second // of an observer or relay
 	circuitDeadline = 4 * time.Second // from start_at to the relayed connection
@@ -71,10 +73,7 @@ func (p *peer) gather(ctx context.Context, c command) (offer, error) {
 	p.configure, p.node = c, node
 	local := endpoint{c.LocalAddress, c.Port}
 	p.story.attach(node, local, c.Role == "listener")
-	node.SetStreamHandler(echoProtocol, func(s network.Stream) {
-		_, _ = io.Copy(s, s)
-		_ = s.Close()
-	})
+	node.SetStreamHandler(echoProtocol, sendBack)
 	emit("listening", fields{"local": local})
 	if err := p.meet(ctx, append(slices.Clone(c.Relays), c.Observers...)); err != nil {
 		return told, failure{"gathering", err.Error()}
@@ -104,7 +103,7 @@ func (p *peer) meet(ctx context.Context, public []string) error {
 		return err
 	}
 	defer changed.Close()
-	within, cancel := context.WithTimeout(ctx, meetDeadline)
+	within, cancel := context.WithTimeout(ctx, p.configure.longer(meetDeadline))
 	defer cancel()
 	if err := errors.Join(connectAll(within, p.node, public)...); err != nil {
 		return err
@@ -192,7 +191,7 @@ func (p *peer) public() bool {
 
 // reserve gives the address by which the relay lets us be dialed.
 func (p *peer) reserve(ctx context.Context, relay string) (string, error) {
-	within, cancel := context.WithTimeout(ctx, meetDeadline)
+	within, cancel := context.WithTimeout(ctx, p.configure.longer(meetDeadline))
 	defer cancel()
 	info, err := libpeer.AddrInfoFromString(relay)
 	if err == nil {
@@ -221,7 +220,7 @@ func (p *peer) dial(ctx context.Context, c command) (fields, error) {
 	case <-time.After(until(c.StartAt)):
 	case <-ctx.Done():
 	}
-	within, cancel := context.WithTimeout(ctx, circuitDeadline)
+	within, cancel := context.WithTimeout(ctx, p.configure.longer(circuitDeadline))
 	defer cancel()
 	broken := make(chan error, 1)
 	if p.configure.Role == "dialer" {
@@ -269,12 +268,26 @@ func (p *peer) begin() {
 	p.story.begin(silent)
 }
 
-// echo sends count bytes over the best connection there is: how many came back unaltered.
-func (p *peer) echo(ctx context.Context, count int) (int, error) {
-	within, cancel := context.WithTimeout(ctx, echoDeadline)
+// sendBack tells what an echo begins with, and sends back all of it.
+func sendBack(s network.Stream) {
+	first := make([]byte, nonceBytes)
+	size, err := io.ReadFull(s, first)
+	if err == nil {
+		emit("heard", fields{"nonce": hex.EncodeToString(first)})
+	}
+	_, _ = io.Copy(s, io.MultiReader(bytes.NewReader(first[:size]), s))
+	_ = s.Close()
+}
+
+// echo sends count bytes, the first of which are nonce's, over the best connection there is: how
+// many came back unaltered.
+func (p *peer) echo(ctx context.Context, count int, nonce string) (int, error) {
+	within, cancel := context.WithTimeout(ctx, p.configure.longer(echoDeadline))
 	defer cancel()
 	data, back := make([]byte, count), make([]byte, count)
 	rand.New(rand.NewSource(p.configure.Seed)).Read(data)
+	known, _ := hex.DecodeString(nonce) // the contract has been looked at
+	copy(data, known)
 	stream, err := p.node.NewStream(limited(within), p.story.remote, echoProtocol)
 	if err != nil {
 		return 0, failure{"lost", "echo: " + err.Error()}

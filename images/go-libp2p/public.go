@@ -66,7 +66,7 @@ func (p *peer) ask(ctx context.Context, c command) (fields, error) {
 	}
 	node, err := libp2p.New(append(options,
 		libp2p.ForceReachabilityPrivate(), // of its own v1, which would begin after 15 s
-		libp2p.EnableAutoNATv2(), libp2p.WithDialTimeout(dialDeadline))...)
+		libp2p.EnableAutoNATv2(), libp2p.WithDialTimeout(c.longer(dialDeadline)))...)
 	if err != nil {
 		return nil, err
 	}

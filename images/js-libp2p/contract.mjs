@@ -5,6 +5,8 @@ import { writeSync } from 'node:fs'
 const VERSION = 2
 const ECHO_LIMIT = 1 << 24
 const LINE_LIMIT = 65536
+const NONCE = /^[0-9a-f]{32}$/
+export const NONCE_BYTES = 16 // that an echo begins with
 const MEMBERS = {
   configure: [
     'version', 'role', 'transport', 'local_address', 'port', 'stun', 'turn', 'relays', 'observers',
@@ -14,6 +16,7 @@ const MEMBERS = {
   echo: ['bytes'],
   close: []
 }
+const OPTIONAL = { configure: ['announce', 'extra_time'], echo: ['nonce'] }
 
 /** A result, not an error of this program: there is no connection, and why. */
 export class Failure extends Error {
@@ -36,7 +39,9 @@ export function parse (line) {
   if (members == null) {
     throw new Breach(`not a command: ${line}`)
   }
-  const odd = new Set(['command', ...members]).symmetricDifference(new Set(Object.keys(command)))
+  const optional = OPTIONAL[command.command] ?? []
+  const given = Object.keys(command).filter(name => !optional.includes(name))
+  const odd = new Set(['command', ...members]).symmetricDifference(new Set(given))
   if (odd.size > 0) {
     throw new Breach(`${command.command}: lacks, or has besides: ${[...odd].join(', ')}`)
   }
@@ -46,7 +51,15 @@ export function parse (line) {
   if (command.command === 'echo' && !(command.bytes >= 1 && command.bytes <= ECHO_LIMIT)) {
     throw new Breach(`an echo of ${command.bytes} bytes`)
   }
+  if (command.nonce != null && !NONCE.test(command.nonce)) {
+    throw new Breach(`an echo with the nonce ${command.nonce}`)
+  }
   return command
+}
+
+/** A deadline in ms, with what a world of long ways adds to it. */
+export function longer ({ extra_time: seconds = 0 }, usual) {
+  return usual + 1000 * seconds
 }
 
 function object (line) {

@@ -25,14 +25,14 @@ async function obey (peer, command) {
           emit('ready', { addresses: await peer.serve(command) })
           return 'serving'
         }
-        emit('offer', { offer: await peer.gather(command) })
+        emit('offer', { offer: await peer.gather(command), accepts: ['nonce'] })
         return 'offered'
       case 'dial':
         emit('connected', await peer.dial(command))
         peer.begin()
         return 'connected'
       default:
-        emit('echoed', { bytes: await peer.echo(command.bytes) })
+        emit('echoed', { bytes: await peer.echo(command) })
         return 'connected'
     }
   } catch (error) {

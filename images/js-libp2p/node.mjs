@@ -14,6 +14,7 @@ import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
+import { longer } from './contract.mjs'
 
 // Of the unilateral dial and of each of three attempts: a failing pair ends within four of these.
 const UPGRADE_TIMEOUT = 2000 // ms; the default is 5000, longer than the harness waits for four
@@ -29,15 +30,16 @@ export async function newNode (configure, logger) {
   if (configure.role === 'listener') {
     listen.push(`${configure.relays[0]}/p2p-circuit`)
   }
-  const services = configure.options.relay_only ? {} : { dcutr: dcutr({ timeout: UPGRADE_TIMEOUT }) }
+  const services = configure.options.relay_only ? {} : { dcutr: dcutr({ timeout: longer(configure, UPGRADE_TIMEOUT) }) }
   return createLibp2p({ ...await common(configure, services), addresses: { listen }, logger })
 }
 
 /** A public node, not yet started. */
 export async function newPublicNode (configure) {
   const address = listenAddress(configure)
+  const reached = listenAddress({ ...configure, ...outside(configure) })
   // Only what AutoNAT has verified is told to others, unless it is announced.
-  const addresses = { listen: [address], announce: [address] }
+  const addresses = { listen: [address], announce: [reached] }
   const services = configure.role === 'relay'
     ? { relay: circuitRelayServer() }
     : { v1: autoNAT(), v2: autoNATv2() }
@@ -55,6 +57,11 @@ async function common ({ session, role, transport }, services) {
     streamMuxers: [yamux()],
     services: { identify: identify(), ping: ping(), ...services } // ours proves connections by ping
   }
+}
+
+/** Where others reach a public node: behind a NAT, not at its own address. */
+function outside ({ announce }) {
+  return announce == null ? {} : { local_address: announce.address, port: announce.port }
 }
 
 function listenAddress ({ local_address: local, port, transport }) {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { byteStream } from '@libp2p/utils'
 import { multiaddr } from '@multiformats/multiaddr'
-import { emit, Failure, until } from './contract.mjs'
+import { emit, Failure, longer, NONCE_BYTES, until } from './contract.mjs'
 import { endpoint, newNode, newPublicNode, relayed } from './node.mjs'
 import { Story } from './story.mjs'
 
@@ -14,6 +14,9 @@ const MEET_DEADLINE = 5000 // of all public nodes, and of the reservation
 const CIRCUIT_DEADLINE = 4000 // from `start_at` to the relayed connection
 const ECHO_DEADLINE = 6000
 const STOP_DEADLINE = 1000
+// Who has not led by then was not told by identify that the other side offers DCUtR, or let it
+// lead, and js-libp2p logs no end of that: three attempts take less.
+const PATIENCE = 11000
 const LIMITED = { runOnLimitedConnection: true } // a relayed connection will do, which has limits
 const CODE_P2P = 421
 
@@ -42,7 +45,7 @@ export class Peer {
     const node = this.#node = await newNode(configure, this.#story.logger)
     await node.handle(ECHO, sendBack, LIMITED)
     try {
-      await this.#meet(node, AbortSignal.timeout(MEET_DEADLINE))
+      await this.#meet(node, AbortSignal.timeout(longer(configure, MEET_DEADLINE)))
     } catch (error) {
       throw new Failure('gathering', error.message)
     }
@@ -89,7 +92,7 @@ export class Peer {
     const other = peerIdFromString(peerOf(remote.multiaddrs[0]))
     this.#story.watch(this.#node, other, this.#listening, leads)
     await until(start)
-    const signal = AbortSignal.timeout(CIRCUIT_DEADLINE)
+    const signal = AbortSignal.timeout(longer(this.#configure, CIRCUIT_DEADLINE))
     const { promise } = this.#story.first
     try {
       if (!leads) {
@@ -103,14 +106,17 @@ export class Peer {
 
   /** Tell what became of the connection: `connected` has been said. */
   begin () {
-    this.#story.begin(this.#configure.options.relay_only ? 'upgrades are off' : '')
+    const silent = this.#configure.options.relay_only ? 'upgrades are off' : ''
+    this.#story.begin(silent, longer(this.#configure, PATIENCE))
   }
 
-  /** Send `count` bytes over the best connection there is: how many came back unaltered. */
-  async echo (count) {
-    const signal = AbortSignal.timeout(ECHO_DEADLINE)
+  /** Send `count` bytes, the first of which are `nonce`'s, if there is one, over the best connection
+   * there is: how many came back unaltered. */
+  async echo ({ bytes: count, nonce = '' }) {
+    const signal = AbortSignal.timeout(longer(this.#configure, ECHO_DEADLINE))
     const seed = String(this.#configure.seed)
     const data = createHash('shake128', { outputLength: count }).update(seed).digest()
+    Buffer.from(nonce, 'hex').copy(data)
     try {
       const stream = await this.#story.best().newStream(ECHO, { ...LIMITED, signal })
       const bytes = byteStream(stream)
@@ -157,9 +163,17 @@ function aborted (promise, signal, words) {
   return Promise.race([promise, ended])
 }
 
+/** Send back all that comes, and tell what it begins with. */
 async function sendBack (stream) {
   const bytes = byteStream(stream)
+  let first = Buffer.alloc(0)
   for (let data; (data = await bytes.read()) != null;) {
+    if (first.length < NONCE_BYTES) {
+      first = Buffer.concat([first, data.subarray()])
+      if (first.length >= NONCE_BYTES) {
+        emit('heard', { nonce: first.toString('hex', 0, NONCE_BYTES) })
+      }
+    }
     await bytes.write(data)
   }
   await stream.close()

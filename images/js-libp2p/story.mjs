@@ -22,9 +22,6 @@ const STEPS = {
 const BEGINS = ['B sending connect', 'A receiving connect']
 const FAILED = 'error while attempting DCUtR'
 const REFUSED = 'B had no dialable'
-// Who has not led by then was not told by identify that the other side offers DCUtR, or let it
-// lead, and js-libp2p logs no end of that: three attempts take less.
-const PATIENCE = 11000
 
 export class Story {
   #remote
@@ -65,12 +62,12 @@ export class Story {
     node.addEventListener('peer:identify', ({ detail }) => this.#identified(detail))
   }
 
-  /** Say what was kept back; `silent` is why js-libp2p will not say more. */
-  begin (silent) {
+  /** Say what was kept back; `silent` is why js-libp2p will not say more, `patience` in ms. */
+  begin (silent, patience) {
     if (silent !== '') {
       this.#stayed(silent)
     }
-    setTimeout(() => this.#stayed(`nothing came of it in ${PATIENCE / 1000} s`), PATIENCE).unref()
+    setTimeout(() => this.#stayed(`nothing came of it in ${patience / 1000} s`), patience).unref()
     this.#begun = true
     this.#waiting.splice(0).forEach(([name, more]) => emit(name, more))
   }

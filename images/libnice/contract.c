@@ -118,7 +118,7 @@ read_configure (JsonObject *object, Configure *configure)
   if (options == NULL || !get_number (object, "version", &version) || version != 2
       || !get_text (object, "role", &role) || !get_text (object, "transport", &transport)
       || !get_text (object, "local_address", &configure->local_address)
-      || !get_text (object, "session", &session) || !session_parse (session, configure->session)
+      || !get_text (object, "session", &session) || !octets_parse (session, configure->session)
       || !get_number (object, "seed", &seed) || !get_text (options, "mode", &mode)
       || !json_object_has_member (options, "relay_only"))
     return FALSE;
@@ -163,7 +163,15 @@ read_dial (JsonObject *object, Dial *dial)
 }
 
 gboolean
-read_echo (JsonObject *object, gint64 *bytes)
+read_echo (JsonObject *object, EchoAsked *asked)
 {
-  return get_number (object, "bytes", bytes) && *bytes >= 1 && *bytes <= ECHO_LIMIT;
+  gint64 bytes;
+  char *nonce;
+
+  if (!get_number (object, "bytes", &bytes) || bytes < 1 || bytes > ECHO_LIMIT)
+    return FALSE;
+  asked->bytes = bytes;
+  asked->known = json_object_has_member (object, "nonce") ? NONCE_BYTES : 0;
+  return asked->known == 0
+      || (get_text (object, "nonce", &nonce) && octets_parse (nonce, asked->nonce));
 }

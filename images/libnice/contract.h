@@ -4,7 +4,7 @@
 
 #include <json-glib/json-glib.h>
 
-#include "wire.h"
+#include "echo.h"
 
 typedef struct {
   char *address; /* NULL: there is none */
@@ -44,6 +44,6 @@ JsonObject *parse_command (const char *line, const char **command);
    a process has one session. */
 gboolean read_configure (JsonObject *object, Configure *configure);
 gboolean read_dial (JsonObject *object, Dial *dial);
-gboolean read_echo (JsonObject *object, gint64 *bytes);
+gboolean read_echo (JsonObject *object, EchoAsked *asked);
 
 #endif

@@ -99,14 +99,17 @@ send_next (gpointer self)
 }
 
 void
-echo_start (Echo *echo, gsize count, guint32 seed)
+echo_start (Echo *echo, const EchoAsked *asked, guint32 seed)
 {
   GRand *random = g_rand_new_with_seed (seed);
+  gsize count = asked->bytes;
 
   echo->missing = (count + PAYLOAD_LIMIT - 1) / PAYLOAD_LIMIT;
   echo->data = g_byte_array_sized_new (count);
   for (gsize at = 0; at < count; at++) {
-    guint8 byte = g_rand_int_range (random, 0, 256);
+    gsize within = at % PAYLOAD_LIMIT;
+    guint8 drawn = g_rand_int_range (random, 0, 256);
+    guint8 byte = within < asked->known ? asked->nonce[within] : drawn;
     g_byte_array_append (echo->data, &byte, 1);
   }
   g_rand_free (random);

@@ -11,8 +11,14 @@ typedef void (*EchoDone) (gsize returned, gpointer user); /* bytes that came bac
 
 Echo *echo_new (Role role, const guint8 *session, EchoSend send, EchoDone done, gpointer user);
 
-/* Sends `count` bytes, made from `seed`, on the default main context. */
-void echo_start (Echo *echo, gsize count, guint32 seed);
+typedef struct {
+  gsize bytes;
+  gsize known; /* bytes of the nonce: 0 if there is none */
+  guint8 nonce[NONCE_BYTES];
+} EchoAsked;
+
+/* Sends what is asked for on the default main context; what is not the nonce is made from `seed`. */
+void echo_start (Echo *echo, const EchoAsked *asked, guint32 seed);
 
 /* Takes a datagram of the other side: answers it, or counts it; ignores a stranger's. */
 void echo_received (Echo *echo, const guint8 *datagram, gsize length);

@@ -30,6 +30,7 @@ static struct {
   NiceAddress local;
   Echo *echo;
   GPtrArray *relays; /* NiceAddress of their relayed candidates */
+  GPtrArray *others; /* and of all others */
   GString *input;
 } self;
 
@@ -104,7 +105,7 @@ gathering_done (NiceAgent *agent, guint stream, gpointer unused)
   self.state = OFFERED;
   emit ("offer",
       "\"offer\":{\"addresses\":[%s],\"multiaddrs\":[],"
-      "\"ice\":{\"ufrag\":\"%s\",\"pwd\":\"%s\",\"candidates\":[%s]}}",
+      "\"ice\":{\"ufrag\":\"%s\",\"pwd\":\"%s\",\"candidates\":[%s]}},\"accepts\":[\"nonce\"]",
       reflexive->str, ufrag, pwd, lines->str);
   g_free (ufrag);
   g_free (pwd);
@@ -180,17 +181,27 @@ at_instant (gint64 microseconds, GSourceFunc function)
 }
 
 static gboolean
+is_among (const NiceAddress *address, const GPtrArray *known)
+{
+  for (guint at = 0; at < known->len; at++)
+    if (nice_address_equal_no_port (address, known->pdata[at]))
+      return TRUE;
+  return FALSE;
+}
+
+static gboolean
 is_relayed (const NiceCandidate *local, const NiceCandidate *remote)
 {
   /* A NAT may rewrite the port of what a relay sends.  The candidate is peer-reflexive then: ours
-     has the relay for its base, theirs has the relay's address. */
+     has the relay for its base, theirs has the relay's address.  One whose relay is at home has
+     that address, too: the relay's own port alone tells them apart then. */
   if (local->type == NICE_CANDIDATE_TYPE_RELAYED
       || !nice_address_equal_no_port (&local->base_addr, &self.local))
     return TRUE;
   for (guint at = 0; at < self.relays->len; at++)
-    if (nice_address_equal_no_port (&remote->addr, self.relays->pdata[at]))
+    if (nice_address_equal (&remote->addr, self.relays->pdata[at]))
       return TRUE;
-  return FALSE;
+  return is_among (&remote->addr, self.relays) && !is_among (&remote->addr, self.others);
 }
 
 static void
@@ -231,14 +242,19 @@ start_checks (gpointer unused)
   if (self.state != DIALING)
     return G_SOURCE_REMOVE;
   self.relays = g_ptr_array_new ();
+  self.others = g_ptr_array_new ();
   for (guint at = 0; at < self.dial.candidates->len; at++) {
     g_autofree char *line = g_strconcat ("a=candidate:", self.dial.candidates->pdata[at], NULL);
     NiceCandidate *one = nice_agent_parse_remote_candidate_sdp (self.agent, self.stream, line);
 
-    if (one == NULL || (self.configure.relay_only && one->type != NICE_CANDIDATE_TYPE_RELAYED))
-      continue; /* of a kind that libnice does not know, or that is not wanted */
-    if (one->type == NICE_CANDIDATE_TYPE_RELAYED)
-      g_ptr_array_add (self.relays, nice_address_dup (&one->addr));
+    if (one == NULL)
+      continue; /* of a kind that libnice does not know */
+    gboolean relayed = one->type == NICE_CANDIDATE_TYPE_RELAYED;
+    g_ptr_array_add (relayed ? self.relays : self.others, nice_address_dup (&one->addr));
+    if (self.configure.relay_only && !relayed) {
+      nice_candidate_free (one);
+      continue; /* it is not wanted */
+    }
     candidates = g_slist_append (candidates, one);
   }
   nice_agent_set_remote_credentials (self.agent, self.stream, self.dial.ufrag, self.dial.pwd);
@@ -268,7 +284,7 @@ obey (const char *line)
 {
   const char *word;
   JsonObject *command = parse_command (line, &word);
-  gint64 bytes;
+  EchoAsked asked;
 
   if (command == NULL)
     die ("not a command");
@@ -279,10 +295,10 @@ obey (const char *line)
   else if (strcmp (word, "dial") == 0 && self.state == OFFERED)
     dial (command);
   else if (strcmp (word, "echo") == 0 && self.state == CONNECTED) {
-    if (!read_echo (command, &bytes))
+    if (!read_echo (command, &asked))
       die ("not a valid echo");
     self.state = ECHOING;
-    echo_start (self.echo, bytes, self.configure.seed);
+    echo_start (self.echo, &asked, self.configure.seed);
   } else if (self.state != FAILED || (strcmp (word, "dial") && strcmp (word, "echo")))
     die ("a command out of order"); /* after a failure they are without effect */
 }

@@ -40,7 +40,7 @@ frame_decode (const guint8 *data, gsize length, Frame *frame)
 }
 
 gboolean
-session_parse (const char *text, guint8 *session)
+octets_parse (const char *text, guint8 *octets)
 {
   if (strlen (text) != 2 * SESSION_BYTES)
     return FALSE;
@@ -48,7 +48,7 @@ session_parse (const char *text, guint8 *session)
     int high = g_ascii_xdigit_value (text[2 * at]), low = g_ascii_xdigit_value (text[2 * at + 1]);
     if (high < 0 || low < 0)
       return FALSE;
-    session[at] = high << 4 | low;
+    octets[at] = high << 4 | low;
   }
   return TRUE;
 }

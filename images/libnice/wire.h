@@ -6,6 +6,7 @@
 
 #define PAYLOAD_LIMIT 1000
 #define SESSION_BYTES 16
+#define NONCE_BYTES 16 /* that each payload of an echo begins with */
 #define HEADER_BYTES 28 /* magic, kind, role, session, number, size: network order, no padding */
 #define FRAME_LIMIT (HEADER_BYTES + PAYLOAD_LIMIT)
 
@@ -28,6 +29,6 @@ gsize frame_encode (const Frame *frame, guint8 *out);
 gboolean frame_decode (const guint8 *data, gsize length, Frame *frame);
 
 /* 32 hexadecimal digits to 16 octets; FALSE if they are something else. */
-gboolean session_parse (const char *text, guint8 *session);
+gboolean octets_parse (const char *text, guint8 *octets);
 
 #endif

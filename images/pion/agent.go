@@ -14,7 +14,7 @@ import (
 
 const (
 	deadline     = 6 * time.Second // from start_at
-	stunPatience = 2 * time.Second // for a server's answer while gathering
+	stunPatience = 2 * time.Second // for a server's answer while gathering, TCP's too
 )
 
 // failure is a result: there is no connection, and why.
@@ -33,7 +33,8 @@ type peer struct {
 // gather opens what is needed, says what was learnt, gives what is to be signalled.
 //
 // pion keeps its own timers and nomination; only the given host address is used, without
-// mDNS, IPv6 and ICE-TCP.
+// mDNS, IPv6 and ICE-TCP.  A TURN server that nothing answers for over TCP it would wait for as
+// long as the kernel repeats SYNs, two minutes, and offer nothing before.
 func (p *peer) gather() (offer, error) {
 	none := offer{}
 	c := p.configure
@@ -69,6 +70,7 @@ func (p *peer) options() []ice.AgentOption {
 		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}),
 		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
 		ice.WithSTUNGatherTimeout(stunPatience),
+		ice.WithProxyDialer(&net.Dialer{Timeout: stunPatience}),
 		ice.WithIPFilter(func(ip net.IP) bool { return ip.String() == c.LocalAddress }),
 	}
 	if c.Options.RelayOnly {
@@ -129,7 +131,7 @@ func (p *peer) dial(ctx context.Context, c command) (fields, error) {
 	if remote == nil {
 		return nil, failure{"unsupported", "the other side's offer is not for ICE"}
 	}
-	relays := map[string]bool{}
+	theirs := relays{ends: map[endpoint]bool{}, addresses: map[string]bool{}}
 	for _, line := range remote.Candidates {
 		one, err := ice.UnmarshalCandidate(line)
 		if err != nil {
@@ -137,7 +139,7 @@ func (p *peer) dial(ctx context.Context, c command) (fields, error) {
 		}
 		relayed := one.Type() == ice.CandidateTypeRelay
 		if relayed {
-			relays[one.Address()] = true
+			theirs.ends[endpoint{one.Address(), one.Port()}] = true
 		}
 		if relayed || !p.configure.Options.RelayOnly {
 			if err := p.add(ctx, one); err != nil {
@@ -145,6 +147,7 @@ func (p *peer) dial(ctx context.Context, c command) (fields, error) {
 			}
 		}
 	}
+	theirs.settle(remote.Candidates)
 	select {
 	case <-time.After(until(c.StartAt)):
 	case <-ctx.Done():
@@ -163,8 +166,31 @@ func (p *peer) dial(ctx context.Context, c command) (fields, error) {
 	if err != nil {
 		return nil, failure{"checks", err.Error()}
 	}
-	return p.connected(conn, relays)
+	return p.connected(conn, theirs)
 }
+
+// relays are what the other side's relayed candidates are known by.
+//
+// A NAT may rewrite the port of what a relay sends: a peer-reflexive candidate then, at an address
+// that is the relay's alone.  One whose relay is at home has the same address as its relay.
+type relays struct {
+	ends      map[endpoint]bool
+	addresses map[string]bool
+}
+
+func (r relays) settle(lines []string) {
+	for one := range r.ends {
+		r.addresses[one.Address] = true
+	}
+	for _, line := range lines {
+		one, err := ice.UnmarshalCandidate(line)
+		if err == nil && one.Type() != ice.CandidateTypeRelay {
+			delete(r.addresses, one.Address())
+		}
+	}
+}
+
+func (r relays) have(one endpoint) bool { return r.ends[one] || r.addresses[one.Address] }
 
 // add waits until pion has taken the candidate: it does so in a goroutine for each, and the
 // order of its checks would be chance.
@@ -185,10 +211,8 @@ func (p *peer) add(ctx context.Context, one ice.Candidate) error {
 	return ctx.Err()
 }
 
-// connected says which pair was selected; relays are the addresses of theirs.
-//
-// A NAT may rewrite the port of what their relay sends: a peer-reflexive candidate then.
-func (p *peer) connected(conn *ice.Conn, relays map[string]bool) (fields, error) {
+// connected says which pair was selected.
+func (p *peer) connected(conn *ice.Conn, theirs relays) (fields, error) {
 	pair, err := p.agent.GetSelectedCandidatePair()
 	if err != nil || pair == nil {
 		return nil, failure{"checks", "connected without a pair"}
@@ -200,10 +224,10 @@ func (p *peer) connected(conn *ice.Conn, relays map[string]bool) (fields, error)
 	if related != nil && pair.Local.Type() != ice.CandidateTypeRelay {
 		local = endpoint{related.Address, related.Port}
 	}
+	remote := endpoint{pair.Remote.Address(), pair.Remote.Port()}
 	path := "direct"
-	if pair.Local.Type() == ice.CandidateTypeRelay || relays[pair.Remote.Address()] {
+	if pair.Local.Type() == ice.CandidateTypeRelay || theirs.have(remote) {
 		path = "relayed"
 	}
-	remote := endpoint{pair.Remote.Address(), pair.Remote.Port()}
 	return fields{"local": local, "remote": remote, "path": path}, nil
 }

@@ -15,6 +15,8 @@ import (
 
 // The contract of testbed/stacks/contract.schema.json, version 2, as far as this peer needs it.
 
+const nonceBytes = 16 // that each payload of an echo begins with
+
 type endpoint struct {
 	Address string `json:"address"`
 	Port    int    `json:"port"`
@@ -64,7 +66,8 @@ type command struct {
 	Remote  offer `json:"remote"`
 	StartAt int64 `json:"start_at"`
 
-	Bytes int `json:"bytes"`
+	Bytes int    `json:"bytes"`
+	Nonce string `json:"nonce"`
 }
 
 func parse(line []byte) (command, error) {
@@ -82,6 +85,9 @@ func parse(line []byte) (command, error) {
 	}
 	if c.Command == "echo" && (c.Bytes < 1 || c.Bytes > 1<<24) {
 		return c, fmt.Errorf("an echo of %d bytes", c.Bytes)
+	}
+	if _, err := hex.DecodeString(c.Nonce); err != nil || len(c.Nonce)%(2*nonceBytes) != 0 {
+		return c, fmt.Errorf("an echo with the nonce %q", c.Nonce)
 	}
 	return c, nil
 }

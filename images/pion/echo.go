@@ -61,8 +61,9 @@ func (e *echo) returned(f frame) {
 	}
 }
 
-// run sends count bytes and gives the number of those that came back unaltered.
-func (e *echo) run(conn io.Writer, count int, seed int64) int {
+// run sends count bytes, in payloads that begin with nonce, and gives the number of those that came
+// back unaltered.
+func (e *echo) run(conn io.Writer, count int, seed int64, nonce []byte) int {
 	data := make([]byte, count)
 	rand.New(rand.NewSource(seed)).Read(data)
 	total := uint32((count + payloadLimit - 1) / payloadLimit)
@@ -72,6 +73,7 @@ func (e *echo) run(conn io.Writer, count int, seed int64) int {
 	for number := range total {
 		start := int(number) * payloadLimit
 		e.missing[number] = data[start:min(start+payloadLimit, count)]
+		copy(e.missing[number], nonce)
 	}
 	e.mutex.Unlock()
 	for round := 0; round < echoRounds && !e.round(conn, total); round++ {

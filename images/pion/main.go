@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -133,12 +134,13 @@ func (p *peer) obey(ctx context.Context, c command) result {
 		}
 		p.echo = &echo{role: role, session: session}
 		told, err := p.gather()
-		return result{"offer", fields{"offer": told}, offered, err}
+		return result{"offer", fields{"offer": told, "accepts": []string{"nonce"}}, offered, err}
 	case "dial":
 		more, err := p.dial(ctx, c)
 		return result{"connected", more, connected, err}
 	default:
-		back := p.echo.run(p.conn, c.Bytes, p.configure.Seed)
+		nonce, _ := hex.DecodeString(c.Nonce) // the contract has been looked at
+		back := p.echo.run(p.conn, c.Bytes, p.configure.Seed, nonce)
 		return result{"echoed", fields{"bytes": back}, connected, nil}
 	}
 }

@@ -72,7 +72,7 @@ def _longer(recorded: list[Packet], start: int, end: int, wanted: int) -> Iterat
     yield from (p for p in recorded if p.time_ns <= end)
     for turn in range(1, rounds + 1):
         for packet in echo:
-            frame = _renumbered(packet.frame, turn)
+            frame = _renumbered(bytes(packet.frame), turn)
             yield replace(packet, time_ns=packet.time_ns + turn * span, frame=frame)
     yield from (replace(p, time_ns=p.time_ns + rounds * span) for p in recorded if p.time_ns > end)
 
@@ -95,7 +95,9 @@ def _write(path: Path, packets: list[Packet]) -> None:
         writer = Writer(file, names)
         for p in packets:
             flags = _OUT if p.outgoing else _IN
-            writer.packet(names.index(p.vantage), p.time_ns, p.frame, p.original_length, flags)
+            writer.packet(
+                names.index(p.vantage), p.time_ns, bytes(p.frame), p.original_length, flags
+            )
         for index, name in enumerate(names):
             seen = sum(packet.vantage == name for packet in packets)
             writer.statistics(index, packets[-1].time_ns, seen, 0)

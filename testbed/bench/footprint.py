@@ -14,10 +14,8 @@ from pathlib import Path
 from testbed.bench.table import Results, say
 from testbed.errors import TestbedError
 
-RIVAL = "libp2p"  # its name on the Python Package Index
 RUNS = 7
-INSTALL_DEADLINE = 300.0  # seconds
-RUN_DEADLINE = 60.0
+RUN_DEADLINE = 60.0  # seconds
 
 _HEAD = """
 import json, time
@@ -64,40 +62,11 @@ class Probe:
     version: str
 
 
-def fetch_rival(folder: Path) -> Path | None:
-    """A Python that has py-libp2p's current release; None, said loudly, if it cannot be had.
-
-    Where the package index does not answer, an earlier run's serves.
-    """
-    python = folder / "bin/python"
-    try:
-        if not python.exists():
-            _quietly([sys.executable, "-m", "venv", str(folder)])
-        _quietly([str(python), "-m", "pip", "install", "-q", "--upgrade", RIVAL])
-    except (OSError, subprocess.SubprocessError) as error:
-        words = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        print(f"  py-libp2p could not be installed or updated: {words[-1:]}")
-    try:
-        _quietly([str(python), "-c", f"import {RIVAL}"])
-    except (OSError, subprocess.SubprocessError):
-        print("  NOT COMPARED with py-libp2p: there is none")
-        return None
-    return python
-
-
-def _quietly(command: list[str]) -> None:
-    subprocess.run(
-        command,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=True,
-        timeout=INSTALL_DEADLINE,
-    )
-
-
 def measure(results: Results, rival: Path | None) -> None:
-    """Medians; the two take turns, so that both meet the same load."""
+    """Medians; the two take turns, so that both meet the same load.
+
+    `rival` is a Python that has py-libp2p.
+    """
     ours: list[Probe] = []
     theirs: list[Probe] = []
     for turn in range(RUNS + 1):
@@ -110,7 +79,7 @@ def measure(results: Results, rival: Path | None) -> None:
             theirs.append(other)
     mine = _say(results, "our node", ours)
     if not theirs:
-        print("  py-libp2p: NOT COMPARED, see above")
+        print("  py-libp2p: not here")
         return
     other_node = _say(results, "py-libp2p's", theirs)
     for key, what in _FIGURES.items():

@@ -15,13 +15,8 @@ from testbed.bench.table import Results, say
 from testbed.lab.namespaces import Namespaces
 from testbed.model.result import Result, summarize
 from testbed.nat.load import named
-from testbed.run.matrix import (
-    CLASSIC,
-    DEFAULT,
-    Selection,
-    chosen_stacks,
-    run_matrix,
-)
+from testbed.run.matrix import run_matrix
+from testbed.studies.punch.selection import CLASSIC, DEFAULT, Selection, chosen_stacks
 
 SAID_EVERY = 100  # cells
 

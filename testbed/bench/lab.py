@@ -1,4 +1,4 @@
-"""What the lab costs, beside references: up and down, growth, forwarding, the matrix."""
+"""What the lab costs, beside references: up and down, forwarding, the matrix."""
 
 import os
 import re
@@ -19,10 +19,10 @@ from testbed.lab.namespaces import NamespaceLab, Namespaces
 from testbed.model.plan import LoadRules, Plan, SetSysctls
 from testbed.model.presets import BARE, two_homes
 from testbed.model.result import summarize
-from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.nat.load import catalogue, named
 from testbed.plan.planner import FORWARDING, plan
-from testbed.run.matrix import NINE, Selection, run_matrix
+from testbed.run.matrix import run_matrix
+from testbed.studies.punch.selection import NINE, Selection
 
 FLOOD_SECONDS = 1.5
 _SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's mininet is a package of the system's Python
@@ -31,7 +31,6 @@ _SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's mininet is a package of the syst
 def measure(results: Results) -> bool:
     """Every benchmark of the lab; True when it is within its two promised ratios."""
     kept = _up_and_down(results)
-    _cost_per_node(results)
     _forwarding(results)
     _matrix(results)
     return kept
@@ -64,7 +63,7 @@ def _up_and_down(results: Results) -> bool:
     say(results, "  testbed / ip -batch", mine / batch, "x", "promised: at most 2")
     net = _mininet(steps)
     if net is None:
-        print("  mininet is not installed: apt-get install mininet")
+        print("  mininet: not here (apt-get install mininet)")
     else:
         say(results, "same, Debian's mininet and the same rule loads", net, "ms")
         say(results, "  mininet / testbed", net / mine, "x", "promised: at least 5")
@@ -74,7 +73,7 @@ def _up_and_down(results: Results) -> bool:
 
 def _compare_with_docker(results: Results, mine: float) -> None:
     if shutil.which("docker") is None or _quiet(["docker", "info"]):
-        print("  no Docker engine runs here: not compared")
+        print("  Docker: not here (no engine runs)")
         return
     engine = _docker()
     say(results, "same in Docker, 5 containers, 4 networks, no rules", engine, "ms")
@@ -195,36 +194,6 @@ def _mininet(steps: Plan) -> float | None:
         print(f"  mininet failed: {done.stderr.strip().splitlines()[-1:]}")
         return None
     return float(done.stdout)
-
-
-# Growth
-
-
-def _cost_per_node(results: Results) -> None:
-    for count in (10, 100, 500):
-        steps = plan(_many(count), catalogue())
-
-        def once(steps: Plan = steps) -> None:
-            with Namespaces().start(steps):
-                pass
-
-        once()  # encodes the messages: a matrix makes the same labs again and again
-        total = median_ms(once, 3)
-        say(results, f"lab of {count} nodes, per node", total / count, "ms", f"{total:.0f} ms")
-
-
-def _many(count: int) -> Topology:
-    """A tenth of the nodes are NATs with eight LAN hosts each; the core is one."""
-    homes = count // 10
-    networks = [Network(INTERNET, Scope.PUBLIC)]
-    routers, hosts = [], []
-    for home in range(homes):
-        networks.append(Network(f"lan{home}", Scope.PRIVATE))
-        routers.append(Router(f"nat{home}", INTERNET, f"lan{home}", "port-restricted", link=BARE))
-        hosts += [Host(f"h{home}-{n}", f"lan{home}") for n in range(8)]
-    while len(routers) + len(hosts) + 1 < count:
-        hosts.append(Host(f"p{len(hosts)}", INTERNET))
-    return Topology("many", tuple(networks), tuple(routers), tuple(hosts))
 
 
 # Forwarding

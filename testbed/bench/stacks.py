@@ -97,11 +97,13 @@ def _run(one: Adapter, seed: int) -> Run | None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         meters = [folder / end for end in (ROLES.a, ROLES.b)]
-        ends = [replace(one, entry=_metered(one, meter)) for meter in meters]
+        ends = [replace(one, entry=_metered(one, meter), confined=False) for meter in meters]
+        mechanism = MECHANISMS[one.mechanism]
         task = Attempt(
-            Stacks(*ends), ROLES.a, ROLES.b, ROLES.relay, Mode.PUNCH, relay_only=False, seed=seed
-        )
-        steps = plan(preset(MECHANISMS[one.mechanism].topology, HOME, HOME), catalogue())
+            Stacks(*ends), ROLES.a, ROLES.b, ROLES.relay, Mode.PUNCH,
+            relay_only=False, seed=seed, clear=mechanism.clear,
+        )  # fmt: skip
+        steps = plan(preset(mechanism.topology, HOME, HOME), catalogue())
         try:
             with Namespaces().start(steps) as lab:
                 account, records = record_run(lab, folder, lambda: attempt(lab, task))

@@ -1,249 +1,194 @@
-"""One direct stream between two public hosts of the lab: ours beside what is below it.
+"""One stream between two public hosts of the lab: ours beside what is below it, and beside rivals.
 
-First over bare wires, where the processor is the limit, then over a link with a round
-trip, where windows are.  The lab's wires carry single packets, as a router would see
-them: without segmentation offload plain TCP is slower here than over loopback.  The
-clock runs at the sender, from the first byte of a stream that is open to the
-receiver's count of the last.
+First over bare wires, where the processor is the limit, then over a path with a round trip, where
+windows are.  The lab's wires carry single packets, as a router would see them: without segmentation
+offload plain TCP is slower here than over loopback.  The clock runs at the sender, from the first
+byte of a stream that is open to the receiver's count of the last; the processor time is that of
+both processes in between, as the kernel accounts it, and of the relay alone where there is one.
 """
 
-import asyncio
-import ssl
+import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
-from aioquic.asyncio.client import connect
-from aioquic.asyncio.server import serve as serve_quic
-from aioquic.quic.configuration import QuicConfiguration
-
-from testbed.bench.process import DEADLINE, forever, hear, serve, tell
+from testbed.bench.process import DEADLINE, hear
+from testbed.bench.rivals import Rivals
 from testbed.bench.table import Results, say
+from testbed.bench.ways import OURS, Way
 from testbed.errors import TestbedError
 from testbed.lab.namespaces import Namespaces
-from testbed.model.lab import Lab
+from testbed.model.lab import Lab, Process
 from testbed.model.presets import ACCESS, BARE
 from testbed.model.topology import INTERNET, Host, Link, Network, Scope, Topology
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.traversal import Multiaddr, Node, NodeOptions, PrivateKey, tls_certificate
-from testbed.traversal.aio.connection import Connection
-from testbed.traversal.aio.stream import Stream
 
 ROUNDS = 5
 DELAYED_ROUNDS = 3
-CHUNK = 65536
 MIB = 2**20
-MOST_DELAYED = 32  # MiB over the link with delay
-SINK = "/testbed/sink/1.0.0"
-ALPN = "sink"
-Address = tuple[str, int]
+MOST_DELAYED = 32  # MiB over the path with delay
+_TRIP = f"{2 * (ACCESS.up.delay_ms + ACCESS.down.delay_ms):.0f} ms"
+_COLUMNS = {
+    "cpu": "ms of CPU a MB", "bare": "MB/s, bare wires", "delayed": f"MB/s, {_TRIP}",
+}  # fmt: skip
+_CPU_CLOCK = 2  # CPUCLOCK_SCHED: all threads of a process, see clock_getcpuclockid(3)
 
 
 @dataclass(frozen=True)
-class Way:
-    """Two ends and how much goes over them: about a second on an idle machine.
+class Run:
+    """MB (10^6 bytes) a second, and ms of processor time a MB."""
 
-    ``receive(own address)`` tells one line, by which it is reached, and goes on; ``send(own
-    address, that line, bytes)`` gives the seconds.  Addresses are an IP and a port.
-    """
-
-    name: str
-    mib: int
-    receive: Callable[[Address], Coroutine[None, None, None]]
-    send: Callable[[Address, str, int], Coroutine[None, None, float]]
+    rate: float
+    cpu: float
 
 
-def measure(results: Results) -> None:
+@dataclass(frozen=True)
+class Figures:
+    """Of one way: medians; None where it did not get through."""
+
+    bare: float | None
+    cpu: float | None
+    delayed: float | None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio of two ways' figures, and how much it may be, or must."""
+
+    words: str
+    one: str
+    other: str  # of several with commas: the best
+    key: str  # of `Figures`
+    limit: float
+    at_most: bool
+
+
+GOALS = (
+    Goal("processor time, our TCP / asyncio's", "ours-tcp", "tcp", "cpu", 3.0, True),
+    Goal(
+        "processor time, our QUIC / best Python engine",
+        "ours-quic", "aioquic,qh3", "cpu", 1.1, True,
+    ),
+    Goal(f"rate over {_TRIP}, our TCP / asyncio's", "ours-tcp", "tcp", "delayed", 0.7, False),
+    Goal(f"rate over {_TRIP}, our QUIC / asyncio's TCP", "ours-quic", "tcp", "delayed", 0.7, False),
+    Goal("rate, our TCP / py-libp2p's", "ours-tcp", "py-tcp", "bare", 1.0, False),
+    Goal("rate, our QUIC / py-libp2p's", "ours-quic", "py-quic", "bare", 1.0, False),
+    Goal(f"rate over {_TRIP}, our TCP / py-libp2p's", "ours-tcp", "py-tcp", "delayed", 1.0, False),
+    Goal(
+        f"rate over {_TRIP}, our QUIC / py-libp2p's", "ours-quic", "py-quic", "delayed", 1.0, False
+    ),
+    Goal("processor time, relay QUIC / TCP", "relay-quic", "relay-tcp", "cpu", 2.0, True),
+)  # fmt: skip
+
+
+def measure(results: Results, rivals: Rivals) -> None:
     """Medians of rounds in which the ways take turns, so that all meet the same load."""
-    _over(results, BARE, "bare wires", ROUNDS)
-    trip = 2 * (ACCESS.up.delay_ms + ACCESS.down.delay_ms)
-    _over(results, ACCESS, f"{trip:.0f} ms", DELAYED_ROUNDS, MOST_DELAYED)
+    ways = OURS | rivals.ways
+    print(f"\n  load average of the last minute: {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs")
+    bare = _over(BARE, ways, ROUNDS)
+    delayed = _over(ACCESS, ways, DELAYED_ROUNDS, MOST_DELAYED)
+    goals(results, table(results, bare, delayed, rivals))
+    print(f"  load average of the last minute: {os.getloadavg()[0]:.1f}")
 
 
-def _over(results: Results, link: Link, where: str, rounds: int, most: int | None = None) -> None:
-    rates: dict[str, list[float]] = {key: [] for key in WAYS}
-    hosts = (Host("a", INTERNET, link=link), Host("b", INTERNET, link=link))
-    two = Topology("two-hosts", (Network(INTERNET, Scope.PUBLIC),), (), hosts)
-    with Namespaces().start(plan(two, catalogue())) as lab:
+def table(
+    results: Results,
+    bare: Mapping[str, list[Run]],
+    delayed: Mapping[str, list[Run]],
+    rivals: Rivals,
+) -> dict[str, Figures]:
+    """Medians of all ways, by their keys, and of each what it is beside plain TCP."""
+    ways = OURS | rivals.ways
+    found = {
+        key: Figures(_median(runs, "rate"), _median(runs, "cpu"), _median(delayed[key], "rate"))
+        for key, runs in bare.items()
+    }
+    print(f"\n{'one stream':32}" + "".join(f"{title:>26}" for title in _COLUMNS.values()))
+    for key, figures in found.items():
+        cells = []
+        for column, title in _COLUMNS.items():
+            figure, base = getattr(figures, column), getattr(found["tcp"], column)
+            what = f"one stream, {ways[key].name}: {title}"
+            if figure is None:
+                cells.append("failed")
+                continue
+            results[what] = figure
+            cells.append(f"{figure:.1f}")
+            if base:
+                results[f"{what} / {OURS['tcp'].name}"] = figure / base
+                cells[-1] += f" ({figure / base:.2f} x TCP)"
+        print(f"{ways[key].name:32}" + "".join(f"{cell:>26}" for cell in cells))
+    for name, why in rivals.missing.items():
+        print(f"{name:32}{'not here':>26}  {why}")
+    return found
+
+
+def _median(runs: list[Run], key: str) -> float | None:
+    return statistics.median(getattr(run, key) for run in runs) if runs else None
+
+
+def goals(results: Results, found: Mapping[str, Figures]) -> None:
+    """A line for each goal: its ratio, and whether that is kept."""
+    print()
+    for goal in GOALS:
+        one = found.get(goal.one)
+        figures = [getattr(found[key], goal.key) for key in goal.other.split(",") if key in found]
+        others = [figure for figure in figures if figure is not None]
+        mine = getattr(one, goal.key) if one else None
+        if mine is None or not others:
+            print(f"  {goal.words}: not here")
+            continue
+        ratio = mine / (min(others) if goal.key == "cpu" else max(others))
+        kept = ratio <= goal.limit if goal.at_most else ratio >= goal.limit
+        bound = f"goal: at {'most' if goal.at_most else 'least'} {goal.limit:g}"
+        say(results, f"  {goal.words}", ratio, "x", bound if kept else f"{bound}: MISSED")
+
+
+def _over(
+    link: Link, ways: Mapping[str, Way], rounds: int, most: int | None = None
+) -> dict[str, list[Run]]:
+    """By way; one that fails is said, and has fewer runs."""
+    hosts = tuple(Host(name, INTERNET, link=link) for name in "abr")
+    three = Topology("three-hosts", (Network(INTERNET, Scope.PUBLIC),), (), hosts)
+    runs: dict[str, list[Run]] = {key: [] for key in ways}
+    with Namespaces().start(plan(three, catalogue())) as lab:
         for _ in range(rounds):
-            for key, way in WAYS.items():
-                rates[key].append(_transfer(lab, way, min(way.mib, most or way.mib)))
-    for key, way in WAYS.items():
-        note = f"{min(rates[key]):.1f} to {max(rates[key]):.1f}"
-        what = f"one stream, {where}, {way.name}"
-        say(results, what, statistics.median(rates[key]), "MB/s", note)
-    for one, other in (("ours-tcp", "tcp"), ("ours-quic", "aioquic"), ("ours-quic", "tcp")):
-        ratio = statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
-        what = f"  {where}: {WAYS[one].name} / {WAYS[other].name}"
-        say(results, what, ratio, "x", "median of the rounds' ratios")
+            for key, way in ways.items():
+                try:
+                    runs[key].append(_transfer(lab, way, min(way.mib, most or way.mib)))
+                except TestbedError as error:
+                    print(f"  {way.name}: {error.message.strip().splitlines()[-1]}", flush=True)
+    return runs
 
 
-def _transfer(lab: Lab, way: Way, mib: int) -> float:
-    """MB (10^6 bytes) a second, between two fresh processes."""
+def _transfer(lab: Lab, way: Way, mib: int) -> Run:
+    """Between fresh processes."""
     end = time.monotonic() + DEADLINE
-    a, b = ((str(lab.plan.address(host)), lab.plan.port(host)) for host in "ab")
+    a, b, r = ((str(lab.plan.address(host)), lab.plan.port(host)) for host in "abr")
     with ExitStack() as stack:
-        receiver = lab.spawn("b", partial(serve, partial(way.receive, b)))
-        stack.callback(receiver.wait, DEADLINE)  # its port is free again
-        stack.callback(receiver.kill)
-        send = partial(_send, way, a, hear(receiver, end), mib * MIB)
-        sender = lab.spawn("a", partial(serve, send))
-        stack.callback(sender.kill)
-        return mib * MIB / 1e6 / float(hear(sender, end))
+
+        def start(host: str, command: object) -> Process:
+            process = lab.spawn(host, command)  # type: ignore[arg-type]
+            stack.callback(process.wait, DEADLINE)  # its port is free again
+            stack.callback(process.kill)
+            return process
+
+        relay = start("r", way.forward(r)) if way.forward else None
+        receiver = start("b", way.receive(b, hear(relay, end) if relay else ""))
+        sender = start("a", way.send(a, hear(receiver, end), mib * MIB))
+        if (word := hear(sender, end)) != "open":
+            raise TestbedError(f"{way.name}: the sender said {word!r}")
+        accounted = (relay,) if relay else (receiver, sender)
+        before = sum(map(_used, accounted))
+        seconds = float(hear(sender, end))
+        used = sum(map(_used, accounted)) - before
+    megabytes = mib * MIB / 1e6
+    return Run(megabytes / seconds, used * 1e3 / megabytes)
 
 
-async def _send(way: Way, local: Address, address: str, size: int) -> None:
-    tell(repr(await way.send(local, address, size)))
-
-
-def _told(address: Address) -> str:
-    return f"{address[0]}:{address[1]}"
-
-
-def _heard(line: str) -> Address:
-    """What `_told` made."""
-    ip, _, port = line.partition(":")
-    return ip, int(port)
-
-
-class _Sink(Protocol):
-    async def write(self, data: bytes, /) -> None: ...
-    async def end(self) -> None: ...
-    async def count(self) -> int: ...
-
-
-async def _timed(sink: _Sink, size: int) -> float:
-    """Seconds until the receiver has counted ``size`` bytes."""
-    chunk = bytes(CHUNK)
-    start = time.perf_counter()
-    for _ in range(size // CHUNK):
-        await sink.write(chunk)
-    await sink.end()
-    counted = await sink.count()
-    if counted != size:
-        raise TestbedError(f"{counted} bytes arrived of {size}")
-    return time.perf_counter() - start
-
-
-# asyncio's streams: plain TCP, and what aioquic offers.
-
-
-class _AsyncioSink:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def write(self, data: bytes, /) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def end(self) -> None:
-        self._writer.write_eof()
-
-    async def count(self) -> int:
-        return int.from_bytes(await self._reader.readexactly(8))
-
-
-async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    counted = 0
-    while data := await reader.read(CHUNK):
-        counted += len(data)
-    writer.write(counted.to_bytes(8))
-    writer.write_eof()
-
-
-async def _tcp_receive(local: Address) -> None:
-    server = await asyncio.start_server(_count, *local)
-    tell(_told(local))
-    await server.serve_forever()
-
-
-async def _tcp_send(local: Address, address: str, size: int) -> float:
-    opening = asyncio.open_connection(*_heard(address), local_addr=(local[0], 0))
-    return await _timed(_AsyncioSink(*await opening), size)
-
-
-async def _aioquic_receive(local: Address) -> None:
-    credentials = tls_certificate.make(PrivateKey.generate())
-    configuration = QuicConfiguration(
-        is_client=False,
-        alpn_protocols=[ALPN],
-        certificate=credentials.certificate,
-        private_key=credentials.private_key,
-    )
-    running: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        running.add(asyncio.create_task(_count(reader, writer)))
-
-    await serve_quic(*local, configuration=configuration, stream_handler=accept)
-    tell(_told(local))
-    await forever()
-
-
-async def _aioquic_send(_local: Address, address: str, size: int) -> float:
-    configuration = QuicConfiguration(alpn_protocols=[ALPN], verify_mode=ssl.CERT_NONE)
-    async with connect(*_heard(address), configuration=configuration) as client:
-        return await _timed(_AsyncioSink(*await client.create_stream()), size)
-
-
-# Our node.
-
-
-class _OurSink:
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self.write = stream.write
-
-    async def end(self) -> None:
-        self._stream.close_write()
-
-    async def count(self) -> int:
-        return int.from_bytes(await self._stream.read_exactly(8))
-
-
-async def _our_count(stream: Stream, connection: Connection) -> None:
-    del connection
-    counted = 0
-    while data := await stream.read(CHUNK):
-        counted += len(data)
-    await stream.write(counted.to_bytes(8))
-    await stream.close()
-
-
-@asynccontextmanager
-async def _node() -> AsyncIterator[Node]:
-    async with Node(NodeOptions(allow_private=True, autonat_interval=0)) as node:
-        yield node
-
-
-async def _our_receive(kind: str, local: Address) -> None:
-    async with _node() as node:
-        node.set_handler(SINK, _our_count)
-        bound = await node.listen(kind.format(*local))
-        tell(str(bound.with_peer(node.peer)))
-        await forever()
-
-
-async def _our_send(kind: str, local: Address, address: str, size: int) -> float:
-    async with _node() as node:
-        await node.listen(kind.format(*local))  # and it dials from that port
-        connection = await node.dial(Multiaddr.parse(address))
-        stream = await node.open_stream(connection.peer, [SINK], allow_limited=True)
-        return await _timed(_OurSink(stream), size)
-
-
-def _ours(name: str, mib: int, kind: str) -> Way:
-    return Way(name, mib, partial(_our_receive, kind), partial(_our_send, kind))
-
-
-WAYS = {
-    "ours-tcp": _ours("our TCP, Noise and Yamux", 64, "/ip4/{}/tcp/{}"),
-    "tcp": Way("asyncio's TCP", 128, _tcp_receive, _tcp_send),
-    "ours-quic": _ours("our QUIC", 8, "/ip4/{}/udp/{}/quic-v1"),
-    "aioquic": Way("aioquic alone", 8, _aioquic_receive, _aioquic_send),
-}
+def _used(process: Process) -> float:
+    """Seconds of processor time, of all threads, until now."""
+    return time.clock_gettime((~process.pid << 3) | _CPU_CLOCK)

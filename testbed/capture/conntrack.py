@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from testbed.lab.netfilter import CONNTRACK, FAMILY, ask, attributes, dump
+from testbed.lab.netfilter import CONNTRACK, ask, attributes
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint, Protocol
 
-_GET, _STATISTICS = CONNTRACK | 1, CONNTRACK | 5  # IPCTNL_MSG_CT_GET, _GET_STATS
+_STATISTICS = CONNTRACK | 5  # IPCTNL_MSG_CT_GET_STATS
 _ENTRIES = 1  # CTA_STATS_GLOBAL_ENTRIES
 _ORIGINAL, _REPLY = 1, 2  # CTA_TUPLE_*
 _IP, _PROTO = 1, 2  # CTA_TUPLE_IP, CTA_TUPLE_PROTO
@@ -40,23 +40,13 @@ class Entry:
     reply: Tuple
 
 
-def conntrack(lab: Lab, node: str) -> list[Entry]:
-    """All IPv4 entries of ``node``; BackendError when the kernel refuses to tell.
-
-    The kernel walks the table that all namespaces share: some 4 ms.
-    """
-    return [entry(attributes(body)) for body in dump(lab, node, _GET)]
-
-
 def flow_count(lab: Lab, node: str) -> int:
-    """How many entries ``node`` has, which costs nothing; BackendError as `conntrack`."""
+    """How many entries ``node`` has, which costs nothing.
+
+    BackendError when the kernel refuses to tell.
+    """
     (body,) = ask(lab, node, _STATISTICS)
     return int.from_bytes(attributes(body)[_ENTRIES], "big")
-
-
-def parse(body: bytes) -> Entry:
-    """The entry in the body of one IPCTNL_MSG_CT_NEW message."""
-    return entry(attributes(body[FAMILY.size :]))
 
 
 def entry(parts: Mapping[int, bytes]) -> Entry:

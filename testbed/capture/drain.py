@@ -18,8 +18,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Protocol
 
-from testbed.capture.pcapng import VantageCount, Writer
+from testbed.capture.pcapng import VantageCount, Writer, created
 from testbed.capture.ring import Frame, Ring, close_all, frames, open_all, quiesce
+from testbed.model.gap import Gap
+from testbed.model.saved import gaps_to_json
 
 LARGEST = 512 << 20  # bytes of packets of one run
 _REORDER = 256  # packets; CPUs stamp before they queue, so neighbours may be swapped
@@ -82,8 +84,8 @@ class Witness(Protocol):
     def take(self, fd: int) -> None:
         """Keep what is there to be read, without waiting."""
 
-    def finish(self) -> list[str]:
-        """Take the rest and write it; gives sentences on what was missed.  OSError."""
+    def finish(self) -> list[Gap]:
+        """Take the rest and write it; gives what was missed.  OSError."""
 
 
 class Drain:
@@ -124,7 +126,7 @@ class Drain:
             missed = self._witness.finish() if self._witness else []
             closing.join()
             counted = [(count.name, count.packets, count.dropped) for count in counts]
-            self._say(done=counted, missed=missed)
+            self._say(done=counted, missed=gaps_to_json(missed))
         except OSError as error:
             self._say(error=f"{step}: {error.strerror}", errno=error.errno)
         except Exception as error:  # the process has no other way to say what broke it
@@ -166,7 +168,7 @@ class Drain:
 
     def _write(self, counts: Sequence[VantageCount]) -> None:
         try:
-            with self._path.open("wb", buffering=1 << 20) as file:
+            with created(self._path) as file:
                 writer = Writer(file, self._names)
                 streams = [self._spool.frames(index) for index in range(len(counts))]
                 for number, (index, frame) in enumerate(in_order(streams), 1):

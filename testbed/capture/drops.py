@@ -17,6 +17,7 @@ _GET_RULES = NFTABLES | 7  # NFT_MSG_GETRULE
 _EXPRESSIONS, _USER_DATA = 4, 7  # NFTA_RULE_*
 _COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT
 _NAME, _DATA = 1, 2  # NFTA_EXPR_*
+_COUNTER = b"counter\0"  # the name of an expression that few rules have, and all that refuse
 _PACKETS = 2  # NFTA_COUNTER_*
 _MATCH_NAME, _MATCH_INFO = 1, 3  # NFTA_MATCH_*, NFTA_TARGET_*
 _VALUE, _VERDICT, _CODE = 2, 2, 1  # NFTA_IMMEDIATE_DATA, NFTA_DATA_VERDICT, NFTA_VERDICT_CODE
@@ -29,7 +30,8 @@ def drops(lab: Lab, node: str) -> dict[str, int]:
 
     Reasons that no packet met are there, with 0.  BackendError when nobody tells.
     """
-    rules = [_refusal(attributes(body)) for body in dump(lab, node, _GET_RULES)]
+    dumped = (body for body in dump(lab, node, _GET_RULES) if _COUNTER in body)
+    rules = [_refusal(attributes(body)) for body in dumped]
     counted = _sums(rule for rule in rules if rule)
     engines = {step.engine for step in lab.plan.of(LoadRules) if step.node == node}
     if not counted and Engine.IPTABLES in engines:

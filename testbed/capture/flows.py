@@ -3,7 +3,7 @@
 The kernel multicasts every entry that is made, changes or goes.  A `FlowRecorder`
 listens in the recorder's own process (`testbed.capture.recorder`), which only keeps
 the bytes while packets fly.  Events that did not all come are worth nothing, since a
-missing one looks like a mapping that never was: then there is no file, and a sentence
+missing one looks like a mapping that never was: then there is no file, and a gap
 that says why.
 """
 
@@ -22,7 +22,8 @@ from testbed import foreign
 from testbed.capture.conntrack import entry
 from testbed.errors import CaptureError
 from testbed.lab.netfilter import CONNTRACK, FAMILY, NETLINK_NETFILTER, attributes, messages
-from testbed.model.explanation import Change, FlowEvent
+from testbed.model.gap import Gap, NoEvents, Unheard
+from testbed.model.journey import Change, FlowEvent
 from testbed.model.packet import Endpoint
 
 _DELETE = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE; else it is IPCTNL_MSG_CT_NEW,
@@ -47,7 +48,7 @@ class FlowRecorder:
     def __init__(self, open_socket: OpenSocket, nodes: Sequence[str], path: Path) -> None:
         self._path = path
         self._heard: list[tuple[str, int, bytes]] = []  # node, time in ns, datagram
-        self._missed: dict[str, str] = {}  # node -> why
+        self._missed: dict[str, NoEvents] = {}
         self._sockets: dict[int, tuple[str, socket.socket]] = {}
         with ExitStack() as stack:
             for node in nodes:
@@ -56,7 +57,8 @@ class FlowRecorder:
                     _listen(stack.enter_context(made))
                     self._sockets[made.fileno()] = node, made
                 except OSError as error:
-                    self._missed[node] = f"could not be heard: {error.strerror}"
+                    refused = NoEvents(node, Unheard.REFUSED, error=str(error.strerror))
+                    self._missed[node] = refused
             self._stack = stack.pop_all()
         self.fds = tuple(self._sockets)
 
@@ -77,22 +79,22 @@ class FlowRecorder:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self._missed[node] = "came faster than they were taken"
+                self._missed[node] = NoEvents(node, Unheard.OVERFLOWED)
                 continue
             if len(self._heard) < _MOST:
                 self._heard.append((node, time.time_ns(), data))
             else:
-                self._missed[node] = f"were more than {_MOST}"
+                self._missed[node] = NoEvents(node, Unheard.TOO_MANY, _MOST)
 
-    def finish(self) -> list[str]:
-        """Write the file; or, when events were missed, none and sentences that say so.
+    def finish(self) -> list[Gap]:
+        """Write the file; or, when events were missed, none, and which and why.
 
         OSError when the disk does not take it.
         """
         for fd in self.fds:
             self.take(fd)
         if self._missed:
-            return [f"conntrack events of {node} {why}" for node, why in self._missed.items()]
+            return list(self._missed.values())
         save_flows(self._path, changes(self._heard))
         return []
 
@@ -150,14 +152,14 @@ def _events(node: str, time_ns: int, data: bytes) -> Iterator[FlowEvent]:
         )
 
 
-def unheard(events: Iterable[FlowEvent], held: Mapping[str, int]) -> list[str]:
-    """Sentences on routers that hold flows (node -> `flow_count`) and told of none.
+def unheard(events: Iterable[FlowEvent], held: Mapping[str, int]) -> list[Gap]:
+    """The routers that hold flows (node -> `flow_count`) and told of none.
 
     A kernel whose net.netfilter.nf_conntrack_events is 0 is silent, which looks like peace.
     """
     heard = {event.node for event in events}
     return [
-        f"{node} holds {count} flows and sent no event of any"
+        NoEvents(node, Unheard.SILENT, count)
         for node, count in held.items()
         if count and node not in heard
     ]

@@ -2,14 +2,16 @@
 
 Only what a capture needs: one section, Ethernet, nanoseconds, the direction of
 each packet, and at the end one statistics block per interface.  A file without
-its statistics blocks was not finished, and `survey` says so.
+its statistics blocks was not finished, and `Reading` says so.
 """
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
+
+from testbed.model.frozen import FrozenValue
 
 SNAP_LENGTH = 2048  # bytes kept of a frame; the file says how long a longer one was
 LINKTYPE_ETHERNET = 1
@@ -17,17 +19,19 @@ NANOSECONDS = 9  # if_tsresol: 10 ** -9
 
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
 _BYTE_ORDER = 0x1A2B3C4D
+_AT_ONCE = 1 << 20  # bytes of a file that are read
 _LENGTH_UNKNOWN = 0xFFFFFFFFFFFFFFFF
 _END_OF_OPTIONS = b"\0\0\0\0"
 _BLOCK = struct.Struct("<II")
 _PACKET_HEAD = struct.Struct("<7I")
+_PACKET_BODY = struct.Struct("<5I")
+_FLAGS = struct.Struct("<I")
 _PACKET_TAIL = struct.Struct("<HHIII")  # epb_flags, end of options, block length
 _DIRECTION = struct.pack("<HH", 2, 4)  # how the option epb_flags begins
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")  # to four bytes, by length % 4
 
 
-@dataclass(frozen=True)
-class VantageCount:
+class VantageCount(FrozenValue):
     """What was seen at one interface: ``packets`` in the file, ``dropped`` before it."""
 
     name: str
@@ -35,8 +39,7 @@ class VantageCount:
     dropped: int
 
 
-@dataclass(frozen=True)
-class Recording:
+class Recording(FrozenValue):
     """A finished capture file and how complete it is."""
 
     path: Path
@@ -62,6 +65,12 @@ class Output(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Take all of ``data``."""
+
+
+def created(path: Path) -> BinaryIO:
+    """A new file to write to: never one that somebody's link leads to; OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb", 1 << 20)
 
 
 class Writer:
@@ -113,93 +122,124 @@ def _option(code: int, value: bytes) -> bytes:
     return struct.pack("<HH", code, len(value)) + value + _PADDING[len(value) & 3]
 
 
-def survey(data: bytes) -> tuple[VantageCount, ...]:
-    """Check a file as `Writer` makes it, from end to end, and count its packets.
+class Reading:
+    """A file as `Writer` makes it, read from end to end, a part of it at a time.
 
-    Raises ValueError, saying what is wrong, for a file that is damaged, cut
-    short anywhere, not finished, or made by something else.
+    `packets` goes through all of it; then ``counts`` says what was seen at each interface.
+    ``names`` has the interfaces, which a file names before their packets.
     """
-    survey = _Survey(data)
-    kinds = {_INTERFACE: survey.interface, _PACKET: survey.packet, _STATISTICS: survey.statistics}
-    try:
-        for position, (kind, start, end) in enumerate(_blocks(data)):
-            if position > 0:
-                kinds[kind](start, end)
-    except (struct.error, IndexError, UnicodeDecodeError):
-        raise ValueError("a block does not hold what its type promises") from None
-    except KeyError as error:
-        raise ValueError(f"a block of type {error}, which a recording does not have") from None
-    return survey.counts()
 
+    counts: tuple[VantageCount, ...]
 
-class _Survey:
-    """Collects what the blocks of a file say; methods take a block's bounds."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._names: list[str] = []
+    def __init__(self, file: BinaryIO) -> None:
+        self.names: list[str] = []
+        self._file = file
         self._packets: list[int] = []
         self._claims: dict[int, tuple[int, int]] = {}  # interface -> passed, dropped
 
-    def interface(self, start: int, end: int) -> None:
-        link, _reserved, _snap = struct.unpack_from("<HHI", self._data, start)
-        options = _options(self._data, start + 8, end)
+    def packets(self) -> Iterator[tuple[int, int, int, bytes, int]]:
+        """(interface, time in ns, epb_flags, frame, length on the wire) of each, in order.
+
+        Raises ValueError, saying what is wrong, for a file that is damaged, cut
+        short anywhere, not finished, or made by something else: at the latest when
+        all packets have been given.
+        """
+        try:
+            yield from self._each()
+        except (struct.error, IndexError, UnicodeDecodeError):
+            raise ValueError("a block does not hold what its type promises") from None
+        self.counts = tuple(self._counted())
+
+    def _each(self) -> Iterator[tuple[int, int, int, bytes, int]]:
+        packets, unpack = self._packets, _PACKET_BODY.unpack_from
+        for kind, data, start, end in _blocks(self._file):
+            if kind == _PACKET:
+                interface, high, low, kept, length = unpack(data, start)
+                stop = start + 20 + kept
+                after = stop + (-kept & 3)
+                if after > end:
+                    raise ValueError("a packet that is longer than its block")
+                if not data.startswith(_DIRECTION, after) or after + 8 > end:
+                    raise ValueError("a packet without its direction")
+                packets[interface] += 1
+                (flags,) = _FLAGS.unpack_from(data, after + 4)
+                yield interface, high << 32 | low, flags, data[start + 20 : stop], length
+            elif kind == _INTERFACE:
+                self._interface(data, start, end)
+            elif kind == _STATISTICS:
+                self._statistics(data, start, end)
+            else:
+                raise ValueError(f"a block of type {kind}, which a recording does not have")
+
+    def _interface(self, data: bytes, start: int, end: int) -> None:
+        link, _reserved, _snap = struct.unpack_from("<HHI", data, start)
+        options = _options(data, start + 8, end)
         if link != LINKTYPE_ETHERNET or options.get(9) != bytes([NANOSECONDS]):
             raise ValueError("an interface that is not Ethernet in nanoseconds")
         if 2 not in options:
             raise ValueError("an interface without a name")
-        self._names.append(options[2].decode())
+        self.names.append(options[2].decode())
         self._packets.append(0)
 
-    def packet(self, start: int, end: int) -> None:
-        interface, _high, _low, kept = struct.unpack_from("<IIII", self._data, start)
-        after = start + 20 + kept + (-kept & 3)
-        if after > end:
-            raise ValueError("a packet that is longer than its block")
-        if not self._data.startswith(_DIRECTION, after):
-            raise ValueError("a packet without its direction")
-        self._packets[interface] += 1
-
-    def statistics(self, start: int, end: int) -> None:
-        interface, _high, _low = struct.unpack_from("<III", self._data, start)
-        options = _options(self._data, start + 12, end)
+    def _statistics(self, data: bytes, start: int, end: int) -> None:
+        interface, _high, _low = struct.unpack_from("<III", data, start)
+        options = _options(data, start + 12, end)
         passed, dropped = (struct.unpack("<Q", options.get(code, b""))[0] for code in (4, 5))
         self._claims[interface] = passed, dropped
 
-    def counts(self) -> tuple[VantageCount, ...]:
-        if not self._names or set(self._claims) != set(range(len(self._names))):
+    def _counted(self) -> Iterator[VantageCount]:
+        if not self.names or set(self._claims) != set(range(len(self.names))):
             raise ValueError("the recording was not finished: statistics are missing at its end")
-        counts = []
-        for index, name in enumerate(self._names):
+        for index, name in enumerate(self.names):
             passed, dropped = self._claims[index]
             if self._packets[index] + dropped != passed:
                 raise ValueError(f"{name} has {self._packets[index]} packets, not what it counted")
-            counts.append(VantageCount(name, self._packets[index], dropped))
-        return tuple(counts)
+            yield VantageCount(name, self._packets[index], dropped)
 
 
-def _blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(type, start of the body, end of the body) of every block."""
+def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes, int, int]]:
+    """(type, a part of the file, start and end of the body in it) of each block after the first."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    data = file.read(_AT_ONCE)
+    _check_section(data)
+    before, offset, unpack = 0, 0, _BLOCK.unpack_from  # ``before``: bytes before ``data``
+    while before + offset < size:
+        if size - before - offset < 12:
+            raise ValueError(f"cut short at byte {before + offset}")
+        if len(data) - offset < 12:
+            data, before, offset = _further(file, data, offset, 12), before + offset, 0
+        kind, length = unpack(data, offset)
+        if length < 12 or length % 4:
+            raise ValueError(f"a block of impossible length at byte {before + offset}")
+        if before + offset + length > size:
+            raise ValueError(f"cut short in the block at byte {before + offset}")
+        if len(data) - offset < length:
+            data, before, offset = _further(file, data, offset, length), before + offset, 0
+        end = offset + length
+        if data[end - 4 : end] != data[offset + 4 : offset + 8]:
+            raise ValueError(f"the two lengths of the block at byte {before + offset} differ")
+        if before + offset:
+            yield kind, data, offset + 8, end - 4
+        offset = end
+
+
+def _further(file: BinaryIO, data: bytes, offset: int, needed: int) -> bytes:
+    """The part of a file from ``offset`` of the part ``data`` on, of ``needed`` bytes or more."""
+    left = data[offset:]
+    more = left + file.read(max(_AT_ONCE, needed - len(left)))
+    if len(more) < needed:
+        raise ValueError("cut short while it was read")
+    return more
+
+
+def _check_section(data: bytes) -> None:
     if data[:4] != struct.pack("<I", _SECTION):
         raise ValueError("not a pcapng file")
     if len(data) < 28:
         raise ValueError("cut short in its first block")
     if data[8:14] != struct.pack("<IH", _BYTE_ORDER, 1):
         raise ValueError("not a little-endian pcapng file of version 1")
-    offset, size = 0, len(data)
-    while offset < size:
-        if offset + 12 > size:
-            raise ValueError(f"cut short at byte {offset}")
-        kind, length = _BLOCK.unpack_from(data, offset)
-        end = offset + length
-        if length < 12 or length % 4:
-            raise ValueError(f"a block of impossible length at byte {offset}")
-        if end > size:
-            raise ValueError(f"cut short in the block at byte {offset}")
-        if data[end - 4 : end] != data[offset + 4 : offset + 8]:
-            raise ValueError(f"the two lengths of the block at byte {offset} differ")
-        yield kind, offset + 8, end - 4
-        offset = end
 
 
 def _options(data: bytes, start: int, end: int) -> dict[int, bytes]:

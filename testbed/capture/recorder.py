@@ -25,7 +25,9 @@ from testbed.capture.drain import Drain, Witness
 from testbed.capture.pcapng import Recording, VantageCount
 from testbed.capture.ring import Ring
 from testbed.errors import CaptureError
+from testbed.model.gap import Gap
 from testbed.model.plan import Vantage
+from testbed.model.saved import gaps_from_json
 
 _PR_SET_PDEATHSIG = 1
 _REMEDIES = {
@@ -46,7 +48,7 @@ class Recorder:
     """
 
     recording: Recording
-    missed: tuple[str, ...]
+    missed: tuple[Gap, ...]
 
     def __init__(self, pid: int, path: Path, control: int, report: int, patience: float) -> None:
         self.pid = pid
@@ -67,7 +69,7 @@ class Recorder:
             os.write(self._control, b"s")
         end = self._expect("done", "the file to be written")
         counted = tuple(VantageCount(*count) for count in end["done"])
-        self.missed = tuple(end["missed"])
+        self.missed = gaps_from_json(end["missed"])
         self.recording = Recording(self.path, counted)
 
     def end(self) -> None:

@@ -6,9 +6,9 @@ takes more mappings than there are is not seen, and not claimed.
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from testbed.model.behaviour import Allocation, Behaviour, Mapping, Protocol
+from testbed.model.frozen import FrozenValue
 
 PLENTY = 64  # mappings of one LAN host that all experiments together stay below
 PLENTY_OF_ALL = 128  # and of both
@@ -19,8 +19,7 @@ _DIAGONAL = 2  # remotes that differ in address and port: not which of the two a
 _CONTACTS = {"overloading": (1, 2), "collision": (1, 2), "hairpin": (2, 1)}
 
 
-@dataclass(frozen=True)
-class Allowance:
+class Allowance(FrozenValue):
     """Mappings of one protocol; None: as many as any experiment opens."""
 
     host: int | None = None  # of one LAN host

@@ -1,40 +1,34 @@
-"""Certificates: every NAT that is used is first measured to be what its profile says.
-
-A certificate that says PASS is kept as long as the rules, the claim, the prober
-and the kernel stay the same.
-"""
+"""Certificates: every NAT that is used is first measured to be what its profile says."""
 
 import dataclasses
-import hashlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from enum import StrEnum
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from testbed import places
 from testbed.certify import prober
 from testbed.certify.claims import Row, claims, compare, unclaimed
 from testbed.certify.prober.limits import LookFor
 from testbed.certify.prober.rounds import Labs
-from testbed.errors import BusyError, TestbedError, UnfitError
+from testbed.errors import TestbedError, UnfitError
 from testbed.lab.audit import require_closed
 from testbed.lab.forked import forked
 from testbed.lab.namespaces import Namespaces
 from testbed.lab.services.miniupnpd import missing
 from testbed.model.behaviour import Timeouts
+from testbed.model.failure import fault_of
+from testbed.model.fault import Ended, Fault, Worker
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Backend, Lab
 from testbed.model.presets import probe_bench
 from testbed.model.profile import Profile
+from testbed.model.saved import faults_from_json, faults_to_json
 from testbed.nat.load import with_timeouts
 from testbed.plan.planner import plan
-from testbed.stacks.versions import facts
+from testbed.words import sentences
 
 JOBS = 16  # mostly waiting for timers: more than the cores
 DEADLINE = 120.0  # seconds for one profile, of which small quotas take the most
@@ -49,9 +43,8 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """``reason`` says why an INCONCLUSIVE certificate has no rows.
+class Certificate(FrozenValue):
+    """``fault`` is why an INCONCLUSIVE certificate has no rows.
 
     ``late``: this machine was too busy to measure, and another try may do.
     ``unseen``: axes that are not to be seen with as few mappings as the NAT allows.
@@ -61,20 +54,30 @@ class Certificate:
     rows: tuple[Row, ...]
     verdict: Verdict
     seconds: float
-    reason: str = ""
+    fault: Fault | None = None
     late: bool = False
     unseen: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """With ``reason``, the fault in words, for people."""
+        faults = [] if self.fault is None else [self.fault]
+        reason, told = sentences(faults), faults_to_json(faults)
+        return dataclasses.asdict(self) | {"fault": told[0] if told else None, "reason": reason}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Certificate":
         """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
         rows = tuple(Row(**row) for row in data["rows"])
-        unseen = tuple(data.get("unseen", ()))
-        words = {"rows": rows, "verdict": Verdict(data["verdict"]), "unseen": unseen}
-        return cls(**{**data, **words})
+        faults = faults_from_json([data["fault"]] if data["fault"] else [])
+        return cls(
+            data["profile"],
+            rows,
+            Verdict(data["verdict"]),
+            data["seconds"],
+            next(iter(faults), None),
+            data["late"],
+            tuple(data["unseen"]),
+        )
 
 
 def certify(
@@ -96,7 +99,7 @@ def certify(
         short = shortened(profile)
         lab_plan = plan(probe_bench(profile), {profile.name: short}, number)
         if lack := missing(lab_plan):
-            return inconclusive(profile.name, str(lack), 0.0)
+            return inconclusive(profile.name, fault_of(lack), 0.0)
 
         @contextmanager
         def started() -> Iterator[Lab]:
@@ -112,8 +115,8 @@ def certify(
     except UnfitError:
         raise
     except TestbedError as error:
-        took, late = time.monotonic() - start, isinstance(error, BusyError)
-        return inconclusive(profile.name, str(error), took, late=late)
+        took, late = time.monotonic() - start, error.crowded
+        return inconclusive(profile.name, fault_of(error), took, late=late)
     unseen = unclaimed(profile.behaviour, mappings=LookFor.mappings)
     found = concluded(profile.name, rows, time.monotonic() - start)
     return dataclasses.replace(found, unseen=unseen)
@@ -140,8 +143,8 @@ def concluded(name: str, rows: tuple[Row, ...], seconds: float) -> Certificate:
     return Certificate(name, rows, verdict, round(seconds, 2))
 
 
-def inconclusive(name: str, reason: str, seconds: float, *, late: bool = False) -> Certificate:
-    return Certificate(name, (), Verdict.INCONCLUSIVE, round(seconds, 2), reason, late)
+def inconclusive(name: str, fault: Fault, seconds: float, *, late: bool = False) -> Certificate:
+    return Certificate(name, (), Verdict.INCONCLUSIVE, round(seconds, 2), fault, late)
 
 
 def shortened(profile: Profile) -> Profile:
@@ -191,7 +194,7 @@ def _certify_to_bytes(profile: Profile, backend: Backend | None, slot: int) -> b
         unfit = {"message": error.message, "node": error.node, "remedy": error.remedy}
         return json.dumps({"unfit": unfit}).encode()
     except Exception as error:  # a crash is a fault of the prober's, not of the NAT's
-        certificate = inconclusive(profile.name, f"the prober crashed: {error!r}", 0.0)
+        certificate = inconclusive(profile.name, fault_of(error, Worker.PROBER), 0.0)
     return json.dumps(certificate.to_json()).encode()
 
 
@@ -202,92 +205,4 @@ def _from_bytes(name: str, output: bytes, seconds: float) -> Certificate:
             raise UnfitError(**data["unfit"])
         return Certificate.from_json(data)
     except (ValueError, KeyError, TypeError):
-        reason = f"the prober's process ended without a result after {seconds:.1f} s"
-        return inconclusive(name, reason, seconds)
-
-
-# Keeping
-
-
-def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/nat-testbed/certificates``."""
-    return places.cached() / "certificates"
-
-
-def certified(
-    profiles: Sequence[Profile],
-    cache: Path | None = None,
-    jobs: int = JOBS,
-    progress: Progress | None = None,
-) -> dict[str, Certificate]:
-    """A certificate for each profile by name, measured only where none is kept.
-
-    Only PASS is kept, in the folder ``cache`` (default: `default_cache`); a folder
-    that cannot be written costs the next run time, and nothing else.
-    """
-    folder = cache or default_cache()
-    files = {profile.name: folder / f"{profile.name}-{key(profile)}.json" for profile in profiles}
-    kept = {profile.name: _read(files[profile.name], profile) for profile in profiles}
-    found = {name: certificate for name, certificate in kept.items() if certificate is not None}
-    for certificate in found.values():
-        if progress is not None:
-            progress(certificate)
-    missing = [profile for profile in profiles if profile.name not in found]
-    for certificate in certify_all(missing, jobs, progress):
-        found[certificate.profile] = certificate
-        if certificate.verdict is Verdict.PASS:
-            _write(files[certificate.profile], certificate)
-    return {profile.name: found[profile.name] for profile in profiles}
-
-
-def key(profile: Profile) -> str:
-    """What a certificate depends on, hashed: the bench's plan, claim, prober, tools, kernel."""
-    made = plan(probe_bench(profile), {profile.name: profile})
-    parts = (
-        *map(repr, made.steps),
-        repr(profile.behaviour),
-        *_sources(),
-        *_tools(),
-        platform.release(),
-        platform.version(),
-    )
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
-
-
-@cache
-def _tools() -> tuple[str, str]:
-    found = facts()
-    return found["nft"], found["iptables"]
-
-
-@cache
-def _sources() -> list[str]:
-    """The text of prober and backend: an edited experiment asks for new certificates."""
-    files = [
-        file for part in ("nat", "certify", "lab") for file in (places.PACKAGE / part).rglob("*.py")
-    ]
-    return [file.read_text(encoding="utf-8") for file in sorted(files)]
-
-
-def _read(file: Path, profile: Profile) -> Certificate | None:
-    """What is kept, if it is a PASS of this profile on exactly the axes of its claim."""
-    try:
-        kept = Certificate.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    behaviour = shortened(profile).behaviour
-    claimed = claims(behaviour, mappings=LookFor.mappings)
-    whole = [(row.axis, row.declared, row.agrees) for row in kept.rows] == [
-        (axis, claim.declared, True) for axis, claim in claimed.items()
-    ]
-    passed = kept.profile == profile.name and kept.verdict is Verdict.PASS
-    return kept if passed and whole else None
-
-
-def _write(file: Path, certificate: Certificate) -> None:
-    """All or nothing, also beside another run."""
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(certificate.to_json(), indent=1), encoding="utf-8")
-        draft.replace(file)
+        return inconclusive(name, Ended(Worker.PROBER, seconds), seconds)

@@ -1,7 +1,7 @@
 """What a declared behaviour claims, axis by axis, and whether a measurement agrees.  Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from testbed.certify.allowance import Allowance, declared, needed, pool
 from testbed.certify.measured import (
@@ -15,6 +15,7 @@ from testbed.model.behaviour import (
     CLAIMED,
     Allocation,
     Behaviour,
+    Exposed,
     Filtering,
     Mapping,
     PortMapping,
@@ -23,16 +24,17 @@ from testbed.model.behaviour import (
     Transport,
     WanInput,
 )
+from testbed.model.frozen import FrozenValue
 from testbed.nat.limits import applicable
+from testbed.words import sentence
 
 _GRACE = 0.1  # seconds by which a timer may be late
 _DEPENDENT = (Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT)
 _SPREAD = 4  # scattered ports span at least the range's size by this
 
 
-@dataclass(frozen=True)
-class Row:
-    """One axis: the claim, the measurement, and whether they agree.
+class Row(FrozenValue):
+    """One axis: the claim, the measurement, and whether they agree, all of it in words.
 
     ``shortened_from``: what the profile declares, where ``declared`` is a shorter timer
     that the same rules were certified with.
@@ -46,8 +48,7 @@ class Row:
     shortened_from: str = ""
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(FrozenValue):
     """What a behaviour says about one axis: in words, and as a test of the measured value."""
 
     declared: str
@@ -78,13 +79,15 @@ def claims(behaviour: Behaviour, *, mappings: int) -> dict[str, Claim]:
         for axis, claim in _of_transport(behaviour, protocol, mappings).items():
             found[f"{protocol}.{axis}"] = claim
     timeouts = behaviour.timeouts
-    if behaviour.udp.remembers:
+    lets_in = behaviour.exposed is Exposed.EACH_HOST  # also what has expired, so that no end shows
+    if behaviour.udp.remembers and not lets_in:
         found["refresh"] = _is(behaviour.refresh)
         found["timeout_udp"] = _lasts(timeouts.udp)
         found["timeout_udp_stream"] = _lasts(timeouts.udp_stream)
     if behaviour.tcp.remembers:
         found["timeout_tcp_transitory"] = _lasts(timeouts.tcp_transitory)
-        found["timeout_tcp_established"] = _lasts(timeouts.tcp_established)
+        if not lets_in:
+            found["timeout_tcp_established"] = _lasts(timeouts.tcp_established)
     found["forwards"] = _are(tuple(forward_name(each) for each in behaviour.forwards))
     if behaviour.translates:
         found["lan_exposed"] = _is(False)
@@ -104,15 +107,20 @@ def unclaimed(behaviour: Behaviour, *, mappings: int) -> tuple[str, ...]:
 
 def _of_transport(behaviour: Behaviour, protocol: Protocol, mappings: int) -> dict[str, Claim]:
     transport, allowance = behaviour.transport(protocol), declared(behaviour, protocol)
-    found = {"blocked": _is(transport.blocked), "wan_input": _is(behaviour.wan_input)}
-    if not transport.plain:
+    found = {"blocked": _is(transport.blocked)}
+    exposed = behaviour.exposed is not Exposed.NONE  # then no call comes to the router itself
+    if not exposed:
+        found["wan_input"] = _is(behaviour.wan_input)
+    if not transport.plain and not exposed:
         found["unsolicited"] = _is(transport.unsolicited)
     if transport.blocked:
         return found
     found["allowed_ports"] = _lets_out(transport)
     if transport.mapping not in _DEPENDENT or allowance.tells_order:
         found["mapping"] = _maps(transport, allowance)
-    found["filtering"] = _is(transport.filtering)
+    found["filtering"] = _is(behaviour.filters(protocol, 0))
+    if behaviour.exposed is Exposed.FIRST_HOST:
+        found["unexposed_filtering"] = _is(transport.filtering)
     found["large"] = _is("passed")
     if transport.plain:
         return found
@@ -187,13 +195,14 @@ def _steals(behaviour: Behaviour, protocol: Protocol) -> bool:
 
     Not a TCP one: the router's reset ends the entry that the SYN has made.
     """
-    return behaviour.wan_input is WanInput.ACCEPT and protocol is Protocol.UDP
+    takes = behaviour.wan_input is WanInput.ACCEPT and behaviour.exposed is Exposed.NONE
+    return takes and protocol is Protocol.UDP
 
 
 def _hairpin_shows(behaviour: Behaviour, protocol: Protocol) -> bool:
     """Where the filtering would keep the call out anyway, nothing is to be seen."""
     transport = behaviour.transport(protocol)
-    if transport.filtering is Filtering.ENDPOINT_INDEPENDENT:
+    if behaviour.filters(protocol, 0) is Filtering.ENDPOINT_INDEPENDENT:
         return True
     return protocol is Protocol.UDP and transport.mapping is Mapping.ENDPOINT_INDEPENDENT
 
@@ -276,6 +285,6 @@ def compare(behaviour: Behaviour, measured: Measured, *, mappings: int) -> tuple
     rows = []
     for axis, claim in claims(behaviour, mappings=mappings).items():
         finding = found[axis]
-        agrees = claim.holds(finding.value)
-        rows.append(Row(axis, claim.declared, _words(finding.value), agrees, finding.evidence))
+        agrees, shown = claim.holds(finding.value), sentence(finding.evidence)
+        rows.append(Row(axis, claim.declared, _words(finding.value), agrees, shown))
     return tuple(rows)

@@ -5,12 +5,11 @@ What was not measured is not claimed, and is told; so is what no profile can say
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any
 
-from testbed.certify.claims import Row, compare
+from testbed.certify.claims import compare
 from testbed.certify.measured import (
     AT_LEAST_ADDRESS,
     PRESERVING_WITHIN,
@@ -23,6 +22,7 @@ from testbed.errors import ProfileError
 from testbed.model.behaviour import (
     Allocation,
     Behaviour,
+    Exposed,
     Filtering,
     Hairpin,
     Mapping,
@@ -36,20 +36,19 @@ from testbed.model.behaviour import (
     Unsolicited,
     WanInput,
 )
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Engine
 from testbed.model.profile import Profile
 from testbed.nat.limits import refusals
 
 _ENGINES = (Engine.NFTABLES, Engine.IPTABLES)
 _SPREAD = 4  # ports that scatter over a range span at least its size by this
-_TIMERS = ("timeout_udp", "timeout_udp_stream", "timeout_tcp_transitory", "timeout_tcp_established")
-_DECISIVE = ("blocked", "mapping", "filtering")
+TIMERS = ("timeout_udp", "timeout_udp_stream", "timeout_tcp_transitory", "timeout_tcp_established")
 # What a profile has no word for, and the word that it may have instead.
 _NEAREST = {
     AT_LEAST_ADDRESS: Mapping.ADDRESS_AND_PORT_DEPENDENT,
     PRESERVING_WITHIN: Allocation.PRESERVING,
 }
-_NEVER_COMPARED = (*_TIMERS, "refresh")
 
 
 class Why(StrEnum):
@@ -67,8 +66,7 @@ class Why(StrEnum):
     BEYOND = "beyond"  # a profile has no key for it, and as a whole makes something else of it
 
 
-@dataclass(frozen=True)
-class Omitted:
+class Omitted(FrozenValue):
     """An axis that the profile does not claim as measured."""
 
     axis: str
@@ -76,22 +74,12 @@ class Omitted:
     finding: Finding
 
 
-@dataclass(frozen=True)
-class Derived:
+class Derived(FrozenValue):
     """A behaviour that `engine` can hold, and what of the measurement is not in it."""
 
     behaviour: Behaviour
     engine: Engine
     omitted: tuple[Omitted, ...]
-
-
-@dataclass(frozen=True)
-class Near:
-    """A profile of the catalogue, and the axes on which what was measured differs from it."""
-
-    profile: Profile
-    differs: tuple[Row, ...]
-    agrees: int
 
 
 def derive(measured: Measured, *, mappings: int, kernel: Timeouts | None = None) -> Derived:
@@ -169,36 +157,6 @@ _CONCESSIONS: tuple[tuple[Callable[[Behaviour], Behaviour], tuple[str, ...]], ..
 )
 
 
-def nearest(
-    measured: Measured, profiles: Iterable[Profile], *, mappings: int, count: int = 3
-) -> list[Near]:
-    """The profiles with the fewest axes that differ, timers aside, the best first.
-
-    What decides who is reached comes before the rest: a profile that does not translate has
-    fewer axes to differ on.
-    """
-    return sorted(
-        (_compared(profile, measured, mappings) for profile in profiles),
-        key=lambda near: (
-            sum(row.axis.partition(".")[2] in _DECISIVE for row in near.differs),
-            len(near.differs),
-            -near.agrees,
-            near.profile.name,
-        ),
-    )[:count]
-
-
-def _compared(profile: Profile, measured: Measured, mappings: int) -> Near:
-    findings = dict(measured.axes())
-    rows = [
-        row
-        for row in compare(profile.behaviour, measured, mappings=mappings)
-        if row.axis not in _NEVER_COMPARED and findings[row.axis].value is not None
-    ]
-    differs = tuple(row for row in rows if not row.agrees)
-    return Near(profile, differs, len(rows) - len(differs))
-
-
 class _Maker:
     """Takes the findings one by one, and notes those that come to nothing."""
 
@@ -222,6 +180,7 @@ class _Maker:
             "wan_input": self._of_both("wan_input", WanInput),
             "quota": self._quota(),
             "pooling": self._pooling(),
+            "exposed": self._word("exposed", Exposed),
         }
         if not udp.blocked:
             common["refresh"] = self._word("refresh", Refresh)
@@ -281,7 +240,10 @@ class _Maker:
             "filtering": self._word(f"{protocol}.filtering", Filtering),
             "unsolicited": self._word(f"{protocol}.unsolicited", Unsolicited),
         }
-        if found.exposed_host.value is not None:  # the other hosts are filtered otherwise
+        exposed = self._findings["exposed"].value
+        if exposed == Exposed.FIRST_HOST:
+            words["filtering"] = self._word(f"{protocol}.unexposed_filtering", Filtering)
+        elif found.exposed_host.value is not None and exposed != Exposed.EACH_HOST:
             self.omit(f"{protocol}.filtering", Why.HOSTS_DIFFER)
             del words["filtering"]
         allowed = found.allowed_ports.value
@@ -315,7 +277,7 @@ class _Maker:
 
     def _timeouts(self, udp: Transport, tcp: Transport) -> Timeouts:
         given: dict[str, float] = {}
-        for axis in _TIMERS:
+        for axis in TIMERS:
             blocked = udp.blocked if "udp" in axis else tcp.blocked
             seconds = _whole_seconds(self._findings[axis].value)
             name = axis.removeprefix("timeout_")

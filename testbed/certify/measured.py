@@ -1,11 +1,16 @@
 """What the prober found out about a NAT: one value and its evidence on every axis."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
 from typing import Any
 
 from testbed.model.behaviour import Forward
+from testbed.model.frozen import FrozenValue
+from testbed.model.packet import Endpoint
+from testbed.model.statement import Statement
+from testbed.model.statement.probing import Circumstance, Met, Several, Valued
+from testbed.words import sentence
 
 # A word of `testbed.model.behaviour`, a number, a yes or no, a list of words, or
 # lower and upper bounds in seconds (the upper one None: longer than was waited).
@@ -18,17 +23,27 @@ AT_LEAST_ADDRESS = "address_dependent_or_more"
 PRESERVING_WITHIN = "preserving_within"  # the ports of a range are kept, others are moved into it
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(FrozenValue):
     """One axis.  ``value`` is None where it cannot be observed; ``evidence`` says why."""
 
     value: Value | None
-    evidence: str
+    evidence: Statement
 
 
-def unseen(reason: str) -> Finding:
+def unseen(why: Statement | Circumstance) -> Finding:
     """An axis that cannot be observed here."""
-    return Finding(None, reason)
+    return Finding(None, why if isinstance(why, Statement) else Met(why))
+
+
+def inconsistent(results: Iterable[tuple[Value | None, Statement]]) -> Finding:
+    """An axis on which experiments do not agree."""
+    parts = tuple(Valued(str(value), shown) for value, shown in results)
+    return Finding("inconsistent", Several(parts))
+
+
+def endpoint(pair: tuple[str, int]) -> Endpoint:
+    """Of an address as sockets have it."""
+    return Endpoint(IPv4Address(pair[0]), pair[1])
 
 
 def forward_name(forward: Forward) -> str:
@@ -37,8 +52,7 @@ def forward_name(forward: Forward) -> str:
     return f"{forward.protocol} {forward.external_port} -> {inside}"
 
 
-@dataclass(frozen=True)
-class MeasuredTransport:
+class MeasuredTransport(FrozenValue):
     """One protocol's axes: those of `Transport`, and what follows from them.
 
     A value that is no word of `testbed.model.behaviour` names what is wrong:
@@ -52,6 +66,7 @@ class MeasuredTransport:
     pooling: Finding  # None where one external address was seen
     large: Finding  # passed, lost: packets of 1200 bytes, both ways
     filtering: Finding
+    unexposed_filtering: Finding  # of a LAN host that not everything goes to, if one has all
     allocation: Finding
     ports: Finding  # lowest and highest external port seen
     overloading: Finding  # bool
@@ -66,8 +81,7 @@ class MeasuredTransport:
     pool: Finding  # the same: mappings of all LAN hosts together
 
 
-@dataclass(frozen=True)
-class MeasuredPortMapping:
+class MeasuredPortMapping(FrozenValue):
     """What a gateway does with the ports that it grants; names as in `PortMapping`."""
 
     forwards: Finding  # bool: a stranger is let in
@@ -84,8 +98,7 @@ class MeasuredPortMapping:
     epoch_counts: Finding  # bool, of NAT-PMP and PCP
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(FrozenValue):
     """Everything measured; the axes' names are as in `Behaviour`."""
 
     udp: MeasuredTransport
@@ -120,6 +133,6 @@ class Measured:
     def to_json(self) -> dict[str, Any]:
         """Plain data: axis -> {"value", "evidence"}."""
         return {
-            name: {"value": finding.value, "evidence": finding.evidence}
+            name: {"value": finding.value, "evidence": sentence(finding.evidence)}
             for name, finding in self.axes()
         }

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from testbed import __version__
+from testbed import __version__, foreign
 from testbed.cli import build, cells, labs, nats, peers, results, studies, worlds
 from testbed.cli.streams import Streams, read_names_as_utf8
 from testbed.errors import Exit, TestbedError
@@ -78,12 +78,14 @@ def _stopped(stop: SystemExit) -> int:
 def _failed(error: Exception) -> int:
     """Say what went wrong; the exit code.  What nobody foresaw has measured nothing: 3."""
     if isinstance(error, TestbedError):
-        print(f"testbed: {str(error).removeprefix('testbed: ')}", file=sys.stderr)
+        said = foreign.words(str(error).removeprefix("testbed: "))
+        print(f"testbed: {said}", file=sys.stderr)
         return int(error.exit_code)
     if show := getattr(error, "show", None):  # typer's own, for wrong words
         show()
         return int(getattr(error, "exit_code", Exit.USAGE))
     if os.environ.get("TESTBED_DEBUG"):
         traceback.print_exception(error)
-    print(f"testbed: internal error: {type(error).__name__}: {error}\n{_REPORT}", file=sys.stderr)
+    said = foreign.words(f"internal error: {type(error).__name__}: {error}")
+    print(f"testbed: {said}\n{_REPORT}", file=sys.stderr)
     return int(Exit.INCONCLUSIVE)

@@ -13,7 +13,7 @@ build = App(help="Build what takes a compiler or an engine: peers, images.", no_
 def build_peers(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="go-libp2p, pion, ...; all if none is named."),
+        typer.Argument(metavar="[NAME]...", help="go-libp2p, pion, ...; all, if none is named."),
     ] = None,
     older: Annotated[
         bool, typer.Option("--older/--no-older", help="With older releases, which cost minutes.")
@@ -33,7 +33,10 @@ def build_peers(
 def build_images(
     base: Annotated[
         str | None,
-        typer.Option(envvar="BASE", help="Their Debian; pulled, or made of packages, if none."),
+        typer.Option(
+            envvar="BASE",
+            help="The image of Debian to build on; if none, it is pulled or made of packages.",
+        ),
     ] = None,
 ) -> None:
     """Build the images of `--backend docker` and of compose projects."""

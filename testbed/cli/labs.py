@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from testbed.cli.building import built, emit, given_profiles
 from testbed.cli.options import (
@@ -22,8 +21,11 @@ from testbed.cli.options import (
 from testbed.cli.words import App
 from testbed.errors import UsageError
 from testbed.lab.choice import Kind
+from testbed.report.terminal import tell, terminal
 
 app = App()
+Node = Annotated[str, typer.Argument(help="A node of the lab: a, nat-a, server, ...")]
+Program = Annotated[list[str], typer.Argument(help="The command with its arguments, after --.")]
 compose = App(help="Labs as compose projects.", no_args_is_help=True)
 app.add_typer(compose, name="compose")
 
@@ -37,7 +39,7 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         emit([check.to_json() for check in found])
     else:
-        console = Console()
+        console = terminal()
         console.print(render(found))
         for line in remedies(found):  # whole: they are there to be copied
             console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -75,7 +77,7 @@ def up(
 
 @app.command("labs")
 def list_labs(
-    every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Everybody's labs; for root alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Your labs that are up: number, topology, NATs, age, and where they were started."""
@@ -86,7 +88,7 @@ def list_labs(
 
 
 @app.command()
-def shell(node: str, lab: LabName = None) -> None:
+def shell(node: Node, lab: LabName = None) -> None:
     """Open a shell in a node of a lab that is up; stderr says which lab, if it is not named."""
     from testbed.lab import attach, inside
 
@@ -98,7 +100,7 @@ def shell(node: str, lab: LabName = None) -> None:
 
 
 @app.command("exec", context_settings={"allow_interspersed_args": False})
-def execute(node: str, command: list[str], lab: LabName = None) -> None:
+def execute(node: Node, command: Program, lab: LabName = None) -> None:
     """Run a command in a node of a lab that is up: testbed exec a -- ip route.
 
     It ends with this process, whatever ends that.  stderr says which lab it is, if it is not
@@ -114,9 +116,13 @@ def execute(node: str, command: list[str], lab: LabName = None) -> None:
 
 @app.command()
 def tcpdump(
-    node: str,
-    interface: Annotated[str | None, typer.Option("-i", help="Only this interface.")] = None,
-    write: Annotated[str | None, typer.Option("-w", help="pcapng to a file; - is stdout.")] = None,
+    node: Node,
+    interface: Annotated[
+        str | None, typer.Option("-i", help="Only this interface of the node.")
+    ] = None,
+    write: Annotated[
+        str | None, typer.Option("-w", help="Write pcapng to this file; - is stdout.")
+    ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many packets.")] = None,
     lab: LabName = None,
 ) -> None:
@@ -128,7 +134,7 @@ def tcpdump(
 
 @app.command()
 def wipe(
-    every: Annotated[bool, typer.Option("--all", help="Everybody's; for root.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Everybody's labs; for root alone.")] = False,
 ) -> None:
     """End your labs that are still up, and remove containers of runs that were killed."""
     from testbed.cli.commands.lab import require_root_for_all
@@ -146,9 +152,14 @@ def compose_render(
     b: ProfileB = None,
     number: Annotated[int, typer.Option(min=0, max=255, help="The lab's number.")] = 0,
     certifiable: Annotated[
-        bool, typer.Option("--certifiable", help="Short timers and no delay: all is measured.")
+        bool,
+        typer.Option(
+            "--certifiable", help="With short timers and no delay, so that all can be measured."
+        ),
     ] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder.")] = Path("out/compose"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")] = Path(
+        "out/compose"
+    ),
 ) -> None:
     """Write a lab as a compose project, to be used without Python."""
     from testbed.compose.project import render, write
@@ -160,12 +171,14 @@ def compose_render(
     names = tuple(profile.name for profile in given)
     source = Source(world.word, names, number, certifiable, given)
     write(render(source), out)
-    print(f"{out}: see its README.md")
+    tell(f"{out}: see its README.md")
 
 
 @compose.command("certify")
 def compose_certify(
-    folder: Annotated[Path, typer.Argument(help="Of a project that is up.")] = Path("out/compose"),
+    folder: Annotated[Path, typer.Argument(help="The folder of a project that is up.")] = Path(
+        "out/compose"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Prove that a project is closed, and hold each of its NATs against its profile."""

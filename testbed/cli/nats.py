@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from testbed.cli.building import built, emit
 from testbed.cli.options import DEFAULT_JOBS, AsJson, Jobs, MadeBy, some_or_all, takes_profiles
 from testbed.cli.words import App
 from testbed.lab.choice import Kind
+from testbed.report.terminal import tell, terminal
 
 nat = App(help="NAT profiles: list, show, probe, certify.", no_args_is_help=True)
 
@@ -24,12 +25,12 @@ def nat_list(as_json: AsJson = False) -> None:
     if as_json:
         emit({n: {"title": p.title, "met": p.met, "source": p.source} for n, p in profiles.items()})
         return
-    console = Console()
+    console = terminal()
     for name, profile in profiles.items():
-        console.print(f"[bold]{name:18}[/] {profile.title}", highlight=False)
-        console.print(f"{'':18} [dim]met: {profile.met}[/]", highlight=False)
+        console.print(Text(f"{name:18}", style="bold").append(f" {profile.title}", "not bold"))
+        console.print(Text(f"{'':18} met: {profile.met}", style="dim"))
         if is_own(profile):
-            console.print(f"{'':18} [dim]yours: {profile.path}[/]", highlight=False)
+            console.print(Text(f"{'':18} yours: {profile.path}", style="dim"))
 
 
 @nat.command("show")
@@ -42,14 +43,14 @@ def nat_show(
     from testbed.nat.load import find
 
     found = find(profile)
-    print(found.text)
+    tell(found.text)
     steps = built("two-homes", profile, profile)
     for step in steps.of(LoadRules)[: len(steps.of(LoadRules)) // 2]:
-        print(f"# {step.engine}\n{step.text}")
+        tell(f"# {step.engine}\n{step.text}")
     for service in steps.of(ServePortMapping)[:1]:
-        print(f"# chains of the gateway\n{service.chains}\n# {service.gateway}\n{service.config}")
+        tell(f"# chains of the gateway\n{service.chains}\n# {service.gateway}\n{service.config}")
     for key, value in steps.of(SetSysctls)[0].sysctls:
-        print(f"# {key} = {value}")
+        tell(f"# {key} = {value}")
 
 
 @nat.command("probe")
@@ -100,7 +101,7 @@ def nat_probe(
 
     It also names the nearest of the profiles, and the axes on which they differ. Rules of your own
     are taken as they are: the bench gets the interfaces and addresses that they name, and is
-    refused where it cannot have them. Rules that no packet matched are told. How to take the
+    refused where it cannot have them. Rules that no packet matched are named. How to take the
     rules of a router is told in nat-profiles/README.md.
     """
     from testbed.certify.foreign.survey import told
@@ -113,10 +114,12 @@ def nat_probe(
 @nat.command("certify")
 @takes_profiles
 def nat_certify(
-    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles, by name or file.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All profiles of the catalogue.")] = False,
     jobs: Jobs = 2 * DEFAULT_JOBS,
-    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the table to this file as Markdown.")
+    ] = None,
     as_json: AsJson = False,
     backend: MadeBy = Kind.NAMESPACES,
     verbose: Annotated[

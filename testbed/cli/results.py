@@ -14,15 +14,17 @@ app = App()
 
 @app.command()
 def merge(
-    shards: Annotated[list[Path], typer.Argument(help="Their folders, or results.json.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the whole.")],
+    shards: Annotated[
+        list[Path], typer.Argument(help="The shards' folders, or their results.json.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the whole run to.")],
     differing: Annotated[
         list[str] | None,
-        typer.Option(metavar="FACT", help="May be another version elsewhere: kernel, ..."),
+        typer.Option(metavar="FACT", help="A fact that may differ between shards: kernel, ..."),
     ] = None,
     as_json: AsJson = False,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write a summary.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary to this file.")] = None,
 ) -> None:
     """Put the shards of one matrix together; one that is missing or foreign is an error."""
     from testbed.cli.commands.merge import merged
@@ -32,11 +34,15 @@ def merge(
 
 @app.command()
 def kubernetes(
-    image: Annotated[str, typer.Argument(help="Has the testbed and its tools in it.")],
-    words: Annotated[list[str] | None, typer.Argument(help="Those of `matrix`, after --.")] = None,
-    shards: Annotated[int, typer.Option(min=1, max=1000, help="Pods.")] = 4,
-    name: Annotated[str, typer.Option(help="Of the Job.")] = "testbed",
-    claim: Annotated[str, typer.Option(help="The volume claim for results.")] = "testbed-results",
+    image: Annotated[str, typer.Argument(help="An image that has the testbed and its tools.")],
+    words: Annotated[
+        list[str] | None, typer.Argument(help="The words of `testbed matrix`, after --.")
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, max=1000, help="How many shards, each a pod.")] = 4,
+    name: Annotated[str, typer.Option(help="The name of the Job.")] = "testbed",
+    claim: Annotated[
+        str, typer.Option(help="The volume claim that results are written to.")
+    ] = "testbed-results",
 ) -> None:
     """Print a matrix's shards as an Indexed Job: kubernetes IMAGE -- --profiles nine."""
     from testbed.cli.cells import app as cells_app
@@ -50,7 +56,8 @@ def kubernetes(
 def report(
     results: Annotated[Path, typer.Argument(help="results.json of a matrix, or its folder.")],
     html: Annotated[
-        Path | None, typer.Option(help="The page to write; report.html beside it if none.")
+        Path | None,
+        typer.Option(help="The page to write; if none is named, report.html beside the results."),
     ] = None,
 ) -> None:
     """Write the reports of a matrix again, from its results.json."""
@@ -62,12 +69,15 @@ def report(
 @app.command()
 def compare(
     old: Annotated[Path, typer.Argument(help="results.json, its folder, or a golden file.")],
-    new: Annotated[Path, typer.Argument(help="The same; what is held against OLD.")],
+    new: Annotated[Path, typer.Argument(help="The same, to be held against OLD.")],
     select: Annotated[
         list[str] | None, typer.Option(help="Only pairs like ice/full-cone--*; may be repeated.")
     ] = None,
     times: Annotated[
-        float | None, typer.Option(metavar="FACTOR", help="Slower by this counts as differing.")
+        float | None,
+        typer.Option(
+            metavar="FACTOR", help="A pair that is slower by this factor counts as differing."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -80,7 +90,8 @@ def compare(
 @app.command()
 def golden(
     results: Annotated[
-        list[Path], typer.Argument(help="As compare takes them; the last word on a pair holds.")
+        list[Path],
+        typer.Argument(help="Results as `compare` takes them; the last on a pair holds."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The golden file to write.")],
 ) -> None:

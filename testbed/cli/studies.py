@@ -1,17 +1,20 @@
 """Words for what is studied beside the matrix: AutoNAT, NAT life, hard NATs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from testbed.cli.options import (
     DEFAULT_JOBS,
+    At,
     EngineWords,
     Mechanism,
+    Reads,
     Seed,
     Stack,
     some_or_all,
-    takes_engine_words,
+    takes,
     takes_profiles,
 )
 from testbed.cli.words import App
@@ -21,20 +24,22 @@ app = App()
 
 @app.command()
 @takes_profiles
-@takes_engine_words("out/autonat")
+@takes(EngineWords, out=Path("out/autonat"))
 def autonat(
     engine: EngineWords,
-    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles, by name or file.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All profiles of the catalogue.")] = False,
     client: Annotated[
-        str | None, typer.Option(help="Who asks: traversal, go, ... with commas.")
+        str | None, typer.Option(help="The stacks that ask, with commas: traversal, go, ...")
     ] = None,
-    server: Annotated[str | None, typer.Option(help="Who is asked, likewise.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="The stacks that are asked, with commas.")
+    ] = None,
     topology: Annotated[
         str | None,
         typer.Option(
-            help="A world, by name or file: its a asks its observers, its relay is the stranger. "
-            "Profiles are for its -a; its own, if none is named."
+            help="A world, by name or file. Its host a asks its observers; its relay is the "
+            "stranger that dials. Profiles replace its first NAT's, if any are named."
         ),
     ] = None,
 ) -> None:
@@ -47,50 +52,58 @@ def autonat(
 
 @app.command()
 @takes_profiles
-@takes_engine_words("out/life", 2 * DEFAULT_JOBS)  # they wait most of their time
+@takes(EngineWords, out=Path("out/life"), jobs=2 * DEFAULT_JOBS)  # they wait most of their time
 def life(
     engine: EngineWords,
     scenarios: Annotated[
         list[str] | None, typer.Argument(help="Scenarios: reboot, outage, roaming, ...")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All scenarios.")] = False,
     topology: Annotated[
-        str | None, typer.Option(help="A world in place of them, by name or file, with its events.")
+        str | None,
+        typer.Option(help="A world in place of scenarios, by name or file, with its events."),
     ] = None,
     peer: Annotated[
         str | None,
         typer.Option(
-            help="Stacks of punch_udp or DCUtR with commas, or two: DIALER+LISTENER. Ours, if none."
+            help="Stacks of punch_udp or DCUtR with commas, or two: DIALER+LISTENER; ours, if none "
+            "is named."
         ),
     ] = None,
+    at: At = None,
     a: Annotated[
         str | None, typer.Option("-a", help="Profile of the first NAT, instead of the scenario's.")
     ] = None,
-    b: Annotated[str | None, typer.Option("-b", help="Profile of the second, likewise.")] = None,
+    b: Annotated[
+        str | None, typer.Option("-b", help="Profile of the second NAT, instead of the scenario's.")
+    ] = None,
     stack: Stack = None,
     mechanism: Mechanism = None,
+    reads: Reads = None,
 ) -> None:
     """A direct path, and what happens to it: timeouts, reboots, new addresses, roaming."""
     from testbed.cli.commands.life import run_life
     from testbed.studies.punch.external import add_stacks
 
     wanted = () if topology else some_or_all(scenarios, every, "scenarios, or a --topology")
-    own = add_stacks(stack or (), mechanism)
-    raise typer.Exit(run_life(wanted, topology, peer, (a, b), own, engine))
+    own = add_stacks(stack or (), mechanism, reads=reads or ())
+    raise typer.Exit(run_life(wanted, topology, peer, (a, b), own, engine, at or ()))
 
 
 @app.command()
 @takes_profiles
-@takes_engine_words("out/study")
+@takes(EngineWords, out=Path("out/study"))
 def study(
     engine: EngineWords,
-    name: Annotated[str, typer.Argument(help="Its name, or your FILE.py with a STUDY in it.")],
-    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    name: Annotated[
+        str, typer.Argument(help="The study's name, or your FILE.py with a STUDY in it.")
+    ],
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles, by name or file.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All profiles of the catalogue.")] = False,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each case.")] = 1,
     seed: Seed = 0,
 ) -> None:
-    """Any study that needs no words of its own, or one of yours: testbed study FILE.py --all."""
+    """Any study that needs no options of its own, or one of yours: testbed study FILE.py --all."""
     from testbed.cli.commands.study import run_named
     from testbed.studies import found
 
@@ -100,7 +113,7 @@ def study(
 
 
 @app.command()
-@takes_engine_words("out/odds")
+@takes(EngineWords, out=Path("out/odds"))
 def odds(
     engine: EngineWords,
     runs: Annotated[int, typer.Option(min=20, max=5000, help="Runs of each case.")] = 200,

@@ -8,7 +8,7 @@ refuses it, before anything is built.  A command or an option without an entry d
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -17,16 +17,17 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand
 
+from testbed.cli.prose import flowing
 from testbed.errors import UsageError
 from testbed.lab.choice import CONTAINER_LABS, Kind
+from testbed.model.frozen import FrozenValue
 from testbed.naming import instead, twice
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Given = Mapping[str, Any]  # the values of a command's parameters by name
 
 
-@dataclass(frozen=True)
-class Effect:
+class Effect(FrozenValue):
     """When a word has one.
 
     ``beside``: only where one of these is given, too.  ``unless``: not where one of these is.
@@ -82,6 +83,7 @@ _OWN = {
     "stack": LATER,
     "mechanism": beside("stack"),
     "contract": beside("stack"),
+    "reads": Effect(beside=("stack",), listed=True),
 }
 
 # The options of every study: `testbed.cli.options.EngineWords`.
@@ -106,11 +108,14 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "run": {
         **dict.fromkeys(("peer", "topology", "mode", "seed", "profiles_dir", *_LINKS), ANEW),
         **dict.fromkeys(("a", "b", "skew", "relay"), replace(ANEW, later=True)),
+        "at": replace(ANEW, listed=True, later=True),
         **{"replay": ALWAYS, "out": ALWAYS, "as_json": ALWAYS, "backend": ALWAYS},
         **_OWN,
     },
     "matrix": {
-        **dict.fromkeys(("profiles", "peers", "select", "relay"), Effect(listed=True, later=True)),
+        **dict.fromkeys(
+            ("profiles", "peers", "select", "relay", "at"), Effect(listed=True, later=True)
+        ),
         **{"pairs": LATER, "topology": ALWAYS, "shard": ALWAYS, **dict.fromkeys(_LINKS, ALWAYS)},
         **dict.fromkeys(("repeat", "controls", "certify", "seed", "out", "profiles_dir"), ALWAYS),
         **{"as_json": ALWAYS, "jobs": JOBS, "backend": ALWAYS, "resume": ALWAYS},
@@ -123,7 +128,9 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         **{"a": LATER, "b": LATER, "select": Effect(listed=True, later=True), "repeat": ALWAYS},
         **dict.fromkeys(("certify", "seed", "out", "profiles_dir", "as_json", *_LINKS), ALWAYS),
         **{"resume": ALWAYS, "replace": ALWAYS, "stack": LATER, "mechanism": beside("stack")},
+        "reads": Effect(beside=("stack",), listed=True),
         **dict.fromkeys(("junit", "svg", "markdown"), FILE),
+        "backend": LATER,
     },
     "explain": {
         "cell": ALWAYS,
@@ -139,7 +146,9 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         **{"scenarios": NAMES_OR_ALL, "every": ALWAYS, "peer": LISTED},
         **{"topology": Effect(unless=("scenarios", "every"))},
         **{"a": LATER, "b": LATER, "profiles_dir": beside("a", "b", "topology")},
+        **{"at": Effect(listed=True, later=True)},
         **{"stack": LATER, "mechanism": beside("stack"), **_ENGINE},
+        "reads": Effect(beside=("stack",), listed=True),
     },
     "study": {
         **{"name": ALWAYS, "profiles": NAMES_OR_ALL, "every": ALWAYS, "profiles_dir": ALWAYS},
@@ -191,8 +200,13 @@ class App(typer.Typer):
     """A Typer whose commands are held against the table."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
-        """As `typer.Typer.command`."""
-        return super().command(name, cls=Command, **settings)
+        """As `typer.Typer.command`; the help is the docstring, whose paragraphs flow."""
+
+        def register(function: Function) -> Function:
+            told = {"help": flowing(function)} | settings
+            return super(App, self).command(name, cls=Command, **told)(function)
+
+        return register
 
 
 class Command(TyperCommand):

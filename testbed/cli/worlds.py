@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from testbed.cli.options import AsJson, ProfileA, ProfileB, takes_profiles
 from testbed.cli.words import App
 from testbed.errors import ProfileError
 from testbed.model.toml_lines import line_of
+from testbed.report.terminal import tell, terminal
 
 world = App(help="Worlds, the files that describe labs: list, check, show.", no_args_is_help=True)
 World = Annotated[str, typer.Argument(metavar="WORLD", help="A name, or a file: ./mine.toml.")]
@@ -31,7 +31,7 @@ def world_list(as_json: AsJson = False) -> None:
     shown.add_column(style="bold", no_wrap=True)
     for name, one in worlds.items():
         shown.add_row(name, Text(one.title).append(f"\n{one.source}", style="dim"))
-    Console(highlight=False).print(shown)
+    terminal(highlight=False).print(shown)
 
 
 @world.command("links")
@@ -55,7 +55,7 @@ def world_links(as_json: AsJson = False) -> None:
     for name, one in CATALOGUE.items():
         said = Text(f"{one.title}\n{link_words(one.link())}")
         shown.add_row(name, said.append(f"\n{one.source}", style="dim"))
-    Console(highlight=False).print(shown)
+    terminal(highlight=False).print(shown)
 
 
 @world.command("check")
@@ -80,7 +80,7 @@ def world_check(
         topology = plan.topology
         nats, hosts = len(topology.routers), len(topology.hosts)
         events = f"; {len(world.world.events)} events" if world.world.events else ""
-        print(f"{word}: {hosts} hosts, {nats} routers, a lab of {len(plan.steps)} steps{events}")
+        tell(f"{word}: {hosts} hosts, {nats} routers, a lab of {len(plan.steps)} steps{events}")
 
 
 @world.command("show")
@@ -103,7 +103,7 @@ def world_show(
         name: f"-{router.option}" for name, router in found.world.routers.items() if router.option
     }
     box = picture.tree(topology, options)
-    console = Console(highlight=False)
+    console = terminal(highlight=False)
     console.print(f"{found.name}: {found.world.title}", style="bold", markup=False)
     console.print(found.world.source, style="dim", markup=False)
     console.print(picture.drawn(box))

@@ -8,7 +8,6 @@ long as it takes.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from testbed.certify.prober.bench import LAN, ROUTER, SERVER, STRANGER
@@ -19,6 +18,7 @@ from testbed.lab.containers import images
 from testbed.lab.containers.crew import Member
 from testbed.lab.netfilter import CONNTRACK, ask
 from testbed.model.behaviour import Behaviour
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import AddBridge, AddLink, AddNode, End, NodeKind, Plan
 from testbed.model.presets import preset
 from testbed.model.profile import Profile
@@ -28,8 +28,7 @@ DELETE_ALL = CONNTRACK | 2  # IPCTNL_MSG_CT_DELETE, of no flow in particular
 _ANYWHERE = "0.0.0.0/0"
 
 
-@dataclass(frozen=True)
-class Guest:
+class Guest(FrozenValue):
     """A container of ours on a network of the project's."""
 
     name: str  # in the bench
@@ -37,8 +36,7 @@ class Guest:
     addresses: tuple[IPv4Interface, ...]
 
 
-@dataclass(frozen=True)
-class Bench:
+class Bench(FrozenValue):
     """Two hosts inside and two outside of one router.
 
     ``hosts``: of these the project's own, by their names in the bench.

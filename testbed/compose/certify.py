@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +18,15 @@ from testbed.compose.bench import Bench, benches
 from testbed.compose.closed import require_closed
 from testbed.compose.running import Container, as_wired, containers, eye, looked_into
 from testbed.compose.source import Source
-from testbed.errors import BusyError, TestbedError
+from testbed.errors import TestbedError
 from testbed.lab.containers.crew import crew
 from testbed.lab.containers.engine import engine
 from testbed.lab.containers.remote import Agent
 from testbed.lab.forked import forked
 from testbed.model.behaviour import Allocation, Behaviour, Protocol
+from testbed.model.failure import fault_of
+from testbed.model.fault import Ended, Worker
+from testbed.model.frozen import FrozenValue
 from testbed.model.furnishing import furnished
 from testbed.model.profile import Profile
 
@@ -32,8 +34,7 @@ _TIMERS = ("udp", "udp_stream", "tcp_transitory", "tcp_established")
 _SCATTERED = (Allocation.HASHED, Allocation.RANDOM)  # told apart when a mapping has expired
 
 
-@dataclass(frozen=True)
-class Certified:
+class Certified(FrozenValue):
     """A router's certificate.  ``left_out``: axes that it says nothing about."""
 
     certificate: Certificate
@@ -86,8 +87,8 @@ def _from_bytes(made: Bench, output: bytes, seconds: float) -> Certified:
         certificate, left_out = json.loads(output)
         return Certified(Certificate.from_json(certificate), tuple(left_out))
     except (ValueError, KeyError, TypeError):
-        reason = f"the prober's process ended without a result after {seconds:.1f} s"
-        return Certified(inconclusive(made.name, reason, seconds), ())
+        ended = Ended(Worker.PROBER, seconds)
+        return Certified(inconclusive(made.name, ended, seconds), ())
 
 
 def _certified(
@@ -100,8 +101,8 @@ def _certified(
             made.furnish(lab, profile)
             rows = held_against(profile, partial(made.afresh, lab), alone=True)
     except TestbedError as error:
-        took, late = time.monotonic() - start, isinstance(error, BusyError)
-        return Certified(inconclusive(made.name, str(error), took, late=late), ())
+        took, late = time.monotonic() - start, error.crowded
+        return Certified(inconclusive(made.name, fault_of(error), took, late=late), ())
     mute = unsaid(profile.behaviour, metered=made.metered, waits=waits, pooled=made.pooled)
     kept = tuple(row for row in rows if row.axis not in mute)
     left_out = tuple(row.axis for row in rows if row.axis in mute)

@@ -20,6 +20,7 @@ from testbed.compose.source import PROFILES, WORLDS, Source
 from testbed.errors import UsageError
 from testbed.lab.services import gateway
 from testbed.model.behaviour import Gateway
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import (
     AddBridge,
     AddLink,
@@ -31,6 +32,7 @@ from testbed.model.plan import (
     LoadRules,
     NodeKind,
     Plan,
+    ServeNames,
     ServePortMapping,
     SetSysctls,
 )
@@ -60,8 +62,7 @@ class Service:
     rules: list[str] = field(default_factory=list)  # names of files
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(FrozenValue):
     """Nodes by name, in an order in which each finds what it waits for; networks by name."""
 
     services: dict[str, Service]
@@ -88,6 +89,7 @@ def render(source: Source) -> dict[str, str]:
     """The project's files, by their paths.  Errors as of `Source.plan`."""
     plan = source.plan()
     _require_single(plan)
+    _require_no_names(plan)
     made = layout(plan)
     files = {**source.files(), **dict(_rules(plan, made.services))}
     hosts = {node: str(ips[0]) for node, ips in plan.addresses.items()}
@@ -180,6 +182,15 @@ def _require_single(plan: Plan) -> None:
                 f"{node.name} has {len(node.interfaces)} {what}, a compose project has one a node",
                 remedy="run it as a lab: testbed up",
             )
+
+
+def _require_no_names(plan: Plan) -> None:
+    """UsageError for a world with a DNS server: the engine answers a project's names itself."""
+    for step in plan.of(ServeNames):
+        raise UsageError(
+            f"{step.node} answers names, which in a compose project the engine does",
+            remedy="run it as a lab: testbed up",
+        )
 
 
 def _require_plain(link: AddLink) -> None:

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from testbed.lab.containers import images
 from testbed.lab.containers.crew import NODE, RUN, Member
 from testbed.lab.containers.remote import Agent
 from testbed.lab.namespaces import NamespaceLab
-from testbed.lab.netlink import address, route
+from testbed.lab.rtnetlink import address, route
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import AddBridge, AddLink, AddNode, AddRoute, Blackhole, Plan, Step
 
 GUESTS_OWN = "eth0"  # what an engine calls the interface of a container that has one
@@ -32,8 +33,7 @@ _ENGINE = "engine"  # no node's name
 _POLL = 0.2  # seconds between two questions to the engine
 
 
-@dataclass(frozen=True)
-class Plug:
+class Plug(FrozenValue):
     """A container on a network of the engine's."""
 
     network: str  # the engine's name of it
@@ -41,8 +41,7 @@ class Plug:
     mac: str
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(FrozenValue):
     """Of one node."""
 
     node: str

@@ -2,12 +2,13 @@
 
 import json
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from testbed import foreign
 from testbed.certify.certificates import shortened
 from testbed.errors import UsageError
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Plan
 from testbed.model.presets import BARE, Found, find
 from testbed.model.profile import Profile
@@ -20,8 +21,7 @@ PROFILES = "profiles"  # beside it: the files of all NATs
 WORLDS = "worlds"  # and that of the world
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(FrozenValue):
     """``certifiable``: with timers that certification can wait for, and links without delay.
 
     ``given``: profiles that are not to be looked up by their names.
@@ -90,17 +90,24 @@ def read(folder: Path) -> Source:
     """UsageError where ``folder`` holds no rendered project."""
     file = folder / FILE
     try:
-        data = json.loads(foreign.read_text(file))
+        data = json.loads(foreign.read_text(file, named=True))
         name = str(data["topology"])
-        kept = folder / WORLDS / f"{name}.toml"
+        kept, profiles = (
+            folder / WORLDS / f"{name}.toml",
+            sorted((folder / PROFILES).glob("*.toml")),
+        )
+        if Path(name).name != name:
+            raise ValueError(f"topology {name!r} is no name")
+        for path in (kept, *profiles):
+            foreign.require_within(path)
         source = Source(
             find(str(kept)).word if kept.exists() else name,
             _names(data["profiles"]),
             int(data["number"]),
             bool(data["certifiable"]),
-            tuple(load(path) for path in sorted((folder / PROFILES).glob("*.toml"))),
+            tuple(map(load, profiles)),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{file} says of no project: {error}",
             remedy="name a folder that `testbed compose render` has written",

@@ -11,8 +11,10 @@ from functools import cached_property
 from testbed.evidence.hops import Lab
 from testbed.evidence.labels import labels
 from testbed.evidence.stitch import stitch
+from testbed.model.batch import collector_off
 from testbed.model.contract import Event
-from testbed.model.explanation import Evidence, Fate, FlowEvent, Journey, Label
+from testbed.model.explanation import Evidence
+from testbed.model.journey import Fate, FlowEvent, Journey, Label
 from testbed.model.packet import Packet
 from testbed.model.plan import Plan
 from testbed.model.window import Window
@@ -51,12 +53,26 @@ class WireAccount:
     @cached_property
     def journeys(self) -> tuple[Journey, ...]:
         """Of all IPv4 packets, in order of their first sight."""
-        return stitch(self.packets or (), self.plan, self.drops)
+        with collector_off():
+            return stitch(self.packets or (), self.plan, self.drops)
 
     @cached_property
     def labels(self) -> Mapping[int, Label]:
         """What the first packet of each journey says, by its number."""
-        return labels(self.journeys, self.events or (), self.clock_ns)
+        journeys = self.journeys
+        with collector_off():
+            return labels(journeys, self.events or (), self.clock_ns)
+
+    def swallowed_over(self, journey: Journey) -> int | None:
+        """How long a packet may be on the link on which ``journey`` is lost for its length.
+
+        None where that is not what becomes of it.
+        """
+        return None if journey.arrived else self._lab.swallows_over(journey.last)
+
+    @cached_property
+    def _lab(self) -> Lab:
+        return Lab(self.plan)
 
     def sent(self, node: str) -> Sequence[Journey]:
         """The datagrams and segments that begin at ``node``, in order of time."""
@@ -73,9 +89,8 @@ class WireAccount:
     @cached_property
     def _seen(self) -> Mapping[str, Sequence[Packet]]:
         found: dict[str, list[Packet]] = defaultdict(list)
-        lab = Lab(self.plan)
         for packet in self.packets or ():
-            if not lab.carries(packet):
+            if not self._lab.carries(packet):
                 found[packet.node].append(packet)
         return found
 

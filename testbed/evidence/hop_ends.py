@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from testbed.evidence.hop_rules import Rules
 from testbed.evidence.hops import Lab
 from testbed.evidence.pairing import Pair, pair
-from testbed.model.explanation import Fate, Hop
+from testbed.model.journey import Fate, Hop
 from testbed.model.packet import ACK, FIN, RST, SYN, Packet
 from testbed.model.plan import LAN
 

@@ -6,9 +6,10 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from testbed.model.address import MAIN
+from testbed.model.frozen import FrozenValue
 from testbed.model.packet import Endpoint, Packet
 from testbed.model.plan import LAN, AddBridge, AddLink, AddNode, AddRoute, End, NodeKind, Plan
-from testbed.model.topology import TUNNEL_PORT, Impairment
+from testbed.model.topology import Impairment
 
 _MS = 1_000_000
 
@@ -27,8 +28,7 @@ class Port:
     outward: Impairment
 
 
-@dataclass(frozen=True)
-class Lab:
+class Lab(FrozenValue):
     """What stitching needs of a plan."""
 
     plan: Plan
@@ -77,7 +77,7 @@ class Lab:
     def _tunnels(self) -> frozenset[Endpoint]:
         """Where tunnels end, on the servers' side."""
         tunnels = (link.tunnel for link in self.plan.of(AddLink))
-        return frozenset(Endpoint(one.far, TUNNEL_PORT) for one in tunnels if one is not None)
+        return frozenset(Endpoint(one.far, one.port) for one in tunnels if one is not None)
 
     def carries(self, packet: Packet) -> bool:
         """True of a tunnel's datagram, also in an ICMP error that quotes it.
@@ -159,6 +159,16 @@ class Lab:
         queues = sum(link.queue_ms for link in links if link.rate_mbit is not None)
         return int((queues + sum(link.delay_ms + link.jitter_ms for link in links)) * _MS)
 
+    def swallows_over(self, packet: Packet) -> int | None:
+        """Over how many bytes of an IP packet the link that ``packet`` leaves by loses it.
+
+        None where its length is no reason.
+        """
+        target = self.target(packet) if packet.outgoing else None
+        ways = self._between(packet, target) if target else ()
+        bounds = (way.largest for way in ways if way.largest is not None)
+        return next((bound for bound in bounds if packet.length > bound), None)
+
     def _between(self, packet: Packet, target: Port) -> tuple[Impairment, ...]:
         sender = self.ports[packet.vantage]
         if self.beyond(sender):  # one link, said at both of its ends
@@ -168,9 +178,10 @@ class Lab:
     def overheard(self, packet: Packet) -> bool:
         """True of an incoming frame for somebody else: a bridge floods what it does not know."""
         port = self.ports.get(packet.vantage)
-        if port is None or packet.outgoing or len(packet.frame) < len(port.mac):
+        if port is None or packet.outgoing:
             return False
-        return packet.frame[: len(port.mac)] != port.mac
+        mac = packet.mac
+        return len(mac) == len(port.mac) and mac != port.mac
 
 
 def _port(end: End, inward: Impairment, outward: Impairment, *, gateway: bool) -> Port:

@@ -10,7 +10,7 @@ from testbed.evidence.protocols.quic_connections import quic_connections
 from testbed.evidence.protocols.repeats import repeats
 from testbed.evidence.protocols.streams import streams
 from testbed.model.contract import Event
-from testbed.model.explanation import Journey, Label, Weight
+from testbed.model.journey import Journey, Label, Weight
 from testbed.model.packet import Packet
 
 _ETHERTYPES = {0x0806: "ARP", 0x86DD: "IPv6"}

@@ -7,10 +7,11 @@ quoted of a pair's own packets.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from testbed.model.address import Socket
-from testbed.model.explanation import FlowEvent, Journey
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import FlowEvent, Journey
 from testbed.model.packet import Endpoint, Packet
 from testbed.model.plan import Plan
 
@@ -19,8 +20,7 @@ Way = tuple[str, Endpoint, Endpoint]  # protocol, source and destination on a wi
 NOBODY: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
-class Shares:
+class Shares(FrozenValue):
     """The packets of each pair, by its number, in order of time."""
 
     packets: Mapping[int, Sequence[Packet]]

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from testbed.evidence.hop_ends import Ends
 from testbed.evidence.hop_steps import gaps, transits, wires
 from testbed.evidence.hops import Lab
-from testbed.model.explanation import Fate, Hop, Journey
+from testbed.model.journey import Fate, Hop, Journey
 from testbed.model.packet import NOWHERE, Packet
 from testbed.model.plan import Plan
 

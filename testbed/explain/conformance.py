@@ -5,13 +5,13 @@ An axis is checked where packets happened to show it; what nobody tried stays un
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from testbed.explain.axes import blocking, filtering, hairpin, mapping, unsolicited
 from testbed.explain.axes.view import Shown, View
 from testbed.explain.causes.finding import line
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Line
+from testbed.model.frozen import FrozenValue
 from testbed.model.packet import Protocol
 
 _AXES: tuple[tuple[str, Callable[[View], Shown]], ...] = (
@@ -26,8 +26,7 @@ _AXES: tuple[tuple[str, Callable[[View], Shown]], ...] = (
 _PROTOCOLS: tuple[Protocol, ...] = ("udp", "tcp")
 
 
-@dataclass(frozen=True)
-class Violation:
+class Violation(FrozenValue):
     """A router did what its profile denies, or did not what it declares."""
 
     node: str

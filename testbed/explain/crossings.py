@@ -1,20 +1,12 @@
 """Why a case of any study ended as it did, as far as the packets between its hosts tell."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount
 from testbed.explain.diagram import diagram
-from testbed.model.explanation import (
-    Cause,
-    Citation,
-    Explanation,
-    Fate,
-    Journey,
-    Line,
-    Stage,
-    Wrong,
-)
+from testbed.model.explanation import Cause, Citation, Explanation, Line, Stage, Wrong
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Fate, Journey
 from testbed.model.packet import Endpoint
 from testbed.model.result import Result
 from testbed.model.statement import Statement, Stop
@@ -40,8 +32,7 @@ def openings(journeys: Iterable[Journey]) -> list[Journey]:
     return found
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(FrozenValue):
     """Which packets tell of a case: those of ``story``, and of them those that ``decide``.
 
     ``through`` is the cause where one of these came to its host.

@@ -12,17 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from testbed.explain.worth import GONE, Worth, alike, words, worth
-from testbed.model.explanation import (
-    Diagram,
-    Evidence,
-    Fate,
-    Hop,
-    Journey,
-    Label,
-    Message,
-    Segment,
-    Stage,
-)
+from testbed.model.explanation import Diagram, Evidence, Message, Segment, Stage
+from testbed.model.journey import Fate, Hop, Journey, Label
 from testbed.model.packet import Packet
 from testbed.model.statement import Statement
 from testbed.model.statement.filters import Answered, Dropped, LostOnWay, TakenByRouter
@@ -51,12 +42,19 @@ def diagram(
     for journey in journeys:
         if zero is None:
             zero = journey.first.time_ns
-        step = _step(journey, labels, wanted, zero, cores)
-        if step.message.decisive or (step.worth < Worth.NOTHING and _ends(journey) <= involved):
-            folding.add(step)
+        first = journey.first
+        label = labels.get(first.number) or Label(first.protocol, first.protocol.upper())
+        value, decides = worth(journey, label), not wanted.isdisjoint(journey.packets)
+        if decides or (value < Worth.NOTHING and _ends(journey) <= involved):
+            segments = _segments(journey, labels, cores)
+            time_ms = (first.time_ns - zero) / 1e6
+            message = Message(time_ms, words(label), segments, decisive=decides)
+            way = tuple((s.start, s.to, s.source, s.destination, s.end, s.note) for s in segments)
+            key = (first.protocol, label.protocol, alike(label), way)
+            folding.add(_Step(message, value, key))
         else:
             omitted += 1
-    steps, left_out = _shortened(folding.steps)
+    steps, left_out = _shortened(folding.folded())
     messages = tuple(step.message for step in steps)
     seen = {
         node for message in messages for part in message.segments for node in (part.start, part.to)
@@ -105,14 +103,22 @@ class _Folding:
     _open: dict[tuple[object, ...], int] = field(default_factory=dict)  # key -> position
     _repeating: set[tuple[object, ...]] = field(default_factory=set)
     _told: set[tuple[object, ...]] = field(default_factory=set)
+    _repeats: Counter[int] = field(default_factory=Counter)  # of the step at each position
+
+    def folded(self) -> list[_Step]:
+        """The steps, each with how many it stands for."""
+        for position, more in self._repeats.items():
+            like = self.steps[position]
+            message = replace(like.message, count=like.message.count + more)
+            self.steps[position] = replace(like, message=message)
+        self._repeats.clear()
+        return self.steps
 
     def add(self, step: _Step) -> None:
         decisive = step.message.decisive
         position = self._open.get(step.key)
         if position is not None and not decisive:
-            like = self.steps[position]
-            count = like.message.count + 1
-            self.steps[position] = replace(like, message=replace(like.message, count=count))
+            self._repeats[position] += 1
             self._repeating.add(step.key)
             return
         if decisive:
@@ -142,27 +148,6 @@ def _shortened(steps: Sequence[_Step]) -> tuple[list[_Step], int]:
     kept = {position for *_, position in sorted(ranked)[: max(LIMIT, certain)]}
     left_out = sum(step.message.count for i, step in enumerate(steps) if i not in kept)
     return [step for i, step in enumerate(steps) if i in kept], left_out
-
-
-def _step(
-    journey: Journey,
-    labels: Mapping[int, Label],
-    decisive: frozenset[int],
-    zero: int,
-    cores: Collection[str],
-) -> _Step:
-    first = journey.first
-    label = labels.get(first.number) or Label(first.protocol, first.protocol.upper())
-    segments = _segments(journey, labels, cores)
-    message = Message(
-        time_ms=(first.time_ns - zero) / 1e6,
-        label=words(label),
-        segments=segments,
-        decisive=not decisive.isdisjoint(journey.packets),
-    )
-    way = tuple((s.start, s.to, s.source, s.destination, s.end, s.note) for s in segments)
-    key = (first.protocol, label.protocol, alike(label), way)
-    return _Step(message, worth(journey, label), key)
 
 
 def _involved(evidence: Evidence | Stage) -> frozenset[str]:

@@ -6,6 +6,7 @@ from testbed.explain.causes.finding import in_order
 from testbed.explain.diagram import diagram
 from testbed.explain.scene import Scene
 from testbed.explain.wrong import blame
+from testbed.model.batch import collector_off
 from testbed.model.explanation import Citation, Evidence, Explanation
 
 
@@ -19,6 +20,11 @@ def explain(evidence: Evidence, account: WireAccount | None = None) -> Explanati
     account = account or WireAccount.of(evidence)
     if account.packets is not evidence.packets:
         raise ValueError("the account is of other packets than the evidence")
+    with collector_off():
+        return _explained(evidence, account)
+
+
+def _explained(evidence: Evidence, account: WireAccount) -> Explanation:
     scene = Scene(evidence, account)
     finding = root.why(scene)
     wrong, wrong_why = blame(scene, finding)

@@ -1,14 +1,13 @@
 """Ports that a router gave to somebody inside who asked: NAT-PMP, PCP, UPnP IGD."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from testbed.model.explanation import Journey, Label
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Journey, Label
 from testbed.model.packet import Packet
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(FrozenValue):
     """An external port of ``router``, given at ``packet``; ``seconds`` 0: for good."""
 
     router: str

@@ -7,11 +7,12 @@ peer to the other is looked for in the journeys.
 from testbed.explain.causes.finding import Finding, line
 from testbed.explain.scene import Scene, stopped
 from testbed.explain.sides import Side
-from testbed.model.explanation import Journey, Line
+from testbed.model.explanation import Line
+from testbed.model.journey import Journey
 from testbed.model.packet import ACK, SYN
-from testbed.model.reason import Kind, Place, TraceStep, Verb
 from testbed.model.statement.claims import Foretold, LeftBy, RefutedBy
 from testbed.model.statement.ways import CameAndEnded
+from testbed.model.trace import Kind, Place, TraceStep, Verb
 
 
 def refuted(scene: Scene, finding: Finding) -> Line:

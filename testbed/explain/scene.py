@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from testbed.evidence.account import WireAccount
@@ -12,14 +11,15 @@ from testbed.explain.whole import Whole
 from testbed.model.behaviour import Behaviour, Transport
 from testbed.model.behaviour import Protocol as Axis
 from testbed.model.contract import Event, Step
-from testbed.model.explanation import Evidence, Fate, FlowEvent, Hop, Journey
+from testbed.model.explanation import Evidence
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Fate, FlowEvent, Hop, Journey
 from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
 from testbed.model.plan import LAN
 from testbed.model.technique import Relaying
 
 
-@dataclass(frozen=True)
-class Crossing:
+class Crossing(FrozenValue):
     """One packet that a NAT let pass, by the ends of its flow there."""
 
     router: str

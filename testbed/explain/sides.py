@@ -1,20 +1,19 @@
 """The two peers of a run: where each is, by what others know it, what it said."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address
 from typing import TypeVar
 
 from testbed.model import contract
 from testbed.model.contract import Event, Failed, Observed, Offered
+from testbed.model.frozen import FrozenValue
 from testbed.model.packet import Endpoint
 
 E = TypeVar("E", bound=Event)
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(FrozenValue):
     """One peer: where it is, by which addresses others know it, what it said."""
 
     node: str

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from testbed.model.explanation import Evidence, Fate, Hop, Journey
+from testbed.model.explanation import Evidence
+from testbed.model.journey import Fate, Hop, Journey
 from testbed.model.packet import Packet
 from testbed.model.plan import LAN
 from testbed.model.statement import Statement

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from enum import IntEnum
 
-from testbed.model.explanation import Fate, Journey, Label, LabelNote, NoteKind, Weight
+from testbed.model.journey import Fate, Journey, Label, LabelNote, NoteKind, Weight
 from testbed.model.packet import ACK, FIN, RST, SYN, Packet
 
 

@@ -11,14 +11,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from testbed.errors import Exit
 from testbed.fitness.trials import Check, in_a_fork, try_sandbox, try_user_namespace
+from testbed.model.frozen import FrozenValue
 
 OLDEST_PYTHON = (3, 11)
 FILES_NEEDED = 1024  # descriptors: a node takes some five, and cells run side by side
@@ -26,8 +27,7 @@ ROOM_NEEDED = 200 * 10**6  # bytes: the captures of a default matrix, many times
 _TOOL_DEADLINE = 5.0  # seconds for a program to say its version
 
 
-@dataclass(frozen=True)
-class Tool:
+class Tool(FrozenValue):
     """A program.  One that is not ``required`` may be absent."""
 
     program: str
@@ -90,8 +90,7 @@ def _containers() -> list[Check]:
     return container_checks()
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(FrozenValue):
     """What the checks ask of the machine.  Tests give other answers."""
 
     system: str = field(default_factory=platform.system)
@@ -134,9 +133,13 @@ def render(found: Sequence[Check]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("", "what", "found", "needed for"):
         table.add_column(title, overflow="fold")
-    marks = {True: "[green]ok[/]", False: "[red]MISSING[/]", None: "[yellow]-[/]"}
+    marks = {
+        True: Text("ok", style="green"),
+        False: Text("MISSING", style="red"),
+        None: Text("-", style="yellow"),
+    }
     for check in found:
-        table.add_row(marks[check.ok], check.name, escape(check.found), check.needed_for)
+        table.add_row(marks[check.ok], check.name, Text(check.found), check.needed_for)
     return table
 
 

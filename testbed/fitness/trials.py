@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any, NoReturn
 
@@ -25,7 +25,9 @@ from testbed.errors import TestbedError
 from testbed.lab import kernel, sandbox
 from testbed.lab.links.netem import netem_available
 from testbed.lab.loading import LOADERS, REMEDIES, brief
-from testbed.lab.netlink import Netlink, VethEnd, bridge, veth
+from testbed.lab.netlink import Netlink
+from testbed.lab.rtnetlink import VethEnd, bridge, veth
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Engine, LoadRules, ServePortMapping
 from testbed.model.presets import probe_bench
 from testbed.nat.load import catalogue
@@ -38,8 +40,7 @@ _TIMERS = ("udp_timeout", "udp_timeout_stream", "tcp_timeout_established")
 _RING_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(FrozenValue):
     """What was found.
 
     ``ok`` is None where nothing hangs on the answer: an extra that is absent, or

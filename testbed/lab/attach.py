@@ -10,7 +10,6 @@ another user's only if that lab is named, and as that user: what he has mounted 
 the programs there must not be run with root's rights.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -18,25 +17,22 @@ import select
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from testbed.errors import BackendError, TestbedError, UsageError
-from testbed.lab import kernel, sandbox
-from testbed.lab.namespaces import NamespaceLab
-from testbed.model.plan import AddBridge, AddLink, Plan
+from testbed.errors import BackendError, UsageError
+from testbed.lab import kernel
+from testbed.model.frozen import FrozenValue
 
 _PREFIX = "testbed-lab"
 _NAME = re.compile(rf"@{_PREFIX}-(0|[1-9]\d{{0,9}})-([1-9]\d{{0,9}})$".encode(), re.MULTILINE)
-_DEADLINE = 5.0
-_KINDS = ("user", "pid", "ipc", "mnt", "net")  # the order in which they are entered
+DEADLINE = 5.0
+KINDS = ("user", "pid", "ipc", "mnt", "net")  # the order in which they are entered
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(FrozenValue):
     """A lab that is up: the user and the process (outside) that hold it."""
 
     uid: int
@@ -47,9 +43,8 @@ class Running:
         return f"\0{_PREFIX}-{self.uid}-{self.pid}"
 
 
-@dataclass(frozen=True)
-class Entrance:
-    """What a lab said: the words, the namespaces in the order of `_KINDS`, its user's group.
+class Entrance(FrozenValue):
+    """What a lab said: the words, the namespaces in the order of `KINDS`, its user's group.
 
     Asked for a node, ``words`` has its ``files`` and ``interfaces``; the last of the
     namespaces is the node's network.
@@ -58,16 +53,6 @@ class Entrance:
     words: dict[str, object]
     fds: list[int]
     gid: int
-
-
-def listen() -> socket.socket:
-    """The socket of a lab to be.  Call it before the sandbox is entered: the name
-    belongs to the network namespace in which it is bound, and the credentials that
-    others will see are those of this moment."""
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server.bind(Running(os.getuid(), os.getpid()).address)
-    server.listen(8)
-    return server
 
 
 def running(*, everybody: bool = False) -> list[Running]:
@@ -83,8 +68,7 @@ def _unix_sockets() -> bytes:
     return Path("/proc/net/unix").read_bytes()
 
 
-@dataclass(frozen=True)
-class About:
+class About(FrozenValue):
     """What a lab says of itself."""
 
     lab: Running
@@ -157,70 +141,7 @@ def _age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def serve(server: socket.socket, lab: NamespaceLab, signals: int) -> None:
-    """Answer until asked to stop, or until a signal comes (`sandbox.signals`)."""
-    since = time.monotonic()
-    awaited: list[socket.socket | int] = [server, signals]
-    while True:
-        ready, _, _ = select.select(awaited, [], [])
-        if signals in ready:
-            sandbox.raise_for(os.read(signals, 1)[0])
-        client, _ = server.accept()
-        with client:
-            client.settimeout(_DEADLINE)
-            _, uid, _ = _credentials(client)
-            if uid != os.getuid():  # inside, the owner is 0; strangers are not waited for
-                continue
-            try:
-                request = json.loads(client.recv(4096))
-            except (OSError, ValueError):
-                continue
-            if request.get("stop"):
-                return
-            if request.get("about"):
-                _tell(client, lab, time.monotonic() - since)
-                continue
-            _answer(client, lab, str(request.get("node")))
-
-
-def _tell(client: socket.socket, lab: NamespaceLab, up_s: float) -> None:
-    routers = lab.plan.topology.routers
-    words = {
-        "topology": lab.plan.topology.name,
-        "profiles": " ".join(router.profile for router in routers),
-        "up_s": round(up_s, 1),
-        "folder": str(Path.cwd()),
-    }
-    with contextlib.suppress(OSError):  # the client went away
-        client.send(json.dumps(words).encode())
-
-
-def _answer(client: socket.socket, lab: NamespaceLab, node: str) -> None:
-    fds: list[int] = []
-    try:
-        netns, files = lab.entrance(node)
-        fds = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in _KINDS[:-1]]
-        words = {"files": str(files) if files else None, "interfaces": _interfaces(lab.plan, node)}
-        text = json.dumps(words).encode()
-        socket.send_fds(client, [text], [*fds, netns])
-    except TestbedError as error:
-        with contextlib.suppress(OSError):
-            client.send(json.dumps({"error": str(error)}).encode())
-    except OSError:
-        pass  # the client went away
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _interfaces(plan: Plan, node: str) -> list[str]:
-    """Those that have an address: the ports of a bridge show its packets once more."""
-    ends = (end for link in plan.of(AddLink) for end in (link.a, link.b))
-    wires = [end.ifname for end in ends if end.node == node and end.bridge is None]
-    return wires + [step.ifname for step in plan.of(AddBridge) if step.node == node]
-
-
-def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+def credentials(connection: socket.socket) -> tuple[int, int, int]:
     """Process, user and group at the other end, as this user namespace sees them."""
     pid, uid, gid = struct.unpack(
         "iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -232,10 +153,10 @@ def _credentials(connection: socket.socket) -> tuple[int, int, int]:
 def _connected(lab: Running) -> Iterator[tuple[socket.socket, int]]:
     """A connection to ``lab`` and its user's group; OSError if it is not what it says."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
-        client.settimeout(_DEADLINE)
+        client.settimeout(DEADLINE)
         with _acting_as(lab.uid):
             client.connect(lab.address)
-        pid, uid, gid = _credentials(client)
+        pid, uid, gid = credentials(client)
         if (pid, uid) != (lab.pid, lab.uid):
             raise PermissionError(f"its name was taken by process {pid} of user {uid}")
         yield client, gid
@@ -267,7 +188,7 @@ def _ask(lab: Running, request: dict[str, object]) -> Entrance:
     try:
         with _connected(lab) as (client, gid):
             client.send(json.dumps(request).encode())
-            data, fds, _, _ = socket.recv_fds(client, 4096, len(_KINDS))
+            data, fds, _, _ = socket.recv_fds(client, 4096, len(KINDS))
         return Entrance(dict(json.loads(data or b"{}")), list(fds), gid)
     except (OSError, ValueError, TypeError) as error:
         raise BackendError(f"the lab of process {lab.pid} does not answer: {error}") from error
@@ -281,8 +202,8 @@ def stop(lab: Running) -> None:
         return  # it went by itself
     try:
         _ask(lab, {"stop": True})
-        if not select.select([pidfd], [], [], _DEADLINE)[0]:
-            raise BackendError(f"the lab of process {lab.pid} did not go down in {_DEADLINE:g} s")
+        if not select.select([pidfd], [], [], DEADLINE)[0]:
+            raise BackendError(f"the lab of process {lab.pid} did not go down in {DEADLINE:g} s")
     finally:
         os.close(pidfd)
 
@@ -292,7 +213,7 @@ def way_in(lab: Running, node: str) -> Entrance:
     answer = _ask(lab, {"node": node})
     if "error" in answer.words:
         raise UsageError(str(answer.words["error"]))
-    if len(answer.fds) != len(_KINDS):
+    if len(answer.fds) != len(KINDS):
         raise BackendError(f"the lab of process {lab.pid} gave no way in")
     return answer
 
@@ -304,7 +225,7 @@ def enter(lab: Running, answer: Entrance) -> None:
     """
     other = [
         fd
-        for kind, fd in zip(_KINDS[:-1], answer.fds, strict=False)
+        for kind, fd in zip(KINDS[:-1], answer.fds, strict=False)
         if os.fstat(fd).st_ino != Path(f"/proc/self/ns/{kind}").stat().st_ino
     ]
     if lab.uid != os.getuid():

@@ -6,35 +6,73 @@ reach, or be reached by, what it must not.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from ipaddress import IPv4Network
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Interface, IPv4Network
 
 from testbed.errors import BackendError
 from testbed.model.address import Route, Rule
 from testbed.model.fault import Difference, LabDiffers
 from testbed.model.lab import Lab
-from testbed.model.plan import AddBridge, AddLink, AddNode, AddRoute, AddRule, Blackhole, End, Plan
+from testbed.model.plan import AddBridge, AddLink, AddNode, AddRoute, AddRule, Blackhole, Plan
 from testbed.words.faults import difference
 
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
+@dataclass
+class _Wanted:
+    """What one node is to have."""
+
+    interfaces: set[str] = field(default_factory=lambda: {"lo"})
+    routes: set[Route] = field(default_factory=set)
+    rules: set[Rule] = field(default_factory=set)
+
+    def connected(self, addresses: Iterable[IPv4Interface]) -> None:
+        """An address alone is no network: the kernel has no route on the link for it."""
+        networks = (address.network for address in addresses)
+        self.routes |= {Route(one, None) for one in networks if one.prefixlen < 32}
+
+
 def audit(lab: Lab) -> list[LabDiffers]:
     """Every difference between the plan and the kernel."""
     findings: list[LabDiffers] = []
-    for step in lab.plan.of(AddNode):
-        node = step.node
-        planned, real = _interfaces(lab.plan, node), lab.interfaces(node)
-        findings += _each(Difference.UNPLANNED_INTERFACE, node, sorted(real - planned))
-        findings += _each(Difference.MISSING_INTERFACE, node, sorted(planned - real))
-        wanted, found = _routes(lab.plan, node), lab.routes(node)
+    for node, planned in _wanted(lab.plan).items():
+        real = lab.interfaces(node)
+        findings += _each(Difference.UNPLANNED_INTERFACE, node, sorted(real - planned.interfaces))
+        findings += _each(Difference.MISSING_INTERFACE, node, sorted(planned.interfaces - real))
+        wanted, found = planned.routes, lab.routes(node)
         unplanned = (route for route in found - wanted if not _needless(route, wanted))
         findings += _each(Difference.UNPLANNED_ROUTE, node, unplanned)
         findings += _each(Difference.MISSING_ROUTE, node, wanted - found)
-        ruled = {_rule(s) for s in lab.plan.of(AddRule) if s.node == node}
-        findings += _each(Difference.UNPLANNED_RULE, node, lab.rules(node) - ruled)
-        findings += _each(Difference.MISSING_RULE, node, ruled - lab.rules(node))
+        ruled = lab.rules(node)
+        findings += _each(Difference.UNPLANNED_RULE, node, ruled - planned.rules)
+        findings += _each(Difference.MISSING_RULE, node, planned.rules - ruled)
     return findings
+
+
+def _wanted(plan: Plan) -> dict[str, _Wanted]:
+    """Of each node, read off the plan once: a core has as many wires as the lab has homes."""
+    nodes = {step.node: _Wanted() for step in plan.of(AddNode)}
+    for step in plan.steps:
+        match step:
+            case AddLink():
+                for end in (step.a, step.b):
+                    nodes[end.node].interfaces.add(end.ifname)
+                    nodes[end.node].connected(end.addresses)
+            case AddBridge():
+                nodes[step.node].interfaces.add(step.ifname)
+                nodes[step.node].connected(step.addresses)
+            case AddRoute():
+                nodes[step.node].routes.add(
+                    Route(step.destination, step.gateway, metric=step.metric, table=step.table)
+                )
+            case Blackhole():
+                nodes[step.node].routes.add(Route(step.destination, None, True))
+            case AddRule():
+                nodes[step.node].rules.add(Rule(IPv4Network(step.source), step.table))
+            case _:
+                pass
+    return nodes
 
 
 def _each(
@@ -50,34 +88,6 @@ def require_closed(lab: Lab) -> None:
         raise BackendError(
             "the lab is not what was planned: " + "; ".join(map(difference, findings))
         )
-
-
-def _ends(plan: Plan, node: str) -> list[End]:
-    return [end for link in plan.of(AddLink) for end in (link.a, link.b) if end.node == node]
-
-
-def _interfaces(plan: Plan, node: str) -> set[str]:
-    bridges = {step.ifname for step in plan.of(AddBridge) if step.node == node}
-    return {"lo"} | bridges | {end.ifname for end in _ends(plan, node)}
-
-
-def _routes(plan: Plan, node: str) -> set[Route]:
-    connected = [address for end in _ends(plan, node) for address in end.addresses]
-    connected += [
-        address for step in plan.of(AddBridge) if step.node == node for address in step.addresses
-    ]
-    # An address alone is no network: the kernel has no route on the link for it.
-    routes = {Route(a.network, None) for a in connected if a.network.prefixlen < 32}
-    routes |= {
-        Route(s.destination, s.gateway, metric=s.metric, table=s.table)
-        for s in plan.of(AddRoute)
-        if s.node == node
-    }
-    return routes | {Route(s.destination, None, True) for s in plan.of(Blackhole) if s.node == node}
-
-
-def _rule(step: AddRule) -> Rule:
-    return Rule(IPv4Network(step.source), step.table)
 
 
 def _needless(route: Route, wanted: set[Route]) -> bool:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from testbed.lab import kernel, waits
+from testbed.lab.isolation.confine import Place, confine, root_of
+from testbed.model.lab import Confinement
 
 
 class NodeProcess:
@@ -82,12 +84,14 @@ class NodeProcess:
 
 
 def spawn(
-    command: Sequence[str] | Callable[[], int], netns: int, files: Path | None
+    command: Sequence[str] | Callable[[], int],
+    place: Place,
+    confinement: Confinement | None = None,
 ) -> NodeProcess:
-    """Fork a child into the network namespace ``netns``.
+    """Fork a child into ``place``.
 
-    ``files`` is the folder with the node's ``hosts`` and ``resolv.conf``, or None.
-    The calling process must have one thread.
+    Within a ``confinement`` it is the first process of a pid namespace of its own, in which
+    nothing outlives it.  The calling process must have one thread.
     """
     (in_read, in_write), (out_read, out_write), (err_read, err_write) = (
         os.pipe(),
@@ -96,19 +100,35 @@ def spawn(
     )
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
+    root = None if confinement is None else root_of(confinement)
+    pid = os.fork() if confinement is None else _fork_apart()
     if pid == 0:
-        _child(command, netns, files, (in_read, out_write, err_write))
+        _child(command, place, confinement, root, (in_read, out_write, err_write))
     for fd in (in_read, out_write, err_write):
         os.close(fd)
     stdin = os.fdopen(in_write, "wb", 0)
     return NodeProcess(pid, stdin, os.fdopen(out_read, "rb", 0), os.fdopen(err_read, "rb", 0))
 
 
+def _fork_apart() -> int:
+    """As `os.fork`; the child is the first process of a new pid namespace."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    pid = -1
+    try:
+        kernel.unshare(kernel.CLONE_NEWPID)
+        pid = os.fork()
+    finally:
+        if pid:  # what is started from now on is in our own again
+            kernel.setns(own, kernel.CLONE_NEWPID)
+        os.close(own)
+    return pid
+
+
 def _child(
     command: Sequence[str] | Callable[[], int],
-    netns: int,
-    files: Path | None,
+    place: Place,
+    confinement: Confinement | None,
+    root: Path | None,
     pipes: tuple[int, int, int],
 ) -> None:
     """In the fork; never returns."""
@@ -120,7 +140,10 @@ def _child(
             signal.signal(number, signal.SIG_DFL)
         for target, fd in enumerate(pipes):
             os.dup2(fd, target)
-        enter_node(netns, files)
+        if confinement is None or root is None:
+            enter_node(place.netns, place.files)
+        else:
+            confine(place, confinement, root)
         if callable(command):
             _close_inherited()
             sys.stdin = os.fdopen(0, "r", closefd=False, encoding="utf-8")
@@ -152,10 +175,7 @@ def _close_inherited() -> None:
     again, which by then belong to others.
     """
     gc.freeze()
-    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        if fd > 2:
-            with contextlib.suppress(OSError):  # the listing's own descriptor is gone
-                os.close(fd)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 
 def enter_node(netns: int, files: Path | None) -> None:

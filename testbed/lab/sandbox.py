@@ -13,6 +13,7 @@ import resource
 import select
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,8 @@ from testbed.errors import UnfitError
 from testbed.lab import kernel
 
 _MARK = "TESTBED_SANDBOX"
+_SCRATCH_MARK = "TESTBED_SCRATCH"
+_SHARED_MARK = "TESTBED_SHARED_SCRATCH"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _NAMESPACES = (
     kernel.CLONE_NEWNS
@@ -45,8 +48,23 @@ def _identity() -> str:
 
 
 def scratch() -> Path:
-    """The sandbox's private directory in memory."""
-    return Path(os.environ["TESTBED_SCRATCH"])
+    """The sandbox's private directory in memory, or the one of a worker of it."""
+    return Path(os.environ[_SCRATCH_MARK])
+
+
+def shared_scratch() -> Path:
+    """The sandbox's private directory in memory, which all its processes share."""
+    return Path(os.environ[_SHARED_MARK])
+
+
+def inner_scratch() -> Path:
+    """A new directory in `scratch`, for a process that may be ended before it has cleaned up."""
+    return Path(tempfile.mkdtemp(dir=scratch()))
+
+
+def use_scratch(place: Path) -> None:
+    """Let ``place`` be the `scratch` of this process."""
+    os.environ[_SCRATCH_MARK] = str(place)
 
 
 def enter(*results: Path) -> None:
@@ -135,7 +153,7 @@ def _furnish(results: Sequence[Path]) -> None:
     with contextlib.suppress(OSError):
         kernel.mount("proc", "/proc", "proc", flags)
     os.environ[_MARK] = _identity()
-    os.environ["TESTBED_SCRATCH"] = place
+    os.environ[_SCRATCH_MARK] = os.environ[_SHARED_MARK] = place
 
 
 def _empty_directory(results: Sequence[Path]) -> str:

@@ -8,13 +8,15 @@ own program for port mappings changes a table and two sets of its own, and may.
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from testbed.errors import ChangedError
 from testbed.lab.netfilter import FAMILY, NETLINK_NETFILTER, NFTABLES, attributes, messages
 from testbed.model.fault import Difference, LabDiffers
 from testbed.model.lab import Lab
 from testbed.model.plan import AddNode, NodeKind, ServePortMapping, SetSysctls
+from testbed.words.faults import difference
 
 _ADD_MEMBERSHIP, _SOL_NETLINK = 1, 270
 _RULES = 7  # NFNLGRP_NFTABLES
@@ -38,16 +40,50 @@ _RECEIVE = 1 << 16
 _LOST = -1
 _MOST = 8  # changes of one node that are told
 
-Changes = Callable[[], list[LabDiffers]]
+
+class Guard:
+    """Of all routers of a lab, and of its core."""
+
+    def __init__(self, lab: Lab, stack: ExitStack) -> None:
+        nodes = [step.node for step in lab.plan.of(AddNode) if step.kind is not NodeKind.HOST]
+        self._sentries = {node: _Sentry(lab, node, stack) for node in nodes}
+
+    def changes(self) -> list[LabDiffers]:
+        """What has changed since this was made."""
+        return [change for sentry in self._sentries.values() for change in sentry.changes()]
+
+    @contextmanager
+    def allowing(self, nodes: Collection[str]) -> Iterator[None]:
+        """Let the rules and the network of ``nodes`` be changed within the context: by us."""
+        chosen = [one for node, one in self._sentries.items() if node in nodes]
+        for sentry in chosen:
+            sentry.take()
+        try:
+            yield
+        finally:
+            for sentry in chosen:
+                sentry.forget()
 
 
 @contextmanager
-def guarded(lab: Lab) -> Iterator[Changes]:
-    """Gives what asks for the changes of all routers, and of the core, since this was entered."""
-    nodes = [step.node for step in lab.plan.of(AddNode) if step.kind is not NodeKind.HOST]
+def guarded(lab: Lab) -> Iterator[Guard]:
+    """Listen to the routers of ``lab`` within the context."""
     with ExitStack() as stack:
-        sentries = [_Sentry(lab, node, stack) for node in nodes]
-        yield lambda: [change for sentry in sentries for change in sentry.changes()]
+        yield Guard(lab, stack)
+
+
+@contextmanager
+def unchanged(lab: Lab) -> Iterator[Guard]:
+    """As `guarded`; on leaving a ChangedError if somebody changed a router, whatever else failed.
+
+    Who is failed by a network that somebody changed cannot be blamed for it.
+    """
+    with guarded(lab) as guard:
+        try:
+            yield guard
+        finally:
+            if changes := guard.changes():
+                raise ChangedError(difference(changes[0]), node=changes[0].node)
 
 
 class _Sentry:
@@ -62,16 +98,24 @@ class _Sentry:
         self._rules = stack.enter_context(_heard(lab, node, NETLINK_NETFILTER, [_RULES]))
         groups = [*_NETWORK, _SWITCHES]
         self._network = stack.enter_context(_heard(lab, node, socket.NETLINK_ROUTE, groups))
+        self._found: list[LabDiffers] = []
 
     def changes(self) -> list[LabDiffers]:
         """Each once."""
-        found = [
-            *self._changed(Difference.RULES_CHANGED, self._rules, self._table),
-            *self._changed(Difference.NETWORK_CHANGED, self._network, self._part),
-            *self._sysctls(),
-            *self._processes(),
-        ]
+        self.take()
+        found = [*self._found, *self._sysctls(), *self._processes()]
         return list(dict.fromkeys(found))[:_MOST]
+
+    def take(self) -> None:
+        """Keep what was told until now."""
+        self._found += self._changed(Difference.RULES_CHANGED, self._rules, self._table)
+        self._found += self._changed(Difference.NETWORK_CHANGED, self._network, self._part)
+
+    def forget(self) -> None:
+        """Let what was told since the last `take` be as if it had not been."""
+        for heard in (self._rules, self._network):
+            for _ in _taken(heard):
+                pass
 
     def _changed(
         self,

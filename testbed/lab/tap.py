@@ -11,12 +11,12 @@ import signal
 import socket
 import struct
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from testbed.errors import BackendError, UsageError
 from testbed.lab import kernel
 from testbed.lab.attach import Entrance, Running, enter, way_in
+from testbed.model.frozen import FrozenValue
 
 _ETH_P_ALL = 0x0003
 _TIMESTAMPS = 35  # SO_TIMESTAMPNS, and the type of the message that bears one
@@ -30,8 +30,7 @@ _DEADLINE = 5.0  # seconds
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(FrozenValue):
     """One frame as it passed an interface."""
 
     ifname: str

@@ -16,6 +16,7 @@ from testbed.lab.links.netem import Egress, NetemLinks, netem_available
 from testbed.lab.links.tunnel import TunnelEnds, endpoint
 from testbed.model.fault import FramesLost
 from testbed.model.plan import AddLink, End, Plan, Tunnel
+from testbed.model.topology import TUNNEL_PORT
 
 Within = Callable[[str, int, int], socket.socket]
 
@@ -102,8 +103,8 @@ class WireBench:
                 TunnelEnds(
                     wire_socket(f"c{number}"),
                     wire_socket(f"d{number}"),
-                    sockets[link.a.node, tunnel.near],
-                    sockets[link.b.node, tunnel.far],
+                    sockets[link.a.node, tunnel.near, TUNNEL_PORT],
+                    sockets[link.b.node, tunnel.far, tunnel.port],
                     tunnel.number,
                 )
                 for number, (link, tunnel) in enumerate(self._tunnels)
@@ -123,13 +124,15 @@ class WireBench:
                 self.links = self._line
             yield
 
-    def _endpoints(self, within: Within) -> Iterator[tuple[tuple[str, IPv4Address], socket.socket]]:
-        """A socket for each node and address at which tunnels end."""
-        ends = [(link.a.node, tunnel.near) for link, tunnel in self._tunnels]
-        ends += [(link.b.node, tunnel.far) for link, tunnel in self._tunnels]
-        for node, address in dict.fromkeys(ends):
+    def _endpoints(
+        self, within: Within
+    ) -> Iterator[tuple[tuple[str, IPv4Address, int], socket.socket]]:
+        """A socket for each node, address and port at which tunnels end."""
+        ends = [(link.a.node, tunnel.near, TUNNEL_PORT) for link, tunnel in self._tunnels]
+        ends += [(link.b.node, tunnel.far, tunnel.port) for link, tunnel in self._tunnels]
+        for node, address, port in dict.fromkeys(ends):
             sock = within(node, socket.AF_INET, socket.SOCK_DGRAM)
-            yield (node, address), endpoint(sock, str(address))
+            yield (node, address, port), endpoint(sock, str(address), port)
 
 
 _answers: list[bool] = []

@@ -4,11 +4,10 @@ The manifest of a libp2p stack has the figures of its current release (``images/
 each of which was read in the stack's own source.
 """
 
-from dataclasses import dataclass
+from testbed.model.frozen import FrozenValue
 
 
-@dataclass(frozen=True)
-class AutonatAgent:
+class AutonatAgent(FrozenValue):
     """One implementation; the defaults are those of our own.
 
     As a client, it needs ``v1_votes`` or ``v2_votes`` servers that agree, and not as many that

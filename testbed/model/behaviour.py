@@ -4,9 +4,11 @@ A `Behaviour` is at once what a profile declares, what the oracle executes and
 what the prober's measurement is held against.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
+
+from testbed.model.frozen import FrozenValue
 
 
 class Mapping(StrEnum):
@@ -72,6 +74,14 @@ class Pooling(StrEnum):
     ARBITRARY = "arbitrary"  # each mapping gets the next address
 
 
+class Exposed(StrEnum):
+    """Which LAN host gets, at the port that was called, what nothing else in the NAT takes."""
+
+    NONE = "none"
+    FIRST_HOST = "first_host"  # the LAN's first: a DMZ host
+    EACH_HOST = "each_host"  # each at an external address of its own: 1:1 NAT, RFC 2663's Basic NAT
+
+
 class Gateway(StrEnum):
     """Which program answers a host that asks for a port."""
 
@@ -84,8 +94,7 @@ class Protocol(StrEnum):
     TCP = "tcp"
 
 
-@dataclass(frozen=True)
-class PortRange:
+class PortRange(FrozenValue):
     """External ports a NAT allocates from, both ends included."""
 
     first: int = 1024
@@ -99,8 +108,7 @@ class PortRange:
         return self.last - self.first + 1
 
 
-@dataclass(frozen=True)
-class Transport:
+class Transport(FrozenValue):
     """Behaviour for one transport protocol (UDP: RFC 4787, TCP: RFC 5382)."""
 
     mapping: Mapping = Mapping.ENDPOINT_INDEPENDENT
@@ -125,8 +133,7 @@ class Transport:
         return not self.blocked and not self.plain
 
 
-@dataclass(frozen=True)
-class Timeouts:
+class Timeouts(FrozenValue):
     """Idle lifetimes in seconds."""
 
     udp: float = 120.0  # until a reply has been seen for two seconds (Linux: unreplied)
@@ -135,8 +142,7 @@ class Timeouts:
     tcp_established: float = 7440.0
 
 
-@dataclass(frozen=True)
-class Forward:
+class Forward(FrozenValue):
     """A static port forward: ``external_port`` of the WAN to the LAN's n-th host."""
 
     protocol: Protocol
@@ -145,8 +151,7 @@ class Forward:
     internal_port: int
 
 
-@dataclass(frozen=True)
-class PortMapping:
+class PortMapping(FrozenValue):
     """Which port-mapping services the router offers on its LAN; by default none.
 
     A mapping forwards an external port to the LAN host that asked, for as long as
@@ -203,8 +208,7 @@ def claimed(default: Any) -> Any:
     return field(default=default, metadata={CLAIMED: True})
 
 
-@dataclass(frozen=True)
-class Behaviour:
+class Behaviour(FrozenValue):
     """Everything that a router between a LAN and a WAN declares."""
 
     udp: Transport = Transport()
@@ -217,9 +221,28 @@ class Behaviour:
     quota: int | None = None  # mappings per subscriber and protocol
     forwards: tuple[Forward, ...] = ()
     port_mapping: PortMapping = PortMapping()
+    exposed: Exposed = claimed(Exposed.NONE)
 
     def transport(self, protocol: Protocol) -> Transport:
         return self.udp if protocol is Protocol.UDP else self.tcp
+
+    def exposes(self, number: int = 0) -> int | None:
+        """The LAN host that gets what nothing else takes at the ``number``-th external address."""
+        if self.exposed is Exposed.EACH_HOST:
+            return number
+        return 0 if self.exposed is Exposed.FIRST_HOST and number == 0 else None
+
+    def filters(self, protocol: Protocol, host: int) -> Filtering:
+        """Who is let in to a mapping of the LAN's ``host``-th host.
+
+        What comes to an exposed one arrives at the port that was called, which is its own where
+        external ports are preserved.
+        """
+        transport = self.transport(protocol)
+        mine = host == 0 or self.exposed is Exposed.EACH_HOST
+        if self.exposed is Exposed.NONE or transport.allocation is not Allocation.PRESERVING:
+            mine = False
+        return Filtering.ENDPOINT_INDEPENDENT if mine else transport.filtering
 
     @property
     def translates(self) -> bool:

@@ -4,14 +4,19 @@ Each is a value of its own type, with its `BreachKind` as the field ``kind``.
 `testbed.words` has their sentences; nothing but people reads those.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from testbed.model.address import Sight
+from pydantic import Field
+
+from testbed.model.address import Endpoint, Sight
 from testbed.model.fault import Tardy
+from testbed.model.frozen import FrozenValue
 from testbed.model.life import Fate
 from testbed.model.outcome import Outcome, Rung, StepName
+from testbed.model.saying import Saying
+
+Said = Annotated[Saying, Field(discriminator="kind")]
 
 
 class BreachKind(StrEnum):
@@ -39,6 +44,8 @@ class BreachKind(StrEnum):
     DISOWNED = "disowned"
     CARRIED = "carried"
     CONNECTED_EARLY = "connected_early"
+    UNFOUNDED = "unfounded"
+    NONCE_UNHEARD = "nonce_unheard"
     NEVER_SENT = "never_sent"
     TRIED_LITTLE = "tried_little"
     BELATED = "belated"
@@ -54,16 +61,15 @@ class BreachKind(StrEnum):
     LOSS_UNTOLD = "loss_untold"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What one peer says of its connection: an outcome, and its words for it.
+class Claim(FrozenValue):
+    """What one peer says of its connection: an outcome, and what that is taken from.
 
     An outcome of None: only that there is no direct one.
     """
 
     node: str
     outcome: Outcome | None
-    words: str
+    said: Said | None = None
 
     def denied_by(self, outcome: Outcome) -> bool:
         """Whether the wire, which shows ``outcome``, shows another thing than is claimed."""
@@ -72,29 +78,25 @@ class Claim:
         return outcome is not self.outcome
 
 
-@dataclass(frozen=True)
-class NoRelayFirst:
+class NoRelayFirst(FrozenValue):
     """The peers do not tell of a connection through one relay."""
 
     kind: Literal[BreachKind.NO_RELAY_FIRST] = BreachKind.NO_RELAY_FIRST
 
 
-@dataclass(frozen=True)
-class UpgradeUntold:
+class UpgradeUntold(FrozenValue):
     """A peer does not tell that the connection was upgraded."""
 
     kind: Literal[BreachKind.UPGRADE_UNTOLD] = BreachKind.UPGRADE_UNTOLD
 
 
-@dataclass(frozen=True)
-class NoPayload:
+class NoPayload(FrozenValue):
     """No payload went from peer to peer."""
 
     kind: Literal[BreachKind.NO_PAYLOAD] = BreachKind.NO_PAYLOAD
 
 
-@dataclass(frozen=True)
-class BeforeRelayed:
+class BeforeRelayed(FrozenValue):
     """``packet`` went from peer to peer before ``node`` had its relayed connection."""
 
     node: str
@@ -102,8 +104,7 @@ class BeforeRelayed:
     kind: Literal[BreachKind.BEFORE_RELAYED] = BreachKind.BEFORE_RELAYED
 
 
-@dataclass(frozen=True)
-class RelayedUnseen:
+class RelayedUnseen(FrozenValue):
     """No payload of ``node`` reached ``other`` when ``other`` says it was connected."""
 
     node: str
@@ -112,8 +113,7 @@ class RelayedUnseen:
     kind: Literal[BreachKind.RELAYED_UNSEEN] = BreachKind.RELAYED_UNSEEN
 
 
-@dataclass(frozen=True)
-class StepMissing:
+class StepMissing(FrozenValue):
     """``node`` does not tell of a step that leads to a punch."""
 
     node: str
@@ -121,8 +121,7 @@ class StepMissing:
     kind: Literal[BreachKind.STEP_MISSING] = BreachKind.STEP_MISSING
 
 
-@dataclass(frozen=True)
-class StepsSwapped:
+class StepsSwapped(FrozenValue):
     """``step`` of ``node`` came before ``other_step`` of ``other``, which must come first."""
 
     node: str
@@ -132,8 +131,7 @@ class StepsSwapped:
     kind: Literal[BreachKind.STEPS_SWAPPED] = BreachKind.STEPS_SWAPPED
 
 
-@dataclass(frozen=True)
-class PunchedEarly:
+class PunchedEarly(FrozenValue):
     """``node`` punched before its own ``step`` had told it to, or did not tell of a punch."""
 
     node: str
@@ -141,8 +139,7 @@ class PunchedEarly:
     kind: Literal[BreachKind.PUNCHED_EARLY] = BreachKind.PUNCHED_EARLY
 
 
-@dataclass(frozen=True)
-class StepUnseen:
+class StepUnseen(FrozenValue):
     """No packets through the relay belong to ``step``, which ``node`` tells of."""
 
     node: str
@@ -151,8 +148,7 @@ class StepUnseen:
     kind: Literal[BreachKind.STEP_UNSEEN] = BreachKind.STEP_UNSEEN
 
 
-@dataclass(frozen=True)
-class NothingLeft:
+class NothingLeft(FrozenValue):
     """In a punch nothing of ``node`` towards ``other`` left ``vantage``."""
 
     node: str
@@ -161,8 +157,7 @@ class NothingLeft:
     kind: Literal[BreachKind.NOTHING_LEFT] = BreachKind.NOTHING_LEFT
 
 
-@dataclass(frozen=True)
-class NotCrossed:
+class NotCrossed(FrozenValue):
     """``node`` punched: the other's packet came in at ``vantage`` before any went out there."""
 
     node: str
@@ -172,16 +167,14 @@ class NotCrossed:
     kind: Literal[BreachKind.NOT_CROSSED] = BreachKind.NOT_CROSSED
 
 
-@dataclass(frozen=True)
-class FirstNoise:
+class FirstNoise(FrozenValue):
     """How many bytes the first Noise messages declare; None: there is none."""
 
     client: int | None
     server: int | None
 
 
-@dataclass(frozen=True)
-class NotClient:
+class NotClient(FrozenValue):
     """``node`` should be the client of the handshake with ``other``, and is not.
 
     ``noise``: over TCP, the lengths that show it.  Over QUIC it sent no Initial.
@@ -193,8 +186,7 @@ class NotClient:
     kind: Literal[BreachKind.NOT_CLIENT] = BreachKind.NOT_CLIENT
 
 
-@dataclass(frozen=True)
-class OwnInitial:
+class OwnInitial(FrozenValue):
     """``node`` is the server, and sent a QUIC Initial that answers none."""
 
     node: str
@@ -202,8 +194,7 @@ class OwnInitial:
     kind: Literal[BreachKind.OWN_INITIAL] = BreachKind.OWN_INITIAL
 
 
-@dataclass(frozen=True)
-class RelayKept:
+class RelayKept(FrozenValue):
     """These peers did not leave the relayed connection: ``node``, and ``other`` if both."""
 
     node: str
@@ -211,8 +202,7 @@ class RelayKept:
     kind: Literal[BreachKind.RELAY_KEPT] = BreachKind.RELAY_KEPT
 
 
-@dataclass(frozen=True)
-class RelayUsed:
+class RelayUsed(FrozenValue):
     """So many bytes went through the relay after both had left it."""
 
     node: str
@@ -222,16 +212,14 @@ class RelayUsed:
     kind: Literal[BreachKind.RELAY_USED] = BreachKind.RELAY_USED
 
 
-@dataclass(frozen=True)
-class Tried:
+class Tried(FrozenValue):
     """A packet went from peer to peer although upgrades are off."""
 
     packet: Sight
     kind: Literal[BreachKind.TRIED] = BreachKind.TRIED
 
 
-@dataclass(frozen=True)
-class RungDiffers:
+class RungDiffers(FrozenValue):
     """The wire shows another rung than was predicted; None: no connection."""
 
     predicted: Rung | None
@@ -239,8 +227,7 @@ class RungDiffers:
     kind: Literal[BreachKind.RUNG_DIFFERS] = BreachKind.RUNG_DIFFERS
 
 
-@dataclass(frozen=True)
-class RungClaimed:
+class RungClaimed(FrozenValue):
     """The wire shows another rung than ``node`` claims."""
 
     node: str
@@ -249,22 +236,20 @@ class RungClaimed:
     kind: Literal[BreachKind.RUNG_CLAIMED] = BreachKind.RUNG_CLAIMED
 
 
-@dataclass(frozen=True)
-class FalseClaim:
+class FalseClaim(FrozenValue):
     """``node`` claims what the wire denies.  None: that it has no direct connection.
 
-    ``remark`` is what the peer or its process said.
+    ``said`` is what that is taken from.
     """
 
     node: str
     claimed: Outcome | None
     measured: Outcome
-    remark: str = ""
+    said: Said | None = None
     kind: Literal[BreachKind.FALSE_CLAIM] = BreachKind.FALSE_CLAIM
 
 
-@dataclass(frozen=True)
-class Disowned:
+class Disowned(FrozenValue):
     """Packets crossed both ways, and not both peers claim a connection.
 
     ``there`` and ``back`` are the numbers of the first packets of both ways.
@@ -276,8 +261,7 @@ class Disowned:
     kind: Literal[BreachKind.DISOWNED] = BreachKind.DISOWNED
 
 
-@dataclass(frozen=True)
-class Carried:
+class Carried(FrozenValue):
     """``node`` passed ``size`` bytes to others by way of the server they only meet at."""
 
     node: str
@@ -285,8 +269,7 @@ class Carried:
     kind: Literal[BreachKind.CARRIED] = BreachKind.CARRIED
 
 
-@dataclass(frozen=True)
-class ConnectedEarly:
+class ConnectedEarly(FrozenValue):
     """``node`` says that it was connected ``ms`` milliseconds before it was due to begin."""
 
     node: str
@@ -294,16 +277,37 @@ class ConnectedEarly:
     kind: Literal[BreachKind.CONNECTED_EARLY] = BreachKind.CONNECTED_EARLY
 
 
-@dataclass(frozen=True)
-class NeverSent:
+class Unfounded(FrozenValue):
+    """``node`` says that it is connected to ``remote``, and nothing had come from there by then.
+
+    The first of it came ``ms`` milliseconds later; None: nothing of it ever came.
+    """
+
+    node: str
+    remote: Endpoint
+    ms: float | None
+    kind: Literal[BreachKind.UNFOUNDED] = BreachKind.UNFOUNDED
+
+
+class NonceUnheard(FrozenValue):
+    """All came back to the dialer, and the other end did not hear what it was to begin with.
+
+    ``heard``: it says that it heard something else.
+    """
+
+    node: str
+    heard: bool
+    kind: Literal[BreachKind.NONCE_UNHEARD] = BreachKind.NONCE_UNHEARD
+
+
+class NeverSent(FrozenValue):
     """``node`` should have made an attempt, and sent nothing to anybody but the server."""
 
     node: str
     kind: Literal[BreachKind.NEVER_SENT] = BreachKind.NEVER_SENT
 
 
-@dataclass(frozen=True)
-class TriedLittle:
+class TriedLittle(FrozenValue):
     """``node`` did not do its part of an attempt, which came to nothing as it was predicted to.
 
     ``tries`` in ``seconds`` is all that it made; ``answered``: it asked a server, had the
@@ -317,8 +321,7 @@ class TriedLittle:
     kind: Literal[BreachKind.TRIED_LITTLE] = BreachKind.TRIED_LITTLE
 
 
-@dataclass(frozen=True)
-class Belated:
+class Belated(FrozenValue):
     """``what`` of ``node`` was ``ms`` milliseconds late, and this machine did not make it so."""
 
     what: Tardy
@@ -327,8 +330,7 @@ class Belated:
     kind: Literal[BreachKind.BELATED] = BreachKind.BELATED
 
 
-@dataclass(frozen=True)
-class TooSlow:
+class TooSlow(FrozenValue):
     """The later peer was connected as expected after ``took_s``, and ``within_s`` was expected."""
 
     took_s: float
@@ -336,8 +338,7 @@ class TooSlow:
     kind: Literal[BreachKind.TOO_SLOW] = BreachKind.TOO_SLOW
 
 
-@dataclass(frozen=True)
-class DeviationGone:
+class DeviationGone(FrozenValue):
     """A known deviation of a stack was not there."""
 
     stack: str
@@ -346,8 +347,7 @@ class DeviationGone:
     kind: Literal[BreachKind.DEVIATION_GONE] = BreachKind.DEVIATION_GONE
 
 
-@dataclass(frozen=True)
-class HitDisputed:
+class HitDisputed(FrozenValue):
     """The sides of run ``run`` tell of a hit (or of none), and the wire shows the contrary."""
 
     run: int
@@ -355,8 +355,7 @@ class HitDisputed:
     kind: Literal[BreachKind.HIT_DISPUTED] = BreachKind.HIT_DISPUTED
 
 
-@dataclass(frozen=True)
-class CountDisputed:
+class CountDisputed(FrozenValue):
     """The hard and the easy side of run ``run`` have not sent as many packets as they tell."""
 
     run: int
@@ -365,8 +364,7 @@ class CountDisputed:
     kind: Literal[BreachKind.COUNT_DISPUTED] = BreachKind.COUNT_DISPUTED
 
 
-@dataclass(frozen=True)
-class LimitPassed:
+class LimitPassed(FrozenValue):
     """One side has sent more packets in a run than its limits allow."""
 
     sent: int
@@ -374,8 +372,7 @@ class LimitPassed:
     kind: Literal[BreachKind.LIMIT_PASSED] = BreachKind.LIMIT_PASSED
 
 
-@dataclass(frozen=True)
-class FateDiffers:
+class FateDiffers(FrozenValue):
     """Of a connection to which something happened."""
 
     seen: Fate
@@ -383,8 +380,7 @@ class FateDiffers:
     kind: Literal[BreachKind.FATE_DIFFERS] = BreachKind.FATE_DIFFERS
 
 
-@dataclass(frozen=True)
-class GapDiffers:
+class GapDiffers(FrozenValue):
     """The echo paused for ``seen`` seconds, which lies outside of ``low`` and ``high``."""
 
     seen: float
@@ -393,24 +389,21 @@ class GapDiffers:
     kind: Literal[BreachKind.GAP_DIFFERS] = BreachKind.GAP_DIFFERS
 
 
-@dataclass(frozen=True)
-class PlaceDiffers:
+class PlaceDiffers(FrozenValue):
     """The dialer is seen at another address than before (``moved``), or not, against the model."""
 
     moved: bool
     kind: Literal[BreachKind.PLACE_DIFFERS] = BreachKind.PLACE_DIFFERS
 
 
-@dataclass(frozen=True)
-class LossClaimed:
+class LossClaimed(FrozenValue):
     """The dialer says that its connection was lost, and the wire shows that it was not."""
 
     node: str
     kind: Literal[BreachKind.LOSS_CLAIMED] = BreachKind.LOSS_CLAIMED
 
 
-@dataclass(frozen=True)
-class LossUntold:
+class LossUntold(FrozenValue):
     """The wire shows another connection, and the dialer says nothing of a loss."""
 
     node: str
@@ -440,6 +433,8 @@ Breach = (
     | Disowned
     | Carried
     | ConnectedEarly
+    | Unfounded
+    | NonceUnheard
     | NeverSent
     | TriedLittle
     | Belated

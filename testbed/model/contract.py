@@ -1,29 +1,28 @@
 """What is said to a peer on its stdin, and by it on its stdout: JSON Lines.
 
 A line is one JSON object.  The harness writes commands, the peer writes events;
-unknown, missing and ill-typed fields are refused (``detail`` of `Failed` alone may be
-missing), and so is a message in the wrong order (`testbed.stacks.order`).  Times are
-nanoseconds of CLOCK_MONOTONIC, which all processes of one machine share.
-``contract.schema.json`` is this module, written out:
-``python -m testbed.model.contract > testbed/stacks/contract.schema.json``.
+unknown, missing and ill-typed fields are refused (``detail`` of `Failed` and ``accepts`` of
+`Offered` alone may be missing), and so is a message in the wrong order
+(`testbed.stacks.order`).  Times are nanoseconds of CLOCK_MONOTONIC, which all processes of one
+machine share.
+`testbed.model.contract_lines` reads and writes them.
 """
 
-import json
-from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from testbed import foreign
-from testbed.errors import ContractError
 from testbed.model.outcome import StepName as StepName
 
 VERSION = 2
 LINE_LIMIT = 65536  # bytes, newline included
 ECHO_LIMIT = 1 << 24  # bytes
+NONCE_BYTES = 16
 
+Nonce = Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * NONCE_BYTES}}}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Nanoseconds = Annotated[int, Field(ge=0, le=foreign.LATEST)]
 # For people alone: nothing in it moves a cursor, or gives an order to whoever prints it.
@@ -114,6 +113,12 @@ class RungName(StrEnum):
     RELAYED = "relayed"
 
 
+class Ability(StrEnum):
+    """What a peer takes beside what every peer of this version takes."""
+
+    NONCE = "nonce"  # of an echo
+
+
 class Message(BaseModel):
     # "defaults required": a schema in which the word that tells messages apart may not lack
     model_config = ConfigDict(
@@ -192,6 +197,10 @@ class Configure(Message):
     feature: an address of each other interface, where an ICE agent gathers candidates, too.
     ``announce`` is left out but for public nodes behind a NAT, whose manifest has the feature:
     others reach the node there, and it tells this address in place of its own.
+    ``extra_time`` is left out but in worlds whose ways are long or lose packets, and for stacks
+    whose manifest has the feature: seconds by which each deadline of a peer's own is longer.
+    ``patience`` is left out but for punchers whose manifest has the feature: seconds from
+    ``start_at`` after which an end that nobody has answered gives up, in place of its own.
     """
 
     command: Literal["configure"] = "configure"
@@ -210,6 +219,8 @@ class Configure(Message):
     keep: Annotated[Keeping | None, Field(exclude_if=lambda keep: keep is None)] = None
     also: Annotated[tuple[IPv4Address, ...], Field(exclude_if=lambda also: not also)] = ()
     announce: Annotated[Endpoint | None, Field(exclude_if=lambda at: at is None)] = None
+    extra_time: Annotated[float, Field(ge=0, exclude_if=lambda extra: not extra)] = 0.0
+    patience: Annotated[float | None, Field(gt=0, exclude_if=lambda told: told is None)] = None
 
 
 class Dial(Message):
@@ -221,10 +232,15 @@ class Dial(Message):
 
 
 class Echo(Message):
-    """Send this many bytes, and count those that the other side sends back."""
+    """Send this many bytes, and count those that the other side sends back.
+
+    Each payload of a frame begins with the octets of ``nonce``, and so does a stream.  It is
+    told to the dialer alone, and left out but for peers that accept it.
+    """
 
     command: Literal["echo"] = "echo"
     bytes: Annotated[int, Field(ge=1, le=ECHO_LIMIT)]
+    nonce: Annotated[Nonce | None, Field(exclude_if=lambda nonce: nonce is None)] = None
 
 
 class Close(Message):
@@ -303,6 +319,7 @@ class Offered(_Event):
 
     event: Literal["offer"] = "offer"
     offer: Offer
+    accepts: Annotated[tuple[Ability, ...], Field(exclude_if=lambda accepts: not accepts)] = ()
 
 
 class Connected(_Event):
@@ -363,6 +380,16 @@ class Echoed(_Event):
     bytes: Annotated[int, Field(ge=0, le=ECHO_LIMIT)]
 
 
+class Heard(_Event):
+    """A stream that was sent back began with these octets.
+
+    Said by listeners that accept a nonce and whose streams are encrypted.
+    """
+
+    event: Literal["heard"] = "heard"
+    nonce: Nonce
+
+
 class Failed(_Event):
     event: Literal["failed"] = "failed"
     failure: FailureClass
@@ -391,123 +418,7 @@ Event = (
     | Stayed
     | Step
     | Echoed
+    | Heard
     | Failed
     | Closed
 )
-_COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="command")])
-_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
-
-
-def encode(message: Command | Event) -> bytes:
-    """One line, with its newline."""
-    return message.model_dump_json().encode() + b"\n"
-
-
-def decode_command(line: bytes) -> Command:
-    """What the harness said; PeerError if that breaks the contract."""
-    return _decode(_COMMAND, line, "command")
-
-
-def decode_event(line: bytes) -> Event:
-    """What a peer said; PeerError if that breaks the contract."""
-    return _decode(_EVENT, line, "event")
-
-
-class Fault(StrEnum):
-    """What is wrong with a line."""
-
-    TOO_LONG = "too_long"
-    NOT_JSON = "not_json"  # or no object
-    UNKNOWN_MESSAGE = "unknown_message"  # no such event or command, or the word is missing
-    MISSING_FIELD = "missing_field"
-    UNKNOWN_FIELD = "unknown_field"
-    WRONG_VALUE = "wrong_value"
-
-
-class MalformedError(ContractError):
-    """A line that is no message: its first ``fault``, in which ``field`` of which ``message``.
-
-    Of a wrong value: ``found`` is its JSON, and ``due`` what should stand there.
-    """
-
-    def __init__(
-        self,
-        words: str,
-        fault: Fault,
-        message: str = "",
-        field: str = "",
-        *,
-        found: str = "",
-        due: str = "",
-    ) -> None:
-        super().__init__(words)
-        self.fault = fault
-        self.named = message
-        self.field = field
-        self.found = found
-        self.due = due
-
-
-_T = TypeVar("_T")
-_FAULTS = {  # pydantic's types of errors
-    "json_invalid": Fault.NOT_JSON,
-    "union_tag_invalid": Fault.UNKNOWN_MESSAGE,
-    "union_tag_not_found": Fault.UNKNOWN_MESSAGE,
-    "missing": Fault.MISSING_FIELD,
-    "extra_forbidden": Fault.UNKNOWN_FIELD,
-}
-_DUE = {  # by pydantic's types of errors; the braces are its own facts
-    **{"tuple_type": "a list", "string_type": "a text", "int_type": "an integer"},
-    **{"bool_type": "true or false", "ip_v4_address": "an IPv4 address", "model_type": "an object"},
-    **{"int_from_float": "an integer", "enum": "{expected}", "literal_error": "{expected}"},
-    **{"greater_than_equal": "{ge} or more", "less_than_equal": "{le} or less"},
-    "string_too_long": "a text of at most {max_length} characters",
-    "too_short": "a list of at least {min_length}",
-    "value_error": "an IPv4 address",  # there is no other type that is not of pydantic's own
-}
-_SHOWN = 80  # characters of a wrong value
-
-
-def _decode(adapter: TypeAdapter[_T], line: bytes, what: str) -> _T:
-    if len(line) > LINE_LIMIT:
-        words = f"a line of {len(line)} bytes; {LINE_LIMIT} are allowed"
-        raise MalformedError(words, Fault.TOO_LONG)
-    try:
-        return adapter.validate_json(line)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = [str(part) for part in first["loc"]]
-        fault = _FAULTS.get(first["type"], Fault.WRONG_VALUE if where else Fault.NOT_JSON)
-        message, field = (where[0] if where else ""), ".".join(where[1:])
-        found = due = ""
-        trouble = f"{'.'.join(where) or 'line'}: {first['msg']}"
-        if fault is Fault.WRONG_VALUE:
-            found, due = _short(first["input"]), _due(first)
-            trouble = f"{field} of {message} is {found}, {due} is due"
-        words = f"not a valid {what}: {trouble}: {line[:200]!r}"
-        raise MalformedError(words, fault, message, field, found=found, due=due) from None
-
-
-def _due(error: Mapping[str, Any]) -> str:
-    template = _DUE.get(error["type"])
-    return template.format(**error.get("ctx", {})) if template else str(error["msg"])
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-def schema() -> dict[str, Any]:
-    """The contract as JSON Schema: ``$defs``, and the roots ``command`` and ``event``."""
-    roots, shared = TypeAdapter.json_schemas(
-        [("command", "serialization", _COMMAND), ("event", "serialization", _EVENT)],
-        title="testbed peer contract",
-        description=f"Version {VERSION}. JSON Lines: commands to a peer, events from it.",
-    )
-    named = {key: value for (key, _), value in roots.items()}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **shared, **named}
-
-
-if __name__ == "__main__":
-    print(json.dumps(schema(), indent=2, sort_keys=True))

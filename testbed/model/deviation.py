@@ -3,28 +3,32 @@
 A stack's folder has these as a file, ``deviations.toml``, which is validated by what is here.
 """
 
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.model.behaviour import Allocation, Filtering, Mapping, Transport
 from testbed.model.breach import Breach, BreachKind
-from testbed.model.outcome import Outcome, StepName
+from testbed.model.chances import Chances
+from testbed.model.frozen import FrozenValue
+from testbed.model.outcome import Outcome, Rung, StepName
 from testbed.model.version import Built
 
+FEWEST = 10  # cells of which a rate is told
 T = TypeVar("T")
 Ends = tuple[str, str]
-ENDS: Ends = ("a", "b")  # the roles, and what their hosts are called if a world names none
+End = Literal["a", "b"]  # the role of the dialer, that of the listener
+ENDS: tuple[End, End] = ("a", "b")  # what their hosts are called, too, if a world names none
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(FrozenValue):
     """A cell as deviations see it; the NATs' sides are those of the cell's transport.
 
     ``built``: the versions of its two stacks, those of them that are known.  ``leads``: whether
     the address by which one is seen leads the other to it, as it does not behind a NAT that both
-    share and that does not hairpin.
+    share and that does not hairpin.  ``rung``: by which the oracle has it go direct, where its
+    mechanism climbs a ladder.  ``together``: whether both ends are in one network, where their own
+    addresses lead to each other.
     """
 
     dialer: str  # the names of the stacks
@@ -35,6 +39,8 @@ class Case:
     outcome: Outcome
     built: tuple[Built, ...] = ()
     leads: bool = True
+    rung: Rung | None = None
+    together: bool = False
 
 
 class _Read(BaseModel):
@@ -77,6 +83,8 @@ class Match(_Read):
     dialer_nat: NatMatch = NatMatch()
     listener_nat: NatMatch = NatMatch()
     outcome: tuple[Outcome, ...] | Besides[Outcome] | None = None
+    rung: tuple[Rung, ...] | None = None
+    together: bool | None = None
 
     def fits(self, case: Case) -> bool:
         """Whether ``case`` is one of them."""
@@ -86,6 +94,8 @@ class Match(_Read):
             and _among(case.dialer.removesuffix(f"-{transport}"), self.dialer)
             and _among(case.listener.removesuffix(f"-{transport}"), self.listener)
             and _among(case.outcome, self.outcome)
+            and _among(case.rung, self.rung)
+            and self.together in (None, case.together)
             and self.dialer_nat.fits(case.dialer_nat)
             and self.listener_nat.fits(case.listener_nat)
         )
@@ -107,7 +117,7 @@ class Pattern(_Read):
     """
 
     kind: BreachKind
-    role: Literal["a", "b"] | None = None
+    role: End | None = None
     step: StepName | None = None
     claimed: Outcome | None = None
     measured: Outcome | None = None
@@ -119,9 +129,45 @@ class Pattern(_Read):
             wanted["node"] = dict(zip(ENDS, ends, strict=True))[role]
         return all(found.get(name) == value for name, value in wanted.items())
 
+    def overlaps(self, other: "Pattern") -> bool:
+        """Whether one breach may be of both, as far as its kind and whose it is tell."""
+        roles = {self.role, other.role} - {None}
+        return self.kind is other.kind and len(roles) < 2
+
+
+class Seen(_Read):
+    """How often cells ended how, of those in which a deviation was measured."""
+
+    direct: int = Field(0, ge=0)
+    relayed: int = Field(0, ge=0)
+    none: int = Field(0, ge=0)
+
+    @property
+    def chances(self) -> Chances:
+        """The rates, which are as sure as their count."""
+        runs = self.direct + self.relayed + self.none
+        return Chances(runs, self.direct, self.relayed, self.none)
+
+    @model_validator(mode="after")
+    def _require_many(self) -> Self:
+        if self.chances.runs < FEWEST:
+            raise ValueError(f"a rate takes {FEWEST} cells or more")
+        return self
+
+
+class Dials(_Read):
+    """How often the dialer (a) and the listener (b) dial at the least; None: as prescribed."""
+
+    a: int | None = Field(default=None, ge=0)
+    b: int | None = Field(default=None, ge=0)
+
 
 class Deviation(_Read):
     """One of them.  ``breaches``: what the verdict finds wrong by it, any of these.
+
+    ``seen`` is in place of ``outcome`` where a stack does not end in one way: repetitions are held
+    to these rates.  ``dials`` is for cells that stay relayed, where an end dials the other less
+    than the mechanism prescribes, or not at all.
 
     None where packets show nothing that is wrong.  One may bring on the next, and so they are
     tried in the order of ``order``.
@@ -133,16 +179,27 @@ class Deviation(_Read):
     versions: tuple[str, ...] = Field(min_length=1)  # in which it was seen
     when: tuple[Match, ...] = Field(min_length=1)  # any of these
     outcome: Outcome | None = None  # instead of the predicted one, if that changes
+    seen: Seen | None = None
     breaches: tuple[Pattern, ...] = ()
+    dials: Dials = Dials()
     cause: str = Field(min_length=1)
     link: str = Field(pattern="^https://")
     date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")  # when it was last confirmed
 
     def condition(self, case: Case) -> bool:
-        """Whether the stack deviates in ``case``: where nothing gets in, nothing goes direct."""
-        if self.outcome is Outcome.DIRECT and not case.leads:
-            return False
-        return any(one.fits(case) for one in self.when)
+        """Whether the stack deviates in ``case``.
+
+        Where nothing gets in, nothing goes direct, but from host to host in one network.
+        """
+        shut = self.outcome is Outcome.DIRECT and not case.leads
+        return any(one.fits(case) for one in self.when if one.together or not shut)
+
+    def leads_to(self, outcome: Outcome, ended: Outcome | None = None) -> Outcome:
+        """What becomes of ``outcome``; of a deviation with rates, as a cell ``ended``."""
+        if self.seen is None:
+            return self.outcome or outcome
+        chances = self.seen.chances
+        return ended if ended is not None and chances.count(ended) else chances.likeliest
 
     def covers(self, case: Case) -> bool:
         """Whether it was seen in a version that the case has of its stack."""

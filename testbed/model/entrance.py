@@ -15,11 +15,12 @@ RELAY_PORTS = (49152, 50151)  # of the lab's TURN server, UDP: it initialises ev
 
 
 class Entrance(NamedTuple):
-    """A port of a node's first address.  ``leads``: what comes for it gets to the host."""
+    """A port of a node's address.  ``leads``: what comes for it gets to the host."""
 
     node: str
     port: int
     leads: bool
+    number: int = 0  # of the node's addresses: the first, but where each host has one to itself
 
 
 def entrance(
@@ -44,12 +45,24 @@ def entrance(
             and forward.internal_port == found.port
         )
         number = next(outside, None)
-        found = Entrance(
-            router.name,
-            found.port if number is None else number,
-            found.leads and number is not None,
-        )
+        if number is not None:
+            found = Entrance(router.name, number, found.leads)
+        else:
+            found = _exposed(behaviour, router.name, inside.index(found.node), protocol, found)
     return found
+
+
+def _exposed(
+    behaviour: Behaviour, router: str, host: int, protocol: Protocol, inner: Entrance
+) -> Entrance:
+    """Where it is the same number: whether it leads to the LAN's ``host``-th, and at which address.
+
+    A port that is forwarded to somebody else does not.
+    """
+    forwarded = {(one.protocol, one.external_port) for one in behaviour.forwards}
+    number = host if behaviour.exposes(host) == host else 0
+    leads = behaviour.exposes(number) == host and (protocol, inner.port) not in forwarded
+    return Entrance(router, inner.port, inner.leads and leads, number if leads else 0)
 
 
 def reached_ports(

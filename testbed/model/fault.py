@@ -4,11 +4,11 @@ Each is a value of its own type, with its `FaultKind` as the field ``kind``.
 `testbed.words` has their sentences; nothing but people reads those.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from testbed.model.address import Route, Rule
+from testbed.model.frozen import FrozenValue
 
 
 class FaultKind(StrEnum):
@@ -24,6 +24,8 @@ class FaultKind(StrEnum):
     WAY_UNSEEN = "way_unseen"
     CONTRADICTED = "contradicted"
     SERVICE_FAILED = "service_failed"
+    CRASHED = "crashed"
+    ENDED = "ended"
 
 
 class Difference(StrEnum):
@@ -47,6 +49,7 @@ class Clash(StrEnum):
     HARNESS_BLAMED = "harness_blamed"  # by the explanation; the verdict believes the harness
     UNTROUBLED = "untroubled"  # it finds nothing that kept the run from being a measurement
     WAY_UNKNOWN = "way_unknown"  # of a connection that the verdict says was direct
+    UNEXPLAINED = "unexplained"  # of a relayed path, or none, that was predicted
     NAT_DENIED = "nat_denied"  # a router did what its certified behaviour denies
     NOT_TRIED = "not_tried"  # there is no connection because a peer or a service gave up
     WAY_FOUND = "way_found"  # from peer to peer, where the verdict says that there was none
@@ -55,6 +58,7 @@ class Clash(StrEnum):
 class Ending(StrEnum):
     """How a service failed."""
 
+    UNREADY = "was not ready in time"
     DIED = "died"
     STOPPED = "was stopped"  # by a signal, if only for a while
     SILENT = "fell silent"  # it runs, and answers no more
@@ -68,8 +72,14 @@ class Tardy(StrEnum):
     PUNCH = "punch"  # of a peer, after it had decided on it
 
 
-@dataclass(frozen=True)
-class LabDiffers:
+class Worker(StrEnum):
+    """A process of the harness that gives a result."""
+
+    PROBER = "prober"  # that of a certificate
+    CASE = "case"  # that runs a case
+
+
+class LabDiffers(FrozenValue):
     """After the run ``node`` is not what its plan says: an interface, a route or a rule."""
 
     difference: Difference
@@ -78,8 +88,7 @@ class LabDiffers:
     kind: Literal[FaultKind.LAB_DIFFERS] = FaultKind.LAB_DIFFERS
 
 
-@dataclass(frozen=True)
-class FramesLost:
+class FramesLost(FrozenValue):
     """The emulation of a link lost frames by itself."""
 
     link: str
@@ -88,8 +97,7 @@ class FramesLost:
     kind: Literal[FaultKind.FRAMES_LOST] = FaultKind.FRAMES_LOST
 
 
-@dataclass(frozen=True)
-class CaptureLost:
+class CaptureLost(FrozenValue):
     """The recorder lost packets at ``interface``, "node:name"."""
 
     interface: str
@@ -97,8 +105,7 @@ class CaptureLost:
     kind: Literal[FaultKind.CAPTURE_LOST] = FaultKind.CAPTURE_LOST
 
 
-@dataclass(frozen=True)
-class Undelayed:
+class Undelayed(FrozenValue):
     """A round trip from ``node`` to ``server`` was shorter than the links' planned delays."""
 
     node: str
@@ -108,8 +115,7 @@ class Undelayed:
     kind: Literal[FaultKind.UNDELAYED] = FaultKind.UNDELAYED
 
 
-@dataclass(frozen=True)
-class Late:
+class Late(FrozenValue):
     """This machine made ``what`` of ``node`` so many ms late; a link's frame has no node."""
 
     what: Tardy
@@ -118,8 +124,7 @@ class Late:
     kind: Literal[FaultKind.LATE] = FaultKind.LATE
 
 
-@dataclass(frozen=True)
-class PeerFailed:
+class PeerFailed(FrozenValue):
     """A peer's process broke its contract, died, or missed a deadline.
 
     ``broke_contract``: by what it said, which nothing but the peer itself can be the reason of.
@@ -132,8 +137,7 @@ class PeerFailed:
     kind: Literal[FaultKind.PEER_FAILED] = FaultKind.PEER_FAILED
 
 
-@dataclass(frozen=True)
-class Broke:
+class Broke(FrozenValue):
     """The harness could not go on.  ``phase`` as `testbed.errors` names it; None: the system."""
 
     phase: str | None
@@ -143,8 +147,7 @@ class Broke:
     kind: Literal[FaultKind.BROKE] = FaultKind.BROKE
 
 
-@dataclass(frozen=True)
-class WayUnseen:
+class WayUnseen(FrozenValue):
     """Bytes of ``source`` arrived at ``target``, and no packet is followed all the way."""
 
     source: str
@@ -152,8 +155,7 @@ class WayUnseen:
     kind: Literal[FaultKind.WAY_UNSEEN] = FaultKind.WAY_UNSEEN
 
 
-@dataclass(frozen=True)
-class Contradicted:
+class Contradicted(FrozenValue):
     """The verdict and the explanation, which is about ``node``, did not agree."""
 
     clash: Clash
@@ -161,14 +163,37 @@ class Contradicted:
     kind: Literal[FaultKind.CONTRADICTED] = FaultKind.CONTRADICTED
 
 
-@dataclass(frozen=True)
-class ServiceFailed:
-    """A program that the lab provides in ``node`` did not serve until its end."""
+class ServiceFailed(FrozenValue):
+    """A program that the lab provides in ``node`` did not serve until its end.
+
+    ``why`` is what it said, or did not answer, where it never served.
+    """
 
     node: str
     service: str
     ending: Ending
+    why: str = ""
     kind: Literal[FaultKind.SERVICE_FAILED] = FaultKind.SERVICE_FAILED
+
+
+class Crashed(FrozenValue):
+    """A process of the harness met an ``error``, as Python has it, that no user should meet.
+
+    ``kept``: the file of the case's folder that has its traceback; empty where there is none.
+    """
+
+    worker: Worker
+    error: str
+    kept: str = ""
+    kind: Literal[FaultKind.CRASHED] = FaultKind.CRASHED
+
+
+class Ended(FrozenValue):
+    """A process of the harness ended after ``seconds`` without a result."""
+
+    worker: Worker
+    seconds: float
+    kind: Literal[FaultKind.ENDED] = FaultKind.ENDED
 
 
 Fault = (
@@ -182,4 +207,6 @@ Fault = (
     | WayUnseen
     | Contradicted
     | ServiceFailed
+    | Crashed
+    | Ended
 )

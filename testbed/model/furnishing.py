@@ -4,7 +4,7 @@ from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from testbed.errors import ProfileError
-from testbed.model.behaviour import Behaviour, Forward
+from testbed.model.behaviour import Behaviour, Exposed, Forward
 from testbed.model.profile import Profile
 from testbed.model.topology import Router, Topology
 
@@ -27,13 +27,27 @@ def _furnished(topology: Topology, router: Router, profiles: Mapping[str, Profil
     if router.profile not in profiles:
         raise ProfileError(f"unknown profile {router.profile!r}", node=router.name)
     profile = profiles[router.profile]
+    spare = max(one.addresses for one in router.interfaces)
+    if spare > 1 and profile.behaviour.pooling is None:
+        raise ProfileError(
+            f"the world gives it {spare} addresses, and {profile.name} maps to the first alone",
+            node=router.name,
+            remedy="leave `addresses` out, or name a profile that pools: paired-pool, for one",
+        )
+    inside = [node.name for node in topology.attached(router.lan)]
+    if profile.behaviour.exposed is Exposed.EACH_HOST and len(inside) > router.external_addresses:
+        raise ProfileError(
+            f"{profile.name} gives each host an external address, and the world has "
+            f"{router.external_addresses} for {len(inside)} hosts",
+            node=router.name,
+            remedy="give the router more `addresses`, or fewer hosts to its LAN",
+        )
     if not router.forwards:
         return profile
     if not profile.behaviour.translates:
         raise ProfileError(
             f"the world forwards ports of it, and {profile.name} translates none", node=router.name
         )
-    inside = [node.name for node in topology.attached(router.lan)]
     own = {(one.protocol, one.external_port) for one in profile.behaviour.forwards}
     for one in router.forwards:
         if (one.protocol, one.external_port) in own:

@@ -4,8 +4,9 @@ The manifest of an ICE stack has the figures of its agent (``images/NAME/stack.t
 which was read in the stack's own source, and seen in captures of it.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from testbed.model.frozen import FrozenValue
 
 
 class Nomination(StrEnum):
@@ -16,8 +17,7 @@ class Nomination(StrEnum):
     BEST = "best"  # the best so far; a relayed one only after `IceAgent.relays_accepted`
 
 
-@dataclass(frozen=True)
-class IceAgent:
+class IceAgent(FrozenValue):
     """One implementation.  All times are in seconds.
 
     ``checks`` are the times at which a pair is checked, from its first check on;

@@ -7,22 +7,47 @@ the testbed is killed: a backend ties processes and networks to its own life.
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import IO, Protocol
 
 from testbed.model.address import Route as Route
 from testbed.model.address import Rule as Rule
 from testbed.model.fault import FramesLost, ServiceFailed
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Plan
 
 
-@dataclass(frozen=True)
-class Image:
+class Capability(StrEnum):
+    """What a program may be given of the powers that capabilities(7) lists."""
+
+    NET_BIND_SERVICE = "NET_BIND_SERVICE"  # to listen at ports below 1024
+    NET_ADMIN = "NET_ADMIN"  # to configure its node's network, and to have tunnels (/dev/net/tun)
+    NET_RAW = "NET_RAW"  # raw and packet sockets
+
+
+class Image(FrozenValue):
     """A program that comes as a container image, and starts by the image's own entry point."""
 
     reference: str  # as the engine knows it
     environment: tuple[tuple[str, str], ...] = ()
     capabilities: tuple[str, ...] = ()  # over its own node, besides an engine's usual ones
+
+
+# What every confined program sees: the folders of the system's programs and libraries.
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
+
+
+class Confinement(FrozenValue):
+    """What a program of strangers is kept within.
+
+    It has namespaces of its own, no privileges, limits, and folders of its own that end with it;
+    of the machine it sees the system's programs and libraries, and what is named here.
+    """
+
+    reads: tuple[Path, ...] = ()  # files and folders, at their places; they cannot be changed
+    capabilities: tuple[Capability, ...] = ()  # over its own node
+    environment: tuple[tuple[str, str], ...] = ()  # besides what everybody has
 
 
 Command = Sequence[str] | Callable[[], int] | Image
@@ -62,6 +87,16 @@ class Process(Protocol):
         """End it now; no error if it has ended."""
 
 
+class Pausable(Process, Protocol):
+    """A process that can be made to stand still."""
+
+    def pause(self) -> None:
+        """Let it and its group stand still; its clock goes on."""
+
+    def resume(self) -> None:
+        """Let them go on."""
+
+
 class Lab(Protocol):
     """A started lab."""
 
@@ -71,12 +106,13 @@ class Lab(Protocol):
     def socket(self, node: str, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A socket made inside ``node``, usable from here."""
 
-    def spawn(self, node: str, command: Command) -> Process:
+    def spawn(self, node: str, command: Command, confinement: Confinement | None = None) -> Process:
         """Start a program, or a Python function in a fork, inside ``node``.
 
-        An image is a UsageError where nodes are no containers.  A function finds its
-        pipes as file descriptors 0, 1 and 2; its result is the exit code.  The process
-        sees the node's network, hosts file and sysfs.
+        Within ``confinement``, if there is one; else with all rights over the lab, as the
+        harness's own programs.  An image is a UsageError where nodes are no containers.  A
+        function finds its pipes as file descriptors 0, 1 and 2; its result is the exit code.
+        The process sees the node's network, hosts file and sysfs.
         """
 
     def run(

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from testbed.model.behaviour import Protocol
-from testbed.model.reason import Drop, Place
+from testbed.model.frozen import FrozenValue
+from testbed.model.trace import Drop, Place
 
 
 class Transport(StrEnum):
@@ -29,8 +30,7 @@ class Fate(StrEnum):
     LOST = "lost"  # nothing came any more
 
 
-@dataclass(frozen=True)
-class Timers:
+class Timers(FrozenValue):
     """Seconds.  ``keepalive`` None: none is sent.  ``patience``: of silence, then it is over."""
 
     keepalive: float | None = 0.5

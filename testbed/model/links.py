@@ -1,6 +1,9 @@
 """Links as tables of files, and ``testbed/links.toml``, the catalogue of those that users meet."""
 
 import tomllib
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -108,8 +111,14 @@ with FILE.open("rb") as _file:
     CATALOGUE |= {name: Condition(**table) for name, table in tomllib.load(_file).items()}
 
 
+@cache
+def catalogued() -> Mapping[str, Link]:
+    """All links of the catalogue: each world has them, and many are read in one run."""
+    return MappingProxyType({name: one.link() for name, one in CATALOGUE.items()})
+
+
 def named(name: str) -> Link:
     """The link of the catalogue that is called so; UsageError if there is none."""
     if name not in CATALOGUE:
         raise UsageError(f"unknown link {name!r}", remedy=instead(name, CATALOGUE))
-    return CATALOGUE[name].link()
+    return catalogued()[name]

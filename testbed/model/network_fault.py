@@ -4,20 +4,17 @@ They are read by two: `testbed.lab.network_faults` does them to a lab, and
 `testbed.predict.life` to a model of it.  Times are seconds.
 """
 
-from dataclasses import dataclass
-
+from testbed.model.frozen import FrozenValue
 from testbed.model.topology import Link
 
 
-@dataclass(frozen=True)
-class MappingTimeout:
+class MappingTimeout(FrozenValue):
     """The application says nothing for ``silence`` seconds; the NATs' timers do the rest."""
 
     silence: float
 
 
-@dataclass(frozen=True)
-class NatReboot:
+class NatReboot(FrozenValue):
     """The router forwards nothing for ``down`` seconds, and then knows no flow of before.
 
     Its rules are loaded anew; where it chooses ports at random, it draws others.
@@ -27,95 +24,109 @@ class NatReboot:
     down: float = 0.3
 
 
-@dataclass(frozen=True)
-class WanAddressChange:
+class WanAddressChange(FrozenValue):
     """The provider gives the router another external address; the old one is gone."""
 
     router: str
 
 
-@dataclass(frozen=True)
-class Rebinding:
+class Rebinding(FrozenValue):
     """The NAT forgets the mappings of one protocol, flows and all, and makes new ones."""
 
     router: str
 
 
-@dataclass(frozen=True)
-class LinkDown:
-    """The node's wire is cut: a router's to the network outside, a host's own."""
+class LinkDown(FrozenValue):
+    """A wire of the node is cut: a router's to a network outside, a host's own.
+
+    ``interface`` is its end at the node, as the kernel calls it; empty: its first, here and below.
+    """
 
     node: str
+    interface: str = ""
 
 
-@dataclass(frozen=True)
-class LinkUp:
+class LinkUp(FrozenValue):
     """The wire is mended."""
 
     node: str
+    interface: str = ""
 
 
-@dataclass(frozen=True)
-class Roaming:
+class Roaming(FrozenValue):
     """The host leaves its network, and has an address in ``network`` from then on."""
 
     host: str
     network: str
 
 
-@dataclass(frozen=True)
-class Switch:
-    """The node goes by its interface on ``network`` from then on: a tunnel's, or an uplink."""
+class Switch(FrozenValue):
+    """The node goes by its interface on ``network`` from then on: a tunnel's, or an uplink.
+
+    Where it has several there, ``network`` is the interface's name.
+    """
 
     node: str
     network: str
 
 
-@dataclass(frozen=True)
-class LinkChange:
+class LinkChange(FrozenValue):
     """The node's wire has the conditions of ``link``, which is called ``name``, from then on."""
 
     node: str
     name: str
     link: Link
+    interface: str = ""
 
 
-@dataclass(frozen=True)
-class LossBurst:
+class LossBurst(FrozenValue):
     """The node's wire loses so many of the frames; ``link`` is what it is then."""
 
     node: str
     loss: float  # a share, 0..1
     link: Link
+    interface: str = ""
 
 
-@dataclass(frozen=True)
-class LossOver:
+class LossOver(FrozenValue):
     """The node's wire is as it was: ``link``."""
 
     node: str
     link: Link
+    interface: str = ""
 
 
-@dataclass(frozen=True)
-class Sleep:
+class Sleep(FrozenValue):
     """The host sleeps: its programs stand still, and its wire is dead."""
 
     host: str
 
 
-@dataclass(frozen=True)
-class Wake:
+class Wake(FrozenValue):
     """The host goes on where it was."""
 
     host: str
 
 
-@dataclass(frozen=True)
-class RelayRestart:
+class RelayRestart(FrozenValue):
     """The relay's program ends, is away for ``down`` seconds, and knows nothing of before."""
 
     down: float
+
+
+class DnsRestart(FrozenValue):
+    """The DNS server's program ends, is away for ``down`` seconds, and begins anew."""
+
+    down: float
+
+
+class LeaseLost(FrozenValue):
+    """The router's gateway has lost what it had mapped, and does not know; flows go on.
+
+    So does a firewall that is reloaded without a word to the gateway's program.
+    """
+
+    router: str
 
 
 Fault = (
@@ -133,6 +144,8 @@ Fault = (
     | Sleep
     | Wake
     | RelayRestart
+    | DnsRestart
+    | LeaseLost
 )
 
 
@@ -141,22 +154,31 @@ _WORDS = {
     NatReboot: "{router} reboots",
     WanAddressChange: "{router} gets another address",
     Rebinding: "{router} renumbers its mappings",
-    LinkDown: "{node}'s wire is cut",
-    LinkUp: "{node}'s wire is mended",
-    LinkChange: "{node}'s wire becomes {name}",
-    LossBurst: "{node}'s wire loses {loss:.0%} of the frames",
-    LossOver: "{node}'s wire is as it was before",
+    LinkDown: "{wire}'s wire is cut",
+    LinkUp: "{wire}'s wire is mended",
+    LinkChange: "{wire}'s wire becomes {name}",
+    LossBurst: "{wire}'s wire loses {loss:.0%} of the frames",
+    LossOver: "{wire}'s wire is as it was before",
     Roaming: "{host} moves to {network}",
     Switch: "{node} goes by {network}",
     Sleep: "{host} sleeps",
     Wake: "{host} wakes",
     RelayRestart: "the relay restarts, and is away for {down:g} s",
+    DnsRestart: "the DNS server restarts, and is away for {down:g} s",
+    LeaseLost: "{router}'s gateway loses its mappings",
 }
+
+
+def dock(network: str) -> str:
+    """The host that waits in ``network`` for who roams there, and leaves it its address."""
+    return f"dock-{network}"
 
 
 def words(fault: Fault) -> str:
     """What happens, in a few words."""
-    return _WORDS[type(fault)].format(**vars(fault))
+    told = vars(fault)
+    wire = f"{told['node']}:{told['interface']}" if told.get("interface") else told.get("node")
+    return _WORDS[type(fault)].format(**told, wire=wire)
 
 
 def lasts(fault: Fault) -> float:
@@ -164,7 +186,7 @@ def lasts(fault: Fault) -> float:
     match fault:
         case MappingTimeout(silence):
             return silence
-        case NatReboot(_, down) | RelayRestart(down):
+        case NatReboot(_, down) | RelayRestart(down) | DnsRestart(down):
             return down
         case _:
             return 0.0

@@ -1,7 +1,8 @@
 """How two peers end up connected, and what a peer tells of the way there."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from testbed.model.frozen import FrozenValue
 
 
 class Outcome(StrEnum):
@@ -21,8 +22,7 @@ class Rung(StrEnum):
     RELAYED = "relayed"
 
 
-@dataclass(frozen=True)
-class RungReading:
+class RungReading(FrozenValue):
     """How a cell's ladder was climbed.  Times are ms from the dial, as the dialer tells.
 
     ``mapped`` is the port-mapping service whose mapping was dialed, None where none was.

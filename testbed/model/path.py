@@ -1,7 +1,9 @@
 """What the capture shows of the way between two hosts."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from testbed.model.frozen import FrozenValue
+from testbed.model.outcome import Outcome
 
 
 class Traffic(StrEnum):
@@ -11,13 +13,11 @@ class Traffic(StrEnum):
     CONNECTION = "connection"  # of peers that did what they liked
 
 
-@dataclass(frozen=True)
-class NothingEchoed:
+class NothingEchoed(FrozenValue):
     """No peer claimed a connection, so there was nothing to follow."""
 
 
-@dataclass(frozen=True)
-class BytesMissing:
+class BytesMissing(FrozenValue):
     """They did not arrive on the way from ``source`` to ``target``."""
 
     traffic: Traffic
@@ -26,8 +26,7 @@ class BytesMissing:
     back: bool  # it is the listener's way to the dialer
 
 
-@dataclass(frozen=True)
-class Unfollowed:
+class Unfollowed(FrozenValue):
     """They left ``source`` and arrived at ``target``, and most are not seen to go there."""
 
     traffic: Traffic
@@ -35,16 +34,28 @@ class Unfollowed:
     target: str
 
 
-@dataclass(frozen=True)
-class PassedThrough:
+class Swallowed(FrozenValue):
+    """They left ``source`` by the path ``by``, in packets too long for a link on that way.
+
+    It loses what is longer than ``largest`` bytes, and nobody is told: who says to be connected by
+    that path says what is so.
+    """
+
+    traffic: Traffic
+    source: str
+    target: str
+    by: Outcome
+    largest: int
+
+
+class PassedThrough(FrozenValue):
     """Third hosts saw them."""
 
     traffic: Traffic
     nodes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class WentDirect:
+class WentDirect(FrozenValue):
     """They left one host, arrived at the other, and back; no third host saw them."""
 
     traffic: Traffic
@@ -52,4 +63,4 @@ class WentDirect:
     listener: str
 
 
-PathSeen = NothingEchoed | BytesMissing | Unfollowed | PassedThrough | WentDirect
+PathSeen = NothingEchoed | BytesMissing | Unfollowed | Swallowed | PassedThrough | WentDirect

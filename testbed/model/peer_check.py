@@ -1,9 +1,10 @@
 """What `testbed peer check` finds: broken rules, and what was not looked at.  Values only."""
 
 import dataclasses
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from testbed.model.frozen import FrozenValue
 
 
 class Scene(StrEnum):
@@ -64,6 +65,7 @@ class Rule(StrEnum):
     ECHO_NOT_RETURNED = "echo_not_returned"
     ECHO_ALTERED = "echo_altered"
     ECHO_NOT_RESENT = "echo_not_resent"
+    NONCE_MISSING = "nonce_missing"
     FRAME_MALFORMED = "frame_malformed"
     FRAME_FOREIGN = "frame_foreign"
     FRAME_SMALL = "frame_small"
@@ -72,8 +74,7 @@ class Rule(StrEnum):
     ACK_MISPLACED = "ack_misplaced"
 
 
-@dataclass(frozen=True)
-class BrokenRule:
+class BrokenRule(FrozenValue):
     """One that was broken in ``scene``.  Which fields are filled depends on the rule."""
 
     rule: Rule
@@ -103,8 +104,7 @@ class Gap(StrEnum):
     BUSY = "busy"  # the machine gave the peer too little time to answer in
 
 
-@dataclass(frozen=True)
-class Unchecked:
+class Unchecked(FrozenValue):
     """A scene that says nothing.  ``words`` are the peer's own, or our library's."""
 
     scene: Scene
@@ -112,8 +112,7 @@ class Unchecked:
     words: str = ""
 
 
-@dataclass(frozen=True)
-class SceneResult:
+class SceneResult(FrozenValue):
     """What one conversation showed, and what the peer wrote to stderr, its ends at least."""
 
     scene: Scene
@@ -127,8 +126,7 @@ class SceneResult:
 REQUIRED = (Scene.DIALER, Scene.LISTENER)  # without these nothing is known
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(FrozenValue):
     """All conversations with one peer."""
 
     mechanism: str

@@ -4,7 +4,7 @@ Steps are given in an order in which they can be applied one after another; a
 backend may batch them.  Nothing here touches the machine.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -12,8 +12,9 @@ from itertools import takewhile
 from typing import TypeVar
 
 from testbed.model.address import MAIN
-from testbed.model.behaviour import Behaviour, Gateway, Protocol
+from testbed.model.behaviour import Behaviour, Exposed, Gateway, Protocol
 from testbed.model.entrance import entrance, reached_ports
+from testbed.model.frozen import FrozenValue
 from testbed.model.packet import Endpoint
 from testbed.model.refusal import UNKNOWN, Refuses
 from testbed.model.topology import Impairment, Interface, Topology
@@ -35,8 +36,7 @@ class Engine(StrEnum):
     NFTABLES = "nftables"  # text for nft -f
 
 
-@dataclass(frozen=True)
-class AddNode:
+class AddNode(FrozenValue):
     """A network namespace (or container) and the sysctls it starts with."""
 
     node: str
@@ -44,8 +44,7 @@ class AddNode:
     sysctls: tuple[tuple[str, str], ...] = ()  # key below /proc/sys with dots, value
 
 
-@dataclass(frozen=True)
-class End:
+class End(FrozenValue):
     """One end of a link: an interface of a node."""
 
     node: str
@@ -55,8 +54,7 @@ class End:
     bridge: str | None = None  # the node's bridge that this end is a port of
 
 
-@dataclass(frozen=True)
-class AddBridge:
+class AddBridge(FrozenValue):
     """A bridge inside a node, for LANs of several hosts."""
 
     node: str
@@ -65,8 +63,7 @@ class AddBridge:
     addresses: tuple[IPv4Interface, ...]
 
 
-@dataclass(frozen=True)
-class Tunnel:
+class Tunnel(FrozenValue):
     """Frames go as datagrams between these addresses of the ends' nodes, a's first.
 
     The format is VXLAN's (RFC 7348), ``number`` its network identifier.  As WireGuard does, b
@@ -76,10 +73,10 @@ class Tunnel:
     near: IPv4Address
     far: IPv4Address
     number: int
+    port: int  # of b
 
 
-@dataclass(frozen=True)
-class AddLink:
+class AddLink(FrozenValue):
     """A wire between two ends, impaired in each direction.
 
     Of a tunnel the impairments are what the wires on its way amount to, and are made there.
@@ -104,8 +101,7 @@ class AddLink:
         return self.a_to_b.transparent and self.b_to_a.transparent
 
 
-@dataclass(frozen=True)
-class AddNeighbour:
+class AddNeighbour(FrozenValue):
     """A permanent ARP entry, so that no experiment waits for or loses ARP."""
 
     node: str
@@ -114,8 +110,7 @@ class AddNeighbour:
     mac: str
 
 
-@dataclass(frozen=True)
-class AddRoute:
+class AddRoute(FrozenValue):
     """A route in a node, by gateway or, where that is None, on the link.
 
     Where several lead to one destination, the smallest ``metric`` is taken.
@@ -129,8 +124,7 @@ class AddRoute:
     table: int = MAIN
 
 
-@dataclass(frozen=True)
-class AddRule:
+class AddRule(FrozenValue):
     """What a node sends from ``source`` asks routing table ``table`` before the main one."""
 
     node: str
@@ -138,16 +132,14 @@ class AddRule:
     table: int
 
 
-@dataclass(frozen=True)
-class Blackhole:
+class Blackhole(FrozenValue):
     """Packets to ``destination`` with no better route vanish without an answer."""
 
     node: str
     destination: IPv4Network
 
 
-@dataclass(frozen=True)
-class LoadRules:
+class LoadRules(FrozenValue):
     """A rule set, loaded before any peer starts."""
 
     node: str
@@ -156,16 +148,14 @@ class LoadRules:
     refuses: Refuses = UNKNOWN
 
 
-@dataclass(frozen=True)
-class SetSysctls:
+class SetSysctls(FrozenValue):
     """Sysctls that exist only, or make sense only, once the rules are loaded."""
 
     node: str
     sysctls: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class ServePortMapping:
+class ServePortMapping(FrozenValue):
     """A gateway's program in a router, which serves while the lab is up.
 
     ``chains`` (for ``nft -f``) is the table that it writes its mappings to, and is
@@ -178,8 +168,15 @@ class ServePortMapping:
     config: str
 
 
-@dataclass(frozen=True)
-class WriteFiles:
+class ServeNames(FrozenValue):
+    """A DNS server in a host, which serves while the lab is up, at port 53 of its ``address``."""
+
+    node: str
+    address: IPv4Address
+    names: tuple[tuple[str, IPv4Address], ...]
+
+
+class WriteFiles(FrozenValue):
     """The /etc/hosts and /etc/resolv.conf that the node's processes see."""
 
     node: str
@@ -198,12 +195,12 @@ Step = (
     | LoadRules
     | SetSysctls
     | ServePortMapping
+    | ServeNames
     | WriteFiles
 )
 
 
-@dataclass(frozen=True)
-class Vantage:
+class Vantage(FrozenValue):
     """An interface whose packets are captured, named as in the pcapng."""
 
     node: str
@@ -215,8 +212,7 @@ class Vantage:
         return f"{self.node}:{self.ifname}"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(FrozenValue):
     """All of a lab, computed from a topology and the profiles of its routers."""
 
     topology: Topology
@@ -255,15 +251,19 @@ class Plan:
     def entrance(self, host: str, protocol: Protocol, port: int) -> Endpoint:
         """Where others reach ``port`` of ``host``, which may be behind NATs that forward it."""
         found = entrance(self.topology, self.behaviours, host, protocol, port)
-        return Endpoint(self.address(found.node), found.port)
+        return Endpoint(self.address(found.node, found.number), found.port)
+
+    def exposed(self, router: str, external: IPv4Address) -> IPv4Address | None:
+        """Who gets what nothing else takes at one of a router's external addresses."""
+        return self._exposed.get((router, external))
 
     def meant(self, endpoint: Endpoint) -> str | None:
         """The node that what is sent to ``endpoint`` is meant for; None: it is nobody's.
 
-        It has the address; or is behind the NAT that has it, which forwards the port there or
-        has no other host behind it.
+        It has the address; or is behind the NAT that has it, which forwards the port there, keeps
+        the address for it, or has no other host behind it.
         """
-        while (inside := self._forwarded.get(endpoint)) is not None:
+        while (inside := self._inside(endpoint)) is not None:
             endpoint = inside
         owner = self.owners.get(endpoint.address)
         return None if owner is None else self._alone.get(owner, owner)
@@ -283,6 +283,26 @@ class Plan:
                     target = self.address_on(inside[forward.host].name, router.lan)
                     outside = Endpoint(self.address(router.name), forward.external_port)
                     found[outside] = Endpoint(target, forward.internal_port)
+        return found
+
+    def _inside(self, endpoint: Endpoint) -> Endpoint | None:
+        """Whom it leads to on the LAN, whatever the NAT remembers."""
+        router = self.owners.get(endpoint.address)
+        if router in self.behaviours and self.behaviours[router].exposed is Exposed.EACH_HOST:
+            host = self.exposed(router, endpoint.address)
+            return None if host is None else Endpoint(host, endpoint.port)
+        return self._forwarded.get(endpoint)
+
+    @cached_property
+    def _exposed(self) -> dict[tuple[str, IPv4Address], IPv4Address]:
+        """By router and external address."""
+        found = {}
+        for router in self.topology.routers if self.behaviours else ():
+            behaviour, inside = self.behaviours[router.name], self.topology.attached(router.lan)
+            for number, external in enumerate(self.addresses_of(router.name, router.interfaces[0])):
+                host = behaviour.exposes(number)
+                if host is not None and host < len(inside):
+                    found[router.name, external] = self.address_on(inside[host].name, router.lan)
         return found
 
     @cached_property

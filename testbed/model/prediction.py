@@ -1,23 +1,23 @@
 """What the model of a lab says before anything is run."""
 
-from dataclasses import dataclass
-
 from testbed.model.chances import Chances
+from testbed.model.frozen import FrozenValue
 from testbed.model.outcome import Outcome, Rung
-from testbed.model.reason import Reason, TraceStep
+from testbed.model.reason import Reason
+from testbed.model.trace import TraceStep
 
 HASTE_MS = 5.0  # by which one side of a common start may be ahead of the other, by chance
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(FrozenValue):
     """The outcome, the fact that decides it, and what happened on the way.
 
     ``trace`` has one step for each different event, with the time of the first; ``rung``
     is told of mechanisms that climb a ladder.  ``race`` is how else it may end, where who
     is `HASTE_MS` ahead decides.  ``within_s`` is by when, where a world's file expects that.
     ``chances`` are there where links lose packets or delay them by chance: ``outcome`` is the
-    likeliest then, ``trace`` that of the sure case.
+    likeliest then, ``trace`` that of the sure case.  Those of a race are borrowed: which ends
+    there are is known, and not how often each comes.
     """
 
     outcome: Outcome

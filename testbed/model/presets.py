@@ -96,7 +96,7 @@ def _read(path: Path) -> Found:
     """Once in a process: a file that is changed under a run does not change the run."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     try:
-        text = foreign.read_text(path, foreign.WRITTEN)
+        text = foreign.read_text(path, foreign.WRITTEN, named=True)
     except OSError as error:
         raise TopologyError(f"{shown}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -1,14 +1,14 @@
 """A NAT profile: a name, a claimed behaviour, and where it is met."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from testbed.model.behaviour import Behaviour
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Engine
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(FrozenValue):
     """One file of ``nat-profiles/``, or of the user's own, read and checked."""
 
     name: str  # the file's stem

@@ -4,11 +4,11 @@ What a peer sends, and when, says nothing of the machine: a peer that is late ma
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from testbed.model.frozen import FrozenValue
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(FrozenValue):
     """One look of the harness at the clock and at its peers."""
 
     at_ns: int  # capture time
@@ -18,8 +18,7 @@ class Look:
     waited_ns: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Punctuality:
+class Punctuality(FrozenValue):
     """All looks of one attempt, in order of time; none where the harness did not look."""
 
     looks: tuple[Look, ...] = ()

@@ -1,12 +1,13 @@
 """What a run was: the record that its folder, its results and every report carry."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from testbed.model.frozen import FrozenValue
 
-@dataclass(frozen=True)
-class RunRecord:
+
+class RunRecord(FrozenValue):
     """One run.  ``study`` is the command's word: what is asked, and which files come of it."""
 
     study: str

@@ -1,7 +1,8 @@
 """Why a router's own rules refuse a packet: the comment of each rule that drops or rejects."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from testbed.model.frozen import FrozenValue
 
 
 class Refusal(StrEnum):
@@ -27,8 +28,7 @@ BLOCKED = {"udp": Refusal.UDP_BLOCKED, "tcp": Refusal.TCP_BLOCKED}
 PORT_BLOCKED = {"udp": Refusal.UDP_PORT_BLOCKED, "tcp": Refusal.TCP_PORT_BLOCKED}
 
 
-@dataclass(frozen=True)
-class Refuses:
+class Refuses(FrozenValue):
     """What the rules of one router refuse, as the profile that they are made of has it."""
 
     reasons: frozenset[Refusal]

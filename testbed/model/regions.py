@@ -1,12 +1,12 @@
 """The regions of the internet, and how long a packet takes from each to each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
+from testbed.model.frozen import FrozenValue
 
-@dataclass(frozen=True)
-class Regions:
+
+class Regions(FrozenValue):
     """``pairs``: of two regions, the round trip between their cores in ms."""
 
     pairs: tuple[tuple[str, str, float], ...] = ()

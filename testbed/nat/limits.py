@@ -6,6 +6,7 @@ from dataclasses import fields
 from testbed.model.behaviour import (
     Allocation,
     Behaviour,
+    Exposed,
     Filtering,
     Gateway,
     Hairpin,
@@ -38,6 +39,12 @@ MINIUPNPD = {  # measured of version 2.3.1; `nat certify` holds each profile to 
 }
 WALKED = 1024  # of a range up to this size, a new mapping gets a port as long as one is free
 _PCP_LEASE = 120  # seconds: where miniupnpd ends its own minimum for PCP
+# What a host has that has an external address to itself.
+_BASIC = (
+    Mapping.ENDPOINT_INDEPENDENT,
+    Filtering.ENDPOINT_INDEPENDENT,
+    Allocation.PRESERVING,
+)
 Refusal = tuple[str, str | None]  # message, remedy
 
 
@@ -64,6 +71,8 @@ def _contradictions(behaviour: Behaviour) -> Iterator[Refusal]:
     yield from _gateway_refusals(behaviour.port_mapping)
     if behaviour.pooling is not None:
         yield from _pool_refusals(behaviour)
+    if behaviour.exposed is not Exposed.NONE:
+        yield from _exposed_refusals(behaviour)
     ports = [(f.protocol, f.external_port) for f in behaviour.forwards]
     if len(set(ports)) < len(ports):
         yield "two forwards of one external port", None
@@ -86,6 +95,42 @@ def _pool_refusals(behaviour: Behaviour) -> Iterator[Refusal]:
                 f"{protocol}: {transport.allocation} allocation with arbitrary pooling: each "
                 "address has its own order of ports",
                 "use preserving or random",
+            )
+
+
+def _exposed_refusals(behaviour: Behaviour) -> Iterator[Refusal]:
+    """What a LAN host cannot be exposed beside."""
+    what = f"exposed = {behaviour.exposed}"
+    if not behaviour.translates:
+        yield f"{what} with mapping none: everybody knows the hosts' own addresses", None
+    if behaviour.refresh is Refresh.OUTBOUND:
+        yield (
+            f"{what} with refresh = outbound: what no mapping lets in is not tracked",
+            f"declare refresh = {Refresh.BOTH}",
+        )
+    for protocol in Protocol:
+        transport = behaviour.transport(protocol)
+        if transport.blocked or transport.allowed_ports:
+            yield f"{what} with {protocol} kept in: the host's answers do not get out", None
+    if behaviour.exposed is Exposed.EACH_HOST:
+        yield from _one_to_one_refusals(behaviour, what)
+    elif behaviour.pooling is not None:
+        yield f"{what} with pooling: there is one address that leads to it", None
+
+
+def _one_to_one_refusals(behaviour: Behaviour, what: str) -> Iterator[Refusal]:
+    """What a host cannot have that has an external address to itself."""
+    if behaviour.pooling is not Pooling.PAIRED:
+        yield f"{what} without an address for each host", f"declare pooling = {Pooling.PAIRED}"
+    if behaviour.forwards or behaviour.quota is not None:
+        yield f"{what} with forwards or a quota: a host has all ports of its address", None
+    for protocol in Protocol:
+        transport = behaviour.transport(protocol)
+        kind = (transport.mapping, transport.filtering, transport.allocation)
+        if kind != _BASIC:
+            yield (
+                f"{what} with {protocol} ports that are translated or filtered",
+                f"declare {_BASIC[0]} mapping and filtering, and {_BASIC[2]} allocation",
             )
 
 
@@ -209,7 +254,8 @@ def _limits_nftables(behaviour: Behaviour) -> Iterator[Refusal]:
 
 def _limits_iptables(behaviour: Behaviour) -> Iterator[Refusal]:
     remedy = f'use engine = "{Engine.NFTABLES}"'
-    for protocol in Protocol:
+    own = behaviour.exposed is Exposed.EACH_HOST  # then addresses are all that is translated
+    for protocol in () if own else Protocol:
         for what in _beyond_iptables(behaviour.transport(protocol)):
             yield f"iptables cannot express {protocol} {what}", remedy
     if behaviour.hairpin is not Hairpin.NONE:

@@ -1,19 +1,18 @@
 """The external addresses that a NAT maps to, and the names that rules have for each.  Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
 from testbed.model.behaviour import Behaviour, Protocol
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Engine
 from testbed.model.profile import Profile
 
 MOST = 4  # addresses of a pool: each has its rules, and nft loads so many at once
 
 
-@dataclass(frozen=True)
-class Plane:
+class Plane(FrozenValue):
     """One external address with mappings of its own: the ``number``-th of ``count``."""
 
     address: IPv4Address

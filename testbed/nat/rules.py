@@ -6,11 +6,13 @@ are pure.
 
 Choices that the axes leave open.  Of several external addresses every mapping
 takes the first, unless the profile says how they are pooled; each of a pool has
-its own table of mappings.  Hairpinned packets are not filtered.  With
+its own table of mappings, and the ports of the first alone are forwarded.
+Hairpinned packets are not filtered.  With
 ``internal_source`` hairpinning the receiver's answer goes straight over the LAN,
 as behind every NAT of that kind: a datagram gets there, a TCP handshake does not
 complete.  A static forward holds its external
-port for its host alone.  A mapping on which a LAN host closes a TCP connection
+port for its host alone; an exposed host holds none, and gets what is called at a port that no
+mapping lets in to.  A mapping on which a LAN host closes a TCP connection
 has the transitory timer until another connection on it sends.
 """
 
@@ -18,7 +20,6 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -29,6 +30,7 @@ from testbed import places
 from testbed.errors import ProfileError
 from testbed.model.behaviour import (
     Behaviour,
+    Exposed,
     Filtering,
     Gateway,
     Hairpin,
@@ -36,9 +38,11 @@ from testbed.model.behaviour import (
     Protocol,
     Refresh,
     Timeouts,
+    Transport,
     Unsolicited,
     WanInput,
 )
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Engine
 from testbed.model.profile import Profile
 from testbed.model.refusal import Refusal, Refuses
@@ -49,13 +53,14 @@ from testbed.nat.pools import words as pool_words
 TEMPLATES = places.shared("nat-profiles") / "rules"
 HTTP_PORT = 5000  # of UPnP's description and control, on the LAN
 _NAT_TABLE = "ip nat_testbed"  # of nftables.j2
+_PAUSE = 100  # ms in which a mapping that was held is not held anew
 _TRIES = 16  # candidates for an external port before a new mapping is refused
 _CLOSING = 0xFFFFFFFF  # conntrack mark of a TCP flow that has seen FIN or RST
+_FRESH = 0xFFFFFFFF  # packet mark: the mapping was held a moment ago
 _MAPPED = 0xFFFFFFFE  # conntrack mark of a flow that a port-mapping service let in
 
 
-@dataclass(frozen=True)
-class RouterContext:
+class RouterContext(FrozenValue):
     """Where the rules are for: interface names and addresses of one router."""
 
     wan: str
@@ -67,8 +72,7 @@ class RouterContext:
     serves: tuple[int, ...] = ()  # UDP ports of programs of its own, for the internet
 
 
-@dataclass(frozen=True)
-class RuleSet:
+class RuleSet(FrozenValue):
     """What a router loads: texts for the engines, sysctls as (dotted key, value).
 
     ``refuses`` is what the texts say of refused packets, as values.
@@ -79,8 +83,7 @@ class RuleSet:
     refuses: Refuses
 
 
-@dataclass(frozen=True)
-class Hooks:
+class Hooks(FrozenValue):
     """What a gateway's program needs of a router besides its NAT: as texts."""
 
     gateway: Gateway
@@ -101,6 +104,8 @@ def render(profile: Profile, context: RouterContext) -> RuleSet:
     that the router has not got.
     """
     check(profile)
+    if profile.behaviour.exposed is Exposed.FIRST_HOST and not context.lan_hosts:
+        raise ProfileError(f"{profile.name}: exposed = first_host, but the LAN has no host")
     for forward in profile.behaviour.forwards:
         if forward.host >= len(context.lan_hosts):
             raise ProfileError(
@@ -200,6 +205,7 @@ def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
     behaviour = profile.behaviour
     nft = profile.engine is Engine.NFTABLES
     used = planes(behaviour, context.external)
+    exposes = behaviour.exposed is not Exposed.NONE
     return pool_words(behaviour, used) | {
         "wan": context.wan,
         "lan": context.lan,
@@ -227,9 +233,17 @@ def _words(profile: Profile, context: RouterContext) -> dict[str, Any]:
             if t.blocked or t.allowed_ports
         ],
         "closing": _CLOSING,
-        "mapped": _MAPPED if behaviour.port_mapping.offered else None,
+        "mapped": _MAPPED if behaviour.port_mapping.offered or exposes else None,
+        "exposes": exposes,
+        "exposed": [
+            (plane.address, host)
+            for plane in used
+            if (host := _exposed(behaviour, context, plane)) is not None
+        ],
         "reserves": _reserves(behaviour),
         "tries": _TRIES,
+        "pause": _PAUSE,
+        "fresh": _FRESH,
         "behaviour": behaviour,
     }
 
@@ -258,13 +272,17 @@ def _translation(
             "internal_port": forward.internal_port,
         }
         for forward in behaviour.forwards
-        if forward.protocol is protocol
+        if forward.protocol is protocol and plane.number == 0
     ]
     return plane.words(protocol) | {
         "p": protocol,
         "allocation": transport.allocation,
         "filtering": transport.filtering,
         "contacted": transport.filtering is Filtering.ADDRESS_DEPENDENT,
+        "apart": remote_apart(transport),
+        # A packet's mapping key where the address inside is in its own header.
+        "leaving": _key(mapping, f"ip saddr . {protocol} sport", "ip daddr", f"{protocol} dport"),
+        "arriving": _key(mapping, f"ip daddr . {protocol} dport", "ip saddr", f"{protocol} sport"),
         "first": transport.ports.first,
         "last": transport.ports.last,
         "size": transport.ports.size,
@@ -283,7 +301,20 @@ def _translation(
         "passing": int(timeouts.udp if udp else timeouts.tcp_transitory),
         "lasting": int(timeouts.udp if udp else timeouts.tcp_established),
         "forwards": forwards,
+        "exposed": _exposed(behaviour, context, plane),
     }
+
+
+def _exposed(behaviour: Behaviour, context: RouterContext, plane: Plane) -> IPv4Address | None:
+    """Whom everything goes to that nothing else takes at one external address."""
+    host = behaviour.exposes(plane.number)
+    return next(iter(context.lan_hosts[host : host + 1]), None) if host is not None else None
+
+
+def remote_apart(transport: Transport) -> bool:
+    """Does the filter ask for a remote address that the mapping's key has not got?"""
+    address_dependent = transport.filtering is Filtering.ADDRESS_DEPENDENT
+    return address_dependent and transport.mapping is Mapping.ENDPOINT_INDEPENDENT
 
 
 def _seed(router: int, plane: str, declared: int) -> int:

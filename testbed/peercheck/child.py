@@ -8,22 +8,12 @@ import signal
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.lab import kernel
-from testbed.model.contract import (
-    LINE_LIMIT,
-    Close,
-    Closed,
-    Command,
-    Configure,
-    Event,
-    Fault,
-    MalformedError,
-    decode_event,
-    encode,
-)
+from testbed.model.contract import LINE_LIMIT, Close, Closed, Command, Configure, Event
+from testbed.model.contract_lines import Fault, MalformedError, decode_event, encode
+from testbed.model.frozen import FrozenValue
 from testbed.model.peer_check import BrokenRule, Rule, Scene
 from testbed.stacks.client import Kinds
 from testbed.stacks.order import TRANSITIONS, State, name_of
@@ -45,8 +35,7 @@ _RULES = {
 }
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(FrozenValue):
     """An event and when it was read (nanoseconds, CLOCK_MONOTONIC)."""
 
     event: Event

@@ -1,21 +1,19 @@
 """What the frames of a peer say of it.  Pure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from testbed.model.contract import Configure
+from testbed.model.frozen import FrozenValue
 from testbed.model.peer_check import Rule
 from testbed.model.window import SHORTEST
 from testbed.peercheck.partner import Sight
-from testbed.stacks.echo import chunks
 from testbed.stacks.wire import HEADER_LENGTH, MAGIC, PAYLOAD_LIMIT, Kind
 
 _SHOWN = 40  # octets of a frame that is none
 _SIZE = slice(HEADER_LENGTH - 2, HEADER_LENGTH)
 
 
-@dataclass(frozen=True)
-class FrameFault:
+class FrameFault(FrozenValue):
     """A rule that a frame breaks, with the facts of a `BrokenRule`."""
 
     rule: Rule
@@ -71,9 +69,23 @@ def too_small(sights: Sequence[Sight], count: int) -> FrameFault | None:
     return FrameFault(Rule.FRAME_SMALL, "size", SHORTEST, max(sizes.values()))
 
 
-def altered(sights: Sequence[Sight], partner: Configure, count: int) -> FrameFault | None:
-    """Something came back for a frame of ours, and it is not what was in it."""
-    sent = chunks(count, partner.seed)
+def unmarked(sights: Sequence[Sight], nonce: bytes) -> FrameFault | None:
+    """The first frame of an echo whose payload does not begin with what it was told."""
+    for sight in sights:
+        if sight.frame is None or not _is(sight, Kind.DATA):
+            continue
+        payload = sight.frame.payload
+        if not payload.startswith(nonce[: len(payload)]):
+            found = payload[: len(nonce)].hex()
+            return FrameFault(Rule.NONCE_MISSING, "payload", nonce.hex(), found)
+    return None
+
+
+def altered(sights: Sequence[Sight], sent: Sequence[bytes]) -> FrameFault | None:
+    """Something came back for a frame of ours, and it is not what was in it.
+
+    ``sent``: our payloads by their numbers.
+    """
     for sight in sights:
         frame = sight.frame
         if frame is None or not _is(sight, Kind.BACK):

@@ -12,13 +12,16 @@ from typing import cast
 
 from testbed.errors import UnfitError
 from testbed.model.contract import Endpoint
+from testbed.model.topology import FIRST_PORT, PORTS_APART
 from testbed.stacks.stun import HEADER_LENGTH, message_length
 from testbed.traversal import stun_server
 from testbed.traversal.stun_server import Addresses
 
 STUN_PORT = 3478
 # Where each party listens: no two at one port, so that a peer cannot take one for another.
-SUBJECT_PORT, PARTNER_PORT, NOBODY_PORT, NODE_PORT = 4001, 4011, 4021, 4031
+SUBJECT_PORT, PARTNER_PORT, NOBODY_PORT, NODE_PORT = (
+    FIRST_PORT + number * PORTS_APART for number in range(4)
+)
 _TRIES = 20
 
 

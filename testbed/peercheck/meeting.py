@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import os
+import secrets
 from contextlib import AsyncExitStack
 
 from testbed.model.contract import (
+    NONCE_BYTES,
+    Ability,
     Configure,
     Connected,
     Dial,
@@ -14,8 +17,10 @@ from testbed.model.contract import (
     Event,
     Failed,
     FailureClass,
+    Heard,
     Mode,
     Offer,
+    Offered,
     Path,
     Role,
     Stayed,
@@ -29,6 +34,7 @@ from testbed.peercheck.ground import SUBJECT_PORT
 from testbed.peercheck.partner import Partner
 from testbed.peercheck.strangers import Strangers, strangers
 from testbed.peercheck.talk import Talk
+from testbed.stacks.echo import chunks
 from testbed.stacks.session import PeerFailure, now, sleep_until
 from testbed.studies.punch.attempt import ECHO_BYTES
 from testbed.traversal import TraversalError
@@ -251,7 +257,8 @@ class Meeting:
         return None
 
     async def _told_to_echo(self, ours: Configure) -> None:
-        await self.child.send(Echo(bytes=ECHO_BYTES))
+        nonce = secrets.token_bytes(NONCE_BYTES) if self._accepts_nonce() else b""
+        await self.child.send(Echo(bytes=ECHO_BYTES, nonce=nonce.hex() or None))
         end = await self.child.wait((Echoed, Failed), self.talk.patience.echoing, asked="echo")
         if self._frames_blamed(ours):
             return
@@ -272,19 +279,47 @@ class Meeting:
                 expected=ECHO_BYTES,
                 found=end.bytes,
             )
-        small = frames.too_small(self.partner.seen, ECHO_BYTES)
-        if small is not None:
-            self._blame_frame(small)
+        if not nonce:
+            small = frames.too_small(self.partner.seen, ECHO_BYTES)
+            if small is not None:
+                self._blame_frame(small)
+        elif (fault := frames.unmarked(self.partner.seen, nonce)) is not None:
+            self._blame_frame(fault)
+        elif self.talk.task.libp2p:
+            heard = await self._partner_tells((Heard,), self.talk.patience.closing)
+            if not isinstance(heard, Heard) or heard.nonce != nonce.hex():
+                found = heard.nonce if isinstance(heard, Heard) else "nothing"
+                self.child.blame(Rule.NONCE_MISSING, expected=nonce.hex(), found=found)
+
+    def _accepts_nonce(self) -> bool:
+        told = (event for event in self.child.events if isinstance(event, Offered))
+        return any(Ability.NONCE in event.accepts for event in told)
+
+    async def _require_heard(self, nonce: bytes) -> None:
+        """It says what an encrypted stream began with that it sent back."""
+        heard = await self.child.wait((Heard,), self.talk.patience.closing, asked="echo")
+        if isinstance(heard, Heard) and heard.nonce != nonce.hex():
+            self.child.blame(
+                Rule.CLAIM_WRONG,
+                event="heard",
+                field="nonce",
+                expected=nonce.hex(),
+                found=heard.nonce,
+            )
 
     async def _echoed_back(self, ours: Configure) -> None:
+        nonce = secrets.token_bytes(NONCE_BYTES)
         try:
-            back = await self.partner.echo(ECHO_BYTES)
+            back = await self.partner.echo(ECHO_BYTES, nonce)
         except PeerFailure as failure:
             self.child.blame(Rule.ECHO_NOT_RETURNED, expected=ECHO_BYTES, found=str(failure))
             return
         if self._frames_blamed(ours):
             return
-        if (fault := frames.altered(self.partner.seen, ours, ECHO_BYTES)) is not None:
+        sent = chunks(ECHO_BYTES, ours.seed, nonce)
+        if (fault := frames.altered(self.partner.seen, sent)) is not None:
             self._blame_frame(fault)
         elif back < ECHO_BYTES:
             self.child.blame(Rule.ECHO_NOT_RETURNED, expected=ECHO_BYTES, found=back)
+        elif self.talk.task.libp2p and self._accepts_nonce():
+            await self._require_heard(nonce)

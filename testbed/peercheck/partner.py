@@ -3,10 +3,11 @@
 import select
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from testbed.model.contract import Configure
+from testbed.model.frozen import FrozenValue
 from testbed.stacks.ice import IcePeer
 from testbed.stacks.punch_tcp import TcpPuncher, _Connection
 from testbed.stacks.punch_udp import UdpPuncher
@@ -16,8 +17,7 @@ from testbed.stacks.wire import Frame, FrameReader, Kind, NotAFrame, decode
 from testbed.traversal import NodeOptions
 
 
-@dataclass(frozen=True)
-class Sight:
+class Sight(FrozenValue):
     """What came: a frame, or bytes that are none; from where and when, where that is known."""
 
     at: int

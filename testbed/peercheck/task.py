@@ -1,16 +1,15 @@
 """What is checked, as what, and how long it may take."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from testbed.model.contract import Transport
+from testbed.model.frozen import FrozenValue
 from testbed.peercheck.partner import Partner
 from testbed.stacks.client import EXIT_DEADLINE
 from testbed.studies.punch.mechanism import Deadlines, Mechanism
 
 
-@dataclass(frozen=True)
-class Patience:
+class Patience(FrozenValue):
     """How long each answer may take, in seconds: the harness's own deadlines."""
 
     gathering: float = Deadlines.gathering
@@ -21,8 +20,7 @@ class Patience:
     exiting: float = EXIT_DEADLINE
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(FrozenValue):
     """``argv`` is a program that says that it is a peer of ``mechanism``."""
 
     argv: Sequence[str]

@@ -5,15 +5,55 @@ eyes (is_global in Python, IsPublicAddr in go-libp2p), which the documentation
 ranges are not, and not announced by anybody a leak could hurt.  Lab ``n`` owns
 29.n.0.0/16, 10.n.0.0/16 and a sixteenth of 100.64.0.0/10's /14s, so labs that
 run side by side share no address.
+
+A network has its usual size while the lab's own space has room for all of them; the networks of
+a larger lab are as much smaller as need be, but never too small for the nodes that are on one.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from testbed.errors import TopologyError
+from testbed.model.frozen import FrozenValue
 
 LABS = 256
+_SMALLEST = 29  # bits of a network: five addresses beside the gateway's
+_BESIDES = 3  # addresses of a network that are no member's: its own, the gateway's, broadcast
+
+
+class Room(FrozenValue):
+    """How many networks of each kind a lab needs, at most."""
+
+    public: int = 0
+    private: int = 0
+    shared: int = 0
+
+
+@dataclass
+class _Space:
+    """Networks of ``prefix`` bits, one behind the other, of the lab's own ``whole``."""
+
+    whole: IPv4Network
+    prefix: int
+    what: str
+    _used: int = 0  # addresses
+
+    def next(self, nodes: int) -> IPv4Network:
+        """One with addresses for as many nodes beside its gateway."""
+        prefix = min(self.prefix, 32 - (nodes + _BESIDES - 1).bit_length())
+        size = 1 << (32 - prefix)
+        start = -(-self._used // size) * size
+        if start + size > self.whole.num_addresses:
+            raise TopologyError(f"the lab needs more {self.what} networks than it owns")
+        self._used = start + size
+        return IPv4Network((self.whole.network_address + start, prefix))
+
+
+def _space(whole: str, usual: int, wanted: int, what: str) -> _Space:
+    """With networks of ``usual`` bits, or of as many more as ``wanted`` of them take."""
+    network = IPv4Network(whole)
+    needed = network.prefixlen + max(wanted - 1, 0).bit_length()
+    return _Space(network, min(max(usual, needed), _SMALLEST), what)
 
 
 @dataclass
@@ -21,32 +61,33 @@ class AddressPool:
     """Hands out a lab's subnets in order.  ``number``: 0..255."""
 
     number: int
-    _public: Iterator[IPv4Network] = field(init=False)
-    _private: Iterator[IPv4Network] = field(init=False)
-    _shared: Iterator[IPv4Network] = field(init=False)
+    room: Room = Room()
+    _public: _Space = field(init=False)
+    _private: _Space = field(init=False)
+    _shared: _Space = field(init=False)
     _given: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.number < LABS:
             raise TopologyError(f"lab number {self.number}: 0 to {LABS - 1} are possible")
-        n = self.number
-        self._public = IPv4Network(f"29.{n}.0.0/16").subnets(new_prefix=26)
-        self._private = IPv4Network(f"10.{n}.0.0/16").subnets(new_prefix=24)
+        n, room = self.number, self.room
+        self._public = _space(f"29.{n}.0.0/16", 26, room.public, "public")
+        self._private = _space(f"10.{n}.0.0/16", 24, room.private, "private")
         # 100.64.0.0/10 has 64 /16s: four labs to each, 64 /24s to a lab.
-        shared = IPv4Network(f"100.{64 + n // 4}.{(n % 4) * 64}.0/18")
-        self._shared = shared.subnets(new_prefix=24)
+        shared = f"100.{64 + n // 4}.{(n % 4) * 64}.0/18"
+        self._shared = _space(shared, 24, room.shared, "shared (100.64.0.0/10)")
 
-    def public(self) -> IPv4Network:
-        """A /26: the core's address first, then the node's (up to 60)."""
-        return self._next(self._public, "public")
+    def public(self, nodes: int = 1) -> IPv4Network:
+        """Usually a /26: the core's address first, then the node's (up to 60)."""
+        return self._public.next(nodes)
 
-    def private(self) -> IPv4Network:
-        """A LAN's /24; the router is its .1."""
-        return self._next(self._private, "private")
+    def private(self, nodes: int = 1) -> IPv4Network:
+        """A LAN's, usually a /24; the router is its .1."""
+        return self._private.next(nodes)
 
-    def shared(self) -> IPv4Network:
-        """A carrier access network's /24; the carrier's router is its .1."""
-        return self._next(self._shared, "shared (100.64.0.0/10)")
+    def shared(self, nodes: int = 1) -> IPv4Network:
+        """A carrier access network's, usually a /24; the carrier's router is its .1."""
+        return self._shared.next(nodes)
 
     def members(self, subnet: IPv4Network, wanted: int) -> tuple[IPv4Interface, ...]:
         """Addresses of one node.  The first is always the gateway's.
@@ -54,18 +95,12 @@ class AddressPool:
         Their host parts are those of no other node, in whatever subnet, while there are any left:
         a stack that takes one address's bytes for the other's must not get away with it.
         """
-        size = subnet.num_addresses - 3
+        size = subnet.num_addresses - _BESIDES
         if not 0 < wanted <= size:
             raise TopologyError(f"{subnet} has no room for {wanted} addresses")
         first = self._given
         self._given += wanted
         return tuple(nth(subnet, 2 + (first + index) % size) for index in range(wanted))
-
-    def _next(self, subnets: Iterator[IPv4Network], what: str) -> IPv4Network:
-        try:
-            return next(subnets)
-        except StopIteration:
-            raise TopologyError(f"the lab needs more {what} networks than it owns") from None
 
 
 def nth(network: IPv4Network, index: int) -> IPv4Interface:

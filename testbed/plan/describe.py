@@ -12,6 +12,7 @@ from testbed.model.plan import (
     End,
     LoadRules,
     Plan,
+    ServeNames,
     ServePortMapping,
     SetSysctls,
     Step,
@@ -45,16 +46,19 @@ def _say(step: Step) -> str:
             return f"blackhole  {node}: {destination}"
         case SetSysctls(node, sysctls):
             return f"sysctls    {node}{_settings(sysctls)}"
-        case LoadRules() | ServePortMapping() | WriteFiles():
+        case LoadRules() | ServePortMapping() | ServeNames() | WriteFiles():
             return _say_texts(step)
 
 
-def _say_texts(step: LoadRules | ServePortMapping | WriteFiles) -> str:
+def _say_texts(step: LoadRules | ServePortMapping | ServeNames | WriteFiles) -> str:
     match step:
         case LoadRules(node, engine, text, _):
             return f"rules      {node} ({engine})\n{_indented(text)}"
         case ServePortMapping(node, gateway, chains, config):
             return f"service    {node} ({gateway})\n{_indented(chains)}\n{_indented(config)}"
+        case ServeNames(node, address, names):
+            table = "\n".join(f"{one}\t{name}" for name, one in names)
+            return f"names      {node} (DNS at {address})\n{_indented(table)}"
         case WriteFiles(node, hosts, resolv):
             return f"files      {node}\n{_indented(hosts)}\n{_indented(resolv)}"
 

@@ -19,6 +19,7 @@ from testbed.model.plan import (
     LoadRules,
     NodeKind,
     Plan,
+    ServeNames,
     ServePortMapping,
     SetSysctls,
     Step,
@@ -29,7 +30,6 @@ from testbed.model.plan import (
 from testbed.model.profile import Profile
 from testbed.model.topology import (
     INTERNET,
-    TUNNEL_PORT,
     Host,
     Impairment,
     Interface,
@@ -41,7 +41,7 @@ from testbed.model.topology import (
     core_of,
 )
 from testbed.nat.rules import RouterContext, hooks, render
-from testbed.plan.addresses import AddressPool, mac, nth
+from testbed.plan.addresses import AddressPool, Room, mac, nth
 from testbed.plan.site import Site
 
 QUIET = (
@@ -57,6 +57,7 @@ FORWARDING = ("net.ipv4.ip_forward", "1")
 # The events of its flows bear the time at which they happened, not that of their receipt.
 STAMPED = ("net.netfilter.nf_conntrack_timestamp", "1")
 ANYWHERE = IPv4Network("0.0.0.0/0")
+ZONE = "lab"  # in which the names of a world with a DNS server are
 OWN_TABLES = 100  # the routing table of a host's first interface, where it has several
 _USUAL = Site()
 
@@ -122,6 +123,9 @@ class _Planner:
     vantages: list[Vantage] = field(default_factory=list)
     borne: dict[tuple[str, int], tuple[IPv4Address, ...]] = field(default_factory=dict)
     tunnels: int = 0  # so far
+    # The internet's interface that a node's first address there is reached by.
+    ports: dict[IPv4Address, _Attachment] = field(default_factory=dict)
+    tunnelled: set[str] = field(init=False)  # networks that are reached by a tunnel
     internal: dict[str, IPv4Address] = field(default_factory=dict)
     inside: dict[str, IPv4Network] = field(default_factory=dict)
     owners: dict[IPv4Address, str] = field(default_factory=dict)
@@ -129,7 +133,9 @@ class _Planner:
     passages: dict[tuple[str, str], IPv4Address] = field(default_factory=dict)
 
     def plan(self) -> Plan:
-        self.pool = AddressPool(self.number)
+        self.pool = AddressPool(self.number, self._room())
+        interfaces = (one for host in self.topology.hosts for one in host.interfaces)
+        self.tunnelled = {one.network for one in interfaces if one.over}
         for network in self.topology.networks:
             if network.name == INTERNET:
                 self._internet()
@@ -158,15 +164,25 @@ class _Planner:
         kinds += [(host.name, NodeKind.HOST) for host in self.topology.hosts]
         return [AddNode(name, kind, sysctls.get(kind, QUIET)) for name, kind in kinds]
 
+    def _room(self) -> Room:
+        """How many networks of each kind there will be, at most."""
+        on_internet = len(self._attached(INTERNET)) + len(self.topology.regions.pairs)
+        scopes = [network.scope for network in self.topology.networks]
+        by_router = [self.profiles[one.name].behaviour.translates for one in self.topology.routers]
+        return Room(
+            public=on_internet + by_router.count(False),
+            private=scopes.count(Scope.PRIVATE),
+            shared=scopes.count(Scope.SHARED),
+        )
+
     def _seeds(self) -> dict[str, int]:
         """Two NATs of one profile must not choose ports alike: it would hide a peer's mistakes."""
         return {router.name: own_seed(self.seed, router.name) for router in self.topology.routers}
 
     def _lans(self) -> list[Network]:
         """All but the internet; those with the end of a tunnel last, for it needs addresses."""
-        ends = {one.network for host in self.topology.hosts for one in host.interfaces if one.over}
         lans = [network for network in self.topology.networks if network.name != INTERNET]
-        return sorted(lans, key=lambda network: network.name in ends)
+        return sorted(lans, key=lambda network: network.name in self.tunnelled)
 
     def _attached(self, network: str) -> list[tuple[Router | Host, int]]:
         """Who is on ``network``, and by which of its interfaces, as a number."""
@@ -188,7 +204,7 @@ class _Planner:
         """A /26 and a wire to its core for each interface that is on the internet."""
         self._between_regions()
         for index, (node, number) in enumerate(self._attached(INTERNET)):
-            subnet = self.pool.public()
+            subnet = self.pool.public(node.interfaces[number].addresses)
             outside = self._attach(node, number, subnet)
             site = self._site(node.name) if not outside.second else _USUAL
             gateway = nth(subnet, 1)
@@ -197,6 +213,7 @@ class _Planner:
             plain = len(node.name) <= 15 and not outside.second
             name = node.name if plain else f"port{index}"
             core = _Attachment(core_of(node.region), name, (gateway,))
+            self.ports[outside.addresses[0].ip] = core
             self._wire(outside, core)
             self._introduce(outside, core)
             self._default_route(outside, gateway.ip)
@@ -268,8 +285,10 @@ class _Planner:
 
     def _subnet(self, network: Network, router: Router) -> IPv4Network:
         """Inside a router that does not translate, hosts on the internet's own addresses."""
+        attached = self._attached(network.name)
+        nodes = sum(node.interfaces[number].addresses for node, number in attached)
         if network.scope is Scope.SHARED:
-            return self.pool.shared()
+            return self.pool.shared(nodes)
         behaviour = self.profiles[router.name].behaviour
         if not behaviour.translates and len(router.interfaces) > 1:
             raise TopologyError(
@@ -278,16 +297,15 @@ class _Planner:
                 remedy="write `wan` in place of `uplinks`, or name a profile that translates",
             )
         if behaviour.translates or router.interfaces[0].network != INTERNET:
-            return self.pool.private()
-        subnet = self.pool.public()
+            return self.pool.private(nodes)
+        subnet = self.pool.public(nodes)
         self._publish(subnet, router)
         return subnet
 
     def _publish(self, subnet: IPv4Network, router: Router) -> None:
         """The internet's routes to the LAN of a router on it."""
         upstream = self.borne[router.name, 0][0]
-        links = (step for step in self.wires if isinstance(step, AddLink))
-        core = next(link.b for link in links if upstream in {one.ip for one in link.a.addresses})
+        core = self.ports[upstream]
         self.routes.append(AddRoute(core.node, subnet, upstream, core.ifname))
         self._tell_regions(subnet, core.node)
 
@@ -331,7 +349,7 @@ class _Planner:
         assert server is not None  # Topology has checked it
         self.tunnels += 1
         near, far = self.borne[host.name, next(carriers)][0], self.borne[server.name, 0][0]
-        return Tunnel(near, far, self.tunnels)
+        return Tunnel(near, far, self.tunnels, interface.port)
 
     def _wire(self, outer: _Attachment, gateway: _Attachment, vantage: bool = True) -> None:
         self._lay(outer, End(gateway.node, gateway.ifname, gateway.mac, gateway.addresses))
@@ -384,7 +402,7 @@ class _Planner:
                 external=self.borne[router.name, 0],
                 inside=self.inside[router.name],
                 lan_hosts=tuple(self.borne[n.name, i][0] for n, i in self._attached(router.lan)),
-                serves=(TUNNEL_PORT,) if self._ends_tunnels(router) else (),
+                serves=self.topology.tunnel_ports(router.lan),
                 seed=seeds[router.name],
             )
             profile = self.profiles[router.name]
@@ -406,12 +424,15 @@ class _Planner:
         name = router.interfaces[0].name
         return self._site(router.name).wan if name == _USUAL.wan else name
 
-    def _ends_tunnels(self, router: Router) -> bool:
-        interfaces = (one for host in self.topology.hosts for one in host.interfaces)
-        return any(one.over and one.network == router.lan for one in interfaces)
-
     def _files(self) -> list[Step]:
-        lines = [f"{ip}\t{node}" for node, ips in self._addresses().items() for ip in ips[:1]]
-        table = "\n".join(["127.0.0.1\tlocalhost", *lines, ""])
-        resolv = "# The lab has no resolver: names are in the hosts file.\n"
-        return [WriteFiles(host.name, table, resolv) for host in self.topology.hosts]
+        names = [(node, ips[0]) for node, ips in self._addresses().items()]
+        local, dns = ["127.0.0.1\tlocalhost"], self.topology.roles.dns
+        steps: list[Step] = []
+        if dns is None:
+            local += [f"{ip}\t{node}" for node, ip in names]
+            resolv = "# The lab has no resolver: names are in the hosts file.\n"
+        else:
+            steps.append(ServeNames(dns, server := dict(names)[dns], tuple(names)))
+            resolv = f"search {ZONE}\nnameserver {server}\noptions timeout:1 attempts:2\n"
+        table = "\n".join([*local, ""])
+        return [*steps, *(WriteFiles(host.name, table, resolv) for host in self.topology.hosts)]

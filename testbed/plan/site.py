@@ -1,12 +1,12 @@
 """Where a router stands, if that is told: names and addresses that are not the lab's own."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from testbed.model.frozen import FrozenValue
 
-@dataclass(frozen=True)
-class Site:
+
+class Site(FrozenValue):
     """The interfaces of one router on the internet; what is None or empty is chosen.
 
     ``outside``: its external address with the network that the provider's ``gateway`` is in,

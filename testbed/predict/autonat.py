@@ -13,18 +13,11 @@ from enum import StrEnum
 
 from testbed.model.autonat_agent import UNREAD_AUTONAT, AutonatAgent
 from testbed.model.behaviour import Behaviour, Protocol
-from testbed.model.reason import Place
-from testbed.model.statement import Statement
-from testbed.model.statement.reachability import (
-    NonceReset,
-    NoneAsked,
-    NotAsked,
-    ServerOpened,
-    ServersKeptOut,
-    TooFewAgree,
-    Version,
-)
+from testbed.model.entrance import entrance
+from testbed.model.frozen import FrozenValue
+from testbed.model.statement import Statement, reachability
 from testbed.model.topology import Topology
+from testbed.model.trace import Place
 from testbed.predict.nat import TransportNat
 from testbed.predict.network import addresses_of
 from testbed.predict.translation import Dropped
@@ -56,8 +49,7 @@ class Address:
     v2: AddressVerdict
 
 
-@dataclass(frozen=True)
-class Reachability:
+class Reachability(FrozenValue):
     """One transport of one node.  ``addresses`` are sorted: their ports tell nothing."""
 
     v1: NodeVerdict
@@ -69,8 +61,7 @@ class Reachability:
         return any(address.reachable for address in self.addresses)
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(FrozenValue):
     """``notes`` name every verdict that is not the truth, and what in the protocol errs."""
 
     outcome: Reachability
@@ -98,8 +89,9 @@ def predict(
     adding: bool = True,
     heard: bool = True,
 ) -> Prediction:
-    """Let the node that plays ``a`` in ``topology`` ask the observers, which are public.
+    """Let the node that plays ``a`` in ``topology`` ask the observers.
 
+    They and the stranger are on the internet, or behind NATs of their own that lead to them.
     ``behaviours``: those of the routers, by name.
     ``adding``: to what they are asked about by version 1 they add what they observe.
     ``heard``: servers of version 2 get the answer to their nonce.
@@ -112,20 +104,9 @@ def predict(
 class _Way:
     """The NATs between a host and the internet, nearest first, as one."""
 
-    def __init__(
-        self, topology: Topology, behaviours: Mapping[str, Behaviour], protocol: Protocol, host: str
-    ) -> None:
-        self._nats = [
-            TransportNat(
-                router.name,
-                protocol,
-                behaviours[router.name],
-                addresses_of(router, router.interfaces[0]),
-                [node.name for node in topology.attached(router.lan)],
-            )
-            for router in topology.path_out(host)
-        ]
-        self.outermost = self._nats[-1].name if self._nats else host
+    def __init__(self, host: str, nats: Sequence[TransportNat]) -> None:
+        self._nats = nats
+        self.outermost = nats[-1].name if nats else host
 
     def outgoing(self, now: float, source: Place, target: Place) -> Place | None:
         """Where a packet comes from in the end; None if it does not get out."""
@@ -165,7 +146,26 @@ class _Experiment:
             Place(host, topology.port(host)) for host in (topology.roles.a, *topology.observers)
         )
         self.stranger = topology.roles.relay
-        self.way = _Way(topology, behaviours, protocol, self.client.address)
+        self._told: dict[Place, Place] = {}  # where a server is reached from outside
+        for server in self.servers:
+            at = entrance(topology, behaviours, server.address, protocol, server.port)
+            self._told[server] = Place(addresses_of(topology.node(at.node))[at.number], at.port)
+        nats = {
+            router.name: TransportNat(
+                router.name,
+                protocol,
+                behaviours[router.name],
+                addresses_of(router, router.interfaces[0]),
+                [node.name for node in topology.attached(router.lan)],
+            )
+            for router in topology.routers
+        }
+        hosts = (self.client.address, self.stranger, *topology.observers)
+        self._ways = {
+            host: _Way(host, [nats[router.name] for router in topology.path_out(host)])
+            for host in hosts
+        }
+        self.way = self._ways[self.client.address]
         self._now = 0.0
         self._port = _FRESH_PORT
 
@@ -194,19 +194,28 @@ class _Experiment:
 
     def _contact(self, server: Place) -> Place | None:
         """The client connects; the address that the server observes."""
-        left = self.way.outgoing(self._tick(), self.client, server)
-        if left is not None:
-            self.way.incoming(self._tick(), server, left)
-        return left
+        told = self._told[server]
+        left = self.way.outgoing(self._tick(), self.client, told)
+        there = self._ways[server.address]
+        came = None if left is None else there.incoming(self._tick(), left, told)
+        if left is None or came is None or came[1] != server:
+            return None
+        if there.outgoing(self._tick(), server, came[0]) == told:
+            self.way.incoming(self._tick(), told, left)
+        return came[0]
 
     def _dial(self, dialer: str, address: Place) -> bool:
         """A dial from a port never used before, and the answer to it."""
         self._port += 1
-        source = Place(dialer, self._port)
-        came = self.way.incoming(self._tick(), source, address)
-        if came is None or came[1] != self.client:
+        there, begun = self._ways[dialer], Place(dialer, self._port)
+        source = there.outgoing(self._tick(), begun, address)
+        came = None if source is None else self.way.incoming(self._tick(), source, address)
+        if source is None or came is None or came[1] != self.client:
             return False
-        return self.way.outgoing(self._tick(), self.client, came[0]) == address
+        if self.way.outgoing(self._tick(), self.client, came[0]) != address:
+            return False
+        back = there.incoming(self._tick(), address, source)
+        return back is not None and back[1] == begun
 
     def _ask_v1(self, observed: dict[Place, Place], asked: Sequence[Place]) -> NodeVerdict:
         """Each server dials what it is asked about and what it observes itself."""
@@ -234,28 +243,28 @@ class _Experiment:
 
     def _notes(self, outcome: Reachability, asked: int, contacted: bool) -> Iterator[Statement]:
         if not contacted:
-            yield NoneAsked()
+            yield reachability.NoneAsked()
             return
         v2 = {(address.reachable, address.v2) for address in outcome.addresses}
-        wrong: list[Version] = []
+        wrong: list[reachability.Version] = []
         if outcome.v1 is NodeVerdict.PUBLIC and not outcome.reachable:
             wrong.append("v1")
         if (False, AddressVerdict.REACHABLE) in v2:
             wrong.append("v2")
         if wrong:
             # In this model a server is a stranger that the client has contacted, no more.
-            yield ServerOpened(tuple(wrong))
+            yield reachability.ServerOpened(tuple(wrong))
         if outcome.v1 is NodeVerdict.PRIVATE and outcome.reachable:
-            yield ServersKeptOut("v1")
+            yield reachability.ServersKeptOut("v1")
         if (True, AddressVerdict.UNREACHABLE) in v2:
-            yield ServersKeptOut("v2")
+            yield reachability.ServersKeptOut("v2")
         if outcome.v1 is NodeVerdict.UNKNOWN:
-            yield TooFewAgree("v1")
+            yield reachability.TooFewAgree("v1")
         unasked = len(outcome.addresses) - asked
         if unasked > 0:
-            yield NotAsked(unasked, len(outcome.addresses), asked)
+            yield reachability.NotAsked(unasked, len(outcome.addresses), asked)
         elif any(address.v2 is AddressVerdict.UNKNOWN for address in outcome.addresses):
-            yield TooFewAgree("v2") if self.heard else NonceReset()
+            yield reachability.TooFewAgree("v2") if self.heard else reachability.NonceReset()
 
     def _tick(self) -> float:
         """A little later: an experiment is over before any timer is."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from testbed.model.behaviour import Behaviour, Protocol
-from testbed.model.reason import Kind, Note, Place
+from testbed.model.trace import Kind, Note, Place
 from testbed.predict.packet import Packet
 
 REPLIED_LONG_ENOUGH = 2.0  # seconds after which Linux believes in a UDP stream

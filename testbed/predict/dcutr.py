@@ -1,8 +1,9 @@
 """Direct Connection Upgrade through Relay (libp2p relay/DCUtR.md), as the lab's stack does it.
 
 The dialer A reaches the listener B over the relay; B leads.  B dials the public
-addresses that A advertises (connection reversal), then up to three times:
-CONNECT, CONNECT, SYNC over the relay; A dials the addresses that B signalled the
+addresses that A advertises (connection reversal), and meanwhile begins what it does up to
+three times: CONNECT, CONNECT, SYNC over the relay, the last unless a dial has been answered by
+then and comes through; A dials the addresses that B signalled the
 moment SYNC is there, B moves half the relayed round trip after it was sent: over
 TCP it dials too, over QUIC it only sends random datagrams from its socket.
 
@@ -15,15 +16,12 @@ handshakes with the public nodes and over the relay, identify, and the secured c
 both ends must have before they stop waiting for it.
 """
 
-from collections import Counter
-
 from testbed.model.behaviour import Protocol
 from testbed.model.outcome import Outcome, Rung
 from testbed.model.reason import (
     Climbed,
     Lost,
     Passed,
-    Place,
     Silence,
     Unobserved,
     Unrelayed,
@@ -31,299 +29,30 @@ from testbed.model.reason import (
     WayLost,
 )
 from testbed.model.technique import Relaying
+from testbed.model.trace import TooLong
+from testbed.predict.dcutr_peer import (
+    DIALER_HAS,
+    FRESH,
+    LISTENER_HAS,
+    PUNCHING,
+    RESERVED,
+    SIGNALLING,
+    Peer,
+)
 from testbed.predict.model import Model, Result, Setting
-from testbed.predict.network import Network
-from testbed.predict.packet import Message, Packet
 from testbed.predict.public import (
-    CIRCUIT,
-    HELLO,
-    IDENTIFY,
-    OBSERVED,
-    PART,
     RESERVE,
-    WELCOME,
     Carrier,
     Observer,
     Relay,
-    say,
 )
 from testbed.predict.quic import Quic
-from testbed.predict.tcp import Connection, Program, Tcp
+from testbed.predict.tcp import Tcp
 
 ADVERTISED_BY = 4  # observers that must agree before an address is advertised
-MOST = 3  # addresses that are signalled or advertised
-PATIENCE = 3.0  # seconds to reach the relay and the observers, and again to be told the address
 CIRCUIT_PATIENCE = 4.0  # seconds from the start, at both ends
-IDENTIFY_PATIENCE = 10.0  # seconds, over the relay
-REVERSAL = 1.0  # as the lab's peers set it, and the punch
-PUNCHING = 2.0
-SIGNALLING = 10.0
+RESERVE_PATIENCE = 10.0  # seconds
 ATTEMPTS = 3
-PAUSES = (0.1, 0.2, 0.4, 0.8)  # seconds before TCP dials that follow a refused one
-RANDOM_EVERY = 0.1  # seconds; the protocol says 10 to 200 ms, by chance
-TOGETHER = 0.005  # seconds: what is accepted so shortly before SYNC, a program sees after it
-CONNECT = "CONNECT"
-SYNC = "SYNC"
-SECURE = "client's handshake"
-SECURED = "server's handshake"
-CONFIRMED = "client's last handshake"
-RESERVED, DIALER_HAS, LISTENER_HAS, IDENTIFIED = 3, 7, 8, 10  # steps to and of a circuit
-FRESH = 2.0  # seconds since when a connection was heard that it needs no ping
-# In how many packets a step is told: a stream's answer has two of multistream-select before it.
-PARTS = {3: 2, 5: 2, 7: 2, 8: 2, 9: 4, 10: 3}
-
-
-class Contact(Program):
-    """A peer's connection to a public node: what the node saw, and what it passes on."""
-
-    def __init__(self, peer: "Peer") -> None:
-        self._peer = peer
-        self.connection: Connection | None = None
-        self.observed: Place | None = None
-        self.due = PATIENCE  # when it must have got on
-        self.late = False
-        self.told_at = 0.0
-
-    def opened(self, connection: Connection, _packet: Packet, /) -> None:
-        self.connection = connection
-        if self._peer.patient and self._peer.secures:
-            self._peer.say(connection, HELLO)
-        elif self._peer.patient:
-            self._secured(connection)
-
-    def _secured(self, connection: Connection) -> None:
-        self.late |= self._peer.now > self.due
-        self.due = self._peer.now + PATIENCE
-        self._peer.say(connection, IDENTIFY)
-
-    def received(self, connection: Connection, message: Message, /) -> None:
-        if message.name == PART:
-            return
-        if message.name == OBSERVED:
-            self.late |= self._peer.now > self.due
-            self.observed = message.endpoint
-            self.told_at = self._peer.now
-        elif message.name == WELCOME:
-            self._secured(connection)
-        else:
-            self._peer.signalled(message)
-
-
-class Peer(Program):
-    """One end.  ``leads``: it is B, who received the relayed connection."""
-
-    def __init__(self, network: Network, host: str, carrier: Carrier, *, leads: bool) -> None:
-        self.local = Place(host, network.topology.port(host))
-        self.relay = Contact(self)
-        self.direct = False
-        self.via: tuple[Connection, Packet] | None = None  # the direct connection and its opening
-        self.dialling: set[Place] = set()
-        self.until = 0.0  # when what we are at ends
-        self._network = network
-        self._carrier = carrier
-        self._leads = leads
-        self._contacts = [self.relay]
-        self._nodes: list[str] = []  # in the same order
-        self._remote: tuple[Place, ...] = ()  # what the other has signalled
-        self._sent_at = 0.0
-        self._punching = False
-        self._clients: set[Connection] = set()  # where ours is the client's part
-        self._refusals: Counter[Place] = Counter()
-        self._early: list[tuple[float, Connection]] = []  # accepted from the other before SYNC
-        self._open: set[Connection] = set()  # direct ones, and ours to end
-        self.patient = network.chancy
-        self.secures = isinstance(carrier, Tcp)  # by a handshake of its own
-        self.steps = 0  # of the circuit
-        carrier.listen(self.local.port, self)
-
-    @property
-    def now(self) -> float:
-        return self._network.now
-
-    def say(self, connection: Connection, name: str, step: int = 0, parts: int = 1) -> None:
-        say(self._carrier, connection, Message(name, transaction=step), parts)
-
-    # -- addresses --------------------------------------------------------
-
-    def meet(self, server: str, observers: list[str]) -> None:
-        """Connect to the observers and to the relay, from the port that we listen on."""
-        self._contacts += [Contact(self) for _ in observers]
-        self._nodes = [server, *observers]
-        for node, contact in zip(self._nodes, self._contacts, strict=True):
-            there = self.way_to(node)
-            self._carrier.connect(self.local.port, there, contact)
-
-    def way_to(self, node: str) -> Place:
-        """Where a public node is reached."""
-        port = self._network.topology.port(node)
-        return self._network.entrance(node, self._carrier.protocol, port)
-
-    @property
-    def met(self) -> bool:
-        return not self.missed
-
-    @property
-    def missed(self) -> list[str]:
-        """The public nodes that did not say how they see us."""
-        pairs = zip(self._nodes, self._contacts, strict=True)
-        return [node for node, contact in pairs if contact.observed is None]
-
-    @property
-    def late(self) -> bool:
-        """Whether a public node was too slow for a peer that needs them all."""
-        return any(
-            one.late or (one.observed is None and self.now > one.due) for one in self._contacts
-        )
-
-    def addresses(self, threshold: int) -> tuple[Place, ...]:
-        """What so many nodes agree on, the best first; an untranslated address needs one."""
-        counts = Counter(c.observed for c in self._contacts if c.observed is not None)
-        ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-        return tuple(a for a, n in ranked if n >= threshold or a == self.local)[:MOST]
-
-    # -- the ladder -------------------------------------------------------
-
-    def reverse(self, targets: tuple[Place, ...]) -> None:
-        """B dials what A advertises, each address once."""
-        self.until = self._network.now + REVERSAL
-        for target in targets:
-            self._dial(target)
-
-    def lead(self) -> None:
-        """B begins an attempt."""
-        self._sent_at = self._network.now
-        self.until = self._network.now + SIGNALLING
-        self._signal(Message(CONNECT, endpoints=self.addresses(1)))
-
-    def _signal(self, message: Message, parts: int = 1) -> None:
-        if self.relay.connection is not None:
-            told = parts if self.patient else 1
-            say(self._carrier, self.relay.connection, message, told)
-
-    def climb(self, step: int, name: str = CIRCUIT) -> None:
-        """Our next step towards a circuit, or to a reservation."""
-        self.steps = step
-        if self.relay.connection is not None:
-            parts = PARTS.get(step, 1) if name == CIRCUIT else 1
-            self.say(self.relay.connection, name, step, parts)
-
-    def signalled(self, message: Message) -> None:
-        """A message of the other end has come over the relay."""
-        now = self._network.now
-        if message.name in (CIRCUIT, RESERVE):
-            self.steps = message.transaction
-            if self.steps < (IDENTIFIED if message.name == CIRCUIT else RESERVED):
-                self.climb(self.steps + 1, message.name)
-            return
-        if message.name == SYNC:
-            self._punch()
-            return
-        self._remote = message.endpoints
-        if self._leads:
-            half = (now - self._sent_at) / 2
-            self.until = now + half + PUNCHING
-            self._signal(Message(SYNC))
-            self._network.at(now + half, self._punch)
-        else:
-            self._signal(Message(CONNECT, endpoints=self.addresses(1)), parts=3)
-
-    def _punch(self) -> None:
-        self._punching = True
-        self._refusals.clear()
-        self.until = self._network.now + PUNCHING
-        self._network.at(self.until, self.stop)
-        for accepted, connection in self._early:
-            if self._network.now - accepted <= TOGETHER:
-                self._begin_as_client(connection)
-        for target in self._remote:
-            if self._leads and isinstance(self._carrier, Quic):
-                self._send_random(self._carrier, target)
-            else:
-                self._dial(target)
-
-    def stop(self) -> None:
-        """End the dials and datagrams that are under way."""
-        self._punching = False
-        for target in self.dialling:
-            self._carrier.abandon(self.local.port, target)
-        self.dialling.clear()
-        if self.patient and not self.direct:
-            for connection in self._open:
-                self._carrier.abort(connection)
-            self._open.clear()
-
-    def _send_random(self, socket: Quic, target: Place) -> None:
-        if self._punching and not self.direct:
-            socket.send_random(target)
-            again = self._network.now + RANDOM_EVERY
-            self._network.at(again, lambda: self._send_random(socket, target))
-
-    def _dial(self, target: Place) -> None:
-        self.dialling.add(target)
-        if not self._carrier.connect(self.local.port, target, self):
-            self._failed(target)
-
-    def _failed(self, target: Place) -> None:
-        """Nobody is there, yet: a punch dials again, a reversal does not."""
-        self.dialling.discard(target)
-        if self._punching:
-            pause = PAUSES[min(self._refusals[target], len(PAUSES) - 1)]
-            self._refusals[target] += 1
-            until = self.until
-            self._network.at(self._network.now + pause, lambda: self._redial(target, until))
-
-    def _redial(self, target: Place, until: float) -> None:
-        if self._punching and self.until == until and not self.direct:
-            self._dial(target)  # else a later attempt makes dials of its own
-
-    # -- the direct connection --------------------------------------------
-
-    def refused(self, connection: Connection, /) -> None:
-        self._failed(connection.remote)
-
-    def opened(self, connection: Connection, packet: Packet, /) -> None:
-        self.via = self.via or (connection, packet)
-        if connection.active:
-            self._open.add(connection)
-        if self.patient and not self.secures:
-            self.direct = True
-        elif self._is_client(connection):
-            self._begin_as_client(connection)
-        elif not connection.active and not self._leads and self._is_expected(connection):
-            self._early.append((self._network.now, connection))
-
-    def _begin_as_client(self, connection: Connection) -> None:
-        self._clients.add(connection)
-        self.say(connection, SECURE)
-
-    def _is_client(self, connection: Connection) -> bool:
-        """A is the client of a punched connection, even if B's SYN got in first."""
-        if connection.active:
-            return not (self._leads and self._punching)
-        return self._punching and not self._leads and self._is_expected(connection)
-
-    def _is_expected(self, connection: Connection) -> bool:
-        return any(remote.address == connection.remote.address for remote in self._remote)
-
-    def lost(self, connection: Connection, /) -> None:
-        """The other end had waited too long for it."""
-        self._open.discard(connection)
-        self._clients.discard(connection)
-        self.direct = False
-
-    def received(self, connection: Connection, message: Message, /) -> None:
-        if message.name == SECURED:
-            self.direct = True
-            if self.patient:
-                self.say(connection, CONFIRMED)
-        elif message.name == PART:
-            return
-        elif message.name == SECURE and self.patient and connection not in self._clients:
-            self.say(connection, SECURED, parts=3)
-        elif connection not in self._clients:
-            self.direct = True
-            if not self.patient:
-                self.say(connection, SECURED)
 
 
 def dcutr_tcp(setting: Setting) -> Result:
@@ -361,14 +90,12 @@ def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Resu
 
     if advertised := a.addresses(ADVERTISED_BY):
         b.reverse(advertised)
-        network.run(b.until, lambda: upgraded() or not b.dialling)
-        b.stop()
-        if upgraded():
-            return Result(Outcome.DIRECT, Climbed(Rung.REVERSED, why(a, b)))
     for attempt in range(1, ATTEMPTS + 1):
         b.lead()
         limit = network.now + SIGNALLING + PUNCHING
         network.run(limit, lambda: upgraded() or network.now >= b.until)
+        if upgraded() and not b.synced:
+            return Result(Outcome.DIRECT, Climbed(Rung.REVERSED, why(a, b)))
         if upgraded():
             return Result(Outcome.DIRECT, Climbed(Rung.PUNCHED, why(a, b), attempt))
     return Result(Outcome.RELAYED, why_not(setting, a, b, both_dial=protocol is Protocol.TCP))
@@ -381,17 +108,17 @@ def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
     def carrier(host: str) -> Carrier:
         if protocol is Protocol.TCP:
             return Tcp(network, host)
-        return Quic(network, host, setting.port(host))
+        return Quic(network, host, setting.port(host), setting.datagram(host))
 
     observers = [n for n in network.topology.observers if n not in setting.hosts]
     Relay(carrier(setting.server), setting.port(setting.server), asked=network.chancy)
     for name in observers:
         Observer(carrier(name), setting.port(name), asked=network.chancy)
-    a = Peer(network, setting.dialer, carrier(setting.dialer), leads=False)
-    b = Peer(network, setting.listener, carrier(setting.listener), leads=True)
+    a = Peer(network, setting.dialer, carrier(setting.dialer), leads=False, extra=setting.extra)
+    b = Peer(network, setting.listener, carrier(setting.listener), leads=True, extra=setting.extra)
     for peer in (a, b):
         peer.meet(setting.server, observers)
-    limit = network.now + PATIENCE * (2 if network.chancy else 1)
+    limit = network.now + a.waits * (2 if network.chancy else 1)
     network.run(limit, lambda: a.met and b.met)
     return a, b
 
@@ -405,15 +132,14 @@ def _uncircuited(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
     late = [peer for peer in (a, b) if peer.late or not peer.met]
     if not late:
         b.climb(0, RESERVE)
-        network.run(network.now + IDENTIFY_PATIENCE, lambda: b.steps >= RESERVED)
-        end = network.now + CIRCUIT_PATIENCE
+        network.run(network.now + RESERVE_PATIENCE, lambda: b.steps >= RESERVED)
+        end = network.now + CIRCUIT_PATIENCE + setting.extra
         b.steps = 0
         a.climb(0 if network.now - a.relay.told_at < FRESH else -2)
         network.run(end, lambda: b.steps >= LISTENER_HAS)
         late = [p for p, has in ((a, DIALER_HAS), (b, LISTENER_HAS)) if p.steps < has]
     if late:
         return Unrelayed(tuple((peer.local.address, None) for peer in late))
-    network.run(network.now + IDENTIFY_PATIENCE, lambda: b.steps >= IDENTIFIED)
     return None
 
 
@@ -443,12 +169,17 @@ def why(a: Peer, b: Peer) -> Passed:
 
 
 def why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> Lost:
-    """Why nothing came through, from the last loss of each end that dials."""
+    """Why nothing came through, from the last loss of each end that dials.
+
+    Of who only answers, too, where its packets are too long.
+    """
     lost = setting.network.lost
     ways: list[WayLost] = []
-    for peer, other in ((a, b), (b, a)) if both_dial else ((a, b),):
+    for peer, other in ((a, b), (b, a)):
         host = peer.local.address
         losses = [(t, lost[host, t]) for t in other.addresses(1) if (host, t) in lost]
+        if not (both_dial or peer is a):
+            losses = [one for one in losses if isinstance(one[1].drop, TooLong)]
         ways += [WayLost(host, target, why) for target, why in losses[:1]]
     return Lost(tuple(ways), Silence.NO_OPENING, ATTEMPTS)
 

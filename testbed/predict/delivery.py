@@ -9,6 +9,7 @@ quarter of a round trip (RFC 8985 section 6, RFC 9002 section 6.1.2).
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from testbed.model.frozen import FrozenValue
 from testbed.predict.network import Network
 from testbed.predict.packet import Carried, Message
 
@@ -16,8 +17,7 @@ OVERTAKEN = 1.25  # round trips after which a message that a later one overtook 
 UNKNOWN = 1.0  # seconds: the timeout of who has measured no round trip, RFC 6298 section 2.1
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(FrozenValue):
     """How a transport waits for an answer.  Times are seconds.
 
     ``floor`` is the least margin over the smoothed round trip; ``probes``: a first repetition

@@ -39,7 +39,7 @@ class Direction:
         that the share of lost packets is the link's loss.
         """
         way, drawn = self._way, self._random.random()
-        if way.burst is None or way.loss >= 1:
+        if way.burst is None:
             return drawn < way.loss
         begins, ends = way.loss / (way.burst * (1 - way.loss)), 1 / way.burst
         self._losing = drawn >= ends if self._losing else drawn < begins

@@ -23,12 +23,12 @@ from testbed.model.reason import (
     Lost,
     NoRelay,
     NotEvenRelayed,
-    Place,
     Silence,
     Unlearned,
     WayLost,
 )
 from testbed.model.technique import Relaying
+from testbed.model.trace import Place
 from testbed.predict import stun, turn
 from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import addresses_of
@@ -91,7 +91,6 @@ class Agent:
         host, port = setting.hosts[end], AGENT_PORTS[end]
         self._network = setting.network
         self._server = setting.server
-        self._relays = turn.relays(setting.network, setting.server)
         self._as: IceAgent = setting.agents[end]
         self._controlled = end  # an index, of what differs between the two roles
         self._relay_only = relay_only
@@ -105,6 +104,8 @@ class Agent:
         self.selected: Pair | None = None
         self._gathering = True
         self._began = float("inf")
+        self._theirs: list[Place] = []  # what was signalled, but for the relayed one
+        self._their_relay: Place | None = None
         self._early: list[tuple[Base, Packet]] = []
         self._waiting: list[Pair] = []  # for a permission, before they are begun with
         self._turn = turn.TurnClient(Tcp(self._network, host), self._receiver(RELAY), self._begin)
@@ -167,9 +168,14 @@ class Agent:
 
     # -- connectivity checks ----------------------------------------------
 
-    def start(self, remotes: list[Place]) -> None:
-        """Check every pair, one new pair each pace; then heed who was earlier."""
-        self._began = self._network.now
+    def start(self, peer: "Agent") -> None:
+        """Check every pair with what ``peer`` signalled, one new pair each pace; then heed who
+
+        was earlier.
+        """
+        self._began, self._their_relay = self._network.now, peer.relay
+        remotes = peer.candidates()
+        self._theirs = [one for one in remotes if one != peer.relay]
         for remote in remotes:
             self._waiting += [self._pair(base, remote) for base in self._bases()]
         if self._as.by_priority:
@@ -302,11 +308,24 @@ class Agent:
                 self._settle(pair)
 
     def is_relayed(self, pair: Pair) -> bool:
-        """Whether a relay, ours or theirs, is on the way.
+        """Whether a relay, ours or theirs, seems to be on the way.
 
-        Theirs is known by its address: a NAT may have rewritten its port.
+        Theirs is known by its address, since a NAT may have rewritten its port; by both, where
+        they have the same address themselves.
         """
-        return pair.base == RELAY or self._relays.may_be(pair.remote)
+        relay, remote = self._their_relay, pair.remote
+        if pair.base == RELAY or remote == relay:
+            return True
+        alone = all(one.address != remote.address for one in self._theirs)
+        return relay is not None and relay.address == remote.address and alone
+
+    @property
+    def relayed(self) -> bool:
+        """Whether a relay is on the way of what it selected, whatever it takes it for."""
+        pair = self.selected
+        if pair is None or pair.response is None:
+            return False
+        return pair.base == RELAY or pair.response.origin == self._server
 
     @property
     def gave_up(self) -> bool:
@@ -344,11 +363,11 @@ def _run(setting: Setting, *, relay_only: bool) -> Result:
     for agent in agents:
         agent.offer()
     starts = setting.starts()
-    network.at(starts[0], lambda: dialer.start(listener.candidates()))
-    network.at(starts[1], lambda: listener.start(dialer.candidates()))
+    network.at(starts[0], lambda: dialer.start(listener))
+    network.at(starts[1], lambda: listener.start(dialer))
     network.run(min(starts) + DEADLINE, lambda: all(agent.selected for agent in agents))
     chosen = [agent.selected for agent in agents if agent.selected is not None]
-    relayed = any(dialer.is_relayed(pair) for pair in chosen)
+    relayed = any(agent.relayed for agent in agents)
     if len(chosen) == len(agents) and not relayed:
         return Result(Outcome.DIRECT, _why_direct(dialer))
     failure = DirectOff() if relay_only else _why_not(setting, agents)

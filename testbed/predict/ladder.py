@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.outcome import Outcome, Rung
-from testbed.model.reason import Climbed, Place
+from testbed.model.reason import Climbed
 from testbed.model.technique import Relaying
 from testbed.model.topology import Router, Scope, Topology
-from testbed.predict import dcutr
+from testbed.model.trace import Place
+from testbed.predict import dcutr, dcutr_peer
 from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
@@ -29,7 +30,7 @@ from testbed.predict.tcp import Connection, Program, Tcp
 PROVEN_BY = 3  # public nodes
 DIAL_BACK = 0.9  # seconds: less than a lost SYN takes to be sent again
 CIRCUIT = "circuit"
-ROUND_TRIPS = 3  # over the relay until the dialer has its circuit: HOP and STOP, Noise, the muxer
+ROUND_TRIPS = 2  # over the relay until the dialer has its circuit: HOP with STOP, and Noise
 LINGER = 1.0  # seconds that direct dials go on beside a circuit, if nobody dials back
 LONGEST = 4.0  # seconds for a circuit
 
@@ -58,6 +59,19 @@ def with_mappings(
     return found
 
 
+def mapped_at(
+    topology: Topology,
+    behaviours: Mapping[str, Behaviour],
+    host: str,
+    by: Protocol = Protocol.UDP,
+) -> Place | None:
+    """The port that ``host`` advertises as mapped by its router; None where it has none."""
+    router = topology.router_serving(topology.host(host).interfaces[0].network)
+    if router is None or not _believed(topology, router, behaviours[router.name], by):
+        return None
+    return Place(router.name, topology.port(host))
+
+
 def _believed(topology: Topology, router: Router, behaviour: Behaviour, by: Protocol) -> bool:
     """Does the host advertise the mapped endpoint?  It trusts a grant that looks sound."""
     return _worth(topology, router, behaviour, by) in (Mapped.REACHABLE, Mapped.IDLE)
@@ -73,7 +87,7 @@ def _is_public(topology: Topology, router: Router) -> bool:
     return outside.scope is Scope.PUBLIC
 
 
-class Peer(dcutr.Peer):
+class Peer(dcutr_peer.Peer):
     """One end.  ``mapped``: where its router forwards from."""
 
     def __init__(
@@ -116,7 +130,7 @@ class Peer(dcutr.Peer):
             super().signalled(message)
             return
         self.turns += 1
-        needed = ROUND_TRIPS + 1 if self._leads else ROUND_TRIPS  # B waits for identify, too
+        needed = ROUND_TRIPS + 1 if self._leads else ROUND_TRIPS  # Noise has a third message, for B
         self.connected = self.turns >= needed
         if self._leads or self.turns <= ROUND_TRIPS:
             self._signal(Message(CIRCUIT))
@@ -170,27 +184,23 @@ class _Run:
     def _carrier(self, host: str) -> Carrier:
         if self.protocol is Protocol.TCP:
             return Tcp(self.network, host)
-        return Quic(self.network, host, self.setting.port(host))
+        return Quic(self.network, host, self.setting.port(host), self.setting.datagram(host))
 
     def _peer(self, host: str, *, leads: bool) -> Peer:
-        mapped: tuple[Place, ...] = ()
-        topology = self.network.topology
-        router = topology.router_serving(topology.host(host).interfaces[0].network)
-        if router is not None and _believed(
-            topology, router, self.network.behaviours[router.name], self.protocol
-        ):
-            mapped = (Place(router.name, topology.port(host)),)
-        return Peer(self.network, host, self._carrier(host), mapped, leads=leads)
+        network = self.network
+        place = mapped_at(network.topology, network.behaviours, host, self.protocol)
+        mapped = () if place is None else (place,)
+        return Peer(network, host, self._carrier(host), mapped, leads=leads)
 
     def climb(self) -> Result:
         a, b = self.a, self.b
         for peer in (a, b):
             peer.meet(self.setting.server, [n for n in self.public if n != self.setting.server])
-        self.network.run(self.network.now + dcutr.PATIENCE, lambda: a.met and b.met)
+        self.network.run(self.network.now + dcutr_peer.PATIENCE, lambda: a.met and b.met)
         if unmet := dcutr.unmet(self.setting, a, b):
             return Result(Outcome.NONE, unmet)
         self._prove()
-        return self._dial() or self._reverse() or self._punch() or self._stay()
+        return self._dial() or self._upgrade() or self._stay()
 
     def _prove(self) -> None:
         """Every public node dials back every address of both ends, each from a fresh port."""
@@ -200,7 +210,7 @@ class _Run:
                 for address in peer.addresses(1):
                     self._fresh += 1
                     if self.protocol is Protocol.UDP:
-                        carrier = Quic(self.network, name, self._fresh)
+                        carrier = Quic(self.network, name, self._fresh, self.setting.datagram(name))
                     asked.append((peer, address, DialBack(), carrier, self._fresh))
         for _, address, program, carrier, port in asked:
             carrier.connect(port, address, program)
@@ -226,21 +236,16 @@ class _Run:
             self.network.run(end, lambda: self._there() or self.b.connected)
         return self._direct(Rung.DIRECT) if self._there() else None
 
-    def _reverse(self) -> Result | None:
-        if not self.a.advertised:
-            return None
-        self.b.reverse(self.a.advertised)
-        self.network.run(self.b.until, lambda: self._there() or not self.b.dialling)
-        self.b.stop()
-        return self._direct(Rung.REVERSED) if self._there() else None
-
-    def _punch(self) -> Result | None:
+    def _upgrade(self) -> Result | None:
+        """B dials A's addresses, and meanwhile begins to punch."""
+        if self.a.advertised:
+            self.b.reverse(self.a.advertised)
         for _ in range(dcutr.ATTEMPTS):
             self.b.lead()
-            limit = self.network.now + dcutr.SIGNALLING + dcutr.PUNCHING
+            limit = self.network.now + dcutr_peer.SIGNALLING + dcutr_peer.PUNCHING
             self.network.run(limit, lambda: self._there() or self.network.now >= self.b.until)
             if self._there():
-                return self._direct(Rung.PUNCHED)
+                return self._direct(Rung.PUNCHED if self.b.synced else Rung.REVERSED)
         return None
 
     def _direct(self, rung: Rung) -> Result:

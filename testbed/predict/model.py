@@ -5,19 +5,24 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from testbed.model.behaviour import Behaviour
+from testbed.model.distance import extra_time_s
+from testbed.model.frozen import FrozenValue
 from testbed.model.ice_agent import UNREAD, IceAgent
 from testbed.model.outcome import Outcome, Rung
 from testbed.model.reason import Reason
-from testbed.model.technique import Technique
+from testbed.model.technique import Relaying, Technique
 from testbed.model.topology import Topology
 from testbed.predict.network import Network
+from testbed.stacks.adapter import LEAST_DATAGRAM
+
+Datagrams = tuple[tuple[str, int], ...]  # by the host
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(FrozenValue):
     """Who runs a model where; ``skew`` is how many seconds the listener is late.
 
-    ``agents`` are the dialer's and the listener's, where the technique is ICE.
+    ``agents`` are the dialer's and the listener's, where the technique is ICE; ``datagrams`` are
+    the lengths by which hosts open connections of QUIC, where they are not the least.
     """
 
     network: Network
@@ -26,6 +31,7 @@ class Setting:
     server: str
     skew: float
     agents: tuple[IceAgent, IceAgent] = (UNREAD, UNREAD)
+    datagrams: Datagrams = ()
 
     @property
     def hosts(self) -> tuple[str, str]:
@@ -34,6 +40,15 @@ class Setting:
     def port(self, host: str) -> int:
         """Where ``host`` listens."""
         return self.network.topology.port(host)
+
+    def datagram(self, host: str) -> int:
+        """Bytes of UDP payload by which ``host`` opens a connection of QUIC."""
+        return dict(self.datagrams).get(host, LEAST_DATAGRAM)
+
+    @property
+    def extra(self) -> float:
+        """Seconds by which the deadlines of programs are longer, as they are told."""
+        return extra_time_s(self.network.topology, self.hosts, self.server)
 
     def starts(self) -> tuple[float, float]:
         """When the dialer and the listener begin, from the present moment."""
@@ -67,3 +82,8 @@ class Model(Technique):
     races: bool = False
     patient: bool = False
     prepares: Prepared | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether what peers echo is a stream of TCP, which fills its segments."""
+        return self.relaying is Relaying.CIRCUIT and self.protocol == "tcp"

@@ -21,7 +21,7 @@ from testbed.model.behaviour import (
     Unsolicited,
     WanInput,
 )
-from testbed.model.reason import (
+from testbed.model.trace import (
     AdmitsAll,
     AdmitsContacted,
     Answer,
@@ -29,6 +29,7 @@ from testbed.model.reason import (
     Blocked,
     Drawn,
     Exhausted,
+    Exposes,
     Filtered,
     Forwards,
     Hairpins,
@@ -91,6 +92,13 @@ class TransportNat:
         ports = self.axes.ports
         sequential = self.axes.allocation is Allocation.SEQUENTIAL
         self._cursor = 0 if sequential else ports.size // 2
+
+    def unmap(self) -> None:
+        """A gateway's mappings are gone; sessions that go by them go on."""
+        for internal, port in self._outward.items():
+            if self._forwards.get(port) == internal:
+                del self._forwards[port]
+        self._outward.clear()
 
     # -- outgoing ---------------------------------------------------------
 
@@ -220,7 +228,7 @@ class TransportNat:
         return self.addresses[0]
 
     def _preservable(self, now: float, internal: Place, wanted: Place, remote: Place) -> bool:
-        forwarded = self._forwards.get(wanted.port)
+        forwarded = self._forwards.get(wanted.port) if self._first_address(wanted) else None
         if forwarded is not None and forwarded.address != internal.address:
             return False
         if self._track.tuple(now, wanted, remote) is not None:
@@ -245,12 +253,18 @@ class TransportNat:
             candidate = kind(address, ports.first + self._cursor % ports.size)
             self._cursor += 1
             hole = self._track.pinhole(now, candidate)
-            if hole is not None or candidate.port in self._forwards:
+            if hole is not None or (
+                candidate.port in self._forwards and self._first_address(candidate)
+            ):
                 continue
             if candidate not in promised:
                 return candidate
             kept = kept or candidate
         return kept
+
+    def _first_address(self, external: Place) -> bool:
+        """Whether it is of the address whose ports are forwarded."""
+        return external.address == self.addresses[0]
 
     def _exhausted(self) -> Dropped:
         ports = self.axes.ports
@@ -311,7 +325,27 @@ class TransportNat:
         self, now: float, remote: Place, external: Place, filtered: bool
     ) -> tuple[Place, Note] | Unmapped | Filtered:
         """Whom a packet without a session is for, and why; or why it is for nobody."""
-        if external.address in self.addresses and external.port in self._forwards:
+        admitted = self._admits_mapped(now, remote, external, filtered)
+        if isinstance(admitted, tuple):
+            return admitted
+        exposed = self._exposed(external)
+        if exposed is None:
+            return admitted
+        return exposed, Exposes(self.name, external.port, exposed)
+
+    def _exposed(self, external: Place) -> Place | None:
+        """Whom everything goes to that nothing else takes at this external address."""
+        if external.address not in self.addresses:
+            return None
+        host = self.behaviour.exposes(self.addresses.index(external.address))
+        if host is None or host >= len(self._lan):
+            return None
+        return Place(self._lan[host], external.port)
+
+    def _admits_mapped(
+        self, now: float, remote: Place, external: Place, filtered: bool
+    ) -> tuple[Place, Note] | Unmapped | Filtered:
+        if external.address == self.addresses[0] and external.port in self._forwards:
             target = self._forwards[external.port]
             return target, Forwards(self.name, external.port, target)
         hole = self._track.pinhole(now, external)

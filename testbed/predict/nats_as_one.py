@@ -11,7 +11,7 @@ from testbed.model.behaviour import (
     Transport,
 )
 from testbed.model.behaviour import Mapping as Axis
-from testbed.model.topology import Topology
+from testbed.model.topology import Router, Topology
 
 NO_NAT = Transport(mapping=Axis.NONE, filtering=Filtering.ENDPOINT_INDEPENDENT)
 _MAPPINGS, _FILTERINGS = tuple(Axis), tuple(Filtering)  # each from the kindest to the strictest
@@ -30,17 +30,27 @@ def as_one(
     """
     here, there = (topology.path_out(node) for node in ends)
     all_of = [(router, behaviours[router.name].transport(protocol)) for router in here]
+    behind = (ends[0], *(router.name for router in here))  # what each of them has inside
     if not all_of:
         return NO_NAT
     mapping = max((nat.mapping for _, nat in all_of), key=_MAPPINGS.index)
     filtering = max(
-        (nat.filtering for router, nat in all_of if router not in there),
+        (
+            behaviours[router.name].filters(protocol, inside(topology, router, node))
+            for router, node in zip(here, behind, strict=False)
+            if router not in there
+        ),
         key=_FILTERINGS.index,
         default=NO_NAT.filtering,
     )
     changes = (n for _, n in all_of if n.allocation is not Allocation.PRESERVING)
     allocation = next((nat.allocation for nat in changes), Allocation.PRESERVING)
     return Transport(mapping=mapping, filtering=filtering, allocation=allocation)
+
+
+def inside(topology: Topology, router: Router, node: str) -> int:
+    """The number of ``node`` in the LAN of ``router``, as profiles count hosts."""
+    return [one.name for one in topology.attached(router.lan)].index(node)
 
 
 def leads(topology: Topology, behaviours: Mapping[str, Behaviour], ends: tuple[str, str]) -> bool:

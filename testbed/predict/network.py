@@ -4,7 +4,8 @@ Packets cross the topology hop by hop as in the lab: each NAT on the way
 translates or drops, a packet to the NAT's own external address hairpins there,
 a node on the same network is reached directly.  Time is in seconds.  Without a seed it is
 the sure case: jitter and partial loss are left out.  With one, chance does what the links
-say, and the programs repeat what gets lost.  Rates are left out in both.
+say, and the programs repeat what gets lost.  Rates are left out in both.  What a program
+makes long vanishes on a link that swallows such packets.
 """
 
 import heapq
@@ -18,7 +19,17 @@ from testbed.errors import ProfileError
 from testbed.model.behaviour import Behaviour, Hairpin, Protocol
 from testbed.model.behaviour import Mapping as Axis
 from testbed.model.entrance import entrance
-from testbed.model.reason import (
+from testbed.model.topology import (
+    INTERNET,
+    TUNNEL_MTU,
+    TUNNEL_PORT,
+    Host,
+    Interface,
+    Link,
+    Router,
+    Topology,
+)
+from testbed.model.trace import (
     Answer,
     Drop,
     Kind,
@@ -26,24 +37,16 @@ from testbed.model.reason import (
     LostOnLink,
     NoHairpin,
     Place,
+    TooLong,
     TraceStep,
     Unheard,
     Unmapped,
     Unrouted,
     Verb,
 )
-from testbed.model.topology import (
-    INTERNET,
-    TUNNEL_PORT,
-    Host,
-    Impairment,
-    Interface,
-    Router,
-    Topology,
-)
 from testbed.predict.fate import Direction
 from testbed.predict.nat import TransportNat
-from testbed.predict.packet import Message, Packet, Tunnelled
+from testbed.predict.packet import Message, Packet, Tunnelled, Way
 from testbed.predict.translation import Dropped
 
 Handler = Callable[[Packet], None]
@@ -87,7 +90,9 @@ class Network:
 
     ``lost`` keeps, for each (origin host, destination it aimed at), why the last
     packet did not arrive; ``trace`` holds what happened, repetitions left out, of the sure
-    case alone.  ``seed``: chance decides, by it.
+    case alone.  ``seed``: chance decides, by it.  ``ways`` has, for each host that a packet came
+    from and each that it came to, the links that the last one crossed, where links swallow
+    packets for their length.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class Network:
         self.now = 0.0
         self._directions: dict[tuple[str, bool], Direction] = {}
         self.lost: dict[tuple[str, Place], Loss] = {}
+        self.ways: dict[tuple[str, str], tuple[Way, ...]] = {}
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
         self._trace: dict[TraceStep, None] = {}
@@ -141,7 +147,8 @@ class Network:
     def entrance(self, host: str, protocol: Protocol, port: int) -> Place:
         """Where others reach ``port`` of ``host``, which may be behind NATs that forward it."""
         found = entrance(self.topology, self.behaviours, host, protocol, port)
-        return Place(found.node, found.port)
+        node = self.topology.node(found.node)
+        return Place(addresses_of(node)[found.number], found.port)
 
     def is_public(self, address: str) -> bool:
         """Does the internet know the way to it?"""
@@ -212,13 +219,15 @@ class Network:
             self._into_tunnel(node, by, packet)
             return
         region = node.region if by.network == INTERNET else None
-        self._up(node, by, packet, lambda: self._leave(by.network, packet, region))
+        self._up(node, by, packet, lambda sent: self._leave(by.network, sent, region))
 
     def _deliver(self, host: Host, packet: Packet) -> None:
         if packet.tunnelled is not None:
             if packet.tunnelled.packet is not None:
-                self._deliver(host, packet.tunnelled.packet)
+                self._deliver(host, _unwrapped(packet, packet.tunnelled.packet))
             return
+        if self.topology.swallows:
+            self.ways[packet.origin, host.name] = packet.ways
         handlers, protocol = self._handlers, packet.protocol
         handler = handlers.get((host.name, protocol, packet.destination.port))
         handler = handler or handlers.get((host.name, protocol, None))
@@ -238,25 +247,31 @@ class Network:
     # -- the way ----------------------------------------------------------
 
     def _up(
-        self, node: Host | Router, by: Interface, packet: Packet, then: Callable[[], None]
+        self, node: Host | Router, by: Interface, packet: Packet, then: Callable[[Packet], None]
     ) -> None:
-        self._cross(_end(node, by), by.link.up, packet, then)
+        self._cross(_end(node, by), by.link, packet, then)
 
     def _down(
-        self, node: Host | Router, by: Interface, packet: Packet, then: Callable[[], None]
+        self, node: Host | Router, by: Interface, packet: Packet, then: Callable[[Packet], None]
     ) -> None:
-        self._cross(_end(node, by), by.link.down, packet, then, down=True)
+        self._cross(_end(node, by), by.link, packet, then, down=True)
 
     def _cross(
         self,
         end: str,
-        way: Impairment,
+        link: Link,
         packet: Packet,
-        then: Callable[[], None],
+        then: Callable[[Packet], None],
         *,
         down: bool = False,
     ) -> None:
-        """``packet`` goes ``way``, from ``end`` or ``down`` to it; ``then`` for each copy."""
+        """``packet`` goes by ``link``, from ``end`` or ``down`` to it; ``then`` for each copy."""
+        way = link.down if down else link.up
+        if self.topology.swallows:
+            if way.largest is not None and packet.length > way.largest:
+                self._lose(packet, TooLong(packet.length, way.largest))
+                return
+            packet = replace(packet, ways=(*packet.ways, Way(way.largest, link.mtu)))
         arrivals: tuple[float, ...]
         if self.seed is None:
             arrivals = () if way.loss >= 1 else (self.now + way.delay_ms / 1000,)
@@ -268,7 +283,7 @@ class Network:
         if not arrivals:
             self._lose(packet, LostOnLink())
         for moment in arrivals:
-            self.at(moment, then)
+            self.at(moment, partial(then, packet))
 
     def _leave(self, network: str, packet: Packet, region: str | None) -> None:
         """Onto a network, from ``region`` of it to that of the node that takes the packet."""
@@ -286,7 +301,7 @@ class Network:
         elif isinstance(node, Host):
             self._arrive(node, by, packet)
         else:
-            self._down(node, by, packet, partial(self._inbound, node, by, packet))
+            self._down(node, by, packet, partial(self._inbound, node, by))
 
     def _travel_out(self, network: str, packet: Packet) -> None:
         if (gateway := self._gateways[network]) is not None:
@@ -298,7 +313,7 @@ class Network:
         if by.over is not None:
             self._back_into_tunnel(host, by, packet)
         else:
-            self._down(host, by, packet, lambda: self._deliver(host, packet))
+            self._down(host, by, packet, partial(self._deliver, host))
 
     def _outbound(self, router: Router, packet: Packet) -> None:
         nat = self._nats[router.name, packet.protocol]
@@ -362,16 +377,15 @@ class Network:
         carrier = next(o for o in host.interfaces if o.network == by.over and o.over is None)
         server = self._gateways[by.network]
         assert server is not None  # the topology has it
-        own, far = (
-            Place(name, TUNNEL_PORT) for name in (addresses_of(host, carrier)[0], server.name)
-        )
+        own = Place(addresses_of(host, carrier)[0], TUNNEL_PORT)
+        far = Place(server.name, by.port)
         self._send_by(host, carrier, self._tunnelled(own, far, host.name, packet))
 
     def _out_of_tunnel(self, server: Router, packet: Packet, carried: Tunnelled) -> None:
         """The server answers to wherever a client's last datagram came from."""
         self._clients[packet.origin, server.lan] = packet.source
         if carried.packet is not None:
-            self._travel(server.lan, carried.packet)
+            self._travel(server.lan, _unwrapped(packet, carried.packet))
 
     def _back_into_tunnel(self, host: Host, by: Interface, packet: Packet) -> None:
         server = self._gateways[by.network]
@@ -380,7 +394,7 @@ class Network:
         if client is None:
             self._lose(packet, Unrouted(packet.destination.address))
             return
-        own = Place(server.name, TUNNEL_PORT)
+        own = Place(server.name, by.port)
         outer = self._tunnelled(own, client, server.name, packet)
         self._send_by(server, server.interfaces[0], outer)
 
@@ -388,12 +402,32 @@ class Network:
         self, source: Place, destination: Place, origin: str, packet: Packet | None
     ) -> Packet:
         ends, carried = (source, destination), Tunnelled(packet)
+        length = packet.length + _WRAPPING if packet and packet.length else 0
         return Packet(
-            Protocol.UDP, *ends, Kind.DATAGRAM, origin, Message("tunnelled"), tunnelled=carried
+            Protocol.UDP,
+            *ends,
+            Kind.DATAGRAM,
+            origin,
+            Message("tunnelled"),
+            tunnelled=carried,
+            length=length,
         )
 
 
 ERRORS = (Kind.RESET, Kind.UNREACHABLE)
+_WRAPPING = 50  # bytes: a frame's Ethernet header, and those of VXLAN, UDP and IP before it
+
+
+def _unwrapped(outer: Packet, inner: Packet) -> Packet:
+    """``inner`` as it comes out: its ways are those of the datagram, which may be cut.
+
+    Both ends of the tunnel's are told how long a packet may be there.
+    """
+    crossed = (
+        Way(None if way.largest is None else way.largest - _WRAPPING, None) for way in outer.ways
+    )
+    end = Way(None, TUNNEL_MTU)
+    return replace(inner, ways=(*inner.ways, end, *crossed, end))
 
 
 def _behaviour_of(router: Router, behaviours: Mapping[str, Behaviour]) -> Behaviour:

@@ -1,9 +1,17 @@
 """What travels through the model: endpoints, packets and the programs' messages."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from testbed.model.behaviour import Protocol
-from testbed.model.reason import Kind, Note, Place
+from testbed.model.trace import Kind, Note, Place
+
+
+class Way(NamedTuple):
+    """One direction of a link, as the length of what crosses it is concerned."""
+
+    largest: int | None  # bytes of an IP packet; a longer one vanishes
+    mtu: int | None  # who sends more is told so
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,8 @@ class Packet:
     acknowledged: str = ""
     carried: Carried | None = None
     tunnelled: "Tunnelled | None" = None
+    length: int = 0
+    ways: tuple[Way, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

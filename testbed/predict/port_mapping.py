@@ -1,12 +1,10 @@
 """What a host gets who asks its router to map a port.  Pure."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from testbed.model.behaviour import Behaviour, Forward, Protocol
 
 
-@dataclass(frozen=True)
 class MappedPort(Forward):
     """A forward that a gateway has granted; ``outward``: the host also leaves by that port."""
 

@@ -1,7 +1,7 @@
 """The prediction that stands beside every verdict."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from random import Random
@@ -9,12 +9,14 @@ from random import Random
 from testbed.errors import ProfileError, UsageError
 from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.chances import Chances
+from testbed.model.frozen import FrozenValue
 from testbed.model.ice_agent import UNREAD, IceAgent
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import HASTE_MS, Prediction
 from testbed.model.reason import ByChance, Raced
 from testbed.model.topology import Topology
-from testbed.predict.model import Model, Setting
+from testbed.predict.lengths import heard
+from testbed.predict.model import Datagrams, Model, Result, Setting
 from testbed.predict.network import Holding, Network
 
 FEW_PORTS = 4096  # of a range: no mesh wants so many
@@ -31,15 +33,18 @@ def predict(
     server: str = "server",
     skew_ms: float = 0.0,
     agents: tuple[IceAgent, IceAgent] = (UNREAD, UNREAD),
+    datagrams: Datagrams = (),
     runs: int = RUNS,
+    borrowed: bool = False,
 ) -> Prediction:
     """Run ``model`` in a model of the lab.
 
     ``behaviours`` maps each router's name to its `Behaviour`; the listener begins
     ``skew_ms`` milliseconds after the dialer (before it, if negative); ``agents`` are
-    the dialer's and the listener's of ICE.  Where links do anything by chance, and the model is
-    a patient one, it is run so many ``runs`` more, each with its own seed.  Raises
-    TopologyError for an unknown host, ProfileError for a router without a
+    the dialer's and the listener's of ICE, ``datagrams`` as `Setting` has them.  Where links do
+    anything by chance, and the model is a patient one, it is run so many ``runs`` more, each with
+    its own seed; ``borrowed``: for programs that repeat what gets lost at times of their own.
+    Raises TopologyError for an unknown host, ProfileError for a router without a
     behaviour, UsageError if two roles fall to one host.  The same question is
     answered from memory.
     """
@@ -52,65 +57,72 @@ def predict(
     nameless = replace(topology, routers=tuple(replace(r, profile="") for r in topology.routers))
     ordered = tuple((router.name, behaviours[router.name]) for router in topology.routers)
 
-    def begun(apart_ms: float) -> Prediction:
-        skew = apart_ms / 1000
-        return _predict(nameless, ordered, model, dialer, listener, server, skew, agents)
-
-    told = begun(skew_ms)
+    asked = _Asked(nameless, ordered, model, dialer, listener, server, skew_ms, agents, datagrams)
+    told = _predict(asked)
     if model.races:
-        ends = {begun(skew_ms + ahead).outcome for ahead in (-HASTE_MS, HASTE_MS)}
-        told = _raced(told, tuple(sorted(ends - {told.outcome})))
+        apart = (asked.later(ahead) for ahead in (-HASTE_MS, HASTE_MS))
+        told = _raced(told, [_predict(one).outcome for one in apart])
     if runs and model.patient and topology.by_chance:
-        asked = (nameless, ordered, model, dialer, listener, server, skew_ms / 1000, agents)
-        chances = _chances(*asked, runs)
+        chances = replace(_chances(asked, runs), borrowed=borrowed)
         reason = ByChance(told.reason, told.outcome, chances)
         told = replace(told, outcome=chances.likeliest, reason=reason, race=(), chances=chances)
     return told
 
 
-def _raced(told: Prediction, race: tuple[Outcome, ...]) -> Prediction:
+def _raced(told: Prediction, ends: Sequence[Outcome]) -> Prediction:
+    """``told``, which may come to any of ``ends``; how often, no model of haste says."""
+    race = tuple(sorted({*ends} - {told.outcome}))
     if not race:
         return told
-    return replace(told, reason=Raced(told.reason, race, HASTE_MS), race=race)
+    chances = replace(Chances.of([told.outcome, *ends]), borrowed=True)
+    reason = Raced(told.reason, race, HASTE_MS)
+    return replace(told, reason=reason, race=race, chances=chances)
+
+
+class _Asked(FrozenValue):
+    """One question, by which its answer is remembered."""
+
+    topology: Topology
+    behaviours: tuple[tuple[str, Behaviour], ...]
+    model: Model
+    dialer: str
+    listener: str
+    server: str
+    skew_ms: float
+    agents: tuple[IceAgent, IceAgent]
+    datagrams: Datagrams
+
+    def later(self, ahead_ms: float) -> "_Asked":
+        """The same, where the listener begins so much later."""
+        return replace(self, skew_ms=self.skew_ms + ahead_ms)
+
+    def prepared(self) -> dict[str, Behaviour]:
+        """The behaviours as the model takes them."""
+        hosts = (self.dialer, self.listener)
+        return _prepared(self.topology, self.behaviours, self.model, hosts)
+
+    def run(self, network: Network) -> Result:
+        """What the model comes to in ``network``, which is new."""
+        hosts, skew = (self.dialer, self.listener), self.skew_ms / 1000
+        at = Setting(network, *hosts, self.server, skew, self.agents, self.datagrams)
+        return heard(at, self.model, self.model.run(at))
 
 
 @lru_cache(maxsize=8192)
-def _predict(
-    topology: Topology,
-    behaviours: tuple[tuple[str, Behaviour], ...],
-    model: Model,
-    dialer: str,
-    listener: str,
-    server: str,
-    skew: float,
-    agents: tuple[IceAgent, IceAgent],
-) -> Prediction:
-    known = _prepared(topology, behaviours, model, (dialer, listener))
-    network = Network(topology, known)
-    ended = model.run(Setting(network, dialer, listener, server, skew, agents))
+def _predict(asked: _Asked) -> Prediction:
+    network = Network(asked.topology, asked.prepared())
+    ended = asked.run(network)
     return Prediction(ended.outcome, ended.reason, network.trace, ended.rung)
 
 
 @lru_cache(maxsize=8192)
-def _chances(
-    topology: Topology,
-    behaviours: tuple[tuple[str, Behaviour], ...],
-    model: Model,
-    dialer: str,
-    listener: str,
-    server: str,
-    skew: float,
-    agents: tuple[IceAgent, IceAgent],
-    runs: int,
-) -> Chances:
+def _chances(asked: _Asked, runs: int) -> Chances:
     """How ``runs`` of the model end; who is a little ahead at the common start is chance, too."""
-    known = _prepared(topology, behaviours, model, (dialer, listener))
-    ends = []
+    known, ends = asked.prepared(), []
     for number in range(runs):
-        ahead = Random(f"{number}/ahead").uniform(-HASTE_MS, HASTE_MS) / 1000
-        network = Network(topology, known, str(number))
-        setting = Setting(network, dialer, listener, server, skew + ahead, agents)
-        ends.append(model.run(setting).outcome)
+        ahead = Random(f"{number}/ahead").uniform(-HASTE_MS, HASTE_MS)
+        network = Network(asked.topology, known, str(number))
+        ends.append(asked.later(ahead).run(network).outcome)
     return Chances.of(ends)
 
 

@@ -3,7 +3,7 @@
 from typing import Protocol as Interface
 
 from testbed.model import behaviour
-from testbed.model.reason import Place
+from testbed.model.trace import Place
 from testbed.predict.packet import Message, Packet
 from testbed.predict.quic import Quic
 from testbed.predict.tcp import Connection, Program
@@ -15,9 +15,9 @@ IDENTIFY = "identify"
 RESERVE = "reserve"  # numbered as `Message.transaction`, in turns
 CIRCUIT = "circuit"  # what it takes to be connected over a relay, numbered so, too
 PART = "part of an answer"
-# Of them, what the relay answers itself (streams to it and from it, a ping before), and in how
+# Of them, what the relay answers itself (a reservation, a ping before), and in how
 # many packets: a stream's first answer has multistream-select's greeting and its choice before.
-ANSWERED = {(RESERVE, 0): 2, (RESERVE, 2): 1, (CIRCUIT, -2): 3, (CIRCUIT, 0): 2, (CIRCUIT, 3): 1}
+ANSWERED = {(RESERVE, 0): 3, (CIRCUIT, -2): 3}
 
 
 class Carrier(Interface):

@@ -6,15 +6,8 @@ in one `Network`.
 
 from testbed.model.behaviour import Protocol
 from testbed.model.outcome import Outcome
-from testbed.model.reason import (
-    Lost,
-    NobodySends,
-    Passed,
-    Place,
-    Silence,
-    Unlearned,
-    WayLost,
-)
+from testbed.model.reason import Lost, NobodySends, Passed, Silence, Unlearned, WayLost
+from testbed.model.trace import Place
 from testbed.predict import stun
 from testbed.predict.model import Model, Result, Setting
 from testbed.predict.network import Network

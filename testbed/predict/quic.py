@@ -6,18 +6,20 @@ answers from one it did not dial (section 9).
 """
 
 from testbed.model.behaviour import Protocol
-from testbed.model.reason import Kind, Place
+from testbed.model.trace import Kind, Place
 from testbed.predict import delivery
 from testbed.predict.delivery import Delivery
 from testbed.predict.network import Network
 from testbed.predict.packet import Carried, Message, Packet
 from testbed.predict.tcp import Connection, Program, State
+from testbed.stacks.adapter import LEAST_DATAGRAM
 
 RETRANSMITS = (0.2, 0.6, 1.4, 3.0)  # seconds after the first Initial: 100 ms RTT assumed, doubling
 INITIAL = "QUIC Initial"
 HANDSHAKE = "QUIC handshake"
 FINISHED = "QUIC finished"
 RANDOM = "random datagram"
+_HEADERS = 28  # bytes: IP's and UDP's
 
 
 class Quic:
@@ -25,8 +27,11 @@ class Quic:
 
     protocol = Protocol.UDP
 
-    def __init__(self, network: Network, host: str, port: int) -> None:
+    def __init__(
+        self, network: Network, host: str, port: int, datagram: int = LEAST_DATAGRAM
+    ) -> None:
         self._network = network
+        self._opening = _HEADERS + datagram  # bytes of each packet that opens a connection
         self._local = Place(host, port)
         self._connections: dict[str, Connection] = {}
         self._listener: Program | None = None
@@ -83,6 +88,7 @@ class Quic:
         carried: Carried | None = None,
     ) -> None:
         origin = self._local.address
+        opens = message is not None and message.name in (INITIAL, HANDSHAKE)
         self._network.send(
             Packet(
                 Protocol.UDP,
@@ -93,6 +99,7 @@ class Quic:
                 message,
                 isn=name,
                 carried=carried,
+                length=self._opening if opens else 0,
             )
         )
 

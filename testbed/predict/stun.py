@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from testbed.model.behaviour import Protocol
-from testbed.model.reason import Kind, Place
+from testbed.model.trace import Kind, Place
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
 from testbed.predict.tcp import Connection, Program, Tcp

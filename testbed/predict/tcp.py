@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from testbed.model.behaviour import Protocol
-from testbed.model.reason import Kind, Place
+from testbed.model.trace import Kind, Place
 from testbed.predict import delivery
 from testbed.predict.delivery import Delivery
 from testbed.predict.network import ERRORS, Network

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from testbed.model.reason import Answer, Drop, Note, Place
+from testbed.model.trace import Answer, Drop, Note, Place
 
 
 @dataclass(frozen=True, slots=True)

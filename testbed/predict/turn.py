@@ -1,11 +1,11 @@
 """TURN over TCP (RFC 8656), as far as ICE's relayed candidates need it: server and client."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from testbed.model.behaviour import Protocol
 from testbed.model.entrance import RELAY_PORTS, reached_ports
-from testbed.model.reason import Kind, Place
+from testbed.model.frozen import FrozenValue
+from testbed.model.trace import Kind, Place
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
 from testbed.predict.stun import send_udp
@@ -23,19 +23,12 @@ SEND = "send"
 DATA = "relayed data"
 
 
-@dataclass(frozen=True)
-class Relays:
+class Relays(FrozenValue):
     """What a server on ``host`` relays at: the address that it tells, and its ports."""
 
     host: str
     outside: str  # the host's, or that of the outermost NAT before it
     ports: tuple[int, int]
-    shared: bool  # others are behind that NAT, too
-
-    def may_be(self, place: Place) -> bool:
-        """Whether ``place`` is a relayed one; a NAT may have rewritten its port."""
-        named = self.ports[0] <= place.port <= self.ports[1]
-        return place.address == self.outside and (named or not self.shared)
 
     def inward(self, place: Place) -> Place:
         """As coturn takes the address that it tells: for its own, whatever the port is."""
@@ -50,11 +43,8 @@ def relays(network: Network, host: str) -> Relays:
     """Those of a server on ``host``: it is told its NAT's address, and the ports that are open."""
     topology = network.topology
     outside = network.entrance(host, Protocol.UDP, RELAY_PORTS[0]).address
-    inside = (one.name for one in topology.hosts if one.name != host)
-    shared = any(outside in topology.around(one)[1:] for one in inside)
-    return Relays(
-        host, outside, reached_ports(topology, network.behaviours, host, RELAY_PORTS), shared
-    )
+    ports = reached_ports(topology, network.behaviours, host, RELAY_PORTS)
+    return Relays(host, outside, ports)
 
 
 class TurnServer(Program):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from testbed.errors import UsageError
+from testbed.model.frozen import FrozenValue
 from testbed.model.network_fault import (
     Fault,
     LinkChange,
@@ -16,42 +17,47 @@ from testbed.model.network_fault import (
     Wake,
     lasts,
 )
-from testbed.model.topology import Host, Link, Router, Topology
+from testbed.model.topology import Link, Topology
 
+Wire = tuple[str, str]  # a node, and the name of its interface; empty: of its first wire
 ASLEEP = "asleep"  # by what a wire is dead
 STATE = "write what you expect: [expect] outcome and recovers_within_s"
 
 
 @dataclass
 class Wires:
-    """``ever``: the nodes whose wires have ever been dead; ``touched``: changed at all."""
+    """``ever``: the wires that have ever been dead; ``touched``: the nodes whose are changed."""
 
-    ever: set[str] = field(default_factory=set)
+    ever: set[Wire] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
-    _dead: set[tuple[str, str]] = field(default_factory=set)  # node, and by what
+    _dead: set[tuple[Wire, str]] = field(default_factory=set)  # and by what
 
     @property
-    def dead(self) -> frozenset[str]:
-        """The nodes whose wires are."""
-        return frozenset(node for node, _ in self._dead)
+    def dead(self) -> frozenset[Wire]:
+        """The wires that are."""
+        return frozenset(wire for wire, _ in self._dead)
 
     @property
     def asleep(self) -> frozenset[str]:
         """The hosts that sleep, none of whose wires carries anything."""
-        return frozenset(node for node, by in self._dead if by == ASLEEP)
+        return frozenset(node for (node, _), by in self._dead if by == ASLEEP)
 
     def change(self, fault: Fault) -> bool:
         """Whether a wire comes back to life."""
         match fault:
-            case LinkDown(node) | LinkUp(node):
-                key, dead = (node, "cut"), isinstance(fault, LinkDown)
+            case LinkDown(node, interface) | LinkUp(node, interface):
+                key, dead = ((node, interface), "cut"), isinstance(fault, LinkDown)
             case Sleep(node) | Wake(node):
-                key, dead = (node, ASLEEP), isinstance(fault, Sleep)
-            case LinkChange(node, _, link) | LossBurst(node, _, link) | LossOver(node, link):
-                key, dead = (node, "loss"), _swallows(link)
+                key, dead = ((node, ASLEEP), ASLEEP), isinstance(fault, Sleep)
+            case (
+                LinkChange(node, _, link, interface)
+                | LossBurst(node, _, link, interface)
+                | LossOver(node, link, interface)
+            ):
+                key, dead = ((node, interface), "loss"), _swallows(link)
             case _:
                 return False
-        self.touched.add(key[0])
+        self.touched.add(node)
         mended = key in self._dead and not dead
         if dead:
             self._dead.add(key)
@@ -61,12 +67,11 @@ class Wires:
         return mended
 
 
-@dataclass(frozen=True)
-class Past:
+class Past(FrozenValue):
     """When all is over: ``until`` when nothing may have been carried, in seconds."""
 
-    dead: frozenset[str]
-    ever: frozenset[str]
+    dead: frozenset[Wire]
+    ever: frozenset[Wire]
     touched: frozenset[str]
     until: float
 
@@ -87,7 +92,7 @@ def mends(fault: Fault) -> bool:
     match fault:
         case LinkUp() | Wake():
             return True
-        case LinkChange(_, _, link) | LossOver(_, link):
+        case LinkChange(_, _, link, _) | LossOver(_, link, _):
             return not _swallows(link)
         case _:
             return False
@@ -99,8 +104,7 @@ def _swallows(link: Link) -> bool:
 
 def require_certain(topology: Topology, faults: Sequence[tuple[float, Fault]]) -> None:
     """UsageError where frames are lost by chance, of which the model tells nothing."""
-    nodes: list[Router | Host] = [*topology.routers, *topology.hosts]
-    links = [node.link for node in nodes]
+    links = [one.link for node in topology.nodes for one in node.interfaces]
     links += [f.link for _, f in faults if isinstance(f, LinkChange | LossBurst | LossOver)]
     if any(0 < way.loss < 1 for link in links for way in (link.up, link.down)):
         raise UsageError(

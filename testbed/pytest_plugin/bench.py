@@ -20,7 +20,7 @@ from testbed.pytest_plugin.helper import Helper
 from testbed.pytest_plugin.labs import STARTING, Lab
 from testbed.pytest_plugin.verdicts import NatPair, Peer, Verdict
 from testbed.run.folder import Files, RunFolder
-from testbed.studies.punch.cell import own_names
+from testbed.studies.punch.folder import own_names
 
 ALIASES = {"home": "linux-home"}
 EXPLANATION = "explanation.txt"
@@ -29,7 +29,8 @@ CERTIFYING = 600.0  # seconds, likewise
 _UNFIT_FOR_A_NAME = re.compile(r"[^a-z0-9]+")
 
 Words = str | Sequence[str | PathLike[str]]
-Stranger = tuple[str, str, str]  # words, mechanism, contract: as `add_stacks` takes them
+# Words, mechanism, contract, and what it reads: as `add_stacks` takes them.
+Stranger = tuple[str, str, str, tuple[str, ...]]
 
 
 class Session:
@@ -126,6 +127,7 @@ class Bench:
         image: str | None = None,
         mechanism: str | None = None,
         contract: str = "lines",
+        reads: Sequence[str | PathLike[str]] = (),
         name: str | None = None,
     ) -> Peer:
         """Either one of the testbed's stacks by its name, or the user's own.
@@ -135,17 +137,20 @@ class Bench:
         root.  ``contract`` is what it speaks: JSON Lines (testbed/stacks/contract.schema.json),
         or ``unified``, that of libp2p's unified-testing.  ``mechanism`` says by what the outcome
         is predicted: ``punch_udp``, ``ice``, ``dcutr_quic``, ...
+        A program sees of the machine's files the system's, those that its command names, and
+        what ``reads`` names, files or folders: its modules, say.  It cannot change any.
         """
         __tracebackhide__ = True
         if stack is not None:
-            if command is not None or image is not None:
+            if command is not None or image is not None or reads:
                 raise UsageError("a peer is a stack of the testbed's, or one of yours")
             return Peer(stack, self)
         if mechanism is None:
             raise UsageError("a peer of yours needs a mechanism", remedy='mechanism="punch_udp"')
         words, plain = _own(command, image, self._session)
+        shown = tuple(str(self._session.root / path) for path in reads)
         known = name or _UNFIT_FOR_A_NAME.sub("-", plain.lower()).strip("-") or "peer"
-        return Peer(self._session.stranger(known, (words, mechanism, contract)), self)
+        return Peer(self._session.stranger(known, (words, mechanism, contract, shown)), self)
 
     def lab(self, topology: str | NatPair = "two-homes", *profiles: str) -> Lab:
         """A lab that is up: a world, by name or file, and the profiles of its NATs; or a

@@ -17,7 +17,8 @@ from socket import AF_PACKET, SOCK_RAW
 from typing import Any, NamedTuple
 
 from testbed.capture.recorder import record
-from testbed.certify.certificates import JOBS, Certificate, certified, certify_all
+from testbed.certify.certificates import JOBS, Certificate, certify_all
+from testbed.certify.store import certified
 from testbed.cli.commands.explain import explain_cell
 from testbed.errors import TestbedError
 from testbed.lab import kernel, sandbox
@@ -34,9 +35,10 @@ from testbed.pytest_plugin.channel import from_memory, in_memory, receive, send,
 from testbed.run.matrix import run_matrix
 from testbed.stacks.registry import ADAPTERS, stacks
 from testbed.stacks.versions import facts
-from testbed.studies.punch.cell import Cell, require_sane
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.external import add_stacks
 from testbed.studies.punch.mechanisms import of
+from testbed.studies.punch.sound import require_sane
 from testbed.words import sentence
 
 EXPLANATION = "explanation.txt"  # beside a cell's explanation.json
@@ -83,18 +85,18 @@ class Server:
         self,
         _fds: list[int],
         cell: dict[str, Any],
-        strangers: Mapping[str, Sequence[str]],
+        strangers: Mapping[str, tuple[str, str, str, Sequence[str]]],
         profiles: Mapping[str, str],
         kind: str,
         out: str,
     ) -> Answer:
         """One cell, tried again while this machine is too busy; its result.
 
-        ``strangers`` are stacks that are not known here: name -> words, mechanism, contract.
+        ``strangers`` are stacks that are not known here: name -> words, mechanism, contract, reads.
         """
-        for name, (words, mechanism, contract) in strangers.items():
+        for name, (words, mechanism, contract, reads) in strangers.items():
             if name not in ADAPTERS:
-                add_stacks([f"{name}={words}"], mechanism, contract)
+                add_stacks([f"{name}={words}"], mechanism, contract, [Path(one) for one in reads])
         topology = cell["topology"] or of(stacks(cell["peer"])).topology
         asked = Cell(**(cell | {"topology": topology, "profiles": tuple(cell["profiles"])}))
         require_sane(asked)

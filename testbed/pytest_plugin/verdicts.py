@@ -1,10 +1,11 @@
 """Pairs of NATs, the stacks that are sent through them, and what the wire says of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
 from testbed.errors import TestbedError
+from testbed.model.frozen import FrozenValue
 from testbed.model.result import Result
 from testbed.model.verdict import Judgement
 
@@ -15,8 +16,7 @@ class InconclusiveError(TestbedError):
     phase = "verdict"
 
 
-@dataclass(frozen=True)
-class NatPair:
+class NatPair(FrozenValue):
     """The dialer's NAT and the listener's, in a topology; None is the stack's own."""
 
     dialer: str
@@ -25,8 +25,7 @@ class NatPair:
     files: tuple[tuple[str, str], ...] = field(repr=False)  # of every NAT there: profile, file
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(FrozenValue):
     """How a cell ended, read off its packets: what the peers said is only compared with that.
 
     ``outcome`` is ``direct``, ``relayed`` or ``none``.  ``passed``: so it was predicted from
@@ -87,8 +86,7 @@ class Connects(Protocol):
         """The verdict of one cell."""
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(FrozenValue):
     """A stack that can be sent through NATs."""
 
     name: str

@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.model.result import AutonatDetails, Document, Reached, Result, TransportSeen
+from testbed.model.details import AutonatDetails, Reached, TransportSeen
+from testbed.model.result import Document, Result
 from testbed.report.plain import MARKS
 from testbed.stacks.registry import OURS
 

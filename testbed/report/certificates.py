@@ -10,6 +10,7 @@ from rich.text import Text
 from testbed.certify.certificates import Certificate, Verdict
 from testbed.certify.claims import Row
 from testbed.model.profile import Profile
+from testbed.words import sentence
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "magenta"}
 # What a reader looks for first; the rest of the axes is in the JSON.
@@ -68,8 +69,8 @@ def _told(certificate: Certificate, *, detailed: bool) -> Iterator[RenderableTyp
         agree = len(certificate.rows) - len(differing)
         head.append(f", {agree} of {len(certificate.rows)} axes are as declared")
     yield head
-    if certificate.reason:
-        yield Padding(Text(certificate.reason), (0, 0, 0, 2))
+    if certificate.fault:
+        yield Padding(Text(sentence(certificate.fault)), (0, 0, 0, 2))
     for row in certificate.rows if detailed else differing:
         mark = Text("= ", "green") if row.agrees else Text("!=", "bold red")
         yield Padding(Text.assemble(mark, " ", row.axis, ": ", _values(row)), (0, 0, 0, 2))

@@ -10,6 +10,7 @@ from typing import Any
 
 from testbed.errors import Exit, UsageError
 from testbed.model.chance import shift, wilson
+from testbed.model.frozen import FrozenValue
 from testbed.naming import instead
 from testbed.report.delays import FACTOR, Delay, delays
 from testbed.report.recorded import Pair, Recorded
@@ -86,8 +87,7 @@ class Difference:
         return {"pair": self.pair, "kind": self.kind.value, "folder": self.folder, **said}
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(FrozenValue):
     """All that differs.  ``unclear``: pairs with inconclusive repetitions, and on which side."""
 
     old: Path

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from testbed.model.explanation import Diagram, Fate, Message, Segment
+from testbed.model.explanation import Diagram, Message, Segment
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Fate
 from testbed.model.packet import Endpoint
 from testbed.report.glyphs import Glyphs
 from testbed.words import sentence
@@ -53,8 +55,7 @@ def legend(diagram: Diagram, glyphs: Glyphs) -> Text:
     return Text("; ".join(words), style=_FAINT)
 
 
-@dataclass(frozen=True)
-class _Sheet:
+class _Sheet(FrozenValue):
     """Where the lines of the nodes are."""
 
     places: Mapping[str, int]

@@ -1,10 +1,10 @@
 """A cell's topology in a few lines of text, with the way that the echo took."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from rich.text import Text
 
+from testbed.model.frozen import FrozenValue
 from testbed.model.topology import Topology
 from testbed.report.glyphs import UNICODE, Glyphs
 
@@ -15,8 +15,7 @@ _MARGIN = "  "
 _STYLES = {"direct": "bold green", "relayed": "bold yellow", "none": "bold red"}
 
 
-@dataclass(frozen=True)
-class _Strokes:
+class _Strokes(FrozenValue):
     """What links are drawn with: those of the way, and the others."""
 
     way: str
@@ -29,8 +28,7 @@ _FINE = _Strokes("═", "─", "║", "│")
 _PLAIN = _Strokes("=", "-", "#", "|")
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(FrozenValue):
     """Who stands between two hosts: ``row`` from one to the other, ``below`` the server's side.
 
     ``turn`` is the node of the row at which both ways out meet.

@@ -1,10 +1,9 @@
 """The characters that drawings on a terminal are made of, and what stands for them in ASCII."""
 
-from dataclasses import dataclass
+from testbed.model.frozen import FrozenValue
 
 
-@dataclass(frozen=True)
-class Glyphs:
+class Glyphs(FrozenValue):
     """One character each, but for ``to``, so that a drawing has the same shape in both."""
 
     lifeline: str

@@ -3,11 +3,11 @@
 import io
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +17,7 @@ from testbed.model.result import rates as rates_of
 from testbed.report import rates
 from testbed.report.rungs import HEAD, summaries
 from testbed.report.story import AT_FAULT
+from testbed.report.terminal import terminal
 
 DEFAULT_OUT = Path("out/matrix")  # where a name alone is looked up
 
@@ -41,11 +42,17 @@ def render(rows: Sequence[Result], summary: Summary, seconds: float, width: int)
     controls = [row for row in rows if row.mode != "punch"]
     if controls:
         parts += [_controls(controls), Text()]
+    parts += [Text(f"note: {words}", style="dim") for words in notes(rows)]
     parts += [_trouble(row) for row in rows if row.judgement != "pass" or row.findings]
     parts += [Text(f"mixed results: {pair}", style="bold red") for pair in summary.mixed]
     parts += [_chance(seen) for seen in rates_of(rows)]
     parts.append(_last_line(summary, seconds))
     return Group(*parts)
+
+
+def notes(rows: Iterable[Result]) -> list[str]:
+    """What is said of any of ``rows`` besides its outcome, each once."""
+    return list(dict.fromkeys(note for row in rows for note in row.notes))
 
 
 def _chance(seen: RateSeen) -> Text:
@@ -219,7 +226,7 @@ def _last_line(summary: Summary, seconds: float) -> Text:
 
 def export_svg(renderable: RenderableType, title: str, width: int) -> str:
     """The same output as an SVG picture that asks nobody for a font."""
-    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+    console = terminal(record=True, width=width, file=io.StringIO(), force_terminal=True)
     console.print(renderable)
     alone = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     return console.export_svg(title=title, code_format=alone)

@@ -8,8 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.model.details import LifeDetails, Spell
 from testbed.model.life import Fate
-from testbed.model.result import Document, LifeDetails, Result, Spell
+from testbed.model.result import Document, Result
 from testbed.model.verdict import Judgement
 from testbed.report.plain import MARKS
 

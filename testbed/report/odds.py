@@ -6,7 +6,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from testbed.model.result import Document, OddsDetails, Result
+from testbed.model.details import OddsDetails
+from testbed.model.result import Document, Result
 from testbed.model.verdict import Judgement
 from testbed.report.plain import MARKS
 from testbed.studies.odds.study import DOUBT

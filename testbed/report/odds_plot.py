@@ -4,11 +4,13 @@ One file that refers to nothing else, and follows the reader's choice of dark or
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from math import ceil, log10
 
-from testbed.model.result import OddsDetails, Result
+from testbed.model.details import OddsDetails
+from testbed.model.frozen import FrozenValue
+from testbed.model.result import Result
 from testbed.studies.odds.cases import Case, cases
 from testbed.studies.odds.study import DOUBT
 from testbed.traversal.hard_nat import Birthday, Prediction
@@ -37,16 +39,14 @@ _STYLE = """
 """
 
 
-@dataclass(frozen=True)
-class _Point:
+class _Point(FrozenValue):
     """A case, and what was measured of it."""
 
     case: Case
     found: OddsDetails
 
 
-@dataclass(frozen=True)
-class _Panel:
+class _Panel(FrozenValue):
     """Curves over one axis, and where they are on the sheet."""
 
     title: str

@@ -1,19 +1,18 @@
 """How each study is shown on a terminal and as an SVG picture."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from rich.console import RenderableType
 
+from testbed.model.frozen import FrozenValue
 from testbed.model.result import Document
-from testbed.report import autonat, life, odds, odds_plot, plain
+from testbed.report import autonat, life, plain
 from testbed.report.grid import export_svg, grid
 
 SVG_WIDTH = 84  # columns of a table that is exported
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(FrozenValue):
     """``table`` takes seconds and columns; ``plot``, where there is one, is the SVG."""
 
     table: Callable[[Document, float, int], RenderableType]
@@ -32,11 +31,17 @@ _OWN: Mapping[str, Picture] = {
     "punch": Picture(grid),
     "autonat": Picture(autonat.picture),
     "life": Picture(life.picture),
-    "odds": Picture(odds.picture, lambda document: odds_plot.plot(document.results)),
 }
 
 
 def picture_of(document: Document) -> Picture:
     """That of the study whose results the document has; a plain table if it has none of its own."""
     study = document.results[0].study if document.results else document.run.study
-    return _OWN.get(study, _PLAIN)
+    return _odds() if study == "odds" else _OWN.get(study, _PLAIN)
+
+
+def _odds() -> Picture:
+    """Imported where it is drawn: its theory is that of the whole traversal library."""
+    from testbed.report import odds, odds_plot
+
+    return Picture(odds.picture, lambda document: odds_plot.plot(document.results))

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import fields
 from typing import Any
 
-from testbed.certify.derive import Derived, Near, Omitted, Why, not_default
+from testbed.certify.derive import Derived, Omitted, Why, not_default
 from testbed.certify.measured import Value
+from testbed.certify.nearest import Near
 from testbed.model.behaviour import Behaviour, PortMapping, PortRange, Protocol, Timeouts, Transport
+from testbed.words import sentence
 
 _WHY = {
     Why.NOT_OBSERVED: "not observed",
@@ -99,7 +101,7 @@ def _text(words: str) -> str:
 
 def _omitted(one: Omitted) -> str:
     value = "" if one.finding.value is None else f" {_seen(one.finding.value)}"
-    line = f"#   {one.axis}:{value} ({_WHY[one.why]}; {one.finding.evidence})"
+    line = f"#   {one.axis}:{value} ({_WHY[one.why]}; {sentence(one.finding.evidence)})"
     return _cut(line)
 
 

@@ -12,10 +12,12 @@ from pydantic_core import from_json
 
 from testbed import foreign
 from testbed.errors import UsageError
+from testbed.model.details import Name
 from testbed.model.explanation import Cause
-from testbed.model.result import Name, Result
+from testbed.model.frozen import FrozenValue
+from testbed.model.result import Result
 from testbed.model.verdict import Judgement
-from testbed.run.store import complaint, load
+from testbed.run.store import load
 
 # How `testbed.studies.punch.cell.Cell.pair` marks the controls.
 CONTROLS = ("plain_dial", "silent", "relay_only")
@@ -55,8 +57,7 @@ class Run:
         return None if self.cause in EITHER else self.node
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(FrozenValue):
     """A pair of NATs and a stack, with all its repetitions."""
 
     name: str
@@ -96,8 +97,7 @@ class Pair:
         return Counter(run.why for run in self.conclusive)
 
 
-@dataclass(frozen=True)
-class Recorded:
+class Recorded(FrozenValue):
     """One side of a comparison.  ``facts`` are the versions that it ran with, if recorded."""
 
     path: Path
@@ -164,7 +164,7 @@ def _golden(file: Path) -> _Golden | None:
             return None
         return _Golden.model_validate_json(text)
     except ValidationError as error:
-        raise UsageError(f"{file}: {complaint(error)}", remedy=_REMEDY) from None
+        raise UsageError(f"{file}: {foreign.complaint(error)}", remedy=_REMEDY) from None
     except (OSError, ValueError):
         return None
 

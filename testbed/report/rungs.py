@@ -1,9 +1,9 @@
 """Which rung of the ladder carried the connections of a matrix, and how long that took."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
 
+from testbed.model.frozen import FrozenValue
 from testbed.model.outcome import Rung
 from testbed.model.result import Result
 
@@ -11,8 +11,7 @@ HEAD = ("stack", "rung", "cells", "as predicted", "by a mapped port", "first byt
 _ORDER = (*Rung, None)
 
 
-@dataclass(frozen=True)
-class RungSummary:
+class RungSummary(FrozenValue):
     """All cells of a stack that one rung carried; the times are medians in ms."""
 
     stack: str

@@ -37,7 +37,7 @@ def told(
         passed = frozenset(_passed(diagram, *ends[:2]))
         yield from drawing.lines(topology, ends, measured, stopped, glyphs, passed)
         yield Text()
-    for words in (row.reason, *row.findings):
+    for words in (row.reason, *row.findings, *row.notes):
         for line in words.splitlines():  # a peer's own words may be many lines
             yield Text(f"  {glyphs.words(line)}")
     yield Text(f"  packets and everything else: {out}")

@@ -5,14 +5,13 @@ What the harness could not judge is counted apart: it says nothing of the protoc
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from testbed.model.chance import wilson
+from testbed.model.frozen import FrozenValue
 from testbed.model.result import Result, Unstable, chances_of
 
 
-@dataclass(frozen=True)
-class Stability:
+class Stability(FrozenValue):
     """All repetitions of one pair."""
 
     pair: str

@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.model.explanation import Explanation, Fate, Hop, Journey, Label, Line, Wrong
+from testbed.model.explanation import Explanation, Line, Wrong
+from testbed.model.journey import Fate, Hop, Journey, Label
 from testbed.report.diagram import draw, legend
 from testbed.report.glyphs import Glyphs
 from testbed.words import sentence

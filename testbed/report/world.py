@@ -1,12 +1,12 @@
 """A world as a picture: a tree below the internet, on a terminal and as SVG."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from html import escape
 
 from rich.text import Text
 from rich.tree import Tree
 
+from testbed.model.frozen import FrozenValue
 from testbed.model.regions import Regions
 from testbed.model.topology import INTERNET, Host, Impairment, Interface, Link, Router, Topology
 
@@ -18,8 +18,7 @@ _MARGIN = 16
 _LINE = 16  # from one line of text to the next
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(FrozenValue):
     """A node of the tree: what stands in it, on the line to it, and what is below."""
 
     kind: str  # network, router or host
@@ -96,8 +95,11 @@ def _parts(topology: Topology) -> dict[str, str]:
     roles = topology.roles
     plays = dict.fromkeys(topology.observers, "observes")
     plays |= {roles.a: "dials", roles.b: "listens", roles.relay: "relays"}
-    for name in roles.peers:
-        plays[name] = f"{plays[name]}, in the mesh" if name in plays else "in the mesh"
+    more = dict.fromkeys(roles.peers, "in the mesh")
+    if roles.dns is not None:
+        more[roles.dns] = "answers names"
+    for name, part in more.items():
+        plays[name] = f"{plays[name]}, {part}" if name in plays else part
     return plays
 
 

@@ -2,18 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from testbed.capture.reader import read
 from testbed.errors import (
-    ContractError,
     Exit,
     PeerError,
-    ServiceError,
-    StarvedError,
     TestbedError,
     UsageError,
 )
@@ -21,70 +18,50 @@ from testbed.evidence.account import WireAccount
 from testbed.lab.audit import audit, require_closed
 from testbed.lab.sentry import guarded
 from testbed.lab.services.watch import served
-from testbed.model.breach import Breach, TooSlow
+from testbed.lab.turns import turn
 from testbed.model.chances import Chances
+from testbed.model.details import PunchDetails
 from testbed.model.deviation import Deviation
+from testbed.model.distance import extra_time_s
 from testbed.model.explanation import Explanation
 from testbed.model.fault import (
     Broke,
     CaptureLost,
-    Ending,
     Fault,
-    Late,
-    PeerFailed,
-    ServiceFailed,
-    Tardy,
 )
-from testbed.model.judgement import Verdict, WireReading
+from testbed.model.frozen import FrozenValue
+from testbed.model.judgement import Verdict
 from testbed.model.lab import Backend
 from testbed.model.outcome import Outcome, RungReading
-from testbed.model.packet import Packet
-from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
-from testbed.model.result import PunchDetails, Result, Why
-from testbed.model.verdict import Judgement
-from testbed.model.version import Built
+from testbed.model.result import Result, Why
+from testbed.model.version import Built, Foreknown
 from testbed.plan.describe import describe
 from testbed.plan.planner import plan
+from testbed.run.crash import crash_of
 from testbed.run.explaining import explained, write_json
-from testbed.run.recording import Records, record_run, save_events
+from testbed.run.judging import Run, account_of, judged, too_slow, worth_another
+from testbed.run.recording import record_run, save_events
 from testbed.stacks.registry import stacks
 from testbed.studies.punch import unified
-from testbed.studies.punch.attempt import Account, Attempt, attempt
-from testbed.studies.punch.cell import Cell, save_cell
+from testbed.studies.punch.attempt import Attempt, attempt
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.evidence import Notes, Recorded, assemble, read_recorded
 from testbed.studies.punch.expectation import deviations, prediction, strangers
-from testbed.studies.punch.mechanism import PATIENT, PUNCH, Taken
-from testbed.verdict.judge import inconclusive, judge
-from testbed.verdict.sanity import (
-    Start,
-    crossed,
-    late_punches,
-    late_starts,
-    never_sent,
-    undelayed,
-    unseen_ways,
-)
-from testbed.verdict.tried import untried
+from testbed.studies.punch.folder import save_cell
+from testbed.studies.punch.mechanism import PATIENT, Taken
+from testbed.verdict.judge import inconclusive
 from testbed.verdict.wire import read_path
 from testbed.words import sentence
 from testbed.words.explanations import to_json
 
-# A punch is decided by who comes first, on a way of 20 ms.  Lateness of the harness
-# beyond the first figure may explain a difference; beyond the second it measures itself.
-LATE_MS = 10.0
-TOO_LATE_MS = 200.0
-# Where chance decides, no end looks wrong, and a busy machine would change the rate unseen: a cell
-# that was as late as this is no try, however it ended.
-LATE_BY_CHANCE_MS = 50.0
 # An outcome that none of so many runs of the model has fails the cell.  Its chance p is missed so
 # often with (1 - p)^n, and comes up with p: a sound cell fails with at most 1/(e n) = 0.007 %.
 RULED_OUT_BY = 5000
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(FrozenValue):
     """A cell that was run in this process: its verdict, and what it cost."""
 
     cell: Cell
@@ -100,6 +77,7 @@ class Ran:
     rung: RungReading | None = None  # of stacks that climb the ladder
     chances: Chances | None = None  # of its ends
     strangers: tuple[Built, ...] = ()  # stacks in versions that no known deviation is of
+    foreknown: tuple[Foreknown, ...] = ()  # ends whose echo may have been known before
 
     def result(self) -> Result:
         """The record of it, as reports and ``result.json`` have it."""
@@ -117,7 +95,10 @@ class Ran:
             reason=sentence(verdict.because),
             findings=tuple(sentence(breach) for breach in verdict.findings),
             finding_values=verdict.findings,
-            notes=tuple(sentence(one) for one in self.strangers),
+            notes=(
+                *(sentence(one) for one in self.strangers),
+                *(sentence(one) for one in self.foreknown),
+            ),
             packets_cited=verdict.packets,
             packets=self.packets,
             seconds=round(self.seconds, 3),
@@ -136,18 +117,6 @@ class Ran:
             return None
         why = self.explanation
         return Why(cause=why.cause, node=why.node, headline=sentence(why.headline), wrong=why.wrong)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the effects left behind for the pure part."""
-
-    plan: Plan
-    account: Account
-    records: Records
-    faults: tuple[Fault, ...]
-    frames_late_ms: float  # by which a link held the most delayed frame too long
-    up_ms: float
 
 
 def run_cell(
@@ -173,9 +142,10 @@ def run_cell(
     try:
         save_cell(cell, profiles, folder, number, facts)
         run = _effects(cell, profiles, backend, folder, number)
-        known = deviations(cell, profiles, facts)
+        known = partial(deviations, cell, profiles, facts)
         surer = partial(prediction, cell, profiles, facts, RULED_OUT_BY)
-        result = finished(cell, run, (expected, surer), known, folder)
+        with turn():
+            result = finished(cell, run, (expected, surer), known, folder)
     except (TestbedError, OSError) as error:
         if isinstance(error, TestbedError) and error.exit_code in (Exit.USAGE, Exit.UNFIT):
             raise
@@ -197,6 +167,9 @@ def kept(ran: Ran, expected: Prediction) -> Ran:
 def asked(cell: Cell) -> Attempt:
     """What the peers of ``cell`` are asked to do."""
     meeting = cell.meeting
+    topology = cell.build()
+    extra = extra_time_s(topology, (cell.roles.a, cell.roles.b), cell.roles.relay)
+    usual = PATIENT if topology.by_chance else cell.mechanism.deadlines
     return Attempt(
         stacks=stacks(cell.peer),
         dialer=cell.roles.a,
@@ -207,8 +180,12 @@ def asked(cell: Cell) -> Attempt:
         seed=cell.words,
         skew_ms=cell.skew_ms,
         relaying=cell.relaying,
-        deadlines=PATIENT if cell.build().by_chance else cell.mechanism.deadlines,
+        observing=cell.observing,
+        deadlines=usual.longer(extra),
+        extra_time=extra,
+        patience=cell.patience_s,
         ports=meeting.ports if meeting else None,
+        clear=cell.mechanism.clear,
     )
 
 
@@ -218,18 +195,20 @@ def _effects(
     steps = plan(cell.build(), profiles, number, cell.seed)
     (folder / "plan.txt").write_text(describe(steps), encoding="utf-8")
     task = asked(cell)
-    before = time.perf_counter()
-    with backend.start(steps) as lab:
-        up_ms = (time.perf_counter() - before) * 1e3
-        require_closed(lab)
+    with ExitStack() as stack:
+        with turn():
+            before = time.perf_counter()
+            lab = stack.enter_context(backend.start(steps))
+            up_ms = (time.perf_counter() - before) * 1e3
+            require_closed(lab)
         scenario = unified.attempt if task.stacks.contract == "unified" else attempt
-        with guarded(lab) as changes:
+        with guarded(lab) as guard:
             try:
                 account, records = record_run(lab, folder, lambda: scenario(lab, task))
             except PeerError:
                 with served(lab):  # who is failed by a service breaks, or misses a deadline
                     raise
-            changed = changes()
+            changed = guard.changes()
         save_events(folder, account)
         faults: list[Fault] = [
             *audit(lab),
@@ -248,33 +227,36 @@ def finished(
     cell: Cell,
     run: Run,
     predicted: tuple[Prediction, Callable[[], Prediction]],
-    known: tuple[Deviation, ...],
+    known: Callable[[Outcome], Sequence[Deviation]],
     folder: Path,
 ) -> Ran:
     """The pure part: judge what was recorded, and explain it.
 
-    ``predicted`` is what is expected, and how to know more exactly what chance may do.
+    ``predicted`` is what is expected, and how to know more exactly what chance may do; ``known``
+    gives the deviations for how it ended.
     """
     expected, surer = predicted
     packets = read(run.records.capture.path)
-    wire = _read(run, packets)
+    wire = account_of(run, packets)
     peers, mechanism = (cell.roles.a, cell.roles.b), cell.mechanism
     reading = read_path(wire, *peers)
     if expected.chances is not None and not expected.chances.count(reading.outcome):
         expected = surer()  # is it rare, or not possible?
-    taken = Taken(wire, peers, reading.outcome, expected.rung)
+    taken = Taken(wire, peers, reading.outcome, expected.rung, reading.connected)
     climbed = mechanism.climbed(taken) if mechanism.climbed is not None else None
     violations = [
         *run.account.breaches,
         *cell.play.check(taken, climbed),
-        *_too_slow(run.account, reading.outcome, expected),
+        *too_slow(run.account, reading.outcome, expected),
     ]
-    verdict, faults, late = _judged(cell, run, expected, wire, (reading, violations), known)
+    verdict, faults, late = judged(
+        cell, run, expected, wire, (reading, violations), known(reading.outcome)
+    )
     account, records = run.account, run.records
-    notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.lost)
+    notes = Notes(account.start_ns, records.clock_ns, account.window, faults, records.gaps)
     recorded = Recorded(packets, account.events, records.flows, records.drops, notes)
     evidence = assemble(cell, run.plan, expected, recorded, verdict)
-    explanation, evidence, verdict = explained(evidence, wire, verdict)
+    explanation, evidence, verdict = explained(evidence, wire, verdict, folder)
     write_json(folder / "run.json", replace(notes, faults=evidence.faults).to_json())
     write_json(folder / "explanation.json", to_json(explanation))
     return Ran(
@@ -285,107 +267,12 @@ def finished(
         up_ms=run.up_ms,
         connect_ms=account.connect_ms,
         packets=len(packets),
-        late=late and not run.faults and verdict.judgement is Judgement.INCONCLUSIVE,
+        late=worth_another(run.faults, late=late, verdict=verdict),
         explanation=explanation,
         rung=climbed,
         chances=expected.chances,
+        foreknown=tuple(map(Foreknown, account.foreknown)),
     )
-
-
-def _too_slow(account: Account, outcome: Outcome, expected: Prediction) -> list[Breach]:
-    """Whether it ended as expected, and too late."""
-    took, within = account.settled_s, expected.within_s
-    if within is None or took is None or outcome is not expected.outcome or took <= within:
-        return []
-    return [TooSlow(took, within)]
-
-
-def _read(run: Run, packets: list[Packet]) -> WireAccount:
-    """The one account of what was recorded."""
-    account, records = run.account, run.records
-    return WireAccount(
-        run.plan,
-        packets,
-        account.events,
-        records.flows,
-        records.drops,
-        records.clock_ns,
-        account.start_ns,
-        account.window,
-    )
-
-
-def _judged(
-    cell: Cell,
-    run: Run,
-    expected: Prediction,
-    wire: WireAccount,
-    read: tuple[WireReading, Sequence[Breach]],
-    known: tuple[Deviation, ...],
-) -> tuple[Verdict, tuple[Fault, ...], bool]:
-    """The verdict, the faults of the harness, and whether it was late."""
-    account, (peers, server) = run.account, _places(cell)
-    reading, violations = read
-    lateness = [
-        *late_starts(wire, _starts(cell, account.start_ns), server, account.punctuality),
-        *late_punches(wire, *peers, account.punctuality),
-    ]
-    lateness = [one for one in lateness if one.ms > LATE_MS]
-    late = [one.fault for one in lateness if one.of_machine]
-    if run.frames_late_ms > LATE_MS:
-        late.insert(0, Late(Tardy.FRAME, None, run.frames_late_ms))
-    faults: list[Fault] = [*run.faults, *undelayed(wire, peers, server), *unseen_ways(reading)]
-    named = dict(zip(("dialer", "listener"), peers, strict=True))
-    unconnected = account.window is None and run.plan.topology.by_chance
-    senders = [named[end] for end in cell.play.senders]
-    circuitless = unconnected and cell.relaying is not None  # nobody punches before there is one
-    silent = [] if circuitless else never_sent(wire, senders, server)
-    others = [node for node in senders if node not in {one.node for one in silent}]
-    tried_little = _untried(cell, account, wire, others, (reading.outcome, expected))
-    violations = [*violations, *silent, *tried_little]
-    if reading.outcome is not expected.beside(reading.outcome):
-        violations = [*violations, *(one.breach for one in lateness if not one.of_machine)]
-    through, claims = None, account.claims
-    if account.window is None:
-        through = crossed(wire, *peers)
-    if unconnected:
-        # The other end may have given up before it heard enough: nobody lies, nobody disowns.
-        claims = tuple(c for c in claims if c.outcome is Outcome.DIRECT and through is None)
-        through = None
-    too_late_ms = TOO_LATE_MS if expected.chances is None else LATE_BY_CHANCE_MS
-    if any(one.ms > too_late_ms for one in late):
-        faults += late
-    verdict = judge(
-        reading,
-        expected,
-        claims,
-        faults=faults,
-        doubts=late,
-        crossed=through,
-        violations=violations,
-        known=known if reading.outcome is expected.outcome else (),
-        ends=peers,
-    )
-    if verdict.judgement is Judgement.INCONCLUSIVE:
-        faults += late  # then they weighed, too
-    return verdict, tuple(dict.fromkeys(faults)), bool(late)
-
-
-def _untried(
-    cell: Cell,
-    account: Account,
-    wire: WireAccount,
-    senders: Sequence[str],
-    ended: tuple[Outcome, Prediction],
-) -> Sequence[Breach]:
-    """Who did too little for an outcome of none, which is what was predicted."""
-    measured, expected = ended
-    boasts = any(claim.outcome is Outcome.DIRECT for claim in account.claims)
-    none = measured is Outcome.NONE and expected.beside(measured) is Outcome.NONE
-    if cell.play.tries is None or boasts or not none:
-        return ()
-    peers, server = _places(cell)
-    return untried(wire, senders, peers, server, cell.play.tries)
 
 
 def broken(
@@ -397,7 +284,7 @@ def broken(
     folder: Path,
 ) -> Ran:
     """The result of a run that did not come to a verdict; explained from what it left."""
-    fault = _fault(error)
+    fault = crash_of(error, folder)
     verdict = inconclusive(expected, fault)
     notes = Notes(faults=(fault,))
     recorded = Recorded(notes=notes)
@@ -406,39 +293,8 @@ def broken(
         recorded = read_recorded(folder)
     steps = plan(cell.build(), profiles, number, cell.seed)
     evidence = assemble(cell, steps, expected, recorded, verdict)
-    explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict)
+    explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict, folder)
     with suppress(OSError):
         write_json(folder / "explanation.json", to_json(explanation))
-    late = isinstance(error, StarvedError)
+    late = isinstance(error, TestbedError) and error.crowded
     return Ran(cell, verdict, folder, late=late, explanation=explanation)
-
-
-def _places(cell: Cell) -> tuple[tuple[str, str], str]:
-    """The hosts of the two peers, and of the server."""
-    roles = cell.roles
-    return (roles.a, roles.b), roles.relay
-
-
-def _fault(error: Exception) -> Fault:
-    """What an error of the harness, of a peer or of the system is."""
-    if isinstance(error, PeerError):
-        broke_contract = isinstance(error, ContractError)
-        return PeerFailed(error.node, error.message, error.remedy, broke_contract)
-    if isinstance(error, ServiceError):
-        return ServiceFailed(error.node or "", error.service, Ending(error.ending))
-    if isinstance(error, TestbedError):
-        return Broke(error.phase, error.node, error.message, error.remedy)
-    return Broke(None, None, str(error))
-
-
-def _starts(cell: Cell, start_ns: int | None) -> dict[str, Start]:
-    """When each peer was to send its first packet to the other, where that is known."""
-    if start_ns is None or cell.mode != PUNCH:
-        return {}
-    starts = (start_ns, start_ns + cell.skew_ms * 1e6)
-    ends = zip(cell.stacks.both, _places(cell)[0], starts, strict=True)
-    return {
-        node: Start(start, start + after * 1e9)
-        for adapter, node, start in ends
-        if (after := cell.mechanism.begins(adapter.agent)) is not None
-    }

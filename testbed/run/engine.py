@@ -3,20 +3,26 @@
 import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from testbed.errors import TestbedError, UnfitError
+from testbed.errors import UnfitError
+from testbed.lab import sandbox, turns
 from testbed.lab.forked import forked
+from testbed.lab.namespaces import Namespaces
+from testbed.model.fault import Ended, Fault, Worker
 from testbed.model.lab import Backend
 from testbed.model.result import Result, Try
+from testbed.run.crash import crash_of
 from testbed.run.explaining import explained_case
 from testbed.studies.base import C, Site, Study, judged
 
 _RESULTS = TypeAdapter(list[Result])
+EACH = 50  # labs of one process: what a lab leaves in its memory ends with it
 Progress = Callable[[Result, int, int], None]  # result, how many have ended, how many there are
 
 
@@ -33,22 +39,35 @@ def run_study(
     """Run all ``cases`` but those that are ``done``, ``jobs`` labs at a time; results in order.
 
     Each lab, of one case or of those that share it, runs in a fork of this process, which must
-    be warm and have one thread.  A
+    be warm and have one thread; a fork runs several, one after another.  A
     worker that dies or hangs gives an INCONCLUSIVE result.  Cases that were late
     (`Result.late`), or not done in time, are tried again at the end, with fewer at a time.
     ``progress`` is called with each result that will not be tried again.
     """
     gc.collect()
     gc.freeze()  # what the forks share stays shared
-    results = dict(done or {})
+    with turns.shared() if sandbox.inside() else nullcontext():
+        return _run(study, cases, backend, out, jobs, progress, dict(done or {}))
+
+
+def _run(
+    study: Study[C],
+    cases: Sequence[C],
+    backend: Backend,
+    out: Path,
+    jobs: int,
+    progress: Progress,
+    results: dict[str, Result],
+) -> list[Result]:
     earlier: dict[str, tuple[Try, ...]] = {}
+    each = EACH if isinstance(backend, Namespaces) else 1  # clients of engines live with a process
     todo = [case for case in cases if case.name not in results]
     for tries in range(1, study.tries + 1):
         late = []
         shared = _labs(study, todo, study.fewer ** (tries - 1))
         tasks = [partial(_work, study, backend, out, tries, *lab) for lab in shared.items()]
         labs = list(shared.values())
-        for index, output, seconds in forked(tasks, jobs, study.deadline_s):
+        for index, output, seconds in forked(tasks, jobs, study.deadline_s, each=each):
             ended = _results(study, labs[index], out, tries, output, seconds)
             for case, found in zip(labs[index], ended, strict=True):
                 if found.late and tries < study.tries:
@@ -112,9 +131,9 @@ def _work(
     except UnfitError as error:
         return json.dumps({"unfit": [error.message, error.remedy]}).encode()
     except Exception as error:  # a harness that crashes has measured nothing
-        ours = isinstance(error, TestbedError)
-        crashed = str(error) if ours else f"{type(error).__name__}: {error}"
-        told = [_lost(study, *one, crashed) for one in zip(cases, folders, strict=True)]
+        told = [
+            _lost(study, *one, crash_of(error, one[1])) for one in zip(cases, folders, strict=True)
+        ]
     return _RESULTS.dump_json(told)
 
 
@@ -128,14 +147,14 @@ def _results(
         if output.startswith(b'{"unfit"'):
             message, remedy = json.loads(output)["unfit"]
             raise UnfitError(message, remedy=remedy) from None
-        reason = f"the worker ended without a result after {seconds:.0f} s"
+        ended = Ended(Worker.CASE, seconds)
         late = {"late": seconds >= study.deadline_s}  # it was ended, and might have come to its end
         folders = [out / folder_of(case.name, tries) for case in cases]
-        lost = [_lost(study, *one, reason) for one in zip(cases, folders, strict=True)]
+        lost = [_lost(study, *one, ended) for one in zip(cases, folders, strict=True)]
         return [one.model_copy(update=late) for one in lost]
 
 
-def _lost(study: Study[C], case: C, folder: Path, reason: str) -> Result:
+def _lost(study: Study[C], case: C, folder: Path, fault: Fault) -> Result:
     """The result of a case that the harness could not judge."""
     details = study.details() if study.details is not None else None
-    return judged(study.name, case, folder, None, None, details=details, reason=reason)
+    return judged(study.name, case, folder, None, None, details=details, because=[fault])

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from testbed import foreign
 from testbed.errors import UsageError
 from testbed.files import require_utf8, write_json
+from testbed.model.frozen import FrozenValue
 from testbed.model.record import RunRecord
 
 RECORD = "testbed-run.json"
 _REMEDY = "choose another --out, or move it away"
 
 
-@dataclass(frozen=True)
-class Files:
+class Files(FrozenValue):
     """Every one of ``names`` in every one of ``folders``, all relative to the run's folder."""
 
     folders: tuple[str, ...]
@@ -53,8 +52,7 @@ class _Manifest(BaseModel):
     own: list[_Own]
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(FrozenValue):
     """What a folder says of the run that was there last."""
 
     run: RunRecord
@@ -77,9 +75,7 @@ def left_in(folder: Path) -> Left | None:
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", remedy=_REMEDY) from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise UsageError(f"{file}: {place}: {first['msg']}", remedy=_REMEDY) from None
+        raise UsageError(f"{file}: {foreign.complaint(error)}", remedy=_REMEDY) from None
     own = tuple(Files(tuple(one.folders), tuple(one.names)) for one in found.own)
     return Left(found.run, found.ended, own)
 
@@ -186,7 +182,7 @@ class RunFolder:
 def say(words: str | None) -> None:
     """Tell the user what `RunFolder.begin` found, on stderr."""
     if words is not None:
-        print(f"testbed: {words}", file=sys.stderr, flush=True)
+        print(f"testbed: {foreign.words(words)}", file=sys.stderr, flush=True)
 
 
 def _held(path: Path) -> int:

@@ -10,20 +10,22 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from testbed.capture.reader import read
-from testbed.errors import Exit, PeerError, TestbedError
+from testbed.errors import Exit, PeerError, ServiceError, TestbedError
 from testbed.evidence.account import WireAccount
 from testbed.evidence.sharing import Shares, shares
 from testbed.lab.audit import audit, require_closed
 from testbed.lab.forked import forked
+from testbed.lab.sentry import guarded
 from testbed.model.address import Socket
-from testbed.model.fault import CaptureLost, Fault
+from testbed.model.fault import CaptureLost, Fault, ServiceFailed
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Backend
 from testbed.model.packet import Packet
 from testbed.model.plan import Plan
@@ -33,12 +35,14 @@ from testbed.model.result import Result
 from testbed.model.topology import Order
 from testbed.plan.describe import describe
 from testbed.plan.planner import plan
-from testbed.run.cell import RULED_OUT_BY, Ran, Run, asked, broken, finished, kept
+from testbed.run.cell import RULED_OUT_BY, Ran, asked, broken, finished, kept
+from testbed.run.judging import Run
 from testbed.run.recording import Records, record_run, save_events, save_share
 from testbed.studies.base import Site
 from testbed.studies.punch.attempt import Attempted, attempts
-from testbed.studies.punch.cell import Cell, save_cell
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import deviations, prediction, strangers
+from testbed.studies.punch.folder import save_cell
 
 JUDGING_S = 300.0  # until which all are judged and explained
 _RESULTS = TypeAdapter(list[Result])
@@ -47,8 +51,7 @@ LAB_FILES = ("capture.pcapng", "conntrack.jsonl", "drops.json", PLAN)
 CELL_DEADLINE = 180.0  # seconds; every wait inside has its own, this ends what has none
 
 
-@dataclass(frozen=True)
-class _Met:
+class _Met(FrozenValue):
     """What the effects left behind: of the lab, and of each pair in order."""
 
     plan: Plan
@@ -109,10 +112,17 @@ def _effects(
     with backend.start(steps) as lab:
         up_ms = (time.perf_counter() - before) * 1e3
         require_closed(lab)
-        ended, records = record_run(
-            lab, site.folder, lambda: attempts(lab, tasks, first.seed, at_once=at_once)
-        )
-        faults: list[Fault] = [*audit(lab), *lab.lost_frames(), *lab.failed_services()]
+        with guarded(lab) as guard:
+            ended, records = record_run(
+                lab, site.folder, lambda: attempts(lab, tasks, first.seed, at_once=at_once)
+            )
+            changed = guard.changes()
+        faults: list[Fault] = [
+            *audit(lab),
+            *changed,
+            *lab.lost_frames(),
+            *lab.failed_services(),
+        ]
         frames_late_ms = lab.lateness_ms()
     faults += [
         CaptureLost(count.name, count.dropped) for count in records.capture.counts if count.dropped
@@ -148,13 +158,18 @@ def _judged(pairs: Sequence["_Pair"], met: _Met, shared: Shares) -> list[Result]
     return [found[number] for number in range(len(pairs))]
 
 
+def _failed(faults: Sequence[Fault]) -> ServiceError | None:
+    """The service that failed, as an error: who misses a deadline for that is not to blame."""
+    found = (one for one in faults if isinstance(one, ServiceFailed))
+    return next((ServiceError(f.service, f.ending.value, node=f.node) for f in found), None)
+
+
 def _judged_part(pairs: Sequence["_Pair"], met: _Met, shared: Shares, _slot: int) -> bytes:
     """Their results as JSON, in their order."""
     return _RESULTS.dump_json([pair.judged(met, shared) for pair in pairs])
 
 
-@dataclass(frozen=True)
-class _Pair:
+class _Pair(FrozenValue):
     """One of a mesh; ``number`` is its place in the order, ``lab`` that of the lab's addresses."""
 
     number: int
@@ -174,15 +189,15 @@ class _Pair:
             self.save()
             records = save_share(self.folder, met.records, packets, flows, ended.seconds)
             if isinstance(ended.result, PeerError):
-                return self.lost(ended.result)
+                return self.lost(_failed(met.faults) or ended.result)
             save_events(self.folder, ended.result)
             own_plan = replace(met.plan, topology=self.cell.build())
             shutil.copyfile(met.records.capture.path.with_name(PLAN), self.folder / PLAN)
             run = Run(own_plan, ended.result, records, met.faults, met.frames_late_ms, met.up_ms)
             surer = partial(prediction, self.cell, self.profiles, self.facts, RULED_OUT_BY)
-            by_stacks = deviations(self.cell, self.profiles, self.facts)
+            by_stacks = partial(deviations, self.cell, self.profiles, self.facts)
             ran = finished(self.cell, run, (self.expected, surer), by_stacks, self.folder)
-        except (TestbedError, OSError) as error:
+        except Exception as error:  # also a crash is told with what it left
             return self.lost(error)
         return self._kept(replace(ran, seconds=ended.seconds))
 

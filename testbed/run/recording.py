@@ -1,10 +1,9 @@
 """All that is recorded of one run, beside what its peers do: packets, flows, drops, words."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from socket import AF_PACKET, SOCK_RAW
 from typing import TypeVar
@@ -12,11 +11,14 @@ from typing import TypeVar
 from testbed.capture.conntrack import flow_count
 from testbed.capture.drops import drops
 from testbed.capture.flows import FlowRecorder, read_flows, save_flows, unheard
-from testbed.capture.pcapng import Recording, VantageCount, Writer
+from testbed.capture.pcapng import Recording, VantageCount, Writer, created
 from testbed.capture.recorder import record
 from testbed.errors import TestbedError
-from testbed.model.contract import encode
-from testbed.model.explanation import FlowEvent
+from testbed.files import json_text
+from testbed.model.contract_lines import encode
+from testbed.model.frozen import FrozenValue
+from testbed.model.gap import Gap, NoCounters
+from testbed.model.journey import FlowEvent
 from testbed.model.lab import Lab
 from testbed.model.packet import Packet
 from testbed.studies.punch.attempt import Account
@@ -31,32 +33,30 @@ _IN, _OUT = 1, 2  # epb_flags
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Records:
+class Records(FrozenValue):
     """What was recorded.  ``flows`` and ``drops`` are None where ``lost`` says why."""
 
     capture: Recording
     flows: tuple[FlowEvent, ...] | None
     drops: Mapping[str, Mapping[str, int]] | None  # router -> reason -> packets
     clock_ns: int  # from CLOCK_MONOTONIC, the peers', to CLOCK_REALTIME, the capture's
-    lost: tuple[str, ...]
+    gaps: tuple[Gap, ...]
     run_s: float  # that the run itself took
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(FrozenValue):
     """What the routers hold at the end of a run, while they are still recorded."""
 
     held: Mapping[str, int]  # router -> flows
     drops: Mapping[str, Mapping[str, int]] | None
-    lost: tuple[str, ...]
+    gaps: tuple[Gap, ...]
 
 
 def record_run(lab: Lab, folder: Path, run: Callable[[], T]) -> tuple[T, Records]:
     """Call ``run`` while everything is recorded into ``folder``; what it gives, and the records.
 
     CaptureError when the packets could not be; without the rest a verdict can be had,
-    and its absence is in ``Records.lost``.
+    and its absence is in ``Records.gaps``.
     """
     routers = [router.name for router in lab.plan.topology.routers]
     told = folder / CONNTRACK
@@ -75,9 +75,9 @@ def record_run(lab: Lab, folder: Path, run: Callable[[], T]) -> tuple[T, Records
         run_s = time.monotonic() - began
         asked = _ask(lab, routers)
     _save_drops(folder, asked.drops)
-    flows, unsaid = _flows(told, recorder.missed, asked.held)
-    lost = (*asked.lost, *unsaid)
-    return given, Records(recorder.recording, flows, asked.drops, clock_ns, lost, run_s)
+    flows, gaps = _flows(told, recorder.missed, asked.held)
+    gaps = (*asked.gaps, *gaps)
+    return given, Records(recorder.recording, flows, asked.drops, clock_ns, gaps, run_s)
 
 
 def save_events(folder: Path, account: Account) -> None:
@@ -104,12 +104,16 @@ def save_share(
     seen = Counter(packet.vantage for packet in packets)
     counts = tuple(VantageCount(name, seen[name], lost[name]) for name in names)
     path = folder / CAPTURE
-    with path.open("wb", buffering=1 << 20) as file:
+    with created(path) as file:
         writer = Writer(file, names)
         for packet in packets:
             way = _OUT if packet.outgoing else _IN
             writer.packet(
-                places[packet.vantage], packet.time_ns, packet.frame, packet.original_length, way
+                places[packet.vantage],
+                packet.time_ns,
+                bytes(packet.frame),
+                packet.original_length,
+                way,
             )
         end = packets[-1].time_ns if packets else time.time_ns()
         for index, count in enumerate(counts):
@@ -122,7 +126,7 @@ def save_share(
 
 def _save_drops(folder: Path, drops: Mapping[str, Mapping[str, int]] | None) -> None:
     if drops is not None:
-        (folder / DROPS).write_text(json.dumps(drops, indent=2) + "\n", encoding="utf-8")
+        (folder / DROPS).write_text(json_text(drops), encoding="utf-8")
 
 
 def _ask(lab: Lab, routers: Sequence[str]) -> _Asked:
@@ -131,12 +135,12 @@ def _ask(lab: Lab, routers: Sequence[str]) -> _Asked:
         held = {name: flow_count(lab, name) for name in routers}
         return _Asked(held, {name: drops(lab, name) for name in routers}, ())
     except (TestbedError, OSError) as error:
-        return _Asked({}, None, (f"the routers' counters: {error}",))
+        return _Asked({}, None, (NoCounters(str(error)),))
 
 
 def _flows(
-    told: Path, missed: Sequence[str], held: Mapping[str, int]
-) -> tuple[tuple[FlowEvent, ...] | None, Sequence[str]]:
+    told: Path, missed: Sequence[Gap], held: Mapping[str, int]
+) -> tuple[tuple[FlowEvent, ...] | None, Sequence[Gap]]:
     """The events, if they are all there; else why not, and no file that looks whole."""
     if missed:
         return None, missed

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from testbed.errors import Exit, TestbedError, UsageError
+from testbed.model.frozen import FrozenValue
 from testbed.model.result import MOST_SHARDS, Document, Identity, Result, ShardPart
 from testbed.naming import instead
 from testbed.studies.base import C, Case
@@ -73,8 +74,7 @@ class Shard:
         return [cases[place] for place in places], part
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(FrozenValue):
     """What one shard has left.  ``run`` says of which run it is: `identity`."""
 
     path: str

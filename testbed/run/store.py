@@ -59,7 +59,7 @@ def load(path: Path) -> Document:
         if not file.exists() and (path / JOURNAL).exists():
             file = path / JOURNAL
     try:
-        text = foreign.read_bytes(file)
+        text = foreign.read_bytes(file, named=True)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", remedy=_REMEDY) from error
     return parsed(text, file)
@@ -70,7 +70,7 @@ def parsed(text: bytes, file: Path) -> Document:
     try:
         found = _from_lines(text) if file.suffix == ".jsonl" else _from_json(text)
     except ValidationError as error:
-        raise UsageError(f"{file}: {complaint(error)}", remedy=_REMEDY) from None
+        raise UsageError(f"{file}: {foreign.complaint(error)}", remedy=_REMEDY) from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not JSON: {error}", remedy=_REMEDY) from None
     except _OldFormatError as error:
@@ -123,14 +123,3 @@ def where(folder: Path, name: str, beside: Path) -> Path:
     below = folder.name if folder.name.startswith("try-") else ""
     moved = beside / "cells" / name / below
     return moved if moved.is_dir() else folder
-
-
-def complaint(error: ValidationError) -> str:
-    """The first field that does not fit: ``results[3].judgement: ...``."""
-    first, count = error.errors(include_url=False)[0], error.error_count()
-    place = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
-    words = first["msg"].removeprefix("Value error, ")
-    given = first["input"]
-    found = f", not {given!r:.60}" if given is None or isinstance(given, str | int | float) else ""
-    more = f" (and {count - 1} more)" if count > 1 else ""
-    return f"{place.lstrip('.') or 'the whole'}: {words}{found}{more}"

@@ -2,23 +2,27 @@
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from testbed.model.autonat_agent import UNREAD_AUTONAT, AutonatAgent
+from testbed.model.frozen import FrozenValue
 from testbed.model.ice_agent import UNREAD, IceAgent
-from testbed.model.lab import Image
+from testbed.model.lab import Capability, Confinement, Image
 from testbed.stacks.programs import Program
+from testbed.stacks.reading import interpreter
 
 Contract = Literal["lines", "unified"]  # testbed.model.contract, testbed.stacks.unified
 Role = Literal["relay", "autonat_server", "autonat_client"]  # beside being an end
-Feature = Literal["keep", "announce", "also"]  # that a stack may have: of `Configure`
+# What a stack may heed of `Configure`, beside what all do.
+Feature = Literal["keep", "announce", "also", "extra_time", "patience"]
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
+LEAST_DATAGRAM = 1200  # RFC 9000 section 14.1
+UNPRIVILEGED = 1024  # the first port that takes no right to listen at
 SUFFIX = {"tcp": "tcp", "udp": "quic"}  # of a libp2p stack's name, by transport
 
 
-@dataclass(frozen=True)
-class Adapter:
+class Adapter(FrozenValue):
     """How one stack is started, and what the lab must have for it.
 
     ``entry`` is a program, or a function that runs in a forked child with pipes on
@@ -35,10 +39,15 @@ class Adapter:
     needs: frozenset[Need] = frozenset()
     agent: IceAgent = UNREAD  # of the mechanism ice: what it leaves to implementations
     autonat: AutonatAgent = UNREAD_AUTONAT  # of libp2p: how it asks, and how it answers
+    datagram: int = LEAST_DATAGRAM  # bytes of UDP payload by which it opens a QUIC connection
     older: bool = False  # a release that is there to show regressions
     contract: Contract = "lines"
     roles: frozenset[Role] = frozenset()  # that it can play beside being an end
     features: frozenset[Feature] = frozenset()
+    folder: str = ""  # of `images`, where it has one
+    reads: tuple[Path, ...] = ()  # files and folders that its program sees besides its own
+    capabilities: tuple[Capability, ...] = ()  # that it is given over its node
+    confined: bool = True  # not so where the bench has it measured by a program of its own
 
     @property
     def family(self) -> str:
@@ -53,14 +62,27 @@ class Adapter:
         """What `testbed.model.lab.Lab.spawn` takes; UnfitError if it is not built."""
         return self.entry.argv() if isinstance(self.entry, Program) else self.entry
 
+    def confinement(self, port: int) -> Confinement | None:
+        """Within which it runs at ``port``: it sees its own program, and what is declared.
+
+        A low port is the world's, of which no manifest knows.
+        """
+        if not self.confined:
+            return None
+        low = (Capability.NET_BIND_SERVICE,) if port < UNPRIVILEGED else ()
+        capabilities = tuple(dict.fromkeys((*self.capabilities, *low)))
+        if isinstance(self.entry, Image):
+            return Confinement(capabilities=capabilities)
+        own = self.entry.files() if isinstance(self.entry, Program) else interpreter()
+        return Confinement((*own, *self.reads), capabilities)
+
     def prepare(self) -> None:
         """Before many forks: warm; UnfitError, saying how to build it, if it is not built."""
         self.command()
         self.warm()
 
 
-@dataclass(frozen=True)
-class Main:
+class Main(FrozenValue):
     """The ``main`` of a module: a function for a fork, a program where Python has this package."""
 
     module: str
@@ -75,8 +97,7 @@ class Main:
         return ("python3", "-m", "testbed.stacks", self.module)
 
 
-@dataclass(frozen=True)
-class Warm:
+class Warm(FrozenValue):
     """Imports a module."""
 
     module: str

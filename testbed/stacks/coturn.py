@@ -6,22 +6,22 @@ With two addresses it also answers RFC 5780's questions, on its ports 3478 and 3
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from testbed import foreign
-from testbed.errors import BackendError, UnfitError
-from testbed.lab.services.watch import Question, watched
+from testbed.errors import UnfitError
+from testbed.lab.services.watch import Beginning, Question, watched
 from testbed.model.entrance import RELAY_PORTS
-from testbed.model.lab import Lab, Process
+from testbed.model.frozen import FrozenValue
+from testbed.model.lab import Capability, Confinement, Lab, Process
 from testbed.stacks import stun
 
+NAME = "coturn"
 PORT = 3478  # UDP and TCP
 HTTPS_PORT = 443  # for clients that get out by nothing else; coturn opens its UDP side, too
 REALM = "testbed"
@@ -30,11 +30,11 @@ PIPE_SIZE = 1 << 20  # bytes; nobody reads coturn's log while it runs
 POLL_INTERVAL = 0.002  # seconds
 _BINDING_SUCCESS = b"\x01\x01"  # the type of the answer, RFC 8489 section 5
 LAST_WORDS = 2000  # characters
-HELP_DEADLINE = 5.0  # seconds
+_REMEDY = "install Debian's package coturn, or see what it complains about"
+CONFINEMENT = Confinement(capabilities=(Capability.NET_BIND_SERVICE,))  # for its HTTPS port
 
 
-@dataclass(frozen=True)
-class Coturn:
+class Coturn(FrozenValue):
     """Where it listens (and relays from), and the one user it knows.
 
     ``external`` is the address that it tells in place of its first one: a NAT's.
@@ -90,20 +90,9 @@ def command(config: Coturn) -> tuple[str, ...]:
     )
 
 
-def discovery_options(lab: Lab, node: str, executable: str = "turnserver") -> tuple[str, ...]:
-    """What makes this release of coturn serve RFC 5780: older ones do so unasked."""
-    process = lab.spawn(node, (executable, "--help"))
-    try:
-        process.wait(HELP_DEADLINE)
-        listed = _words(process)
-    finally:
-        process.kill()
-    return ("--rfc5780",) if re.search(r"^\s*--rfc5780\b", listed, re.MULTILINE) else ()
-
-
 @contextmanager
 def coturn(lab: Lab, node: str, config: Coturn, *, deadline: float = 5.0) -> Iterator[Process]:
-    """Run coturn in ``node`` while the context lasts; BackendError if it does not answer.
+    """Run coturn in ``node`` while the context lasts; ServiceError if it does not answer in time.
 
     It is ready when each address answers a STUN Binding over UDP and TCP, asked from
     ``node`` itself so that no capture of the lab's links sees it.  ``deadline`` in seconds.
@@ -111,7 +100,7 @@ def coturn(lab: Lab, node: str, config: Coturn, *, deadline: float = 5.0) -> Ite
     process = begin(lab, node, config)
     try:
         await_ready(lab, node, config, process, deadline)
-        with watched(lab, node, "coturn", process, _questions(config)):
+        with watched(lab, node, NAME, process, _questions(config)):
             yield process
     finally:
         process.kill()
@@ -122,16 +111,22 @@ def begin(lab: Lab, node: str, config: Coturn) -> Process:
     """Start it, and do not wait until it is ready."""
     if shutil.which(config.executable) is None:
         raise UnfitError(f"{config.executable!r} is not installed", remedy="apt-get install coturn")
-    process = lab.spawn(node, command(config))
+    process = lab.spawn(node, command(config), CONFINEMENT)
     fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     return process
 
 
 def await_ready(lab: Lab, node: str, config: Coturn, process: Process, deadline: float) -> None:
-    """Until it answers everywhere; BackendError with its last words if it does not in time."""
-    end = time.monotonic() + deadline
+    """Until it answers everywhere; ServiceError with its last words if it does not in time.
+
+    StarvedServiceError where that is the machine's doing.
+    """
+    beginning, end = Beginning(node, NAME, process), time.monotonic() + deadline
     for question in _questions(config):
-        _await_answer(lab, node, process, question, end)
+        while not question.answered(lab, node):  # nothing announces a port that opens
+            if process.poll() is not None or time.monotonic() >= end:
+                raise beginning.unready(_no_answer(question, process), _REMEDY)
+            time.sleep(POLL_INTERVAL)
 
 
 def _questions(config: Coturn) -> Sequence[Question]:
@@ -148,18 +143,11 @@ def _questions(config: Coturn) -> Sequence[Question]:
     ]
 
 
-def _await_answer(lab: Lab, node: str, process: Process, question: Question, end: float) -> None:
-    """Ask until answered.  Nothing announces a port that opens, so it is polled."""
-    while not question.answered(lab, node):
-        if process.poll() is not None or time.monotonic() >= end:
-            address, port = question.address
-            raise BackendError(
-                f"no STUN answer from {address}:{port} ({question.service}); coturn said:\n"
-                + _words(process)[-LAST_WORDS:],
-                node=node,
-                remedy="install Debian's package coturn, or see what it complains about",
-            )
-        time.sleep(POLL_INTERVAL)
+def _no_answer(question: Question, process: Process) -> str:
+    """To which question, and what it complains about."""
+    address, port = question.address
+    said = _words(process)[-LAST_WORDS:]
+    return f"no STUN answer from {address}:{port} ({question.service})\n{said}".strip()
 
 
 def _words(process: Process) -> str:

@@ -12,10 +12,19 @@ PACE = 0.001  # seconds between datagrams: 8 Mbit/s
 ROUND_DEADLINE = 0.5  # seconds to wait for the last one to come back
 
 
-def chunks(count: int, seed: int) -> list[bytes]:
-    """``count`` random bytes in pieces of at most `PAYLOAD_LIMIT`; equal for equal seeds."""
+def marked(data: bytes, nonce: bytes) -> bytes:
+    """``data`` in which the first bytes are those of ``nonce``."""
+    return (nonce + data[len(nonce) :])[: len(data)]
+
+
+def chunks(count: int, seed: int, nonce: bytes = b"") -> list[bytes]:
+    """``count`` random bytes in pieces of at most `PAYLOAD_LIMIT`; equal for equal seeds.
+
+    Each begins with ``nonce``.
+    """
     data = random.Random(seed).randbytes(count)
-    return [data[at : at + PAYLOAD_LIMIT] for at in range(0, count, PAYLOAD_LIMIT)]
+    pieces = (data[at : at + PAYLOAD_LIMIT] for at in range(0, count, PAYLOAD_LIMIT))
+    return [marked(piece, nonce) for piece in pieces]
 
 
 class DatagramEcho:
@@ -37,9 +46,9 @@ class DatagramEcho:
                 self._complete.set()
         return None
 
-    async def run(self, count: int, seed: int) -> int:
+    async def run(self, count: int, seed: int, nonce: bytes) -> int:
         """Send ``count`` bytes and give the number of those that came back unaltered."""
-        self._missing = dict(enumerate(chunks(count, seed)))
+        self._missing = dict(enumerate(chunks(count, seed, nonce)))
         self._complete.clear()
         fruitless = 0
         for _ in range(ROUNDS):

@@ -49,10 +49,14 @@ def _adapter(folder: str, manifest: Manifest, entry: Entry) -> Adapter:
         Program(entry.program or folder, manifest.toolchain),
         needs=manifest.needs,
         agent=replace(manifest.agent or UNREAD, every_interface="also" in entry.features),
+        datagram=manifest.datagram,
         autonat=UNREAD_AUTONAT if entry.older else manifest.autonat or UNREAD_AUTONAT,
         older=entry.older,
         roles=manifest.roles if entry.roles is None else entry.roles,
         features=entry.features,
+        folder=folder,
+        reads=manifest.reads,
+        capabilities=manifest.capabilities,
     )
     if entry.module is None:
         return found

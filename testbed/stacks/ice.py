@@ -86,9 +86,17 @@ class PatientConnection(Connection):
 
         A NAT may rewrite the source port of what their relay sends (Linux does, where
         two flows would clash): a peer-reflexive candidate then, at the relay's address.
+        Where they have that address themselves, as one whose relay is at home has, the
+        relay's own port alone tells them apart.
         """
-        relays = {c.host for c in self.remote_candidates if c.type == "relay"}
-        return pair.local_candidate.type == "relay" or pair.remote_candidate.host in relays
+        theirs, remote = self.remote_candidates, pair.remote_candidate
+        relays = [c for c in theirs if c.type == "relay"]
+        own = {c.host for c in theirs if c.type in ("host", "srflx")}
+        return (
+            pair.local_candidate.type == "relay"
+            or any((c.host, c.port) == (remote.host, remote.port) for c in relays)
+            or remote.host in {c.host for c in relays} - own
+        )
 
     @property
     def selected(self) -> CandidatePair:
@@ -181,9 +189,9 @@ class IcePeer:
         if back is not None:
             await self._connection.send(back)
 
-    async def echo(self, count: int) -> int:
+    async def echo(self, count: int, nonce: bytes) -> int:
         try:
-            return await self._echo.run(count, self._configure.seed)
+            return await self._echo.run(count, self._configure.seed, nonce)
         except ConnectionError as error:
             raise PeerFailure(FailureClass.LOST, str(error)) from None
 

@@ -7,13 +7,13 @@ import hashlib
 import importlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
-from testbed.errors import BackendError, PeerError, StarvedError
-from testbed.lab.services.watch import Question, watched
+from testbed.errors import PeerError
+from testbed.lab.services.watch import Beginning, Question, watched
 from testbed.model.behaviour import Protocol
 from testbed.model.contract import (
     Configure,
@@ -25,7 +25,8 @@ from testbed.model.contract import (
     Role,
     Transport,
 )
-from testbed.model.lab import Lab
+from testbed.model.frozen import FrozenValue
+from testbed.model.lab import Lab, Process
 from testbed.stacks.client import PeerClient, wait_all
 from testbed.stacks.registry import OURS, Adapter, public
 
@@ -35,8 +36,7 @@ _GREETING = b"\x13/multistream/1.0.0\n"
 _UNKNOWN_VERSION = bytes.fromhex("c01a2a3a4a08" + "11" * 8 + "08" + "22" * 8).ljust(1200, b"\0")
 
 
-@dataclass(frozen=True)
-class Infrastructure:
+class Infrastructure(FrozenValue):
     """Where the public nodes are: multiaddrs with /p2p/."""
 
     relays: tuple[str, ...] = ()
@@ -44,10 +44,10 @@ class Infrastructure:
 
 
 NOTHING_PUBLIC = Infrastructure()
+OURS_OBSERVE: Mapping[str, Adapter] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class PublicNode:
+class PublicNode(FrozenValue):
     """One that is to run on ``host``; equal seeds give it equal peer ids."""
 
     host: str
@@ -66,17 +66,18 @@ def infrastructure(
     seed: int,
     relaying: Adapter | None = None,
     keep: Keeping | None = None,
+    observing: Mapping[str, Adapter] = OURS_OBSERVE,
 ) -> Iterator[Infrastructure]:
-    """Run the nodes while the context lasts; BackendError if one is not ready in time.
+    """Run the nodes while the context lasts; ServiceError if one is not ready in time.
 
     ``relay`` is the host that relays, with the stack ``relaying`` (ours if None); the
-    observers are those of the topology.  ``keep`` is what the relay is told of its
-    connections.
+    observers are those of the topology, of our stack where ``observing`` has no other.  ``keep`` is
+    what the relay is told of its connections.
     """
     ours = public(OURS, transport.value)
     nodes = [_relay(lab, relay, transport, seed, relaying, keep)]
     nodes += [
-        PublicNode(name, ours, Role.AUTONAT_SERVER, lab.plan.port(name), seed)
+        PublicNode(name, observing.get(name, ours), Role.AUTONAT_SERVER, lab.plan.port(name), seed)
         for name in lab.plan.topology.observers
     ]
     with serving(lab, nodes) as addresses:
@@ -107,8 +108,12 @@ def _relay(
     return PublicNode(relay, stack, Role.RELAY, lab.plan.port(relay), seed, keep)
 
 
+def _started(lab: Lab, node: PublicNode) -> Process:
+    return lab.spawn(node.host, node.stack.command(), node.stack.confinement(node.port))
+
+
 def _begun(lab: Lab, node: PublicNode) -> PeerClient:
-    client = PeerClient(lab.spawn(node.host, node.stack.command()), node.host)
+    client = PeerClient(_started(lab, node), node.host)
     client.send(_configure(lab, node))
     return client
 
@@ -117,24 +122,21 @@ def _begun(lab: Lab, node: PublicNode) -> PeerClient:
 def serving(lab: Lab, nodes: list[PublicNode]) -> Iterator[tuple[str, ...]]:
     """Run ``nodes`` while the context lasts, and give the multiaddr of each, with /p2p/.
 
-    BackendError if one is not ready in time.
+    ServiceError if one is not ready in time, StarvedServiceError if that is the machine's doing.
     """
     with ExitStack() as stack:
-        clients = []
+        clients, begun = [], []
         for node in nodes:
-            process = lab.spawn(node.host, node.stack.command())
+            process = _started(lab, node)
             stack.callback(process.kill)
             clients.append(PeerClient(process, node.host))
+            begun.append(Beginning(node.host, str(node.role), process))
         try:
             for client, node in zip(clients, nodes, strict=True):
                 client.send(_configure(lab, node))
             ready = wait_all(clients, (Ready,), time.monotonic() + DEADLINE)
-        except StarvedError:  # another try may do
-            raise
         except PeerError as error:
-            raise BackendError(
-                f"the public node is not ready: {error.message}", node=error.node
-            ) from error
+            raise next(b for b in begun if b.node == error.node).unready(error.message) from error
         for client, node in zip(clients, nodes, strict=True):
             asked = _question(lab, node)
             stack.enter_context(watched(lab, node.host, str(node.role), client.process, asked))

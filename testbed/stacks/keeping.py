@@ -12,7 +12,7 @@ from testbed.model.contract import Keeping
 from testbed.traversal import Multiaddr, Node, PeerId, TraversalError
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.host import HostLimits
-from testbed.traversal.aio.quic_connection import QuicTimers
+from testbed.traversal.aio.quic_timers import QuicTimers
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.errors import ConnectionClosedError

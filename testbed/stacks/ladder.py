@@ -12,8 +12,8 @@ from testbed.model.contract import Configure, Endpoint, FailureClass, PortMappin
 from testbed.stacks.session import PeerFailure, now, serve
 from testbed.stacks.traversal import TraversalPeer, refusal
 from testbed.traversal import Multiaddr, Node, NodeOptions
-from testbed.traversal.aio.portmap_session import PortMapOptions
 from testbed.traversal.ladder import AT_ONCE, LadderOptions, Prospects
+from testbed.traversal.portmap.options import PortMapOptions
 
 LADDER = LadderOptions(AT_ONCE, stagger=0.0, map_patience=2.5, proof_patience=6.0)
 # A gateway that maps answers within milliseconds, but to a search up to a second later.

@@ -1,12 +1,15 @@
 """A stack's manifest, ``images/NAME/stack.toml``: how it is started, and what it can do."""
 
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from testbed.model.autonat_agent import AutonatAgent
 from testbed.model.ice_agent import IceAgent
-from testbed.stacks.adapter import Feature, Need, Role
+from testbed.model.lab import Capability
+from testbed.stacks.adapter import LEAST_DATAGRAM, Feature, Need, Role
+from testbed.stacks.reading import seen_by_all
 
 
 class _Read(BaseModel):
@@ -35,11 +38,33 @@ class Manifest(_Read):
     toolchain: str = Field("", description="what building the programs takes, in words")
     needs: frozenset[Need] = Field(frozenset(), description="what the lab must have for it")
     roles: frozenset[Role] = Field(frozenset(), description="that it plays beside being an end")
+    reads: tuple[Path, ...] = Field(
+        (), description="files and folders that its programs see besides their own, absolute"
+    )
+    capabilities: tuple[Capability, ...] = Field(
+        (), description="that its programs are given over their node; none if absent"
+    )
     agent: IceAgent | None = Field(None, description="of ICE: what it leaves to implementations")
     autonat: AutonatAgent | None = Field(
         None, description="of AutoNAT in the current release: what implementations do differently"
     )
+    datagram: int = Field(
+        LEAST_DATAGRAM,
+        ge=LEAST_DATAGRAM,
+        le=1472,
+        description="bytes of UDP payload of each packet by which it opens a QUIC connection",
+    )
     stack: tuple[Entry, ...] = Field(min_length=1)
+
+    @field_validator("reads")
+    @classmethod
+    def _each_has_an_effect(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        for path in paths:
+            if not path.is_absolute():
+                raise ValueError(f"{path} is not absolute; the program's own folder is seen anyway")
+            if seen_by_all(path):
+                raise ValueError(f"{path} has no effect: every program sees it")
+        return paths
 
     @model_validator(mode="after")
     def _says_how_it_starts(self) -> Self:

@@ -42,6 +42,7 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (State.CONNECTED, "upgraded"): State.CONNECTED,
     (State.CONNECTED, "lost"): State.CONNECTED,
     (State.CONNECTED, "stayed"): State.CONNECTED,
+    (State.CONNECTED, "heard"): State.CONNECTED,
     (State.CONNECTED, "echo"): State.ECHOING,
     (State.ECHOING, "reachability"): State.ECHOING,
     (State.ECHOING, "step"): State.ECHOING,
@@ -76,6 +77,7 @@ TRANSITIONS |= {
             "lost",
             "stayed",
             "echoed",
+            "heard",
             "failed",
         ),
     )

@@ -11,11 +11,12 @@ import os
 import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import foreign, places
 from testbed.errors import UnfitError, UsageError
+from testbed.model.frozen import FrozenValue
+from testbed.stacks.reading import program
 
 VARIABLE = "TESTBED_PEERS"
 PATIENCE = 5.0  # seconds for a program to say its version
@@ -27,8 +28,7 @@ def folder() -> Path:
     return Path(named) if named else places.built() / "peers"
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(FrozenValue):
     """A peer's executable; ``toolchain`` is what building it takes, in words."""
 
     name: str
@@ -53,6 +53,10 @@ class Program:
                 remedy=f"testbed build peers, which takes {self.toolchain}; or set {VARIABLE}",
             )
         return (str(self.path),)
+
+    def files(self) -> tuple[Path, ...]:
+        """What it takes to run it, besides the system: its folder, and what it is linked to."""
+        return (self.expected.parent, *program(self.argv()))
 
     def version(self) -> str:
         """What it says of itself; "absent" if it is not built or says nothing."""

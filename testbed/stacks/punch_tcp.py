@@ -33,7 +33,7 @@ from testbed.stacks.echo import chunks
 from testbed.stacks.session import Emit, PeerFailure, now, refuse_unsupported, serve, sleep_until
 from testbed.stacks.wire import Frame, FrameReader, Kind, NotAFrame, Speaker
 
-DEADLINE = 4.0  # seconds from ``start_at``
+DEADLINE = 4.0  # seconds from ``start_at``, where it is told none
 ROUND = 1_000_000_000  # nanoseconds between attempts, where one was refused
 STUN_DEADLINE = 4.0  # seconds: two retransmissions of a SYN (at 1 and 3 s) fit in
 ECHO_DEADLINE = 10.0  # seconds
@@ -174,12 +174,13 @@ class TcpPuncher:
             port = self._configure.port if mode is Mode.PUNCH else 0
             for target in dial.remote.addresses:
                 self._start(self._attempt(port, target, dial.start_at))
+        within = self._configure.patience or DEADLINE
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(within):
                 await self._agreed.wait()
         except TimeoutError:
             await self._stop_tasks()
-            why = f"no verified connection within {DEADLINE} s"
+            why = f"no verified connection within {within:g} s"
             raise PeerFailure(FailureClass.TIMEOUT, why) from None
         agreed = self._connection()
         return Connected(at=now(), local=agreed.local, remote=agreed.remote, path=Path.DIRECT)
@@ -247,10 +248,10 @@ class TcpPuncher:
             raise PeerFailure(FailureClass.LOST, "the connection was closed or reset")
         return self._selection.agreed
 
-    async def echo(self, count: int) -> int:
+    async def echo(self, count: int, nonce: bytes) -> int:
         connection = self._connection()
         connection.back.clear()
-        sent = dict(enumerate(chunks(count, self._configure.seed)))
+        sent = dict(enumerate(chunks(count, self._configure.seed, nonce)))
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(ECHO_DEADLINE):
                 for number, payload in sent.items():

@@ -27,7 +27,7 @@ from testbed.stacks.session import Emit, PeerFailure, now, refuse_unsupported, s
 from testbed.stacks.wire import Kind, Speaker, decode
 
 PROBE_INTERVAL = 0.05  # seconds
-DEADLINE = 3.0  # seconds from ``start_at``
+DEADLINE = 3.0  # seconds from ``start_at``, where it is told none
 
 Address = tuple[str, int]
 
@@ -129,13 +129,13 @@ class UdpPuncher(asyncio.DatagramProtocol):
         await sleep_until(dial.start_at)
         targets = tuple(endpoint.pair for endpoint in dial.remote.addresses) if calls else ()
         self._punch = Punch(self._speaker, targets)
+        within = self._configure.patience or DEADLINE
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(within):
                 remote = await self._probe(self._punch)
         except TimeoutError:
-            raise PeerFailure(
-                FailureClass.TIMEOUT, f"no answer to a probe within {DEADLINE} s"
-            ) from None
+            why = f"no answer to a probe within {within:g} s"
+            raise PeerFailure(FailureClass.TIMEOUT, why) from None
         return Connected(
             at=now(), local=self._local(), remote=Endpoint.of(remote), path=Path.DIRECT
         )
@@ -151,8 +151,8 @@ class UdpPuncher(asyncio.DatagramProtocol):
                 continue
         return punch.remote
 
-    async def echo(self, count: int) -> int:
-        return await self._echo.run(count, self._configure.seed)
+    async def echo(self, count: int, nonce: bytes) -> int:
+        return await self._echo.run(count, self._configure.seed, nonce)
 
     async def close(self) -> None:
         for transport in self._transports:

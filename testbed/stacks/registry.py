@@ -7,12 +7,12 @@ that is dialed, ``ice`` is aioice at both ends.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
 from testbed.errors import UsageError
+from testbed.model.frozen import FrozenValue
 from testbed.model.ice_agent import IceAgent
 from testbed.naming import instead
 from testbed.stacks.adapter import SUFFIX as SUFFIX
@@ -27,8 +27,7 @@ BY = "@"  # what relays, after them
 OURS = "traversal"
 
 
-@dataclass(frozen=True)
-class Stacks:
+class Stacks(FrozenValue):
     """The two ends of a cell.  They use the same mechanism, and so understand each other."""
 
     dialer: Adapter

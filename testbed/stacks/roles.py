@@ -23,6 +23,7 @@ from testbed.stacks.traversal import TraversalPeer, identity, listen_address
 from testbed.traversal import Multiaddr, Node, NodeOptions, RelayLimits, TraversalError
 from testbed.traversal.aio.autonat_server import AutonatOptions
 from testbed.traversal.aio.host import HostLimits
+from testbed.traversal.aio.path_watch import PathOptions
 from testbed.traversal.autonat_v1 import Reachability
 
 DIAL_BACK = 1.0  # seconds until a server says that it could not reach us; a dial takes 0.16
@@ -41,7 +42,7 @@ class RolePeer(TraversalPeer):
         if not asks:
             told = (*map(Multiaddr.parse, _announced(configure)), bound)[0]
             return Ready(at=now(), addresses=(str(told.with_peer(node.peer)),))
-        self._emit = emit
+        self._configure, self._emit = configure, emit
         emit(Listening(at=now(), local=Endpoint.of(bound.socket_address)))
         await asyncio.gather(*(_tried(self._connect(node, one)) for one in configure.observers))
         return _verdicts(*await node.probe_reachability())
@@ -52,6 +53,7 @@ def _serving(configure: Configure) -> NodeOptions:
         identity=identity(configure.session, configure.role),
         relay=_limits(configure) if configure.role is Role.RELAY else None,
         limits=kept(HostLimits(), configure.keep),
+        paths=PathOptions(enabled=False),  # its questions would keep the mappings of peers alive
         autonat_server=True,
         autonat=AutonatOptions(dial_timeout=DIAL_BACK),
         autonat_interval=0,

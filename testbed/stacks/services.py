@@ -1,13 +1,15 @@
 """What the lab's public hosts have for the ends of a cell: STUN and TURN, or libp2p's nodes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from testbed.errors import PeerError
+from testbed.lab.services.watch import Beginning
 from testbed.model.behaviour import Protocol
-from testbed.model.contract import Endpoint, Keeping, Ready, Transport, TurnServer
+from testbed.model.contract import Endpoint, Keeping, Ready, Role, Transport, TurnServer
 from testbed.model.entrance import RELAY_PORTS
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab
 from testbed.model.plan import Plan
 from testbed.stacks.client import PeerClient
@@ -15,6 +17,7 @@ from testbed.stacks.coturn import HTTPS_PORT, PORT, Coturn, await_ready, coturn
 from testbed.stacks.coturn import begin as coturn_begin
 from testbed.stacks.infrastructure import (
     NOTHING_PUBLIC,
+    OURS_OBSERVE,
     Infrastructure,
     begin_relay,
     infrastructure,
@@ -22,8 +25,7 @@ from testbed.stacks.infrastructure import (
 from testbed.stacks.registry import Adapter, Stacks
 
 
-@dataclass(frozen=True)
-class Services:
+class Services(FrozenValue):
     """As peers are told of them."""
 
     stun: Endpoint | None = None
@@ -39,14 +41,15 @@ def services(
     seed: int,
     relaying: Adapter | None = None,
     keep: Keeping | None = None,
+    observing: Mapping[str, Adapter] = OURS_OBSERVE,
 ) -> Iterator[Services]:
     """Run on ``server``, and on observers, what ``stacks`` need, for as long as it lasts.
 
-    ``relaying`` and ``keep`` are as `infrastructure` has them.
+    ``relaying``, ``keep`` and ``observing`` are as `infrastructure` has them.
     """
     if "relay" in stacks.needs:
         transport = Transport(stacks.transport)
-        with infrastructure(lab, server, transport, seed, relaying, keep) as public:
+        with infrastructure(lab, server, transport, seed, relaying, keep, observing) as public:
             yield Services(public=public)
         return
     config = _coturn(lab.plan, server)
@@ -96,11 +99,15 @@ def begin_again(
     if "relay" in stacks.needs:
         transport = Transport(stacks.transport)
         client = begin_relay(lab, server, transport, seed, relaying, keep)
-        return lambda seconds: _await_relay(client, seconds)
+        beginning = Beginning(server, Role.RELAY.value, client.process)
+        return lambda seconds: _await_relay(client, beginning, seconds)
     config = _coturn(lab.plan, server)
     process = coturn_begin(lab, server, config)
     return lambda seconds: await_ready(lab, server, config, process, seconds)
 
 
-def _await_relay(client: PeerClient, seconds: float) -> None:
-    client.wait((Ready,), time.monotonic() + seconds)
+def _await_relay(client: PeerClient, beginning: Beginning, seconds: float) -> None:
+    try:
+        client.wait((Ready,), time.monotonic() + seconds)
+    except PeerError as error:
+        raise beginning.unready(error.message) from error

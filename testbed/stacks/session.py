@@ -16,6 +16,7 @@ from testbed.errors import PeerError
 from testbed.model.contract import (
     ENDS,
     LINE_LIMIT,
+    Ability,
     Close,
     Closed,
     Command,
@@ -33,9 +34,8 @@ from testbed.model.contract import (
     Ready,
     Transport,
     Verdicts,
-    decode_command,
-    encode,
 )
+from testbed.model.contract_lines import decode_command, encode
 from testbed.stacks.order import State, step
 
 CLOSE_DEADLINE = 1.0  # seconds in which a stack has to let go
@@ -66,8 +66,8 @@ class Stack(Protocol):
     async def dial(self, dial: Dial) -> Event:
         """Reach the other side; gives the `Connected` event."""
 
-    async def echo(self, count: int) -> int:
-        """How many of ``count`` bytes came back unaltered."""
+    async def echo(self, count: int, nonce: bytes) -> int:
+        """How many of ``count`` bytes came back unaltered; ``nonce`` is empty if there is none."""
 
     async def close(self) -> None:
         """Let go of everything; also called when `gather` did not end."""
@@ -144,11 +144,12 @@ class _Session:
         try:
             if isinstance(command, Configure):
                 told = await self._stack.gather(command, self.emit)
-                self.emit(Offered(at=now(), offer=told) if isinstance(told, Offer) else told)
+                self.emit(_offered(told) if isinstance(told, Offer) else told)
             elif isinstance(command, Dial):
                 self.emit(await self._stack.dial(command))
             elif isinstance(command, Echo):
-                returned = await self._stack.echo(command.bytes)
+                nonce = bytes.fromhex(command.nonce or "")
+                returned = await self._stack.echo(command.bytes, nonce)
                 self.emit(Echoed(at=now(), bytes=returned))
         except PeerFailure as failure:
             reason = failure.reason[:1000]
@@ -165,6 +166,10 @@ class _Session:
         except TimeoutError:
             complain("the stack did not close in time")
         self.emit(Closed(at=now()))
+
+
+def _offered(told: Offer) -> Offered:
+    return Offered(at=now(), offer=told, accepts=(Ability.NONCE,))
 
 
 def complain(words: str) -> None:

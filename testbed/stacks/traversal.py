@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from testbed.model.contract import (
+    NONCE_BYTES,
     Configure,
     Connected,
     Dial,
@@ -20,6 +21,7 @@ from testbed.model.contract import (
     Event,
     FailureClass,
     FailureDetail,
+    Heard,
     How,
     Listening,
     Lost,
@@ -37,19 +39,22 @@ from testbed.model.contract import (
     Transport,
     Upgraded,
 )
+from testbed.stacks.echo import marked
 from testbed.stacks.keeping import UPGRADE, KeptEcho, kept
 from testbed.stacks.session import Emit, PeerFailure, Told, now, refuse_unsupported, sleep_until
 from testbed.traversal import Multiaddr, Node, NodeOptions, PrivateKey, TraversalError
 from testbed.traversal import events as said
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.host import HostLimits
+from testbed.traversal.aio.path_watch import PathOptions
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.errors import RelayRefusedError
 from testbed.traversal.relay import Status
 
 ECHO = "/testbed/echo/1.0.0"
-# Seconds.  A failing pair ends within reversal + 3 x (punch + two round trips) = 8 s.
+# Seconds, and longer where the ways are.  A failing pair usually ends within
+# reversal + 3 x (punch + two round trips) = 8 s.
 DIAL_DEADLINE = 3.0  # of one observer or relay
 CIRCUIT_DEADLINE = 4.0  # from ``start_at`` to the relayed connection
 ECHO_DEADLINE = 15.0  # TCP that loses a fifth of its segments takes 5 s and more
@@ -70,13 +75,6 @@ def listen_address(local: object, port: int, transport: Transport) -> str:
     return f"/ip4/{local}/{kind}"
 
 
-async def echo(stream: Stream, connection: Connection) -> None:
-    """Send everything back."""
-    del connection
-    while data := await stream.read():
-        await stream.write(data)
-
-
 class TraversalPeer:
     """One session; see `testbed.stacks.session.Stack`."""
 
@@ -93,7 +91,7 @@ class TraversalPeer:
             raise PeerFailure(FailureClass.UNSUPPORTED, "a relay is needed")
         self._configure, self._emit = configure, emit
         self._node = node = Node(self._options(configure))
-        node.set_handler(ECHO, echo)
+        node.set_handler(ECHO, self._send_back)
         address = listen_address(configure.local_address, configure.port, configure.transport)
         emit(Listening(at=now(), local=_endpoint(await node.listen(address))))
         public = (*configure.relays, *configure.observers)
@@ -105,14 +103,18 @@ class TraversalPeer:
         return NodeOptions(
             identity=identity(configure.session, configure.role),
             upgrade=replace(upgrade, enabled=not configure.options.relay_only),
-            limits=kept(HostLimits(dial_timeout=DIAL_DEADLINE), configure.keep),
+            limits=kept(HostLimits(dial_timeout=self._longer(DIAL_DEADLINE)), configure.keep),
+            paths=PathOptions(enabled=False),  # the timers are those that a study declares
             autonat_interval=0,  # nobody asks AutoNAT in a punch
         )
+
+    def _longer(self, usual: float) -> float:
+        return usual + self._configure.extra_time
 
     async def _connect(self, node: Node, address: str) -> None:
         """Meet a public node from the listening port, and learn how it sees us."""
         connection = await node.dial(address)
-        await node.identify.wait(connection, DIAL_DEADLINE)
+        await node.identify.wait(connection, self._longer(DIAL_DEADLINE))
         info = node.identify.peers.get(connection.peer)
         if info is None or info.observed is None:
             raise PeerFailure(FailureClass.GATHERING, f"{address} did not say how it sees us")
@@ -137,9 +139,9 @@ class TraversalPeer:
         self._remote = targets[0].peer_id
         await sleep_until(dial.start_at)
         reaching = (
-            node.dial(*targets, timeout=CIRCUIT_DEADLINE)
+            node.dial(*targets, timeout=self._longer(CIRCUIT_DEADLINE))
             if self._configure.role is Role.DIALER
-            else node.host.wait_connection(self._remote, CIRCUIT_DEADLINE)
+            else node.host.wait_connection(self._remote, self._longer(CIRCUIT_DEADLINE))
         )
         connection = await _or_fail(reaching, FailureClass.TIMEOUT)
         if self._configure.keep is not None:
@@ -149,14 +151,14 @@ class TraversalPeer:
         path = Path.RELAYED if connection.relayed else Path.DIRECT
         return _connected(connection, path)
 
-    async def echo(self, count: int) -> int:
+    async def echo(self, count: int, nonce: bytes) -> int:
         """Over a stream on the best connection there is."""
         node = self._ready()
-        data = random.Random(self._configure.seed).randbytes(count)
+        data = marked(random.Random(self._configure.seed).randbytes(count), nonce)
         if self._kept is not None:
             return _equal(data, await self._kept.run(data))
         try:
-            async with asyncio.timeout(ECHO_DEADLINE):
+            async with asyncio.timeout(self._longer(ECHO_DEADLINE)):
                 stream = await node.open_stream(self._remote, [ECHO], allow_limited=True)
                 writing = asyncio.create_task(stream.write(data))
                 back = await stream.read_exactly(count)
@@ -166,6 +168,17 @@ class TraversalPeer:
             await self._stop_watching()
             raise PeerFailure(FailureClass.LOST, f"echo: {error or 'deadline'}") from error
         return _equal(data, back)
+
+    async def _send_back(self, stream: Stream, connection: Connection) -> None:
+        """Send everything back, and tell what it begins with."""
+        del connection
+        first = b""
+        while data := await stream.read():
+            if len(first) < NONCE_BYTES:
+                first += data[:NONCE_BYTES]
+                if len(first) >= NONCE_BYTES and self._watching is not None:
+                    self._emit(Heard(at=now(), nonce=first[:NONCE_BYTES].hex()))
+            await stream.write(data)
 
     async def close(self) -> None:
         await self._stop_watching()
@@ -207,7 +220,7 @@ class TraversalPeer:
                         local=_endpoint(connection.local),
                         remote=_endpoint(connection.remote),
                         how=How(event.how),
-                        attempts=self._attempts,
+                        attempts=0 if event.how == "reversed" else self._attempts,
                     )
                 )
 

@@ -8,13 +8,13 @@ result differently: peers get both, and either result is read.
 """
 
 import random
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from testbed.errors import PeerError
 from testbed.model.address import MAIN
 from testbed.model.contract import Transport
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import AddLink, AddRoute, Plan
 
 REDIS = ("127.0.0.1", 6379)  # of each node's own loopback: no network is shared
@@ -33,8 +33,7 @@ class Part(StrEnum):
     LISTENER = "listener"
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(FrozenValue):
     """The two keys of Redis, which begin with the test's own."""
 
     test: str  # 8 hexadecimal digits
@@ -55,8 +54,7 @@ class Keys:
         return f"{self.test}_listener_peer_id".encode()
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(FrozenValue):
     """The nodes of a plan that play the parts."""
 
     plan: Plan

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from testbed import __version__
@@ -16,8 +17,12 @@ _TOOLS = {
 _PACKAGES = ("aioice", "pyroute2", "scapy")
 
 
-def facts() -> dict[str, str]:
-    """Name to version; "absent" for what is not there."""
+def facts(stacks: Collection[str] | None = None) -> dict[str, str]:
+    """Name to version; "absent" for what is not there.
+
+    ``stacks`` are the adapters whose programs say their versions; None: all that are built.
+    Each program is started once, however many adapters it serves.
+    """
     found = {
         "kernel": platform.release(),
         "python": platform.python_version(),
@@ -28,20 +33,29 @@ def facts() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "absent"
-    for name, command in _TOOLS.items():
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=5,
-                check=False,
-            )
-            found[name] = (done.stdout or done.stderr).strip().splitlines()[-1]
-        except (OSError, subprocess.TimeoutExpired, IndexError):
-            found[name] = "absent"
-    for adapter in ADAPTERS.values():
-        if isinstance(adapter.entry, Program):
-            found[adapter.name] = adapter.entry.version()
-    return found
+    found |= {name: _said(command) for name, command in _TOOLS.items()}
+    chosen = [one for one in ADAPTERS.values() if stacks is None or one.name in stacks]
+    programs = {one.name: one.entry for one in chosen if isinstance(one.entry, Program)}
+    versions = {program: program.version() for program in dict.fromkeys(programs.values())}
+    return found | {name: versions[program] for name, program in programs.items()}
+
+
+def loaders() -> tuple[str, str]:
+    """The versions of nft and iptables."""
+    return _said(_TOOLS["nft"]), _said(_TOOLS["iptables"])
+
+
+def _said(command: Sequence[str]) -> str:
+    """The last line that a program prints; "absent" if it is not there."""
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=5,
+            check=False,
+        )
+        return (done.stdout or done.stderr).strip().splitlines()[-1]
+    except (OSError, subprocess.TimeoutExpired, IndexError):
+        return "absent"

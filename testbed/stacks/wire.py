@@ -2,10 +2,10 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
 from testbed.model.contract import ENDS, Configure, Role
+from testbed.model.frozen import FrozenValue
 
 MAGIC = b"\xf5tb1"  # first two bits 11: neither STUN (00) nor TURN channel data (01)
 PAYLOAD_LIMIT = 1000  # bytes, far below every MTU of a lab
@@ -21,8 +21,7 @@ class Kind(IntEnum):
     BACK = 5  # a DATA that was sent back
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(FrozenValue):
     """``session`` keeps strangers out; ``role`` is the sender's, so nobody answers itself."""
 
     kind: Kind
@@ -76,8 +75,7 @@ class FrameReader:
             yield frame
 
 
-@dataclass(frozen=True)
-class Speaker:
+class Speaker(FrozenValue):
     """Makes our frames, and knows the other side's."""
 
     role: Role

@@ -1,6 +1,6 @@
 """What a study is to the engine: a frozen value that says how one of its cases is run."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,20 @@ from testbed.capture.recorder import Recorder, record
 from testbed.evidence.account import WireAccount
 from testbed.explain.crossings import crossings
 from testbed.lab.audit import require_closed
+from testbed.lab.sentry import Guard, unchanged
 from testbed.lab.services.watch import served
+from testbed.model.details import Details, OwnDetails
 from testbed.model.explanation import Explanation
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Backend, Lab
 from testbed.model.plan import Vantage
 from testbed.model.profile import Profile
-from testbed.model.result import Details, OwnDetails, Result
+from testbed.model.result import Result
 from testbed.model.topology import Topology
 from testbed.model.verdict import Judgement
 from testbed.plan.planner import plan
 from testbed.studies.kept import CAPTURE, CASE, Kept
+from testbed.words import Fact, sentences
 
 RESULT, EXPLANATION = "result.json", "explanation.json"  # in the folder of a case
 
@@ -52,8 +56,7 @@ class Case(Protocol):
         """Which of the repetitions this is, from 0."""
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(FrozenValue):
     """Where one try of a case is run: the backend, the lab's number, and the folder."""
 
     backend: Backend
@@ -66,15 +69,24 @@ class Site:
     ) -> Iterator[Lab]:
         """A lab of ``topology`` that is proven closed; ``profiles`` by name.
 
-        What its NATs leave to chance follows from ``seed``.  ServiceError on leaving if a
-        program of the lab did not serve all the time.
+        What its NATs leave to chance follows from ``seed``.  On leaving it is a ServiceError if
+        a program of the lab did not serve all the time, a ChangedError if somebody changed a
+        router.
         """
+        with self.guarded_lab(topology, profiles, seed) as (lab, _):
+            yield lab
+
+    @contextmanager
+    def guarded_lab(
+        self, topology: Topology, profiles: Mapping[str, Profile], seed: int = 0
+    ) -> Iterator[tuple[Lab, Guard]]:
+        """The same, and who watches the routers, for a study that changes some itself."""
         self.folder.mkdir(parents=True, exist_ok=True)
         Kept(topology, profiles, self.number, seed).save(self.folder)
         with self.backend.start(plan(topology, profiles, self.number, seed)) as lab:
             require_closed(lab)
-            with served(lab):
-                yield lab
+            with unchanged(lab) as guard, served(lab):
+                yield lab, guard
 
     @contextmanager
     def recorded(self, lab: Lab, vantages: Sequence[Vantage] | None = None) -> Iterator[Recorder]:
@@ -95,8 +107,7 @@ C = TypeVar("C", bound=Case)
 FEWER = 2
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(FrozenValue):
     """What the user asks a study for: behind which NATs, and how often."""
 
     profiles: Sequence[Profile] = ()
@@ -104,8 +115,7 @@ class Request:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class NatCase:
+class NatCase(FrozenValue):
     """A case of a study that asks the same behind each NAT, as ``study``."""
 
     study: str
@@ -186,9 +196,10 @@ def judged(
     *,
     judgement: Judgement | None = None,
     details: Details | None = None,
+    because: Iterable[Fact] = (),
     **more: Any,
 ) -> Result:
-    """The result of a case; ``more`` are other fields of it.
+    """The result of a case for the reason ``because``; ``more`` are other fields of it.
 
     Without a ``judgement`` it is a pass where ``measured`` is as ``predicted``.
     """
@@ -207,5 +218,5 @@ def judged(
         predicted=predicted,
         folder=str(folder),
         details=details or OwnDetails(study=study),
-        **({"reason": ""} | more),
+        **({"reason": sentences(because)} | more),
     )

@@ -1,7 +1,6 @@
 """What the folder of a case keeps, so that its packets can be read again: ``case.json``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from testbed.capture.reader import read
 from testbed.errors import UsageError
 from testbed.evidence.account import WireAccount
 from testbed.files import write_json
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Plan
 from testbed.model.profile import Profile
 from testbed.model.topology import Topology
@@ -20,10 +20,10 @@ from testbed.plan.planner import plan
 
 CASE = "case.json"
 CAPTURE = "capture.pcapng"
+CRASH = "crash.txt"  # the traceback, where the harness crashed
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(FrozenValue):
     """The lab of a case; all of its plan follows from it."""
 
     topology: Topology
@@ -55,9 +55,8 @@ def load(folder: Path) -> Kept:
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", remedy="name the folder of a case") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise UsageError(f"{file}: {place}: {first['msg']}", remedy="run the case anew") from None
+        reason = f"{file}: {foreign.complaint(error)}"
+        raise UsageError(reason, remedy="run the case anew") from None
 
 
 def account_of(folder: Path) -> WireAccount:

@@ -124,11 +124,19 @@ def _on_ip(address: Multiaddr, ip: IpAddress) -> Multiaddr | None:
 
 @dataclass(frozen=True)
 class RateLimits:
-    """Requests served within `window` seconds, in all and for one peer."""
+    """Requests served within `window` seconds: in all, for one peer, and for one party.
+
+    Identities cost nothing, so those of one address (`Multiaddr.party`) get half of all at most.
+    """
 
     overall: int = 30
     per_peer: int = 3
     window: float = 60.0
+
+    @property
+    def per_party(self) -> int:
+        """Half of all, and one at least."""
+        return max(1, self.overall // 2)
 
 
 class RateLimiter:
@@ -136,16 +144,19 @@ class RateLimiter:
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits = limits
-        self._served: deque[tuple[float, PeerId]] = deque()
+        self._served: deque[tuple[float, PeerId, str]] = deque()
 
-    def admit(self, peer: PeerId, now: float) -> bool:
-        """Count a request if it may be served."""
+    def admit(self, peer: PeerId, now: float, party: str = "") -> bool:
+        """Count a request if it may be served; without a party, as over a circuit, none counts."""
         while self._served and self._served[0][0] <= now - self._limits.window:
             self._served.popleft()
-        own = sum(who == peer for _, who in self._served)
+        own = sum(who == peer for _, who, _ in self._served)
+        near = sum(there == party for _, _, there in self._served) if party else 0
         if len(self._served) >= self._limits.overall or own >= self._limits.per_peer:
             return False
-        self._served.append((now, peer))
+        if near >= self._limits.per_party:
+            return False
+        self._served.append((now, peer, party))
         return True
 
 

@@ -3,11 +3,13 @@
 # ruff: noqa: RUF009 - protobuf.message is a field specifier, like dataclasses.field
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from . import protobuf
 from .errors import ProtocolError
+from .ip_scope import IpAddress
 from .multiaddr import Multiaddr
 
 REQUEST_PROTOCOL = "/libp2p/autonat/2/dial-request"
@@ -107,11 +109,13 @@ def choose(
     transports: frozenset[str],
     rng: random.Random,
     *,
+    own: Callable[[IpAddress], bool] = lambda _: False,
     allow_private: bool = False,
 ) -> Choice | None:
     """The first address we are willing and able to dial, or None (then answer DIAL_REFUSED).
 
-    Dial data is due when its IP is not the observed one.
+    Dial data is due when its IP is not the observed one.  `own` says which IPs are ours: a
+    stranger has nothing to prove there, and from within we could reach what he cannot.
     """
     for index, blob in enumerate(blobs[:MAX_ADDRESSES]):
         try:
@@ -123,6 +127,8 @@ def choose(
         if observed.ip is None or address.ip.version != observed.ip.version:
             continue  # no evidence that this server has that family
         if not (allow_private or address.is_public):
+            continue
+        if address.ip != observed.ip and own(address.ip):
             continue
         due = 0 if address.ip == observed.ip else rng.randint(MIN_DIAL_DATA, MAX_DIAL_DATA)
         return Choice(index, address, due)

@@ -17,6 +17,7 @@ PROTOCOL = "/libp2p/dcutr"
 MAX_MESSAGE = 4096
 ATTEMPTS = 3
 PUNCH_INTERVAL = (0.010, 0.200)  # seconds between random UDP datagrams
+TRANSPORTS = ("tcp", "quic-v1")  # that can be dialed from the port that listens
 MAX_ADDRESSES = 16
 
 

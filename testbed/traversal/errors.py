@@ -1,4 +1,8 @@
-"""The errors of the traversal library: one type for each thing a caller can act on."""
+"""The errors of the traversal library: one type for each thing a caller can act on.
+
+Those of a path are OSErrors, too, and those of a deadline TimeoutErrors: a program that was
+written for sockets handles them as it handles theirs.
+"""
 
 from enum import StrEnum
 
@@ -35,23 +39,31 @@ class NegotiationError(ProtocolError):
     """No common protocol (multistream-select answered `na` to all)."""
 
 
+class SecurityRefusedError(NegotiationError):
+    """The remote does not speak the security protocol that was proposed with its first message."""
+
+
 class LimitError(TraversalError):
     """A local limit on connections, streams or memory is reached."""
 
 
-class ConnectionClosedError(TraversalError):
+class ConnectionClosedError(TraversalError, ConnectionError):
     """The connection under a stream or request is gone."""
+
+
+class PathLostError(ConnectionClosedError):
+    """Nothing is heard any more of the connection under a stream: its path died without a word."""
 
 
 class LimitedConnectionError(ConnectionClosedError):
     """There is only a relayed connection with a limit, and the stream was not meant for one."""
 
 
-class StreamResetError(TraversalError):
+class StreamResetError(TraversalError, ConnectionResetError):
     """One side reset the stream; what was in flight is lost."""
 
 
-class DeadlineError(TraversalError):
+class DeadlineError(TraversalError, TimeoutError):
     """A wait passed its deadline; the message says what was waited for."""
 
 
@@ -67,9 +79,10 @@ class DialFailure(StrEnum):
     RELAY_REFUSED = "relay_refused"
     UNSUPPORTED = "unsupported"
     LIMIT = "limit"
+    DENIED = "denied"  # by the user's `Gater`
 
 
-class DialError(TraversalError):
+class DialError(TraversalError, OSError):
     """A dial failed: `address` was tried and `failure` says how it ended."""
 
     def __init__(self, address: object, failure: DialFailure, reason: str) -> None:
@@ -77,6 +90,13 @@ class DialError(TraversalError):
         self.address = address
         self.failure = failure
         self.reason = reason
+
+
+class DialTimeoutError(DialError, TimeoutError):
+    """A dial got no answer in its time."""
+
+    def __init__(self, address: object, reason: str) -> None:
+        super().__init__(address, DialFailure.TIMEOUT, reason)
 
 
 class RelayRefusedError(TraversalError):

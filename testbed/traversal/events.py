@@ -209,6 +209,30 @@ class RungReached(Event):
 
 
 @dataclass(frozen=True)
+class PeerLost(Event):
+    """The last connection to a peer that is kept is gone; it is being sought."""
+
+    peer: PeerId
+    reason: str
+
+
+@dataclass(frozen=True)
+class PeerBack(Event):
+    """There is a connection to a kept peer again; a relayed one may still become direct."""
+
+    peer: PeerId
+    remote: Multiaddr
+    relayed: bool
+
+
+@dataclass(frozen=True)
+class NetworkChanged(Event):
+    """The machine goes out by other addresses now, of IPv4 and of IPv6."""
+
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RelayLeft(Event):
     """The relayed connection is closed; `forced` when streams were still open on it."""
 

@@ -1,6 +1,6 @@
 """Identify and identify push: the message, and what it means (libp2p identify spec)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import protobuf
 from .envelope import PeerRecord
@@ -31,7 +31,7 @@ class PeerInfo:
     """What a peer says of itself; `observed` is how it sees us.
 
     A push may leave fields out: those are empty or None here, and `merged` keeps
-    the older value for them.
+    the older value for them.  `sequence` is that of the signed record, 0 without one.
     """
 
     peer: PeerId
@@ -40,18 +40,25 @@ class PeerInfo:
     observed: Multiaddr | None = None
     agent: str = ""
     protocol_version: str = ""
+    sequence: int = field(default=0, compare=False)
 
     def merged(self, older: "PeerInfo | None") -> "PeerInfo":
-        """This information, with the older one's where this is silent."""
+        """This information, with the older one's where this is silent.
+
+        The addresses of an older signed record, and unsigned ones after a signed record, do not
+        replace those of a newer one (RFC 0003): they may be replayed.
+        """
         if older is None:
             return self
+        outdated = self.sequence < older.sequence
         return PeerInfo(
             self.peer,
-            self.addresses or older.addresses,
+            older.addresses if outdated else self.addresses or older.addresses,
             self.protocols or older.protocols,
             self.observed or older.observed,
             self.agent or older.agent,
             self.protocol_version or older.protocol_version,
+            max(self.sequence, older.sequence),
         )
 
 
@@ -85,7 +92,7 @@ def decode(data: bytes, peer: PeerId) -> PeerInfo:
         if record is not None:
             if record.peer != peer:
                 raise ProtocolError("identify", "signed record of another peer")
-            addresses = record.addresses or addresses
+            addresses = tuple(a for a in record.addresses if a.is_dialable) or addresses
     except AddressError as error:
         raise ProtocolError("identify", str(error)) from error
     return PeerInfo(
@@ -95,6 +102,7 @@ def decode(data: bytes, peer: PeerId) -> PeerInfo:
         next(iter(decode_all((message.observed_addr,))), None) if message.observed_addr else None,
         (message.agent_version or "")[:256],
         (message.protocol_version or "")[:256],
+        record.seq if record is not None else 0,
     )
 
 

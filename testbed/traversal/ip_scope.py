@@ -6,6 +6,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PARTY_BITS = 56  # what one customer of a provider may hold of IPv6 (RFC 6177)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _NO_DESTINATION = tuple(
     map(
         ipaddress.ip_network,
@@ -32,6 +33,11 @@ def party(ip: IpAddress) -> str:
         return str(ip.ipv4_mapped)
     host_bits = 128 - _PARTY_BITS
     return str(ipaddress.IPv6Network((int(ip) >> host_bits << host_bits, _PARTY_BITS)))
+
+
+def is_destination(ip: IpAddress) -> bool:
+    """Whether a packet can go there and to one host alone."""
+    return not (ip.is_unspecified or ip.is_multicast or ip == _BROADCAST)
 
 
 def is_public(ip: IpAddress) -> bool:

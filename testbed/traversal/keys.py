@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from . import protobuf
 from .errors import AddressError, ProtocolError
 
-_DER, _RAW = serialization.Encoding.DER, serialization.Encoding.Raw
-_SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
-_NONE = serialization.NoEncryption()
-# RSA verification costs grow with the square of the size: go refuses beyond 8192 too.
-_RSA_BITS = range(1024, 8193)
+# Shorter ones are broken (peer-ids specification); the cost of a check grows with the square of
+# the size, and go refuses beyond 8192, too.
+RSA_BITS = range(2048, 8193)
 
 type_public = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 type_private = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -59,12 +57,9 @@ class PublicKey:
     def encode(self) -> bytes:
         """The `PublicKey` protobuf in its deterministic form."""
         if isinstance(self._key, ed25519.Ed25519PublicKey):
-            data = self._key.public_bytes(_RAW, serialization.PublicFormat.Raw)
-        elif self.kind is KeyType.SECP256K1:
-            point = serialization.PublicFormat.CompressedPoint
-            data = self._key.public_bytes(serialization.Encoding.X962, point)
+            data = self._key.public_bytes_raw()
         else:
-            data = self._key.public_bytes(_DER, _SPKI)
+            data = _encode_rare(self.kind, self._key)
         return _KeyMessage(self.kind, data).encode()
 
     def verify(self, signature: bytes, message: bytes) -> bool:
@@ -119,9 +114,8 @@ class PrivateKey:
         """The `PrivateKey` protobuf.  Only for Ed25519, the one kind that is generated here."""
         if not isinstance(self._key, ed25519.Ed25519PrivateKey):
             raise AddressError(f"{self.kind.name} private keys are read, not written")
-        raw = self._key.private_bytes(_RAW, serialization.PrivateFormat.Raw, _NONE)
-        public = self._key.public_key().public_bytes(_RAW, serialization.PublicFormat.Raw)
-        return _KeyMessage(self.kind, raw + public).encode()
+        raw = self._key.private_bytes_raw()
+        return _KeyMessage(self.kind, raw + self._key.public_key().public_bytes_raw()).encode()
 
     def sign(self, message: bytes) -> bytes:
         """A signature in the form the peer-ids specification gives for this kind."""
@@ -132,13 +126,26 @@ class PrivateKey:
         return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
 
 
+# What reads and writes other keys than Ed25519 takes as long to import as all that Noise needs.
+
+
+def _encode_rare(kind: KeyType, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    if kind is KeyType.SECP256K1:
+        return key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _load_public(kind: KeyType, data: bytes) -> type_public:
     if kind is KeyType.ED25519:
         return ed25519.Ed25519PublicKey.from_public_bytes(data)
     if kind is KeyType.SECP256K1:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), data)
-    key = serialization.load_der_public_key(data)
-    if kind is KeyType.RSA and isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA_BITS:
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    key = load_der_public_key(data)
+    if kind is KeyType.RSA and isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS:
         return key
     if kind is KeyType.ECDSA and isinstance(key, ec.EllipticCurvePublicKey):
         return key
@@ -152,7 +159,9 @@ def _load_private(kind: KeyType, data: bytes) -> type_private:
         return ed25519.Ed25519PrivateKey.from_private_bytes(data[:32])
     if kind is KeyType.SECP256K1:
         return ec.derive_private_key(int.from_bytes(data, "big"), ec.SECP256K1())
-    key = serialization.load_der_private_key(data, password=None)
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+    key = load_der_private_key(data, password=None)
     if kind is KeyType.RSA and isinstance(key, rsa.RSAPrivateKey):
         return key
     if kind is KeyType.ECDSA and isinstance(key, ec.EllipticCurvePrivateKey):

@@ -49,10 +49,11 @@ class LadderOptions:
     """Order and timers.  Times are seconds.
 
     `stagger` is between the starts of direct dials (RFC 8305 section 5), of which no more are
-    begun once one stands; circuits are tried one after another.  `linger` is how long direct
-    dials go on when a circuit is there; not at all where the other side will dial us back,
-    since of two dials that cross both may get through.  `map_patience` and
-    `proof_patience` limit the waits of `Node.prepare`: for the gateway, and for AutoNAT.
+    begun once one stands, and the next at once where none is under way any more; circuits are
+    tried one after another.  `linger` is how long direct dials go on when a circuit is there; not
+    at all where the other side will dial us back, since of two dials that cross both may get
+    through.  `map_patience` and `proof_patience` limit the waits of `Node.prepare`: for the
+    gateway, and for AutoNAT.
     """
 
     steps: tuple[Step, ...] = ONE_BY_ONE
@@ -117,7 +118,8 @@ class Climb:
         tries = [Try(Rung.DIRECT, a, fresh) for a in addresses if not a.is_relayed] + circuits
         self._waiting = {s.rung: [t for t in tries if t.rung is s.rung] for s in options.steps}
         self._running: set[Try] = set()
-        self._begun = dict.fromkeys(self._waiting, 0)  # how many tries of a step
+        # How much later than a step its next try begins; less than nothing: one has failed.
+        self._later = dict.fromkeys(self._waiting, 0.0)
         self._failed = {rung: now for rung, some in self._waiting.items() if not some}
 
     def due(self, now: float) -> list[Try]:
@@ -127,9 +129,9 @@ class Climb:
             while at <= now and self._waiting[rung]:
                 found.append(self._waiting[rung].pop(0))
                 self._running.add(found[-1])
-                self._begun[rung] += 1
                 if rung is Rung.RELAYED:
                     break
+                self._later[rung] += self._options.stagger
                 at += self._options.stagger
         return found
 
@@ -141,8 +143,12 @@ class Climb:
         """A try came to nothing."""
         self._running.discard(attempt)
         rung = attempt.rung
-        if not self._waiting[rung] and not any(t.rung is rung for t in self._running):
+        if any(t.rung is rung for t in self._running):
+            return
+        if not self._waiting[rung]:
             self._failed[rung] = now
+        elif rung is Rung.DIRECT:  # nothing is under way that could be given time
+            self._later[rung] -= max(0.0, self._starts(rung) + self._later[rung] - now)
 
     def reached(self, attempt: Try, now: float) -> None:
         """A try gave a connection.  After a circuit no other is begun."""
@@ -159,14 +165,20 @@ class Climb:
 
     def _next(self) -> Iterator[tuple[Rung, float]]:
         """For each step that has tries left, when its next one begins."""
+        for step in self._options.steps:
+            under_way = step.rung is Rung.RELAYED and any(
+                t.rung is Rung.RELAYED for t in self._running
+            )
+            if self._waiting[step.rung] and not under_way:
+                yield step.rung, self._starts(step.rung) + self._later[step.rung]
+
+    def _starts(self, rung: Rung) -> float:
+        """When the first try of a step begins."""
         at = self._started
         for index, step in enumerate(self._options.steps):
             at += step.head_start
             if index:
                 at = min(at, self._failed.get(self._options.steps[index - 1].rung, AFTER))
-            under_way = step.rung is Rung.RELAYED and any(
-                t.rung is Rung.RELAYED for t in self._running
-            )
-            if self._waiting[step.rung] and not under_way:
-                stagger = 0.0 if step.rung is Rung.RELAYED else self._options.stagger
-                yield step.rung, at + self._begun[step.rung] * stagger
+            if step.rung is rung:
+                break
+        return at

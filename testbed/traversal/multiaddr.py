@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from . import base58, varint
+from . import multibase, varint
 from .errors import AddressError, ProtocolError
-from .ip_scope import IpAddress, is_public, party
+from .ip_scope import IpAddress, is_destination, is_public, party
 from .peer_id import PeerId
 
 MAX_BYTES = 1024
@@ -43,6 +43,8 @@ class _Protocol:
     unpack: Callable[[bytes], str] = lambda data: data.decode()
 
 
+# What follows a code that is not in the table: its length is not known, so it is all one part.
+_UNKNOWN = _Protocol(-1, "unknown", -1, multibase.decode, multibase.encode_base64url)
 _TABLE = (
     _Protocol(4, "ip4", 32, lambda t: ipaddress.IPv4Address(t).packed,
               lambda d: str(ipaddress.IPv4Address(d))),
@@ -63,15 +65,33 @@ _TABLE = (
     _Protocol(449, "sni", -1),
     _Protocol(454, "noise", 0),
     _Protocol(465, "webtransport", 0),
-    _Protocol(466, "certhash", -1, lambda t: base58.decode(t[1:]),
-              lambda d: "z" + base58.encode(d)),
+    _Protocol(466, "certhash", -1, multibase.decode, multibase.encode_base64url),
     _Protocol(280, "webrtc-direct", 0),
     _Protocol(281, "webrtc", 0),
     _Protocol(477, "ws", 0),
     _Protocol(478, "wss", 0),
+    _Protocol(480, "http", 0),
+    _Protocol(443, "https", 0),
+    _Protocol(132, "sctp", 16, _port, lambda d: str(struct.unpack("!H", d)[0])),
+    _Protocol(33, "dccp", 16, _port, lambda d: str(struct.unpack("!H", d)[0])),
+    _Protocol(302, "utp", 0),
+    _Protocol(275, "p2p-webrtc-star", 0),
+    _Protocol(276, "p2p-webrtc-direct", 0),
+    _Protocol(479, "p2p-websocket-star", 0),
+    _UNKNOWN,
 )  # fmt: skip
-_BY_CODE = {p.code: p for p in _TABLE}
+_BY_CODE = {p.code: p for p in _TABLE if p is not _UNKNOWN}
 _BY_NAME = {p.name: p for p in _TABLE} | {"ipfs": _BY_CODE[421]}
+_LAYERS = {
+    "tcp": ("tcp",),
+    "quic-v1": ("udp", "quic-v1"),
+    "ws": ("tcp", "ws"),
+    "wss": ("tcp", "tls", "ws"),
+}
+_TRANSPORTS = {layers: name for name, layers in _LAYERS.items()} | {
+    ("tcp", "wss"): "wss",
+    ("tcp", "tls", "sni", "ws"): "wss",
+}
 _VALUE_ERRORS = (ValueError, ProtocolError, varint.IncompleteError)
 
 
@@ -96,18 +116,29 @@ class Multiaddr:
             if protocol.size != 0 and value is None:
                 raise AddressError(f"/{word} lacks its value")
             parts.append((protocol.name, None if value is None else _canonical(protocol, value)))
-        return cls(tuple(parts))
+        address = cls(tuple(parts))
+        if "/unknown/" in text and cls.decode(address.encode()) != address:
+            raise AddressError("/unknown/ holds something known, or is not the last part")
+        return address
 
     @classmethod
     def decode(cls, data: bytes) -> "Multiaddr":
-        """Read the binary form.  Raises AddressError for anything unknown or malformed."""
+        """Read the binary form.  Raises AddressError where it is malformed.
+
+        From a protocol on that is not known here, the rest is one part, `unknown`: such an address
+        cannot be dialed, and says all the same what stands before, and is passed on unaltered.
+        """
         if len(data) > MAX_BYTES:
             raise AddressError(f"multiaddr of {len(data)} bytes")
         parts: list[tuple[str, str | None]] = []
         offset = 0
         while offset < len(data):
             try:
-                code, offset = varint.decode(data, offset)
+                start = offset
+                code, offset = varint.decode(data, start)
+                if code not in _BY_CODE:
+                    tail = ("unknown", multibase.encode_base64url(data[start:]))
+                    return cls((*parts, tail))
                 protocol = _BY_CODE[code]
                 length = protocol.size // 8
                 if protocol.size < 0:
@@ -120,8 +151,6 @@ class Multiaddr:
                     raise AddressError("multiaddr value holds a slash")
                 if value is not None and protocol.pack(value) != raw:
                     raise AddressError("multiaddr value has no text form of its own")
-            except KeyError as error:
-                raise AddressError(f"unknown protocol code {error} in a multiaddr") from error
             except _VALUE_ERRORS as error:
                 raise AddressError(f"multiaddr: {error}") from error
             parts.append((protocol.name, value))
@@ -130,20 +159,23 @@ class Multiaddr:
 
     @classmethod
     def from_socket(cls, ip: str, port: int, transport: str) -> "Multiaddr":
-        """`transport` is `tcp` or `quic-v1`; an IPv4-mapped IPv6 address becomes IPv4."""
+        """`transport` as the property names it; an IPv4-mapped IPv6 address becomes IPv4."""
         address: IpAddress = ipaddress.ip_address(ip.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         family = f"ip{address.version}"
-        if transport == "tcp":
-            return cls(((family, str(address)), ("tcp", str(port))))
-        return cls(((family, str(address)), ("udp", str(port)), ("quic-v1", None)))
+        carrier, *above = _LAYERS[transport]
+        layers = tuple((name, None) for name in above)
+        return cls(((family, str(address)), (carrier, str(port)), *layers))
 
     def encode(self) -> bytes:
         """The binary form."""
         out = bytearray()
         for name, value in self.parts:
             protocol = _BY_NAME[name]
+            if protocol is _UNKNOWN:
+                out += protocol.pack(value or "")
+                continue
             out += varint.encode(protocol.code)
             if value is not None:
                 raw = protocol.pack(value)
@@ -157,13 +189,18 @@ class Multiaddr:
 
     @cached_property
     def transport(self) -> str | None:
-        """`tcp`, `quic-v1`, `circuit`, or None for what this library does not speak."""
+        """`tcp`, `quic-v1`, `ws`, `wss`, `circuit`; None for what this library does not speak."""
         if self.is_relayed:
             return "circuit"
         names = tuple(name for name, _ in self.parts if name != "p2p")
         if names[:1] not in (("ip4",), ("ip6",)):
             return None
-        return {("tcp",): "tcp", ("udp", "quic-v1"): "quic-v1"}.get(names[1:])
+        return _TRANSPORTS.get(names[1:])
+
+    @cached_property
+    def server_name(self) -> str | None:
+        """What TLS of the web is to prove: the name of an `/sni` part."""
+        return next((value for name, value in self.parts if name == "sni"), None)
 
     @cached_property
     def ip(self) -> IpAddress | None:
@@ -196,6 +233,18 @@ class Multiaddr:
         """The final `/p2p/` part: the peer that the address leads to."""
         name, value = self.parts[-1] if self.parts else ("", None)
         return PeerId.parse(value) if name == "p2p" and value else None
+
+    @cached_property
+    def is_dialable(self) -> bool:
+        """Whether it can be a destination at all: a unicast IP, or a name, and a port.
+
+        Of a circuit the address of the relay counts.
+        """
+        if ("unknown" in (name for name, _ in self.parts)) or not self.parts:
+            return False
+        if self.ip is None:
+            return self.parts[0][0] in ("dns", "dns4", "dns6", "dnsaddr")
+        return is_destination(self.ip) and self.port != 0
 
     @cached_property
     def is_public(self) -> bool:

@@ -90,14 +90,17 @@ class Listener(_Lines):
         super().__init__()
         self._protocols = protocols
         self._proposals = 0
+        self.refused = False  # the last proposal
 
     def _handle(self, line: str) -> None:
         self._proposals += 1
         if line in self._protocols:
             self._out += _line(line)
             self.selected = line
+            self.refused = False
         elif self._proposals >= MAX_PROPOSALS:
             raise NegotiationError(_NAME, f"{MAX_PROPOSALS} proposals, none supported")
         else:
             # `ls` is answered like an unknown protocol, as go does since 2022.
             self._out += _line(_NOT_AVAILABLE)
+            self.refused = True

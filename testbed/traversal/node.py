@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from . import dcutr
 from .aio import identify_service, ping
 from .aio.autonat_client import AutonatClient
 from .aio.autonat_server import AutonatServer
@@ -14,11 +16,18 @@ from .aio.connection import Connection
 from .aio.host import Handler, Host
 from .aio.ladder import Ladder
 from .aio.mapped import MappedPorts
+from .aio.net import route_source
+from .aio.path_watch import PathWatch
+from .aio.peer_manager import PeerManager
 from .aio.relay_client import Held, RelayClient
 from .aio.relay_server import RelayServer
+from .aio.resolve import resolve
+from .aio.resumable import ResumableStream
+from .aio.resume_service import ResumableHandler, ResumeService
 from .aio.stream import Stream
 from .aio.upgrade_service import UpgradeService
 from .autonat_v1 import Reachability
+from .dial_order import interleaved
 from .errors import (
     AddressError,
     ConnectionClosedError,
@@ -35,6 +44,7 @@ from .multiaddr import Multiaddr
 from .observed import Mapping, ObservedAddresses
 from .options import NodeOptions
 from .peer_id import PeerId
+from .resources import Resources
 
 _PUSH_DELAY = 0.1
 
@@ -50,12 +60,23 @@ class Node:
 
     def __init__(self, options: NodeOptions | None = None) -> None:
         self.options = options = options or NodeOptions()
-        self.host = Host(options.identity, options.limits)
+        self.host = Host(
+            options.identity, options.limits, options.gater,
+            security=options.security, websocket=options.websocket,
+        )  # fmt: skip
         self.observed = ObservedAddresses(options.activation_threshold, options.punch_threshold)
         self.identify = identify_service.IdentifyService(
             self.host, options.agent, self.observed, self.addresses
         )
         self.relays = RelayClient(self.host)
+        PathWatch(self.host, options.paths)
+        self.peers = PeerManager(
+            self.host, self._dial_again, options.limits.dial_timeout,
+            lambda a: a.is_relayed or self._presentable(a),
+        )  # fmt: skip
+        self.identify.learned_hooks.append(self.peers.learn)
+        self.peers.network_hooks.append(self._moved)
+        self.resuming = ResumeService(self.host, options.resume, self.peers.connection)
         self.upgrades = UpgradeService(
             self.host,
             self.identify,
@@ -72,11 +93,14 @@ class Node:
             self.host, self.identify, options.ladder, dials, lambda: bool(self._public_addresses())
         )
         self.upgrades.upgraded_hooks.append(self.ladder.upgraded)
+        self._relay: RelayServer | None = None
         if options.relay is not None:
-            RelayServer(self.host, options.relay, self._relay_addresses)
+            self._relay = RelayServer(
+                self.host, options.relay, self._relay_addresses, options.relay_acl
+            )
         if options.autonat_server:
             autonat = replace(options.autonat, allow_private=options.allow_private)
-            AutonatServer(self.host, autonat)
+            AutonatServer(self.host, autonat, self._own_addresses)
         self.host.set_handler(ping.PROTOCOL, ping.serve)
         for hooks in (
             self.identify.changed_hooks, self.relays.changed_hooks, self.autonat.changed_hooks
@@ -139,7 +163,10 @@ class Node:
         """
         parsed = [_address(a) for a in addresses]
         peer = _only_peer(parsed, peer)
+        if peer is not None:
+            self.peers.remember(peer, parsed)
         limit = timeout or self.options.limits.dial_timeout
+        parsed = list(interleaved(await self._resolved(parsed), _reachable))
         direct = [a for a in parsed if not a.is_relayed]
         existing = await self._living(peer) if peer is not None else []
         if existing and not (existing[0].relayed and direct):
@@ -166,7 +193,9 @@ class Node:
         short and `allow_limited` says so.
 
         Raises ConnectionClosedError when there is none, LimitedConnectionError when none comes
-        within `NodeOptions.direct_patience`, NegotiationError.
+        within `NodeOptions.direct_patience`.  The remote's choice among several protocols is waited
+        for (NegotiationError); where there is one, the stream can be written at once, and its
+        first read, write or `close` after a refusal raises that: `Stream.agreed`.
         """
         connections = self.host.connections_to(peer)
         if not connections:
@@ -177,11 +206,27 @@ class Node:
                 best = await self.wait_direct(peer, self.options.direct_patience)
             except DeadlineError as error:
                 raise LimitedConnectionError(f"only a limited relayed path: {error}") from error
+        if len(protocols) == 1:
+            return await self.host.open_lazily(best, protocols[0])
         return await self.host.open_stream(best, protocols)
 
     def set_handler(self, protocol: str, handler: Handler) -> None:
         """Serve a protocol: `await handler(stream, connection)`."""
         self.host.set_handler(protocol, handler)
+
+    async def open_resumable(self, peer: PeerId, protocol: str) -> ResumableStream:
+        """A stream that survives its paths: it begins on any connection, moves to a direct one,
+        and goes on over the next when one is lost (`NodeOptions.resume`).
+
+        Both sides must serve it so: `set_resumable_handler`.  It keeps the peer: `peers.keep`.
+        Raises DeadlineError, NegotiationError.
+        """
+        self.peers.keep(peer)
+        return await self.resuming.open(peer, protocol)
+
+    def set_resumable_handler(self, protocol: str, handler: ResumableHandler) -> None:
+        """Serve a protocol on resumable streams: `await handler(stream, connection)`."""
+        self.resuming.set_handler(protocol, handler)
 
     async def ping(self, peer: PeerId) -> float:
         """Round trip in seconds on the best connection.  Raises DeadlineError."""
@@ -251,7 +296,8 @@ class Node:
     def punch_addresses(self) -> tuple[Multiaddr, ...]:
         """What CONNECT of DCUtR carries: observed addresses, mapped and public ones of our own."""
         found = (*self.ports.addresses, *self.observed.punchable, *self.listening())
-        return tuple(dict.fromkeys(a for a in found if self._presentable(a)))
+        able = (a for a in found if a.transport in dcutr.TRANSPORTS)
+        return tuple(dict.fromkeys(a for a in able if self._presentable(a)))
 
     def mapping(self, transport: str) -> Mapping:
         """Our NAT's mapping behaviour for `tcp` or `quic-v1`, as observed."""
@@ -262,11 +308,32 @@ class Node:
         await self.autonat.probe()
         return self.autonat.node_verdict, dict(self.autonat.address_verdicts)
 
+    @property
+    def resources(self) -> Resources:
+        """What this node holds now."""
+        host, ledger = self.host, self._relay and self._relay.ledger
+        connections = host.connections
+        return Resources(
+            connections=len(connections),
+            relayed=sum(c.relayed for c in connections),
+            streams=sum(len(c.streams) for c in connections),
+            handshakes=host.transports.handshakes,
+            received=host.memory.held,
+            written=host.sending.held,
+            known_peers=self.peers.known,
+            held=len(self.relays.held),
+            reservations=len(ledger.holders(time.time())) if ledger else 0,
+            circuits=ledger.circuits if ledger else 0,
+        )
+
     # Private.
 
     def _relay_addresses(self) -> tuple[Multiaddr, ...]:
         """What a reservation lists: public addresses, or all where there is none."""
         return self._public_addresses() or self.direct_addresses()
+
+    def _own_addresses(self) -> tuple[Multiaddr, ...]:
+        return (*self.direct_addresses(), *self.observed.punchable, *self.ports.addresses)
 
     def _public_addresses(self) -> tuple[Multiaddr, ...]:
         """Of those that we advertise, the ones that a stranger may dial."""
@@ -294,6 +361,26 @@ class Node:
         patience, known = self.options.upgrade.proof_timeout, self.host.connections_to(peer)
         await asyncio.gather(*(ping.alive(self.host, c, patience) for c in known))
         return [c for c in known if c.usable]
+
+    async def _resolved(self, addresses: list[Multiaddr]) -> list[Multiaddr]:
+        """Names become IPs; a name that leads nowhere is told, and fatal when it is the last."""
+        found: list[Multiaddr] = []
+        failure: DialError | None = None
+        for address in addresses:
+            try:
+                found += await resolve(address, self.options.lookup_txt)
+            except DialError as error:
+                failure = error
+                self.host.emit(DialFailed(address, "direct", error.failure, error.reason))
+        if failure is not None and not found:
+            raise failure
+        return found
+
+    async def _dial_again(
+        self, addresses: Sequence[Multiaddr], peer: PeerId, timeout: float
+    ) -> Connection:
+        """One way of a race to a lost peer."""
+        return await self.ladder.dial(addresses, peer, timeout)
 
     async def _dial_direct(self, attempt: Try, peer: PeerId | None, timeout: float) -> Connection:
         address, bare = attempt.address, attempt.address.without_peer()
@@ -324,6 +411,11 @@ class Node:
         except DialError as error:
             self.host.emit(DialFailed(address, "relayed", error.failure, error.reason))
             raise
+
+    def _moved(self) -> None:
+        """We are on another network."""
+        self.observed.retain(self.listening())
+        self._reconsider()
 
     def _reconsider(self) -> None:
         """Something about our addresses may have changed: tell the user and the peers."""
@@ -357,6 +449,11 @@ def _only_peer(addresses: list[Multiaddr], peer: PeerId | None) -> PeerId | None
     if len(named) > 1:
         raise AddressError("the addresses name more than one peer")
     return next(iter(named), None)
+
+
+def _reachable(address: Multiaddr) -> bool:
+    """Whether there is a route."""
+    return address.ip is None or route_source(str(address.ip)) is not None
 
 
 def _loopback(address: Multiaddr) -> bool:

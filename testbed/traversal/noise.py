@@ -81,6 +81,10 @@ class Channel:
             out += self._receive.decrypt(message)
         return bytes(out)
 
+    def end(self) -> bytes:
+        """Nothing: Noise has no word for the end of a channel."""
+        return b""
+
 
 class Handshake:
     """noise-libp2p: XX whose payloads prove the peer ids.
@@ -167,6 +171,9 @@ class Handshake:
         if self._expected not in (None, self.remote_peer):
             raise PeerIdMismatchError("noise", f"is {self.remote_peer}, not {self._expected}")
         theirs = payload.extensions.stream_muxers if payload.extensions else ()
+        if self._muxers and theirs and not set(self._muxers) & set(theirs):
+            # Falling back to multistream would hide that somebody tampered with the lists.
+            raise HandshakeError("noise", f"no muxer in common with {theirs[:8]}")
         # The initiator's order decides on both sides.
         first, second = (self._muxers, theirs) if self._initiator else (theirs, self._muxers)
         self.muxer = next((name for name in first if name in second), None)

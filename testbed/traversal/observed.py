@@ -5,6 +5,7 @@ one machine cannot vouch for an address by itself.
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -67,6 +68,10 @@ class ObservedAddresses:
     def remove(self, connection: object) -> None:
         """The connection is gone; what it said no longer counts."""
         self._seen.pop(connection, None)
+
+    def retain(self, locals_: Collection[Multiaddr]) -> None:
+        """Only these local addresses are ours still: what was seen of others says nothing."""
+        self._seen = {c: o for c, o in self._seen.items() if o.local in locals_}
 
     def addresses(self, threshold: int) -> tuple[Multiaddr, ...]:
         """Observed addresses with at least `threshold` observer groups, best first.

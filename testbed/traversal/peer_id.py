@@ -4,7 +4,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
-from . import base58, varint
+from . import base58, multibase, varint
 from .errors import AddressError, ProtocolError
 from .keys import PublicKey
 
@@ -39,19 +39,13 @@ class PeerId:
 
     @classmethod
     def parse(cls, text: str) -> "PeerId":
-        """Read base58 (`12D3..`, `Qm..`) or a base32/base58 CIDv1.  Raises AddressError."""
+        """Read base58 (`12D3..`, `Qm..`) or a CIDv1 in any multibase.  Raises AddressError."""
         if text.startswith(("1", "Qm")):
             return cls(base58.decode(text))
-        if text.startswith("z"):
-            cid = base58.decode(text[1:])
-        elif text.startswith("b") and len(text) <= 128:
-            padded = text[1:].upper() + "=" * (-(len(text) - 1) % 8)
-            try:
-                cid = base64.b32decode(padded)
-            except ValueError as error:
-                raise AddressError(f"peer id: {error}") from error
-        else:
-            raise AddressError(f"not a peer id: {text[:64]!r}")
+        try:
+            cid = multibase.decode(text)
+        except AddressError as error:
+            raise AddressError(f"not a peer id: {text[:64]!r}: {error}") from error
         if cid[:2] != bytes([_CID_V1, _LIBP2P_KEY]):
             raise AddressError("CID is not version 1 with codec libp2p-key")
         return cls(cid[2:])

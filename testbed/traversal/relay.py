@@ -216,6 +216,11 @@ class Ledger:
         for peer in [p for p, e in self._reservations.items() if e.expire <= now]:
             del self._reservations[peer]
 
+    @property
+    def circuits(self) -> int:
+        """How many are open."""
+        return self._total_circuits
+
     def holders(self, now: float) -> tuple[PeerId, ...]:
         """Who holds a reservation."""
         self.expire(now)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from .errors import HandshakeError
-from .keys import PrivateKey, PublicKey
+from .keys import RSA_BITS, PrivateKey, PublicKey
 from .peer_id import PeerId
 
 ALPN = "libp2p"
@@ -19,6 +19,7 @@ _PREFIX = b"libp2p-tls-handshake:"
 _NAME = x509.Name([x509.NameAttribute(x509.NameOID.SERIAL_NUMBER, "1")])
 _LIFETIME = datetime.timedelta(days=365 * 100)
 _SKEW = datetime.timedelta(hours=1)  # a peer's clock may be behind ours
+_BROKEN = (hashes.MD5, hashes.SHA1)
 _SEQUENCE, _OCTET_STRING = 0x30, 0x04
 
 
@@ -33,9 +34,7 @@ class Credentials:
 def make(identity: PrivateKey) -> Credentials:
     """A fresh P-256 key in a certificate that `identity` vouches for."""
     key = ec.generate_private_key(ec.SECP256R1())
-    signature = identity.sign(_PREFIX + _spki(key.public_key()))
-    value = _der(_SEQUENCE, _der(_OCTET_STRING, identity.public.encode())
-                 + _der(_OCTET_STRING, signature))  # fmt: skip
+    value = signed_key(identity, key.public_key())
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -49,6 +48,13 @@ def make(identity: PrivateKey) -> Credentials:
         .sign(key, hashes.SHA256())
     )
     return Credentials(certificate, key)
+
+
+def signed_key(identity: PrivateKey, key: CertificatePublicKeyTypes) -> bytes:
+    """The value of the libp2p extension: `identity` vouches for the certificate's key."""
+    signature = identity.sign(_PREFIX + _spki(key))
+    public = _der(_OCTET_STRING, identity.public.encode())
+    return _der(_SEQUENCE, public + _der(_OCTET_STRING, signature))
 
 
 def verify(certificate: x509.Certificate) -> PeerId:
@@ -94,6 +100,8 @@ def _signed_key(certificate: x509.Certificate) -> tuple[bytes, bytes]:
 
 def _check_self_signed(certificate: x509.Certificate) -> None:
     key, algorithm = certificate.public_key(), certificate.signature_hash_algorithm
+    if isinstance(algorithm, _BROKEN):
+        raise HandshakeError("tls", f"certificate is signed by way of {algorithm.name}")
     signature, signed = certificate.signature, certificate.tbs_certificate_bytes
     try:
         if isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
@@ -101,6 +109,8 @@ def _check_self_signed(certificate: x509.Certificate) -> None:
         elif isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(signature, signed)
         elif isinstance(key, rsa.RSAPublicKey) and algorithm is not None:
+            if key.key_size not in RSA_BITS:
+                raise HandshakeError("tls", f"certificate has an RSA key of {key.key_size} bits")
             scheme = certificate.signature_algorithm_parameters
             if not isinstance(scheme, padding.PSS | padding.PKCS1v15):
                 raise HandshakeError("tls", "certificate signature of an unknown scheme")

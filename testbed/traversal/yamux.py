@@ -1,7 +1,8 @@
 """Yamux 1.0: many streams over one byte stream.  Sans-io: bytes and time in, bytes and events out.
 
-Limits: a stream's unread bytes never exceed `window`; inbound streams never exceed
-`max_inbound`; a peer that overruns a window is cut off with a typed error.
+Limits: a stream's unread bytes never exceed its window, which grows from `window` to `max_window`
+where the round trip wants it; inbound streams never exceed `max_inbound`; a peer that overruns a
+window is cut off with a typed error.
 """
 
 import struct
@@ -11,6 +12,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from .errors import ConnectionClosedError, LimitError, ProtocolError, StreamResetError
+from .window import ReceiveWindow
 
 PROTOCOL = "/yamux/1.0.0"
 INITIAL_WINDOW = 256 * 1024
@@ -20,6 +22,7 @@ _SYN, _ACK, _FIN, _RST = 1, 2, 4, 8
 _MAX_WINDOW = 2**32 - 1
 _MAX_LEFT = 1024
 _MAX_PINGS = 16
+_MEASURED_EVERY = 5.0  # seconds, of a path by which much is read
 
 
 class _Type(IntEnum):
@@ -94,11 +97,18 @@ Event = (
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes, counts and seconds."""
+    """Bytes, counts and seconds.
+
+    `max_unacknowledged` are streams of ours that the remote has not acknowledged.  A `window`
+    below 256 KiB holds from the moment on when so much has been read: the first one is fixed.
+    A window of a path that is long grows up to `max_window`, if `Session.promise` allows it.
+    """
 
     window: int = INITIAL_WINDOW
+    max_window: int = 16 * INITIAL_WINDOW
     max_inbound: int = 256
     max_outbound: int = 1024
+    max_unacknowledged: int = 256
     keepalive: float = 30.0
     keepalive_timeout: float = 15.0
 
@@ -114,9 +124,11 @@ class _Frame(NamedTuple):
 @dataclass
 class _Stream:
     inbound: bool
+    window: ReceiveWindow
     send_window: int = INITIAL_WINDOW
     receive_window: int = INITIAL_WINDOW  # what the remote may still send
-    consumed: int = 0  # taken by the user and not yet given back as window
+    withheld: int = 0  # of the first window, what is not given back: we want a smaller one
+    acknowledged: bool = False
     pending_flags: int = 0
     local_closed: bool = False
     remote_closed: bool = False
@@ -142,10 +154,17 @@ class Session:
         self._out = bytearray()
         self._pings: dict[int, _Ping] = {}  # without an answer yet, the oldest first
         self._pinged = 0
+        self.round_trip = 0.0  # the least that was seen: an answer may wait behind data
+        self._measured_at = -_MEASURED_EVERY
+        self._largest = max(INITIAL_WINDOW, self.limits.window)  # window that was ever given
+        self.promise: Callable[[int], bool] = lambda _: False  # whether windows may grow so much
+        self.keep: Callable[[int], None] = lambda _: None  # they are no more
+        self._moved_at = now
         self._keepalive_at = now + self.limits.keepalive
         self.data_sent = 0
         self.data_read = 0  # of that, what the remote is known to have read: `ask`
-        self.closed: str | None = None
+        self.closed: str | None = None  # why no stream can be opened
+        self._went_away = False
         self._handlers: dict[int, Callable[[_Frame], list[Event]]] = {
             _Type.DATA: self._on_data,
             _Type.WINDOW_UPDATE: self._on_window_update,
@@ -159,12 +178,14 @@ class Session:
         """A new stream's id; its SYN travels at once.  Raises LimitError, ConnectionClosedError."""
         if self.closed is not None:
             raise ConnectionClosedError(f"yamux session: {self.closed}")
-        if sum(not s.inbound for s in self._streams.values()) >= self.limits.max_outbound:
+        outbound = [s for s in self._streams.values() if not s.inbound]
+        if len(outbound) >= self.limits.max_outbound:
             raise LimitError(f"{self.limits.max_outbound} outbound streams are open")
+        if sum(not s.acknowledged for s in outbound) >= self.limits.max_unacknowledged:
+            raise LimitError(f"{self.limits.max_unacknowledged} streams are not acknowledged yet")
         stream_id = self._next_id
         self._next_id += 2
-        self._streams[stream_id] = _Stream(inbound=False, pending_flags=_SYN)
-        self._grow_window(stream_id)
+        self._add(stream_id, _SYN, inbound=False)
         return stream_id
 
     def send(self, stream_id: int, data: bytes | memoryview) -> int:
@@ -178,16 +199,23 @@ class Session:
             self.data_sent += accepted
         return accepted
 
-    def consume(self, stream_id: int, count: int) -> None:
+    def consume(self, stream_id: int, count: int, now: float) -> None:
         """The user took `count` bytes: give window back once half of it is due."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.remote_closed:
             return
-        stream.consumed += count
-        if stream.consumed >= self.limits.window // 2:
-            self._frame(_Type.WINDOW_UPDATE, self._flags(stream), stream_id, stream.consumed)
-            stream.receive_window += stream.consumed
-            stream.consumed = 0
+        kept = min(count, stream.withheld)
+        stream.withheld -= kept
+        given = stream.window.consume(count - kept, now, self.round_trip, self.promise)
+        if given:
+            self._frame(_Type.WINDOW_UPDATE, self._flags(stream), stream_id, given)
+            stream.receive_window += given
+            self._largest = max(self._largest, stream.window.size)
+        # Before the first half is due, so that its time can be judged.
+        busy = 4 * stream.window.waiting >= stream.window.size
+        if busy and now - self._measured_at >= _MEASURED_EVERY:
+            self._measured_at = now
+            self.ask(now)
 
     def close_write(self, stream_id: int) -> None:
         """Half-close; a second call does nothing."""
@@ -206,13 +234,14 @@ class Session:
 
     def reset(self, stream_id: int) -> None:
         """Drop the stream now; an unknown one is already gone."""
-        stream = self._streams.pop(stream_id, None)
+        stream = self._remove(stream_id)
         if stream is not None:
             self._frame(_Type.WINDOW_UPDATE, self._flags(stream) | _RST, stream_id, 0)
 
     def go_away(self, code: GoAwayCode = GoAwayCode.NORMAL) -> None:
         """Say that the session ends."""
-        if self.closed is None:
+        if not self._went_away:
+            self._went_away = True
             self.closed = f"we went away ({code.name})"
             self._frame(_Type.GO_AWAY, 0, 0, code)
 
@@ -234,7 +263,12 @@ class Session:
         """When `tick` wants to be called."""
         if not self._pings:
             return self._keepalive_at
-        return next(iter(self._pings.values())).sent_at + self.limits.keepalive_timeout
+        asked_at = next(iter(self._pings.values())).sent_at
+        return max(asked_at, self._moved_at) + self.limits.keepalive_timeout
+
+    def moved(self, now: float) -> None:
+        """Bytes of ours arrive: the answer to a ping may only be behind many of them."""
+        self._moved_at = now
 
     def tick(self, now: float) -> None:
         """Send a keepalive when due.  Raises ConnectionClosedError when one went unanswered."""
@@ -259,6 +293,8 @@ class Session:
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Feed received bytes.  After a ProtocolError the session must be dropped."""
         self._in += data
+        if data:
+            self._moved_at = now
         events: list[Event] = []
         offset = 0
         try:
@@ -285,7 +321,7 @@ class Session:
             raise ProtocolError("yamux", f"frame of type {kind} on stream {stream_id}")
         if kind == _Type.DATA:
             stream = self._streams.get(stream_id)
-            allowed = stream.receive_window if stream else self.limits.window
+            allowed = stream.receive_window if stream else self._largest
             if length > allowed:
                 raise ProtocolError("yamux", f"{length} bytes where the window is {allowed}")
 
@@ -300,7 +336,7 @@ class Session:
                 raise ProtocolError("yamux", f"data after FIN on stream {frame.stream_id}")
             stream.receive_window -= frame.length
             if stream.deaf:
-                self.consume(frame.stream_id, frame.length)
+                self.consume(frame.stream_id, frame.length, frame.now)
             else:
                 events.append(DataReceived(frame.stream_id, frame.data))
         return events + self._on_fin(frame.flags, frame.stream_id, stream)
@@ -326,20 +362,21 @@ class Session:
 
     def _on_stream_flags(self, flags: int, stream_id: int) -> list[Event]:
         if flags & _RST:
-            known = self._streams.pop(stream_id, None)
+            known = self._remove(stream_id)
             self._left.pop(stream_id, None)
             return [StreamReset(stream_id)] if known else []
+        if flags & _ACK and (stream := self._streams.get(stream_id)) is not None:
+            stream.acknowledged = True
         if not flags & _SYN:
             return []  # a stream we have reset may still be written to: ignored
         if stream_id % 2 != self._remote_parity or stream_id <= self._highest_remote:
             raise ProtocolError("yamux", f"SYN for stream {stream_id}")
         self._highest_remote = stream_id
         inbound = sum(s.inbound for s in self._streams.values())
-        if self.closed is not None or inbound >= self.limits.max_inbound:
+        if self._went_away or inbound >= self.limits.max_inbound:
             self._frame(_Type.WINDOW_UPDATE, _RST, stream_id, 0)
             return []
-        self._streams[stream_id] = _Stream(inbound=True, pending_flags=_ACK)
-        self._grow_window(stream_id)
+        self._add(stream_id, _ACK, inbound=True)
         return [StreamOpened(stream_id)]
 
     def _on_fin(self, flags: int, stream_id: int, stream: _Stream) -> list[Event]:
@@ -357,10 +394,13 @@ class Session:
         if ping is None:
             return []
         self.data_read = max(self.data_read, ping.data_sent)
+        took = frame.now - ping.sent_at
+        self.round_trip = min(self.round_trip or took, took)
         self._keepalive_at = frame.now + self.limits.keepalive
-        return [PingAnswered(frame.now - ping.sent_at)]
+        return [PingAnswered(took)]
 
     def _on_go_away(self, frame: _Frame) -> list[Event]:
+        """It takes no new streams; those that it opens itself are still served."""
         self.closed = f"the remote went away (code {frame.length})"
         return [GoneAway(frame.length)]
 
@@ -374,10 +414,12 @@ class Session:
             raise StreamResetError(f"yamux stream {stream_id} is closed for writing")
         return stream
 
-    def _grow_window(self, stream_id: int) -> None:
-        stream = self._streams[stream_id]
+    def _add(self, stream_id: int, flags: int, *, inbound: bool) -> None:
+        window = ReceiveWindow(self.limits.window, self.limits.max_window)
+        stream = self._streams[stream_id] = _Stream(inbound, window, pending_flags=flags)
         extra = max(0, self.limits.window - INITIAL_WINDOW)
         stream.receive_window += extra
+        stream.withheld = max(0, INITIAL_WINDOW - self.limits.window)
         self._frame(_Type.WINDOW_UPDATE, self._flags(stream), stream_id, extra)
 
     def _flags(self, stream: _Stream) -> int:
@@ -388,11 +430,17 @@ class Session:
         stream = self._streams[stream_id]
         if not stream.local_closed or not (stream.remote_closed or stream.deaf):
             return
-        del self._streams[stream_id]
+        self._remove(stream_id)
         if not stream.remote_closed:
             self._left[stream_id] = None
             if len(self._left) > _MAX_LEFT:
                 del self._left[next(iter(self._left))]
+
+    def _remove(self, stream_id: int) -> _Stream | None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None and stream.window.grown:
+            self.keep(stream.window.grown)
+        return stream
 
     def _frame(self, kind: _Type, flags: int, stream_id: int, length: int) -> None:
         self._out += _HEADER.pack(0, kind, flags, stream_id, length)

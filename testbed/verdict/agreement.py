@@ -42,11 +42,13 @@ def contradiction(
     - A run that is INCONCLUSIVE was kept from being a measurement, and that is its cause.
     - Where all passes, each NAT decided as it was measured to.
     - A direct connection that passes got through in a way that is known, and where there was
-      no direct connection nothing did.  Where there was none at all, no peer had given up
-      for a reason of its own; ``by_chance``: but for what got lost, which is foreseen.
+      no direct connection nothing did, and why is known.  Where there was none at all, no peer
+      had given up for a reason of its own; ``by_chance``: but for what got lost, which is foreseen.
     """
     cause, judgement = explanation.cause, verdict.judgement
-    blamed = cause is Cause.HARNESS_FAULT or explanation.wrong is Wrong.HARNESS
+    # A link of ours that loses nothing by chance has lost something.
+    lost = judgement is Judgement.PASS and cause is Cause.LOST_ON_LINK and not by_chance
+    blamed = cause is Cause.HARNESS_FAULT or explanation.wrong is Wrong.HARNESS or lost
     if judgement is Judgement.INCONCLUSIVE:
         troubled = blamed or cause is Cause.PEER_FAILED
         return None if troubled else Contradicted(Clash.UNTROUBLED, explanation.node)
@@ -58,6 +60,8 @@ def contradiction(
         direct = verdict.measured is Outcome.DIRECT
         clash = Clash.WAY_UNKNOWN if direct else Clash.WAY_FOUND
         return Contradicted(clash, explanation.node)
+    if judgement is Judgement.PASS and cause is Cause.UNKNOWN and not by_chance:
+        return Contradicted(Clash.UNEXPLAINED, explanation.node)
     unconnected = judgement is Judgement.PASS and verdict.measured is Outcome.NONE
     if unconnected and cause in _GAVE_UP and not by_chance:
         return Contradicted(Clash.NOT_TRIED, explanation.node)

@@ -1,8 +1,8 @@
 """Who is the client of a libp2p connection?  Read off its first payloads, without keys."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from testbed.model.frozen import FrozenValue
 from testbed.model.packet import Packet
 
 _TEXTS = (b"/multistream/", b"/noise")
@@ -11,8 +11,7 @@ _LONG_INITIAL = 0xC0  # RFC 9000 section 17.2.2: fixed bit, long header, type 0
 _VERSION_1 = b"\x00\x00\x00\x01"
 
 
-@dataclass(frozen=True)
-class Initial:
+class Initial(FrozenValue):
     """A QUIC v1 Initial packet's connection ids (RFC 9000 section 17.2)."""
 
     packet: Packet

@@ -5,13 +5,13 @@ each would make a cell look as predicted for the wrong reason.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount
 from testbed.model.breach import Belated, NeverSent
 from testbed.model.contract import Step
-from testbed.model.explanation import Journey
 from testbed.model.fault import Late, Tardy, Undelayed, WayUnseen
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Journey
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import StepName
 from testbed.model.packet import ACK, RST, SYN, Packet
@@ -159,16 +159,14 @@ def _says_something(packet: Packet) -> bool:
     return packet.protocol == "tcp" and packet.tcp_flags & (SYN | RST | ACK) == ACK
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(FrozenValue):
     """When a peer was to start, and when it is known to send its first packet by then, in ns."""
 
     since_ns: float
     due_ns: float
 
 
-@dataclass(frozen=True)
-class Lateness:
+class Lateness(FrozenValue):
     """``what`` of ``node`` was so many ms late.  By the machine's doing, or by the peer's own?"""
 
     what: Tardy

@@ -5,21 +5,17 @@ peer through the relay to the other at the time at which both say that a message
 The dialer is A of the specification (libp2p relay/DCUtR.md), the listener B.
 """
 
-from dataclasses import dataclass
-from ipaddress import IPv4Address
 from itertools import pairwise
 
 from testbed.evidence.account import WireAccount
-from testbed.evidence.clocks import SLACK_NS, STAMPED_NS
 from testbed.model.breach import (
     BeforeRelayed,
     Breach,
+    BreachKind,
     FirstNoise,
     NoPayload,
     NoRelayFirst,
     NotClient,
-    NotCrossed,
-    NothingLeft,
     OwnInitial,
     PunchedEarly,
     RelayedUnseen,
@@ -31,40 +27,55 @@ from testbed.model.breach import (
     Tried,
     UpgradeUntold,
 )
-from testbed.model.contract import Connected, Event, How, Path, Step, Upgraded
-from testbed.model.explanation import Journey
+from testbed.model.contract import Connected, How, Upgraded
+from testbed.model.deviation import ENDS, Pattern
+from testbed.model.frozen import FrozenValue
 from testbed.model.outcome import StepName
-from testbed.model.packet import RST, Endpoint, Packet
-from testbed.model.plan import Plan
+from testbed.model.packet import ACK
 from testbed.verdict import handshake
-from testbed.verdict.steps import last, leading_step
+from testbed.verdict.crossing import crossings, not_crossed, punched_since
+from testbed.verdict.steps import last
+from testbed.verdict.upgrade_ends import Side, Wire, sent_by, side_of
 
 # What the relay may still carry each way once both have left it: last frames of Yamux and
 # QUIC's acknowledgements.  An identify push (some 700 bytes) ends at the relay.
 LEFTOVER = 600  # bytes
 CITED = 3
-REPEATED_NS = 10_000_000_000  # by when what got lost has been repeated, or was given up
+UNTOLD_BY_CHANCE = frozenset(
+    Pattern(kind=kind)
+    for kind in (
+        BreachKind.STEP_MISSING,
+        BreachKind.STEPS_SWAPPED,
+        BreachKind.PUNCHED_EARLY,
+        BreachKind.STEP_UNSEEN,
+        BreachKind.NOTHING_LEFT,
+        BreachKind.NOT_CROSSED,
+        BreachKind.NOT_CLIENT,
+        BreachKind.OWN_INITIAL,
+    )
+)
 
 
 def check_upgrade(account: WireAccount, dialer: str, listener: str) -> list[Breach]:
     """How a direct cell broke the protocol; empty if it did not."""
-    a, b = (_side(account, node) for node in (dialer, listener))
+    a, b = (side_of(account, node) for node in (dialer, listener))
     relay = a.relay(account.plan)
     if relay in (None, dialer, listener) or relay != b.relay(account.plan):
         return [NoRelayFirst()]
     upgraded = last(b.events, Upgraded)
     if upgraded is None or last(a.events, Upgraded) is None:
         return [UpgradeUntold()]
-    wire = _Wire(account, relay)
+    wire = Wire(account, relay)
     found = _relayed_first(wire, a, b)
     if account.plan.topology.by_chance:
-        # What is late or repeated mixes the attempts of both ends: their order is not told.
+        # What is late or repeated mixes the attempts of both ends: their order is not told, and
+        # none of `UNTOLD_BY_CHANCE` is looked for.
         return [*found, *_left(wire, a, b)]
     if upgraded.how is How.PUNCHED:
-        since = min(side.step(StepName.PUNCHING) or 0 for side in (a, b)) - STAMPED_NS
+        since = punched_since(a, b)
         found += [
             *_signalled(wire, a, b),
-            *_crossed(wire, a, b, since),
+            *not_crossed(crossings(wire, a, b, since)),
             *_client(wire, a, b, since),
         ]
     else:
@@ -72,116 +83,34 @@ def check_upgrade(account: WireAccount, dialer: str, listener: str) -> list[Brea
     return [*found, *_left(wire, a, b)]
 
 
+def untold(account: WireAccount, dialer: str, listener: str) -> frozenset[Pattern]:
+    """The breaches that this run cannot show, whether the peers commit them or not.
+
+    A SYN that comes in early is answered by the kernel at about the moment at which a punch was
+    due: whether this peer would have sent one by itself is not seen.  What the other peer did is.
+    """
+    if account.plan.topology.by_chance:
+        return UNTOLD_BY_CHANCE
+    a, b = (side_of(account, node) for node in (dialer, listener))
+    upgraded, relay = last(b.events, Upgraded), a.relay(account.plan)
+    if upgraded is None or upgraded.how is not How.PUNCHED or relay is None:
+        return frozenset()
+    found = crossings(Wire(account, relay), a, b, punched_since(a, b))
+    return frozenset(
+        Pattern(kind=BreachKind.NOT_CROSSED, role=role)
+        for role, one in zip(ENDS, found, strict=True)
+        if one.in_time and one.out and one.out.tcp_flags & ACK
+    )
+
+
 def check_relayed(account: WireAccount, dialer: str, listener: str) -> list[Breach]:
     """With upgrades off nothing may even be tried: a packet from peer to peer is a violation."""
-    a, b = (_side(account, node) for node in (dialer, listener))
-    tried = [*_sent(account, a, b), *_sent(account, b, a)]
+    a, b = (side_of(account, node) for node in (dialer, listener))
+    tried = [*sent_by(account, a, b), *sent_by(account, b, a)]
     return [Tried(journey.first.sight) for journey in tried[:CITED]]
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One peer: where it is, by which addresses others know it, what it said."""
-
-    node: str
-    routers: tuple[str, ...]  # between it and the internet, the outermost first
-    faces: frozenset[IPv4Address]
-    events: tuple[Event, ...]
-    clock_ns: int
-
-    def step(self, name: StepName) -> int | None:
-        """When the step of this name was that led to the upgrade, in capture time."""
-        step = leading_step(self.events, name)
-        return step.realtime if step else None
-
-    def relay(self, plan: Plan) -> str | None:
-        """Through whom it says that it was connected."""
-        connected = last(self.events, Connected)
-        if connected is None or connected.path is not Path.RELAYED:
-            return None
-        remote = connected.remote
-        return plan.meant(Endpoint(remote.address, remote.port))
-
-    def when(self, kind: type[Connected | Upgraded]) -> int:
-        """Of its last event of this kind, in capture time; 0 if there is none.
-
-        A step tells the time of both clocks, and of its own process.
-        """
-        event, step = last(self.events, kind), last(self.events, Step)
-        offset = step.realtime - step.at if step else self.clock_ns
-        return event.at + offset if event else 0
-
-
-def _side(account: WireAccount, node: str) -> _Side:
-    plan = account.plan
-    routers = plan.topology.path_out(node)
-    faces = {ip for name in plan.topology.around(node) for ip in plan.addresses[name]}
-    own = tuple(event for name, event in account.events or () if name == node)
-    outwards = tuple(router.name for router in reversed(routers))
-    return _Side(node, outwards, frozenset(faces), own, account.clock_ns or 0)
-
-
-def _sent(account: WireAccount, side: _Side, to: _Side) -> list[Journey]:
-    """What left ``side`` towards the other peer."""
-    sent = (j for j in account.sent(side.node) if j.first.destination.address in to.faces)
-    return [j for j in sent if _concerns(account.plan, j.first.destination, to)]
-
-
-def _concerns(plan: Plan, endpoint: Endpoint, side: _Side) -> bool:
-    """An address of its NAT is another host's where the NAT forwards that port to it."""
-    return plan.meant(endpoint) in (side.node, *side.routers)
-
-
-@dataclass(frozen=True)
-class _Wire:
-    """What went between the peers, and through their relay."""
-
-    account: WireAccount
-    relay: str
-
-    def sent(self, side: _Side, to: _Side) -> list[Journey]:
-        """What left ``side`` towards the other peer, in order of time."""
-        return _sent(self.account, side, to)
-
-    def got(self, side: _Side, source: _Side) -> list[Journey]:
-        """What reached ``side`` from the other peer, in order of its arrival."""
-        came = (j for j in self.account.came(side.node) if j.last.source.address in source.faces)
-        return [j for j in came if _concerns(self.account.plan, j.last.source, source)]
-
-    def to_relay(self, side: _Side) -> list[Journey]:
-        """Payloads of ``side`` that came to the relay."""
-        return self._leg(side.node, self.relay)
-
-    def from_relay(self, side: _Side) -> list[Journey]:
-        """Payloads of the relay that came to ``side``."""
-        return self._leg(self.relay, side.node)
-
-    def _leg(self, node: str, to: str) -> list[Journey]:
-        sent = self.account.sent(node)
-        return [j for j in sent if j.first.payload and j.arrived and j.end.node == to]
-
-    def carried(self, source: _Side, target: _Side, sent: int, received: int) -> bool:
-        """Did the relay take in a payload of ``source`` and then give one to ``target``,
-
-        the first sent at about ``sent``, the second there shortly before ``received``?
-        The relay encrypts anew, so the two are tied by time: of what gets lost and is repeated,
-        loosely.
-        """
-        slack = REPEATED_NS if self.account.plan.topology.by_chance else SLACK_NS
-        taken = [
-            j.last.time_ns
-            for j in self.to_relay(source)
-            if sent - slack <= j.first.time_ns <= received
-        ]
-        passed = [
-            j.first.time_ns
-            for j in self.from_relay(target)
-            if received - slack <= j.last.time_ns <= received
-        ]
-        return any(0 <= out - into <= slack for into in taken for out in passed)
-
-
-def _relayed_first(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
+def _relayed_first(wire: Wire, a: Side, b: Side) -> list[Breach]:
     """Payload went both ways through the relay before any went from peer to peer."""
     direct = (*wire.sent(a, b), *wire.sent(b, a))
     payloads = [journey.first for journey in direct if journey.first.payload]
@@ -198,11 +127,10 @@ def _relayed_first(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
     return found
 
 
-@dataclass(frozen=True)
-class _Told:
+class _Told(FrozenValue):
     """A step that leads to a punch, and when a side tells of it; None: it does not."""
 
-    side: _Side
+    side: Side
     name: StepName
     time_ns: int | None
 
@@ -211,7 +139,7 @@ class _Told:
         return self.time_ns or 0
 
 
-def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
+def _signalled(wire: Wire, a: Side, b: Side) -> list[Breach]:
     """CONNECT of B, CONNECT of A, SYNC of B, then the punch: in order, each on the wire."""
     order = (
         (b, StepName.CONNECT_SENT),
@@ -242,31 +170,7 @@ def _signalled(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
     return found
 
 
-def _crossed(wire: _Wire, a: _Side, b: _Side, since: int) -> list[Breach]:
-    """Each NAT had let its own peer's packet out before the other's came in.
-
-    What goes from peer to peer need not leave a NAT that both are behind: it turns back inside.
-    Of each side, the outermost is meant that the other is not behind.  Where there is none, the
-    peer must have sent, and nothing is opened by it.  A RST comes in answer to a packet of one's
-    own, and crosses nothing.
-    """
-    found: list[Breach] = []
-    for side, other in ((a, b), (b, a)):
-        router = next((name for name in side.routers if name not in other.routers), None)
-        node = wire.account.plan.topology.node(router or side.node)
-        vantage = f"{node.name}:{node.interfaces[0].name}"
-        left = (_left_by(router, journey) for journey in wire.sent(side, other))
-        out = next((p for p in left if p is not None and p.time_ns >= since), None)
-        came = (journey.last for journey in wire.got(side, other))
-        entered = next((p for p in came if p.time_ns >= since and not p.tcp_flags & RST), None)
-        if out is None:
-            found.append(NothingLeft(side.node, other.node, vantage))
-        elif router and entered is not None and entered.time_ns < out.time_ns:
-            found.append(NotCrossed(side.node, vantage, entered.sight, out.sight))
-    return found
-
-
-def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[Breach]:
+def _client(wire: Wire, client: Side, server: Side, since: int) -> list[Breach]:
     """The security handshake's first message is the client's.
 
     What was before ``since`` belongs to dials that failed, and what comes once both say that
@@ -299,7 +203,7 @@ def _client(wire: _Wire, client: _Side, server: _Side, since: int) -> list[Breac
     return [OwnInitial(server.node, one.packet.sight) for one in wrong[:CITED]]
 
 
-def _left(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
+def _left(wire: Wire, a: Side, b: Side) -> list[Breach]:
     """Both closed the relayed connection, and nothing of weight was carried after that."""
     times = [side.step(StepName.RELAY_LEFT) for side in (a, b)]
     missing = [s.node for s, time in zip((a, b), times, strict=True) if time is None]
@@ -314,11 +218,3 @@ def _left(wire: _Wire, a: _Side, b: _Side) -> list[Breach]:
         if volume > LEFTOVER:
             found.append(RelayUsed(source.node, target.node, wire.relay, volume))
     return found
-
-
-def _left_by(router: str | None, journey: Journey) -> Packet | None:
-    """As it left ``router``, or its host where that is None; None: it is not seen there."""
-    if router is None:
-        return journey.first
-    hop = journey.at(router)
-    return hop.outward if hop else None

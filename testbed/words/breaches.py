@@ -1,149 +1,21 @@
 """Sentences about breaches."""
 
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from testbed.model.breach import (
-    BeforeRelayed,
-    Belated,
-    Breach,
-    Carried,
-    Claim,
-    ConnectedEarly,
-    CountDisputed,
-    DeviationGone,
-    Disowned,
-    FalseClaim,
-    FateDiffers,
-    GapDiffers,
-    HitDisputed,
-    LimitPassed,
-    LossClaimed,
-    LossUntold,
-    NeverSent,
-    NoPayload,
-    NoRelayFirst,
-    NotClient,
-    NotCrossed,
-    NothingLeft,
-    OwnInitial,
-    PlaceDiffers,
-    PunchedEarly,
-    RelayedUnseen,
-    RelayKept,
-    RelayUsed,
-    RungClaimed,
-    RungDiffers,
-    StepMissing,
-    StepsSwapped,
-    StepUnseen,
-    TooSlow,
-    Tried,
-    TriedLittle,
-    UpgradeUntold,
-)
+from testbed.model import breach as it
 from testbed.model.outcome import Outcome, Rung
-
-_OfPunch = (
-    StepMissing
-    | StepsSwapped
-    | PunchedEarly
-    | StepUnseen
-    | NothingLeft
-    | NotCrossed
-    | NotClient
-    | OwnInitial
-)
-_OfRelay = (
-    NoRelayFirst
-    | UpgradeUntold
-    | NoPayload
-    | BeforeRelayed
-    | RelayedUnseen
-    | RelayKept
-    | RelayUsed
-    | Tried
-)
-_OfRung = RungDiffers | RungClaimed
-_OfClaim = FalseClaim | Disowned | Carried | DeviationGone
-_OfLife = FateDiffers | GapDiffers | PlaceDiffers | LossClaimed | LossUntold
-_OfOdds = HitDisputed | CountDisputed | LimitPassed
-_OfTime = ConnectedEarly | NeverSent | TriedLittle | Belated | TooSlow
+from testbed.model.saying import Saying
+from testbed.words import sayings
 
 
-def sentence(breach: Breach) -> str:
+def sentence(breach: it.Breach) -> str:
     """What was broken."""
-    if isinstance(breach, _OfPunch):
-        return _of_punch(breach)
-    if isinstance(breach, _OfRelay):
-        return _of_relay(breach)
-    if isinstance(breach, _OfOdds):
-        return _of_odds(breach)
-    if isinstance(breach, _OfLife):
-        return _of_life(breach)
-    if isinstance(breach, _OfRung):
-        return _of_rung(breach)
-    if isinstance(breach, _OfTime):
-        return _of_time(breach)
-    return _of_claim(breach)
+    words = WORDS[type(breach)]
+    return words.format_map(vars(breach)) if isinstance(words, str) else words(breach)
 
 
-def _of_claim(breach: _OfClaim) -> str:
-    match breach:
-        case FalseClaim(node, outcome, shown, remark):
-            return f"{_claims(node, outcome)}, the wire shows {shown} ({remark})"
-        case Disowned(there, back, claims):
-            return f"packets crossed both ways (packets {there} and {back}), and {_all(claims)}"
-        case Carried(node, size):
-            return (
-                f"{node} passed {size} bytes to others through Redis, "
-                "by the contract some 200 are due"
-            )
-        case DeviationGone(stack, name, link):
-            return f"{stack} deviates no more: {name} ({link})"
-    assert_never(breach)
-
-
-def _of_rung(breach: _OfRung) -> str:
-    match breach:
-        case RungDiffers(predicted, measured):
-            return f"rung: predicted {_rung(predicted)}, the wire shows {_rung(measured)}"
-        case RungClaimed(node, claimed, measured):
-            return f"rung: {node} claims {_rung(claimed)}, the wire shows {_rung(measured)}"
-    assert_never(breach)
-
-
-def _of_life(breach: _OfLife) -> str:
-    match breach:
-        case FateDiffers(seen, expected):
-            return f"the connection's fate: predicted {expected}, the wire shows {seen}"
-        case GapDiffers(seen, low, high):
-            return f"the echo paused for {seen:.2f} s, predicted were {low:.2f} to {high:.2f} s"
-        case PlaceDiffers(moved):
-            place = "at another address than before" if moved else "where it was before"
-            return f"the dialer is seen {place}, against the prediction"
-        case LossClaimed(node):
-            return f"{node} says that its connection was lost, the wire shows that it was not"
-        case LossUntold(node):
-            return f"{node} says nothing of a loss, the wire shows another connection"
-    assert_never(breach)
-
-
-def _of_time(breach: _OfTime) -> str:
-    match breach:
-        case ConnectedEarly(node, ms):
-            return f"{node} says that it was connected {ms:.1f} ms before it was due to begin"
-        case NeverSent(node):
-            return f"{node} sent nothing: there was no attempt"
-        case TriedLittle():
-            return tried_little(breach)
-        case Belated(what, node, ms):
-            return f"{node}'s {what} was {ms:.0f} ms late, and this machine did not delay it"
-        case TooSlow(took_s, within_s):
-            return f"it took {took_s:.2f} s, and the world's file expects {within_s:g} s"
-    assert_never(breach)
-
-
-def tried_little(breach: TriedLittle) -> str:
+def tried_little(breach: it.TriedLittle) -> str:
     """How a peer gave up before there was a reason."""
     if breach.answered:
         return f"{breach.node} was answered by the server, and made nothing of it"
@@ -153,70 +25,63 @@ def tried_little(breach: TriedLittle) -> str:
     )
 
 
-def _of_odds(breach: _OfOdds) -> str:
-    match breach:
-        case HitDisputed(run, told):
-            hit = "a hit" if told else "no hit"
-            return f"run {run}: {hit} by its sides, but not on the wire"
-        case CountDisputed(run, told, seen):
-            return f"run {run}: {told} packets by its sides' count, {seen} on the wire"
-        case LimitPassed(sent, allowed):
-            return f"{sent} packets of one side in a run, {allowed} allowed"
-    assert_never(breach)
+def _false_claim(breach: it.FalseClaim) -> str:
+    shown = f"the wire shows {breach.measured}{_said(breach.said)}"
+    return f"{_claims(breach.node, breach.claimed)}, {shown}"
 
 
-def _of_relay(breach: _OfRelay) -> str:
-    match breach:
-        case NoRelayFirst():
-            return "no connection through one relay came first: the peers do not say so"
-        case UpgradeUntold():
-            return "a peer does not say that the connection was upgraded"
-        case NoPayload():
-            return "no payload went from peer to peer"
-        case BeforeRelayed(node, packet):
-            return f"{packet} came before {node}'s relayed connection"
-        case RelayedUnseen(node, other, relay):
-            return (
-                f"no payload of {node} reached {other} through {relay} "
-                "when the relayed connection was made"
-            )
-        case RelayKept(node, also):
-            both = f"{node} and {also}" if also else node
-            return f"{both} did not leave the relayed connection"
-        case RelayUsed(node, other, relay, size):
-            went = f"{size} bytes went from {node} to {other} through {relay}"
-            return f"{went} after both had left it"
-        case Tried(packet):
-            return f"upgrades are off, and yet: {packet}"
-    assert_never(breach)
+def _said(said: Saying | None) -> str:
+    return "" if said is None else f" ({sayings.sentence(said)})"
 
 
-def _of_punch(breach: _OfPunch) -> str:
-    match breach:
-        case StepMissing(node, step):
-            return f"{node}'s {step} is missing"
-        case StepsSwapped(node, step, other, other_step):
-            return f"{node}'s {step} came before {other}'s {other_step}"
-        case PunchedEarly(node, step):
-            return f"{node} punched before {node}'s {step}"
-        case StepUnseen(node, step, relay):
-            return f"no packets through {relay} belong to {node}'s {step}"
-        case NothingLeft(node, other, vantage):
-            return f"{node} sent nothing towards {other} that left {vantage}"
-        case NotCrossed(_, vantage, came, went):
-            return f"not crossed at {vantage}: {came} came in before {went} went out"
-        case NotClient():
-            return f"{breach.node} is not the client: {_first(breach)}"
-        case OwnInitial(node, packet):
-            return f"{node} sent a QUIC Initial of its own: {packet}"
-    assert_never(breach)
+def _disowned(breach: it.Disowned) -> str:
+    ways = f"packets {breach.there} and {breach.back}"
+    return f"packets crossed both ways ({ways}), and {_all(breach.claims)}"
 
 
-def _first(breach: NotClient) -> str:
-    noise = breach.noise
-    if noise is None:
-        return "it sent no QUIC Initial"
-    return f"its first Noise message has {noise.client} bytes, {breach.other}'s {noise.server}"
+def _rung_differs(breach: it.RungDiffers) -> str:
+    predicted, measured = _rung(breach.predicted), _rung(breach.measured)
+    return f"rung: predicted {predicted}, the wire shows {measured}"
+
+
+def _rung_claimed(breach: it.RungClaimed) -> str:
+    claimed, measured = _rung(breach.claimed), _rung(breach.measured)
+    return f"rung: {breach.node} claims {claimed}, the wire shows {measured}"
+
+
+def _place_differs(breach: it.PlaceDiffers) -> str:
+    place = "at another address than before" if breach.moved else "where it was before"
+    return f"the dialer is seen {place}, against the prediction"
+
+
+def _unfounded(breach: it.Unfounded) -> str:
+    node, remote = breach.node, breach.remote
+    if breach.ms is None:
+        return f"{node} says that it is connected to {remote}, from where nothing came"
+    return f"{node} says that it was connected to {remote} {breach.ms:.1f} ms before it heard of it"
+
+
+def _nonce_unheard(breach: it.NonceUnheard) -> str:
+    what = "something else than the nonce" if breach.heard else "nothing of the nonce"
+    return f"{breach.node} heard {what} that the echo began with"
+
+
+def _hit_disputed(breach: it.HitDisputed) -> str:
+    hit = "a hit" if breach.told else "no hit"
+    return f"run {breach.run}: {hit} by its sides, but not on the wire"
+
+
+def _relay_kept(breach: it.RelayKept) -> str:
+    both = f"{breach.node} and {breach.other}" if breach.other else breach.node
+    return f"{both} did not leave the relayed connection"
+
+
+def _not_client(breach: it.NotClient) -> str:
+    noise, why = breach.noise, "it sent no QUIC Initial"
+    if noise is not None:
+        other = f"{breach.other}'s {noise.server}"
+        why = f"its first Noise message has {noise.client} bytes, {other}"
+    return f"{breach.node} is not the client: {why}"
 
 
 def _rung(rung: Rung | None) -> str:
@@ -227,8 +92,56 @@ def _claims(node: str, claimed: Outcome | None) -> str:
     return f"{node} claims {claimed or 'no direct connection'}"
 
 
-def _all(claims: tuple[Claim, ...]) -> str:
+def _all(claims: tuple[it.Claim, ...]) -> str:
     """What each peer says of a connection that not both claim."""
     if all(claim.outcome in (None, Outcome.NONE) for claim in claims):
         return "no connection is claimed"
-    return "; ".join(f"{_claims(claim.node, claim.outcome)} ({claim.words})" for claim in claims)
+    return "; ".join(_claims(claim.node, claim.outcome) + _said(claim.said) for claim in claims)
+
+
+# A text has the names of the breach's fields in braces.
+WORDS: Mapping[type[it.Breach], str | Callable[[Any], str]] = {
+    it.NoRelayFirst: "no connection through one relay came first: the peers do not say so",
+    it.UpgradeUntold: "a peer does not say that the connection was upgraded",
+    it.NoPayload: "no payload went from peer to peer",
+    it.BeforeRelayed: "{packet} came before {node}'s relayed connection",
+    it.RelayedUnseen: (
+        "no payload of {node} reached {other} through {relay} when the relayed connection was made"
+    ),
+    it.StepMissing: "{node}'s {step} is missing",
+    it.StepsSwapped: "{node}'s {step} came before {other}'s {other_step}",
+    it.PunchedEarly: "{node} punched before {node}'s {step}",
+    it.StepUnseen: "no packets through {relay} belong to {node}'s {step}",
+    it.NothingLeft: "{node} sent nothing towards {other} that left {vantage}",
+    it.NotCrossed: "not crossed at {vantage}: {came} came in before {went} went out",
+    it.NotClient: _not_client,
+    it.OwnInitial: "{node} sent a QUIC Initial of its own: {packet}",
+    it.RelayKept: _relay_kept,
+    it.RelayUsed: (
+        "{size} bytes went from {node} to {other} through {relay} after both had left it"
+    ),
+    it.Tried: "upgrades are off, and yet: {packet}",
+    it.RungDiffers: _rung_differs,
+    it.RungClaimed: _rung_claimed,
+    it.FalseClaim: _false_claim,
+    it.Disowned: _disowned,
+    it.Carried: (
+        "{node} passed {size} bytes to others through Redis, by the contract some 200 are due"
+    ),
+    it.ConnectedEarly: "{node} says that it was connected {ms:.1f} ms before it was due to begin",
+    it.Unfounded: _unfounded,
+    it.NonceUnheard: _nonce_unheard,
+    it.NeverSent: "{node} sent nothing: there was no attempt",
+    it.TriedLittle: tried_little,
+    it.Belated: "{node}'s {what} was {ms:.0f} ms late, and this machine did not delay it",
+    it.TooSlow: "it took {took_s:.2f} s, and the world's file expects {within_s:g} s",
+    it.DeviationGone: "{stack} deviates no more: {name} ({link})",
+    it.HitDisputed: _hit_disputed,
+    it.CountDisputed: "run {run}: {told} packets by its sides' count, {seen} on the wire",
+    it.LimitPassed: "{sent} packets of one side in a run, {allowed} allowed",
+    it.FateDiffers: "the connection's fate: predicted {expected}, the wire shows {seen}",
+    it.GapDiffers: "the echo paused for {seen:.2f} s, predicted were {low:.2f} to {high:.2f} s",
+    it.PlaceDiffers: _place_differs,
+    it.LossClaimed: "{node} says that its connection was lost, the wire shows that it was not",
+    it.LossUntold: "{node} says nothing of a loss, the wire shows another connection",
+}

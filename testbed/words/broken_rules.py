@@ -41,6 +41,8 @@ _RULES = {
     Rule.ECHO_NOT_RETURNED: "was sent {expected} bytes to send back; came back: {found}",
     Rule.ECHO_ALTERED: "sent a frame back with another payload: number {found}",
     Rule.ECHO_NOT_RESENT: "did not send the frame {found} again, which had not come back",
+    Rule.NONCE_MISSING: "echoed what does not begin with the nonce that it was told: {found}; "
+    "{expected} is due",
     Rule.FRAME_MALFORMED: "sent something that is no frame: {found}",
     Rule.FRAME_FOREIGN: "sent a frame with a wrong {field}: {found}",
     Rule.FRAME_SMALL: "echoed in frames of at most {found} bytes; fewer than {expected} prove "

@@ -1,44 +1,27 @@
 """Sentences of explanations, and an explanation as ``explanation.json`` and the reports have it."""
 
+import importlib
+import pkgutil
 from dataclasses import fields
 from typing import Any
 
 from testbed.model.explanation import Citation, Diagram, Explanation, Line
-from testbed.model.reason import TraceStep
 from testbed.model.statement import At, Both, Statement, Stop
 from testbed.model.statement.claims import Foretold
-from testbed.words.statements import (
-    claims,
-    crossings,
-    filters,
-    lacks,
-    lives,
-    mappings,
-    profiles,
-    reachability,
-    relays,
-    runs,
-    ways,
-)
+from testbed.model.trace import TraceStep
+from testbed.words import statements
+from testbed.words.statements import claims, filters
 from testbed.words.statements.text import Words
 
-_PARTS = (
-    claims,
-    crossings,
-    filters,
-    lacks,
-    lives,
-    mappings,
-    profiles,
-    reachability,
-    relays,
-    runs,
-    ways,
-)
+_PARTS: list[Words] = [
+    importlib.import_module(f"{statements.__name__}.{one.name}").WORDS
+    for one in pkgutil.iter_modules(statements.__path__)
+    if one.name != "text"
+]
 WORDS: Words = {
     At: "{what}, at {at_ms:.1f} ms",
     Both: "{first}; and {second}",
-    **{kind: words for part in _PARTS for kind, words in part.WORDS.items()},
+    **{kind: words for part in _PARTS for kind, words in part.items()},
 }
 
 
@@ -60,7 +43,8 @@ def _shown(value: object) -> object:
         case Stop():
             return filters.STOPS[value]
         case tuple():
-            return ", ".join(map(str, value))
+            between = "; " if any(isinstance(one, Statement) for one in value) else ", "
+            return between.join(str(_shown(one)) for one in value)
     return value
 
 

@@ -2,126 +2,103 @@
 
 from typing import assert_never
 
-from testbed.model.reason import (
-    AdmitsAll,
-    AdmitsContacted,
-    Answer,
-    Answered,
-    Blocked,
-    Drop,
-    Exhausted,
-    Filtered,
-    Forwards,
-    Hairpins,
-    InSession,
-    Loss,
-    LostOnLink,
-    MappedAnew,
-    NoHairpin,
-    Note,
-    OverQuota,
-    Remapped,
-    Taken,
-    TraceStep,
-    Unfollowed,
-    Unheard,
-    Unmapped,
-    Unrelated,
-    Unrouted,
-    Verb,
-    drawn,
-)
+from testbed.model import trace as it
 
-_OfNat = Unfollowed | Taken | Unrelated | NoHairpin
-_OfNetwork = Unheard | LostOnLink | Unrouted
+_OfNat = it.Unfollowed | it.Taken | it.Unrelated | it.NoHairpin
+_OfNetwork = it.Unheard | it.LostOnLink | it.TooLong | it.Unrouted
 
 
-def step(one: TraceStep) -> str:
+def step(one: it.TraceStep) -> str:
     """One event, without its time."""
     return starred(_step(one), one)
 
 
 def starred(text: str, fact: object) -> str:
     """``text`` about ``fact``, with what the star at a port of the model means."""
-    return f"{text} (*: the model's own port, on the wire it is another)" if drawn(fact) else text
+    if not it.drawn(fact):
+        return text
+    return f"{text} (*: the model's own port, on the wire it is another)"
 
 
-def _step(one: TraceStep) -> str:
+def _step(one: it.TraceStep) -> str:
     return f"{one.message or one.kind} {one.source} > {one.destination}: {_fate(one)}"
 
 
-def _fate(one: TraceStep) -> str:
+def _fate(one: it.TraceStep) -> str:
     match one.verb:
-        case Verb.LEAVES:
+        case it.Verb.LEAVES:
             return f"leaves {one.node} as {one.place}"
-        case Verb.ENTERS:
+        case it.Verb.ENTERS:
             return f"enters {one.node} for {one.place}"
-        case Verb.ARRIVES:
+        case it.Verb.ARRIVES:
             return "arrives"
-        case Verb.DROPPED:
+        case it.Verb.DROPPED:
             return drop(one.drop) if one.drop else "is dropped"
     assert_never(one.verb)
 
 
-def loss(why: Loss | None) -> str:
+def loss(why: it.Loss | None) -> str:
     """Why a packet did not arrive; None: it is not known to be lost."""
     if why is None:
         return "no answer"
     return "; ".join([*map(note, why.notes), drop(why.drop)])
 
 
-def note(one: Note) -> str:
+def note(one: it.Note) -> str:
     """What a NAT did."""
     match one:
-        case MappedAnew(nat):
+        case it.MappedAnew(nat):
             return f"{nat} maps a new port for the second destination, one never signalled"
-        case Remapped():
+        case it.Remapped():
             return _remapped(one)
-        case InSession(nat, internal, remote):
+        case it.InSession(nat, internal, remote):
             return f"{nat} has a session that {internal} opened to {remote}"
-        case Forwards(nat, port, target):
+        case it.Forwards(nat, port, target):
             return f"{nat} forwards port {port} to {target}"
-        case Hairpins(nat, internal):
+        case it.Exposes(nat, port, target):
+            return f"{nat} exposes {target.address}: port {port}, which nothing else takes, is its"
+        case it.Hairpins(nat, internal):
             return f"{nat} hairpins to {internal}"
-        case AdmitsAll(nat, external):
+        case it.AdmitsAll(nat, external):
             return f"{nat} lets anybody in to {external}"
-        case AdmitsContacted(nat, external, address):
+        case it.AdmitsContacted(nat, external, address):
             return f"{nat} filters by address, and {external} has sent to {address}"
     assert_never(one)
 
 
-def _remapped(one: Remapped) -> str:
+def _remapped(one: it.Remapped) -> str:
     how = f"uses that port towards {one.remote} for {one.holder}"
     if one.holder is None:
         how = f"took an early packet of {one.remote} itself, which now owns that port"
     return f"{one.nat} {how}, so {one.internal} leaves from one never signalled"
 
 
-def drop(why: Drop) -> str:
+def drop(why: it.Drop) -> str:
     """Why a packet went no further."""
     if isinstance(why, _OfNat):
         return _by_nat(why)
     if isinstance(why, _OfNetwork):
         return _by_network(why)
     match why:
-        case Blocked(nat, protocol, ()):
+        case it.Blocked(nat, protocol, ()):
             return f"{nat} forwards no {protocol} out"
-        case Blocked(nat, protocol, ports):
+        case it.Blocked(nat, protocol, ports):
             return f"{nat} lets {protocol} out to ports {', '.join(map(str, ports))} only"
-        case OverQuota(nat, protocol, quota):
+        case it.OverQuota(nat, protocol, quota):
             return f"{nat} allows a subscriber {quota} {protocol} mappings, all in use"
-        case Exhausted(nat, first, last):
+        case it.Exhausted(nat, first, last):
             return f"{nat} has no free port left in {first}-{last}"
-        case Unmapped(nat, external):
+        case it.Unmapped(nat, external):
             return f"{nat} has no mapping at {external}"
-        case Filtered():
+        case it.Filtered():
             return _filtered(why)
-        case Answered(inner, answer):
-            return f"{drop(inner)}; it answers with {'RST' if answer is Answer.RESET else 'ICMP'}"
+        case it.Answered(inner, answer):
+            by = "RST" if answer is it.Answer.RESET else "ICMP"
+            return f"{drop(inner)}; it answers with {by}"
     assert_never(why)
 
 
-def _filtered(why: Filtered) -> str:
+def _filtered(why: it.Filtered) -> str:
     by, remote = ("address", why.remote.address)
     if why.by_port:
         by, remote = "address and port", str(why.remote)
@@ -130,23 +107,30 @@ def _filtered(why: Filtered) -> str:
 
 def _by_nat(why: _OfNat) -> str:
     match why:
-        case Unfollowed(nat):
+        case it.Unfollowed(nat):
             return f"{nat} takes it for a segment of a connection that came to nothing"
-        case Taken(nat):
+        case it.Taken(nat):
             return f"{nat} takes the packet itself, since its WAN input accepts"
-        case Unrelated(nat):
+        case it.Unrelated(nat):
             return f"{nat} has no session that the error belongs to"
-        case NoHairpin(nat):
+        case it.NoHairpin(nat):
             return f"{nat} does not hairpin"
     assert_never(why)
 
 
+def swallows(largest: int) -> str:
+    """What a link does."""
+    return f"a link swallows what is longer than {largest}"
+
+
 def _by_network(why: _OfNetwork) -> str:
     match why:
-        case Unheard(place):
+        case it.Unheard(place):
             return f"nobody listens at {place}"
-        case LostOnLink():
+        case it.LostOnLink():
             return "a link loses every packet"
-        case Unrouted(address):
+        case it.TooLong(length, largest):
+            return f"its {length} bytes are too long: {swallows(largest)}"
+        case it.Unrouted(address):
             return f"no route to the inside address {address}"
     assert_never(why)

@@ -4,9 +4,18 @@ import json
 from collections.abc import Callable, Mapping
 
 from patience import repeated
+from shared import reason
 
-from testbed.certify.certificates import JOBS, Certificate, Verdict, certify
+from testbed.certify.certificates import (
+    DEADLINE,
+    JOBS,
+    Certificate,
+    Verdict,
+    certify,
+    inconclusive,
+)
 from testbed.lab.forked import forked
+from testbed.model.fault import Ended, Worker
 from testbed.model.lab import Lab
 from testbed.nat.load import find
 
@@ -85,7 +94,7 @@ def measured(cases: Mapping[str, tuple[str, Sabotage]]) -> dict[str, Certificate
     found = _measured(cases, JOBS)
     busy = {name: cases[name] for name, one in found.items() if one.late}
     for name in busy:
-        repeated(f"{name}: {found[name].reason}")
+        repeated(f"{name}: {reason(found[name])}")
     return found | _measured(busy, 4)
 
 
@@ -93,9 +102,17 @@ def _measured(cases: Mapping[str, tuple[str, Sabotage]], jobs: int) -> dict[str,
     names = list(cases)
     tasks = [_task(*cases[name]) for name in names]
     return {
-        names[index]: Certificate.from_json(json.loads(output))
-        for index, output, _ in forked(tasks, jobs, 120.0)
+        names[index]: _told(names[index], output, seconds)
+        for index, output, seconds in forked(tasks, jobs, DEADLINE)
     }
+
+
+def _told(name: str, output: bytes, seconds: float) -> Certificate:
+    """What a worker gave; one that was not done in time was late, and others may have been."""
+    if output:
+        return Certificate.from_json(json.loads(output))
+    ended = Ended(Worker.PROBER, seconds)
+    return inconclusive(name, ended, seconds, late=seconds >= DEADLINE)
 
 
 def _task(profile: str, sabotage: Sabotage) -> Callable[[int], bytes]:
@@ -108,11 +125,11 @@ def _task(profile: str, sabotage: Sabotage) -> Callable[[int], bytes]:
 
 def row(certificate: Certificate, axis: str) -> str:
     """What was measured on ``axis``."""
-    assert certificate.verdict is not Verdict.INCONCLUSIVE, certificate.reason
+    assert certificate.verdict is not Verdict.INCONCLUSIVE, certificate.fault
     return next(row.measured for row in certificate.rows if row.axis == axis)
 
 
 def wrong(certificate: Certificate) -> set[str]:
     """The axes that were found not to agree."""
-    assert certificate.verdict is not Verdict.INCONCLUSIVE, certificate.reason
+    assert certificate.verdict is not Verdict.INCONCLUSIVE, certificate.fault
     return {row.axis for row in certificate.rows if not row.agrees}

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import instead
+
 from testbed.lab import kernel
 from testbed.model.contract import (
     Configure,
@@ -21,16 +23,26 @@ from testbed.model.contract import (
     Dial,
     Event,
     FailureClass,
+    Heard,
     IceParameters,
     Mode,
     Offer,
+    Offered,
     Role,
 )
 from testbed.model.contract import Path as Way
 from testbed.stacks import session
+from testbed.stacks.echo import chunks, marked
+from testbed.stacks.ice import IcePeer
 from testbed.stacks.punch_udp import UdpPuncher
-from testbed.stacks.session import PeerFailure, now, sleep_until
+from testbed.stacks.session import PeerFailure, Stack, now, sleep_until
+from testbed.stacks.traversal import TraversalPeer
 from testbed.stacks.wire import PAYLOAD_LIMIT, Kind, Speaker
+from testbed.traversal import Multiaddr, PeerId
+from testbed.traversal.aio.connection import Connection
+from testbed.traversal.aio.stream import Stream
+from testbed.traversal.aio.upgrade_service import UpgradeService
+from testbed.traversal.punch_budget import Attempt
 
 Change = Callable[[], None]
 STRANGER = ("29.0.0.250", 9)  # a public address that nobody has
@@ -39,23 +51,28 @@ PATIENCE = 5.0  # seconds in which one end waits for the other
 
 def dials(how: Callable[[Any, Dial], Awaitable[Event]]) -> Change:
     """The dial is made in another way."""
-
-    def change() -> None:
-        UdpPuncher.dial = how  # type: ignore[method-assign, assignment]
-
-    return change
+    return lambda: instead.dials(UdpPuncher, how)
 
 
 def gathers(how: Callable[[Any, Configure, Any], Awaitable[Offer]]) -> Change:
     """What is offered is found in another way."""
+    return lambda: instead.gathers(UdpPuncher, how)
+
+
+def both(
+    dial: Callable[[Any, Dial], Awaitable[Event]],
+    echo: Callable[[Any, int, bytes], Awaitable[int]],
+) -> Change:
+    """The dial and the echo are made in another way."""
 
     def change() -> None:
-        UdpPuncher.gather = how  # type: ignore[method-assign, assignment]
+        instead.dials(UdpPuncher, dial)
+        instead.echoes(UdpPuncher, echo)
 
     return change
 
 
-honest_dial, honest_gather = UdpPuncher.dial, UdpPuncher.gather
+honest_dial, honest_gather, honest_echo = UdpPuncher.dial, UdpPuncher.gather, UdpPuncher.echo
 
 
 # -- who does not try --------------------------------------------------------------
@@ -117,7 +134,71 @@ def in_silence_too() -> None:
         self._configure = self._configure.model_copy(update={"options": mode})
         return await honest_dial(self, told)
 
-    UdpPuncher.dial = dial  # type: ignore[method-assign]
+    instead.dials(UdpPuncher, dial)
+
+
+# -- who has a relay, and does not try to do without ----------------------------------
+
+
+def offers_without(kind: str) -> Change:
+    """ICE peers leave out candidates of a kind, as if no server had told them."""
+    honest = IcePeer.gather
+
+    async def gather(self: Any, configure: Configure, emit: Any) -> Offer:
+        offer = await honest(self, configure, emit)
+        assert offer.ice is not None
+        left = tuple(one for one in offer.ice.candidates if f"typ {kind}" not in one)
+        return offer.model_copy(update={"ice": offer.ice.model_copy(update={"candidates": left})})
+
+    return lambda: instead.gathers(IcePeer, gather)
+
+
+def checks_relays_alone() -> None:
+    honest = IcePeer.dial
+
+    async def dial(self: Any, told: Dial) -> Event:
+        ice = told.remote.ice
+        assert ice is not None
+        left = tuple(one for one in ice.candidates if "typ relay" in one)
+        remote = told.remote.model_copy(update={"ice": ice.model_copy(update={"candidates": left})})
+        return await honest(self, told.model_copy(update={"remote": remote}))
+
+    instead.dials(IcePeer, dial)
+
+
+def gathers_in_vain() -> None:
+    """All servers answered, and the peer says that none did."""
+    honest = IcePeer.gather
+
+    async def gather(self: Any, configure: Configure, emit: Any) -> Offer:
+        await honest(self, configure, emit)
+        raise PeerFailure(FailureClass.GATHERING, "no answer from anybody")
+
+    instead.gathers(IcePeer, gather)
+
+
+def punches_nothing() -> None:
+    """libp2p peers go through DCUtR in words, and send nothing to each other."""
+
+    async def nothing(
+        self: UpgradeService, address: Multiaddr, peer: PeerId, client: bool, round_: Attempt
+    ) -> None:
+        del self, address, peer, client, round_
+
+    UpgradeService._punch_one = nothing  # type: ignore[method-assign]
+
+
+def denies_the_relay() -> None:
+    """The listener reserved at its relay, and says that it did not answer."""
+    honest = TraversalPeer.gather
+
+    async def gather(self: Any, configure: Configure, emit: Any) -> Any:
+        told = await honest(self, configure, emit)
+        if configure.role is Role.LISTENER:
+            raise PeerFailure(FailureClass.GATHERING, "the relay does not answer")
+        return told
+
+    instead.gathers(TraversalPeer, gather)
 
 
 # -- who says what is not so -------------------------------------------------------
@@ -131,17 +212,13 @@ async def _connected(self: Any, dial: Dial) -> Connected:
     return Connected(at=now(), local=self._local(), remote=remote, path=Way.DIRECT)
 
 
-def pretends(channel: Callable[[Any, int], Awaitable[int]] | None = None) -> Change:
+def pretends(channel: Callable[[Any, int, bytes], Awaitable[int]] | None = None) -> Change:
     """Both are connected, without a packet; the echo goes by ``channel``, if by anything."""
 
-    async def all_of(_self: Any, count: int) -> int:
+    async def all_of(_self: Any, count: int, _nonce: bytes) -> int:
         return count
 
-    def change() -> None:
-        UdpPuncher.dial = _connected  # type: ignore[method-assign, assignment]
-        UdpPuncher.echo = channel or all_of  # type: ignore[method-assign, assignment]
-
-    return change
+    return both(_connected, channel or all_of)
 
 
 def by_files(place: str) -> Change:
@@ -160,21 +237,20 @@ def by_files(place: str) -> Change:
             await asyncio.sleep(0.005)
         there.rename(named(self, "back"))
 
-    async def echo(self: Any, count: int) -> int:
+    async def echo(self: Any, count: int, nonce: bytes) -> int:
         draft = named(self, "draft")
-        draft.write_bytes(random.Random(self._configure.seed).randbytes(count))
+        draft.write_bytes(marked(random.Random(self._configure.seed).randbytes(count), nonce))
         draft.rename(named(self, "there"))
         end = time.monotonic() + PATIENCE
-        while not (came := named(self, "back")).exists() and time.monotonic() < end:
+        while not (came := named(self, "back")).exists():
+            if time.monotonic() >= end:
+                return 0
             await asyncio.sleep(0.005)
         size = came.stat().st_size
         came.unlink()
         return size
 
-    def change() -> None:
-        UdpPuncher.dial, UdpPuncher.echo = dial, echo  # type: ignore[method-assign]
-
-    return change
+    return both(dial, echo)
 
 
 def by_socket(folder: Path) -> Change:
@@ -182,7 +258,7 @@ def by_socket(folder: Path) -> Change:
     path = str(folder / "s")
 
     async def dial(self: Any, told: Dial) -> Event:
-        if self._configure.role is Role.LISTENER:
+        if self._configure.role is Role.LISTENER and folder.exists():
 
             async def back(reader: Any, writer: Any) -> None:
                 while data := await reader.read(65536):
@@ -191,15 +267,14 @@ def by_socket(folder: Path) -> Change:
             self.server = await asyncio.start_unix_server(back, path)
         return await _connected(self, told)
 
-    async def echo(_self: Any, count: int) -> int:
+    async def echo(_self: Any, count: int, _nonce: bytes) -> int:
+        if not folder.exists():
+            return 0
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(bytes(count))
         return len(await reader.readexactly(count))
 
-    def change() -> None:
-        UdpPuncher.dial, UdpPuncher.echo = dial, echo  # type: ignore[method-assign]
-
-    return change
+    return both(dial, echo)
 
 
 def by_the_offer() -> None:
@@ -212,7 +287,7 @@ def by_the_offer() -> None:
             update={"ice": IceParameters(ufrag=payload, pwd=payload, candidates=())}
         )
 
-    UdpPuncher.gather = gather  # type: ignore[method-assign]
+    instead.gathers(UdpPuncher, gather)
     pretends()()
 
 
@@ -223,7 +298,7 @@ def lies_of_time() -> None:
         event = await honest_dial(self, told)
         return event.model_copy(update={"at": told.start_at - 1_000_000_000})
 
-    UdpPuncher.dial = dial  # type: ignore[method-assign]
+    instead.dials(UdpPuncher, dial)
 
 
 def one_answers_for_both() -> None:
@@ -234,10 +309,10 @@ def one_answers_for_both() -> None:
             return await _connected(self, told)
         return await honest_dial(self, told)
 
-    async def echo(_self: Any, count: int) -> int:
+    async def echo(_self: Any, count: int, _nonce: bytes) -> int:
         return count
 
-    UdpPuncher.dial, UdpPuncher.echo = dial, echo  # type: ignore[method-assign]
+    both(dial, echo)()
 
 
 def calls_it_relayed() -> None:
@@ -248,18 +323,19 @@ def calls_it_relayed() -> None:
             event = event.model_copy(update={"path": Way.RELAYED})
         said(self, event)
 
-    session._Session.emit = emit  # type: ignore[method-assign]
+    instead.emits(emit)
 
 
 # -- who forges --------------------------------------------------------------------
 
 
-def hairpins(*, to: tuple[str, int] | None) -> Change:
+def hairpins(*, to: tuple[str, int] | None, channel: Path | None = None) -> Change:
     """Each end sends its part to ``to``, and the other's part to itself.
 
     None: to a port of the other end's NAT at which nobody is.
 
-    What either says is known to both, as it follows from the seed.
+    What either says is known to both, as it follows from the seed; but for the nonce, which the
+    dialer hands over in a file below ``channel``.
     """
 
     async def dial(self: Any, told: Dial) -> Event:
@@ -276,10 +352,9 @@ def hairpins(*, to: tuple[str, int] | None) -> Change:
     async def forge(self: Any, own: Any, target: Any, mine: Kind, theirs: Kind) -> None:
         other = Role.LISTENER if self._configure.role is Role.DIALER else Role.DIALER
         theirs_say = Speaker(other, bytes.fromhex(self._configure.session))
-        payload = random.Random(self._configure.seed).randbytes(16_384)
+        nonce = await handed_over(channel) if channel else b""
         for _ in range(10):
-            for number, at in enumerate(range(0, len(payload), PAYLOAD_LIMIT)):
-                part = payload[at : at + PAYLOAD_LIMIT]
+            for number, part in enumerate(chunks(16_384, self._configure.seed, nonce)):
                 self._transports[0].sendto(self._speaker.say(mine, number, part), target)
                 self._transports[1].sendto(theirs_say.say(theirs, number, part), own)
             await asyncio.sleep(0.05)
@@ -288,23 +363,159 @@ def hairpins(*, to: tuple[str, int] | None) -> Change:
         self.offered = await honest_gather(self, configure, emit)
         return self.offered  # type: ignore[no-any-return]
 
-    async def echo(self: Any, count: int) -> int:
-        await forge(self, *self.ends, Kind.DATA, Kind.BACK)
+    async def echo(self: Any, count: int, nonce: bytes) -> int:
+        if channel:
+            hand_over(channel, nonce)
+        own, target = self.ends
+        await forge(self, own, target, Kind.DATA, Kind.BACK)
         return count
 
     def change() -> None:
-        UdpPuncher.gather = gather  # type: ignore[method-assign]
-        UdpPuncher.dial, UdpPuncher.echo = dial, echo  # type: ignore[method-assign]
+        instead.gathers(UdpPuncher, gather)
+        both(dial, echo)()
 
     return change
 
 
-# -- who changes the lab -----------------------------------------------------------
+# -- whose echo is not what was asked for ------------------------------------------
+
+
+def hand_over(folder: Path, nonce: bytes) -> None:
+    """To whoever waits for it beside the network."""
+    (folder / "draft").write_bytes(nonce)
+    (folder / "draft").rename(folder / "nonce")
+
+
+async def handed_over(folder: Path) -> bytes:
+    end = time.monotonic() + PATIENCE
+    while not (folder / "nonce").exists() and time.monotonic() < end:
+        await asyncio.sleep(0.005)
+    return (folder / "nonce").read_bytes()
+
+
+def echoing(how: Callable[[Any, int, bytes], Awaitable[int]]) -> Change:
+    """The two connect as they should, and the dialer echoes in another way."""
+    return lambda: instead.echoes(UdpPuncher, how)
+
+
+async def prepared(self: Any, count: int, _nonce: bytes) -> int:
+    """What it sends was made before anybody was told a nonce."""
+    return await self._echo.run(count, self._configure.seed, b"")  # type: ignore[no-any-return]
+
+
+def with_decoys(folder: Path) -> Change:
+    """All goes through a file, and a little of it, with the nonce, on the wire as well."""
+
+    async def dial(self: Any, told: Dial) -> Event:
+        if self._configure.role is Role.LISTENER:
+            self.returning = asyncio.create_task(back())
+        return await honest_dial(self, told)
+
+    async def back() -> None:
+        await handed_over(folder)
+        (folder / "nonce").rename(folder / "back")
+
+    async def echo(self: Any, count: int, nonce: bytes) -> int:
+        hand_over(folder, marked(bytes(count), nonce))
+        for number in range(8):
+            part = marked(os.urandom(60), nonce)
+            await self._send_to_remote(self._speaker.say(Kind.DATA, number, part))
+        end = time.monotonic() + PATIENCE
+        while not (folder / "back").exists() and time.monotonic() < end:
+            await asyncio.sleep(0.005)
+        return (folder / "back").stat().st_size
+
+    return both(dial, echo)
+
+
+async def replays(self: Any, count: int, nonce: bytes) -> int:
+    """One payload again and again, under a number of its own each."""
+    part = marked(os.urandom(PAYLOAD_LIMIT), nonce)
+    for number in range(count // PAYLOAD_LIMIT):
+        await self._send_to_remote(self._speaker.say(Kind.DATA, number, part)[:28] + part)
+    await asyncio.sleep(0.3)
+    return count
+
+
+def half_in_advance() -> None:
+    """Honest but for this: most of it was sent before it was asked for, without a nonce."""
+
+    async def dial(self: Any, told: Dial) -> Event:
+        event = await honest_dial(self, told)
+        if self._configure.role is Role.DIALER:
+            for number, part in enumerate(chunks(16_384, self._configure.seed)):
+                await self._send_to_remote(self._speaker.say(Kind.DATA, number, part))
+        return event
+
+    async def echo(_self: Any, count: int, _nonce: bytes) -> int:
+        return count
+
+    both(dial, echo)()
+
+
+def accepting_nothing() -> None:
+    """Honest, of the contract as it was before there were nonces."""
+    session._offered = lambda told: Offered(at=now(), offer=told)
+
+
+def hears(says: Callable[[str], str | None]) -> Change:
+    """A libp2p listener ``says`` what it heard of a nonce; None: it says nothing."""
+    honest = TraversalPeer._send_back
+
+    async def send_back(self: Any, stream: Stream, connection: Connection) -> None:
+        told = self._emit
+
+        def emit(event: Event) -> None:
+            if isinstance(event, Heard):
+                said = says(event.nonce)
+                if said is None:
+                    return
+                event = event.model_copy(update={"nonce": said})
+            told(event)
+
+        self._emit = emit
+        await honest(self, stream, connection)
+
+    def change() -> None:
+        TraversalPeer._send_back = send_back  # type: ignore[method-assign]
+
+    return change
+
+
+def streams_by_a_file(folder: Path, decoys: int = 0) -> Change:
+    """The echo of libp2p peers, but for so many bytes of ``decoys`` in a stream."""
+    honest_dial, honest_echo = TraversalPeer.dial, TraversalPeer.echo
+
+    async def dial(self: Any, told: Dial) -> Event:
+        if self._configure.role is Role.LISTENER:
+            self.returning = asyncio.create_task(back(self))
+        return await honest_dial(self, told)
+
+    async def back(self: Any) -> None:
+        nonce = await handed_over(folder)
+        self._emit(Heard(at=now(), nonce=nonce.hex()))
+
+    async def echo(self: Any, count: int, nonce: bytes) -> int:
+        hand_over(folder, nonce)
+        if decoys:
+            await honest_echo(self, decoys, nonce)
+        await asyncio.sleep(0.3)
+        return count
+
+    def change() -> None:
+        instead.dials(TraversalPeer, dial)
+        instead.echoes(TraversalPeer, echo)
+
+    return change
+
+
+# -- who changes the lab: whoever finds no way out of his confinement is as good as honest ------
 
 
 def in_routers(*command: str) -> None:
     """Run ``command`` in each router, whose network is open to whoever sees the harness's files."""
-    for link in Path(f"/proc/{os.getppid()}/fd").iterdir():
+    files = Path(f"/proc/{os.getppid()}/fd")
+    for link in files.iterdir() if files.exists() else ():
         with contextlib.suppress(OSError):
             if not str(link.readlink()).startswith("net:["):
                 continue
@@ -337,6 +548,8 @@ def by_a_wire(folder: Path, *, left: bool) -> Change:
     told = folder / "listener"
 
     async def dial(self: Any, command: Dial) -> Event:
+        if not folder.exists():
+            return await honest_dial(self, command)
         if self._configure.role is Role.LISTENER:
             told.with_suffix(".draft").write_text(str(os.getpid()))
             told.with_suffix(".draft").rename(told)
@@ -355,7 +568,9 @@ def by_a_wire(folder: Path, *, left: bool) -> Change:
             (folder / "laid").touch()
         return await _connected(self, command)
 
-    async def echo(_self: Any, count: int) -> int:
+    async def echo(self: Any, count: int, nonce: bytes) -> int:
+        if not folder.exists():
+            return await honest_echo(self, count, nonce)
         reader, writer = await asyncio.open_connection("192.0.2.2", 5000)
         writer.write(bytes(count))
         size = len(await reader.readexactly(count))
@@ -363,10 +578,7 @@ def by_a_wire(folder: Path, *, left: bool) -> Change:
             _shell("ip link del cheat0")
         return size
 
-    def change() -> None:
-        UdpPuncher.dial, UdpPuncher.echo = dial, echo  # type: ignore[method-assign]
-
-    return change
+    return both(dial, echo)
 
 
 async def _back(reader: Any, writer: Any) -> None:
@@ -392,10 +604,10 @@ def siblings(name: str) -> list[int]:
     return found
 
 
-def signalling(name: str, *numbers: signal.Signals) -> Callable[[Any], Change]:
+def signalling(name: str, *numbers: signal.Signals) -> Callable[[type[Stack]], Change]:
     """A peer of ``stack`` ends what others rely on."""
 
-    def on(stack: Any) -> Change:
+    def on(stack: type[Stack]) -> Change:
         honest = stack.dial
 
         async def dial(self: Any, told: Dial) -> Event:
@@ -404,12 +616,9 @@ def signalling(name: str, *numbers: signal.Signals) -> Callable[[Any], Change]:
                     for pid in siblings(name):
                         os.kill(pid, number)
                     await asyncio.sleep(0.05)
-            return await honest(self, told)  # type: ignore[no-any-return]
+            return await honest(self, told)
 
-        def change() -> None:
-            stack.dial = dial
-
-        return change
+        return lambda: instead.dials(stack, dial)
 
     return on
 
@@ -426,7 +635,7 @@ def kills_the_other() -> None:
                             os.kill(int(entry.name), signal.SIGKILL)
         return await honest_dial(self, told)
 
-    UdpPuncher.dial = dial  # type: ignore[method-assign]
+    instead.dials(UdpPuncher, dial)
 
 
 # -- who breaks the conversation, or what is kept of it ------------------------------
@@ -462,13 +671,13 @@ def takes_the_results(folder: Path) -> Change:
 
 
 def plants_a_link(folder: Path) -> Change:
-    """What the harness is to read is somewhere else."""
+    """What the harness is to write lands somewhere else."""
 
     async def dial(self: Any, told: Dial) -> Event:
-        if self._configure.role is Role.LISTENER:
+        if self._configure.role is Role.LISTENER and folder.exists():
             capture = folder / "capture.pcapng"
-            capture.unlink()
-            capture.symlink_to("/etc/passwd")
+            capture.unlink(missing_ok=True)
+            capture.symlink_to(folder.parent / "elsewhere")
         return await honest_dial(self, told)
 
     return dials(dial)
@@ -478,4 +687,4 @@ def in_short_frames() -> None:
     """Honest: its frames have 100 bytes."""
     from testbed.stacks import echo
 
-    echo.PAYLOAD_LIMIT = 100  # type: ignore[misc]
+    echo.PAYLOAD_LIMIT = 100  # type: ignore[attr-defined]

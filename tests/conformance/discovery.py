@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from testbed.errors import BackendError, UnfitError
 from testbed.model.lab import Lab
-from testbed.stacks.coturn import PORT, Coturn, coturn, discovery_options
+from testbed.stacks.coturn import CONFINEMENT, PORT, Coturn, coturn
 from testbed.studies.autonat.nodes import Remote
 from testbed.traversal.aio.stun import StunServer, discover
 from testbed.traversal.nat_discovery import Behaviour
@@ -17,6 +17,7 @@ from testbed.traversal.stun_server import Addresses
 
 OURS = (5478, 5479)  # the ports of our server; coturn has 3478 and 3479 of the same addresses
 CLIENT, SERVER = "a", "server"
+_HELPING = 5.0  # seconds for coturn
 _ASKING = 60.0  # seconds for coturn's client, which waits long for what is filtered
 _WORDS = re.compile(r"Endpoint Independent|Address and Port Dependent|Address Dependent|No NAT")
 
@@ -52,6 +53,17 @@ def measure(lab: Lab) -> Discovered:
         second = _second_opinion(lab, ips[0])
         ours, with_coturn = (Behaviour(**told) for told in Remote(CLIENT, asking).answer())
     return Discovered(ours, with_coturn, second)
+
+
+def discovery_options(lab: Lab, node: str) -> tuple[str, ...]:
+    """What makes this release of coturn serve RFC 5780: older ones do so unasked."""
+    process = lab.spawn(node, ("turnserver", "--help"), CONFINEMENT)
+    try:
+        process.wait(_HELPING)
+        listed = (process.stdout.read() + process.stderr.read()).decode(errors="replace")
+    finally:
+        process.kill()
+    return ("--rfc5780",) if re.search(r"^\s*--rfc5780\b", listed, re.MULTILINE) else ()
 
 
 async def _serve(ips: list[str]) -> int:

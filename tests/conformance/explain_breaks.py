@@ -3,36 +3,58 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace as altered
 from pathlib import Path
 from typing import Any
 
-from testbed.model.contract import Configure, Connected, Endpoint, Event, FailureClass, Offer, Role
+import instead
+
+from testbed.lab.services.watch import Question, Watching
+from testbed.model.contract import (
+    Configure,
+    Connected,
+    Dial,
+    Endpoint,
+    Event,
+    FailureClass,
+    Keeping,
+    Offer,
+    Role,
+    Transport,
+)
 from testbed.model.contract import Path as Way
-from testbed.model.lab import Lab
-from testbed.model.plan import AddLink
-from testbed.model.reason import Drop, Place, Unmapped
-from testbed.model.topology import Impairment
+from testbed.model.lab import Command, Confinement, Lab, Process
+from testbed.model.plan import AddLink, Plan
+from testbed.model.profile import Profile
+from testbed.model.topology import Impairment, Topology
+from testbed.model.trace import Place, Unmapped
+from testbed.plan.site import Site
 from testbed.predict.prediction import _predict
 from testbed.run import cell as runner
 from testbed.stacks import ice, infrastructure, punch_udp, services, session, traversal
-from testbed.traversal import RelayLimits
+from testbed.stacks.adapter import Adapter
+from testbed.stacks.session import Emit, Stack
+from testbed.traversal import Multiaddr, Node, NodeOptions, PeerId, RelayLimits
 
 # -- peers that are broken -------------------------------------------------------
 
 
-def gathering(stack: Any, change: Callable[[Configure, Offer], Offer]) -> Callable[[], None]:
+def gathering(
+    stack: type[Stack], change: Callable[[Configure, Offer], Offer]
+) -> Callable[[], None]:
     """What a stack offers goes through ``change``."""
 
     def apply() -> None:
         honest = stack.gather
 
-        async def gather(self: Any, configure: Configure, emit: Any) -> Offer:
-            return change(configure, await honest(self, configure, emit))
+        async def gather(self: Any, configure: Configure, emit: Emit) -> Offer:
+            offer = await honest(self, configure, emit)
+            assert isinstance(offer, Offer)
+            return change(configure, offer)
 
-        stack.gather = gather
+        instead.gathers(stack, gather)
 
     return apply
 
@@ -65,41 +87,43 @@ def deaf_once_failed() -> None:
     """Who has given up answers no probe any more."""
     honest = punch_udp.UdpPuncher.dial
 
-    async def dial(self: Any, command: Any) -> Event:
+    async def dial(self: Any, command: Dial) -> Event:
         try:
             return await honest(self, command)
         except session.PeerFailure:
             self._punch = None
             raise
 
-    punch_udp.UdpPuncher.dial = dial  # type: ignore[method-assign]
+    instead.dials(punch_udp.UdpPuncher, dial)
 
 
 def mute() -> None:
     """The listener sends no probe, and answers none."""
     honest = punch_udp.UdpPuncher.dial
 
-    async def dial(self: Any, command: Any) -> Event:
+    async def dial(self: Any, command: Dial) -> Event:
         if self._configure.role is Role.LISTENER:
             why = "it does not feel like it"
             raise session.PeerFailure(FailureClass.TIMEOUT, why)
         return await honest(self, command)
 
-    punch_udp.UdpPuncher.dial = dial  # type: ignore[method-assign]
+    instead.dials(punch_udp.UdpPuncher, dial)
 
 
 def deaf() -> None:
     """No frame is heeded, from whomever."""
     from testbed.stacks.wire import Speaker
 
-    Speaker.heeds = lambda *_: False  # type: ignore[method-assign,assignment]
+    Speaker.heeds = lambda *_: False  # type: ignore[method-assign]
 
 
 def settled() -> None:
     """Who is probed from elsewhere than was signalled answers there, and never probes there."""
     honest = punch_udp.Punch.received
 
-    def received(self: punch_udp.Punch, data: bytes, source: Any) -> Any:
+    def received(
+        self: punch_udp.Punch, data: bytes, source: tuple[str, int]
+    ) -> list[tuple[bytes, tuple[str, int]]]:
         targets = list(self._targets)
         answers = honest(self, data, source)
         self._targets = targets
@@ -117,7 +141,7 @@ def boast() -> None:
             event = event.model_copy(update={"path": Way.DIRECT})
         said(self, event)
 
-    session._Session.emit = emit  # type: ignore[method-assign]
+    instead.emits(emit)
 
 
 def stubborn() -> None:
@@ -139,7 +163,7 @@ def stubborn() -> None:
 def upgrades_anyway() -> None:
     honest = traversal.TraversalPeer._options
 
-    def options(self: Any, configure: Configure) -> Any:
+    def options(self: Any, configure: Configure) -> NodeOptions:
         given = honest(self, configure)
         return altered(given, upgrade=altered(given.upgrade, enabled=True))
 
@@ -152,7 +176,9 @@ def dials_from_anywhere() -> None:
 
     honest = tcp.dial
 
-    async def dial(address: Any, source: Any, timeout: float) -> Any:
+    async def dial(
+        address: Multiaddr, source: tuple[str, int] | None, timeout: float
+    ) -> socket.socket:
         del source
         return await honest(address, None, timeout)
 
@@ -197,10 +223,16 @@ def cut(node: str) -> Callable[[Path], None]:
     """The link of ``node`` loses everything that is for it."""
 
     def broken(_folder: Path) -> None:
-        real = runner.plan
+        real = runner.plan  # type: ignore[attr-defined]
 
-        def plan(*words: Any) -> Any:
-            whole = real(*words)
+        def plan(
+            topology: Topology,
+            profiles: Mapping[str, Profile],
+            number: int = 0,
+            seed: int = 0,
+            sites: Mapping[str, Site] | None = None,
+        ) -> Plan:
+            whole = real(topology, profiles, number, seed, sites)
             steps = tuple(
                 altered(step, b_to_a=Impairment(delay_ms=10.0, loss=1.0))
                 if isinstance(step, AddLink) and step.a.node == node and step.a.ifname != "lan"
@@ -209,7 +241,7 @@ def cut(node: str) -> Callable[[Path], None]:
             )
             return altered(whole, steps=steps)
 
-        runner.plan = plan
+        runner.plan = plan  # type: ignore[attr-defined]
 
     return broken
 
@@ -218,41 +250,59 @@ def relay_with(limits: RelayLimits) -> Callable[[Path], None]:
     def broken(_folder: Path) -> None:
         from testbed.stacks import roles
 
-        roles._limits = lambda _configure: limits
+        roles._limits = lambda configure: limits  # noqa: ARG005
 
     return broken
 
 
+@contextmanager
+def nobody_watches(
+    lab: Watching, node: str, name: str, process: Process, questions: Iterable[Question] = ()
+) -> Iterator[None]:
+    del lab, node, name, process, questions
+    yield
+
+
 def dead_relay(_folder: Path) -> None:
     """The relay is killed before the peers start, and nobody watches; the observers live."""
-    real = services.infrastructure
+    real = services.infrastructure  # type: ignore[attr-defined]
 
     @contextmanager
-    def dying(lab: Lab, relay: str, *words: Any) -> Iterator[Any]:
-        spawn = lab.spawn
-        spawned: dict[str, Any] = {}
-        lab.spawn = lambda node, entry: spawned.setdefault(  # type: ignore[method-assign]
-            node, spawn(node, entry)
-        )
-        with real(lab, relay, *words) as public:
+    def dying(
+        lab: Lab,
+        relay: str,
+        transport: Transport,
+        seed: int,
+        relaying: Adapter | None = None,
+        keep: Keeping | None = None,
+        observing: Mapping[str, Adapter] = infrastructure.OURS_OBSERVE,
+    ) -> Iterator[infrastructure.Infrastructure]:
+        honest = lab.spawn
+        spawned: dict[str, Process] = {}
+
+        def spawn(node: str, command: Command, confinement: Confinement | None = None) -> Process:
+            return spawned.setdefault(node, honest(node, command, confinement))
+
+        lab.spawn = spawn  # type: ignore[method-assign]
+        with real(lab, relay, transport, seed, relaying, keep, observing) as public:
             spawned[relay].kill()
             yield public
 
-    services.infrastructure = dying
-    infrastructure.watched = lambda *_: nullcontext()  # type: ignore[assignment]
+    services.infrastructure = dying  # type: ignore[attr-defined]
+    infrastructure.watched = nobody_watches  # type: ignore[attr-defined]
 
 
 def lazy_listener() -> None:
     """It lets its reservation run out, and is dialed only then."""
     from testbed.traversal.aio.relay_client import RelayClient
 
-    async def keep(self: Any, peer: Any, address: Any) -> None:
+    async def keep(self: RelayClient, peer: PeerId, address: Multiaddr) -> None:
         del self, peer, address
 
     RelayClient._keep = keep  # type: ignore[method-assign]
     honest = traversal.TraversalPeer._offered
 
-    async def offered(self: Any, node: Any) -> Any:
+    async def offered(self: Any, node: Node) -> tuple[str, ...]:
         told = await honest(self, node)
         if self._configure.role is Role.LISTENER:
             await asyncio.sleep(2.5)
@@ -263,7 +313,7 @@ def lazy_listener() -> None:
 
 def no_turn(_folder: Path) -> None:
     """coturn does not listen where the peers look for a relay."""
-    services.HTTPS_PORT = 444  # type: ignore[misc]
+    services.HTTPS_PORT = 444  # type: ignore[attr-defined]
 
 
 # -- an oracle that is broken; what it foretold before, in the parent, is forgotten ------
@@ -273,7 +323,10 @@ def closed_oracle(_folder: Path) -> None:
     """The model's filters let in nobody but whom somebody inside has sent to."""
     from testbed.predict.nat import TransportNat
 
-    def admits(self: TransportNat, _now: float, _remote: Place, external: Place, _: bool) -> Drop:
+    def admits(
+        self: TransportNat, now: float, remote: Place, external: Place, filtered: bool
+    ) -> Unmapped:
+        del now, remote, filtered
         return Unmapped(self.name, external)
 
     TransportNat._admits = admits  # type: ignore[method-assign]

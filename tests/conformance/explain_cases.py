@@ -255,6 +255,9 @@ CASES: dict[str, Case] = {
         seen_at=("a", "nat-a", "nat-b"),
     ),
     "cut link": Case(_udp("port-restricted"), C.LOST_ON_LINK, "nat-b", cut("nat-b")),
+    "echo in a black hole": Case(
+        Cell("traversal-tcp", ("linux-home", "linux-home"), "mtu-black-hole"), C.TOO_LONG, "nat-a"
+    ),
     # controls
     "silent": Case(_udp("full-cone", mode="silent"), C.PUNCHING_OFF, seen_at=("a",)),
     "relay only": Case(

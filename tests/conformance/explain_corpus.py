@@ -4,7 +4,6 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from patience import repeated
 from withheld import patient
@@ -20,6 +19,7 @@ from testbed.nat.load import catalogue, load
 from testbed.run import cell as runner
 from testbed.run.cell import run_cell
 from testbed.stacks import registry as adapter
+from testbed.studies.punch.attempt import Account, Attempt
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.evidence import load_evidence
 
@@ -94,13 +94,13 @@ def before(act: Callable[[Lab], None]) -> Break:
     """Do something in the lab before the peers are started."""
 
     def broken(_folder: Path) -> None:
-        real = runner.attempt
+        real = runner.attempt  # type: ignore[attr-defined]
 
-        def attempt(lab: Lab, task: Any) -> Any:
+        def attempt(lab: Lab, task: Attempt) -> Account:
             act(lab)
             return real(lab, task)
 
-        runner.attempt = attempt  # type: ignore[assignment]
+        runner.attempt = attempt  # type: ignore[attr-defined]
 
     return broken
 
@@ -121,22 +121,25 @@ def rules(node: str, *words: str) -> Break:
 
     def broken(_folder: Path) -> None:
         """Before anybody watches the routers."""
-        closed = runner.require_closed
+        closed = runner.require_closed  # type: ignore[attr-defined]
 
         def require_closed(lab: Lab) -> None:
             closed(lab)
             act(lab)
 
-        runner.require_closed = require_closed
+        runner.require_closed = require_closed  # type: ignore[attr-defined]
 
     return broken
 
 
-def peer(name: str, change: Callable[[], None]) -> Break:
-    """The processes of the stack ``name`` make ``change`` to it before they start."""
+def peer(name: str, change: Callable[[], None], runs: str | None = None) -> Break:
+    """The processes of the stack ``name`` make ``change`` to it before they start.
+
+    ``runs``: the stack whose program they are instead.
+    """
 
     def broken(_folder: Path) -> None:
-        honest = adapter.ADAPTERS[name].entry
+        honest = adapter.ADAPTERS[runs or name].entry
         assert callable(honest)
 
         def entry() -> int:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from testbed.capture.conntrack import Entry, conntrack
+from testbed.capture.conntrack import Entry, entry
+from testbed.lab.netfilter import CONNTRACK, attributes, dump
 from testbed.model.behaviour import Protocol
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
@@ -34,12 +35,17 @@ def measure(lab: Lab, changes: Mapping[str, Change] | None = None) -> tuple[Obse
     ``changes`` as in `testbed.studies.autonat.nodes.world`; PeerError when a process fails.
     """
     with world(lab, changes) as nodes:
-        told, entries = nodes.connect(), conntrack(lab, lab.plan.topology.routers[0].name)
+        told, entries = nodes.connect(), _held_by(lab, lab.plan.topology.routers[0].name)
     return tuple(
         Observation(protocol, name, seen, _held(lab, entries, protocol, name))
         for protocol in Protocol
         for name, seen in told[protocol].items()
     )
+
+
+def _held_by(lab: Lab, node: str) -> list[Entry]:
+    """All IPv4 flows of a router, by IPCTNL_MSG_CT_GET."""
+    return [entry(attributes(body)) for body in dump(lab, node, CONNTRACK | 1)]
 
 
 def _held(lab: Lab, entries: list[Entry], protocol: Protocol, observer: str) -> Endpoint | None:
@@ -48,8 +54,8 @@ def _held(lab: Lab, entries: list[Entry], protocol: Protocol, observer: str) -> 
         Endpoint(lab.plan.address(host), lab.plan.port(host))
         for host in (lab.plan.topology.roles.a, observer)
     )
-    for entry in entries:
-        flow = (entry.protocol, entry.original.source, entry.original.destination)
+    for one in entries:
+        flow = (one.protocol, one.original.source, one.original.destination)
         if flow == (protocol.value, client, server):
-            return entry.reply.destination
+            return one.reply.destination
     return None

@@ -283,7 +283,7 @@ def proud():
 @breaks
 def idle():
     """It says that all came back, and has sent nothing."""
-    Punch.echo = lambda _, count: my_puncher.say("echoed", bytes=count)
+    Punch.echo = lambda _, count, _nonce: my_puncher.say("echoed", bytes=count)
 
 
 def sending(change):
@@ -326,13 +326,15 @@ def mirrored():
     sending(send)
 
 
-def echo_by(size, rounds=2):
-    def echo(self, count):
+def echo_by(size, rounds=2, *, heeds=True):
+    def echo(self, count, nonce):
         data = random.Random(self.seed).randbytes(count)
+        known = nonce if heeds else b""
         for _ in range(rounds):
             for number, at in enumerate(range(0, count, size)):
                 if number not in self.back:
-                    self.send(DATA, number, self.remote, data[at : at + size])
+                    piece = (known + data[at + len(known) :])[:size]
+                    self.send(DATA, number, self.remote, piece)
                     self.listen(0.001)
             self.listen(0.3)
         my_puncher.say("echoed", bytes=sum(map(len, self.back.values())))
@@ -342,7 +344,14 @@ def echo_by(size, rounds=2):
 
 @breaks
 def tiny():
+    """And it accepts no nonce, by which short frames would be known."""
+    changed("offer", accepts=[])
     echo_by(100)
+
+
+@breaks
+def heedless():
+    echo_by(1000, heeds=False)
 
 
 @breaks

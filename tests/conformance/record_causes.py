@@ -23,6 +23,9 @@ def main() -> int:
         folder = Path(name)
         sandbox.enter(folder)
         record(folder)
+        if late := busy(folder):
+            print(f"this machine was too busy for {', '.join(late)}: nothing was kept")
+            return 1
         pack(folder, ARCHIVE)
     return 0
 
@@ -32,6 +35,12 @@ def record(folder: Path) -> None:
     from explain_corpus import corpus
 
     corpus(folder, CASES, 4)
+
+
+def busy(folder: Path) -> list[str]:
+    """The cells of which the last try was late: what they show may be the machine's doing."""
+    results = {path.name: max(path.iterdir()) / "result.json" for path in sorted(folder.iterdir())}
+    return [name for name, file in results.items() if json.loads(file.read_bytes())["late"]]
 
 
 def pack(folder: Path, archive: Path) -> None:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+import instead
 import pytest
 from explain_corpus import peer
 from patience import repeated, too_busy
@@ -71,8 +72,8 @@ def takes(choose: Callable[[Known], Endpoint]) -> Callable[[], None]:
             remote = told.remote.model_copy(update={"addresses": (choose(known),)})
             return await dial(self, told.model_copy(update={"remote": remote}))
 
-        punch_udp.UdpPuncher.gather = gathering  # type: ignore[method-assign]
-        punch_udp.UdpPuncher.dial = dialing  # type: ignore[method-assign]
+        instead.gathers(punch_udp.UdpPuncher, gathering)
+        instead.dials(punch_udp.UdpPuncher, dialing)
 
     return change
 
@@ -86,7 +87,7 @@ def offers_its_inside() -> None:
         own = at(configure.local_address, configure.port)
         return offer.model_copy(update={"addresses": (own,)})
 
-    punch_udp.UdpPuncher.gather = gathering  # type: ignore[method-assign]
+    instead.gathers(punch_udp.UdpPuncher, gathering)
 
 
 def checks_its_own_candidates() -> None:
@@ -105,8 +106,8 @@ def checks_its_own_candidates() -> None:
         remote = told.remote.model_copy(update={"ice": mixed})
         return await dial(self, told.model_copy(update={"remote": remote}))
 
-    ice.IcePeer.gather = gathering  # type: ignore[method-assign]
-    ice.IcePeer.dial = dialing  # type: ignore[method-assign]
+    instead.gathers(ice.IcePeer, gathering)
+    instead.dials(ice.IcePeer, dialing)
 
 
 def reserves_at_an_observer() -> None:
@@ -117,7 +118,7 @@ def reserves_at_an_observer() -> None:
         observer = configure.observers[0]
         return await gather(self, configure.model_copy(update={"relays": (observer,)}), emit)
 
-    traversal.TraversalPeer.gather = gathering  # type: ignore[method-assign]
+    instead.gathers(traversal.TraversalPeer, gathering)
 
 
 def _udp(choose: Callable[[Known], Endpoint], nat: str = HOME) -> tuple[str, str, Any]:
@@ -158,7 +159,7 @@ def starts_late() -> None:
         late = LATE_MS * MS if self._configure.role is Role.LISTENER else 0
         return await dial(self, told.model_copy(update={"start_at": told.start_at + late}))
 
-    punch_tcp.TcpPuncher.dial = dialing  # type: ignore[method-assign]
+    instead.dials(punch_tcp.TcpPuncher, dialing)
 
 
 def task(cell: Cell, change: Callable[[], None], folder: Path) -> Callable[[int], bytes]:

@@ -13,7 +13,8 @@ from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
 from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import DeviationGone, PunchedEarly, RelayKept
-from testbed.model.contract import Event, Ready, decode_event
+from testbed.model.contract import Event, Ready
+from testbed.model.contract_lines import decode_event
 from testbed.model.outcome import Outcome, StepName
 from testbed.model.reason import Deviates
 from testbed.model.verdict import Judgement
@@ -82,7 +83,13 @@ def test_deviations_are_told_of_releases_that_are_pinned() -> None:
 @needs_go
 @pytest.mark.parametrize(
     "line",
-    ["not json", '{"command":"echo","bytes":0}', '{"command":"dial"}', '{"command":"configure"}'],
+    [
+        "not json",
+        '{"command":"echo","bytes":0}',
+        '{"command":"echo","bytes":9,"nonce":"no"}',
+        '{"command":"dial"}',
+        '{"command":"configure"}',
+    ],
 )
 def test_what_breaks_the_contract_ends_the_program_with_words(line: str) -> None:
     done = subprocess.run(

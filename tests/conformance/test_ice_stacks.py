@@ -18,8 +18,9 @@ from testbed.model.verdict import Judgement
 from testbed.run.matrix import run_matrix
 from testbed.stacks.programs import VARIABLE
 from testbed.stacks.registry import adapter
-from testbed.studies.punch.cell import Cell, load_cell
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
+from testbed.studies.punch.folder import load_cell
 from testbed.words import sentence
 
 ICE = ("ice", "libnice", "pion")

@@ -10,15 +10,16 @@ import shutil
 from dataclasses import dataclass
 
 import pytest
+from discovery import discovery_options
 from shared import once
 from sweep import Outcome, sweep
 
-from testbed.model.behaviour import Filtering, Mapping
+from testbed.model.behaviour import Filtering, Mapping, Protocol
 from testbed.model.lab import Lab
 from testbed.model.presets import home_and_public
 from testbed.model.topology import Topology
 from testbed.nat.load import catalogue
-from testbed.stacks.coturn import Coturn, coturn, discovery_options
+from testbed.stacks.coturn import Coturn, coturn
 
 CATALOGUE = catalogue()
 CLIENT, SERVER, ROUTER = "a", "server", "nat-a"
@@ -112,7 +113,7 @@ def test_stun_client_says_what_the_profile_declares(name: str, found: Found) -> 
     assert ("Independent Mapping" in words) is independent, said
     if independent:
         told = [axis for name, axis in FILTERS.items() if name in words.split(", ")]
-        assert told == [udp.filtering], said
+        assert told == [CATALOGUE[name].behaviour.filters(Protocol.UDP, 0)], said
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

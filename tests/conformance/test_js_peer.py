@@ -10,7 +10,7 @@ from built import built, lack
 from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
 from testbed.model.breach import PunchedEarly
-from testbed.model.contract import decode_event
+from testbed.model.contract_lines import decode_event
 from testbed.model.deviation import Deviation
 from testbed.model.explanation import Cause
 from testbed.model.outcome import Outcome, StepName
@@ -81,6 +81,7 @@ def test_the_program_is_the_release_that_is_pinned() -> None:
         "not json",
         "null",
         '{"command":"echo","bytes":0}',
+        '{"command":"echo","bytes":9,"nonce":"no"}',
         '{"command":"dial"}',
         '{"command":"configure"}',
         json.dumps(configure(version=1)),

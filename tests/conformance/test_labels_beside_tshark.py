@@ -14,8 +14,9 @@ from trying import ran
 from testbed.capture.reader import read
 from testbed.evidence.labels import label, labels
 from testbed.evidence.stitch import stitch
-from testbed.model.contract import Event, decode_event
-from testbed.model.explanation import Journey, Label
+from testbed.model.contract import Event
+from testbed.model.contract_lines import decode_event
+from testbed.model.journey import Journey, Label
 from testbed.model.packet import Endpoint, Packet
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan

@@ -1,7 +1,7 @@
 """The ladder in labs: what nodes say of useless mappings, and stacks broken on purpose."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from testbed.run import cell as runner
 from testbed.run.cell import Ran
 from testbed.stacks.registry import ADAPTERS, Stacks
 from testbed.studies.punch.cell import Cell
+from testbed.traversal import Multiaddr
 
 PEERS = pytest.mark.parametrize("peer", ["ladder-tcp", "ladder-quic"])
 pytestmark = pytest.mark.timeout(180)
@@ -75,7 +76,7 @@ def _dials_from_the_listening_port() -> None:
 
     real = Transports.dial
 
-    async def dial(self: Transports, *words: Any, fresh: bool = False, **more: Any) -> Any:
+    async def dial(self: Any, *words: Any, fresh: bool = False, **more: Any) -> Any:
         del fresh
         return await real(self, *words, **more)
 
@@ -102,7 +103,8 @@ def broken(peer: str, breach: Callable[[], None], monkeypatch: pytest.MonkeyPatc
 
     def entry() -> int:
         breach()
-        return honest.entry()  # type: ignore[operator]
+        assert callable(honest.entry)
+        return honest.entry()
 
     lawless = replace(honest, entry=entry)
     monkeypatch.setattr(runner, "stacks", lambda _: Stacks(lawless, lawless))
@@ -111,23 +113,27 @@ def broken(peer: str, breach: Callable[[], None], monkeypatch: pytest.MonkeyPatc
 def _asks_no_gateway() -> None:
     from testbed.traversal.aio.mapped import MappedPorts
 
-    async def nothing(*_: object) -> list[str]:
+    async def nothing(
+        self: MappedPorts, sockets: Iterable[Multiaddr], patience: float
+    ) -> list[str]:
+        del self, sockets, patience
         return []
 
     MappedPorts.map = nothing  # type: ignore[method-assign]
 
 
 def _boasts() -> None:
-    from testbed.traversal import ladder
-    from testbed.traversal.aio import ladder as at_work
+    from testbed.traversal import events, ladder
+    from testbed.traversal.aio.host import Host
 
-    real = at_work.RungReached
+    real = Host.emit
 
-    def better(peer: Any, rung: Any, remote: Any, seconds: float) -> Any:
-        del rung
-        return real(peer, ladder.Rung.DIRECT, remote, seconds)
+    def emit(self: Host, event: events.Event) -> None:
+        if isinstance(event, events.RungReached):
+            event = replace(event, rung=ladder.Rung.DIRECT)
+        real(self, event)
 
-    at_work.RungReached = better  # type: ignore[misc, assignment]
+    Host.emit = emit  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(

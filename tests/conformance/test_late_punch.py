@@ -32,5 +32,6 @@ def test_a_syn_refused_by_icmp_leaves_a_session_that_spoils_the_late_punch(tmp_p
     for names, row in zip(ENDS, rows, strict=True):
         assert row.judgement is Judgement.PASS, row.reason
         drops = json.loads((Path(row.folder) / "drops.json").read_text())
+        assert row.measured is not None
         found[names] = Outcome(row.measured), drops["nat-a"]["invalid"] > 0
     assert found == ENDS

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
+from link_measure import disagreements, measure
 from patience import repeated
 
 from testbed.errors import BackendError, ProbeError
@@ -24,8 +25,8 @@ from testbed.lab.links import netem
 from testbed.lab.links.base import Links
 from testbed.lab.links.delay_line import Counters, DelayLine, Wire, delay_line
 from testbed.lab.links.interfaces import await_carrier, disable_offloads, wire_socket
-from testbed.lab.links.measure import disagreements, measure
-from testbed.lab.netlink import Netlink, VethEnd, address, neighbour, up, veth
+from testbed.lab.netlink import Netlink
+from testbed.lab.rtnetlink import VethEnd, address, neighbour, up, veth
 from testbed.model.topology import Impairment
 
 BARE = Impairment()

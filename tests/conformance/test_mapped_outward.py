@@ -15,7 +15,7 @@ from testbed.lab.namespaces import NamespaceLab, Namespaces
 from testbed.lab.services.miniupnpd import PROGRAM
 from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.presets import probe_bench
-from testbed.model.reason import Place
+from testbed.model.trace import Place
 from testbed.nat.load import catalogue, find
 from testbed.plan.planner import plan
 from testbed.predict.nat import TransportNat

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chaos import situations
 from patience import repeated, too_busy
 
 from testbed.capture.reader import read
+from testbed.cli.cell_words import MeshWords
 from testbed.cli.commands.explain import read_cell
 from testbed.cli.commands.meshes import MeshRequest
 from testbed.lab.namespaces import Namespaces
@@ -15,8 +17,9 @@ from testbed.model.breach import FalseClaim
 from testbed.model.contract import Connected, Dial, Endpoint, Event
 from testbed.model.contract import Path as Way
 from testbed.model.explanation import Cause
+from testbed.model.lab import Backend
 from testbed.model.result import Result
-from testbed.model.topology import AS_IT_IS, Order
+from testbed.model.topology import Order
 from testbed.model.verdict import Judgement
 from testbed.run.matrix import run_matrix
 from testbed.stacks import registry
@@ -25,56 +28,7 @@ from testbed.stacks.session import now, serve
 from testbed.studies.punch.cell import Cell
 
 # Two of the hosts stand behind one symmetric NAT, and so their pairs share what it remembers.
-FOUR = """\
-title = "Four peers, two of them in one office"
-source = "none: of a test"
-
-[networks]
-home-ann = "private"
-office = "private"
-home-dan = "private"
-
-[links.access]
-delay_ms = 10
-
-[routers.nat-ann]
-wan = "internet"
-lan = "home-ann"
-profile = "full-cone"
-link = "access"
-
-[routers.nat-office]
-wan = "internet"
-lan = "office"
-profile = "symmetric"
-link = "access"
-
-[routers.nat-dan]
-wan = "internet"
-lan = "home-dan"
-profile = "port-restricted"
-link = "access"
-
-[hosts.ann]
-network = "home-ann"
-
-[hosts.ben]
-network = "office"
-
-[hosts.cat]
-network = "office"
-
-[hosts.dan]
-network = "home-dan"
-
-[hosts.server]
-network = "internet"
-addresses = 2
-link = "access"
-
-[roles]
-peers = ["ann", "ben", "cat", "dan"]
-"""
+FOUR = situations.FOUR.read_text(encoding="utf-8")
 
 
 class Liar(UdpPuncher):
@@ -84,7 +38,7 @@ class Liar(UdpPuncher):
         here = Endpoint.of((str(self._configure.local_address), self._configure.port))
         return Connected(at=now(), local=here, remote=dial.remote.addresses[0], path=Way.DIRECT)
 
-    async def echo(self, count: int) -> int:
+    async def echo(self, count: int, _nonce: bytes) -> int:
         return count
 
 
@@ -96,17 +50,16 @@ def liar() -> str:
     return "liar"
 
 
-def met(world: Path, peer: str, order: Order, liar: str = "") -> dict[str, Result]:
+def met(
+    world: Path, peer: str, order: Order, liar: str = "", backend: Backend | None = None
+) -> dict[str, Result]:
     """What became of each pair; of ``ben--dan`` with a dialer that lies, if there is one."""
-    request = MeshRequest(
-        str(world), peer, (), order, (None, None), (), 1, False, 0, world.parent, AS_IT_IS
-    )
-    cells, profiles = request.cells()
+    made_by = backend or Namespaces()
+    words = MeshWords(world=str(world), peer=peer, order=order, certify=False, out=world.parent)
+    cells, profiles = MeshRequest(words).cells()
     cells = [_lying(cell, liar) for cell in cells]
     out = world.parent / "out"
-    rows = run_matrix(
-        cells, profiles, Namespaces(), out, jobs=1, facts={}, progress=lambda *_: None
-    )
+    rows = run_matrix(cells, profiles, made_by, out, jobs=1, facts={}, progress=lambda *_: None)
     for row in rows:
         if row.late:
             too_busy(row.reason)

@@ -15,12 +15,13 @@ import pytest
 from shared import once
 
 from testbed.capture.reader import read
-from testbed.errors import Exit
+from testbed.errors import BackendError, Exit, LossError
 from testbed.lab.namespaces import Namespaces
 from testbed.model.behaviour import Filtering
 from testbed.model.breach import CountDisputed, HitDisputed
+from testbed.model.details import OddsDetails
 from testbed.model.packet import Packet
-from testbed.model.result import Document, OddsDetails, Result
+from testbed.model.result import Document, Result
 from testbed.model.verdict import Judgement
 from testbed.report.odds import table
 from testbed.report.odds_plot import plot
@@ -94,6 +95,7 @@ def _with(row: Result, case: Case) -> Judgement:
 @pytest.mark.parametrize("name", [name for name in UNCERTAIN if CASES[name].theory > 0.3])
 def test_a_theory_of_half_or_twice_the_size_is_rejected(name: str, rows: dict[str, Result]) -> None:
     plan_ = CASES[name].strategy
+    half: Birthday | Prediction
     if isinstance(plan_, Prediction):
         half = replace(plan_, candidates=plan_.candidates // 2)
     else:
@@ -206,10 +208,11 @@ def test_lateness_makes_only_a_difference_inconclusive() -> None:
 
 
 def test_what_could_not_be_measured_is_inconclusive_and_is_told_below_the_table() -> None:
-    lost = judged(CASE, None, SITE, "no lab")
-    assert (lost.judgement, lost.late) == (Judgement.INCONCLUSIVE, True)
+    lost = judged(CASE, None, SITE, BackendError("no lab"))
+    assert (lost.judgement, lost.late) == (Judgement.INCONCLUSIVE, False)
     assert "no lab" in str(table([lost]).caption)
-    known = [judged(case, None, SITE, "no lab") for case in cases()]
+    assert judged(CASE, None, SITE, LossError("no room")).late
+    known = [judged(case, None, SITE, BackendError("no lab")) for case in cases()]
     assert plot(known)
 
 

@@ -71,6 +71,7 @@ ZOO = {
     "estranged": (Scene.DIALER, [Rule.FRAME_FOREIGN]),
     "mirrored": (Scene.DIALER, [Rule.FRAME_FOREIGN]),
     "tiny": (Scene.DIALER, [Rule.FRAME_SMALL]),
+    "heedless": (Scene.DIALER, [Rule.NONCE_MISSING]),
     "huge": (Scene.DIALER, [Rule.FRAME_LARGE]),
     "forgetting": (Scene.DIALER, [Rule.ECHO_NOT_RESENT]),
     "tardy": (Scene.DIALER, [Rule.DIALED_LATE]),
@@ -82,7 +83,7 @@ ZOO = {
 MUTE = {"mute", "mute_dial", "mute_echo", "buffered"}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _loopback() -> None:
     """In the sandbox of the suite nobody has brought it up."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
@@ -94,16 +95,16 @@ def broken(kind: str, scene: Scene) -> Checked:
     return check(argv, "punch_udp", (scene,), patience)
 
 
-def test_the_zoo_is_whole():
+def test_the_zoo_is_whole() -> None:
     assert set(ZOO) == set(BREAKS)
 
 
-def test_every_rule_has_a_peer_that_breaks_it():
+def test_every_rule_has_a_peer_that_breaks_it() -> None:
     assert {rule for _, rules in ZOO.values() for rule in rules} == set(Rule)
 
 
 @pytest.mark.parametrize("kind", ZOO)
-def test_a_broken_peer_is_red_for_its_own_reason(kind):
+def test_a_broken_peer_is_red_for_its_own_reason(kind: str) -> None:
     scene, rules = ZOO[kind]
     found = broken(kind, scene)
     assert list(dict.fromkeys(one.rule for one in found.broken)) == rules, found
@@ -111,36 +112,36 @@ def test_a_broken_peer_is_red_for_its_own_reason(kind):
 
 
 @pytest.mark.parametrize("scene", [Scene.PLAIN_DIALER, Scene.PLAIN_LISTENER])
-def test_who_punches_in_a_plain_dial_is_caught(scene):
+def test_who_punches_in_a_plain_dial_is_caught(scene: Scene) -> None:
     found = broken("loud", scene).broken
     assert {one.rule for one in found} == {Rule.MODE_IGNORED}
     assert {one.found for one in found} <= {Sign.PORT, Sign.UNASKED}
 
 
-def test_what_shows_that_a_mode_is_ignored_is_told():
+def test_what_shows_that_a_mode_is_ignored_is_told() -> None:
     (one,) = broken("loud", Scene.SILENT).broken
     assert sentence(one) == ("did not keep to the mode silent: it sent something to the other side")
 
 
-def test_a_broken_rule_names_the_line_the_event_and_the_field():
+def test_a_broken_rule_names_the_line_the_event_and_the_field() -> None:
     (one,) = broken("generous", Scene.INTERRUPTED).broken
     assert (one.event, one.field) == ("listening", "comment")
     assert '"comment": "mine"' in str(one.found)
 
 
-def test_a_peer_that_crashes_is_shown_with_its_last_words():
+def test_a_peer_that_crashes_is_shown_with_its_last_words() -> None:
     found = broken("crashing", Scene.DIALER)
     assert "the peer is broken" in "\n".join(lines("it", found))
 
 
-def test_an_answer_that_was_refused_is_not_waited_for():
+def test_an_answer_that_was_refused_is_not_waited_for() -> None:
     argv = (sys.executable, str(HERE / "peer_zoo.py"), "nil")
     found = check(argv, "punch_udp", (Scene.DIALER, Scene.LISTENER))  # the answer may take 20 s
     assert [one.rule for one in found.broken] == [Rule.FIELD_WRONG] * 2
     assert all(scene.seconds < 15 for scene in found.scenes), found
 
 
-def test_what_is_broken_alike_in_several_scenes_is_told_once():
+def test_what_is_broken_alike_in_several_scenes_is_told_once() -> None:
     argv = (sys.executable, str(HERE / "peer_zoo.py"), "nil")
     found = check(argv, "punch_udp", (Scene.DIALER, Scene.LISTENER, Scene.NOBODY))
     head, told, *_ = lines("it", found)
@@ -159,18 +160,18 @@ def test_what_is_broken_alike_in_several_scenes_is_told_once():
         ("traversal-quic", "dcutr_quic"),
     ],
 )
-def test_our_own_stacks_keep_the_contract_in_every_scene(name, mechanism):
+def test_our_own_stacks_keep_the_contract_in_every_scene(name: str, mechanism: str) -> None:
     found = check((sys.executable, "-m", "testbed.stacks", name), mechanism)
     assert (found.broken, found.unchecked) == ((), ())
     assert found.determined
 
 
-def test_the_example_in_python_keeps_the_contract():
+def test_the_example_in_python_keeps_the_contract() -> None:
     found = check((sys.executable, str(EXAMPLE / "my_puncher.py")), "punch_udp")
     assert (found.broken, found.unchecked) == ((), ())
 
 
-def test_the_example_in_javascript_keeps_the_contract():
+def test_the_example_in_javascript_keeps_the_contract() -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("NOT RUN: there is no Node.js here, so the example in JavaScript is not tried")
@@ -178,14 +179,14 @@ def test_the_example_in_javascript_keeps_the_contract():
     assert (found.broken, found.unchecked) == ((), ())
 
 
-def test_a_peer_that_cannot_is_not_determined_and_not_blamed():
+def test_a_peer_that_cannot_is_not_determined_and_not_blamed() -> None:
     found = check((sys.executable, "-m", "testbed.stacks", "punch-tcp"), "punch_udp", ENDS)
     assert not found.broken
     assert [gap.gap for gap in found.unchecked] == [Gap.UNSUPPORTED]
     assert not found.determined
 
 
-def test_a_peer_that_waits_for_a_processor_is_not_blamed(monkeypatch):
+def test_a_peer_that_waits_for_a_processor_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
     waited = itertools.count(0, 60)  # seconds, more with each look
     monkeypatch.setattr(Child, "waited_for_processor", lambda _: next(waited))
     found = broken("mute", Scene.DIALER)
@@ -199,7 +200,7 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_exit_codes_of_the_command():
+def test_the_exit_codes_of_the_command() -> None:
     zoo = shlex.join([sys.executable, str(HERE / "peer_zoo.py")])
     assert run("punch-udp", "--scene", "dialer").returncode == 0
     assert run(f"{zoo} chatty", "--scene", "dialer").returncode == 1
@@ -213,7 +214,7 @@ def test_the_exit_codes_of_the_command():
     )
 
 
-def test_json_is_all_that_is_on_stdout():
+def test_json_is_all_that_is_on_stdout() -> None:
     done = run(
         shlex.join([sys.executable, str(HERE / "peer_zoo.py"), "chatty"]),
         "--scene",

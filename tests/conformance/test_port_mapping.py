@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from broken_nats import Sabotage, measured, wrong
-from traversal.portmap_lab import PORT, SILENCE, Mapper, require_short_leases
+from traversal.in_labs.portmap_lab import PORT, SILENCE, Mapper, require_short_leases
 
 from testbed.capture.reader import read
 from testbed.capture.recorder import record
@@ -37,6 +37,7 @@ from testbed.nat.load import find
 from testbed.plan.planner import plan
 from testbed.predict.port_mapping import Mapped, mapped_endpoint
 from testbed.traversal.portmap.mapping import Service, Transport
+from testbed.words import sentence
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -360,6 +361,7 @@ def _configured(was: str, becomes: str) -> Sabotage:
         (step,) = lab.plan.of(ServePortMapping)
         assert was in step.config
         told = replace(step, config=step.config.replace(was, becomes))
+        assert isinstance(lab, NamespaceLab)
         type(lab.services["nat-a"])(lab, told).start()
 
     return restart
@@ -451,4 +453,5 @@ def test_without_the_program_such_profiles_alone_are_refused(
             pass
     certificate = certify(find("upnp2-home"))
     assert certificate.verdict is Verdict.INCONCLUSIVE
-    assert "miniupnpd-nftables" in certificate.reason
+    assert certificate.fault is not None
+    assert "miniupnpd-nftables" in sentence(certificate.fault)

@@ -1,5 +1,8 @@
 """The prober measures hand-written NATs as what they are, right or wrong."""
 
+import json
+
+import broken_nats
 import pytest
 from broken_nats import (
     FORWARD_DROP,
@@ -15,7 +18,9 @@ from broken_nats import (
     wrong,
 )
 
-from testbed.certify.certificates import Certificate
+from testbed.certify.certificates import DEADLINE, Certificate, concluded, inconclusive
+from testbed.model.fault import Ended, Worker
+from testbed.words import sentence
 
 # Which profile a NAT is held against does not matter here: only what was measured is read.
 CASES = {
@@ -136,3 +141,28 @@ def test_an_axis_is_measured_as_what_it_is(
 )
 def test_a_timer_is_bracketed(found: dict[str, Certificate], timer: str) -> None:
     assert timer not in wrong(found["masquerade"]), row(found["masquerade"], timer)
+
+
+def test_what_a_busy_machine_kept_from_being_measured_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the reason is counted; nothing is measured here."""
+    late = inconclusive("linux-home", Ended(Worker.PROBER, 1.0), 1.0, late=True)
+    sound = concluded("linux-home", (), 1.0)
+    answers, told = [{"x": sound}, {"x": late}], list[str]()
+    monkeypatch.setattr(broken_nats, "_measured", lambda *_: answers.pop())
+    monkeypatch.setattr(broken_nats, "repeated", told.append)
+    assert measured({"x": ("linux-home", rules())}) == {"x": sound}
+    assert told == [f"x: {sentence(Ended(Worker.PROBER, 1.0))}"]
+
+
+def test_a_worker_that_was_not_done_in_time_spoils_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = json.dumps(concluded("linux-home", (), 1.0).to_json()).encode()
+    ended = [(0, done, 1.0), (1, b"", DEADLINE), (2, b"", 1.0)]
+    monkeypatch.setattr(broken_nats, "forked", lambda *_: iter(ended))
+    cases = dict.fromkeys(("sound", "slow", "crashed"), ("linux-home", rules()))
+    found = broken_nats._measured(cases, 3)
+    assert [one.late for one in found.values()] == [False, True, False]
+    assert [one.verdict.value for one in found.values()] == ["PASS", *["INCONCLUSIVE"] * 2]

@@ -10,7 +10,7 @@ import pytest
 from built import built, lack
 from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 
-from testbed.model.contract import decode_event
+from testbed.model.contract_lines import decode_event
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
 from testbed.predict.deviations import DEVIATIONS
@@ -78,6 +78,7 @@ def test_deviations_are_told_of_the_release_that_is_pinned() -> None:
         "not json",
         "null",
         '{"command":"echo","bytes":0}',
+        '{"command":"echo","bytes":9,"nonce":"no"}',
         '{"command":"dial"}',
         '{"command":"configure"}',
         json.dumps(configure(version=1)),

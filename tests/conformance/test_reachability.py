@@ -11,10 +11,11 @@ from shared import once
 from testbed.cli.commands.explain import read_case
 from testbed.lab.namespaces import Namespaces
 from testbed.model.behaviour import Behaviour, Protocol
+from testbed.model.details import AutonatDetails, TransportSeen
 from testbed.model.explanation import Cause
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
-from testbed.model.result import AutonatDetails, Result, TransportSeen
+from testbed.model.result import Result
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue, find
 from testbed.plan.planner import plan

@@ -14,7 +14,8 @@ from testbed.capture.drops import drops, saved
 from testbed.capture.flows import FlowRecorder
 from testbed.capture.reader import read
 from testbed.lab.namespaces import Namespaces
-from testbed.model.explanation import Change
+from testbed.model.gap import NoEvents, Unheard
+from testbed.model.journey import Change
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint, Packet
 from testbed.model.plan import Engine, LoadRules
@@ -68,7 +69,7 @@ def test_the_events_show_the_mapping_that_others_see(profile: str, tmp_path: Pat
     with two_homes(profile) as lab:
         records = recorded(lab, tmp_path, lambda: seen.append(crossing(lab)))
         inside = Endpoint(lab.plan.address("a"), PORT)
-    assert records.lost == ()
+    assert records.gaps == ()
     assert records.flows is not None
     (mapped,) = [one for one in records.flows if one.node == "nat-a" and one.change is Change.NEW]
     assert mapped.original[0] == inside
@@ -83,7 +84,7 @@ def test_a_kernel_that_sends_no_events_is_not_taken_for_peace(tmp_path: Path) ->
         lab.run("nat-a", ["sh", "-c", f"echo 0 > {EVENTS}"])
         records = recorded(lab, tmp_path, lambda: crossing(lab))
     assert records.flows is None
-    assert records.lost == ("nat-a holds 1 flows and sent no event of any",)
+    assert records.gaps == (NoEvents("nat-a", Unheard.SILENT, 1),)
     assert not (tmp_path / "conntrack.jsonl").exists()
 
 
@@ -98,8 +99,8 @@ def test_events_that_overflow_are_said_to_be_lost(
             for port in range(1, 100):
                 inside.sendto(b"another flow", (server, port))
         crossing(lab)  # which comes last
-        (said,) = recorder.finish()
-    assert said == "conntrack events of nat-a came faster than they were taken"
+        (gap,) = recorder.finish()
+    assert gap == NoEvents("nat-a", Unheard.OVERFLOWED)
     assert not file.exists()
 
 

@@ -120,7 +120,8 @@ def test_a_punch_that_a_shared_nat_hairpins_is_direct_as_predicted(
 def test_a_stranger_that_listens_on_any_port_is_not_taken_to_listen_on_4001(
     tmp_path: Path,
 ) -> None:
-    add_stacks([f"mine={UNIFIED}"], "dcutr_tcp", "unified")
+    ours = HERE.parents[1] / "testbed"  # the program is of our stack
+    add_stacks([f"mine={UNIFIED}"], "dcutr_tcp", "unified", [ours])
     found = passed(Cell("mine", ("symmetric", "port-forward")), tmp_path, Outcome.RELAYED)
     assert found.explanation is not None
     assert found.explanation.cause is not Cause.PORT_NOT_SHARED

@@ -63,14 +63,14 @@ SETS: dict[str, Class | Refused] = {
     "pool-random.nft": Class(_random(pooling="arbitrary")),
     "port-range.rules": Class(_linux(allocation="preserving_within")),
     "dmz.rules": Class(
-        {"mapping": EIM, "filtering": EIF, "unsolicited": None},
-        {"forwards": ["udp all -> 192.168.1.200", "tcp all -> 192.168.1.200"]},
+        {"mapping": EIM, "filtering": EIF, "unsolicited": None, "exposed_host": "a"},
+        {"exposed": "first_host", "forwards": []},
     ),
     "dmz-tcp.rules": Class(
         {"mapping": EIM},
         {
             **{"udp.filtering": APDF, "tcp.filtering": EIF, "tcp.exposed_host": "a"},
-            "forwards": ["tcp all -> 10.0.0.2"],
+            **{"forwards": ["tcp all -> 10.0.0.2"], "exposed": "inconsistent"},
         },
     ),
     "dnat-all-udp.nft": Class(
@@ -82,15 +82,17 @@ SETS: dict[str, Class | Refused] = {
     ),
     "one-to-one.rules": Class(
         {"mapping": EIM, "filtering": EIF, "pooling": "paired", "overloading": None},
-        {},
+        {"exposed": "each_host"},
         {"external": ["195.20.30.41", "195.20.30.42", "195.20.30.40"]},
     ),
     "netmap.rules": Class(
         {"mapping": EIM, "filtering": EIF, "pooling": "paired"},
-        {},
+        {"exposed": "each_host"},
         {"external": ["195.20.31.0/24"]},
     ),
-    "netmap-behind-a-firewall.nft": Class({"mapping": EIM, "filtering": APDF, "pooling": "paired"}),
+    "netmap-behind-a-firewall.nft": Class(
+        {"mapping": EIM, "filtering": APDF, "pooling": "paired"}, {"exposed": "none"}
+    ),
     "reflection.rules": Class(
         _linux(),
         {

@@ -8,11 +8,14 @@ no delay, so an answer that is not there after `_PATIENCE` was not let through.
 import dataclasses
 import re
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
+from patience import too_busy
 
 from testbed.lab.namespaces import NamespaceLab, Namespaces
 from testbed.model.behaviour import Allocation, Filtering, Hairpin, Mapping, PortRange, Timeouts
@@ -95,7 +98,7 @@ def bench(profile: Profile, number: int = 7) -> Iterator[Bench]:
         yield Bench(lab, closing)
 
 
-def with_transport(profile: Profile, **changes: object) -> Profile:
+def with_transport(profile: Profile, **changes: Any) -> Profile:
     behaviour = profile.behaviour
     return dataclasses.replace(
         profile,
@@ -107,14 +110,15 @@ def with_transport(profile: Profile, **changes: object) -> Profile:
     )
 
 
-def with_behaviour(profile: Profile, **changes: object) -> Profile:
+def with_behaviour(profile: Profile, **changes: Any) -> Profile:
     return dataclasses.replace(profile, behaviour=dataclasses.replace(profile.behaviour, **changes))
 
 
 def arrived(receiver: socket.socket) -> Address | None:
     """The source of the next datagram, or None if none comes."""
     try:
-        return receiver.recvfrom(2048)[1]
+        source: Address = receiver.recvfrom(2048)[1]
+        return source
     except TimeoutError:
         return None
 
@@ -123,6 +127,13 @@ def seen(sender: socket.socket, receiver: socket.socket) -> Address | None:
     """From where ``receiver`` sees a datagram of ``sender``."""
     sender.sendto(b"ping", receiver.getsockname())
     return arrived(receiver)
+
+
+def through(sender: socket.socket, receiver: socket.socket) -> Address:
+    """As `seen`; it must come."""
+    source = seen(sender, receiver)
+    assert source is not None
+    return source
 
 
 def reaches(sender: socket.socket, target: Address, receiver: socket.socket) -> bool:
@@ -164,12 +175,12 @@ def test_udp_mapping_and_filtering_are_the_declared_pair(pair: str) -> None:
             b.udp("server", 1111, 1),
         )
         host = b.udp("a")
-        ports = tuple(seen(host, server)[1] for server in (one, two, three))
+        ports = through(host, one)[1], through(host, two)[1], through(host, three)[1]
         assert classified(ports) is profile.behaviour.udp.mapping
-        again = tuple(seen(host, server)[1] for server in (one, two, three))
+        again = tuple(through(host, server)[1] for server in (one, two, three))
         assert again == ports
         fresh = b.udp("a", 4002)
-        mapped = seen(fresh, one)
+        mapped = through(fresh, one)
         assert (
             filtered(reaches(two, mapped, fresh), reaches(three, mapped, fresh))
             is profile.behaviour.udp.filtering
@@ -190,7 +201,8 @@ def test_tcp_mapping_and_filtering_are_the_declared_pair(pair: str) -> None:
         for listener in listeners:
             assert connects(b.tcp("a"), listener.getsockname())
             ports.append(b.accept(listener)[1][1])
-        assert classified(tuple(ports)) is profile.behaviour.tcp.mapping
+        first, second, third = ports
+        assert classified((first, second, third)) is profile.behaviour.tcp.mapping
         b.listen("a", 4002)
         assert connects(b.tcp("a", 4002), listeners[0].getsockname())
         mapped = b.accept(listeners[0])[1]
@@ -204,8 +216,8 @@ def test_two_hosts_on_one_source_port_never_share_an_external_port(pair: str) ->
     with bench(find(pair)) as b:
         one, two = b.udp("server", 1111, 0), b.udp("server", 1111, 1)
         hosts = [b.udp(name) for name in "abc"]
-        mapped = [seen(host, one) for host in hosts]
-        elsewhere = [seen(host, two) for host in hosts]
+        mapped = [through(host, one) for host in hosts]
+        elsewhere = [through(host, two) for host in hosts]
         assert len({*mapped}) == len({*elsewhere}) == 3
         for mine, other in zip(mapped, elsewhere, strict=True):
             assert other not in {*mapped} - {mine}
@@ -216,7 +228,7 @@ def test_two_hosts_on_one_source_port_never_share_an_external_port(pair: str) ->
 def test_a_host_on_a_taken_port_keeps_its_other_port_over_tcp() -> None:
     with bench(find("eim-apdf")) as b:
         listeners = [b.listen("server", 1111, 0), b.listen("server", 1111, 1)]
-        ports = {}
+        ports: dict[str, set[int]] = {}
         for name in "ab":
             for listener in listeners:
                 assert connects(b.tcp(name), listener.getsockname())
@@ -252,7 +264,7 @@ def test_naive_linux_moves_the_port_after_an_early_inbound_packet() -> None:
 def test_inbound_packets_refresh_where_refresh_is_both(name: str) -> None:
     with bench(with_timeouts(find(name), _SHORT)) as b:
         server, host = b.udp("server", 1111, 0), b.udp("a")
-        mapped = seen(host, server)
+        mapped = through(host, server)
         for _ in range(4):
             time.sleep(1.2)
             assert reaches(server, mapped, host)
@@ -265,7 +277,7 @@ def test_inbound_packets_refresh_the_mapping_and_not_only_their_session(name: st
     profile = with_transport(find(name), allocation=Allocation.RANDOM)
     with bench(with_timeouts(profile, _SHORT)) as b:
         server, host = b.udp("server", 1111, 0), b.udp("a")
-        mapped = seen(host, server)
+        mapped = through(host, server)
         for _ in range(2):
             time.sleep(1.2)
             assert reaches(server, mapped, host)
@@ -275,7 +287,7 @@ def test_inbound_packets_refresh_the_mapping_and_not_only_their_session(name: st
 def test_inbound_packets_do_not_refresh_where_refresh_is_outbound() -> None:
     with bench(with_timeouts(find("outbound-refresh"), _SHORT)) as b:
         server, host = b.udp("server", 1111, 0), b.udp("a")
-        mapped = seen(host, server)
+        mapped = through(host, server)
         time.sleep(1.2)
         assert reaches(server, mapped, host)
         time.sleep(1.2)
@@ -291,7 +303,7 @@ def test_inbound_packets_do_not_refresh_where_refresh_is_outbound() -> None:
 def test_a_stranger_let_in_refreshes_an_endpoint_independent_mapping() -> None:
     with bench(with_timeouts(find("eim-eif"), _SHORT)) as b:
         server, host = b.udp("server", 1111, 0), b.udp("a")
-        mapped = seen(host, server)
+        mapped = through(host, server)
         for port in (5001, 5002, 5003):
             time.sleep(1.2)
             assert reaches(b.udp("server", port, 1), mapped, host)
@@ -301,11 +313,62 @@ def test_a_random_mapping_ends_with_its_timer_and_is_made_anew() -> None:
     profile = with_transport(find("eim-apdf"), allocation=Allocation.RANDOM, seed=7)
     with bench(with_timeouts(profile, _SHORT)) as b:
         server, host = b.udp("server", 1111, 0), b.udp("a")
-        mapped = seen(host, server)
+        mapped = through(host, server)
         time.sleep(1.2)
         assert seen(host, b.udp("server", 2222, 0)) == mapped
         time.sleep(2.5)
         assert seen(host, server) not in (None, mapped)
+
+
+@pytest.mark.parametrize("inbound", [False, True])
+def test_a_flow_that_never_pauses_keeps_its_mapping(inbound: bool) -> None:
+    """Its packets pass by what holds the mapping, but for one in each moment."""
+    profile = with_transport(find("eim-eif"), allocation=Allocation.RANDOM)
+    with bench(with_timeouts(profile, _SHORT)) as b:
+        server, host = b.udp("server", 1111, 0), b.udp("a")
+        mapped = through(host, server)
+        end = time.monotonic() + 3.0
+        while time.monotonic() < end:
+            assert reaches(server, mapped, host) if inbound else seen(host, server) == mapped
+            time.sleep(0.01)
+        assert seen(host, b.udp("server", 2222, 1)) == mapped
+
+
+def test_a_mapping_lives_its_time_from_a_packet_that_passed_by() -> None:
+    with bench(with_timeouts(find("eim-eif"), _SHORT)) as b:
+        server, stranger, host = b.udp("server", 1111, 0), b.udp("server", 2222, 1), b.udp("a")
+        for _ in range(10):
+            mapped = through(host, server)
+            held = time.monotonic()
+            time.sleep(0.07)  # of the 0.1 s in which another packet does not hold it anew
+            passed = time.monotonic()
+            assert seen(host, server) == mapped
+            if time.monotonic() - held > 0.095:
+                continue
+            time.sleep(max(0.0, passed + _SHORT.udp - 0.02 - time.monotonic()))
+            assert reaches(stranger, mapped, host) or time.monotonic() > passed + _SHORT.udp
+            return
+        too_busy("two packets were never sent within a tenth of a second")
+
+
+def test_a_connection_that_goes_on_settles_the_port_that_another_has_left() -> None:
+    with bench(with_timeouts(find("eim-eif"), _SHORT)) as b:
+        listeners = [b.listen("server", 1111, index) for index in (0, 1)]
+        b.listen("a")
+        staying, leaving = b.tcp("a"), b.tcp("a")
+        for client, listener in zip((staying, leaving), listeners, strict=True):
+            assert connects(client, listener.getsockname())
+        far, mapped = b.accept(listeners[0])
+        far.settimeout(_PATIENCE)
+        time.sleep(0.2)
+        staying.send(b"1")  # it is fresh from here on
+        assert far.recv(1) == b"1"
+        leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        leaving.close()  # by a RST, which leaves the port to the short timer
+        staying.send(b"2")
+        assert far.recv(1) == b"2"
+        time.sleep(3.0)
+        assert connects(b.tcp("server", 5001, 1), mapped)
 
 
 def test_an_established_tcp_mapping_outlives_the_transitory_timer() -> None:
@@ -386,7 +449,7 @@ def test_hairpinning_shows_the_declared_source(hairpin: Hairpin) -> None:
     profile = with_behaviour(find("eim-apdf"), hairpin=hairpin)
     with bench(profile) as b:
         server, target, sender = b.udp("server", 1111, 0), b.udp("a"), b.udp("b", 4002)
-        mapped = seen(target, server)
+        mapped = through(target, server)
         sender.sendto(b"hairpin", mapped)
         expected = {
             Hairpin.NONE: None,
@@ -395,6 +458,7 @@ def test_hairpinning_shows_the_declared_source(hairpin: Hairpin) -> None:
         }[hairpin]
         assert arrived(target) == expected
         if hairpin is Hairpin.EXTERNAL_SOURCE:
+            assert expected is not None
             target.sendto(b"answer", expected)
             assert arrived(sender) == mapped
             assert seen(sender, server) == expected
@@ -438,7 +502,7 @@ def test_unsolicited_packets_get_the_declared_answer(
 def test_a_stranger_at_a_live_port_is_refused_like_at_any_other() -> None:
     with bench(find("rejecting")) as b:
         server, stranger, host = b.udp("server", 1111, 0), b.udp("server", 1, 1), b.udp("a")
-        mapped = seen(host, server)
+        mapped = through(host, server)
         stranger.connect(mapped)
         stranger.send(b"?")
         with pytest.raises(ConnectionRefusedError):
@@ -452,9 +516,9 @@ def test_sequential_ports_are_the_range_in_order_and_taken_ones_are_skipped(seed
     with bench(profile) as b:
         server = b.udp("server", 1111, 0)
         hosts = [b.udp("a", 5000 + index) for index in range(4)]
-        ports = [seen(host, server)[1] for host in hosts]
+        ports = [through(host, server)[1] for host in hosts]
         assert ports == [30000 + (ports[0] + later) % 4 for later in range(4)]
-        assert [seen(host, server)[1] for host in hosts] == ports
+        assert [through(host, server)[1] for host in hosts] == ports
         assert seen(b.udp("b"), server) is None  # every port is taken
 
 
@@ -463,7 +527,7 @@ def test_the_seed_replays_the_ports_and_another_seed_does_not(name: str) -> None
     def run(seed: int) -> list[int]:
         with bench(with_transport(find(name), seed=seed)) as b:
             servers = [b.udp("server", port, index) for port in (1, 2) for index in (0, 1)]
-            return [seen(b.udp("a", 5000 + i), server)[1] for i, server in enumerate(servers)]
+            return [through(b.udp("a", 5000 + i), server)[1] for i, server in enumerate(servers)]
 
     first = run(1)
     assert run(1) == first
@@ -478,7 +542,7 @@ def test_a_seed_means_the_same_ports_with_every_release_of_nft(name: str, ports:
     """As nft 1.0.6 had them, also when the port was written by a shift."""
     with bench(find(name)) as b:
         servers = [b.udp("server", port, index) for port in (1, 2) for index in (0, 1)]
-        assert [seen(b.udp("a"), server)[1] for server in servers] == ports
+        assert [through(b.udp("a"), server)[1] for server in servers] == ports
 
 
 @pytest.mark.parametrize("allocation", [Allocation.HASHED, Allocation.RANDOM])
@@ -488,7 +552,7 @@ def test_ports_stay_in_their_range_and_collisions_cost_no_packet(allocation: All
     )
     with bench(profile) as b:
         server = b.udp("server", 1111, 0)
-        ports = [seen(b.udp("a", 5000 + index), server)[1] for index in range(5)]
+        ports = [through(b.udp("a", 5000 + index), server)[1] for index in range(5)]
         assert len(set(ports)) == 5
         assert all(port in profile.behaviour.udp.ports for port in ports)
         listener = b.listen("server", 1111, 0)

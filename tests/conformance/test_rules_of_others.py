@@ -14,7 +14,7 @@ RULES = Path(__file__).parent / "rules"
 APDM = "address_and_port_dependent"
 EIM = "endpoint_independent"
 # file -> what its profile says of UDP (of TCP where UDP is blocked), and the nearest profile
-SETS = {
+SETS: dict[str, tuple[dict[str, object], str | None]] = {
     "masquerade.nft": ({"mapping": EIM, "filtering": APDM, "overloading": True}, "linux-home"),
     "open-input.nft": ({"mapping": EIM, "unsolicited": "icmp"}, "naive-linux"),
     "rejecting.rules": ({"mapping": EIM, "unsolicited": "icmp"}, "openwrt"),
@@ -25,13 +25,13 @@ SETS = {
 }
 
 
-def probe(*words):
+def probe(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "testbed", "nat", "probe", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_profile_from_rules_loads_and_is_certified(name, tmp_path):
+def test_a_profile_from_rules_loads_and_is_certified(name: str, tmp_path: Path) -> None:
     wanted, near = SETS[name]
     out = tmp_path / f"my-{Path(name).stem}.toml"
     done = probe("--rules", RULES / name, "--toml", "-o", out)
@@ -46,13 +46,13 @@ def test_a_profile_from_rules_loads_and_is_certified(name, tmp_path):
     assert certificate.verdict is Verdict.PASS, certificate
 
 
-def test_what_a_host_gets_differently_from_another_is_not_claimed(tmp_path):
+def test_what_a_host_gets_differently_from_another_is_not_claimed(tmp_path: Path) -> None:
     out = tmp_path / "mine.toml"
-    probe("--rules", RULES / "full-cone.nft", "--toml", "-o", out)
+    probe("--rules", RULES / "wild" / "dmz-tcp.rules", "--toml", "-o", out)
     tables = tomllib.loads(out.read_text(encoding="utf-8"))
-    assert "filtering" not in tables.get("both", {}) | tables.get("udp", {})
-    # Everything from outside goes to one host, and to the other what it asked for.
-    assert "#   udp.filtering: endpoint_independent (one LAN host" in out.read_text(
+    assert "filtering" not in tables.get("both", {}) | tables.get("tcp", {})
+    # All TCP from outside goes to one host, and to the other what it asked for.
+    assert "#   tcp.filtering: endpoint_independent (one LAN host" in out.read_text(
         encoding="utf-8"
     )
 
@@ -66,7 +66,9 @@ def test_what_a_host_gets_differently_from_another_is_not_claimed(tmp_path):
         (("--toml", "-o", "symmetric.toml"), "another name"),
     ],
 )
-def test_words_that_have_no_effect_are_refused_before_anything_is_measured(words, said):
+def test_words_that_have_no_effect_are_refused_before_anything_is_measured(
+    words: tuple[str, ...], said: str
+) -> None:
     done = probe(*words)
     assert done.returncode == 2
     assert said in done.stderr

@@ -53,9 +53,9 @@ def lab() -> Iterator[NamespaceLab]:
 
 
 def test_a_lab_that_is_left_alone_has_not_changed(lab: NamespaceLab) -> None:
-    with guarded(lab) as changes, lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with guarded(lab) as guard, lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"hello", (str(lab.plan.address("server")), 9))
-        assert changes() == []
+        assert guard.changes() == []
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -64,9 +64,9 @@ def test_a_change_of_a_router_is_noticed_though_it_is_taken_back(
 ) -> None:
     difference, words = CHANGES[name]
     before = lab.sysctls(ROUTER, [SETTING])[SETTING]
-    with guarded(lab) as changes:
+    with guarded(lab) as guard:
         lab.run(ROUTER, ["sh", "-ec", words])
-        found = changes()
+        found = guard.changes()
     lab.run(ROUTER, ["sysctl", "-qw", f"{SETTING}={before}"])
     while inside := kernel.processes_in(lab.entrance(ROUTER)[0]):
         for pid in inside:
@@ -75,11 +75,11 @@ def test_a_change_of_a_router_is_noticed_though_it_is_taken_back(
 
 
 def test_a_gateway_may_change_its_own_table_and_no_other(lab: NamespaceLab) -> None:
-    with guarded(lab) as changes:
+    with guarded(lab) as guard:
         lab.run("nat-b", ["nft", "flush", "chain", "inet", "portmap", "mapped"])
-        assert changes() == []
+        assert guard.changes() == []
         lab.run("nat-b", ["nft", "add", "table", "inet", "cheat"])
-        assert [one.what for one in changes()] == ["cheat"]
+        assert [one.what for one in guard.changes()] == ["cheat"]
 
 
 def test_what_a_peer_leaves_in_a_lab_ends_with_it() -> None:

@@ -15,7 +15,7 @@ from testbed.capture.reader import read
 from testbed.capture.recorder import record
 from testbed.evidence.stitch import stitch
 from testbed.lab.namespaces import Namespaces
-from testbed.model.explanation import Fate, Journey
+from testbed.model.journey import Fate, Journey
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint, Packet
 from testbed.model.plan import LoadRules, Plan
@@ -226,6 +226,7 @@ def test_a_way_leads_through_two_nats_and_back_through_a_hairpin(
             assert mapped
             one.sendto(f"server to {name}".encode(), (str(mapped.address), mapped.port))
             sockets.hear(name, sock)
+        assert mapped is not None
         b.sendto(b"punch", (str(mapped.address), 9))  # a port of the carrier's that nobody has
         b.sendto(b"hairpin", (str(mapped.address), mapped.port))  # b's own mapping
         sockets.hear("b", b)

@@ -48,11 +48,15 @@ def test_a_host_behind_a_plain_router_is_reached_like_a_public_one(
         ("traversal-tcp", ("quota-apdm", "full-cone"), "libp2p", Outcome.NONE),
         ("ice", ("quota-apdm", "port-restricted"), "two-homes", Outcome.RELAYED),
         ("traversal-quic", ("port-set-apdm", "restricted-cone"), "libp2p", Outcome.DIRECT),
+        ("punch-udp", ("dmz-host", "symmetric"), "two-homes", Outcome.DIRECT),
+        ("ice", ("symmetric", "dmz-host"), "two-homes", Outcome.DIRECT),
+        ("traversal-tcp", ("symmetric", "one-to-one"), "libp2p", Outcome.DIRECT),
+        ("traversal-quic", ("dmz-host", "symmetric"), "libp2p", Outcome.DIRECT),
         # The filter of b knows the address that a's STUN server saw, and a calls from another.
         ("punch-udp", ("linux-home", "restricted-cone"), "pooled-carrier", Outcome.NONE),
     ],
 )
-def test_a_cell_behind_few_mappings_or_a_pool_ends_as_predicted(
+def test_a_cell_behind_few_mappings_or_a_pool_or_exposed_ends_as_predicted(
     peer: str, pair: tuple[str, str], world: str, outcome: Outcome, tmp_path: Path
 ) -> None:
     verdict = sure(ran(Cell(peer, pair, world), tmp_path)).verdict

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 DEADLINE = 20.0
 PAYLOAD = bytes(range(256)) * 64
@@ -101,11 +101,12 @@ WAYS: dict[str, Callable[[BinaryIO], None]] = {
 if __name__ == "__main__":
     host, _, port = os.environ["REDIS_ADDR"].rpartition(":")
     with socket.create_connection((host, int(port)), DEADLINE) as met, met.makefile("rwb") as file:
+        redis = cast(BinaryIO, file)
         if DIALS:
-            wait_for(file, "listener_peer_id")
+            wait_for(redis, "listener_peer_id")
         else:
-            put(file, "listener_peer_id", NAME.encode())
-        WAYS[sys.argv[1]](file)
+            put(redis, "listener_peer_id", NAME.encode())
+        WAYS[sys.argv[1]](redis)
     if DIALS:
         print("latency:\n  handshake_plus_one_rtt: 61.50\n  ping_rtt: 40.10\n  unit: ms")
     else:

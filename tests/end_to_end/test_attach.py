@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.lab import attach, kernel, sandbox
+from testbed.lab import attach, kernel, sandbox, serving
 from testbed.lab.namespaces import Namespaces
 from testbed.model.presets import preset
 from testbed.nat.load import find
@@ -41,8 +41,10 @@ def apart() -> Iterator[None]:
 
 
 def said(*words: str) -> subprocess.CompletedProcess[str]:
+    """Without an engine, whose containers, and what is left of them, are those of other tests."""
+    env = os.environ | {"DOCKER_HOST": "unix:///nowhere"}
     return subprocess.run(
-        [*TESTBED, *words], capture_output=True, text=True, timeout=30, check=False
+        [*TESTBED, *words], capture_output=True, text=True, timeout=30, check=False, env=env
     )
 
 
@@ -83,11 +85,11 @@ def lab_of_somebody() -> Iterator[int]:
         become_somebody()
         kernel.die_with_parent(signal.SIGKILL)
         os.environ.pop("TESTBED_SANDBOX", None)
-        server = attach.listen()
+        server = serving.listen()
         sandbox.enter()
         with Namespaces().start(steps) as lab, sandbox.signals() as signals:
             os.write(ready, b"up")
-            attach.serve(server, lab, signals)
+            serving.serve(server, lab, signals)
 
     with child(up) as (pid, answer):
         assert os.read(answer, 2) == b"up"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import instead
 import pytest
 from built import built
 from trying import ran
@@ -24,8 +25,11 @@ from testbed.model.verdict import Judgement
 from testbed.run import cell as runner
 from testbed.run import recording
 from testbed.run.cell import run_cell
+from testbed.stacks import session
 from testbed.stacks.registry import ADAPTERS, Adapter, Stacks
-from testbed.studies.punch.cell import Cell, load_cell
+from testbed.studies.punch.attempt import Account, Attempt, attempt
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.folder import load_cell
 from testbed.studies.punch.mechanisms import MECHANISMS
 from testbed.words import sentence
 
@@ -103,8 +107,6 @@ def test_a_peer_that_says_direct_while_relayed_is_found_out(
 
 def _liar(honest: Adapter) -> Callable[[], int]:
     def entry() -> int:
-        from testbed.stacks import session
-
         said = session._Session.emit
 
         def emit(self: session._Session, event: Event) -> None:
@@ -112,7 +114,8 @@ def _liar(honest: Adapter) -> Callable[[], int]:
                 event = event.model_copy(update={"path": ClaimedPath.DIRECT})
             said(self, event)
 
-        session._Session.emit = emit  # type: ignore[method-assign]
+        instead.emits(emit)
+        assert callable(honest.entry)
         return honest.entry()
 
     return entry
@@ -127,22 +130,19 @@ def test_a_capture_that_loses_packets_makes_the_cell_inconclusive(
         return real(*args, ring_bytes=4096, **options)
 
     monkeypatch.setattr(recording, "record", tiny)
-    monkeypatch.setattr(runner, "attempt", _flooded(runner.attempt))
+    monkeypatch.setattr(runner, "attempt", _flooded)
     verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path).verdict
     assert verdict.judgement is Judgement.INCONCLUSIVE
     assert "the capture lost" in sentence(verdict.because)
 
 
-def _flooded(attempt: Callable[..., object]) -> Callable[..., object]:
-    def run(lab: Lab, task: object) -> object:
-        account = attempt(lab, task)
-        target = (str(lab.plan.address("server")), 9)
-        with lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as source:
-            for _ in range(3000):
-                source.sendto(bytes(1200), target)
-        return account
-
-    return run
+def _flooded(lab: Lab, task: Attempt) -> Account:
+    account = attempt(lab, task)
+    target = (str(lab.plan.address("server")), 9)
+    with lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as source:
+        for _ in range(3000):
+            source.sendto(bytes(1200), target)
+    return account
 
 
 def test_a_full_disk_under_the_capture_is_inconclusive_and_says_so(tmp_path: Path) -> None:
@@ -159,11 +159,9 @@ def test_a_full_disk_under_the_capture_is_inconclusive_and_says_so(tmp_path: Pat
 def test_a_second_network_added_during_the_run_makes_it_inconclusive(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    real = runner.attempt
-
-    def shared(lab: Lab, task: object) -> object:
+    def shared(lab: Lab, task: Attempt) -> Account:
         lab.run("a", ["ip", "link", "add", "side", "type", "veth", "peer", "name", "side-b"])
-        return real(lab, task)  # type: ignore[arg-type]
+        return attempt(lab, task)
 
     monkeypatch.setattr(runner, "attempt", shared)
     verdict = ran(Cell("punch-udp", ("full-cone", "full-cone")), tmp_path).verdict

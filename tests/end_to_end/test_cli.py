@@ -195,11 +195,11 @@ def test_a_difference_from_the_prediction_exits_with_1(tmp_path: Path) -> None:
 
 _WRONG_ORACLE = """
 from testbed.studies.punch import expectation
-from testbed.run import cell as runner
+from testbed.run import judging
 from testbed.model.outcome import Outcome
 from testbed.model.reason import UpgradesOff
 from testbed.model.prediction import Prediction
-runner.LATE_MS = runner.TOO_LATE_MS = 1e9  # however busy this machine is
+judging.LATE_MS = judging.TOO_LATE_MS = 1e9  # however busy this machine is
 expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, UpgradesOff(), ())
 from testbed.cli import main
 main()

@@ -13,11 +13,11 @@ TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable]
 # An oracle that expects everything to go direct, and a machine that is never too busy.
 WRONG_ORACLE = """
 from testbed.studies.punch import expectation
-from testbed.run import cell as runner
+from testbed.run import judging
 from testbed.model.outcome import Outcome
 from testbed.model.reason import UpgradesOff
 from testbed.model.prediction import Prediction
-runner.LATE_MS = runner.TOO_LATE_MS = 1e9
+judging.LATE_MS = judging.TOO_LATE_MS = 1e9
 expectation.predict = lambda *a, **k: Prediction(Outcome.DIRECT, UpgradesOff(), ())
 from testbed.cli import main
 main()

@@ -9,6 +9,7 @@ from trying import ran
 
 from testbed.errors import BackendError, UsageError
 from testbed.evidence.account import WireAccount
+from testbed.explain.explainer import explain
 from testbed.model.explanation import Cause, Evidence, Explanation, Wrong
 from testbed.model.fault import Broke
 from testbed.model.verdict import Judgement
@@ -16,8 +17,10 @@ from testbed.nat.load import catalogue
 from testbed.run import cell as runner
 from testbed.run import explaining
 from testbed.run.cell import Ran
-from testbed.studies.punch.cell import RESULTS, Cell
+from testbed.studies.kept import CRASH
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.evidence import load_evidence
+from testbed.studies.punch.folder import RESULTS
 
 CATALOGUE = catalogue()
 CELL = Cell("punch-udp", ("symmetric", "full-cone"), skew_ms=30.0)
@@ -35,11 +38,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evidence, Ran]
     """A cell's folder, and the evidence as it was in memory."""
     folder, seen = tmp_path_factory.mktemp("cell"), []
     with pytest.MonkeyPatch.context() as patch:
-        real = explaining.explain
 
         def spy(evidence: Evidence, account: WireAccount) -> Explanation:
             seen.append(evidence)
-            return real(evidence, account)
+            return explain(evidence, account)
 
         patch.setattr(explaining, "explain", spy)
         result = ran(CELL, folder)
@@ -91,18 +93,22 @@ def test_a_damaged_file_is_named(name: str, damage: bytes, folder: Path) -> None
         load_evidence(folder)
 
 
-def test_an_explainer_that_fails_spoils_no_verdict(
+def test_a_connection_that_the_explainer_fails_on_is_no_pass(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """A direct path that nobody can explain is not believed, and not denied."""
+
     def broken(*_: object) -> Explanation:
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(explaining, "explain", broken)
     result = ran(CELL, tmp_path)
-    assert result.verdict.judgement is Judgement.PASS
+    assert result.verdict.judgement is Judgement.INCONCLUSIVE
     whole = json.loads((tmp_path / "explanation.json").read_text())
-    assert whole["cause"] == "unknown"
-    assert whole["headline"] == "the explainer failed: ZeroDivisionError: on purpose"
+    assert whole["cause"] == "harness_fault"
+    failed = "the explainer failed: ZeroDivisionError: on purpose"
+    assert whole["headline"] == f"{failed} (its folder has the traceback in {CRASH})"
+    assert "ZeroDivisionError: on purpose" in (tmp_path / CRASH).read_text()
     assert result.result().to_json()["explanation"]["headline"] == whole["headline"]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from browser import CHROMIUM, Browser, chromium
 from explained_cells import matrix
+from made_results import document as made
+from made_results import result
 
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
@@ -567,4 +569,32 @@ def test_a_large_matrix_is_ready_at_once(
     browser.click("#matrix td[data-cell]:not(.out)")
     browser.until("document.querySelectorAll('.diagram .message').length > 0")
     assert time.monotonic() - started < 10
+    assert browser.complaints() == []
+
+
+# What a page may take of an idle machine is a tenth of these milliseconds for a filter, and a half
+# for opening; tests run beside others.
+OPEN_MS, FILTER_MS = 4000, 1000
+FILTERED = """(async () => {
+    const field = document.getElementById('f-profile');
+    field.value = 'profile-7';
+    const started = performance.now();
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    return performance.now() - started;
+})()"""
+
+
+def test_twenty_thousand_cells_open_and_are_filtered_without_delay(
+    browser: Browser, tmp_path: Path
+) -> None:
+    names = [f"profile-{number}" for number in range(58)]
+    stacks = ("ice", "pion", "punch-udp", "punch-tcp", "traversal-tcp", "traversal-quic")
+    pairs = [f"{stack}/{a}--{b}" for stack in stacks for a in names for b in names]
+    write_html(tmp_path / "report.html", made([result(pair) for pair in pairs]))
+    browser.open(tmp_path / "report.html")
+    assert float(browser.run("document.documentElement.dataset.ready")) < OPEN_MS
+    assert browser.run(MATCHING) == len(pairs) > 20_000
+    assert float(browser.run(FILTERED)) < FILTER_MS
+    assert browser.run(MATCHING) == len(stacks) * (2 * len(names) - 1)
     assert browser.complaints() == []

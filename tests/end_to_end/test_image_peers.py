@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine import docker, inspected, labelled, require_engine
+from engine import docker, own, require_engine
 from trying import ran, sure
 
 from testbed.errors import UnfitError
@@ -107,16 +107,6 @@ def test_an_image_may_speak_our_own_contract(images: dict[str, str], tmp_path: P
 def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnfitError, match="the engine has no image no-such-image"):
         met("no-such-image", tmp_path)
-
-
-def own(folder: Path) -> set[str]:
-    """The containers of this test's runs."""
-    found = set()
-    for name in labelled():
-        labels = inspected(name)["Config"]["Labels"]  # type: ignore[index]
-        if labels["testbed.folder"].startswith(f"{folder}/"):
-            found.add(name)
-    return found
 
 
 @pytest.mark.timeout(120)

@@ -8,7 +8,8 @@ from patience import too_busy
 
 from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import BreachKind
-from testbed.model.result import PunchDetails, Result, rates, summarize
+from testbed.model.details import PunchDetails
+from testbed.model.result import Result, rates, summarize
 from testbed.model.topology import Conditions
 from testbed.nat.load import catalogue
 from testbed.predict import stun as predicted_stun

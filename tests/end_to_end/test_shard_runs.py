@@ -12,8 +12,8 @@ import pytest
 OF = 3
 # A machine that is never too busy: then what is measured does not depend on the others on it.
 PATIENT = """
-from testbed.run import cell as runner
-runner.LATE_MS = runner.TOO_LATE_MS = 1e9
+from testbed.run import judging
+judging.LATE_MS = judging.TOO_LATE_MS = 1e9
 from testbed.cli import main
 main()
 """
@@ -34,7 +34,7 @@ def said(*words: str | Path) -> subprocess.CompletedProcess[str]:
 def matrix(out: Path, *more: str) -> Path:
     done = said(
         *("matrix", "--profiles", "full-cone,symmetric", "--peers", "punch-udp", "--repeat", "2"),
-        *("--no-certify", *more, "-o", out),
+        *("--no-certify", *more, "-o", str(out)),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return out

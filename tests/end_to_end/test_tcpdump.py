@@ -107,7 +107,7 @@ def test_a_bridge_shows_a_packet_once() -> None:
     with lab("same-lan"), watching("nat-a") as watched:
         send()
         assert watched.stdout is not None
-        shown = []
+        shown: list[str] = []
         while not shown or "nat-a:wan" not in shown[-1]:  # behind its NAT: whole
             text = watched.stdout.readline().decode()
             shown += [text] if f" > {SERVER} " in text else []

@@ -1,5 +1,6 @@
 """Our own stack as a peer, with a relay and observers on the same: whole cells, and breaches."""
 
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,20 @@ from testbed.errors import BackendError
 from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import BreachKind
 from testbed.model.contract import Connected, Reserved, Step, StepName, Transport, Upgraded
+from testbed.model.fault import Ending, ServiceFailed
+from testbed.model.lab import Lab
 from testbed.model.outcome import Outcome
 from testbed.model.presets import libp2p
-from testbed.model.verdict import Judgement
+from testbed.model.verdict import Judgement, Troubled
 from testbed.plan.planner import plan
 from testbed.run import cell as runner
-from testbed.stacks import infrastructure
+from testbed.run.cell import run_cell
+from testbed.stacks import coturn, infrastructure
 from testbed.stacks.registry import ADAPTERS, Adapter, Stacks
-from testbed.studies.punch.attempt import Account
+from testbed.studies.punch.attempt import Account, Attempt, attempt
+from testbed.studies.punch.cell import Cell
+from testbed.traversal import Multiaddr, PeerId
+from testbed.traversal.punch_budget import Attempt as PunchAttempt
 
 PEERS = ("traversal-tcp", "traversal-quic")
 pytestmark = pytest.mark.timeout(120)
@@ -51,10 +58,9 @@ def test_the_events_tell_the_whole_way(
     peer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     accounts: list[Account] = []
-    real = runner.attempt
 
-    def kept(*words: object) -> Account:
-        accounts.append(real(*words))  # type: ignore[arg-type]
+    def kept(lab: Lab, task: Attempt) -> Account:
+        accounts.append(attempt(lab, task))
         return accounts[-1]
 
     monkeypatch.setattr(runner, "attempt", kept)
@@ -97,6 +103,40 @@ def test_a_public_node_that_does_not_start_is_named() -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("peer", "node", "service"),
+    [
+        ("traversal-tcp", "observer-1", "autonat_server"),
+        ("traversal-tcp", "server", "relay"),
+        ("ice", "server", "coturn"),
+    ],
+)
+def test_a_public_node_whose_port_is_taken_is_named_and_not_excused_by_the_machine(
+    peer: str, node: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = runner.require_closed  # type: ignore[attr-defined]
+    cell = Cell(peer, ("full-cone", "full-cone"), "libp2p")
+    taken = []
+
+    def require_closed(lab: Lab) -> None:
+        closed(lab)
+        sock = lab.socket(node, socket.AF_INET, socket.SOCK_STREAM)
+        sock.bind(("0.0.0.0", coturn.PORT if service == "coturn" else lab.plan.port(node)))
+        sock.listen()
+        taken.append(sock)
+
+    monkeypatch.setattr(runner, "require_closed", require_closed)
+    result = run_cell(cell, CATALOGUE, Namespaces(), tmp_path)
+    taken[0].close()
+    assert isinstance(result.verdict.because, Troubled)
+    (fault,) = result.verdict.because.faults
+    assert isinstance(fault, ServiceFailed)
+    assert (fault.node, fault.service, fault.ending) == (node, service, Ending.UNREADY)
+    assert fault.why
+    assert not result.late
+    assert result.verdict.judgement is Judgement.INCONCLUSIVE
+
+
 def _refuses() -> int:
     raise RuntimeError("out of order")
 
@@ -107,10 +147,10 @@ def _refuses() -> int:
 def _keeps_the_relay() -> None:
     from testbed.traversal.aio.upgrade_service import UpgradeService
 
-    async def stay(_self: UpgradeService, _peer: object) -> None:
-        return None
+    async def stay(self: UpgradeService, peer: PeerId) -> None:
+        del self, peer
 
-    UpgradeService._leave = stay  # type: ignore[method-assign, assignment]
+    UpgradeService._leave = stay  # type: ignore[method-assign]
 
 
 def _everybody_is_a_quic_client() -> None:
@@ -118,8 +158,11 @@ def _everybody_is_a_quic_client() -> None:
 
     real = UpgradeService._punch_one
 
-    async def dials(self: UpgradeService, address, peer, _client, timeout) -> None:  # type: ignore[no-untyped-def]
-        await real(self, address, peer, True, timeout)
+    async def dials(
+        self: UpgradeService, address: Multiaddr, peer: PeerId, client: bool, round_: PunchAttempt
+    ) -> None:
+        del client
+        await real(self, address, peer, True, round_)
 
     UpgradeService._punch_one = dials  # type: ignore[method-assign]
 
@@ -127,6 +170,7 @@ def _everybody_is_a_quic_client() -> None:
 def _broken(honest: Adapter, breach: Callable[[], None]) -> Adapter:
     def entry() -> int:
         breach()
+        assert callable(honest.entry)
         return honest.entry()
 
     return replace(honest, entry=entry)

@@ -70,9 +70,39 @@ def test_a_relay_is_of_use_where_it_can_be_reached(
         )
 
 
+@pytest.mark.parametrize(
+    ("peer", "nats", "outcome", "cause"),
+    [
+        ("ice", ("symmetric", "carrier-grade"), Outcome.DIRECT, None),
+        ("ice", ("symmetric", "full-cone"), Outcome.NONE, Cause.HAIRPIN_MISSING),
+        ("ice", ("symmetric", "hairpin-internal"), Outcome.NONE, Cause.HAIRPIN_MISSING),
+        ("traversal-quic", ("symmetric", "hairpin-internal"), Outcome.NONE, Cause.HAIRPIN_MISSING),
+    ],
+)
+def test_who_is_at_home_with_the_relay_is_told_from_it(
+    peer: str, nats: tuple[str, str], outcome: Outcome, cause: Cause | None, tmp_path: Path
+) -> None:
+    """Both have one address outside; a NAT that hairpins as it should not keeps answers away."""
+    result = sure(ran(Cell(peer, nats, "relay-at-home"), tmp_path))
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+    assert result.verdict.measured is outcome
+    assert result.explanation is not None
+    assert cause is None or result.explanation.cause is cause
+
+
+@pytest.mark.parametrize("nat", ["linux-home", "symmetric"])
+def test_an_echo_that_stays_in_a_black_hole_is_foreseen(nat: str, tmp_path: Path) -> None:
+    """Both are connected, directly or by the relay, and say so: nobody lies."""
+    result = ran(Cell("traversal-tcp", (nat, nat), "mtu-black-hole"), tmp_path)
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+    assert result.verdict.measured is Outcome.NONE
+    assert result.explanation is not None
+    assert (result.explanation.cause, result.explanation.node) == (Cause.TOO_LONG, "nat-a")
+
+
 def test_a_cell_on_lossy_links_is_held_to_its_chances(tmp_path: Path) -> None:
     world = find("bad-wifi")
-    result = ran(Cell("punch-udp", world.chosen(), "bad-wifi"), tmp_path)
+    result = sure(ran(Cell("punch-udp", world.chosen(), "bad-wifi"), tmp_path))
     assert result.verdict.judgement is Judgement.PASS, result.verdict
     assert isinstance(result.verdict.because, AsPredicted)
     assert isinstance(result.verdict.because.reason, ByChance)

@@ -78,7 +78,7 @@ async function configure(command) {
   const address = await observed();
   if (!address) return say("failed", { failure: "gathering", reason: "no answer from STUN" });
   say("observed", { address, server: told.stun });
-  say("offer", { offer: { addresses: [address], ice: null } });
+  say("offer", { offer: { addresses: [address], ice: null }, accepts: ["nonce"] });
 }
 
 async function dial({ remote: offer, start_at }) {
@@ -100,9 +100,10 @@ async function dial({ remote: offer, start_at }) {
   say("connected", { path: "direct", local: local(), remote });
 }
 
-async function echo({ bytes }) {
+async function echo({ bytes, nonce = "" }) {
   const data = randomBytes(bytes), pieces = [];
   for (let at = 0; at < bytes; at += 1000) pieces.push(data.subarray(at, at + 1000));
+  for (const piece of pieces) Buffer.from(nonce, "hex").copy(piece);
   const intact = (n) => back.get(n)?.equals(pieces[n]);
   for (let round = 0; round < 5 && !pieces.every((_, n) => intact(n)); round++) {
     for (const [n, piece] of pieces.entries()) {

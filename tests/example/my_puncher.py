@@ -105,9 +105,10 @@ class Punch:
                 return say("connected", path="direct", **{k: endpoint(v) for k, v in ends.items()})
         return say("failed", failure="timeout", reason="no probe was answered")
 
-    def echo(self, count):
+    def echo(self, count, nonce):
         data = random.Random(self.seed).randbytes(count)
-        sent = {n: data[n * 1000 : n * 1000 + 1000] for n in range((count + 999) // 1000)}
+        pieces = [data[at : at + 1000] for at in range(0, count, 1000)]
+        sent = {n: (nonce + one[len(nonce) :])[: len(one)] for n, one in enumerate(pieces)}
         intact = lambda: [n for n in sent if self.back.get(n) == sent[n]]  # noqa: E731
         for _ in range(5):
             for n in sent.keys() - set(intact()):
@@ -132,13 +133,14 @@ def main():
                 server = (command["stun"]["address"], command["stun"]["port"])
                 if mapped := observed(punch.sock, server):
                     say("observed", address=endpoint(mapped), server=endpoint(server))
-                    say("offer", offer={"addresses": [endpoint(mapped)], "ice": None})
+                    offer = {"addresses": [endpoint(mapped)], "ice": None}
+                    say("offer", offer=offer, accepts=["nonce"])
                 else:
                     say("failed", failure="gathering", reason="the STUN server does not answer")
             elif command["command"] == "dial":
                 punch.dial(command["remote"], command["start_at"])
             elif command["command"] == "echo":
-                punch.echo(command["bytes"])
+                punch.echo(command["bytes"], bytes.fromhex(command.get("nonce", "")))
             elif command["command"] == "close":
                 say("closed")
                 return

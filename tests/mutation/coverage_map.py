@@ -5,15 +5,19 @@ processor time.
 FILE.gw0 and so on, one for each worker of xdist; `merged` puts these together.
 """
 
+import ast
 import json
 import time
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import coverage
 import pytest
+
+from mutation.ledger import digest, program
 
 
 class Mapper:
@@ -60,17 +64,57 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rooms", help="the folders to watch, with commas between them")
 
 
-def merged(file: Path) -> dict[str, dict[str, Any]]:
-    """What all processes wrote for ``file``; a line has its tests in the order of their names."""
+@cache
+def importing(module: str) -> frozenset[str]:
+    """The files of unit tests that import ``module``, a file of the program, by its name."""
+    dotted = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    files = sorted(Path("tests/unit").glob("test_*.py"))
+    return frozenset(str(file) for file in files if dotted in _imports(file))
+
+
+@cache
+def _imports(file: Path) -> frozenset[str]:
+    """Every dotted name that the file imports, or imports from."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+    return frozenset(found)
+
+
+def digests(rooms: Sequence[str]) -> dict[str, str]:
+    """Of each file of unit tests, and of all that they share, as ""."""
+    tests = Path("tests/unit")
+    files = sorted(tests.glob("test_*.py"))
+    shared = [file for file in sorted(tests.rglob("*.py")) if file not in files]
+    return {"": program(rooms) + digest(shared)} | {str(file): digest([file]) for file in files}
+
+
+def changed(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """The files of tests that must be run to know what they run."""
+    same = old.get("") == new[""]
+    return [name for name in new if name and not (same and old.get(name) == new[name])]
+
+
+def merged(file: Path, old: dict[str, Any], new: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What all processes wrote for ``file``, beside what ``old`` knows of tests not in ``new``.
+
+    A line has its tests in the order of their names.
+    """
     ran: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    seconds: dict[str, float] = {}
+    kept = {n: t for n, t in old.get("seconds", {}).items() if n.partition("::")[0] not in new}
+    parts = [{"seconds": kept, "ran": old.get("ran", {})}]
     for part in sorted(file.parent.glob(f"{file.name}.*")):
-        found = json.loads(part.read_text(encoding="utf-8"))
+        parts.append(json.loads(part.read_text(encoding="utf-8")))
+        part.unlink()
+    seconds: dict[str, float] = {}
+    for found in parts:
         seconds |= found["seconds"]
         for name, lines in found["ran"].items():
             for line, tests in lines.items():
-                ran[name][line].update(tests)
-        part.unlink()
+                ran[name][line].update(test for test in tests if test in found["seconds"])
     whole = {n: {line: sorted(tests) for line, tests in some.items()} for n, some in ran.items()}
     return {"ran": whole, "seconds": seconds}
 

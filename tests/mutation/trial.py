@@ -15,11 +15,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 LIBRARIES = (
     "pytest", "xdist", "hypothesis", "hypothesis.strategies", "_hypothesis_pytestplugin",
@@ -29,16 +30,20 @@ LIBRARIES = (
 
 
 PATIENCE = 120.0  # seconds; no test waits so long for anything
+IDLE = 5.0  # seconds between two looks at who sleeps
 
 # pytest's exit codes: a test failed; a module, or all that was asked for, could not be imported.
 NOTICED = (1, 2, 4)
 
 
 class Fate(StrEnum):
-    KILLED = "killed"  # a test failed
+    KILLED = "killed"  # a test failed, and failed again
     ENDLESS = "endless"  # a test used many times its processor time, or waited: noticed as well
     SURVIVED = "survived"
     UNTESTED = "untested"  # no test runs the line
+
+
+ALIVE = (Fate.SURVIVED, Fate.UNTESTED)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Trial:
     cpu_seconds: int
 
 
-def prepare(libraries: Sequence[str] = LIBRARIES) -> None:
+def prepare(libraries: Sequence[str]) -> None:
     """Load what every child needs, so that it is loaded once."""
     for name in libraries:
         with contextlib.suppress(ImportError):
@@ -70,16 +75,61 @@ def prepare(libraries: Sequence[str] = LIBRARIES) -> None:
     )
 
 
-def start(trial: Trial) -> int:
-    """Fork a child for ``trial``; its process id."""
-    child = os.fork()
-    if child == 0:
+class Child:
+    """A process that tries a mutant, and how long it and all it started have slept.
+
+    No wall clock decides: who waits for a processor, as on a busy machine, does not sleep.
+    """
+
+    def __init__(self, pid: int, notes: int) -> None:
+        self.pid = pid
+        self.notes = notes  # a file without a name, with the last test that was started
+        self.used = -1
+        self.since = time.monotonic()
+        self.status = 0
+
+    def slept(self) -> float:
+        """Seconds of sleep until now."""
+        ours = [rest for rest in _processes() if int(rest[3]) == self.pid]  # proc(5): session
+        used = sum(int(rest[11]) + int(rest[12]) for rest in ours)  # utime, stime
+        if used != self.used or any(rest[0] == "R" for rest in ours):
+            self.used, self.since = used, time.monotonic()
+        return time.monotonic() - self.since
+
+    def end(self) -> None:
+        """Kill it, and what it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def last_test(self) -> str:
+        """The test that ran last: where the mutant was noticed, the one that noticed it."""
+        return os.pread(self.notes, 4096, 0).decode()
+
+    def close(self) -> None:
+        os.close(self.notes)
+
+
+def _processes() -> Iterator[list[str]]:
+    """Of each process what follows its name in proc(5)'s stat."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):
+                text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+                yield text.rpartition(")")[2].split()
+
+
+def start(trial: Trial) -> Child:
+    """Fork a child for ``trial``, with a session of its own."""
+    notes = os.memfd_create("last-test")
+    pid = os.fork()
+    if pid == 0:
         code = 3
         try:
-            code = _run(trial)
+            os.setsid()
+            code = _run(trial, notes)
         finally:
             os._exit(code)
-    return child
+    return Child(pid, notes)
 
 
 def fate(status: int) -> Fate:
@@ -94,45 +144,23 @@ def fate(status: int) -> Fate:
     raise RuntimeError(f"a trial did not take place: pytest's exit code is {code}")
 
 
-class Watch:
-    """How long a child has slept without using the processor.
-
-    A busy machine does not make it look so: who waits for a processor does not sleep.
-    """
-
-    def __init__(self, child: int) -> None:
-        self.child = child
-        self.used = -1
-        self.since = time.monotonic()
-
-    def slept(self) -> float:
-        """Seconds of sleep until now."""
-        text = Path(f"/proc/{self.child}/stat").read_text(encoding="utf-8")
-        state, *rest = text.rpartition(")")[2].split()
-        used = int(rest[10]) + int(rest[11])  # proc(5): utime, stime
-        if state == "R" or used != self.used:
-            self.used, self.since = used, time.monotonic()
-        return time.monotonic() - self.since
-
-
-def wait(children: dict[int, Watch], patience: float = PATIENCE) -> tuple[int, int]:
-    """The first child to end, and its status; one that sleeps for ``patience`` is ended."""
+def wait(children: Sequence[Child], patience: float = PATIENCE) -> Child:
+    """The first child to end, with its status; one that sleeps for ``patience`` is ended."""
     while True:
-        for child, watch in children.items():
-            ended, status = os.waitpid(child, os.WNOHANG)
+        for child in children:
+            ended, child.status = os.waitpid(child.pid, os.WNOHANG)
             if ended:
-                return child, status
-            if watch.slept() > patience:
-                os.kill(child, signal.SIGKILL)
-        descriptors = [os.pidfd_open(child) for child in children]
-        select.select(descriptors, [], [], 5.0)
+                child.end()  # what it left behind
+                return child
+            if child.slept() > patience:
+                child.end()
+        descriptors = [os.pidfd_open(child.pid) for child in children]
+        select.select(descriptors, [], [], min(IDLE, patience + 0.1))
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _run(trial: Trial) -> int:
-    import pytest
-
+def _run(trial: Trial, notes: int) -> int:
     limit = trial.cpu_seconds
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -141,11 +169,44 @@ def _run(trial: Trial) -> int:
     sys.stdout = sys.stderr = io.TextIOWrapper(io.BytesIO(), write_through=True)
     sys.dont_write_bytecode = True
     sys.meta_path.insert(0, _Instead(trial))
+    return next((code for code in (_tested(some, notes) for some in trial.tests) if code), 0)
+
+
+def _tested(tests: Sequence[str], notes: int) -> int:
+    """pytest's exit code for ``tests``; one that fails once only has proven nothing."""
+    left = list(tests)
+    while left:
+        witness = _Witness(notes)
+        code = _pytest(left, witness)
+        if code != 1 or witness.failed not in left or _pytest([witness.failed], witness) == 1:
+            return code
+        left.remove(witness.failed)
+    return 0
+
+
+def _pytest(tests: Sequence[str], witness: "_Witness") -> int:
+    import pytest
+
     # pytest would load the testbed, which is a plugin of its, past the finder, to rewrite asserts.
-    options = ("-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist")
-    options += ("--timeout=0", "--hypothesis-profile=mutation")
-    codes = (int(pytest.main([*options, *tests])) for tests in trial.tests)
-    return next((code for code in codes if code), 0)
+    options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options += ["--timeout=0", "--hypothesis-profile=mutation"]
+    return int(pytest.main([*options, *tests], plugins=[witness]))
+
+
+class _Witness:
+    """A plugin for pytest: notes each test before it runs, and which one failed."""
+
+    def __init__(self, notes: int) -> None:
+        self.notes = notes
+        self.failed = ""
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        os.ftruncate(self.notes, 0)
+        os.pwrite(self.notes, nodeid.encode()[:4096], 0)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self.failed = report.nodeid
 
 
 class _Instead(importlib.abc.MetaPathFinder):
@@ -155,7 +216,7 @@ class _Instead(importlib.abc.MetaPathFinder):
         self.name = trial.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         self.trial = trial
 
-    def find_spec(self, fullname: str, *_: object) -> importlib.machinery.ModuleSpec | None:  # type: ignore[override]
+    def find_spec(self, fullname: str, *_: object) -> importlib.machinery.ModuleSpec | None:
         if fullname != self.name:
             return None
         file = str(Path(self.trial.file).absolute())

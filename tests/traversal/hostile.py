@@ -10,8 +10,10 @@ from typing import Any
 
 from testbed.traversal import DialError, Multiaddr, Node, PrivateKey
 from testbed.traversal.aio import tcp
-from testbed.traversal.aio.connection import Connection, MuxedConnection
-from testbed.traversal.aio.transports import secure
+from testbed.traversal.aio.connection import Connection
+from testbed.traversal.aio.muxed import MuxedConnection
+from testbed.traversal.aio.sockets import Sockets
+from testbed.traversal.security import Security
 
 from .nodes import address, nodes
 
@@ -83,7 +85,7 @@ async def muxed(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     await asyncio.get_running_loop().sock_connect(sock, goal.socket_address)
     key = identity or PrivateKey.generate()
-    connection = await secure(sock, key, goal, target.peer, client=True)
+    connection = await Sockets(Security(key)).secure(sock, goal, target.peer, client=True)
     assert isinstance(connection, MuxedConnection)
     return connection
 
@@ -100,7 +102,8 @@ class Bystander:
     def __init__(self, ip: str) -> None:
         self._socket = socket.create_server((ip, 0))
         self._socket.setblocking(False)
-        self.address = Multiaddr.from_socket(*self._socket.getsockname()[:2], "tcp")
+        host, port = self._socket.getsockname()
+        self.address = Multiaddr.from_socket(host, port, "tcp")
 
     def visits(self) -> int:
         """How many connections have come in since the last look."""

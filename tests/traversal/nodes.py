@@ -9,7 +9,12 @@ from testbed.traversal import Multiaddr, Node, NodeOptions
 from testbed.traversal.__main__ import ECHO, echo
 from testbed.traversal.events import Event
 
-LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1"}
+LISTEN = {
+    "tcp": "/ip4/127.0.0.1/tcp/0",
+    "quic": "/ip4/127.0.0.1/udp/0/quic-v1",
+    "ws": "/ip4/127.0.0.1/tcp/0/ws",
+    "wss": "/ip4/127.0.0.1/tcp/0/tls/ws",
+}
 
 
 @contextlib.asynccontextmanager

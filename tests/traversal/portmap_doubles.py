@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import cast
 
 from testbed.traversal.portmap import natpmp, ssdp
 
@@ -76,9 +77,9 @@ class Datagrams(asyncio.DatagramProtocol):
     def __init__(self, pcp: Quirks | None, pmp: Quirks | None) -> None:
         self.pcp, self.pmp, self.table = pcp, pmp, Table()
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """From asyncio."""
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """From asyncio."""
@@ -201,9 +202,9 @@ class Igd(asyncio.DatagramProtocol):
         self.calls: list[str] = []
         self._served: list[asyncio.StreamWriter] = []
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """From asyncio."""
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """From asyncio: a search."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import random
 import socket
 from collections import deque
@@ -131,12 +132,17 @@ class _Hop(asyncio.DatagramProtocol):
             self.transport.sendto(data, to)
 
 
+def _itself(hop: _Hop) -> _Hop:
+    return hop
+
+
 @contextlib.asynccontextmanager
 async def _udp(link: SlowLink, far: Multiaddr) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     near, out = _Hop(link), _Hop(link)
     for hop in (near, out):
-        await loop.create_datagram_endpoint(lambda hop=hop: hop, local_addr=("127.0.0.1", 0))
+        itself = functools.partial(_itself, hop)
+        await loop.create_datagram_endpoint(itself, local_addr=("127.0.0.1", 0))
     near.forward = lambda data: out.send(data, far.socket_address)
     out.forward = lambda data: near.send(data, near.came_from)
     assert near.transport is not None

@@ -122,6 +122,7 @@ def test_the_end_that_arrived_outlives_the_connection(transport: str) -> None:
             gives(b, b"all of it")
             await a.dial(address(b))
             stream = await a.open_stream(b.peer, [GIVE], allow_limited=True)
+            await stream.agreed()
             await b.close()
             assert await whole(stream) == b"all of it"
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from testbed.traversal import Node
-from testbed.traversal.aio.connection import MuxedConnection
+from testbed.traversal.aio.muxed import MuxedConnection
 from testbed.traversal.aio.tcp import TcpPipe
 
 from .nodes import address, nodes, run
@@ -90,6 +90,19 @@ def test_a_dial_does_not_give_back_a_connection_whose_path_is_dead(transport: st
             assert await echoed(a, b.peer, b"alive") == b"alive"
 
     run(work, 30)
+
+
+@BOTH
+def test_a_node_that_listens_nowhere_dials(transport: str) -> None:
+    async def work() -> None:
+        async with nodes(transport, {}) as (b,), Node() as a:
+            for _ in range(2):
+                connection = await a.dial(address(b))
+                assert await echoed(a, b.peer, b"no port of its own") == b"no port of its own"
+                await connection.close()
+            assert not a.listening()
+
+    run(work)
 
 
 def test_a_pipe_ends_also_where_its_transport_tells_of_no_socket_any_more() -> None:

@@ -5,26 +5,30 @@ import datetime
 import os
 import random
 import socket
+from typing import Any, cast
 
 import pytest
-from aioquic.buffer import Buffer
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.crypto import CryptoPair
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from testbed.traversal import PrivateKey, multistream, noise, tls_certificate, varint
-from testbed.traversal.aio import connection as connections
 from testbed.traversal.aio import host, quic, upgrade
+from testbed.traversal.aio import muxed as muxed_connection
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.quic import RETRY_FROM
-from testbed.traversal.aio.quic_connection import QuicTimers, configuration
+from testbed.traversal.aio.quic_engine import configuration
+from testbed.traversal.aio.quic_timers import QuicTimers
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.errors import DialError, HandshakeError, TraversalError
 from testbed.traversal.events import ConnectionClosed, HandlerFailed
 from testbed.traversal.identify import PROTOCOL as IDENTIFY
 from testbed.traversal.identify import PUSH_PROTOCOL, PeerInfo
 from testbed.traversal.identify import encode as identify_encode
+from testbed.traversal.noise_xx import XX
 
 from .fuzz import registry
 from .hostile import AWAY, DATA, FIN, PING, SYN, WINDOW, frame, muxed, send_raw, siege
@@ -64,7 +68,7 @@ def test_truncated_and_altered_handshakes_are_dropped() -> None:
 
 
 def test_handshake_messages_of_64_kib_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(upgrade.upgrade.__kwdefaults__, "timeout", 1.0)
+    monkeypatch.setitem(cast(dict[str, Any], upgrade.upgrade.__kwdefaults__), "timeout", 1.0)
 
     async def work() -> None:
         async with siege("tcp", 8) as (_, target):
@@ -89,8 +93,8 @@ PAYLOADS = {
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_a_noise_payload_that_is_a_giant_or_proves_nothing_is_a_typed_error(name: str) -> None:
     ours = noise.Handshake(PrivateKey.generate(), initiator=False)
-    static = noise.X25519PrivateKey.generate()
-    hostile = noise.XX(static, noise.X25519PrivateKey.generate())
+    static = X25519PrivateKey.generate()
+    hostile = XX(static, X25519PrivateKey.generate())
     framed = [hostile.write_1()]
     ours.receive_data(len(framed[0]).to_bytes(2, "big") + framed[0])
     hostile.read_2(ours.data_to_send()[2:])
@@ -104,7 +108,7 @@ def test_slow_loris_before_the_handshake_holds_nothing_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Silent ones, and ones that send a byte at a time; the flood is from one IP address."""
-    monkeypatch.setitem(upgrade.upgrade.__kwdefaults__, "timeout", 1.0)
+    monkeypatch.setitem(cast(dict[str, Any], upgrade.upgrade.__kwdefaults__), "timeout", 1.0)
 
     async def drip(target: tuple[str, int], silent: bool) -> None:
         reader, writer = await asyncio.open_connection(*target, local_addr=("127.0.0.66", 0))
@@ -250,7 +254,7 @@ def test_pings_whose_answers_are_not_read_end_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The cap is lowered only for the test's time; the kernel's buffers come on top."""
-    monkeypatch.setattr(connections, "_HARD_CAP", 256 * 1024)
+    monkeypatch.setattr(muxed_connection, "_HARD_CAP", 256 * 1024)
 
     async def work() -> None:
         async with siege("tcp", 24) as (_, target):

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -191,7 +191,8 @@ def test_a_relay_that_brings_another_peer_than_it_says_is_found_out() -> None:
 
             async def lie(source: PeerId, goal: PeerId) -> Stream:
                 del source
-                return await honest(STRANGER, goal)
+                stream: Stream = await honest(STRANGER, goal)
+                return stream
 
             server = hub.host.handlers[relay.HOP_PROTOCOL].__self__  # type: ignore[attr-defined]
             honest, server._open_stop = server._open_stop, lie
@@ -305,7 +306,7 @@ async def demand(evil: Node, target: Node, addresses: tuple[Multiaddr, ...]) -> 
 def test_v2_demands_its_price_before_it_dials_another_ip_and_then_dials_one_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(upgrade.upgrade.__kwdefaults__, "timeout", 1.0)
+    monkeypatch.setitem(cast(dict[str, Any], upgrade.upgrade.__kwdefaults__), "timeout", 1.0)
 
     async def work() -> None:
         victims = [Bystander("127.0.0.9") for _ in range(5)]
@@ -320,6 +321,7 @@ def test_v2_demands_its_price_before_it_dials_another_ip_and_then_dials_one_addr
             for _ in range(times):
                 await stream.write_frame(frame)
             last = autonat_v2.Message.decode(await stream.read_frame(8192)).response
+            assert last is not None
             assert last.dial_status == autonat_v2.DialStatus.DIAL_ERROR
             assert [b.visits() for b in victims] == [1, 0, 0, 0, 0]
         for bystander in victims:

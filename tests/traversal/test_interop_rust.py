@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from testbed.traversal import RelayLimits, relay
-from testbed.traversal.errors import ProtocolError
+from testbed.traversal.errors import NegotiationError, ProtocolError
 from testbed.traversal.events import Upgraded
 from testbed.traversal.multiaddr import Multiaddr
+from testbed.traversal.options import AGENT
 
-from .interop.build import RUST, NotBuiltError, built
-from .interop.peer import foreign
+from .interop.build import RUST
+from .interop.peer import built_or_skipped, foreign
 from .nodes import address, nodes, run, wait_event
 from .test_nodes import STAY_RELAYED, echoed
 
@@ -25,10 +26,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="session")
 def binary() -> Path:
-    try:
-        return built(RUST)
-    except NotBuiltError as error:
-        pytest.skip(f"wire NOT checked: {error}")
+    return built_or_skipped(RUST)
 
 
 def bare(address: str) -> str:
@@ -54,6 +52,24 @@ def test_we_dial_rust_and_it_answers_identify_ping_and_echo(transport: str, bina
 
 
 @BOTH
+def test_rust_refuses_a_protocol_behind_which_we_wrote_already(
+    transport: str, binary: Path
+) -> None:
+    async def work() -> None:
+        async with foreign(binary, transport) as rust, nodes(transport, {}) as (ours,):
+            connection = await ours.dial(rust.addresses[0])
+            for size in (0, 1, 100, 100_000):
+                for step in ("read", "close"):
+                    stream = await ours.open_stream(connection.peer, ["/nobody/1"])
+                    await stream.write(bytes(size))
+                    with pytest.raises(NegotiationError):
+                        await (stream.read() if step == "read" else stream.close())
+            assert await echoed(ours, connection.peer, b"still here") == b"still here"
+
+    run(work, 60)
+
+
+@BOTH
 def test_rust_dials_us_and_gets_identify_ping_echo_and_a_reservation(
     transport: str, binary: Path
 ) -> None:
@@ -62,7 +78,7 @@ def test_rust_dials_us_and_gets_identify_ping_echo_and_a_reservation(
         async with foreign(binary, transport) as rust, nodes(transport, options) as (ours,):
             here = str(address(ours))
             told = await rust.ask("connect", here)
-            assert told["agent"] == "testbed-traversal/0.1"
+            assert told["agent"] == AGENT
             assert set(told["protocols"]) == set(ours.host.handlers)
             assert told["observed"] == bare(rust.addresses[0])
             assert (await rust.ask("ping", here))["rtt_us"] > 0

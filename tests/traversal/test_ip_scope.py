@@ -8,7 +8,7 @@ import pytest
 
 from testbed.traversal import Multiaddr, PeerId, PrivateKey, RelayLimits, relay
 from testbed.traversal.aio.host import Host, HostLimits
-from testbed.traversal.autonat_v1 import Reachability, Status, Votes
+from testbed.traversal.autonat_v1 import RateLimiter, RateLimits, Reachability, Status, Votes
 
 NEVER = [
     "10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "192.88.99.1", "198.18.0.1",
@@ -50,6 +50,15 @@ def test_a_customer_gets_a_relays_reservations_for_one_party() -> None:
     ledger = relay.Ledger(RelayLimits(reservations_per_ip=2))
     answers = [ledger.reserve(stranger(), named(ip).party, 0)[0] for ip in ONE_HOUSE]
     assert answers.count(relay.Status.OK) == 2
+
+
+def test_a_customer_with_many_identities_gets_half_of_the_requests_that_are_served() -> None:
+    limiter = RateLimiter(RateLimits(overall=30, per_peer=3))
+    served = 0
+    for n in range(60):
+        served += limiter.admit(stranger(), 0.0, named(f"2a00:1450:1:{n:x}::1").party)
+    assert served == 15
+    assert limiter.admit(stranger(), 0.0, named("2a00:1450:2::1").party)
 
 
 def test_a_customer_gets_the_connections_of_one_party() -> None:

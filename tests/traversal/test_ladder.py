@@ -12,7 +12,6 @@ from testbed.traversal import DialError, Multiaddr, Node, NodeOptions, RelayLimi
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.mapped import MappedPorts
 from testbed.traversal.aio.portmap import PortMapper
-from testbed.traversal.aio.portmap_session import PortMapOptions
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.errors import AddressError
 from testbed.traversal.events import ConnectionOpened, RungReached, Upgraded
@@ -25,6 +24,7 @@ from testbed.traversal.portmap.mapping import (
     Service,
     Transport,
 )
+from testbed.traversal.portmap.options import PortMapOptions
 
 from .nodes import LISTEN, address, nodes, run, wait_event
 
@@ -51,6 +51,16 @@ def test_by_default_a_circuit_is_dialed_when_no_direct_dial_is_left() -> None:
     climb.failed(DIRECT_OTHER, 0.4)
     assert climb.wake() == 0.4
     assert climb.due(0.4) == [RELAYED]
+
+
+def test_the_next_direct_dial_begins_at_once_where_none_is_under_way() -> None:
+    climb = Climb(LadderOptions(), (ONE, OTHER, THIRD), 1.0)
+    assert climb.due(1.0) == [Try(Rung.DIRECT, ONE)]
+    climb.failed(Try(Rung.DIRECT, ONE), 1.1)
+    assert climb.wake() == pytest.approx(1.1)
+    assert climb.due(1.1) == [Try(Rung.DIRECT, OTHER)]
+    assert climb.due(1.3) == []
+    assert climb.due(1.36) == [Try(Rung.DIRECT, THIRD)]
 
 
 def test_at_once_means_direct_and_circuit_in_one_moment() -> None:

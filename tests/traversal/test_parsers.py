@@ -14,9 +14,11 @@ from testbed.traversal import (
     dcutr,
     envelope,
     identify,
+    multibase,
     multistream,
     noise,
     relay,
+    resume,
     varint,
     yamux,
 )
@@ -32,6 +34,12 @@ OTHER = PrivateKey.from_seed(bytes(32))
 
 def _noise(initiator: bool) -> Callable[[bytes], object]:
     return lambda data: noise.Handshake(KEY, initiator=initiator).receive_data(data)
+
+
+def _attached() -> resume.Session:
+    session = resume.Session()
+    session.attach(0)
+    return session
 
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
@@ -56,6 +64,10 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "multistream dialer": lambda data: multistream.Dialer(["/a"]).receive_data(data),
     "noise initiator": _noise(True),
     "noise responder": _noise(False),
+    "multibase": lambda data: multibase.decode(data.decode("latin1")),
+    "resume hello": lambda data: resume.Hello.decode(data).check(),
+    "resume welcome": resume.Welcome.decode,
+    "resume frames": lambda data: _attached().receive_data(data),
     "yamux": lambda data: yamux.Session(client=False, now=0.0).receive_data(data, 0.0),
 }
 
@@ -70,6 +82,9 @@ SEEDS = [
     autonat_v1.encode_request(PEER, (Multiaddr.decode(_ADDRESS),)),
     autonat_v2.Message(autonat_v2.DialRequest((_ADDRESS,), 7)).encode(),
     multistream.Dialer(["/a"]).data_to_send(),
+    multibase.encode_base64url(PEER.multihash).encode(),
+    resume.Hello(bytes(16), "/put/1", 7, 1).encode(),
+    bytes.fromhex("000000000268690200000000"),
     bytes.fromhex("0001000100000001000000000000000000000001000000026869"),
 ]
 
@@ -177,6 +192,7 @@ def test_a_voucher_counts_only_for_its_relay_its_peer_and_its_reservation() -> N
     client = PeerId.from_public_key(OTHER.public)
     voucher = relay.seal_voucher(KEY, PEER, client, 1000)
     relay.check_voucher(voucher, PEER, client, 1000)
+    wrong: Callable[[], object]
     for wrong in (
         lambda: relay.check_voucher(voucher, client, client, 1000),
         lambda: relay.check_voucher(voucher, PEER, PEER, 1000),

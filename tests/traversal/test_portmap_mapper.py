@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from testbed.traversal.aio.portmap import PortMapper
-from testbed.traversal.aio.portmap_session import PortMapOptions, Probe
 from testbed.traversal.events import Event, PortMapFailed, PortMapLost, PortMapped
 from testbed.traversal.portmap import mapping as values
 from testbed.traversal.portmap.mapping import (
@@ -25,6 +24,7 @@ from testbed.traversal.portmap.mapping import (
     Transport,
     Useless,
 )
+from testbed.traversal.portmap.options import PortMapOptions, Probe
 
 from .portmap_doubles import GATEWAY, LOCAL, STRANGER, WAN, IgdQuirks, Quirks, datagrams, igd
 

@@ -5,7 +5,7 @@ from functools import cache
 
 from testbed.model.behaviour import Protocol
 from testbed.model.packet import Endpoint
-from testbed.model.plan import AddBridge, AddLink
+from testbed.model.plan import AddBridge, AddLink, End
 from testbed.model.presets import preset
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
@@ -25,7 +25,8 @@ class World:
     def __init__(self, name: str) -> None:
         self.plan = steps = plan(preset(name), catalogue())
         ends = [end for link in steps.of(AddLink) for end in (link.a, link.b)]
-        places = [(one.node, one.ifname, one.mac) for one in (*ends, *steps.of(AddBridge))]
+        ports: tuple[End | AddBridge, ...] = (*ends, *steps.of(AddBridge))
+        places = [(one.node, one.ifname, one.mac) for one in ports]
         self.macs = {f"{node}:{i}": bytes.fromhex(mac.replace(":", "")) for node, i, mac in places}
         self.here = {node: Endpoint(steps.address(node), steps.port(node)) for node in NODES}
 

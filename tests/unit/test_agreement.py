@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from test_facts_decide import cases
 from ways import explained as by_hand
 
 from testbed.evidence.account import WireAccount
+from testbed.explain.explainer import explain
 from testbed.model.explanation import Cause, Diagram, Evidence, Explanation, Wrong
 from testbed.model.fault import CaptureLost, Clash, Contradicted
 from testbed.model.judgement import Verdict
@@ -29,6 +31,9 @@ GROUNDS: dict[Judgement, Any] = {
 }
 
 
+NOWHERE = Path("/dev/null/nowhere")  # a folder that cannot be made
+
+
 def verdict_of(evidence: Evidence) -> Verdict:
     because = GROUNDS[evidence.judgement]
     if evidence.judgement is Judgement.INCONCLUSIVE:
@@ -40,7 +45,7 @@ def verdict_of(evidence: Evidence) -> Verdict:
 def settled(evidence: Evidence) -> tuple[Explanation, Evidence, Verdict]:
     """As `testbed.run.cell` joins the two."""
     account = WireAccount.of(evidence)
-    return explaining.explained(evidence, account, verdict_of(evidence))
+    return explaining.explained(evidence, account, verdict_of(evidence), NOWHERE)
 
 
 def direct() -> Run:
@@ -132,7 +137,10 @@ def judged(judgement: Judgement, measured: Outcome) -> Verdict:
         (judged(Judgement.PASS, Outcome.DIRECT), told(Cause.FILTER_CLOSED), Clash.WAY_UNKNOWN),
         (judged(Judgement.PASS, Outcome.DIRECT), told(Cause.REVERSED), None),
         (judged(Judgement.PASS, Outcome.RELAYED), told(Cause.REVERSED), Clash.WAY_FOUND),
-        (judged(Judgement.PASS, Outcome.NONE), told(Cause.UNKNOWN), None),
+        (judged(Judgement.PASS, Outcome.NONE), told(Cause.UNKNOWN), Clash.UNEXPLAINED),
+        (judged(Judgement.PASS, Outcome.RELAYED), told(Cause.UNKNOWN), Clash.UNEXPLAINED),
+        (judged(Judgement.FAIL, Outcome.NONE), told(Cause.UNKNOWN), None),
+        (judged(Judgement.PASS, Outcome.NONE), told(Cause.LOST_ON_LINK), Clash.HARNESS_BLAMED),
         (judged(Judgement.PASS, Outcome.NONE), told(Cause.PEER_FAILED), Clash.NOT_TRIED),
         (judged(Judgement.PASS, Outcome.NONE), told(Cause.NEVER_SENT), Clash.NOT_TRIED),
         (judged(Judgement.PASS, Outcome.NONE), told(Cause.RELAY_UNREACHABLE), Clash.NOT_TRIED),
@@ -186,7 +194,7 @@ def test_an_account_of_other_packets_explains_nothing() -> None:
     whole = symmetric().evidence(Outcome.NONE)
     other = WireAccount.of(replace(whole, packets=[]))
     with pytest.raises(ValueError, match="other packets"):
-        explaining.explain(whole, other)
+        explain(whole, other)
 
 
 def test_who_gives_up_what_got_lost_ends_as_is_foreseen() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed.errors import UsageError
+from testbed.errors import PeerError, TestbedError, UsageError
 from testbed.lab.namespaces import Namespaces
 from testbed.model.behaviour import Protocol
+from testbed.model.details import AutonatDetails
 from testbed.model.packet import Endpoint
-from testbed.model.result import AutonatDetails, Result
+from testbed.model.result import Result
 from testbed.model.verdict import Judgement
 from testbed.nat.load import find
 from testbed.predict.autonat import AddressVerdict, NodeVerdict
@@ -28,7 +29,9 @@ WRONG = (replace(UDP, v1=NodeVerdict.PUBLIC), RIGHT[1])
 
 
 def made(
-    measured: tuple[Measured, ...], error: str = "", case: AutonatCase | None = None
+    measured: tuple[Measured, ...],
+    error: TestbedError | None = None,
+    case: AutonatCase | None = None,
 ) -> Result:
     case = case or AutonatCase(find("port-restricted"))
     return judged(case, measured, SITE, error)
@@ -57,13 +60,13 @@ def test_a_difference_on_a_busy_machine_is_inconclusive_and_is_tried_again() -> 
 
 
 def test_what_could_not_be_measured_is_inconclusive_with_its_reason() -> None:
-    nothing = made((), "peer [a]: it ended before its time")
+    nothing = made((), PeerError("it ended before its time", node="a"))
     assert (nothing.judgement, nothing.measured) == (Judgement.INCONCLUSIVE, None)
     assert table([nothing]).caption == "1 peer [a]: it ended before its time"
 
 
 def test_a_case_whose_worker_died_has_a_line_in_the_table() -> None:
-    dead = made((), "the worker ended").model_copy(update={"details": AutonatDetails()})
+    dead = made((), PeerError("its worker died")).model_copy(update={"details": AutonatDetails()})
     assert table([dead]).row_count == 1
 
 

@@ -5,7 +5,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from testbed.capture.conntrack import Entry, Tuple, parse
+from testbed.capture.conntrack import Entry, Tuple, entry
+from testbed.lab.netfilter import attributes
 from testbed.model.packet import Endpoint
 
 INSIDE = Endpoint(IPv4Address("10.0.0.2"), 4001)
@@ -28,9 +29,9 @@ def headers(kind: int, number: int, source: Endpoint, destination: Endpoint) -> 
 
 @pytest.mark.parametrize(("number", "protocol"), [(17, "udp"), (6, "tcp"), (132, "other")])
 def test_an_entry_shows_the_flow_before_and_after_translation(number: int, protocol: str) -> None:
-    body = bytes(4) + headers(1, number, INSIDE, SERVER) + headers(2, number, SERVER, OUTSIDE)
+    body = headers(1, number, INSIDE, SERVER) + headers(2, number, SERVER, OUTSIDE)
     body += attribute(3, b"\x00\x00\x01\x88")  # a status, which nobody asked for
-    assert parse(body) == Entry(
+    assert entry(attributes(body)) == Entry(
         protocol,  # type: ignore[arg-type]
         Tuple(INSIDE, SERVER),
         Tuple(SERVER, OUTSIDE),
@@ -38,5 +39,5 @@ def test_an_entry_shows_the_flow_before_and_after_translation(number: int, proto
 
 
 def test_a_protocol_without_ports_has_port_0() -> None:
-    body = bytes(4) + headers(1, 1, INSIDE, SERVER) + headers(2, 1, SERVER, OUTSIDE)
-    assert parse(body).original.source == Endpoint(INSIDE.address, 0)
+    body = headers(1, 1, INSIDE, SERVER) + headers(2, 1, SERVER, OUTSIDE)
+    assert entry(attributes(body)).original.source == Endpoint(INSIDE.address, 0)

@@ -15,8 +15,11 @@ from testbed.capture import flows
 from testbed.capture.flows import FlowRecorder, changes, read_flows, to_json, unheard
 from testbed.errors import CaptureError
 from testbed.lab.netfilter import messages
-from testbed.model.explanation import Change, FlowEvent
+from testbed.model.gap import Gap, NoCounters, NoEvents, Unheard
+from testbed.model.journey import Change, FlowEvent
 from testbed.model.packet import Endpoint
+from testbed.model.saved import gaps_from_json, gaps_to_json
+from testbed.words import sentence
 
 INSIDE = Endpoint(IPv4Address("10.0.0.2"), 4001)
 OUTSIDE = Endpoint(IPv4Address("29.0.0.2"), 31939)
@@ -89,8 +92,9 @@ def test_several_messages_in_one_datagram_are_all_read() -> None:
 
 def test_a_router_that_holds_flows_and_told_of_none_is_named() -> None:
     assert unheard([event()], {"nat-a": 3, "nat-b": 0}) == []
-    (said,) = unheard([event()], {"nat-a": 3, "nat-b": 2})
-    assert said == "nat-b holds 2 flows and sent no event of any"
+    (gap,) = unheard([event()], {"nat-a": 3, "nat-b": 2})
+    assert gap == NoEvents("nat-b", Unheard.SILENT, 2)
+    assert sentence(gap) == "nat-b holds 2 flows and sent no event of any"
 
 
 def test_events_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -149,7 +153,7 @@ class Scripted:
         return step
 
 
-def finished(path: Path, made: Scripted | OSError) -> list[str]:
+def finished(path: Path, made: Scripted | OSError) -> list[Gap]:
     def opened(*_: object) -> Scripted:
         if isinstance(made, OSError):
             raise made
@@ -168,17 +172,21 @@ def test_what_was_heard_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "why"),
     [
-        (Scripted(datagram(flags=CREATED), errno.ENOBUFS, datagram()), "came faster"),
-        (OSError(errno.EPROTONOSUPPORT, "Protocol not supported"), "Protocol not supported"),
+        (
+            Scripted(datagram(flags=CREATED), errno.ENOBUFS, datagram()),
+            NoEvents("nat-a", Unheard.OVERFLOWED),
+        ),
+        (
+            OSError(errno.EPROTONOSUPPORT, "Protocol not supported"),
+            NoEvents("nat-a", Unheard.REFUSED, error="Protocol not supported"),
+        ),
     ],
 )
-def test_events_that_were_missed_leave_no_file_and_a_sentence(
-    made: Scripted | OSError, why: str, tmp_path: Path
+def test_events_that_were_missed_leave_no_file_and_a_gap(
+    made: Scripted | OSError, why: Gap, tmp_path: Path
 ) -> None:
     file = tmp_path / "conntrack.jsonl"
-    (said,) = finished(file, made)
-    assert "conntrack events of nat-a" in said
-    assert why in said
+    assert finished(file, made) == [why]
     assert not file.exists()
 
 
@@ -186,5 +194,25 @@ def test_more_events_than_memory_is_meant_for_are_said_to_be(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(flows, "_MOST", 2)
-    (said,) = finished(tmp_path / "conntrack.jsonl", Scripted(*[datagram(flags=CREATED)] * 3))
-    assert said == "conntrack events of nat-a were more than 2"
+    (gap,) = finished(tmp_path / "conntrack.jsonl", Scripted(*[datagram(flags=CREATED)] * 3))
+    assert gap == NoEvents("nat-a", Unheard.TOO_MANY, 2)
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [
+        (
+            NoEvents("r", Unheard.OVERFLOWED),
+            "conntrack events of r came faster than they were taken",
+        ),
+        (NoEvents("r", Unheard.TOO_MANY, 2), "conntrack events of r were more than 2"),
+        (
+            NoEvents("r", Unheard.REFUSED, error="no"),
+            "conntrack events of r could not be heard: no",
+        ),
+        (NoCounters("no nft"), "the routers' counters: no nft"),
+    ],
+)
+def test_each_gap_is_said_and_comes_back_from_its_file(gap: Gap, said: str) -> None:
+    assert sentence(gap) == said
+    assert gaps_from_json(json.loads(json.dumps(gaps_to_json([gap])))) == (gap,)

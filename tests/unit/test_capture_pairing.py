@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ NAT = Endpoint(IPv4Address("5.5.5.5"), 6000)
 REMOTE = Endpoint(IPv4Address("9.9.9.9"), 7000)
 
 
-def seen(time_ms: float, **more) -> Packet:
+def seen(time_ms: float, **more: Any) -> Packet:
     packet = Packet(
         number=0,
         vantage="nat-a:lan",
@@ -60,16 +61,16 @@ def paired(befores: list[Packet], afters: list[Packet], **more: int) -> list[tup
         {"original_length": 9000},
     ],
 )
-def test_a_difference_that_no_nat_makes_forbids_the_pair(change):
+def test_a_difference_that_no_nat_makes_forbids_the_pair(change: dict[str, Any]) -> None:
     assert paired([seen(0)], [seen(1)]) == [(0, 0)]
     assert paired([seen(0)], [seen(1, **change)]) == []
 
 
-def test_addresses_ports_and_ttl_may_differ():
+def test_addresses_ports_and_ttl_may_differ() -> None:
     assert paired([seen(0)], [seen(1, source=NAT, ttl=63)]) == [(0, 0)]
 
 
-def test_a_quotation_may_be_translated():
+def test_a_quotation_may_be_translated() -> None:
     def error(time_ms: float, to: Endpoint) -> Packet:
         quoted = Quoted("udp", to, REMOTE, 7)
         payload = str(to)[:8].encode()
@@ -78,30 +79,30 @@ def test_a_quotation_may_be_translated():
     assert paired([error(0, NAT)], [error(1, LAN)]) == [(0, 0)]
 
 
-def test_nothing_comes_out_before_it_went_in_or_long_after():
+def test_nothing_comes_out_before_it_went_in_or_long_after() -> None:
     assert paired([seen(1)], [seen(0)]) == []
     assert paired([seen(0)], [seen(2000)]) == []
     assert paired([seen(0)], [seen(2000)], window_ns=3000 * MS) == [(0, 0)]
 
 
-def test_like_packets_behind_a_delay_keep_their_order():
+def test_like_packets_behind_a_delay_keep_their_order() -> None:
     before = [seen(at) for at in (0, 10, 20, 30)]
     after = [seen(at) for at in (25, 35, 45, 55)]
     assert paired(before, after) == [(n, n) for n in range(4)]
 
 
-def test_the_one_that_got_through_is_told_from_the_like_one_that_was_dropped():
+def test_the_one_that_got_through_is_told_from_the_like_one_that_was_dropped() -> None:
     before = [seen(at) for at in (0, 50, 100)]
     assert paired(before, [seen(50.02), seen(100.02)]) == [(1, 0), (2, 1)]
 
 
-def test_a_loss_behind_a_delay_is_found_by_the_usual_delay():
+def test_a_loss_behind_a_delay_is_found_by_the_usual_delay() -> None:
     before = [seen(at) for at in (10, 20, 30)]
     after = [seen(35), seen(55)]  # the second one was lost
     assert paired(before, after, usual_ns=25 * MS) == [(0, 0), (2, 1)]
 
 
-def test_the_usual_delay_is_learned_from_what_has_no_double():
+def test_the_usual_delay_is_learned_from_what_has_no_double() -> None:
     before = [seen(at) for at in (10, 20, 30)]
     after = [seen(35), seen(55)]
     sure = [seen(at, ip_id=at + 1) for at in (0, 40, 80)]
@@ -117,7 +118,9 @@ def test_the_usual_delay_is_learned_from_what_has_no_double():
         max_size=30,
     )
 )
-def test_each_packet_is_in_one_pair_and_like_ones_never_cross(flights):
+def test_each_packet_is_in_one_pair_and_like_ones_never_cross(
+    flights: list[tuple[int, bytes, bool, int]],
+) -> None:
     flights = sorted(flights, key=lambda flight: flight[0])
     before = [seen(at, payload=payload) for at, payload, _, _ in flights]
     after = sorted(

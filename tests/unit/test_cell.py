@@ -5,15 +5,27 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from testbed.cli.cell_words import MatrixWords
+from testbed.cli.commands.chosen import Request
 from testbed.errors import UsageError
+from testbed.model.fault import CaptureLost, Difference, Fault, FramesLost, LabDiffers
+from testbed.model.outcome import Outcome
+from testbed.model.prediction import Prediction
+from testbed.model.presets import PRESETS
+from testbed.model.reason import Lost, Silence
 from testbed.nat.load import find
-from testbed.run.matrix import Selection
-from testbed.stacks.registry import ADAPTERS, stacks
-from testbed.studies.punch.cell import Cell, load_cell, require_sane, save_cell
+from testbed.run.judging import worth_another
+from testbed.stacks.registry import ADAPTERS, Adapter, public, stacks
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.folder import load_cell, save_cell
 from testbed.studies.punch.mechanisms import of
+from testbed.studies.punch.selection import Selection
+from testbed.studies.punch.sound import require_sane
+from testbed.verdict.judge import inconclusive
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +155,72 @@ def test_a_matrix_has_each_libp2p_cell_with_each_relay_and_others_once() -> None
     ]
 
 
+def asked_for(topology: str, peers: str = "punch-udp", relays: str | None = None) -> list[Cell]:
+    words = MatrixWords(
+        profiles="full-cone", peers=peers, topology=topology, controls=False, relay=relays
+    )
+    return Request(words).cells()[0]
+
+
+def test_a_matrix_takes_several_worlds() -> None:
+    assert [cell.pair for cell in asked_for("two-homes,carrier,two-homes")] == [
+        "punch-udp/full-cone--full-cone",
+        "carrier/punch-udp/full-cone--full-cone",
+    ]
+    with pytest.raises(UsageError, match="unknown topology 'nowhere'"):
+        asked_for("two-homes,nowhere")
+
+
+def test_a_matrix_of_all_worlds_has_each_in_which_two_may_meet_and_names_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cells = asked_for("all")
+    assert {cell.world.name for cell in cells} == set(PRESETS) - {"observers", "home-observers"}
+    assert "left out: nobody in observers plays b" in capsys.readouterr().err
+
+
+def test_what_one_stack_of_a_matrix_cannot_do_in_a_world_is_refused_or_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told_nothing(name: str, transport: Literal["udp", "tcp"]) -> Adapter:
+        found = public(name, transport)
+        return replace(found, features=frozenset()) if name == "go" else found
+
+    monkeypatch.setattr("testbed.studies.punch.cell.public", told_nothing)
+    with pytest.raises(UsageError, match="go-tcp cannot be told"):
+        asked_for("relay-behind-forward,two-homes", "go-tcp,traversal-tcp", "go,traversal")
+    capsys.readouterr()
+    found = asked_for("all", "go-tcp,traversal-tcp", "go,traversal")
+    behind = {cell.cast for cell in found if cell.world.name == "relay-behind-forward"}
+    assert behind == {"go-tcp", "traversal-tcp"}
+    assert {cell.cast for cell in found} > behind
+    assert capsys.readouterr().err.count("go-tcp cannot be told") == 3  # behind a CGN, and at home
+
+
 def test_a_relay_that_nobody_knows_is_refused() -> None:
     chosen = Selection(["full-cone"], ["full-cone"], ["traversal-tcp"], relays=["pigeon"])
     with pytest.raises(UsageError, match="unknown relay 'pigeon'"):
         chosen.cells()
+
+
+LOST = FramesLost("nat-a-core", "a_to_b", 3)
+MISSED = CaptureLost("a:eth0", 9)
+CHANGED = LabDiffers(Difference.RULES_CHANGED, "nat-a", "cheat")
+
+
+@pytest.mark.parametrize(
+    ("faults", "late", "again"),
+    [
+        ([LOST], False, True),
+        ([LOST, MISSED], True, True),
+        ([], True, True),
+        ([], False, False),
+        ([CHANGED], True, False),
+        ([LOST, CHANGED], True, False),
+    ],
+)
+def test_a_machine_that_lost_frames_or_was_late_and_did_nothing_else_is_worth_another_try(
+    faults: list[Fault], late: bool, again: bool
+) -> None:
+    verdict = inconclusive(Prediction(Outcome.NONE, Lost((), Silence.NONE_REACHED), ()), *faults)
+    assert worth_another(faults, late=late, verdict=verdict) is again

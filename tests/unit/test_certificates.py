@@ -5,6 +5,7 @@ from rich.console import Console
 
 from testbed.certify.certificates import Certificate, Verdict
 from testbed.certify.claims import Row
+from testbed.model.fault import Broke
 from testbed.report.certificates import told
 
 EVIDENCE = "20445 from stranger's 20482: drop; 4001 from stranger's 20519: drop; " * 3
@@ -13,7 +14,9 @@ TIMER = Row("timeout_udp", "2 s", "1.5 to 2.5 s", True, EVIDENCE, "60 s")
 BAD = Row("udp.mapping", "endpoint_independent", "address_and_port_dependent", False, EVIDENCE)
 PASSED = Certificate("linux-home", (*GOOD, TIMER), Verdict.PASS, 9.0)
 FAILED = Certificate("boasts", (*GOOD, TIMER, BAD), Verdict.FAIL, 9.0)
-BROKEN = Certificate("unloadable", (), Verdict.INCONCLUSIVE, 0.1, "nft does not take the rules")
+BROKEN = Certificate(
+    "unloadable", (), Verdict.INCONCLUSIVE, 0.1, Broke(None, None, "nft does not take the rules")
+)
 
 
 def printed(*certificates: Certificate, width: int = 80, detailed: bool = False) -> list[str]:

@@ -8,12 +8,13 @@ import platform
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from testbed.certify import certificates as module
-from testbed.certify.certificates import Certificate, Verdict, certified, certify_all, default_cache
+from testbed.certify import store
+from testbed.certify.certificates import Certificate, Verdict, certify_all
 from testbed.certify.claims import Row, claims, compare, unclaimed
 from testbed.certify.measured import (
     AT_LEAST_ADDRESS,
@@ -28,6 +29,7 @@ from testbed.certify.measured import (
 )
 from testbed.certify.prober.timers import Watch, refresh, scattered
 from testbed.certify.prober.waiting import Sample, Waiting, lifetime, together
+from testbed.certify.store import certified, default_cache
 from testbed.errors import BusyError, ProbeError, UnfitError
 from testbed.lab.forked import forked
 from testbed.model.behaviour import (
@@ -45,11 +47,14 @@ from testbed.model.behaviour import (
 )
 from testbed.model.plan import AddNode, Plan
 from testbed.model.profile import Profile
+from testbed.model.statement.probing import Circumstance, Met, PortsCounted
 from testbed.model.topology import Topology
 from testbed.nat.load import find, with_timeouts
 from testbed.plan.planner import plan
 
 DAILY = Behaviour(timeouts=Timeouts(2, 2, 2, 3))
+
+SEEN = PortsCounted(40)
 
 
 def transport(**changes: Value | None) -> MeasuredTransport:
@@ -61,6 +66,7 @@ def transport(**changes: Value | None) -> MeasuredTransport:
         "pooling": None,
         "large": "passed",
         "filtering": "address_and_port_dependent",
+        "unexposed_filtering": None,
         "allocation": "preserving",
         "ports": (20001, 20400),
         "overloading": False,
@@ -74,7 +80,7 @@ def transport(**changes: Value | None) -> MeasuredTransport:
         "quota": "none",
         "pool": "none",
     }
-    return MeasuredTransport(**{k: Finding(v, "") for k, v in (values | changes).items()})
+    return MeasuredTransport(**{k: Finding(v, SEEN) for k, v in (values | changes).items()})
 
 
 def measured(udp: MeasuredTransport | None = None, **changes: Value | None) -> Measured:
@@ -92,12 +98,14 @@ def measured(udp: MeasuredTransport | None = None, **changes: Value | None) -> M
         "leases": None,
         "secure_mode": None,
     }
-    findings = {k: Finding(v, "") for k, v in (values | changes).items()}
-    without = {field.name: Finding(None, "") for field in dataclasses.fields(MeasuredPortMapping)}
+    exposed = Finding(changes.pop("exposed", "none"), SEEN)
+    findings: dict[str, Any] = {k: Finding(v, SEEN) for k, v in (values | changes).items()}
+    without = {field.name: Finding(None, SEEN) for field in dataclasses.fields(MeasuredPortMapping)}
     return Measured(
         udp=udp or transport(),
         tcp=transport(hairpin=None),
         port_mapping=MeasuredPortMapping(**without),
+        more={"exposed": exposed},
         **findings,
     )
 
@@ -230,25 +238,25 @@ def test_a_machine_that_cannot_keep_time_measures_nothing() -> None:
 
 
 def test_refreshing_shows_only_when_the_timer_is_shorter_than_the_watch() -> None:
-    short, long = Finding((1.5, 2.5), ""), Finding((3.5, None), "")
-    lasted = [Watch(5.0, True, None, "")]
+    short, long = Finding((1.5, 2.5), SEEN), Finding((3.5, None), SEEN)
+    lasted = [Watch(5.0, True, None, SEEN)]
     assert refresh(lasted, short).value == "both"
     assert refresh(lasted, long).value is None
-    assert refresh([Watch(1.4, False, None, "")], short).value == "outbound"
-    assert refresh([Watch(5.0, True, False, "")], short).value == "inconsistent"
+    assert refresh([Watch(1.4, False, None, SEEN)], short).value == "outbound"
+    assert refresh([Watch(5.0, True, False, SEEN)], short).value == "inconsistent"
 
 
 def test_hashed_and_random_differ_by_what_comes_after_expiry() -> None:
     chosen, short, long = (
-        Finding("scattered", "ports"),
-        Finding((1.5, 2.5), ""),
-        Finding((3.5, None), ""),
+        Finding("scattered", SEEN),
+        Finding((1.5, 2.5), SEEN),
+        Finding((3.5, None), SEEN),
     )
     assert scattered(chosen, [True, True], short).value == "hashed"
     assert scattered(chosen, [False, False], short).value == "random"
     assert scattered(chosen, [True, False], short).value == "inconsistent"
     assert scattered(chosen, [True, True], long).value is None
-    assert scattered(Finding("preserving", ""), [], long).value == "preserving"
+    assert scattered(Finding("preserving", SEEN), [], long).value == "preserving"
 
 
 def test_measured_is_plain_json_with_every_axis() -> None:
@@ -257,7 +265,8 @@ def test_measured_is_plain_json_with_every_axis() -> None:
     assert data["timeout_udp"]["value"] == [1.5, 2.5]
     assert data["tcp.hairpin"]["value"] is None
     assert set(claims(DAILY, mappings=600)) <= set(data)
-    assert unseen("why").evidence == "why"
+    assert unseen(Circumstance.FILTERED).evidence == Met(Circumstance.FILTERED)
+    assert data["tcp.hairpin"]["evidence"] == "40 mappings"
 
 
 def test_a_certificate_survives_json() -> None:
@@ -289,7 +298,7 @@ def test_only_a_pass_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         asked.append(names)
         return [one for one in (passed, failed) if one.profile in names]
 
-    monkeypatch.setattr(module, "certify_all", fake)
+    monkeypatch.setattr(store, "certify_all", fake)
     profiles = [find("linux-home"), find("eim-eif")]
     for _ in range(2):
         assert certified(profiles, tmp_path) == {"linux-home": passed, "eim-eif": failed}
@@ -319,16 +328,16 @@ GOOD = passing("linux-home")
 def test_a_kept_certificate_is_believed_only_if_it_is_whole(
     kept: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "certify_all", lambda profiles, *_: [GOOD for _ in profiles])
+    monkeypatch.setattr(store, "certify_all", lambda profiles, *_: [GOOD for _ in profiles])
     profile = find("linux-home")
-    file = tmp_path / f"linux-home-{module.key(profile)}.json"
+    file = tmp_path / f"linux-home-{store.key(profile)}.json"
     for written, asked in ((GOOD, False), (kept, True)):
         file.write_text(json.dumps(written.to_json() | {"seconds": 99.0}))
         assert (certified([profile], tmp_path)["linux-home"].seconds != 99.0) is asked
 
 
 def test_a_certificate_is_for_one_claim_and_one_rule_set() -> None:
-    keys = {module.key(find(name)) for name in ("eim-eif", "full-cone", "eim-adf")}
+    keys = {store.key(find(name)) for name in ("eim-eif", "full-cone", "eim-adf")}
     assert len(keys) == 2  # full-cone is eim-eif by another name
 
 
@@ -343,15 +352,15 @@ def _other_sysctls(patch: pytest.MonkeyPatch) -> None:
         ]
         return dataclasses.replace(made, steps=tuple(steps))
 
-    patch.setattr("testbed.certify.certificates.plan", other)
+    patch.setattr("testbed.certify.store.plan", other)
 
 
 @pytest.mark.parametrize(
     "change",
     [
         _other_sysctls,
-        lambda patch: patch.setattr(module, "_tools", lambda: ("nftables v9", "iptables v9")),
-        lambda patch: patch.setattr(module, "_sources", lambda: ["another prober"]),
+        lambda patch: patch.setattr(store, "_tools", lambda: ("nftables v9", "iptables v9")),
+        lambda patch: patch.setattr(store, "_sources", lambda: ["another prober"]),
         lambda patch: patch.setattr(platform, "release", lambda: "9.9"),
         lambda patch: patch.setattr(platform, "version", lambda: "#2 built otherwise"),
     ],
@@ -360,13 +369,13 @@ def _other_sysctls(patch: pytest.MonkeyPatch) -> None:
 def test_a_certificate_ends_with_what_it_was_measured_with(
     change: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = module.key(find("linux-home"))
+    before = store.key(find("linux-home"))
     change(monkeypatch)
-    assert module.key(find("linux-home")) != before
+    assert store.key(find("linux-home")) != before
 
 
 def test_the_sources_are_those_of_nats_and_backends() -> None:
-    text = "\n".join(module._sources())
+    text = "\n".join(store._sources())
     for name in ("class Subject", "def compare", "class Measured", "class NamespaceLab"):
         assert name in text
 
@@ -397,6 +406,14 @@ def test_forked_gives_each_output_and_no_slot_twice() -> None:
 
 def test_a_worker_that_dies_gives_nothing() -> None:
     assert [output for _, output, _ in forked([lambda _: os._exit(3)], 1, 10.0)] == [b""]
+
+
+def test_a_forked_crash_is_told_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    def crash(_: int) -> bytes:
+        raise ValueError("a reason")
+
+    assert [output for _, output, _ in forked([crash], 1, 10.0)] == [b""]
+    assert "ValueError: a reason" in capfd.readouterr().err
 
 
 def test_a_worker_past_its_deadline_is_ended() -> None:
@@ -460,7 +477,7 @@ def test_a_plain_router_is_held_to_nothing_that_it_has_not_got() -> None:
 SMALL = PortRange(5008, 5015)
 
 
-def _asked(quota: int | None = None, **axes: object) -> dict[str, str]:
+def _asked(quota: int | None = None, **axes: Any) -> dict[str, str]:
     """What is claimed of TCP behind a NAT that allows so much: axis -> declared."""
     behaviour = Behaviour(tcp=dataclasses.replace(Transport(), **axes), quota=quota)
     found = claims(behaviour, mappings=600)
@@ -483,7 +500,7 @@ def test_a_quota_and_a_pool_are_claimed_where_they_can_be_reached() -> None:
 
 
 def test_what_takes_more_mappings_than_there_are_is_not_claimed() -> None:
-    dependent = {
+    dependent: dict[str, Any] = {
         "mapping": Mapping.ADDRESS_AND_PORT_DEPENDENT,
         "filtering": Filtering.ENDPOINT_INDEPENDENT,
         "allocation": Allocation.RANDOM,
@@ -517,7 +534,7 @@ def test_two_mappings_do_not_tell_whether_the_port_alone_makes_another_one() -> 
 
 
 def test_of_few_ports_a_random_one_may_come_back() -> None:
-    chosen, timer = Finding("scattered", "seen"), Finding((1.5, 2.5), "")
+    chosen, timer = Finding("scattered", SEEN), Finding((1.5, 2.5), SEEN)
     assert scattered(chosen, [True, False, False], timer, few=True).value == "random"
     assert scattered(chosen, [True, False, False], timer).value == "inconsistent"
     assert scattered(chosen, [True, True, True], timer, few=True).value == "hashed"

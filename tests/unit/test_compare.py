@@ -23,7 +23,8 @@ CLOSED = {"cause": "filter_closed", "node": "nat-b", "headline": "...", "wrong":
 
 
 def row(pair: str = PAIR, repeat: int = 0, **changes: Any) -> Row:
-    return record(pair, repeat, **{"explanation": CLOSED, **changes})
+    made: Row = record(pair, repeat, **{"explanation": CLOSED, **changes})
+    return made
 
 
 def failed(pair: str = PAIR, repeat: int = 0, **changes: Any) -> Row:

@@ -140,3 +140,31 @@ def test_a_certifiable_project_has_short_timers_and_no_delay() -> None:
     assert {p.behaviour.timeouts.udp for p in short.named().values()} == {2}
     assert not any(service.delays for service in layout(short.plan()).services.values())
     assert all(layout(slow.plan()).services[router].delays for router in ("nat-a", "nat-b"))
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd"])
+def test_a_project_reads_no_world_outside_of_its_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.toml").write_text("title = 'nobody may read this'", encoding="utf-8")
+    source = Source("two-homes", ("full-cone", "symmetric"), 0, False, ())
+    folder = tmp_path / "project"
+    (folder / "worlds").mkdir(parents=True)
+    (folder / FILE).write_text(source.to_json().replace("two-homes", name), encoding="utf-8")
+    with pytest.raises(UsageError, match="is no name") as raised:
+        read(folder)
+    assert "nobody may read" not in str(raised.value)
+
+
+def test_a_project_whose_world_is_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    (folder / "worlds").mkdir(parents=True)
+    (folder / FILE).write_text(Source("two-homes", (), 0, False, ()).to_json(), encoding="utf-8")
+    (folder / "worlds/two-homes.toml").symlink_to("/etc/passwd")
+    with pytest.raises(UsageError, match="leads out"):
+        read(folder)
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, '{"a":' * 100_000])
+def test_a_project_that_is_too_deep_is_refused(deep: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(deep, encoding="utf-8")
+    with pytest.raises(UsageError, match="says of no project"):
+        read(tmp_path)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -87,6 +88,27 @@ def test_a_killed_program_ends_by_that_signal_and_its_children_too(agent: Agent)
     assert process.wait(10) == -signal.SIGKILL
     assert gone(child)
     process.close()
+
+
+def test_a_program_stands_still_until_it_is_to_go_on(agent: Agent) -> None:
+    process = agent.start(["sh", "-c", "while read line; do echo $line; done"])
+    process.stdin.write(b"one\n")
+    assert select.select([process.stdout], [], [], 5.0)[0]
+    assert process.stdout.read(4) == b"one\n"
+    process.pause()
+    _await_state(process.pid, "T")
+    process.stdin.write(b"two\n")
+    assert process.poll() is None
+    process.resume()
+    assert select.select([process.stdout], [], [], 5.0)[0]
+    assert process.stdout.read(4) == b"two\n"
+    process.close()
+
+
+def _await_state(pid: int, state: str) -> None:
+    deadline = time.monotonic() + 5.0
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+        assert time.monotonic() < deadline, f"{pid} is not in state {state}"
 
 
 def gone(pidfd: int) -> bool:

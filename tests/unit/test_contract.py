@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import PeerError
-from testbed.model import contract
+from testbed.model import contract, contract_lines
 from testbed.model.contract import (
     AddressVerdict,
     Close,
@@ -25,13 +25,12 @@ from testbed.model.contract import (
     Event,
     Failed,
     FailureClass,
-    Fault,
+    Heard,
     How,
     IceParameters,
     Keeping,
     Listening,
     Lost,
-    MalformedError,
     Mode,
     Observed,
     Offer,
@@ -53,15 +52,14 @@ from testbed.model.contract import (
     TurnServer,
     Upgraded,
     Verdicts,
-    decode_command,
-    decode_event,
-    encode,
 )
+from testbed.model.contract_lines import Fault, MalformedError, decode_command, decode_event, encode
 from testbed.stacks.order import TRANSITIONS, State, name_of, step
 
 endpoints = st.builds(
     Endpoint, address=st.ip_addresses(v=4), port=st.integers(min_value=1, max_value=65535)
 )
+nonces = st.binary(min_size=16, max_size=16).map(bytes.hex)
 instants = st.integers(min_value=0, max_value=2**63)
 texts = st.text(max_size=40)
 ice_parameters = st.builds(
@@ -142,6 +140,7 @@ events: st.SearchStrategy[Event] = st.one_of(
         realtime=instants,
     ),
     st.builds(Echoed, at=instants, bytes=st.integers(min_value=0, max_value=100)),
+    st.builds(Heard, at=instants, nonce=nonces),
     st.builds(Failed, at=instants, failure=st.sampled_from(FailureClass), reason=texts),
     st.builds(Closed, at=instants),
 )
@@ -241,8 +240,8 @@ def example_configure() -> Configure:
 
 def test_the_schema_file_is_what_the_models_say() -> None:
     stored = json.loads(files("testbed.stacks").joinpath("contract.schema.json").read_text())
-    remedy = "python -m testbed.model.contract > testbed/stacks/contract.schema.json"
-    assert stored == contract.schema(), f"out of date; run: {remedy}"
+    remedy = "python -m testbed.model.contract_lines > testbed/stacks/contract.schema.json"
+    assert stored == contract_lines.schema(), f"out of date; run: {remedy}"
 
 
 # Order
@@ -271,6 +270,7 @@ MESSAGES: dict[str, Command | Event] = {
         Stayed(at=0, reason=""),
         Step(at=0, name=StepName.CONNECT_SENT, attempt=1, realtime=0),
         Echoed(at=0, bytes=1),
+        Heard(at=0, nonce="0f" * 16),
         Failed(at=0, failure=FailureClass.TIMEOUT, reason=""),
         Closed(at=0),
     )

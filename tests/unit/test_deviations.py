@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
+from testbed.errors import UsageError
 from testbed.model.address import Endpoint, Sight
 from testbed.model.behaviour import Allocation, Behaviour, Filtering, Hairpin, Mapping, Protocol
 from testbed.model.breach import (
     Breach,
+    BreachKind,
     DeviationGone,
     FalseClaim,
     FirstNoise,
@@ -19,25 +22,37 @@ from testbed.model.breach import (
     RelayKept,
     StepMissing,
 )
-from testbed.model.deviation import Deviation
+from testbed.model.chances import Chances
+from testbed.model.deviation import Case, Deviation, End, Match, Pattern
 from testbed.model.outcome import Outcome, StepName
-from testbed.model.presets import carrier, home_and_public
+from testbed.model.prediction import Prediction
+from testbed.model.presets import carrier, find, home_and_public, two_homes
+from testbed.model.reason import UpgradesOff
 from testbed.model.version import Built
 from testbed.nat.load import catalogue
-from testbed.predict.deviations import DEVIATIONS, uncovered, unexpected
+from testbed.predict.deviations import (
+    DEVIATIONS,
+    expected,
+    known,
+    uncovered,
+    unexpected,
+)
 from testbed.predict.nats_as_one import as_one
+from testbed.stacks import folders
 from testbed.studies.punch.cell import Cell
-from testbed.studies.punch.expectation import deviations, prediction, strangers
+from testbed.studies.punch.expectation import deviations, in_one, prediction, strangers
+from testbed.verdict.upgrade import UNTOLD_BY_CHANCE
 from testbed.words import sentence
 
 CATALOGUE = catalogue()
+BEHAVIOURS = dict.fromkeys(("nat-a", "nat-b"), CATALOGUE["full-cone"].behaviour)
 END = Endpoint(IPv4Address("29.0.0.2"), 4001)
 SIGHT = Sight(7, "nat-b:wan", False, "udp", END, END, 3)
-LIE = FalseClaim("a", Outcome.DIRECT, Outcome.RELAYED, "connected")
+LIE = FalseClaim("a", Outcome.DIRECT, Outcome.RELAYED)
 A_SERVES = NotClient("a", "b", FirstNoise(96, 32))
 SYNCS = (StepName.SYNC_SENT, StepName.SYNC_RECEIVED)
 KEPT_ROW = "the relayed connection is kept"
-KEPT = ({RelayKept("a"), RelayKept("a", "b")}, {RelayKept("b")})
+KEPT: tuple[set[Breach], set[Breach]] = ({RelayKept("a"), RelayKept("a", "b")}, {RelayKept("b")})
 
 # By stack and name: breaches that a deviation accounts for, and some that it does not.
 ACCOUNTS: dict[tuple[str, str], tuple[set[Breach], set[Breach]]] = {
@@ -52,9 +67,9 @@ ACCOUNTS: dict[tuple[str, str], tuple[set[Breach], set[Breach]]] = {
     ("py-libp2p", "over QUIC it closes its dial of a punch, and the dialer has told of it"): (
         {LIE},
         {
-            FalseClaim("b", Outcome.DIRECT, Outcome.RELAYED, "connected"),
-            FalseClaim("a", Outcome.RELAYED, Outcome.DIRECT, "connected"),
-            FalseClaim("a", Outcome.DIRECT, Outcome.NONE, "connected"),
+            FalseClaim("b", Outcome.DIRECT, Outcome.RELAYED),
+            FalseClaim("a", Outcome.RELAYED, Outcome.DIRECT),
+            FalseClaim("a", Outcome.DIRECT, Outcome.NONE),
         },
     ),
     ("py-libp2p", "over QUIC nothing comes towards its dial"): (
@@ -178,3 +193,183 @@ def test_no_deviation_leads_through_a_shared_nat_that_does_not_hairpin(
     profiles = {**CATALOGUE, "hairpin": replace(CATALOGUE["restricted-cone"], behaviour=hairpins)}
     told = prediction(Cell("rust-quic", (nat,), "same-lan"), profiles)
     assert told.outcome == outcome
+
+
+# Without four observers nobody is dialed back, and an open NAT is met by a punch alone.
+@pytest.mark.parametrize("world", ["two-homes", "three-homes-one-carrier", "far-relay"])
+@pytest.mark.parametrize(
+    ("peer", "outcome", "names"),
+    [
+        ("go-quic", Outcome.DIRECT, {"the third attempt swaps roles", KEPT_ROW}),
+        ("go-v0.46-quic", Outcome.RELAYED, set[str]()),
+        (
+            "go-tcp",
+            Outcome.DIRECT,
+            {
+                "what is accepted in a punch is served",
+                "the third attempt swaps roles over TCP",
+                KEPT_ROW,
+            },
+        ),
+        ("go-v0.46-tcp", Outcome.RELAYED, {"what is accepted in a punch is served"}),
+    ],
+)
+def test_behind_an_open_nat_that_is_not_dialed_back_go_deviates_as_behind_a_restricted_one(
+    world: str, peer: str, outcome: Outcome, names: set[str]
+) -> None:
+    cell = Cell(peer, ("full-cone", "symmetric"), world)
+    assert prediction(cell, CATALOGUE).outcome is outcome
+    assert {one.name for one in deviations(cell, CATALOGUE)} == names
+    if peer == "go-tcp":  # where it is dialed back, it plays the server's part rightly
+        reversed_ = replace(cell, topology="libp2p")
+        assert {one.name for one in deviations(reversed_, CATALOGUE)} == {KEPT_ROW}
+
+
+@pytest.mark.parametrize("world", ["satellite-lossy", "bad-wifi"])
+def test_where_links_lose_a_stack_of_others_may_end_as_the_model_may(world: str) -> None:
+    told = prediction(Cell("go-quic", ("full-cone", "symmetric"), world), CATALOGUE)
+    assert told.outcome is Outcome.DIRECT  # by go's third attempt, which the model has not
+    assert told.chances is not None
+    assert told.chances.borrowed
+    assert told.beside(Outcome.RELAYED) is Outcome.RELAYED
+    ours = prediction(Cell("traversal-quic", ("full-cone", "symmetric"), world), CATALOGUE)
+    assert ours.chances is not None
+    assert not ours.chances.borrowed
+
+
+def test_a_breach_that_nobody_looked_for_is_not_missing() -> None:
+    row = next(one for one in DEVIATIONS if one.name == "over QUIC the listener dials, too")
+    assert unexpected([], [row]) == [DeviationGone(row.stack, row.name, row.link)]
+    assert unexpected([], [row], untold=UNTOLD_BY_CHANCE) == []
+    kept = next(one for one in DEVIATIONS if one.name == KEPT_ROW)
+    assert unexpected([], [kept], untold=UNTOLD_BY_CHANCE) != []
+
+
+def test_what_one_end_left_untold_excuses_no_row_of_the_other_end() -> None:
+    of_listener = Pattern(kind=BreachKind.NOT_CROSSED, role="b")
+    row = next(one for one in DEVIATIONS if of_listener in one.breaches)
+    gone = [DeviationGone(row.stack, row.name, row.link)]
+    role: End | None
+    for role, missing in (("a", gone), ("b", []), (None, [])):
+        pattern = Pattern(kind=BreachKind.NOT_CROSSED, role=role)
+        assert unexpected([], [row], untold=[pattern]) == missing
+    assert unexpected([], [row], untold=[Pattern(kind=BreachKind.NOT_CLIENT, role="b")]) == gone
+
+
+SEEN = """
+[[deviation]]
+name = "it goes by its own address, or not"
+order = 1
+versions = ["1.0"]
+cause = "both sides dial"
+link = "https://example.org/"
+date = "2026-11-30"
+seen = { direct = 14, relayed = 4, none = 2 }
+when = [
+    { together = true, outcome = ["relayed"] },
+]
+
+[[deviation]]
+name = "the relayed connection is kept"
+order = 2
+versions = ["1.0"]
+cause = "nothing closes it"
+link = "https://example.org/"
+date = "2026-11-30"
+breaches = [
+    { kind = "relay_kept", role = "a" },
+]
+when = [
+    { outcome = ["direct"] },
+]
+"""
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> tuple[Deviation, ...]:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "deviations.toml").write_text(SEEN, encoding="utf-8")
+    return folders.deviations(tmp_path)
+
+
+def in_one_network(*, together: bool) -> Case:
+    nat = as_one(two_homes("full-cone", "full-cone"), BEHAVIOURS, Protocol.TCP, ("a", "b"))
+    return Case("go-tcp", "go-tcp", False, nat, nat, Outcome.RELAYED, (), False, None, together)
+
+
+def test_a_stack_that_ends_in_several_ways_is_predicted_by_how_often_it_was_seen_to(
+    rows: tuple[Deviation, ...],
+) -> None:
+    applying = known(in_one_network(together=True), rows)
+    told = expected(Prediction(Outcome.RELAYED, UpgradesOff(), ()), applying)
+    assert told.chances == Chances(20, 14, 4, 2)
+    assert (told.outcome, told.beside(Outcome.NONE)) == (Outcome.DIRECT, Outcome.NONE)
+    assert known(in_one_network(together=False), rows) == ()
+
+
+@pytest.mark.parametrize(
+    ("ended", "names"),
+    [
+        (Outcome.DIRECT, ["it goes by its own address, or not", KEPT_ROW]),
+        (Outcome.RELAYED, ["it goes by its own address, or not"]),
+        (None, ["it goes by its own address, or not", KEPT_ROW]),
+    ],
+)
+def test_what_else_it_does_follows_from_how_it_ended(
+    rows: tuple[Deviation, ...], ended: Outcome | None, names: list[str]
+) -> None:
+    assert [one.name for one in known(in_one_network(together=True), rows, ended)] == names
+
+
+def test_a_rate_of_few_cells_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    text = SEEN.replace("direct = 14", "direct = 1")
+    (tmp_path / "mine" / "deviations.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="a rate takes 10 cells or more"):
+        folders.deviations(tmp_path)
+
+
+def test_a_file_that_is_too_deep_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "deviations.toml").write_text("a = " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(UsageError, match="recursion"):
+        folders.deviations(tmp_path)
+
+
+def test_ends_are_in_one_network_where_it_is_not_the_internet() -> None:
+    placed = {"same-lan": True, "lan-party": True, "public-both": False, "two-homes": False}
+    for world, together in placed.items():
+        topology = find(world).topology(*(["full-cone"] * len(find(world).world.options)))
+        assert in_one(topology) is together
+
+
+def chained(name: str, outcome: Outcome | None, when: Outcome) -> Deviation:
+    return Deviation(
+        name=name, stack="toy", order=1, versions=("1",), when=(Match(outcome=(when,)),),
+        outcome=outcome, cause="it does", link="https://example.org", date="2026-01-01",
+    )  # fmt: skip
+
+
+def test_a_deviation_brings_on_another_also_across_one_that_changes_no_outcome() -> None:
+    rows = (
+        chained("relays", Outcome.RELAYED, Outcome.DIRECT),
+        chained("says so", None, Outcome.RELAYED),
+        chained("gives up", Outcome.NONE, Outcome.RELAYED),
+        chained("never", Outcome.DIRECT, Outcome.DIRECT),
+    )
+    nat = CATALOGUE["full-cone"].behaviour.udp
+    case = Case("toy", "toy", True, nat, nat, Outcome.DIRECT)
+    assert [one.name for one in known(case, rows)] == ["relays", "says so", "gives up"]
+
+
+@pytest.mark.parametrize("world", ["satellite-lossy", "bad-wifi"])
+def test_where_chance_decides_the_deviations_are_those_that_lead_to_how_it_ended(
+    world: str,
+) -> None:
+    js = Cell("js-tcp", ("port-restricted", "port-restricted"), world)
+    relayed = deviations(js, CATALOGUE, None, Outcome.RELAYED)
+    assert relayed == deviations(js, CATALOGUE)  # it never punches
+    assert relayed
+    go = Cell("go-tcp", ("port-restricted", "port-restricted"), world)
+    assert {one.name for one in deviations(go, CATALOGUE, None, Outcome.DIRECT)} == {KEPT_ROW}
+    assert deviations(go, CATALOGUE, None, Outcome.RELAYED) == ()  # but for loss it were direct

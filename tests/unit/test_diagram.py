@@ -8,7 +8,8 @@ from ways import Wire, evidence, lab, labelled
 from testbed.evidence.protocols.notes import noted
 from testbed.explain.diagram import COMFORT, LIMIT, columns, diagram
 from testbed.explain.worth import Worth, worth
-from testbed.model.explanation import Fate, Hop, Journey, Label, LabelNote, NoteKind, Weight
+from testbed.model.explanation import Diagram
+from testbed.model.journey import Fate, Hop, Journey, Label, LabelNote, NoteKind, Weight
 from testbed.model.packet import ACK, SYN
 from testbed.model.refusal import Refusal
 from testbed.model.statement.filters import Answered, Dropped
@@ -16,24 +17,24 @@ from testbed.model.statement.filters import Answered, Dropped
 FILLER: dict[str, Any] = {"weight": Weight.USUAL, "filler": True}
 
 
-def test_the_dialers_side_is_left_and_the_listeners_right():
+def test_the_dialers_side_is_left_and_the_listeners_right() -> None:
     assert columns(lab().topology, "a", "b") == ("a", "nat-a", "core", "server", "nat-b", "b")
     assert columns(lab().topology, "b", "a") == ("b", "nat-b", "core", "server", "nat-a", "a")
 
 
-def test_a_nat_that_both_are_behind_is_there_once():
+def test_a_nat_that_both_are_behind_is_there_once() -> None:
     assert columns(lab("carrier").topology, "a", "b") == (
         *("a", "nat-a", "cgn", "core", "server", "nat-b", "b"),
     )
     assert columns(lab("same-lan").topology, "a", "b") == ("a", "nat-a", "core", "server", "b")
 
 
-def test_a_neighbour_stands_between_a_peer_and_its_nat():
+def test_a_neighbour_stands_between_a_peer_and_its_nat() -> None:
     party = lab("lan-party").topology
     assert columns(party, "a", "server")[:5] == ("a", "b", "c", "d", "nat-a")
 
 
-def test_every_node_of_every_preset_has_one_column():
+def test_every_node_of_every_preset_has_one_column() -> None:
     for name in (
         "libp2p",
         "carrier",
@@ -43,12 +44,12 @@ def test_every_node_of_every_preset_has_one_column():
         "three-continents",
     ):
         topology = lab(name).topology
-        nodes = {node.name for node in (*topology.routers, *topology.hosts)}
+        nodes = {node.name for node in topology.routers} | {node.name for node in topology.hosts}
         found = columns(topology, "a", "server")
         assert sorted(found) == sorted({*nodes, *topology.cores}), name
 
 
-def test_arrows_have_the_addresses_of_their_part_of_the_way_and_pass_the_core():
+def test_arrows_have_the_addresses_of_their_part_of_the_way_and_pass_the_core() -> None:
     journey = Wire().punch(1.5)
     [message] = diagram(evidence(), [journey], labelled([journey]), ()).messages
     inside, outside = message.segments
@@ -61,7 +62,7 @@ def test_arrows_have_the_addresses_of_their_part_of_the_way_and_pass_the_core():
     assert message.time_ms == 1.5
 
 
-def test_the_core_is_shown_only_where_a_packet_ended_there():
+def test_the_core_is_shown_only_where_a_packet_ended_there() -> None:
     wire = Wire()
     ended = wire.way(
         0,
@@ -76,7 +77,7 @@ def test_the_core_is_shown_only_where_a_packet_ended_there():
     assert diagram(evidence(), [passed], labelled([passed]), ()).columns == ("a", "nat-a", "nat-b")
 
 
-def test_a_packet_that_was_seen_at_one_node_stays_there():
+def test_a_packet_that_was_seen_at_one_node_stays_there() -> None:
     packet = Wire().packet("nat-b", 0, "9.9.9.9:1", "29.0.0.18:1")
     journey = Journey((Hop("nat-b", Fate.DROPPED, inward=packet),))
     [message] = diagram(evidence(), [journey], {}, ()).messages
@@ -84,7 +85,7 @@ def test_a_packet_that_was_seen_at_one_node_stays_there():
     assert message.segments[0].packets == (packet.number,)
 
 
-def test_repeats_in_turn_are_counted_and_not_repeated():
+def test_repeats_in_turn_are_counted_and_not_repeated() -> None:
     wire = Wire()
     journeys = [j for ms in range(40) for j in (wire.punch(ms), wire.counter_punch(ms))]
     found = diagram(evidence(), journeys, labelled(journeys), ())
@@ -92,14 +93,14 @@ def test_repeats_in_turn_are_counted_and_not_repeated():
     assert found.omitted == 0
 
 
-def test_what_fares_differently_is_no_repeat():
+def test_what_fares_differently_is_no_repeat() -> None:
     wire = Wire()
     journeys = [wire.punch(0), wire.punch(1, fate=Fate.LOST, rules=())]
     found = diagram(evidence(), journeys, labelled(journeys), ())
     assert [message.segments[-1].end for message in found.messages] == [Fate.DROPPED, Fate.LOST]
 
 
-def test_repeats_after_something_new_are_told_after_it():
+def test_repeats_after_something_new_are_told_after_it() -> None:
     wire = Wire()
     journeys = [wire.punch(0), wire.punch(1), wire.asked(2), wire.punch(3)]
     found = diagram(evidence(), journeys, labelled(journeys), ())
@@ -111,7 +112,7 @@ def test_repeats_after_something_new_are_told_after_it():
     assert [message.time_ms for message in found.messages] == [0, 2, 3]
 
 
-def test_bursts_in_turn_do_not_fill_the_diagram():
+def test_bursts_in_turn_do_not_fill_the_diagram() -> None:
     wire = Wire()
     burst = [wire.punch, wire.punch, wire.punch, wire.counter_punch, wire.counter_punch]
     journeys = [burst[ms % 5](ms) for ms in range(100)]
@@ -119,7 +120,7 @@ def test_bursts_in_turn_do_not_fill_the_diagram():
     assert [message.count for message in found.messages] == [3, 40, 57]
 
 
-def test_a_decisive_packet_has_a_message_of_its_own_among_its_like():
+def test_a_decisive_packet_has_a_message_of_its_own_among_its_like() -> None:
     wire = Wire()
     journeys = [wire.punch(ms) for ms in range(5)]
     decisive = journeys[2].packets[-1:]
@@ -129,11 +130,11 @@ def test_a_decisive_packet_has_a_message_of_its_own_among_its_like():
     ]
 
 
-def bare_ack(wire: Wire, ms: float, **more):
+def bare_ack(wire: Wire, ms: float, **more: Any) -> Journey:
     return wire.asked(ms, protocol="tcp", tcp_flags=ACK, payload=b"", **more)
 
 
-def test_usual_traffic_is_left_out_and_counted():
+def test_usual_traffic_is_left_out_and_counted() -> None:
     wire = Wire()
     usual = [
         bare_ack(wire, 0),
@@ -150,14 +151,14 @@ def test_usual_traffic_is_left_out_and_counted():
     assert found.omitted == 4
 
 
-def test_usual_traffic_that_decided_is_shown():
+def test_usual_traffic_that_decided_is_shown() -> None:
     ack = bare_ack(Wire(), 0)
     found = diagram(evidence(), [ack], {}, ack.packets)
     assert [message.decisive for message in found.messages] == [True]
 
 
 @pytest.mark.parametrize("length", [LIMIT, 5000])
-def test_a_diagram_is_short_however_long_the_run(length: int):
+def test_a_diagram_is_short_however_long_the_run(length: int) -> None:
     wire = Wire()
     journeys = [
         wire.way(
@@ -175,7 +176,7 @@ def test_a_diagram_is_short_however_long_the_run(length: int):
     assert found.omitted + sum(message.count for message in found.messages) == length
 
 
-def test_where_there_is_not_room_for_all_trouble_goes_before_payload():
+def test_where_there_is_not_room_for_all_trouble_goes_before_payload() -> None:
     wire = Wire()
     payload = [wire.asked(ms, server="server", payload=b"x") for ms in range(1)]
     many = []
@@ -189,14 +190,14 @@ def test_where_there_is_not_room_for_all_trouble_goes_before_payload():
     assert [message.segments[-1].end for message in found.messages] == [Fate.DROPPED]
 
 
-def test_sizes_alone_make_no_difference():
+def test_sizes_alone_make_no_difference() -> None:
     wire = Wire()
     journeys = [wire.asked(0), wire.asked(1)]
     told = {j.first.number: Label("tcp", f"{n} bytes") for n, j in enumerate(journeys)}
     assert [message.count for message in diagram(evidence(), journeys, told, ()).messages] == [2]
 
 
-def test_an_answer_is_an_arrow_back_and_a_sealed_step_is_its_step():
+def test_an_answer_is_an_arrow_back_and_a_sealed_step_is_its_step() -> None:
     journeys = [Wire().asked(0)]
     answer = LabelNote(NoteKind.ANSWER, "answer to #1")
     success = Label("stun", "Binding success: 29.0.0.2:31939", notes=(answer,))
@@ -212,7 +213,7 @@ def test_an_answer_is_an_arrow_back_and_a_sealed_step_is_its_step():
         assert message.label == words
 
 
-def test_what_a_packet_says_is_worth_more_than_that_it_says_something():
+def test_what_a_packet_says_is_worth_more_than_that_it_says_something() -> None:
     """A step that is known of what is encrypted makes it telling; an answer does not."""
     [journey] = [Wire().asked(0)]
     sealed = Label("noise", "encrypted, 33 bytes", sealed=True, **FILLER)
@@ -223,7 +224,7 @@ def test_what_a_packet_says_is_worth_more_than_that_it_says_something():
     assert worth(journey, Label("x", "encrypted, 33 bytes")) is Worth.EXCHANGE
 
 
-def test_a_retransmission_and_another_attempt_say_the_same_but_another_address_does_not():
+def test_a_retransmission_and_another_attempt_say_the_same_but_another_address_does_not() -> None:
     again = LabelNote(NoteKind.AGAIN, "retransmission 2 of #7")
     first, second = (LabelNote(NoteKind.CONTEXT, f"punch of attempt {n}") for n in (1, 2))
     syns = [
@@ -249,8 +250,8 @@ def test_a_retransmission_and_another_attempt_say_the_same_but_another_address_d
     ]
 
 
-def test_payload_is_shown_only_where_the_diagram_stays_comfortable():
-    def messages_with(others: int):
+def test_payload_is_shown_only_where_the_diagram_stays_comfortable() -> None:
+    def messages_with(others: int) -> Diagram:
         wire = Wire()
         many = [
             wire.way(
@@ -269,7 +270,7 @@ def test_payload_is_shown_only_where_the_diagram_stays_comfortable():
     assert (len(many.messages), many.omitted) == (COMFORT, 1)
 
 
-def test_what_the_capture_ended_on_is_left_out():
+def test_what_the_capture_ended_on_is_left_out() -> None:
     for length in (1, 2, 3):
         journey = Journey(Wire().punch(0).hops[:length])
         assert diagram(evidence(), [journey], labelled([journey]), ()).omitted == 1
@@ -277,7 +278,7 @@ def test_what_the_capture_ended_on_is_left_out():
         assert "core" not in decided.columns
 
 
-def test_a_reset_says_what_the_router_answered():
+def test_a_reset_says_what_the_router_answered() -> None:
     wire = Wire()
     journey = wire.punch(0, fate=Fate.REJECTED, rules=())
     answer = wire.packet("nat-b", 1, "29.0.0.18:4001", "29.0.0.2:35968", protocol="tcp")
@@ -290,12 +291,12 @@ def test_a_reset_says_what_the_router_answered():
     assert message.segments[-1].note == Answered("port unreachable", "tcp")
 
 
-def test_time_counts_from_the_common_start_else_from_the_first_packet():
+def test_time_counts_from_the_common_start_else_from_the_first_packet() -> None:
     journeys = [Wire().punch(100)]
     started = diagram(evidence(start_ns=40_000_000), journeys, {}, ())
     never = diagram(evidence(start_ns=None), journeys, {}, ())
     assert [diagram.messages[0].time_ms for diagram in (started, never)] == [60, 0]
 
 
-def test_nothing_seen_is_an_empty_diagram():
+def test_nothing_seen_is_an_empty_diagram() -> None:
     assert diagram(evidence(), [], {}, ()).columns == ()

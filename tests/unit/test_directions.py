@@ -9,10 +9,10 @@ from testbed.nat.load import catalogue
 from testbed.predict.dcutr import DCUTR_QUIC, DCUTR_TCP
 from testbed.predict.model import Model
 from testbed.predict.prediction import predict
-from testbed.run.matrix import DEFAULT_PEERS, NINE, Selection
 from testbed.stacks.programs import Program
 from testbed.stacks.registry import ADAPTERS
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.selection import DEFAULT_PEERS, NINE, Selection
 
 CATALOGUE = catalogue()
 

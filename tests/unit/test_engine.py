@@ -3,19 +3,23 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_results import document, result
 
-from testbed.errors import UnfitError, UsageError
+from testbed.errors import BackendError, UnfitError, UsageError
 from testbed.lab.namespaces import Namespaces
-from testbed.model.result import SCHEMA, PunchDetails, Result, schema
+from testbed.model.details import PunchDetails
+from testbed.model.result import SCHEMA, Result, schema
 from testbed.model.verdict import Judgement
+from testbed.run.crash import LONGEST
 from testbed.run.engine import run_study
 from testbed.run.store import JOURNAL, RESULTS, Journal, load
 from testbed.studies.base import Site, Study, Together
+from testbed.studies.kept import CRASH
 
 Run = Callable[["Toy", Site], Result]
 
@@ -26,7 +30,7 @@ class Toy:
 
     name: str
     repeat: int = 0
-    labels: Mapping[str, str] = None  # type: ignore[assignment]
+    labels: Mapping[str, str] = field(default_factory=dict)
     profiles: tuple[str, ...] = ("pf",)
 
     @property
@@ -38,23 +42,21 @@ def ended(case: Toy, site: Site, **more: object) -> Result:
     return result(case.name, folder=str(site.folder)).model_copy(update={"name": case.name, **more})
 
 
-def done(
-    run: Run, *names: str, out: Path, deadline_s: float = 20.0, **more: object
-) -> list[Result]:
+def done(run: Run, *names: str, out: Path, deadline_s: float = 20.0, **more: Any) -> list[Result]:
     study = Study("punch", run, PunchDetails, deadline_s)
-    cases = [Toy(name, labels={}) for name in names]
+    cases = [Toy(name) for name in names]
     told: list[str] = []
     found = run_study(
         study, cases, Namespaces(), out, jobs=2, progress=lambda r, *_: told.append(r.name), **more
     )
-    assert sorted(told) == sorted(set(names) - set(more.get("done", ())))  # type: ignore[call-overload]
+    assert sorted(told) == sorted(set(names) - set(more.get("done", ())))
     return found
 
 
 def test_results_come_in_the_order_of_the_cases_whichever_ends_first(tmp_path: Path) -> None:
     def run(case: Toy, site: Site) -> Result:
         if case.name == "t/slow":
-            (tmp_path / "fast").exists() or time.sleep(0.2)
+            time.sleep(0.2)
         return ended(case, site)
 
     assert [one.name for one in done(run, "t/slow", "t/b", "t/c", out=tmp_path)] == [
@@ -72,8 +74,37 @@ def test_a_crash_and_a_worker_that_dies_are_inconclusive_and_name_what_is_known(
 
     crashed, died = done(run, "t/crashes", "t/dies", out=tmp_path)
     assert {crashed.judgement, died.judgement} == {Judgement.INCONCLUSIVE}
-    assert crashed.reason == "RuntimeError: the lab fell over"
+    assert crashed.reason.startswith("RuntimeError: the lab fell over")
     assert died.reason.startswith("the worker ended without a result")
+
+
+def test_a_crash_leaves_its_traceback_in_the_folder_of_its_case_and_says_so(
+    tmp_path: Path,
+) -> None:
+    def run(case: Toy, _site: Site) -> Result:
+        if case.name == "t/long":
+            raise RuntimeError("\x1b[2J" + "x" * 1_000_000)
+        raise KeyError("what nobody foresaw")
+
+    short, long = done(run, "t/short", "t/long", out=tmp_path)
+    for one in (short, long):
+        kept = tmp_path / "cells" / one.name / CRASH
+        assert CRASH in one.reason
+        words = kept.read_text()
+        assert len(words) <= LONGEST
+        assert "\x1b" not in words
+    kept = tmp_path / "cells/t/short" / CRASH
+    assert kept.read_text().startswith("Traceback (most recent call last):\n")
+    assert __file__ in kept.read_text()
+
+
+def test_an_error_that_is_foreseen_leaves_no_traceback(tmp_path: Path) -> None:
+    def run(_case: Toy, _site: Site) -> Result:
+        raise BackendError("a wire fell off")
+
+    (broke,) = done(run, "t/broke", out=tmp_path)
+    assert "a wire fell off" in broke.reason
+    assert not (tmp_path / "cells/t/broke" / CRASH).exists()
 
 
 def test_a_case_that_hangs_is_ended_by_the_deadline_of_its_study(tmp_path: Path) -> None:
@@ -116,7 +147,7 @@ def sharing(run: Callable[[Sequence[Toy], Site, Sequence[Path]], list[Result]]) 
 
 
 def toys(*names: str) -> list[Toy]:
-    return [Toy(name, labels={}) for name in names]
+    return [Toy(name) for name in names]
 
 
 def all_together(study: Study[Toy], cases: Sequence[Toy], out: Path) -> list[Result]:

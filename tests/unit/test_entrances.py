@@ -73,7 +73,7 @@ def deep(text: str = DEEP) -> Topology:
 
 
 def found(host: str, protocol: Protocol, port: int) -> tuple[str, int, bool]:
-    return entrance(deep(), behaviours(deep(), CATALOGUE), host, protocol, port)
+    return entrance(deep(), behaviours(deep(), CATALOGUE), host, protocol, port)[:3]
 
 
 def planned(text: str = DEEP) -> Plan:
@@ -92,9 +92,9 @@ def test_where_one_nat_forwards_nothing_its_own_port_is_told_in_vain() -> None:
 def test_a_port_that_the_profile_forwards_leads_in_as_well() -> None:
     topology = two_homes("port-forward", "symmetric")
     declared = behaviours(topology, CATALOGUE)
-    assert entrance(topology, declared, "a", Protocol.UDP, 4011) == ("nat-a", 4011, True)
-    assert entrance(topology, declared, "a", Protocol.UDP, 4012) == ("nat-a", 4012, False)
-    assert entrance(topology, declared, "b", Protocol.UDP, 4011) == ("nat-b", 4011, False)
+    assert entrance(topology, declared, "a", Protocol.UDP, 4011) == ("nat-a", 4011, True, 0)
+    assert entrance(topology, declared, "a", Protocol.UDP, 4012) == ("nat-a", 4012, False, 0)
+    assert entrance(topology, declared, "b", Protocol.UDP, 4011) == ("nat-b", 4011, False, 0)
 
 
 @pytest.mark.parametrize("host", ["public", "walled"])
@@ -106,7 +106,8 @@ def test_model_and_plan_know_one_entrance() -> None:
     network = Network(deep(), behaviours(deep(), CATALOGUE))
     for host in ("server", "phone", "walled", "public"):
         for protocol, port in ((Protocol.TCP, 443), (Protocol.UDP, 49160)):
-            place, endpoint = (made.entrance(host, protocol, port) for made in (network, planned()))
+            place = network.entrance(host, protocol, port)
+            endpoint = planned().entrance(host, protocol, port)
             assert planned().address(place.address) == endpoint.address
             assert place.port == endpoint.port
 
@@ -148,4 +149,4 @@ def test_a_public_coturn_is_told_nothing_of_nats() -> None:
 def test_the_models_relay_is_told_the_same() -> None:
     network = Network(deep(), behaviours(deep(), CATALOGUE))
     at = relays(network, "server")
-    assert (at.outside, at.ports, at.shared) == ("outer", (49160, 49163), True)
+    assert (at.outside, at.ports) == ("outer", (49160, 49163))

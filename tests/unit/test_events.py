@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from testbed.cli import app
+from testbed.cli.cell_words import MatrixWords
 from testbed.cli.commands.chosen import Request
 from testbed.errors import TopologyError, UsageError
 from testbed.model.events import KINDS
@@ -20,7 +21,8 @@ from testbed.model.network_fault import (
 from testbed.model.presets import FOLDER
 from testbed.model.topology import Link
 from testbed.model.world import World, parse
-from testbed.studies.punch.cell import Cell, require_sane
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.sound import require_sane
 
 HOMES = (FOLDER / "two-homes.toml").read_text(encoding="utf-8").rstrip("\n")
 REBOOT = '[[events]]\nkind = "nat-reboot"\nnode = "nat-a"\nat_s = 0'
@@ -128,7 +130,7 @@ def test_a_world_is_shown_with_what_happens_there(
 def test_no_single_connection_is_made_in_a_world_in_which_something_happens(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(f'{HOMES}\n[[events]]\nkind = "nat-reboot"\nnode = "nat-b"\nat_s = 0\n')
-    matrix = Request(None, "ice", False, str(file), (), 1, False, False, 1, 0, tmp_path)
+    matrix = Request(MatrixWords(peers="ice", topology=str(file)))
     for asked in (lambda: require_sane(Cell("ice", (), str(file))), matrix.cells):
         with pytest.raises(UsageError, match="happens to an established path"):
             asked()
@@ -138,3 +140,70 @@ def test_the_documentation_tells_of_every_kind_of_event() -> None:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     for kind in KINDS:
         assert f"`{kind}`" in page
+
+
+# Of a node with several wires, each event names one
+
+
+TWO_UPLINKS = (
+    (FOLDER / "two-homes.toml")
+    .read_text(encoding="utf-8")
+    .replace(
+        '[routers.nat-a]\nwan = "internet"',
+        '[routers.nat-a]\nuplinks = [{ wan = "internet" }, { wan = "internet", link = "slow" }]',
+    )
+    .replace('option = "a"\nlink = "access"', 'option = "a"', 1)
+)
+SLOW = "[links.slow]\ndelay_ms = 90"
+
+
+def two_uplinks(event: str) -> World:
+    return parse("\n".join([TWO_UPLINKS.rstrip("\n"), SLOW, event]), "mine", "mine.toml")
+
+
+def test_an_event_says_which_of_several_wires_it_befalls() -> None:
+    cut = two_uplinks(
+        '[[events]]\nkind = "link-down"\nnode = "nat-a"\ninterface = "wan1"\nat_s = 0\n'
+        '[[events]]\nkind = "loss-burst"\nnode = "nat-a"\ninterface = "wan1"\nat_s = 1\nfor_s = 1'
+    )
+    slow = Link.both(delay_ms=90)
+    lossy = Link.both(delay_ms=90, loss=1.0)
+    assert cut.timeline() == (
+        (0.0, LinkDown("nat-a", "wan1")),
+        (1.0, LossBurst("nat-a", 1.0, lossy, "wan1")),
+        (2.0, LossOver("nat-a", slow, "wan1")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ('kind = "link-down"\nnode = "nat-a"', "nat-a has several wires: say interface, one of"),
+        ('kind = "link-down"\nnode = "nat-a"\ninterface = "internet"', "several there; name one"),
+        ('kind = "link-down"\nnode = "nat-a"\ninterface = "wan7"', "no interface on 'wan7'"),
+        (
+            'kind = "switch"\nnode = "nat-a"\nto = "internet"',
+            "several there; name one of wan, wan1",
+        ),
+        ('kind = "dns-restart"', "no host answers names"),
+    ],
+)
+def test_an_ambiguous_wire_is_refused_at_its_line(event: str, said: str) -> None:
+    with pytest.raises(TopologyError, match=said) as error:
+        two_uplinks(f"[[events]]\nat_s = 0\n{event}")
+    assert "mine.toml:" in error.value.message
+
+
+def test_a_router_switches_to_the_second_of_two_uplinks_on_one_network() -> None:
+    found = two_uplinks('[[events]]\nkind = "switch"\nnode = "nat-a"\nto = "wan1"\nat_s = 0')
+    there = found.topology("mine")
+    assert there.interface("nat-a", "wan1").number == 1
+    assert there.switched("nat-a", "wan1").node("nat-a").interfaces[0].name == "wan1"
+
+
+def test_the_wire_of_a_tunnel_is_that_of_what_carries_it() -> None:
+    vpn = (FOLDER / "life" / "vpn-goes-on.toml").read_text(encoding="utf-8")
+    cut = '\n[[events]]\nat_s = 5.0\nkind = "link-down"\nnode = "laptop"'
+    assert parse(vpn + cut, "mine", "mine.toml").timeline()[-1] == (5.0, LinkDown("laptop"))
+    with pytest.raises(TopologyError, match="vpn is a tunnel, which has no wire of its own"):
+        parse(vpn + cut + '\ninterface = "vpn"', "mine", "mine.toml")

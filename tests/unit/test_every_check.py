@@ -21,6 +21,7 @@ from made_worlds import WORLDS, world
 import testbed.verdict
 from testbed.model.breach import Breach
 from testbed.model.fault import Fault
+from testbed.verdict.sanity import Lateness
 
 FACTS = {kind.__name__: kind for kind in (*get_args(Breach), *get_args(Fault))}
 ROOM = Path(testbed.verdict.__file__).parent
@@ -44,7 +45,7 @@ def noted(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for one in value:
             yield from noted(one)
-    elif isinstance(value, test_verdict.Lateness):
+    elif isinstance(value, Lateness):
         yield from noted([value.fault, value.breach])
     elif hasattr(value, "because"):
         yield from noted([*value.findings, *getattr(value.because, "faults", ())])

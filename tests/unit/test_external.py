@@ -1,6 +1,7 @@
 """Stacks that a user names on the command line."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,14 @@ import pytest
 from testbed.errors import UnfitError, UsageError
 from testbed.model.outcome import Outcome
 from testbed.nat.load import catalogue, find
-from testbed.run.cell import _starts
+from testbed.run.judging import _starts
 from testbed.stacks import registry as adapter
 from testbed.stacks.registry import stacks
 from testbed.studies.punch import external
-from testbed.studies.punch.cell import Cell, load_cell, save_cell
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
 from testbed.studies.punch.external import add_stacks
+from testbed.studies.punch.folder import load_cell, save_cell
 from testbed.studies.punch.mechanisms import of
 
 
@@ -33,7 +35,7 @@ def test_a_command_becomes_a_stack_that_the_others_of_its_mechanism_understand()
     assert (of(ends).topology, ends.transport) == ("libp2p", "udp")
     assert ends.needs == stacks("traversal-quic").needs
     command = ends.dialer.command()
-    assert not callable(command)
+    assert isinstance(command, Sequence)
     assert command[0].endswith("/sh")
     assert command[1:] == ("-c", "echo hello there")
 

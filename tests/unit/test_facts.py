@@ -10,22 +10,40 @@ from made_results import result
 from testbed.model import breach, fault
 from testbed.model.address import Endpoint, Route, Sight
 from testbed.model.breach import Breach, BreachKind, Claim, FirstNoise
+from testbed.model.contract import FailureClass, How
 from testbed.model.fault import Difference, Fault, FaultKind, Tardy
 from testbed.model.life import Fate
 from testbed.model.outcome import Outcome, Rung, StepName
 from testbed.model.result import Result
 from testbed.model.saved import faults_from_json, faults_to_json
+from testbed.model.saying import (
+    Deserter,
+    EndedBadly,
+    EndedWell,
+    SaidConnected,
+    SaidFailed,
+    SaidNothing,
+)
 from testbed.words import sentence
 
 END = Endpoint(IPv4Address("29.0.0.2"), 4001)
 SIGHT = Sight(7, "nat-a:wan", False, "udp", END, END, 3)
+SAYINGS = (
+    SaidConnected(END, END, How.PUNCHED),
+    SaidConnected(END, END),
+    SaidFailed(FailureClass.TIMEOUT, "too late"),
+    SaidNothing(),
+    EndedWell(61.5),
+    EndedBadly(2, "no way", (Deserter("relay", "server", None, "panic"),)),
+)
 VALUES: dict[str, list[Any]] = {
     "node": ["a"], "other": ["b"], "relay": ["server"], "server": ["server"], "size": [700],
     "packet": [SIGHT], "came": [SIGHT], "went": [SIGHT], "vantage": ["nat-b:wan"],
     "step": list(StepName), "other_step": [StepName.SYNC_SENT],
     "noise": [FirstNoise(32, None), None],
     "predicted": [*Rung, None], "measured": [Outcome.RELAYED], "claimed": [Outcome.DIRECT],
-    "remark": ["connected"], "there": [3], "back": [4], "claims": [(Claim("a", None, "no"),)],
+    "said": [*SAYINGS, None], "there": [3], "back": [4],
+    "claims": [(Claim("a", None, SaidNothing()), Claim("b", Outcome.DIRECT))],
     "stack": ["go-libp2p"], "name": ["it waits"], "link": ["https://example.org"],
     "difference": list(Difference), "what": ["eth0", Route(IPv4Network("0.0.0.0/0"), None)],
     "direction": ["a to b"], "frames": [2], "interface": ["a:eth0"], "packets": [3],
@@ -34,8 +52,11 @@ VALUES: dict[str, list[Any]] = {
     "message": ["it fell off"], "remedy": ["glue", None],
     "broke_contract": [False, True],
     "source": ["a"], "target": ["b"], "clash": list(fault.Clash),
-    "tries": [3], "seconds": [0.2], "answered": [False, True],
+    "heard": [True, False], "tries": [3], "seconds": [0.2], "answered": [False, True],
     "service": ["coturn"], "ending": list(fault.Ending),
+    "worker": list(fault.Worker), "error": ["ValueError: x"],
+    "remote": [Endpoint(IPv4Address("29.0.0.2"), 4001)],
+    "why": ["", "no room"], "kept": ["", "crash.txt"],
     "run": [3], "told": [True, False], "seen": [(3, 5)], "sent": [70], "allowed": [64],
 }  # fmt: skip
 OVERRIDES: dict[type, dict[str, list[Any]]] = {
@@ -46,6 +67,7 @@ OVERRIDES: dict[type, dict[str, list[Any]]] = {
     breach.GapDiffers: {"seen": [7.5], "low": [2.0], "high": [6.0]},
     breach.PlaceDiffers: {"moved": [True, False]},
     breach.Belated: {"what": list(Tardy)},
+    breach.Unfounded: {"ms": [12.0, None]},
     fault.Late: {"what": list(Tardy)},
 }
 
@@ -71,6 +93,7 @@ def test_facts_are_read_back_from_json_as_they_were() -> None:
     kept = result().model_copy(update={"finding_values": tuple(BREACHES)})
     assert Result.model_validate_json(kept.model_dump_json()) == kept
     assert faults_from_json(faults_to_json(FAULTS)) == tuple(FAULTS)
+    wrong: Any
     for wrong in ([{"kind": "nobody knows"}], [{}], "no list", [{"kind": "relay_kept"}]):
         with pytest.raises(ValueError, match="validation error"):
             faults_from_json(wrong)

@@ -18,6 +18,8 @@ from testbed.model.explanation import Cause, Evidence, Wrong
 from testbed.model.fault import Broke, CaptureLost, PeerFailed
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
+from testbed.model.path import NothingEchoed
+from testbed.model.trace import Verb
 from testbed.model.verdict import Judgement
 from testbed.predict.deviations import DEVIATIONS
 from testbed.predict.prediction import predict
@@ -27,6 +29,7 @@ from testbed.words import (
     breaches,
     explanations,
     faults,
+    gaps,
     grounds,
     lives,
     packets,
@@ -36,7 +39,7 @@ from testbed.words import (
 )
 
 ROOT = Path(testbed.__file__).parent
-ROOMS = (breaches, explanations, faults, grounds, lives, paths, reasons)
+ROOMS = (breaches, explanations, faults, gaps, grounds, lives, paths, reasons)
 SPOKEN = ("note", "drop", "loss", "step")  # of `testbed.words.packets`
 
 
@@ -121,7 +124,7 @@ def verdicts() -> list[tuple[Judgement, int]]:
     return found
 
 
-PATH = paths.NothingEchoed()
+PATH = NothingEchoed()
 JUDGED = verdicts()
 
 
@@ -175,7 +178,7 @@ def test_the_trace_tells_what_happened_to_each_packet_and_where() -> None:
         "b",
     )
     told = {(step.verb, step.node) for step in found.trace}
-    verb = packets.Verb
+    verb = Verb
     assert told == {
         (verb.LEAVES, "nat-a"), (verb.LEAVES, "nat-b"), (verb.ARRIVES, None),
         (verb.ENTERS, "nat-a"), (verb.ENTERS, "nat-b"), (verb.DROPPED, None),
@@ -208,15 +211,14 @@ FOREIGN = {
     ("explain/worth.py", "words"),  # numbers left out, to fold repeats in the picture alone
     ("foreign.py", "text"),  # of strangers
     ("lab/attach.py", "words"),  # a dictionary
-    ("lab/netlink.py", "message"),  # of the kernel
     ("lab/services/gateway/upnp.py", "text"),  # off the wire
     ("peercheck/meeting.py", "late"),  # seconds
     ("report/files.py", "text"),  # what XML cannot hold is taken out
-    ("run/matrix.py", "words"),  # of the command line
     ("run/shards.py", "words"),  # of the command line
     ("run/store.py", "text"),  # a file
     ("studies/autonat/study.py", "late"),  # seconds
     ("studies/punch/external.py", "text"),  # of the command line
+    ("studies/punch/selection.py", "words"),  # of the command line
     ("words/statements/runs.py", "message"),  # a peer's, of which the first line is shown
 }
 
@@ -290,6 +292,116 @@ def test_nothing_takes_a_sentence_apart() -> None:
                 found.append(f"{name}:{line}: {about}")
     assert found == []
     assert FOREIGN - met == set(), "nothing reads these any more"
+
+
+# -- fields that hold sentences ------------------------------------------------------
+
+# Where text is a field of a value: its words are others', or are made by the catalogue.
+PROSE = SENTENCES | {"lost", "gaps", "note", "notes", "said", "because"}
+# What makes words, or is read by people alone.
+TOLD = ("words", "report", "cli", "pytest_plugin", "errors.py", "bench", "traversal", "fitness")
+
+
+def textual(annotation: ast.expr | None) -> bool:
+    """``str``, ``str | None``, ``tuple[str, ...]`` or the `Text` of results."""
+    names = {n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)} if annotation else set()
+    return bool(names & {"str", "Text"}) and not names & {"dict", "Mapping"}
+
+
+def takers(tree: ast.Module) -> Iterator[tuple[str, list[str], set[str]]]:
+    """Values with text that is named like a sentence: name, fields in order, those fields."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
+        known = [(named(one.target) or "", one.annotation) for one in fields]
+        texts = {field for field, kind in known if field in PROSE and textual(kind)}
+        if texts:
+            yield node.name, [field for field, _ in known], texts
+
+
+def filled(tree: ast.Module, known: dict[str, tuple[list[str], set[str]]]) -> Iterator[str]:
+    """Where a field of ``known`` is given a sentence that stands right there, or in a name."""
+    for scope in ast.walk(tree):
+        if not isinstance(scope, ast.FunctionDef | ast.Module):
+            continue
+        inner = list(own_nodes(scope))
+        given = {
+            named(target): node.value
+            for node in inner
+            if isinstance(node, ast.Assign) and has_words(node.value)
+            for target in node.targets
+        }
+        for call in inner:
+            if not isinstance(call, ast.Call) or (name := named(call.func)) is None:
+                continue
+            for field, value in bound(call, *known.get(name, ([], set()))):
+                spoken = [value, *(getattr(value, "elts", ()))]
+                if any(has_words(one) or named(one) in given for one in spoken):
+                    yield f"{call.lineno}: {name}.{field}"
+
+
+def own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a function without those of functions inside of it."""
+    for child in ast.iter_child_nodes(scope):
+        if not isinstance(child, ast.FunctionDef):
+            yield child
+            yield from own_nodes(child)
+
+
+def bound(call: ast.Call, order: list[str], texts: set[str]) -> Iterator[tuple[str, ast.expr]]:
+    """The text fields that ``call`` gives, with their values; of any callee if by name."""
+    for field, value in zip(order, call.args, strict=False):
+        if field in texts:
+            yield field, value
+    for keyword in call.keywords:
+        if keyword.arg in texts:
+            yield keyword.arg, keyword.value
+
+
+def stages() -> dict[str, ast.Module]:
+    found = {p.relative_to(ROOT).as_posix(): p for p in sorted(ROOT.rglob("*.py"))}
+    return {
+        name: ast.parse(path.read_text(encoding="utf-8"))
+        for name, path in found.items()
+        if name.split("/")[0] not in TOLD
+    }
+
+
+def takers_of(trees: dict[str, ast.Module]) -> dict[str, tuple[list[str], set[str]]]:
+    return {name: (order, texts) for tree in trees.values() for name, order, texts in takers(tree)}
+
+
+def test_no_stage_fills_a_field_with_a_sentence() -> None:
+    trees = stages()
+    known = takers_of(trees)
+    assert "PeerFailed" in known, "the search finds such fields"
+    found = [f"{name}:{one}" for name, tree in trees.items() for one in filled(tree, known)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Certificate('x', (), V.FAIL, 0.1, f'it ended after {s} s')",
+        "Certificate('x', reason='the prober crashed')",
+        "why = f'it ended after {s} s'\nCertificate('x', reason=why)",
+        "Certificate('x', notes=(f'{node} sent no event',))",
+    ],
+)
+def test_a_field_that_is_filled_with_a_sentence_is_found(line: str) -> None:
+    source = """
+class Certificate:
+    name: str
+    rows: tuple[Row, ...]
+    verdict: V
+    seconds: float
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+"""
+    known = takers_of({"c": ast.parse(source)})
+    assert list(filled(ast.parse(line), known))
+    assert not list(filled(ast.parse("Certificate('x', reason=str(error))"), known))
 
 
 def test_the_verdict_reads_packets_through_the_account_alone() -> None:

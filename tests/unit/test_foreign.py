@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from testbed import foreign
 from testbed.errors import ContractError, UsageError
-from testbed.model.contract import Failed, decode_event
+from testbed.model.contract import Failed
+from testbed.model.contract_lines import decode_event
 from testbed.model.presets import find
 from testbed.report.html import write_html
 from testbed.report.world import svg, tree
@@ -203,3 +204,18 @@ def test_a_drawing_of_a_world_is_well_formed_whatever_it_is_called(
     found = find(str(path))
     drawn = svg(tree(found.topology(), {}), found.world.title)
     assert ElementTree.parse(io.StringIO(drawn)).getroot().tag.endswith("svg")
+
+
+def test_a_link_out_of_a_folder_is_followed_only_where_the_user_named_it(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    (folder / "own").write_text("own")
+    (folder / "out").symlink_to(tmp_path / "secret")
+    (folder / "in").symlink_to("own")
+    (folder / "loop").symlink_to("loop")
+    assert foreign.read_text(folder / "in") == "own"
+    assert foreign.read_text(folder / "out", named=True) == "secret"
+    for name in ("out", "loop"):
+        with pytest.raises(OSError, match=r"leads out of its folder|symbolic link"):
+            foreign.read_text(folder / name)

@@ -10,7 +10,7 @@ import pytest
 from testbed.certify.foreign import iptables, nftables
 from testbed.certify.foreign.bench import bench, look_for
 from testbed.certify.foreign.router import read
-from testbed.certify.foreign.rule import Action, Ruleset
+from testbed.certify.foreign.rule import Action, Rule, Ruleset
 from testbed.certify.foreign.survey import Survey, Told, survey, told
 from testbed.errors import UsageError
 from testbed.model.behaviour import Forward, Protocol
@@ -22,7 +22,7 @@ from testbed.plan.planner import plan
 MASQUERADE = "*nat\n-A POSTROUTING -s 192.168.7.0/24 -o eth0 -j MASQUERADE\nCOMMIT\n"
 
 
-def saved(*lines: str, table: str = "nat") -> tuple[iptables.Rule, ...]:
+def saved(*lines: str, table: str = "nat") -> tuple[Rule, ...]:
     return tuple(iptables.rules("\n".join((f"*{table}", *lines, "COMMIT"))))
 
 

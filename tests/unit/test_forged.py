@@ -1,6 +1,7 @@
 """Two peers that know each other's payloads beforehand make none of them pass between them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from test_explain import MS, START, Run
@@ -77,7 +78,7 @@ def test_an_echo_of_a_connection_that_a_nat_moved_beside_another_is_direct() -> 
     known, moved = run.at("nat-a", 4001), run.at("nat-a", 4002)
     for index, packet in enumerate(run.packets):
         if packet.vantage in ("nat-b:lan", "b:eth0"):
-            ends = {
+            ends: dict[str, Any] = {
                 name: moved if getattr(packet, name) == known else getattr(packet, name)
                 for name in ("source", "destination")
             }
@@ -95,3 +96,43 @@ def test_what_each_side_hairpins_to_itself_came_from_nobody(ttl: int, beside_us:
     assert reading.outcome is Outcome.NONE
     assert isinstance(reading.path, Unfollowed)
     assert unseen_ways(reading)
+
+
+NONCE = bytes(range(16))
+KNOWN = replace(WINDOW, nonce=NONCE.hex())
+MARKED = tuple(NONCE + payload[16:] for payload in PAYLOADS)
+
+
+def crossing(payloads: tuple[bytes, ...]) -> Run:
+    """a sends them to b, who sends them back."""
+    run = echoing()
+    for number, payload in enumerate(payloads):
+        for node, other in OTHER.items():
+            target = run.at(f"nat-{other}", 4001)
+            at_ms = number * 50.0 + (30.0 if node == "b" else 0.0)
+            run.sends(at_ms, node, 4001, target, 4001, inside=other, payload=payload)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("payloads", "outcome"),
+    [
+        (MARKED, Outcome.DIRECT),
+        (tuple(b"frame" + one for one in MARKED), Outcome.DIRECT),
+        (tuple(NONCE + bytes([number]) * 84 for number in range(20)), Outcome.DIRECT),
+        (PAYLOADS, Outcome.NONE),
+        ((*PAYLOADS, NONCE + b"decoy"), Outcome.NONE),
+        (MARKED[:1] * 20, Outcome.DIRECT),  # once is half of what was asked for
+        ((MARKED[0][:900],) * 20, Outcome.NONE),
+        (tuple(bytes([number]) + MARKED[0][:900] for number in range(20)), Outcome.NONE),
+    ],
+    ids=[
+        *("with the nonce", "within frames", "short", "prepared", "decoys", "half"),
+        *("replayed", "replayed under other numbers"),
+    ],
+)
+def test_only_what_holds_the_nonce_shows_a_way(
+    payloads: tuple[bytes, ...], outcome: Outcome
+) -> None:
+    whole = replace(crossing(payloads).evidence(Outcome.DIRECT), window=KNOWN)
+    assert read_path(WireAccount.of(whole), "a", "b").outcome is outcome

@@ -29,12 +29,13 @@ def row(**changes: Any) -> Result:
 
 
 def shown(*rows: Result, width: int = 80) -> str:
-    console = Console(width=width, file=io.StringIO())
+    file = io.StringIO()
+    console = Console(width=width, file=file)
     console.print(render(rows, summarize(rows), 1.0, width))
-    return console.file.getvalue()
+    return file.getvalue()
 
 
-def test_a_red_cell_says_why_and_gives_the_command_that_shows_the_packets():
+def test_a_red_cell_says_why_and_gives_the_command_that_shows_the_packets() -> None:
     text = shown(row())
     assert "filter_closed: nobody behind nat-b had sent to nat-a" in text
     assert "a NAT does not do as it declares" in text
@@ -50,27 +51,27 @@ def test_a_red_cell_says_why_and_gives_the_command_that_shows_the_packets():
         ("some where", "'some where'"),
     ],
 )
-def test_the_command_finds_the_cell_wherever_the_matrix_is(folder: str, words: str):
+def test_the_command_finds_the_cell_wherever_the_matrix_is(folder: str, words: str) -> None:
     assert f"testbed explain {words} " in shown(row(folder=folder))
 
 
-def test_the_longest_name_of_the_catalogue_is_not_broken_at_80_columns():
+def test_the_longest_name_of_the_catalogue_is_not_broken_at_80_columns() -> None:
     name = "traversal-quic/port-restricted--port-restricted.relay_only/0"
     text = shown(row(name=name, folder=f"out/matrix/cells/{name}"))
     assert f"testbed explain {name} " in text
 
 
-def test_a_cell_that_nothing_explains_gives_the_reason_and_the_command():
+def test_a_cell_that_nothing_explains_gives_the_reason_and_the_command() -> None:
     text = shown(row(judgement="inconclusive", reason="the lab fell over", explanation=None))
     assert "the lab fell over" in text
     assert "testbed explain" in text
 
 
-def test_a_green_matrix_explains_nothing():
+def test_a_green_matrix_explains_nothing() -> None:
     assert "testbed explain" not in shown(row(judgement="pass", measured="direct"))
 
 
-def test_of_a_whole_catalogue_every_letter_is_shown_at_80_columns():
+def test_of_a_whole_catalogue_every_letter_is_shown_at_80_columns() -> None:
     names = [f"profile-{number:02}" for number in range(40)]
     passed = {"judgement": "pass", "measured": "direct"}
     text = shown(*(row(profiles=[a, b], **passed) for a in names for b in names))
@@ -86,3 +87,9 @@ def test_a_world_that_takes_one_nat_has_one_column() -> None:
     lines = [line for line in text.splitlines() if "direct" in line]
     assert len(lines) == 2
     assert "same-lan" in text
+
+
+def test_a_note_of_many_cells_is_told_once() -> None:
+    said = "a's peer accepts no nonce"
+    text = shown(row(notes=[said]), row(repeat=1, notes=[said]), row(repeat=2))
+    assert text.count(said) == 1

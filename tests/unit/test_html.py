@@ -18,8 +18,9 @@ from made_results import document
 from testbed.cli.commands.report import report
 from testbed.errors import TestbedError, UsageError
 from testbed.lab.namespaces import Namespaces
+from testbed.model.details import PunchDetails
 from testbed.model.outcome import Rung, RungReading
-from testbed.model.result import Document, PunchDetails
+from testbed.model.result import Document
 from testbed.nat.load import catalogue
 from testbed.report import html
 from testbed.report.html import write_html

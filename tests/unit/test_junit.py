@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,12 +17,12 @@ from testbed.model.explanation import (
     Cause,
     Citation,
     Diagram,
-    Endpoint,
     Explanation,
     Line,
-    Outcome,
     Wrong,
 )
+from testbed.model.outcome import Outcome
+from testbed.model.packet import Endpoint
 from testbed.model.result import Result, Why
 from testbed.model.verdict import Judgement
 from testbed.report.files import printable, write_junit
@@ -29,7 +30,7 @@ from testbed.words.explanations import to_json
 
 
 def cite(number: int) -> Citation:
-    ends = Endpoint("29.0.0.2", 4001), Endpoint("29.0.1.2", 4001)
+    ends = Endpoint(IPv4Address("29.0.0.2"), 4001), Endpoint(IPv4Address("29.0.1.2"), 4001)
     return Citation(number, "nat-b:wan", False, "udp", *ends, 10**9)
 
 

@@ -8,7 +8,7 @@ import pytest
 from testbed.errors import UsageError
 from testbed.model.behaviour import Allocation, Behaviour, Timeouts
 from testbed.model.events import KINDS
-from testbed.model.life import After, Ended, Fate, Shut, Timers, Transport
+from testbed.model.life import After, Ended, Fate, Shut, Timers, Transport, Undisturbed
 from testbed.model.network_fault import (
     Fault,
     LinkDown,
@@ -27,7 +27,9 @@ from testbed.model.presets import LIVES, carrier, two_homes
 from testbed.model.topology import Link
 from testbed.nat.load import catalogue
 from testbed.predict.life import Course, Expected, expect
+from testbed.stacks.registry import stacks
 from testbed.studies.life.scenarios import Scenario, scenario
+from testbed.studies.punch.mechanisms import of
 
 CATALOGUE = catalogue()
 UDP, QUIC, TCP = Transport.UDP, Transport.QUIC, Transport.TCP
@@ -68,7 +70,8 @@ class Homes:
 
 def silence(keepalive: float | None, **more: Any) -> Homes:
     course = Course(((0.0, MappingTimeout(5.0)),), Timers(keepalive, patience=6.0))
-    return Homes(**({"timeouts": SHORT, "course": course} | more))
+    words: dict[str, Any] = {"timeouts": SHORT, "course": course}
+    return Homes(**(words | more))
 
 
 @pytest.mark.parametrize("transport", Transport)
@@ -279,3 +282,36 @@ def test_a_path_is_followed_through_all_its_nats() -> None:
     assert fate(NatReboot(inner.name)) is Fate.SURVIVES
     assert fate(LinkDown(outer.name)) is Fate.SURVIVES  # it turns round there
     assert fate(LinkDown(inner.name)) is Fate.LOST
+
+
+# Mapped ports and names
+
+
+LADDER = of(stacks("ladder-quic")).modes["punch"].model
+
+
+def mapped(told: Scenario, *faults: tuple[float, Fault]) -> Expected:
+    there = told.topology(observers=False)
+    course = Course(faults, told.timers)
+    return expect(there, behaviours_of(told), course, QUIC, model=LADDER)
+
+
+def test_a_port_that_is_mapped_still_outlives_the_flows_through_it() -> None:
+    told = scenario("lease-lost")
+    lost, forgotten = (fault for _, fault in told.course(told.timers).faults)
+    assert mapped(told, (0.5, lost)).fate is Fate.SURVIVES
+    assert mapped(told, (0.5, forgotten)).fate is Fate.SURVIVES
+    assert mapped(told, (0.5, lost), (1.0, forgotten)).fate is Fate.DIRECT
+
+
+def test_who_is_connected_asks_for_no_names() -> None:
+    assert fate_of(scenario("dns-restart"), QUIC).why == Undisturbed()
+
+
+def test_a_wire_that_is_not_in_use_may_be_cut() -> None:
+    told = scenario("uplink-fails")
+    there = told.topology(observers=False)
+    course = Course(((0.0, LinkDown("nat-a", "wan1")),))
+    assert expect(there, behaviours_of(told), course, QUIC).fate is Fate.SURVIVES
+    course = Course(((0.0, LinkDown("nat-a", "wan")),))
+    assert expect(there, behaviours_of(told), course, QUIC).fate is Fate.LOST

@@ -9,11 +9,12 @@ from testbed.evidence.account import WireAccount
 from testbed.model.breach import Breach, LossClaimed
 from testbed.model.contract import Failed, FailureClass, Lost
 from testbed.model.contract import Path as Way
+from testbed.model.details import LifeDetails, LifeSeen, Moment
 from testbed.model.explanation import Cause
 from testbed.model.life import Fate, MomentKind, Transport
 from testbed.model.network_fault import NatReboot
 from testbed.model.packet import Endpoint, Packet
-from testbed.model.result import LifeDetails, LifeSeen, Moment, Result
+from testbed.model.result import Result
 from testbed.model.verdict import Judgement
 from testbed.plan.planner import plan
 from testbed.studies.life.application import SIZE

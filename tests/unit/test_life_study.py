@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from testbed.cli.commands.life import DEFAULT_PEERS, cases
-from testbed.errors import TestbedError, UsageError
+from testbed.errors import PeerError, TestbedError, UsageError
 from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import (
     BreachKind,
@@ -124,9 +124,9 @@ def test_the_time_that_a_fault_took_too_long_is_not_the_stacks() -> None:
 
 
 def test_a_life_that_was_not_led_is_inconclusive() -> None:
-    one = judged(REBOOT, WANTED, None, SITE, "no direct connection")
-    assert (one.judgement, one.measured, one.late) == (Judgement.INCONCLUSIVE, None, True)
-    assert one.reason == "no direct connection"
+    one = judged(REBOOT, WANTED, None, SITE, PeerError("no direct connection", node="a"))
+    assert (one.judgement, one.measured, one.late) == (Judgement.INCONCLUSIVE, None, False)
+    assert one.reason == "peer [a]: no direct connection"
 
 
 def test_a_result_survives_its_json() -> None:
@@ -226,3 +226,17 @@ def test_nats_that_have_no_path_to_follow_are_refused(nats: tuple[str, str], tol
 def test_faults_say_what_they_are_and_how_long() -> None:
     assert words(LinkDown("nat-a")) == "nat-a's wire is cut"
     assert (lasts(LinkDown("nat-a")), lasts(NatReboot("nat-a", 0.3))) == (0.0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("names", "nats", "said"),
+    [
+        (["rebinding"], ("linux-random", None), "nat-a: a NAT of iptables cannot be renumbered"),
+        (["lease-lost"], (None, "port-restricted"), "nat-b: it has no gateway"),
+    ],
+)
+def test_what_cannot_be_done_to_a_nat_is_refused_before_there_is_a_lab(
+    names: list[str], nats: tuple[str | None, str | None], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        cases(names, "punch-udp", nats)

@@ -130,7 +130,19 @@ def test_an_echo_that_leaves_from_another_port_has_moved() -> None:
     assert read([*echoes(1, 10), asked, before, after]).moved
     assert not read([*echoes(1, 10), asked, before, another]).moved
     anybodys = replace(after, payload=SAID[::-1])
-    assert not read([*echoes(1, 10), asked, before, anybodys]).moved
+    assert read([*echoes(1, 10), asked, before, anybodys]).moved is False
+
+
+def test_where_what_is_sent_on_leaves_no_more_it_is_not_known_whether_the_dialer_moved() -> None:
+    """It roams into the other's home: its echo turns back at that NAT, or ends there.
+
+    A dialer that sends no more is not excused: it is seen where it was before.
+    """
+    asked = replace(packet(1.4), outgoing=False, source=Endpoint(OURS, 4001), payload=SAID)
+    before = replace(packet(1.5, vantage="nat-a:wan"), source=Endpoint(NAT, 4001), payload=SAID)
+    on = replace(asked, time_ns=asked.time_ns + 3 * 10**9)
+    assert read([asked, before, on]).moved is None
+    assert read([asked, before]).moved is False
 
 
 def test_what_is_not_of_an_echos_size_is_none() -> None:

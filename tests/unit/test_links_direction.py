@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import pytest
 
@@ -176,6 +177,6 @@ def test_the_queue_holds_what_its_bound_says() -> None:
         {"largest": 60},
     ],
 )
-def test_an_impairment_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+def test_an_impairment_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(TopologyError):
         Impairment(**wrong)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from link_measure import LinkMeasurement, disagreements
 
-from testbed.lab.links.measure import LinkMeasurement, disagreements
 from testbed.model.topology import Impairment
 
 CLAIM = Impairment(delay_ms=20, jitter_ms=4, loss=0.1, rate_mbit=10)

@@ -15,8 +15,8 @@ from testbed.model.result import Result
 from testbed.nat.load import named
 from testbed.report.files import document
 from testbed.report.stability import stabilities, unstable
-from testbed.run.matrix import Selection
 from testbed.run.shards import MissingShardError, Shard, identity
+from testbed.studies.punch.selection import Selection
 
 CELLS = Selection(["full-cone", "symmetric"], ["full-cone"], ["punch-udp"], repeat=3).cells()
 USED = {profile.name: profile for profile in named(["full-cone", "symmetric"])}

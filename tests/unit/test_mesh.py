@@ -14,48 +14,40 @@ import pytest
 from made_results import document, result
 from made_worlds import World
 
+from testbed.cli.cell_words import MeshWords
 from testbed.cli.commands.meshes import MeshRequest
 from testbed.errors import UsageError
 from testbed.evidence.sharing import Shares, shares
 from testbed.evidence.stitch import stitch
 from testbed.lab.sockets import sockets_of
 from testbed.model.address import Socket
-from testbed.model.explanation import Change, FlowEvent
+from testbed.model.journey import Change, FlowEvent
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet, Quoted
 from testbed.model.presets import FOLDER, find
 from testbed.model.profile import Profile
-from testbed.model.topology import AS_IT_IS, Order
+from testbed.model.topology import Order
 from testbed.plan.planner import plan
 from testbed.report.grid import grid
 from testbed.report.markdown import summary
 from testbed.run.mesh import deadline_of
-from testbed.studies.punch.cell import Cell, load_cell, save_cell
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
+from testbed.studies.punch.folder import load_cell, save_cell
 from testbed.studies.punch.meeting import meetings
 
 MESH = find("mesh-12").topology()
 
 
-def asked(world: str = "mesh-12", peer: str = "punch-udp", **more: Any) -> MeshRequest:
-    usual = MeshRequest(
-        world,
-        peer,
-        at=(),
-        order=Order.AT_ONCE,
-        nats=(None, None),
-        patterns=(),
-        repeat=1,
-        certify=False,
-        seed=0,
-        out=Path("out"),
-        conditions=AS_IT_IS,
-    )
-    return replace(usual, **more)
+def asked(
+    world: str = "mesh-12", peer: str | None = "punch-udp", own: tuple[str, ...] = (), **more: Any
+) -> MeshRequest:
+    words = MeshWords(world=world, peer=peer, certify=False, out=Path("out"), **more)
+    return MeshRequest(words, own)
 
 
-def cells(*words: str, **more: Any) -> tuple[list[Cell], dict[str, Profile]]:
-    return asked(*words, **more).cells()
+def cells(world: str = "mesh-12", **more: Any) -> tuple[list[Cell], dict[str, Profile]]:
+    return asked(world, **more).cells()
 
 
 # -- which pairs
@@ -74,7 +66,7 @@ def test_no_two_processes_of_a_mesh_listen_on_one_port() -> None:
 
 
 def test_the_pairs_of_a_lab_share_its_plan_and_neither_session_nor_folder() -> None:
-    some, profiles = cells(patterns=("ann--*",))
+    some, profiles = cells(select=("ann--*",))
     one, *others = (plan(cell.build(), profiles, 0, cell.seed) for cell in some)
     assert all((one.steps, one.addresses) == (other.steps, other.addresses) for other in others)
     assert len({cell.lab for cell in some}) == 1
@@ -82,13 +74,13 @@ def test_the_pairs_of_a_lab_share_its_plan_and_neither_session_nor_folder() -> N
 
 
 def test_each_repetition_has_a_lab_of_its_own() -> None:
-    some, _ = cells(patterns=("ann--ben", "ann--cat"), repeat=2)
+    some, _ = cells(select=("ann--ben", "ann--cat"), repeat=2)
     assert [cell.lab for cell in some] == ["mesh-12/0"] * 2 + ["mesh-12/1"] * 2
     assert len({cell.seed for cell in some}) == 2
 
 
 def test_a_pair_is_predicted_by_its_own_nats_whoever_else_there_is() -> None:
-    some, profiles = cells(patterns=("cat--dan", "ann--dan", "cat--kim"))
+    some, profiles = cells(select=("cat--dan", "ann--dan", "cat--kim"))
     found = {cell.meeting.name: prediction(cell, profiles).outcome for cell in some if cell.meeting}
     assert found == {
         "ann--dan": Outcome.DIRECT,  # a full cone lets the symmetric NAT's new port in
@@ -98,7 +90,7 @@ def test_a_pair_is_predicted_by_its_own_nats_whoever_else_there_is() -> None:
 
 
 def test_the_folder_of_a_pair_says_which_pair_of_which_world_it_is(tmp_path: Path) -> None:
-    (cell,), profiles = cells(patterns=("eve--gus",), order=Order.IN_TURN, seed=3)
+    (cell,), profiles = cells(select=("eve--gus",), order=Order.IN_TURN, seed=3)
     save_cell(cell, profiles, tmp_path, 7, {})
     again, kept, number = load_cell(tmp_path)
     assert (again, number) == (cell, 7)
@@ -107,7 +99,7 @@ def test_the_folder_of_a_pair_says_which_pair_of_which_world_it_is(tmp_path: Pat
 
 
 def test_a_damaged_pair_is_refused_by_its_file(tmp_path: Path) -> None:
-    (cell,), profiles = cells(patterns=("eve--gus",))
+    (cell,), profiles = cells(select=("eve--gus",))
     save_cell(cell, profiles, tmp_path, 0, {})
     file = tmp_path / "cell.json"
     file.write_text(file.read_text().replace('"at_once"', '"whenever"'))
@@ -128,12 +120,12 @@ def test_pairs_in_turn_may_take_the_sum_of_their_times() -> None:
     ("words", "said"),
     [
         ({"world": "two-homes"}, "two-homes has no mesh"),
-        ({"patterns": ("ann--zoe",)}, "matches no pair"),
-        ({"at": ("zoe=ice",)}, "no peer of the mesh is called 'zoe'"),
+        ({"select": ("ann--zoe",)}, "matches no pair"),
+        ({"at": ("zoe=ice",)}, "zoe is no host in mesh-12"),
         ({"at": ("ann",)}, "HOST=STACK is needed"),
         ({"at": ("ann=ice",)}, "ann and ben do not understand each other"),
         ({"at": ("ann=nobody",)}, "unknown peer 'nobody'"),
-        ({"nats": ("pf", None)}, "-a has no effect"),
+        ({"a": "pf"}, "-a has no effect"),
     ],
 )
 def test_a_word_that_no_mesh_has_is_refused(words: dict[str, Any], said: str) -> None:
@@ -152,7 +144,7 @@ def test_a_nat_that_has_too_few_mappings_for_all_pairs_is_refused(
     mesh.write_text(
         find("mesh-12").text.replace('profile = "carrier-grade"', 'profile = "small"\noption = "a"')
     )
-    request = asked(str(mesh), nats=(str(tmp_path / "small.toml"), None))
+    request = asked(str(mesh), a=str(tmp_path / "small.toml"))
     if not refused:
         assert len(request.cells()[0]) == 66
         return
@@ -200,11 +192,11 @@ class Wire:
     ) -> Packet:
         number = len(self.packets) + 1
         mac = b"" if outgoing else self.world.macs[vantage]
-        udp = ("udp", *ends, ttl, self._ids, 0, 0, 0, None, None, None)
         text = b"%d" % self._ids
         packet = Packet(
-            number, vantage, number, outgoing, 0x0800, *udp, text, 60, mac.ljust(60, b"\0")
-        )
+            number, vantage, number, outgoing, 0x0800, "udp", *ends, ttl, self._ids, 0, 0, 0,
+            None, None, None, text, 60, mac.ljust(60, b"\0"),
+        )  # fmt: skip
         self.packets.append(replace(packet, **more))
         return self.packets[-1]
 

@@ -11,10 +11,11 @@ MEASURES = '''
 """Does the NAT let nothing out?"""
 
 from testbed.certify.measured import Finding
+from testbed.model.statement.probing import PortsTried
 
 
 def measure(subjects):
-    return Finding(not any(subject.ports for subject in subjects), "nothing came out")
+    return Finding(not any(subject.ports for subject in subjects), PortsTried((443,), ()))
 '''
 PROFILE = """
 title = "a toy"
@@ -40,9 +41,10 @@ mute = find("./mute.toml")
 texts = ["mute" in text for name in ("./mute.toml", "full-cone")
     for text in [str(plan(two_homes(name, name), {name: find(name)}).of(LoadRules))]]
 claim = claims(mute.behaviour, mappings=1)["mute"]
-(found,) = measured([SimpleNamespace(ports=())]).items()
+subject = SimpleNamespace(ports=(), open_host=None, mapping=SimpleNamespace(value=None))
+found = measured([subject])["mute"]
 nats = [TransportNat("n", Protocol.UDP, one, ["29.0.0.1"]) for one in (mute.behaviour, Behaviour())]
-print(texts, claim.declared, claim.holds(True), claim.holds(False), found[0], found[1].value)
+print(texts, claim.declared, claim.holds(True), claim.holds(False), found.value)
 print([nat.axes.blocked for nat in nats])
 """
 
@@ -60,8 +62,8 @@ def test_an_axis_is_added_in_four_files(tmp_path: Path) -> None:
     (tmp_path / "images").symlink_to(shared("images"))
     changed(
         tree / "model/behaviour.py",
-        "    port_mapping: PortMapping = PortMapping()\n",
-        "    port_mapping: PortMapping = PortMapping()\n    mute: bool = claimed(False)\n",
+        "    exposed: Exposed = claimed(Exposed.NONE)\n",
+        "    exposed: Exposed = claimed(Exposed.NONE)\n    mute: bool = claimed(False)\n",
     )
     changed(
         rules / "rules/nftables.j2",
@@ -82,4 +84,4 @@ def test_an_axis_is_added_in_four_files(tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False
     )
-    assert done.stdout == ("[True, False] yes True False mute True\n[True, False]\n"), done.stderr
+    assert done.stdout == ("[True, False] yes True False True\n[True, False]\n"), done.stderr

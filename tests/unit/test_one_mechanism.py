@@ -38,8 +38,8 @@ MECHANISM = Mechanism(
 '''
 USE = """
 from testbed.nat.load import catalogue
-from testbed.run.matrix import Selection
-from testbed.studies.punch.cell import require_sane
+from testbed.studies.punch.selection import Selection
+from testbed.studies.punch.sound import require_sane
 from testbed.studies.punch.expectation import prediction
 from testbed.studies.punch.external import add_stacks
 add_stacks(["mine=true"], "toy")

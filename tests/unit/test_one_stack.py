@@ -47,7 +47,7 @@ when = [{ dialer = ["toy"] }]
 USE = """
 from testbed.cli.commands.build import peers
 from testbed.predict.deviations import DEVIATIONS
-from testbed.run.matrix import Selection
+from testbed.studies.punch.selection import Selection
 from testbed.stacks.registry import adapter
 from testbed.stacks.versions import facts
 peers(["toy"], older=False)

@@ -1,10 +1,12 @@
 """AutoNAT in the model: what it says, what is true, and why the two differ."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testbed.errors import UsageError
 from testbed.model.autonat_agent import UNREAD_AUTONAT, AutonatAgent
 from testbed.model.behaviour import (
     Allocation,
@@ -16,7 +18,8 @@ from testbed.model.behaviour import (
     Transport,
     WanInput,
 )
-from testbed.model.presets import libp2p, observers
+from testbed.model.furnishing import behaviours
+from testbed.model.presets import FOLDER, libp2p, observers, preset
 from testbed.model.statement.reachability import (
     NoneAsked,
     NotAsked,
@@ -24,6 +27,7 @@ from testbed.model.statement.reachability import (
     TooFewAgree,
 )
 from testbed.model.topology import INTERNET, Router, Topology
+from testbed.nat.load import catalogue
 from testbed.predict.autonat import (
     Address,
     AddressVerdict,
@@ -34,6 +38,7 @@ from testbed.predict.autonat import (
     predict,
 )
 from testbed.stacks.registry import public
+from testbed.studies.autonat.study import AutonatCase
 
 EIM, ADM, APDM = Mapping.ENDPOINT_INDEPENDENT, Mapping.ADDRESS_DEPENDENT, (
     Mapping.ADDRESS_AND_PORT_DEPENDENT
@@ -48,6 +53,7 @@ IN, OUT, UNASKED = (
     Address(False, AddressVerdict.UNREACHABLE),
     Address(False, AddressVerdict.UNKNOWN),
 )
+CATALOGUE = catalogue()
 both = pytest.mark.parametrize("protocol", Protocol)
 HOME = observers("linux-home")
 CLIENT_PORT = HOME.port("a")
@@ -238,3 +244,57 @@ def test_a_client_on_the_internet_is_reached_where_it_is_seen() -> None:
     )
     found = predict(public, {}, Protocol.TCP)
     assert found == Prediction(Reachability(NodeVerdict.PUBLIC, (IN,)), ())
+
+
+SERVED = preset("home-observers", "linux-home")
+
+
+def served(nat: str, protocol: Protocol, topology: Topology = SERVED) -> Prediction:
+    """Of a node behind ``nat``, whose servers are behind routers of their own."""
+    declared = behaviours(topology, CATALOGUE) | {"nat-a": CATALOGUE[nat].behaviour}
+    return predict(topology, declared, protocol)
+
+
+@both
+@pytest.mark.parametrize("nat", ["full-cone", "restricted-cone", "port-restricted", "symmetric"])
+def test_a_server_behind_a_router_that_leads_to_it_says_what_a_public_one_does(
+    nat: str, protocol: Protocol
+) -> None:
+    assert served(nat, protocol) == at_home(CATALOGUE[nat].behaviour, protocol)
+
+
+@both
+def test_a_server_that_no_port_leads_to_is_not_asked(protocol: Protocol) -> None:
+    shut = [replace(router, forwards=()) for router in SERVED.routers]
+    fewer = replace(SERVED, routers=tuple(shut))
+    left = [one for one in SERVED.observers if one in ("observer-3", "observer-4")]
+    found = served("full-cone", protocol, fewer)
+    assert found == at_home_with(len(left), protocol)
+    assert found.notes
+
+
+def at_home_with(servers: int, protocol: Protocol) -> Prediction:
+    declared = {"nat-a": CATALOGUE["full-cone"].behaviour}
+    return predict(asking(servers), declared, protocol)
+
+
+@both
+def test_servers_whose_routers_let_nothing_out_dial_nobody_back(protocol: Protocol) -> None:
+    """They are asked by a port that leads in, and their own dials end at their routers."""
+    mute = Transport(allowed_ports=(9,))
+    declared = behaviours(SERVED, CATALOGUE) | {"nat-a": CATALOGUE["full-cone"].behaviour}
+    for home in ("home-1", "home-2", "home-3"):
+        declared[home] = replace(declared[home], udp=mute, tcp=mute)
+    found = predict(SERVED, declared, protocol).outcome
+    assert found.v1 is NodeVerdict.UNKNOWN  # one of four says that it came through
+    assert found.addresses == (Address(True, AddressVerdict.UNREACHABLE),)
+
+
+def test_a_server_that_shares_a_nat_with_who_asks_is_refused(tmp_path: Path) -> None:
+    text = (FOLDER / "home-observers.toml").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.toml"
+    apart = 'network = "lan-4"'
+    mine.write_text(text.replace(apart, 'network = "lan-a"'), encoding="utf-8")
+    AutonatCase(CATALOGUE["full-cone"], topology="home-observers").require_possible()
+    with pytest.raises(UsageError, match="observer-4 is behind nat-a, as a is"):
+        AutonatCase(CATALOGUE["full-cone"], topology=str(mine)).require_possible()

@@ -1,11 +1,13 @@
 """The oracle's chances: what links do by chance, and what becomes of the programs that meet it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from math import comb
 
 import pytest
 
+from testbed.model.behaviour import Behaviour
 from testbed.model.chances import DOUBT, Chances
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
@@ -23,7 +25,7 @@ from testbed.predict.model import Model
 from testbed.predict.network import Network
 from testbed.predict.packet import Carried, Message
 from testbed.predict.prediction import predict
-from testbed.predict.punching import PUNCH_TCP, PUNCH_UDP
+from testbed.predict.punching import PLAIN_DIAL_TCP, PLAIN_DIAL_UDP, PUNCH_TCP, PUNCH_UDP
 
 CATALOGUE = catalogue()
 LOSSY = Link.both(delay_ms=60.0, jitter_ms=50.0, loss=0.1)
@@ -35,7 +37,7 @@ def chances(model: Model, *profiles: str, link: Link = LOSSY, runs: int = 120) -
     return predict(world, behaviours(world), model, "a", "b", runs=runs)
 
 
-def behaviours(world: Topology) -> dict[str, object]:
+def behaviours(world: Topology) -> dict[str, Behaviour]:
     return {router.name: CATALOGUE[router.profile].behaviour for router in world.routers}
 
 
@@ -136,39 +138,72 @@ def test_a_link_that_hardly_loses_leaves_the_sure_end(model: Model) -> None:
 
 
 def replace_loss(loss: float) -> Link:
-    return Link(*(replace(way, loss=loss, jitter_ms=5.0) for way in (LOSSY.up, LOSSY.down)))
+    up, down = (replace(way, loss=loss, jitter_ms=5.0) for way in (LOSSY.up, LOSSY.down))
+    return Link(up, down)
 
 
 def test_a_mechanism_whose_model_does_not_repeat_is_predicted_without_loss() -> None:
     assert chances(LADDER_TCP).chances is None
 
 
+@pytest.mark.parametrize(
+    "model", [PLAIN_DIAL_UDP, PLAIN_DIAL_TCP, PUNCH_UDP, PUNCH_TCP], ids=lambda m: m.name
+)
+def test_chance_decides_plain_dials_as_well_as_punches(model: Model) -> None:
+    """Nothing else keeps a dial out of a NAT that lets everybody in."""
+    told = chances(model, "full-cone", "full-cone", link=replace_loss(0.1), runs=60)
+    assert told.chances is not None
+    assert 0.2 < told.chances.rate(Outcome.DIRECT) < 1.0
+
+
+def test_a_dead_link_lets_nothing_through() -> None:
+    assert not any(arrivals(Impairment(loss=1.0)))
+
+
 # -- delivery -----------------------------------------------------------------
 
 
 class Wire:
-    """Two ends with 100 ms between, which lose the packets of the given numbers."""
+    """Two ends with 100 ms between, which lose the packets of the given numbers.
 
-    def __init__(self, *lost: int) -> None:
+    ``known``: the round trip that they have measured before, in seconds.  ``answering``: the
+    one end answers each message by one of its own.
+    """
+
+    def __init__(
+        self,
+        *lost: int,
+        known: float | None = 0.2,
+        timing: delivery.Timing = delivery.TCP,
+        answering: bool = False,
+    ) -> None:
         self.network = Network(preset("two-homes"), behaviours(preset("two-homes")), "0")
         self.lost, self.sent = lost, list[float]()
+        self.told: list[Carried] = []
+        self.known, self.timing, self.answering = known, timing, answering
         self.got: list[str] = []
-        self.there = self._end(lambda: self.back, lambda message: self.got.append(message.name))
-        self.back = self._end(lambda: self.there, lambda _: None)
+        self.there: Delivery = self._end(lambda: self.back, self._take)
+        self.back: Delivery = self._end(lambda: self.there, lambda _: None)
 
-    def _end(self, other: object, deliver: object) -> Delivery:
+    def _take(self, message: Message) -> None:
+        self.got.append(message.name)
+        if self.answering:
+            self.there.send(Message("answer"))
+
+    def _end(self, other: Callable[[], Delivery], deliver: Callable[[Message], None]) -> Delivery:
         def emit(carried: Carried) -> None:
             self.sent.append(self.network.now)
+            self.told.append(carried)
             if len(self.sent) - 1 not in self.lost:
                 self.network.at(self.network.now + 0.1, lambda: other().take(carried))
 
-        return Delivery(self.network, emit, deliver, delivery.TCP, 0.2)
+        return Delivery(self.network, emit, deliver, self.timing, self.known)
 
     def run(self, *names: str) -> list[float]:
         """When each packet left, of either end."""
         for name in names:
             self.back.send(Message(name))
-        self.network.run(60.0)
+        self.network.run(self.network.now + 60.0)
         return self.sent
 
 
@@ -192,6 +227,60 @@ def test_an_overtaken_message_is_repeated_by_the_answer() -> None:
     left = wire.run("one", "two")
     assert wire.got == ["one", "two"]
     assert left[3] == pytest.approx(0.25)  # a quarter of a round trip after the later one's answer
+
+
+def again_after(wire: Wire) -> float:
+    """Seconds after which a lone message is repeated, one second after all before it."""
+    wire.network.run(wire.network.now + 10)
+    wire.lost = (len(wire.sent),)
+    before = len(wire.sent)
+    wire.run("lost")
+    return wire.sent[before + 1] - wire.sent[before]
+
+
+def test_a_round_trip_that_is_measured_moves_the_smoothed_one_by_an_eighth() -> None:
+    """RFC 6298 section 2: from 0.4 s towards 0.2 s; the lone message waits for two, and 0.2 s."""
+    wire = Wire(known=0.4)
+    wire.run("one")
+    assert again_after(wire) == pytest.approx(2 * (0.4 + (0.2 - 0.4) / 8) + 0.2)
+
+
+def test_what_was_repeated_measures_no_round_trip() -> None:
+    """Karn's algorithm, RFC 6298 section 3: nobody knows which of the two was answered."""
+    wire = Wire(0, known=0.4)
+    wire.run("one")
+    assert again_after(wire) == pytest.approx(2 * 0.4 + 0.2)
+
+
+def test_without_a_round_trip_the_timeout_is_a_second_and_doubles() -> None:
+    wire = Wire(0, 1, 2, known=None)
+    assert wire.run("one")[:4] == pytest.approx([0.0, 1.0, 3.0, 7.0])
+
+
+@pytest.mark.parametrize(
+    ("timing", "order"), [(delivery.TCP, [0, 1, 1, 0]), (delivery.QUIC, [0, 1, 0, 0])]
+)
+def test_a_probe_repeats_the_latest_message_and_a_timeout_the_earliest(
+    timing: delivery.Timing, order: list[int]
+) -> None:
+    """RFC 8985 section 7.3, after which TCP's own timer is that of RFC 6298 section 5.4."""
+    wire = Wire(0, 1, 2, timing=timing)
+    wire.run("one", "two")
+    assert [one.number for one in wire.told[:4]] == order
+
+
+def test_an_answer_carries_the_acknowledgement() -> None:
+    wire = Wire(answering=True)
+    wire.run("one")
+    assert [one.message.name if one.message else "" for one in wire.told] == ["one", "answer", ""]
+
+
+def test_an_end_that_is_over_says_and_repeats_nothing() -> None:
+    wire = Wire()
+    wire.back.send(Message("one"))
+    wire.back.over = wire.there.over = True
+    wire.network.run(60.0)
+    assert len(wire.sent) == 1
 
 
 # -- rates --------------------------------------------------------------------

@@ -23,12 +23,15 @@ from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
 from testbed.model.presets import carrier, libp2p, same_lan, two_homes
 from testbed.model.profile import Profile
-from testbed.model.reason import Blocked, Climbed, Loss, Unobserved, Unrelayed
+from testbed.model.reason import Climbed, Unobserved, Unrelayed
 from testbed.model.topology import INTERNET, Host, Impairment, Link, Topology
+from testbed.model.trace import Blocked, Loss, Place
 from testbed.nat.load import catalogue
-from testbed.predict.dcutr import DCUTR_OFF, DCUTR_QUIC, DCUTR_QUIC_OFF, DCUTR_TCP
+from testbed.predict.dcutr import DCUTR_OFF, DCUTR_QUIC, DCUTR_QUIC_OFF, DCUTR_TCP, _uncircuited
+from testbed.predict.dcutr_peer import PATIENCE, Peer
 from testbed.predict.ice import ICE
-from testbed.predict.model import Model
+from testbed.predict.model import Model, Setting
+from testbed.predict.network import Network
 from testbed.predict.prediction import predict
 from testbed.predict.punching import PUNCH_TCP, PUNCH_UDP
 from testbed.words import sentence
@@ -295,7 +298,7 @@ def test_without_dialling_again_a_refused_syn_is_the_end(
 ) -> None:
     """The control of the one above, at a delay that no other test asks about."""
     rude = profiles["rejecting"].behaviour
-    monkeypatch.setattr("testbed.predict.dcutr.PAUSES", (100.0,))
+    monkeypatch.setattr("testbed.predict.dcutr_peer.PAUSES", (100.0,))
     assert how(homes(rude, rude, TCP, slow_host(301))) == "relayed"
 
 
@@ -402,3 +405,75 @@ def test_a_handshake_that_is_complete_just_before_the_sync_counts(mechanism: Mod
         assert got.outcome is Outcome.DIRECT
     got = predict(same_lan(), {"nat-a": Behaviour()}, mechanism, "a", "b")
     assert got.outcome is Outcome.RELAYED
+
+
+# -- peers, one by one --------------------------------------------------------------
+
+
+class Refusing:
+    """A carrier whose dials fail at once; it keeps when each was made."""
+
+    protocol = Protocol.TCP
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.dialled: list[float] = []
+
+    def listen(self, _port: int, _program: object) -> None:
+        pass
+
+    def connect(self, _port: int, _remote: Place, _program: object) -> bool:
+        self.dialled.append(self.network.now)
+        return False
+
+    def abandon(self, _port: int, _remote: Place) -> None:
+        pass
+
+
+def peer(host: str, *, leads: bool) -> tuple[Peer, Refusing, Network]:
+    network = Network(libp2p(), {r.name: Behaviour() for r in libp2p().routers}, "0")
+    carrier = Refusing(network)
+    return Peer(network, host, carrier, leads=leads), carrier, network  # type: ignore[arg-type]
+
+
+def test_a_refused_punch_is_dialed_again_after_pauses_that_double_up_to_the_last() -> None:
+    one, carrier, network = peer("a", leads=False)
+    one._punching, one.until = True, 9.0
+    one._dial(Place("nat-b", 4001))
+    network.run(4.0)
+    pauses = [later - sooner for sooner, later in itertools.pairwise(carrier.dialled)]
+    assert pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 0.8, 0.8])
+    one.stop()
+    made = len(carrier.dialled)
+    network.run(9.0)
+    assert len(carrier.dialled) == made
+
+
+def test_a_refused_reversal_is_not_dialed_again() -> None:
+    one, carrier, network = peer("b", leads=True)
+    one.reverse((Place("nat-a", 4001),))
+    network.run(9.0)
+    assert carrier.dialled == [0.0]
+
+
+def test_a_peer_is_late_when_a_public_node_has_not_answered_in_time() -> None:
+    one, _, network = peer("a", leads=False)
+    assert not one.late
+    network.run(PATIENCE)
+    assert not one.late
+    network.run(PATIENCE + 0.01)
+    assert one.late
+    one.relay.observed = Place("nat-a", 4001)
+    assert not one.late
+    one.relay.late = True
+    assert one.late
+
+
+def test_who_is_not_connected_over_the_relay_in_time_is_not_connected() -> None:
+    a, _, network = peer("a", leads=False)
+    b = Peer(network, "b", Refusing(network), leads=True)  # type: ignore[arg-type]
+    for one in (a, b):
+        one.meet("server", [])
+        one.relay.observed = Place("nat", 4001)
+    found = _uncircuited(Setting(network, "a", "b", "server", 0.0), a, b)
+    assert found == Unrelayed((("a", None), ("b", None)))

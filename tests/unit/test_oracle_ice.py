@@ -94,6 +94,9 @@ def test_under_one_carrier_libnices_first_check_is_a_race(
     assert {told.outcome, *told.race} == ends
     assert isinstance(told.reason, Raced)
     assert all(told.beside(end) is end for end in ends)
+    assert told.chances is not None
+    assert told.chances.borrowed  # so that repetitions may differ, and no rate is held
+    assert {end for end in Outcome if told.chances.count(end)} == ends
     assert told.beside(Outcome.NONE) is told.beside(None) is told.outcome
 
 

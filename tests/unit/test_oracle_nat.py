@@ -1,6 +1,7 @@
 """The NAT model alone: one packet after another, time passed in."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,10 @@ from testbed.model.behaviour import (
     Unsolicited,
     WanInput,
 )
-from testbed.model.reason import Kind, Place
+from testbed.model.trace import Answer, Kind, Place
 from testbed.predict.nat import TransportNat
 from testbed.predict.packet import Packet
-from testbed.predict.translation import Answer, Dropped, Enters, Leaves
+from testbed.predict.translation import Dropped, Enters, Leaves
 
 INSIDE = Place("a", 4001)
 NEIGHBOUR = Place("b", 4001)
@@ -199,7 +200,7 @@ def test_sequential_ports_follow_each_other_and_end_with_the_range() -> None:
 
 
 def test_a_port_that_a_hash_remembers_is_given_where_no_other_is_left() -> None:
-    few = {"allocation": Allocation.HASHED, "ports": PortRange(5008, 5009)}
+    few: dict[str, Any] = {"allocation": Allocation.HASHED, "ports": PortRange(5008, 5009)}
     box = nat(**few, timeouts=Timeouts(udp=10, udp_stream=10))
     third = Place("a", 3)
     first = {leave(box, 0, inside, REMOTE).port for inside in (INSIDE, NEIGHBOUR)}
@@ -292,9 +293,26 @@ def test_a_forwarded_port_is_its_hosts_alone() -> None:
 
 
 def test_of_several_external_addresses_every_mapping_takes_the_first() -> None:
-    box = TransportNat("nat", Protocol.UDP, Behaviour(), ["nat", "nat#1"])
+    box = TransportNat("nat", Protocol.UDP, Behaviour(), ["nat", "nat#1"], ["a", "b"])
     assert leave(box, 0, INSIDE, REMOTE).address == "nat"
     assert leave(box, 0, NEIGHBOUR, REMOTE).address == "nat"
+
+
+def test_a_mapping_that_has_just_expired_is_no_mapping_any_more() -> None:
+    box = nat(
+        allocation=Allocation.SEQUENTIAL, timeouts=Timeouts(udp=10, udp_stream=10),
+        mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT,
+    )  # fmt: skip
+    first = leave(box, 0, INSIDE, REMOTE)
+    assert leave(box, 9.75, INSIDE, REMOTE) == first
+    assert leave(box, 19.75, INSIDE, REMOTE) != first
+
+
+def test_an_error_reaches_a_host_that_no_nat_hides() -> None:
+    open_ = nat(mapping=Mapping.NONE, filtering=Filtering.ENDPOINT_INDEPENDENT)
+    assert open_.axes.plain
+    assert open_.error(0, REMOTE, INSIDE, reset=False) == Enters(INSIDE, REMOTE, None)
+    assert isinstance(nat().error(0, REMOTE, EXTERNAL, reset=False), Dropped)
 
 
 # -- TCP's sequence numbers --------------------------------------------------

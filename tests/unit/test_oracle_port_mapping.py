@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from testbed.model.behaviour import Allocation, Behaviour, Mapping, PortMapping, Protocol, Transport
-from testbed.model.reason import Place
+from testbed.model.trace import Place
 from testbed.predict.nat import TransportNat
 from testbed.predict.port_mapping import Mapped, MappedPort, granted, mapped_endpoint
 from testbed.predict.translation import Leaves

@@ -20,17 +20,9 @@ from testbed.model.behaviour import (
 )
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
-from testbed.model.reason import (
-    CheckAnswered,
-    Kind,
-    Lost,
-    Place,
-    TraceStep,
-    Unfollowed,
-    Verb,
-    WayLost,
-)
+from testbed.model.reason import CheckAnswered, Lost, WayLost
 from testbed.model.topology import INTERNET, Host, Link, Network, Router, Scope, Topology
+from testbed.model.trace import Kind, Place, TraceStep, Unfollowed, Verb
 from testbed.predict.ice import ICE, ICE_RELAY_ONLY
 from testbed.predict.model import Model
 from testbed.predict.prediction import predict

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ import pytest
 
 from testbed.errors import ContractError, PeerError, StarvedError
 from testbed.lab import kernel
+from testbed.lab.isolation.confine import Place
 from testbed.lab.process import spawn
+from testbed.lab.waits import ProcessorTime
 from testbed.model.contract import (
     Close,
     Closed,
@@ -33,9 +36,8 @@ from testbed.model.contract import (
     Path,
     Role,
     Transport,
-    decode_command,
-    encode,
 )
+from testbed.model.contract_lines import decode_command, encode
 from testbed.stacks import client as client_module
 from testbed.stacks.client import PeerClient, wait_all, wait_any
 from testbed.stacks.session import Emit, PeerFailure, now, serve
@@ -67,7 +69,7 @@ def start() -> Iterator[Start]:
         def started(entry: Callable[[], int]) -> PeerClient:
             netns = kernel.current_netns()
             stack.callback(os.close, netns)
-            process = spawn(entry, netns, None)
+            process = spawn(entry, Place("stub", netns, None))
             stack.callback(process.close)
             return PeerClient(process, "stub")
 
@@ -97,7 +99,7 @@ class Honest:
     async def dial(self, dial: Dial) -> Event:
         return Connected(at=now(), local=HERE, remote=HERE, path=Path.DIRECT)
 
-    async def echo(self, count: int) -> int:
+    async def echo(self, count: int, nonce: bytes) -> int:
         return count
 
     async def close(self) -> None:
@@ -349,11 +351,31 @@ def test_a_deadline_that_a_peer_missed_without_a_processor_is_the_machines(
     start: Start, monkeypatch: pytest.MonkeyPatch, waited: float, starved: bool
 ) -> None:
     """``waited``: for which part of its life it had none."""
-    client = start(lambda: time.sleep(60) or 0)
+
+    def sleepy() -> int:
+        time.sleep(60)
+        return 0
+
+    client = start(sleepy)
     began = time.monotonic_ns()
     share = lambda: int(waited * (time.monotonic_ns() - began))  # noqa: E731
     monkeypatch.setattr(client.process, "waited_ns", share)
-    client._began = began, 0
+    client._processor = ProcessorTime(client.process)
     with pytest.raises(PeerError) as missed:
         client.wait((Offered,), time.monotonic() + 0.05)
     assert isinstance(missed.value, StarvedError) is starved
+
+
+def test_what_was_said_in_time_counts_however_late_the_harness_hears_it(start: Start) -> None:
+    """As where the harness itself was stopped for a while."""
+
+    def prompt() -> int:
+        hear()
+        say(Listening(at=1, local=HERE))
+        time.sleep(60)
+        return 0
+
+    client = start(prompt)
+    client.send(CONFIGURE)
+    select.select([client.process.stdout], [], [], 5.0)
+    assert isinstance(client.wait((Listening,), time.monotonic() - 1.0), Listening)

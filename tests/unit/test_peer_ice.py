@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aioice import Candidate, Connection
@@ -42,7 +43,7 @@ def configure() -> Configure:
 
 
 def pair(local: str, remote: str) -> CandidatePair:
-    protocol = SimpleNamespace(local_candidate=LOCAL[local])
+    protocol: Any = SimpleNamespace(local_candidate=LOCAL[local])
     return CandidatePair(protocol, Candidate.from_sdp(REMOTE[remote]))
 
 
@@ -66,6 +67,25 @@ def connection() -> PatientConnection:
 )
 def test_a_pair_is_relayed_if_either_end_is(local: str, remote: str, relayed: bool) -> None:
     assert connection().is_relayed(pair(local, remote)) is relayed
+
+
+HOME = {
+    "relay": "3 1 udp 16777215 29.0.0.18 49153 typ relay raddr 29.0.0.19 rport 9",
+    "srflx": REMOTE["srflx"],
+    "prflx": REMOTE["prflx"],
+}
+
+
+@pytest.mark.parametrize("remote", HOME)
+def test_who_has_a_relay_at_home_is_told_from_it_by_the_port(remote: str) -> None:
+    """Their server-reflexive candidate has the address of their relayed one."""
+    made = connection()
+    for name in ("relay", "srflx"):
+        asyncio.run(made.add_remote_candidate(Candidate.from_sdp(HOME[name])))
+    protocol: Any = SimpleNamespace(local_candidate=LOCAL["host"])
+    found = CandidatePair(protocol, Candidate.from_sdp(HOME[remote]))
+    assert made.is_relayed(found) is (remote == "relay")
+    assert made.is_relayed(pair("host", "rewritten relay"))
 
 
 @pytest.mark.parametrize(("remote", "waits"), [("relay", True), ("srflx", False)])

@@ -282,7 +282,7 @@ def echo_over(deliver: list[bool], count: int) -> tuple[int, int]:
             raise AssertionError(data)
 
         near, far = DatagramEcho(DIALER, send), DatagramEcho(LISTENER, nowhere)
-        return await near.run(count, seed=1), sent
+        return await near.run(count, 1, b""), sent
 
     return asyncio.run(run())
 
@@ -311,14 +311,21 @@ def test_altered_bytes_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
             echo.received(Frame(Kind.BACK, Role.LISTENER, SESSION, number, b"altered"))
 
         echo = DatagramEcho(DIALER, send)
-        return await echo.run(10, seed=1)
+        return await echo.run(10, 1, b"")
 
     assert asyncio.run(run()) == 0
 
 
-@given(st.integers(min_value=1, max_value=5000), st.integers(min_value=0))
-def test_chunks_are_replayable_and_small(count: int, seed: int) -> None:
-    parts = chunks(count, seed)
+@given(st.integers(min_value=1, max_value=5000), st.integers(min_value=0), st.binary(max_size=16))
+def test_chunks_are_replayable_and_small(count: int, seed: int, nonce: bytes) -> None:
+    parts = chunks(count, seed, nonce)
     assert sum(map(len, parts)) == count
     assert max(map(len, parts)) <= wire.PAYLOAD_LIMIT
-    assert parts == chunks(count, seed)
+    assert parts == chunks(count, seed, nonce)
+
+
+@given(st.integers(min_value=1, max_value=5000), st.binary(min_size=16, max_size=16))
+def test_each_chunk_begins_with_what_only_the_dialer_was_told(count: int, nonce: bytes) -> None:
+    for part, plain in zip(chunks(count, 1, nonce), chunks(count, 1), strict=True):
+        assert part[:16] == nonce[: len(part)]
+        assert part[16:] == plain[16:]

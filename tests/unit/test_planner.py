@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import IPv4Network
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,8 @@ from testbed.model.plan import (
     LoadRules,
     Plan,
 )
-from testbed.model.presets import PRESETS, preset, two_homes
-from testbed.model.topology import INTERNET, Host, Topology
+from testbed.model.presets import BARE, PRESETS, preset, two_homes
+from testbed.model.topology import INTERNET, Host, Network, Router, Scope, Topology
 from testbed.nat.limits import WALKED
 from testbed.nat.load import catalogue
 from testbed.plan.describe import describe
@@ -163,3 +164,32 @@ def test_a_lab_of_500_public_hosts_fits_into_its_addresses() -> None:
     hosts = tuple(Host(f"h{n}", INTERNET) for n in range(500))
     topology = Topology("big", two_homes().networks[:1], (), hosts)
     assert len(plan(topology, {}).addresses) == 500
+
+
+def test_a_lab_of_a_thousand_nats_and_5000_nodes_shares_no_address_and_no_network() -> None:
+    networks, routers, hosts = [Network(INTERNET, Scope.PUBLIC)], [], []
+    for home in range(1000):
+        lan = f"lan{home}"
+        networks.append(Network(lan, Scope.PRIVATE))
+        routers.append(Router(f"nat{home}", INTERNET, lan, "port-restricted", link=BARE))
+        hosts += [Host(f"h{home}-{number}", lan) for number in range(4)]
+    large = plan(Topology("large", tuple(networks), tuple(routers), tuple(hosts)), catalogue())
+    ends = [end for link in large.of(AddLink) for end in (link.a, link.b)]
+    lans = [bridge.addresses[0].network for bridge in large.of(AddBridge)]
+    public = [end.addresses[0].network for end in ends if end.ifname == "wan"]
+    assert len(set(lans)) == len(set(public)) == 1000
+    assert not any(one.overlaps(other) for one, other in pairwise(sorted({*lans, *public})))
+    addresses = [ip for owned in large.addresses.values() for ip in owned]
+    assert len(set(addresses)) == len(addresses) == 5000
+
+
+def test_a_lan_of_a_larger_lab_has_room_for_all_that_are_on_it() -> None:
+    networks, routers, hosts = [Network(INTERNET, Scope.PUBLIC)], [], []
+    for home, members in enumerate([1, 300, *[2] * 200]):
+        networks.append(Network(f"lan{home}", Scope.PRIVATE))
+        routers.append(Router(f"nat{home}", INTERNET, f"lan{home}", "port-restricted", link=BARE))
+        hosts += [Host(f"h{home}-{number}", f"lan{home}") for number in range(members)]
+    large = plan(Topology("large", tuple(networks), tuple(routers), tuple(hosts)), catalogue())
+    owned = [ip for addresses in large.addresses.values() for ip in addresses]
+    assert len(set(owned)) == len(owned)
+    assert large.address("h1-299") in IPv4Network((large.internal["nat1"], 23), strict=False)

@@ -54,7 +54,10 @@ PROFILES = (
     "port-restricted", "symmetric", "full-cone", "naive-linux", "carrier-grade", "adm-adf",
     "rejecting", "udp-blocked", "sequential", "hairpin-internal", "upnp-home", "firewall",
 )  # fmt: skip
-OTHERS = ("corporate", "hotel", "port-forward", "outbound-refresh", "linux-random")  # on one side
+OTHERS = (  # on one side
+    "corporate", "hotel", "port-forward", "outbound-refresh", "linux-random", "dmz-host",
+    "one-to-one",
+)  # fmt: skip
 SKEWS = (0.0, 40.0, -700.0)  # ms
 
 
@@ -92,7 +95,7 @@ def cells(model: Model, *agents: IceAgent) -> dict[str, str]:
 
 def agents() -> dict[str, IceAgent]:
     """What is known of the stacks that do ICE."""
-    return {name: one.agent for name, one in ADAPTERS.items() if one.agent is not UNREAD}
+    return {name: one.agent for name, one in ADAPTERS.items() if one.agent != UNREAD}
 
 
 SHORT = Timeouts(udp=2, udp_stream=2, tcp_transitory=2, tcp_established=2)

@@ -1,5 +1,6 @@
 """Profiles as files: what is read, and what is refused with which words."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from testbed.errors import Exit, ProfileError
 from testbed.model.behaviour import (
     Allocation,
+    Exposed,
     Filtering,
     Hairpin,
     Mapping,
@@ -26,7 +28,7 @@ from testbed.nat.load import (
     named,
     with_timeouts,
 )
-from testbed.run import matrix
+from testbed.studies.punch import selection
 
 HEAD = """\
 title = "A NAT"
@@ -88,6 +90,7 @@ def test_the_catalogue_exercises_every_word_of_every_axis() -> None:
     assert {t.unsolicited for t in transports} == set(Unsolicited)
     assert {b.hairpin for b in behaviours} == set(Hairpin)
     assert {b.refresh for b in behaviours} == set(Refresh)
+    assert {b.exposed for b in behaviours} == set(Exposed)
     assert any(b.quota for b in behaviours)
     assert any(b.forwards for b in behaviours)
     assert {b.port_mapping.upnp_igd for b in behaviours} == {0, 1, 2}
@@ -186,6 +189,14 @@ def test_a_path_is_a_profile_wherever_a_name_is(tmp_path: Path) -> None:
     assert find(str(DEFAULT / "pf.toml")) == find("pf")
 
 
+def test_a_file_that_was_changed_is_read_as_it_is_now(tmp_path: Path) -> None:
+    path = own(tmp_path)
+    before, told = load(path), path.stat()
+    path.write_text(before.text.replace(before.title, before.title[::-1]))
+    os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns))
+    assert load(path).title == before.title[::-1]
+
+
 def test_a_path_that_leads_nowhere_is_told_once_and_is_no_name(tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
         find("./absent.toml", tmp_path)
@@ -256,7 +267,7 @@ def test_a_name_that_would_not_do_for_a_folder_or_a_pattern_is_refused(
 
 
 def test_the_names_of_sets_are_those_of_the_matrix() -> None:
-    assert sorted(SETS) == sorted(("all", *matrix.SETS))
+    assert sorted(SETS) == sorted(("all", *selection.SETS))
 
 
 def test_named_keeps_the_order() -> None:

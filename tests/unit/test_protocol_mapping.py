@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.evidence.protocols import nat_pmp, pcp, ssdp, upnp
-from testbed.model.explanation import Label
+from testbed.model.journey import Label
 
 V4 = bytes(10) + b"\xff\xff"
 NONCE = bytes(range(12))

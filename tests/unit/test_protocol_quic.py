@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.evidence.protocols import quic
-from testbed.model.explanation import Label
+from testbed.model.journey import Label
 
 CLIENT = bytes.fromhex("c000000001088394c8f03e5157080000449e7b9aec34") + bytes(1178)
 SERVER = bytes.fromhex("cf000000010008f067a5502a4262b5004075c0d95a48") + bytes(113)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from testbed.evidence.protocols import punch, stun, turn
 from testbed.evidence.protocols.frames import MAX_FIELDS, MAX_FRAMES, frames, joined
-from testbed.model.explanation import Label
+from testbed.model.journey import Label
 
 REQUEST = bytes.fromhex(  # RFC 5769 section 2.1
     "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e20746573"

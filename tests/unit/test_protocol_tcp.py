@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from testbed.evidence.labels import label
 from testbed.evidence.protocols import dns, multistream, tcp
-from testbed.model.explanation import Label, Weight
+from testbed.model.journey import Label, Weight
 from testbed.model.packet import ACK, FIN, PSH, RST, SYN, Packet, decode
 
 A, B = b"\x0a\0\0\2", b"\x1d\0\0\x12"

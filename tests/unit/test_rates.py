@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from made_results import document, result
@@ -9,8 +10,9 @@ from rich.console import Console
 
 from testbed.errors import Exit
 from testbed.model.chances import Chances
+from testbed.model.details import PunchDetails
 from testbed.model.outcome import Outcome
-from testbed.model.result import Document, PunchDetails, Result, rates, summarize
+from testbed.model.result import Document, Result, rates, summarize
 from testbed.model.verdict import Judgement
 from testbed.report import grid, html, markdown
 from testbed.report.rates import sentence
@@ -53,6 +55,20 @@ def test_an_end_that_no_run_had_is_not_foreseen_often() -> None:
     assert summarize(rows).exit_code is Exit.DIFFERS
 
 
+def test_a_stack_with_times_of_its_own_is_held_to_the_ends_and_to_no_rate() -> None:
+    borrowed = replace(LIKELY, borrowed=True)
+    assert summarize(repetitions(86, 114, borrowed)).exit_code is Exit.AGREED
+    assert rates(repetitions(86, 114, borrowed)) == ()
+    surely = replace(borrowed, direct=500, none=0)
+    assert summarize(repetitions(180, 20, surely)).rates_differ == (GROUP,)
+
+
+def test_a_deviation_turns_an_end_into_another_that_chance_may_prevent() -> None:
+    deviating = LIKELY.deviating(Outcome.DIRECT, Outcome.RELAYED)
+    assert deviating == Chances(500, 1, 459, 40, borrowed=True)
+    assert deviating.likeliest is Outcome.RELAYED
+
+
 def test_where_nothing_is_by_chance_different_ends_stay_mixed() -> None:
     rows = repetitions(187, 13, None)
     assert rates(rows) == ()
@@ -79,11 +95,12 @@ def test_a_rate_is_told_with_its_interval() -> None:
 
 def test_every_report_shows_the_rate(tmp_path: Path) -> None:
     value = document(repetitions(86, 114))
-    console = Console(width=100, file=io.StringIO())
+    file = io.StringIO()
+    console = Console(width=100, file=file)
     console.print(grid.grid(value, 1.0, 100))
     page = tmp_path / "report.html"
     html.write_html(page, value)
-    texts = [console.file.getvalue(), markdown.summary(value), page.read_text(encoding="utf-8")]
+    texts = [file.getvalue(), markdown.summary(value), page.read_text(encoding="utf-8")]
     for text in texts:
         assert "86 of 200 direct" in text
         assert "the rate disagrees" in text

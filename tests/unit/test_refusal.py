@@ -2,7 +2,8 @@
 
 import pytest
 
-from testbed.model.contract import Failed, FailureClass, FailureDetail, decode_event, encode
+from testbed.model.contract import Failed, FailureClass, FailureDetail
+from testbed.model.contract_lines import decode_event, encode
 from testbed.stacks.session import PeerFailure
 from testbed.stacks.traversal import refusal
 from testbed.traversal.errors import DialError, DialFailure, RelayRefusedError

@@ -6,8 +6,8 @@ from testbed.errors import TopologyError
 from testbed.model.behaviour import Protocol
 from testbed.model.furnishing import behaviours
 from testbed.model.plan import AddLink, AddRoute, Plan
-from testbed.model.reason import Kind, Place
 from testbed.model.topology import Impairment, Topology
+from testbed.model.trace import Kind, Place
 from testbed.model.world import parse
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
@@ -96,12 +96,12 @@ def test_every_core_goes_straight_to_every_public_network() -> None:
 )
 def test_the_model_takes_the_tables_way(source: str, target: str, ms: float) -> None:
     network = Network(globe(), behaviours(globe(), CATALOGUE))
-    ends = Place(source, 4000), Place(target, 5000)
+    here, there = Place(source, 4000), Place(target, 5000)
     heard: list[float] = []
     network.bind(target, Protocol.UDP, None, lambda _: heard.append(network.now))
     if target == "b":  # a firewall lets in what was asked for
-        network.send(Packet(Protocol.UDP, *reversed(ends), Kind.DATAGRAM, target))
-    network.send(Packet(Protocol.UDP, *ends, Kind.DATAGRAM, source))
+        network.send(Packet(Protocol.UDP, there, here, Kind.DATAGRAM, target))
+    network.send(Packet(Protocol.UDP, here, there, Kind.DATAGRAM, source))
     network.run(1.0)
     assert [round(when * 1000, 6) for when in heard] == [ms]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import testbed
+import testbed.traversal
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = r"(\d+\.\d+\.\d+)"
@@ -51,6 +52,10 @@ def test_version_changelog_and_tags_of_this_commit_agree() -> None:
         git("tag", *words, "--list", "v*").split() for words in ([], ["--points-at=HEAD"])
     )
     assert faults(testbed.__version__, (ROOT / "CHANGELOG.md").read_text(), tags, here) == []
+
+
+def test_the_library_has_the_version_of_its_commit() -> None:
+    assert testbed.traversal.__version__ == testbed.__version__
 
 
 OLD = "## [0.1.0] - 2026-01-01\n"

@@ -13,6 +13,7 @@ from testbed.lab.services.gateway.settings import read
 from testbed.model.behaviour import (
     Allocation,
     Behaviour,
+    Exposed,
     Filtering,
     Forward,
     Gateway,
@@ -235,7 +236,8 @@ def test_only_a_profile_with_services_has_hooks_for_them(name: str) -> None:
     offered = made.behaviour.port_mapping.offered
     found = hooks(made, CONTEXT)
     assert (found is not None) is offered
-    assert ("ct mark 4294967294 return" in text(made)) is (offered and made.engine is NFT)
+    marked = offered or made.behaviour.exposed is not Exposed.NONE
+    assert ("ct mark 4294967294 return" in text(made)) is (marked and made.engine is NFT)
     if found:
         assert 'iifname "outer0" jump mapped' in found.chains
         assert found.gateway is made.behaviour.port_mapping.gateway

@@ -16,7 +16,7 @@ from testbed.model.contract import (
     RungReached,
     Upgraded,
 )
-from testbed.model.outcome import Outcome, Rung
+from testbed.model.outcome import Outcome, Rung, RungReading
 from testbed.model.packet import Endpoint as Captured
 from testbed.model.packet import Packet
 from testbed.model.presets import libp2p
@@ -25,7 +25,7 @@ from testbed.model.window import Window
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.report.rungs import summaries
-from testbed.verdict.rung import RungReading, check_rung, read_rung, rung_reading, sent_unasked
+from testbed.verdict.rung import check_rung, read_rung, rung_reading, sent_unasked
 
 ENDS = ("a", "b")
 RELAY, NAT_A, NAT_B = (Endpoint(address=IPv4Address(f"29.0.0.{n}"), port=4001) for n in (9, 2, 3))
@@ -58,6 +58,12 @@ def test_a_mapping_counts_if_it_was_dialed_by_either_and_is_of_use() -> None:
     back = Upgraded(at=0, local=NAT_B, remote=NAT_A, how=How.REVERSED, attempts=0)
     reversed_ = [mapped("a", NAT_A), ("b", back)]
     assert rung_reading(reversed_, ENDS, both, START).mapped == "pcp"
+
+
+def test_what_the_dialer_says_of_an_upgrade_is_no_dial_of_the_listeners() -> None:
+    back = Upgraded(at=0, local=NAT_A, remote=NAT_B, how=How.PUNCHED, attempts=1)
+    said = [reached(100, RungName.RELAYED, RELAY), mapped("b", NAT_B), ("a", back)]
+    assert rung_reading(said, ENDS, (None, None), START).mapped is None
 
 
 @pytest.mark.parametrize(
@@ -93,9 +99,9 @@ def test_without_packets_only_the_relays_part_can_be_told() -> None:
 
 def datagram(source: str, destination: str, *, outgoing: bool) -> Packet:
     """At b, whose address is 10.0.1.2."""
-    ends = (Captured(IPv4Address(ip), 4001) for ip in (source, destination))
+    left, right = (Captured(IPv4Address(ip), 4001) for ip in (source, destination))
     return Packet(
-        1, "b:eth0", 0, outgoing, 0x0800, "udp", *ends,
+        1, "b:eth0", 0, outgoing, 0x0800, "udp", left, right,
         64, 0, 0, 0, 0, None, None, None, b"", 0, b"",
     )  # fmt: skip
 

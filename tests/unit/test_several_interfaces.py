@@ -14,8 +14,8 @@ from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.ice_agent import UNREAD
 from testbed.model.outcome import Outcome
 from testbed.model.plan import AddLink, AddRoute, AddRule, LoadRules, Plan
-from testbed.model.presets import preset
-from testbed.model.reason import Kind, Place, Unlearned
+from testbed.model.presets import FOLDER, preset
+from testbed.model.reason import Unlearned
 from testbed.model.topology import (
     INTERNET,
     TUNNEL_MTU,
@@ -27,6 +27,7 @@ from testbed.model.topology import (
     Scope,
     Topology,
 )
+from testbed.model.trace import Kind, Place
 from testbed.model.world import parse
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
@@ -52,9 +53,11 @@ def planned(topology: Topology) -> Plan:
     return plan(topology, CATALOGUE)
 
 
-def source_at_server(topology: Topology, source: str) -> Place | None:
+def source_at_server(
+    topology: Topology, source: str, nats: dict[str, Behaviour] | None = None
+) -> Place | None:
     """Where the server sees a datagram from that a host sends from its address ``source``."""
-    model = Model(topology, behaviours(topology))
+    model = Model(topology, nats or behaviours(topology))
     seen: list[Place] = []
     model.run(1.0)
     model.bind("server", Protocol.UDP, 9000, lambda packet: seen.append(packet.source))
@@ -201,6 +204,34 @@ def test_a_tunnel_is_planned_between_the_outer_addresses() -> None:
     assert f"udp dport {TUNNEL_PORT} accept" in rules
     others = [step.text for step in steps.of(LoadRules) if step.node != "vpn-server"]
     assert not any(str(TUNNEL_PORT) in text for text in others)
+
+
+def test_a_tunnel_at_the_port_of_names_passes_where_nothing_else_does() -> None:
+    """A hotel that lets out DNS alone."""
+    home = CATALOGUE["linux-home"]
+    udp = replace(home.behaviour.udp, allowed_ports=(53,))
+    narrow = replace(home, name="narrow", behaviour=replace(home.behaviour, udp=udp))
+    text = (FOLDER / "vpn-on.toml").read_text(encoding="utf-8")
+    text = text.replace('profile = "linux-home"', 'profile = "narrow"', 1)  # nat-a's
+    known = {**CATALOGUE, "narrow": narrow}
+    for port, passes in ((53, True), (TUNNEL_PORT, False)):
+        mine = text.replace('over = "house"', f'over = "house", port = {port}')
+        there = parse(mine, "mine", "mine.toml").topology("mine")
+        assert there.routers[0].profile == "narrow"
+        steps = plan(there, known)
+        (link,) = [link for link in steps.of(AddLink) if link.tunnel is not None]
+        assert link.tunnel is not None
+        assert link.tunnel.port == port
+        (rules,) = [step.text for step in steps.of(LoadRules) if step.node == "vpn-server"]
+        assert f"udp dport {port} accept" in rules
+        nats = {one.name: known[one.profile].behaviour for one in there.routers}
+        assert (source_at_server(there, "laptop", nats) is not None) is passes
+
+
+def test_a_port_is_that_of_a_tunnel_alone() -> None:
+    text = (FOLDER / "vpn-on.toml").read_text(encoding="utf-8")
+    with pytest.raises(TopologyError, match="it is that of a tunnel"):
+        parse(text.replace('{ network = "house" }', '{ network = "house", port = 53 }'), "m", "m")
 
 
 def test_a_tunnel_that_the_outer_nat_blocks_carries_nothing() -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from testbed.errors import UsageError
 from testbed.nat.load import catalogue
-from testbed.run.matrix import DEFAULT, DEFAULT_PEERS, Selection
 from testbed.run.shards import Shard, differs, identity
+from testbed.studies.punch.selection import DEFAULT, DEFAULT_PEERS, Selection
 
 CELLS = Selection(DEFAULT, DEFAULT, DEFAULT_PEERS, repeat=3).cells()
 PAIRS = [cell.pair for cell in CELLS]

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import UnfitError, UsageError
+from testbed.model.lab import Capability
 from testbed.nat.load import find
 from testbed.run import matrix
-from testbed.run.matrix import DEFAULT_PEERS, Selection, chosen_stacks
 from testbed.stacks.programs import VARIABLE, Program
 from testbed.stacks.registry import ADAPTERS, Adapter, adapter, compatible, registry, stacks
-from testbed.studies.punch.cell import Cell, load_cell, require_sane, save_cell
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
+from testbed.studies.punch.folder import load_cell, save_cell
+from testbed.studies.punch.selection import DEFAULT_PEERS, Selection, chosen_stacks
+from testbed.studies.punch.sound import require_sane
 
 ICE = ("ice", "libnice", "pion")
 
@@ -90,7 +93,7 @@ def test_by_default_each_stack_meets_itself() -> None:
 
 def test_a_matrix_in_another_topology_says_so_in_its_names() -> None:
     chosen = Selection(["full-cone"], ["symmetric"], ["ice+pion"], controls=False)
-    (cell,) = replace(chosen, topology="carrier").cells()
+    (cell,) = replace(chosen, topologies=["carrier"]).cells()
     assert cell.pair == "carrier/ice+pion/full-cone--symmetric"
 
 
@@ -171,3 +174,13 @@ def test_a_matrix_asks_for_every_program_before_it_starts(
             facts=None,
             progress=lambda *_: None,
         )
+
+
+def test_a_stack_may_listen_at_the_low_port_that_a_world_gives_it() -> None:
+    """Observers listen at 443 and 80, of whichever stack they are."""
+    stack = ADAPTERS["punch-udp"]
+    low, high = stack.confinement(443), stack.confinement(1024)
+    assert low is not None
+    assert high is not None
+    assert Capability.NET_BIND_SERVICE in low.capabilities
+    assert high.capabilities == stack.capabilities

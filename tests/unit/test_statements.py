@@ -19,9 +19,10 @@ from testbed.model.behaviour import PortRange
 from testbed.model.breach import Breach, Tried
 from testbed.model.fault import CaptureLost, Fault
 from testbed.model.packet import Endpoint
-from testbed.model.reason import NobodySends, Reason, TraceStep
+from testbed.model.reason import NobodySends, Reason
 from testbed.model.statement import Statement
 from testbed.model.statement.runs import PeerBroke
+from testbed.model.trace import TraceStep
 from testbed.words import explanations, sentence
 
 _numbers = count(20)
@@ -41,6 +42,9 @@ def _below(kind: type[Statement]) -> Iterator[type[Statement]]:
             yield from _below(one)
 
 
+ONE = Endpoint(IPv4Address(1), 1)
+
+
 def made(kind: Any) -> Any:
     """A value of ``kind``, unlike all others of it."""
     number = next(_numbers)
@@ -52,7 +56,7 @@ def made(kind: Any) -> Any:
         Endpoint: Endpoint(IPv4Address(number), number),
         IPv4Address: IPv4Address(number),
         PortRange: PortRange(number, number + 1),
-        Breach: Tried(Sight(number, "a:eth0", True, "udp", *[Endpoint(IPv4Address(1), 1)] * 2, 3)),
+        Breach: Tried(Sight(number, "a:eth0", True, "udp", ONE, ONE, 3)),
         Fault: CaptureLost(f"word{number}", number),
         Reason: NobodySends("a", "b"),
     }

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from testbed.errors import PeerError
-from testbed.model.contract import Event, Failed, FailureClass, Offer, Offered, encode
+from testbed.model.contract import Event, Failed, FailureClass, Offer, Offered
+from testbed.model.contract_lines import encode
 from testbed.stacks.client import PeerClient
 from testbed.stacks.order import State
 from testbed.studies.punch.talks import Moment, Start, Talk, Wait, converse
@@ -17,6 +18,7 @@ class Mute:
     """A process of which the test holds the other ends of the pipes."""
 
     pid = 0
+    killed = False
 
     def __init__(self) -> None:
         (self._in, stdin), (stdout, self.out), (stderr, self._err) = (os.pipe() for _ in range(3))
@@ -26,6 +28,9 @@ class Mute:
 
     def poll(self) -> int | None:
         return None
+
+    def halted(self) -> bool:
+        return False
 
     def wait(self, timeout: float) -> int:
         raise TimeoutError(timeout)

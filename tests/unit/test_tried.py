@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from test_agreement import settled
 from test_explain import MS, Run
+from test_tried_direct import success
 
 from testbed.evidence.account import WireAccount
 from testbed.model.breach import TriedLittle
@@ -50,6 +51,14 @@ def test_two_sides_that_tried_for_their_time_have_shown_that_there_is_no_way() -
     assert found(punched()) == []
 
 
+def test_as_many_tries_for_as_long_as_is_prescribed_are_enough() -> None:
+    account = WireAccount.of(punched(9).evidence(Outcome.NONE))
+    tries = Tries(is_probe, number=9, seconds=0.4)
+    assert untried(account, ENDS, ENDS, "server", tries) == []
+    longer = replace(tries, seconds=0.41)
+    assert [one.node for one in untried(account, ENDS, ENDS, "server", longer)] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("run", "tries"),
     [
@@ -66,6 +75,50 @@ def test_who_did_less_than_the_mechanism_prescribes_is_told_by_how_little(
 ) -> None:
     (one,) = found(run)
     assert (one.node, one.tries, one.answered) == ("a", tries, False)
+
+
+def test_a_probe_that_is_made_to_end_on_the_way_is_no_try() -> None:
+    """The cheat that was seen: a TTL of 1, so that nothing gets beyond the first router."""
+    whole = punched().evidence(Outcome.NONE)
+    mine = {probe(Role.DIALER, number) for number in range(41)}
+    packets = [
+        replace(one, ttl=1) if one.payload in mine else one
+        for one in whole.packets or ()
+        if one.payload not in mine or one.node == "a" or (one.node == "nat-a" and not one.outgoing)
+    ]
+    account = WireAccount.of(replace(whole, packets=packets))
+    (one,) = untried(account, ENDS, ENDS, "server", TRIES)
+    assert (one.node, one.tries) == ("a", 0)
+
+
+@pytest.mark.parametrize(("told", "red"), [((5000,), False), ((5000, 7), False), ((7,), True)])
+def test_who_offers_what_no_server_told_it_has_not_tried(told: tuple[int, ...], red: bool) -> None:
+    """The cheat that was seen: the other end is sent to a stranger, and none is predicted."""
+    run = punched()
+    for port in told:
+        mapped = run.at("nat-a", port)
+        run.answers(-800, "a", 4001, 5000, success(0x0001, 0x0020, mapped))
+    found_ = [(one.node, one.answered) for one in found(run)]
+    assert found_ == ([("a", True)] if red else [])
+
+
+def test_a_server_in_ones_own_network_tells_nothing_that_could_be_offered() -> None:
+    """It sees the private address that its NAT, which hairpins, has left as it is."""
+    run = punched()
+    run.answers(-800, "a", 4001, 5000, success(0x0001, 0x0020, run.at("a", 7)))
+    assert found(run) == []
+
+
+def test_an_answer_from_where_nobody_was_asked_is_none() -> None:
+    """A server in one's own network may answer past the NAT that has turned the question in."""
+    whole = ungathered(answered=True).evidence(Outcome.NONE)
+    elsewhere = ungathered(answered=False).at("server", 9999)
+    packets = [
+        replace(one, source=elsewhere) if one.payload == b"answer" else one
+        for one in whole.packets or ()
+    ]
+    account = replace(WireAccount.of(replace(whole, packets=packets)), start_ns=None)
+    assert untried(account, ENDS, ENDS, "server", TRIES) == []
 
 
 def test_a_host_that_answers_the_others_syns_tries_as_well_as_with_its_own() -> None:
@@ -105,6 +158,12 @@ def test_who_learned_nothing_must_have_asked_and_had_no_answer(
     run: Run, faults: list[TriedLittle]
 ) -> None:
     assert untried(unstarted(run), ENDS, ENDS, "server", TRIES) == faults
+
+
+@pytest.mark.parametrize("senders", [("a", "b"), ("b", "a")])
+def test_who_made_an_offer_excuses_nobody_else(senders: tuple[str, str]) -> None:
+    found = untried(unstarted(ungathered(answered=True)), senders, ENDS, "server", TRIES)
+    assert [one.node for one in found] == ["a"]
 
 
 def test_a_peer_that_gave_up_by_itself_spoils_what_was_predicted() -> None:

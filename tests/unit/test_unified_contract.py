@@ -11,6 +11,7 @@ from testbed.model.contract import Transport
 from testbed.model.lab import Image, Route
 from testbed.model.outcome import Outcome
 from testbed.model.presets import preset
+from testbed.model.saying import EndedBadly
 from testbed.nat.load import find
 from testbed.plan.planner import plan
 from testbed.stacks import registry as adapter
@@ -104,7 +105,7 @@ def test_what_is_no_result_breaks_the_contract(text: str) -> None:
 
 
 def test_a_peer_that_says_only_that_nothing_is_direct_is_believed_unless_something_is() -> None:
-    claim = Claim("a", None, "ended: 1")
+    claim = Claim("a", None, EndedBadly(1, ""))
     assert not claim.denied_by(Outcome.RELAYED)
     assert not claim.denied_by(Outcome.NONE)
     assert claim.denied_by(Outcome.DIRECT)
@@ -116,7 +117,8 @@ def test_a_stack_of_the_contract_needs_a_relay_and_has_no_controls() -> None:
         "theirs",
     ]
     ends = stacks("mine+theirs")
-    assert (ends.needs, of(ends).topology, of(ends).controls) == ({"relay"}, "two-homes", ())
+    assert ends.needs == {"relay"}
+    assert (of(ends).topology, of(ends).controls) == ("two-homes", ())
     assert ends.listener.command() == Image("peer:1")
     assert public("mine", "tcp") is ends.dialer
     assert Cell("mine", ("a", "b"), relay="theirs").relaying is ends.listener

@@ -21,7 +21,7 @@ def test_requests_are_read_however_they_are_cut(
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         buffer += stream[start:end]
         found += list(requests(buffer))
-    assert (found, buffer) == (wanted, b"")
+    assert (found, bytes(buffer)) == (wanted, b"")
 
 
 @pytest.mark.parametrize(

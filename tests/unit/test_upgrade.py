@@ -14,6 +14,7 @@ from testbed.evidence.account import WireAccount
 from testbed.model.breach import (
     BeforeRelayed,
     Breach,
+    BreachKind,
     NoPayload,
     NoRelayFirst,
     NotClient,
@@ -34,12 +35,13 @@ from testbed.model.breach import (
 )
 from testbed.model.contract import Connected, Event, How, Path, Step, StepName, Upgraded
 from testbed.model.contract import Endpoint as Spoken
+from testbed.model.deviation import Pattern
 from testbed.model.outcome import Outcome, Rung
 from testbed.model.packet import ACK, PSH, RST, SYN, Endpoint, Packet
 from testbed.model.window import SHORTEST, Window
 from testbed.verdict import handshake
 from testbed.verdict.rung import check_rung, read_rung, rung_reading
-from testbed.verdict.upgrade import LEFTOVER, check_relayed, check_upgrade
+from testbed.verdict.upgrade import LEFTOVER, check_relayed, check_upgrade, untold
 
 MS = 1_000_000
 EPOCH = 10**15  # what the capture's clock is ahead of the events'
@@ -121,6 +123,11 @@ class Story:
         ids = {ip_id for source, ip_id in self.direct_ids if source == node}
         inside = self.world.inside(node)
         return [p for p in self.packets if p.ip_id in ids and p.vantage not in inside]
+
+    def each_direct(self) -> list[tuple[str, Packet]]:
+        """The sights of what went from peer to peer, with who sent it."""
+        sources = {ip_id: source for source, ip_id in self.direct_ids}
+        return [(sources[p.ip_id], p) for p in self.packets if p.ip_id in sources]
 
     def says(self, at: float, node: str, event: Event) -> None:
         self.events.append((node, event.model_copy(update={"at": int(at * MS)})))
@@ -218,6 +225,22 @@ BOTH = pytest.mark.parametrize("protocol", ["tcp", "udp"])
 @pytest.mark.parametrize("tell", [punched, reversed_])
 def test_an_upgrade_in_order_breaks_nothing(tell: Callable[[str], Story], protocol: str) -> None:
     assert tell(protocol).check() == []
+
+
+def test_whether_a_listener_punches_is_untold_where_it_answered_a_syn_at_that_moment() -> None:
+    """Its kernel's SYN-ACK leaves when its own SYN was due, which could not leave any more."""
+    story = punched("tcp")
+    assert untold(story.account, "a", "b") == frozenset()
+    syns = [packet for packet in story.packets if packet.tcp_flags & SYN and packet.outgoing]
+    of_b = {packet.ip_id for packet in syns if packet.vantage.startswith("b:")}
+    story.packets = [
+        replace(packet, tcp_flags=SYN | ACK) if packet.ip_id in of_b else packet
+        for packet in story.packets
+    ]
+    of_listener = Pattern(kind=BreachKind.NOT_CROSSED, role="b")
+    assert untold(story.account, "a", "b") == frozenset({of_listener})
+    assert not of_listener.overlaps(Pattern(kind=BreachKind.NOT_CROSSED, role="a"))
+    assert untold(reversed_("tcp").account, "a", "b") == frozenset()
 
 
 # Each of these must be caught.
@@ -325,6 +348,28 @@ def test_a_packet_that_came_in_before_the_own_one_went_out_is_found(protocol: st
     assert (one.vantage, one.came.outgoing, one.went.outgoing) == (
         story.world.edge("b"), False, True,
     )  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize(("late_ms", "on_time"), [(3, True), (30, False)])
+def test_where_the_way_is_short_who_sends_when_it_is_due_has_crossed(
+    protocol: str, late_ms: int, on_time: bool
+) -> None:
+    story = punched(protocol)
+    late, quick = story.beyond("b"), [p for node, p in story.each_direct() if node == "a"]
+    began = {p.ip_id: min(q.time_ns for q in quick if q.ip_id == p.ip_id) for p in quick}
+
+    def moved(p: Packet) -> Packet:
+        if p in late:
+            return replace(p, time_ns=p.time_ns + late_ms * MS)
+        if p in quick:
+            start = began[p.ip_id]
+            return replace(p, time_ns=start + (p.time_ns - start) // 1000)
+        return p
+
+    story.packets = [moved(p) for p in story.packets]
+    found = [one for one in story.check() if isinstance(one, NotCrossed) and one.node == "b"]
+    assert bool(found) == (not on_time and bool(story.world.own("b", "a")))
 
 
 def test_a_refusal_of_the_reversal_is_no_early_packet() -> None:

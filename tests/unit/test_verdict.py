@@ -1,7 +1,9 @@
 """The verdict comes from the wire: claims, relays and stray probes do not deceive it."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -19,11 +21,24 @@ from testbed.model.breach import (
     NeverSent,
     RelayKept,
     TriedLittle,
+    Unfounded,
+)
+from testbed.model.contract import (
+    Connected,
+    Event,
+    FailureClass,
+    How,
+    Reserved,
+    Role,
+    Step,
+    StepName,
+    Upgraded,
 )
 from testbed.model.contract import Endpoint as Spoken
-from testbed.model.contract import How, Role, Step, StepName, Upgraded
-from testbed.model.explanation import Cause, Diagram, Journey
+from testbed.model.contract import Path as Way
+from testbed.model.explanation import Cause, Diagram
 from testbed.model.fault import CaptureLost, Clash, Contradicted, Late, Tardy, WayUnseen
+from testbed.model.journey import Journey
 from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet
@@ -31,11 +46,13 @@ from testbed.model.path import NothingEchoed, PassedThrough, Traffic, Unfollowed
 from testbed.model.prediction import Prediction
 from testbed.model.punctuality import UNSEEN, Look, Punctuality
 from testbed.model.reason import Lost, Passed, Silence
+from testbed.model.saying import SaidConnected, SaidFailed, SaidNothing
 from testbed.model.verdict import Judgement, Troubled
 from testbed.model.window import Window
 from testbed.predict.deviations import DEVIATIONS
 from testbed.stacks.wire import Kind, Speaker
 from testbed.verdict.agreement import contradiction
+from testbed.verdict.claimed import knowable, unfounded
 from testbed.verdict.judge import inconclusive, judge
 from testbed.verdict.sanity import (
     Lateness,
@@ -175,6 +192,18 @@ def test_a_relay_is_seen_whether_it_wraps_the_payload_or_not(wrapping: bytes) ->
     assert reading.path == PassedThrough(Traffic.ECHO, ("server",))
 
 
+@pytest.mark.parametrize("ways", [[("server", "b"), ("server", "a")], [("a", "server")]])
+def test_a_third_host_that_only_gives_out_or_only_takes_in_is_no_relay(
+    ways: list[tuple[str, str]],
+) -> None:
+    wire = Wire()
+    wire.begins("a", "b", ONE)
+    wire.begins("b", "a", TWO)
+    for number, (source, target) in enumerate(ways * 4):
+        wire.sends(source, target, bytes([number]) * 1000)
+    assert wire.read().outcome is Outcome.NONE
+
+
 def test_a_stray_probe_is_no_connection() -> None:
     wire = Wire()
     wire.direct(b"x" * 300)
@@ -216,6 +245,32 @@ def test_who_asked_nobody_and_was_told_nothing_has_not_tried() -> None:
     assert untried(account, ["a"], ("a", "b"), "server", tries) == [TriedLittle("a", 0, 0.0)]
     wire.direct(framed(Kind.PROBE, 1))
     assert [one.node for one in untried(wire.account(), ["a", "b"], ("a", "b"), "server", tries)]
+
+
+def test_what_left_before_there_was_anything_to_send_back_is_no_echo() -> None:
+    """Two peers that both send what they have prepared, however much, answer nobody."""
+    wire = Wire()
+    for data in (ONE, TWO):
+        wire.sends("b", "a", data)
+    for data in (ONE, TWO):
+        wire.sends("a", "b", data)
+    assert wire.read().outcome is Outcome.NONE
+    for data in (b"3" * 1000, b"4" * 1000):
+        wire.sends("b", "a", data)
+    assert wire.read().outcome is Outcome.DIRECT
+
+
+def test_what_had_been_sent_before_the_echo_is_none_of_it() -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    wire.direct(TWO)
+    window = Window(len(wire.packets) + 1, 10**9, 2000)
+    wire.direct(ONE)
+    wire.direct(TWO)
+    assert wire.read(window).outcome is Outcome.NONE
+    wire.direct(b"3" * 1000)
+    wire.direct(b"4" * 1000)
+    assert wire.read(window).outcome is Outcome.DIRECT
 
 
 def test_one_direction_alone_is_no_connection() -> None:
@@ -300,7 +355,9 @@ def test_the_packets_of_a_run_are_followed_once_whoever_asks(
 
 
 READING = WireReading(Outcome.DIRECT, WentDirect(Traffic.ECHO, "a", "b"), (1, 2))
-CLAIM = Claim("a", Outcome.DIRECT, "connected")
+END = Endpoint(IPv4Address("29.0.0.2"), 4001)
+CONNECTED = SaidConnected(END, END)
+CLAIM = Claim("a", Outcome.DIRECT, CONNECTED)
 
 
 def test_agreement_of_wire_prediction_and_claims_is_a_pass() -> None:
@@ -312,7 +369,7 @@ def test_a_peer_that_says_direct_while_relayed_fails_the_cell() -> None:
     prediction = replace(DIRECT, outcome=Outcome.RELAYED)
     verdict = judge(reading, prediction, [CLAIM])
     assert verdict.judgement is Judgement.FAIL
-    assert verdict.findings == (FalseClaim("a", Outcome.DIRECT, Outcome.RELAYED, "connected"),)
+    assert verdict.findings == (FalseClaim("a", Outcome.DIRECT, Outcome.RELAYED, CONNECTED),)
 
 
 def test_a_claim_that_a_known_deviation_accounts_for_is_let_pass_and_missed_without_it() -> None:
@@ -325,7 +382,7 @@ def test_a_claim_that_a_known_deviation_accounts_for_is_let_pass_and_missed_with
     honest = judge(reading, prediction, [], known=known)
     assert honest.judgement is Judgement.FAIL
     assert honest.findings == (DeviationGone(known[0].stack, known[0].name, known[0].link),)
-    boast = Claim("b", Outcome.DIRECT, "connected")
+    boast = Claim("b", Outcome.DIRECT, CONNECTED)
     assert judge(reading, prediction, [CLAIM, boast], known=known).judgement is Judgement.FAIL
 
 
@@ -368,12 +425,23 @@ def test_a_small_doubt_excuses_no_agreement_and_explains_a_difference() -> None:
     assert differs.because == Troubled(tuple(doubts))
 
 
+def test_no_doubt_excuses_a_claim_of_who_never_sent() -> None:
+    doubts, nothing = [Late(Tardy.FRAME, None, 12.0)], replace(READING, outcome=Outcome.NONE)
+    silent = [NeverSent("a")]
+    lies = judge(nothing, DIRECT, [CLAIM], doubts=doubts, violations=silent)
+    assert lies.judgement is Judgement.FAIL
+    tired = judge(nothing, DIRECT, [], doubts=doubts, violations=silent)
+    assert tired.judgement is Judgement.INCONCLUSIVE
+    broken = judge(nothing, DIRECT, [CLAIM], faults=doubts, violations=silent)
+    assert broken.judgement is Judgement.INCONCLUSIVE
+
+
 def test_a_connection_that_no_peer_admits_fails_a_cell_predicted_as_none() -> None:
     wire = Wire()
     wire.direct(b"probe")
     nothing = Prediction(Outcome.NONE, Lost((), Silence.NONE_REACHED), ())
     reading = wire.read(None)
-    claims = [Claim(node, Outcome.NONE, "timeout") for node in ("a", "b")]
+    claims = [Claim(node, Outcome.NONE, SaidNothing()) for node in ("a", "b")]
     assert judge(reading, nothing, claims).judgement is Judgement.PASS
     verdict = judge(reading, nothing, claims, crossed=crossed(wire.account(), "a", "b"))
     assert verdict.judgement is Judgement.FAIL
@@ -387,13 +455,16 @@ def test_a_connection_that_one_peer_claims_is_not_said_to_be_claimed_by_nobody()
     wire = Wire()
     wire.direct(b"probe")
     reading = wire.read(None)
-    claims = [Claim("a", Outcome.DIRECT, "connected"), Claim("b", Outcome.NONE, "timeout")]
+    claims = [CLAIM, Claim("b", Outcome.NONE, SaidFailed(FailureClass.TIMEOUT, "3 s"))]
     through = crossed(wire.account(), "a", "b")
     verdict = judge(reading, DIRECT, claims, crossed=through)
     assert verdict.judgement is Judgement.FAIL
     told = " ".join(map(sentence, (verdict.because, *verdict.findings)))
     assert "no connection" not in told
-    assert "a claims direct (connected); b claims none (timeout)" in told
+    assert (
+        "a claims direct (connected 29.0.0.2:4001 to 29.0.0.2:4001); b claims none (timeout: 3 s)"
+        in told
+    )
 
 
 def test_a_probe_that_got_in_one_way_only_is_what_a_filter_leaves() -> None:
@@ -528,7 +599,7 @@ def test_a_late_punch_that_the_upgrade_did_not_need_is_no_fault() -> None:
     wire.packets = [replace(left, time_ns=at * MS) for at in (10, 900)]
     here = wire.world.here["a"]
     end = Spoken(address=here.address, port=here.port)
-    events = [
+    events: list[tuple[str, Event]] = [
         ("a", Step(at=1, name=StepName.PUNCHING, attempt=1, realtime=9 * MS)),
         ("a", Upgraded(at=2, local=end, remote=end, how=How.PUNCHED, attempts=1)),
         ("a", Step(at=3, name=StepName.PUNCHING, attempt=2, realtime=20 * MS)),
@@ -547,3 +618,109 @@ def test_an_explanation_that_denies_the_wire_is_believed_as_little_as_the_verdic
     why = explained(Diagram((), ()), wire.packets[:1], cause=Cause.FILTER_CLOSED)
     assert contradiction(verdict, why) == Contradicted(Clash.WAY_UNKNOWN, "nat-a")
     assert contradiction(verdict, replace(why, cause=Cause.BOTH_OPENED)) is None
+
+
+def connecting(remote: Endpoint | None = None, at: int = 10**6) -> list[Unfounded]:
+    """What is found of a, which says that it is connected: to b, if it is not told otherwise."""
+    wire = Wire()
+    wire.direct(b"probe")
+    there = remote or wire.packets[-1].source
+    told = Spoken(address=there.address, port=there.port)
+    said = Connected(at=at, local=told, remote=told, path=Way.DIRECT)
+    account = replace(wire.account(), events=(("a", said),), clock_ns=0)
+    late = [replace(p, time_ns=p.time_ns + 50_000_000) for p in wire.packets]
+    assert unfounded(replace(account, packets=late), ("b",)) == []
+    account = replace(account, packets=late if at < 10**6 else wire.packets)
+    return unfounded(account, ("a", "b"))
+
+
+def test_who_is_connected_to_whom_it_has_heard_of_is_believed() -> None:
+    assert connecting() == []
+
+
+def test_who_is_connected_to_a_stranger_is_told() -> None:
+    (found,) = connecting(Endpoint(IPv4Address("29.0.0.250"), 9))
+    assert (found.node, found.ms) == ("a", None)
+    assert "from where nothing came" in sentence(found)
+
+
+def test_who_was_connected_before_anything_came_is_told_by_how_much() -> None:
+    (found,) = connecting(at=1000)
+    assert found.node == "a"
+    assert found.ms == pytest.approx(50, abs=1)
+
+
+RELAY_PORT, REWRITTEN = 49152, 33333
+
+
+def relayed_claims(
+    remote: str, *, port: int = REWRITTEN, path: Way = Way.DIRECT
+) -> tuple[WireAccount, tuple[Claim, ...]]:
+    """A relayed echo, of which b says that it has it ``path`` from ``remote``.
+
+    The NAT before the relay gives its packets the source ``port`` on their way to b.
+    """
+    Wire.world = made = copy(Wire.world)
+    made.here = made.here | {"server": replace(made.here["server"], port=RELAY_PORT)}
+    relay = made.told("server")
+    assert relay.port == RELAY_PORT
+    wire = Wire()
+    for data in (ONE, TWO):
+        wire.sends("a", "server", b"channel" + data)
+        began = len(wire.packets)
+        wire.sends("server", "b", data)
+        for at, packet in enumerate(wire.packets[began:], began):
+            if packet.source == relay:
+                wire.packets[at] = replace(packet, source=replace(relay, port=port))
+        wire.sends("b", "server", data)
+        wire.sends("server", "a", b"channel" + data)
+    b = wire.world.here["b"]
+    places = {
+        "relay": relay,
+        "hidden": replace(relay, port=port),
+        "server": replace(relay, port=443),
+        "peer": wire.world.way("a", "b")[-1][2],
+    }
+    remotes = {name: Spoken(address=one.address, port=one.port) for name, one in places.items()}
+    local = Spoken(address=b.address, port=b.port)
+    events: tuple[tuple[str, Event], ...] = (
+        ("a", Reserved(at=1, relay=remotes["relay"], circuit=None)),
+        ("b", Connected(at=2, local=local, remote=remotes[remote], path=path)),
+    )
+    said = SaidConnected(b, places[remote])
+    account = replace(wire.account(WINDOW), events=events)
+    assert read_path(account, "a", "b").outcome is Outcome.RELAYED
+    return account, (Claim("b", Outcome(path.value), said),)
+
+
+def test_whom_a_nat_has_kept_from_knowing_the_relay_is_no_liar() -> None:
+    """No candidate names the endpoint, so an agent takes it for the peer's (RFC 8445, 7.3.1.3)."""
+    if not Wire.world.routers("server"):
+        return  # nothing rewrites what a public relay sends
+    account, claims = relayed_claims("hidden")
+    assert knowable(account, claims) == ()
+    relayed = Prediction(Outcome.RELAYED, Lost((), Silence.NO_CHECK), ())
+    reading = read_path(account, "a", "b")
+    assert judge(reading, relayed, knowable(account, claims)).judgement is Judgement.PASS
+    assert judge(reading, relayed, claims).judgement is Judgement.FAIL
+
+
+@pytest.mark.parametrize("remote", ["relay", "server", "peer"])
+def test_who_could_have_known_the_relay_and_says_direct_is_a_liar(remote: str) -> None:
+    """The relay's own address was told; from the others nothing of the echo came."""
+    account, claims = relayed_claims(remote, port=RELAY_PORT)
+    assert knowable(account, claims) == claims
+
+
+@pytest.mark.parametrize("remote", ["server", "peer"])
+def test_a_hidden_relay_excuses_nobody_who_says_to_be_connected_elsewhere(remote: str) -> None:
+    account, claims = relayed_claims(remote)
+    assert knowable(account, claims) == claims
+
+
+def test_who_says_relayed_of_a_direct_connection_is_held_to_it() -> None:
+    wire = Wire()
+    wire.direct(ONE)
+    wire.direct(TWO)
+    claim = Claim("b", Outcome.RELAYED, CONNECTED)
+    assert knowable(wire.account(WINDOW), [claim]) == (claim,)

@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
-from testbed.errors import ServiceError
+from testbed.errors import ServiceError, StarvedServiceError
 from testbed.lab import kernel
-from testbed.lab.netlink import Netlink, up
+from testbed.lab.isolation.confine import Place
+from testbed.lab.netlink import Netlink
 from testbed.lab.process import NodeProcess, spawn
+from testbed.lab.rtnetlink import up
 from testbed.lab.services import watch
-from testbed.lab.services.watch import Question, served, watched
+from testbed.lab.services.watch import Beginning, Question, served, watched
+from testbed.model.failure import fault_of
 from testbed.model.fault import Ending, ServiceFailed
+from testbed.words import sentence
 
 PLACE = ("127.0.0.1", 4001)
 QUESTION = Question("it", socket.SOCK_DGRAM, PLACE, b"?", b"ok?")
@@ -65,7 +69,7 @@ def lab() -> Iterator[Here]:
 
 @pytest.fixture
 def process(lab: Here) -> Iterator[NodeProcess]:
-    found = spawn(_serve, lab.netns, None)
+    found = spawn(_serve, Place("server", lab.netns, None))
     assert found.stdout.readline()
     yield found
     found.close()
@@ -145,3 +149,53 @@ def test_a_service_that_failed_is_the_reason_whatever_else_went_wrong(lab: Any) 
     with pytest.raises(ServiceError, match=words) as raised, served(lab):
         raise TimeoutError("a peer missed its deadline")
     assert isinstance(raised.value.__context__, TimeoutError)
+
+
+# -- who does not get ready
+
+
+class Waiting:
+    """A process that so much of all time since it began had no processor; None: it has ended."""
+
+    def __init__(self, share: float | None) -> None:
+        self.share, self.since = share, time.monotonic_ns()
+
+    def waited_ns(self) -> int | None:
+        return None if self.share is None else int(self.share * (time.monotonic_ns() - self.since))
+
+
+def unready(process: Any) -> Any:
+    beginning = Beginning("server", "coturn", process)
+    time.sleep(0.01)
+    return beginning.unready("address already in use", "free the port")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, None])
+def test_a_service_that_had_its_processor_and_is_not_ready_has_failed_itself(
+    share: float | None,
+) -> None:
+    error = unready(Waiting(share))
+    assert not error.crowded
+    failed = ServiceFailed("server", "coturn", Ending.UNREADY, "address already in use")
+    assert fault_of(error) == failed
+    assert "coturn at server was not ready in time: address already in use" in sentence(failed)
+
+
+def test_a_service_that_had_no_processor_is_not_blamed() -> None:
+    error = unready(Waiting(0.9))
+    assert isinstance(error, StarvedServiceError)
+    assert error.crowded
+    assert "too busy" in str(error)
+
+
+def test_a_service_that_cannot_have_its_port_is_no_matter_of_the_machine(lab: Any) -> None:
+    """The real thing: it ends with an error, as the port is somebody else's."""
+    with lab.socket("server", socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(PLACE)
+        process = spawn(_serve, Place("server", lab.netns, None))
+        try:
+            beginning = Beginning("server", "a service", process)
+            process.wait(5.0)
+            assert isinstance(beginning.unready(), ServiceError)
+        finally:
+            process.close()

@@ -13,11 +13,10 @@ from testbed.cli.words import EFFECTS, Command
 from testbed.errors import UnfitError, UsageError
 from testbed.lab import sandbox
 from testbed.model.presets import FOLDER, preset
-from testbed.run import matrix
 from testbed.run.folder import RunFolder
 from testbed.run.record import begun
 from testbed.stacks import registry as adapter
-from testbed.studies.punch import external
+from testbed.studies.punch import external, selection
 
 PEERS = preset("mesh-12").roles.peers
 
@@ -71,6 +70,21 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("run --peer punch-udp --stack mine=sh --mechanism punch_udp", "remedy: --peer mine"),
         ("run --stack mine=sh", "go together"),
     ],
+    ("run", "reads"): [
+        ("run --reads tests", "of --stack, which is not given"),
+        (
+            "run --stack mine=sh --mechanism punch_udp --peer mine --reads /usr/lib",
+            "--reads /usr/lib has no effect",
+        ),
+        (
+            "run --stack mine=sh --mechanism punch_udp --peer mine --reads nowhere",
+            "there is no such file or folder",
+        ),
+        (
+            "run --stack mine=image:x --mechanism punch_udp --peer mine --reads .",
+            "an image has its own files",
+        ),
+    ],
     ("run", "mechanism"): [("run --mechanism ice", "of --stack, which is not given")],
     ("run", "contract"): [("run --contract lines", "of --stack, which is not given")],
     ("matrix", "profiles"): [
@@ -107,16 +121,31 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("matrix", "stack"): [
         ("matrix --peers ice --stack mine=sh --mechanism ice", "--stack mine=... has no effect"),
     ],
+    ("matrix", "reads"): [("matrix --reads tests", "of --stack, which is not given")],
     ("matrix", "mechanism"): [("matrix --mechanism ice", "of --stack, which is not given")],
     ("matrix", "contract"): [("matrix --contract unified", "of --stack, which is not given")],
     ("mesh", "peer"): [
         ("mesh --peer ice " + " ".join(f"--at {name}=pion" for name in PEERS), "--peer ice has no"),
     ],
     ("mesh", "at"): [
-        ("mesh --at dan=punch-udp", "--at 'dan=punch-udp' has no effect"),
+        ("mesh --at dan=punch-udp", "--at dan=punch-udp has no effect"),
         ("mesh --peer ice --at dan=pion --select ann--ben", "--at dan=... has no effect"),
         ("mesh --at dan=ice --at dan=ice", "names 'dan=ice' twice"),
         ("mesh --peer ice --at dan=pion --at dan=libnice", "--at names 'dan' twice"),
+    ],
+    ("mesh", "backend"): [("mesh --backend docker", "a mesh is of namespaces")],
+    ("run", "at"): [
+        ("run --replay x --at a=ice", "--at has no effect: --replay"),
+        ("run --peer ice --at a=ice", "--at a=ice has no effect: it runs that anyway"),
+        ("run --at a=ice --at a=ice", "names 'a=ice' twice"),
+    ],
+    ("matrix", "at"): [
+        ("matrix --peers ice --at a=ice", "--at a=ice has no effect: it runs that anyway"),
+        ("matrix --peers ice --at zoe=ice", "zoe is no host in two-homes"),
+    ],
+    ("life", "at"): [
+        ("life reboot --peer traversal-quic --at b=traversal-quic", "--at b=traversal-quic has no"),
+        ("life reboot --at server=go", "server plays no part that a stack can be chosen for"),
     ],
     ("mesh", "a"): [("mesh -a pf", "-a has no effect")],
     ("mesh", "b"): [("mesh -b pf", "-b has no effect")],
@@ -127,6 +156,7 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("mesh", "stack"): [
         ("mesh --peer ice --stack mine=sh --mechanism ice", "--stack mine=... has no effect"),
     ],
+    ("mesh", "reads"): [("mesh --reads tests", "of --stack, which is not given")],
     ("mesh", "mechanism"): [("mesh --mechanism ice", "of --stack, which is not given")],
     ("mesh", "junit"): [("mesh --junit a --svg ./a", "name the same file")],
     ("mesh", "svg"): [("mesh --svg a --markdown a", "name the same file")],
@@ -162,6 +192,7 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
             "--stack mine=... has no effect",
         )
     ],
+    ("life", "reads"): [("life --all --reads tests", "of --stack, which is not given")],
     ("life", "mechanism"): [("life --all --mechanism punch_udp", "of --stack, which is not given")],
     ("life", "jobs"): [("life --all --backend docker -j 99", "--jobs has no effect: an engine")],
     ("life", "junit"): [("life --all --junit a --svg ./a", "name the same file")],
@@ -279,7 +310,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sandbox, "enter", lambda *_: pytest.fail("a sandbox was entered"))
     known = dict(adapter._KNOWN)
-    for module in (adapter, external, matrix):
+    for module in (adapter, external, selection):
         monkeypatch.setattr(module, "ADAPTERS", known)
     monkeypatch.setattr(adapter, "_KNOWN", known)
     return tmp_path

@@ -21,10 +21,12 @@ from testbed.model.topology import Conditions, Impairment, Link, Topology
 from testbed.model.world import parse
 from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
-from testbed.run.cell import _too_slow
+from testbed.run.judging import too_slow
+from testbed.stacks import registry
 from testbed.studies.punch.attempt import Account
-from testbed.studies.punch.cell import Cell, require_sane
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
+from testbed.studies.punch.sound import require_sane
 from testbed.words.reasons import sentence
 
 NESTED = """\
@@ -91,10 +93,13 @@ def test_the_schema_on_record_is_the_models() -> None:
 def test_a_file_becomes_the_topology_that_it_describes() -> None:
     topology = parse(NESTED, "nested", "nested.toml").topology("nested", ["full-cone"])
     assert [one.name for one in topology.path_out("phone")] == ["nested", "outer"]
-    assert topology.router_serving("inner").profile == "full-cone"
+    inner, home = topology.router_serving("inner"), topology.router_serving("home")
+    assert inner is not None
+    assert home is not None
+    assert inner.profile == "full-cone"
     assert topology.roles.a == "phone"
     assert topology.observers == ()
-    dsl = topology.router_serving("home").link
+    dsl = home.link
     assert dsl.up == Impairment(delay_ms=12, jitter_ms=2, rate_mbit=1)
     assert dsl.down == Impairment(delay_ms=14, jitter_ms=2, rate_mbit=16)
 
@@ -237,7 +242,7 @@ def test_what_comes_later_than_a_file_expects_is_a_breach(
 ) -> None:
     expected = Prediction(Outcome.DIRECT, UpgradesOff(), (), within_s=3)
     account = Account((), None, None, (), None, settled_s=took)
-    assert len(_too_slow(account, outcome, expected)) == found
+    assert len(too_slow(account, outcome, expected)) == found
 
 
 def test_conditions_hold_for_all_links_to_the_internet_and_for_no_other() -> None:
@@ -273,14 +278,19 @@ def test_a_world_is_drawn_on_a_terminal_and_as_a_picture(
     assert {"cgn", "nat-a", "nat-b", "a", "b", "dials", "pf (-a)", "10 ms"} <= set(texts)
 
 
-def test_a_relay_behind_a_router_is_of_a_stack_that_can_tell_its_address(tmp_path: Path) -> None:
+def test_a_relay_behind_a_router_is_of_a_stack_that_can_tell_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Others would tell peers an address that nobody outside reaches."""
+    mute = replace(registry.ADAPTERS["js-quic"], features=frozenset())
     file = tmp_path / "hidden.toml"
     text = NESTED.replace('[hosts.vps]\nnetwork = "internet"', '[hosts.vps]\nnetwork = "home"')
     file.write_text(text, encoding="utf-8")
     require_sane(Cell("traversal-quic", (), str(file)))
     require_sane(Cell("ice", (), str(file)))
-    with pytest.raises(UsageError, match="the relay of hidden is behind outer"):
+    require_sane(Cell("traversal-quic", (), str(file), relay="js"))
+    monkeypatch.setitem(registry._KNOWN, "js-quic", mute)
+    with pytest.raises(UsageError, match="relay of hidden is behind outer"):
         require_sane(Cell("traversal-quic", (), str(file), relay="js"))
 
 

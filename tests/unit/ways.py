@@ -7,25 +7,15 @@ from typing import Any
 
 from told import Told
 
-from testbed.model.explanation import (
-    Cause,
-    Citation,
-    Diagram,
-    Evidence,
-    Explanation,
-    Fate,
-    Hop,
-    Journey,
-    Label,
-    Line,
-    Wrong,
-)
+from testbed.model.explanation import Cause, Citation, Diagram, Evidence, Explanation, Line, Wrong
+from testbed.model.journey import Fate, Hop, Journey, Label
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet, Protocol
 from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
 from testbed.model.presets import preset
 from testbed.model.reason import Lost, Silence
+from testbed.model.refusal import Refusal
 from testbed.model.technique import Technique
 from testbed.model.verdict import Judgement
 from testbed.nat.load import catalogue
@@ -38,8 +28,8 @@ def lab(topology: str = "two-homes", *profiles: str) -> Plan:
     return plan(preset(topology, *(profiles or ("symmetric",))), catalogue())
 
 
-def evidence(steps: Plan | None = None, **changes) -> Evidence:
-    known = {
+def evidence(steps: Plan | None = None, **changes: Any) -> Evidence:
+    known: dict[str, Any] = {
         "name": "punch-udp/symmetric--symmetric/0",
         "technique": Technique(name="punch_udp", protocol="udp"),
         "mode": "punch",
@@ -73,8 +63,8 @@ class Wire:
     def __init__(self) -> None:
         self.numbers = count(1)
 
-    def packet(self, node: str, ms: float, source: str, to: str, **more) -> Packet:
-        known = {
+    def packet(self, node: str, ms: float, source: str, to: str, **more: Any) -> Packet:
+        known: dict[str, Any] = {
             "number": next(self.numbers),
             "vantage": f"{node}:eth0",
             "time_ns": int(ms * MS),
@@ -102,8 +92,8 @@ class Wire:
         ms: float,
         *stops: tuple[str, str, str],
         fate: Fate = Fate.ARRIVED,
-        rules: Sequence[str] = (),
-        **more,
+        rules: Sequence[Refusal] = (),
+        **more: Any,
     ) -> Journey:
         """``stops``: node, and source and destination on leaving it; the last as it came in."""
         hops: list[Hop] = []
@@ -122,7 +112,7 @@ class Wire:
             inward = seen
         return Journey(tuple(hops))
 
-    def punch(self, ms: float, **more) -> Journey:
+    def punch(self, ms: float, **more: Any) -> Journey:
         """From a: nat-a gives it another port, nat-b drops it."""
         return self.way(
             ms,
@@ -133,7 +123,7 @@ class Wire:
             **({"fate": Fate.DROPPED, "rules": ("unsolicited",)} | more),
         )
 
-    def counter_punch(self, ms: float, **more) -> Journey:
+    def counter_punch(self, ms: float, **more: Any) -> Journey:
         """From b, likewise."""
         return self.way(
             ms,
@@ -143,7 +133,7 @@ class Wire:
             **({"fate": Fate.DROPPED, "rules": ("unsolicited",)} | more),
         )
 
-    def asked(self, ms: float, server: str = "server", **more) -> Journey:
+    def asked(self, ms: float, server: str = "server", **more: Any) -> Journey:
         """A datagram of a that reaches a public host."""
         return self.way(
             ms,
@@ -164,10 +154,10 @@ def labelled(
     return {journey.first.number: Label(protocol, text, **more) for journey in journeys}
 
 
-def explained(diagram: Diagram, cites: Sequence[Packet], **changes) -> Explanation:
+def explained(diagram: Diagram, cites: Sequence[Packet], **changes: Any) -> Explanation:
     """A cell that was explained, with a story of one line."""
     cited = tuple(Citation.of(packet) for packet in cites)
-    known = {
+    known: dict[str, Any] = {
         "name": "punch-udp/symmetric--symmetric/0",
         "mechanism": "punch_udp",
         "measured": Outcome.NONE,

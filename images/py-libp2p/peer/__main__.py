@@ -60,7 +60,7 @@ class Conversation:
                 self._say("connected", "connected", **first)
                 await self._session.follow()
             else:
-                count = await self._session.echo(command["bytes"])
+                count = await self._session.echo(command["bytes"], command.get("nonce", ""))
                 self._say("echoed", "connected", bytes=count)
         except* Failure as group:
             failure = _first(group)
@@ -70,7 +70,7 @@ class Conversation:
         match command["role"]:
             case "dialer" | "listener":
                 offer = await self._session.gather(command)
-                self._say("offer", "offered", offer=offer)
+                self._say("offer", "offered", offer=offer, accepts=["nonce"])
             case "relay" | "autonat_server":
                 self._say("ready", "serving", **await self._public.serve(command))
             case "autonat_client":

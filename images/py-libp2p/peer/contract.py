@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from typing import Any
 
@@ -9,6 +10,8 @@ LINE_LIMIT = 65536  # bytes, newline included
 ECHO_LIMIT = 1 << 24  # bytes
 VERSION = 2
 WORDS = 1000  # of a reason, at most
+NONCE = re.compile("([0-9a-f]{32})?")
+NONCE_BYTES = 16  # that an echo begins with
 
 Fields = dict[str, Any]
 
@@ -21,6 +24,7 @@ COMMANDS = {
     "echo": {"bytes"},
     "close": set[str](),
 }
+OPTIONAL = {"configure": {"announce", "extra_time"}, "echo": {"nonce"}}
 
 
 class ContractError(Exception):
@@ -43,13 +47,21 @@ def parse(line: bytes) -> Fields:
         fields = COMMANDS[command["command"]]
     except (ValueError, KeyError, TypeError):
         raise ContractError(f"not a command: {line[:200]!r}") from None
-    if command.keys() - {"command"} != fields:
+    optional = OPTIONAL.get(command["command"], set[str]())
+    if command.keys() - {"command"} - optional != fields:
         raise ContractError(f"{command['command']!r} has other members than {sorted(fields)}")
     if command["command"] == "configure" and command["version"] != VERSION:
         raise ContractError(f"this peer speaks version {VERSION}, not {command['version']!r}")
     if command["command"] == "echo" and not _countable(command["bytes"]):
         raise ContractError(f"an echo of {command['bytes']!r} bytes")
+    if not NONCE.fullmatch(str(command.get("nonce", ""))):
+        raise ContractError(f"an echo with the nonce {command['nonce']!r}")
     return command
+
+
+def longer(configure: Fields, usual: float) -> float:
+    """A deadline in seconds, with what a world of long ways adds to it."""
+    return usual + float(configure.get("extra_time", 0.0))
 
 
 def _countable(count: object) -> bool:

@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import trio
-from contract import Fields, emit, endpoint
+from contract import Fields, emit, endpoint, longer
 from libp2p import new_host
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -26,12 +26,26 @@ def listen_address(configure: Fields) -> Multiaddr:
     return Multiaddr(f"/ip4/{configure['local_address']}/{kind.format(configure['port'])}")
 
 
+def reached(configure: Fields) -> Multiaddr:
+    """The address by which others know a public node: behind a NAT, not its own."""
+    outside = configure.get("announce")
+    if outside is None:
+        return listen_address(configure)
+    place = {"local_address": outside["address"], "port": outside["port"]}
+    return listen_address(configure | place)
+
+
 def new_node(configure: Fields) -> Any:
     """A host that does not run yet; its identity follows from session and role."""
     words = configure["session"] + configure["role"]
     pair = create_new_key_pair(sha256(words.encode()).digest())
     noise = Noise(pair, noise_privkey=noise_key_pair().private_key)
-    return new_host(key_pair=pair, listen_addrs=[listen_address(configure)], sec_opt={NOISE: noise})
+    return new_host(
+        key_pair=pair,
+        listen_addrs=[listen_address(configure)],
+        sec_opt={NOISE: noise},
+        announce_addrs=[reached(configure)] if "announce" in configure else None,
+    )
 
 
 def socket_of(address: Multiaddr) -> Fields | None:
@@ -64,7 +78,7 @@ def local_end(connection: Any, fallback: Fields) -> Fields:
     return endpoint(fallback["address"], port)
 
 
-async def meet(host: Any, public: list[str]) -> list[str]:
+async def meet(host: Any, public: list[str], configure: Fields) -> list[str]:
     """Connect to public nodes and tell how each sees us; those that did not say."""
     servers = {info_from_p2p_addr(Multiaddr(one)).peer_id: one for one in public}
     waiting, seen = dict(servers), trio.Event()
@@ -83,7 +97,7 @@ async def meet(host: Any, public: list[str]) -> list[str]:
             await host.connect(info_from_p2p_addr(Multiaddr(address)))
 
     host._observed_addr_manager.record_observation = observe
-    with trio.move_on_after(MEETING):
+    with trio.move_on_after(longer(configure, MEETING)):
         async with trio.open_nursery() as nursery:
             for one in public:
                 nursery.start_soon(connect, one)

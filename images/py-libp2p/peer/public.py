@@ -9,7 +9,7 @@ from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.relay.circuit_v2.protocol import CircuitV2Protocol
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
-from node import listen_address, meet, new_node
+from node import listen_address, meet, new_node, reached
 
 VERDICTS = 40.0  # seconds; one server after the other is asked
 _WORDS = {
@@ -31,14 +31,14 @@ class Public:
         AutoNATService(host)
         circuits = CircuitV2Protocol(host, allow_hop=configure["role"] == "relay")
         await self._nursery.start(self._live, host, configure, circuits)
-        return {"addresses": [f"{listen_address(configure)}/p2p/{host.get_id()}"]}
+        return {"addresses": [f"{reached(configure)}/p2p/{host.get_id()}"]}
 
     async def ask(self, configure: Fields) -> Fields:
         """Ask servers about the addresses that py-libp2p advertises: what it concludes."""
         host = new_node(configure)
         await self._nursery.start(self._live, host, configure, CircuitV2Protocol(host))
         emit("listening", local=endpoint(configure["local_address"], configure["port"]))
-        await meet(host, configure["observers"])
+        await meet(host, configure["observers"], configure)
         known = host.get_network().connections
         servers = [info_from_p2p_addr(Multiaddr(one)).peer_id for one in configure["observers"]]
         asking = AutoNATService(host, serve=False)

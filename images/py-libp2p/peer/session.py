@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import trio
-from contract import Failure, Fields, emit, endpoint, now
+from contract import NONCE_BYTES, Failure, Fields, emit, endpoint, longer, now
 from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
@@ -52,7 +52,8 @@ class Session:
         self._transport = CircuitV2Transport(self._host, self._circuits, RelayConfig())
         await self._nursery.start(self._live)
         emit("listening", local=self._local)
-        if silent := await meet(self._host, [*configure["relays"], *configure["observers"]]):
+        public = [*configure["relays"], *configure["observers"]]
+        if silent := await meet(self._host, public, configure):
             raise Failure("gathering", f"did not say how they see us: {', '.join(silent)}")
         return {"addresses": [], "ice": None, "multiaddrs": [await self._offered(relay)]}
 
@@ -75,7 +76,7 @@ class Session:
         The listener leads at once.  Left to themselves both sides would, after up to 2 s.
         """
         with self._upgrading:
-            punching = Punching(self._host, self._story, DIALLING)
+            punching = Punching(self._host, self._story, self._longer(DIALLING))
             async with background_trio_service(punching):
                 task_status.started()
                 if self._configure["role"] == "listener":
@@ -83,12 +84,15 @@ class Session:
                     await punching.initiate_hole_punch(self._story.remote)
                 await trio.sleep_forever()
 
+    def _longer(self, usual: float) -> float:
+        return longer(self._configure, usual)
+
     async def _offered(self, relay: Multiaddr) -> str:
         """The listener's circuit; of the dialer, its name."""
         if self._configure["role"] == "dialer":
             return f"/p2p/{self._host.get_id()}"
         peer = info_from_p2p_addr(relay).peer_id
-        with trio.move_on_after(MEETING) as scope:
+        with trio.move_on_after(self._longer(MEETING)) as scope:
             stream = await self._host.new_stream(peer, [HOP])
             if not await self._transport.reserve(stream, peer, self._nursery):
                 raise Failure("gathering", f"{relay} accepts no reservation")
@@ -106,7 +110,7 @@ class Session:
         target = Multiaddr(command["remote"]["multiaddrs"][0])
         self._story.remote = ID.from_string(target.get_peer_id())
         await trio.sleep(max(0, command["start_at"] - now()) / 1e9)
-        with trio.move_on_after(CIRCUIT):
+        with trio.move_on_after(self._longer(CIRCUIT)):
             if self._configure["role"] == "dialer":
                 await self._reach(target)
             await self._story.found.wait()
@@ -126,18 +130,24 @@ class Session:
         if self._configure["options"]["relay_only"]:
             self._story.stay("upgrades are off")
             return
-        with trio.move_on_after(UPGRADING):
+        with trio.move_on_after(self._longer(UPGRADING)):
             await self._story.told.wait()
             return
         self._upgrading.cancel()
-        self._story.stay(f"no direct connection in {UPGRADING:g} s of py-libp2p's attempts")
+        seconds = self._longer(UPGRADING)
+        self._story.stay(f"no direct connection in {seconds:g} s of py-libp2p's attempts")
 
-    async def echo(self, count: int) -> int:
-        """Send ``count`` bytes by py-libp2p's choice of connection: how many came back."""
-        data = random.Random(self._configure["seed"]).randbytes(count)
+    async def echo(self, count: int, nonce: str) -> int:
+        """Send ``count`` bytes by py-libp2p's choice of connection: how many came back.
+
+        They begin with ``nonce``, if there is one.
+        """
+        drawn = random.Random(self._configure["seed"]).randbytes(count)
+        known = bytes.fromhex(nonce)[:count]
+        data = known + drawn[len(known) :]
         back = bytearray()
         try:
-            with trio.fail_after(ECHOING):
+            with trio.fail_after(self._longer(ECHOING)):
                 stream = await self._host.new_stream(self._story.remote, [ECHO])
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(stream.write, data)
@@ -154,8 +164,14 @@ class Session:
 
 
 async def _send_back(stream: Any) -> None:
+    """Send back all that comes, and tell what it begins with."""
+    first = b""
     try:
         while data := await stream.read(CHUNK):
+            if len(first) < NONCE_BYTES:
+                first += data[:NONCE_BYTES]
+                if len(first) >= NONCE_BYTES:
+                    emit("heard", nonce=first[:NONCE_BYTES].hex())
             await stream.write(data)
         await stream.close()
     except StreamError:

@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 const VERSION: u32 = 2;
 const ECHO_LIMIT: usize = 1 << 24;
 const REASON_LIMIT: usize = 1000; // characters
+pub const NONCE: usize = 16; // bytes that an echo begins with
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Endpoint {
     pub address: Ipv4Addr,
     pub port: u16,
@@ -82,6 +83,16 @@ pub struct Configure {
     pub session: String,
     pub seed: u64,
     pub options: Options,
+    pub announce: Option<Endpoint>,
+    #[serde(default)]
+    pub extra_time: f64, // seconds
+}
+
+impl Configure {
+    /// A deadline with what a world of long ways adds to it.
+    pub fn longer(&self, usual: Duration) -> Duration {
+        usual + Duration::from_secs_f64(self.extra_time)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,6 +116,7 @@ pub struct Dial {
 #[serde(deny_unknown_fields)]
 pub struct Echo {
     pub bytes: usize,
+    pub nonce: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -126,8 +138,17 @@ pub fn parse(line: &str) -> Result<Command, String> {
         Command::Echo(echo) if !(1..=ECHO_LIMIT).contains(&echo.bytes) => {
             Err(format!("an echo of {} bytes", echo.bytes))
         }
+        Command::Echo(Echo {
+            nonce: Some(nonce), ..
+        }) if octets(nonce).is_none() => Err(format!("an echo with the nonce {nonce}")),
         _ => Ok(command),
     }
+}
+
+/// What 32 hexadecimal digits stand for.
+pub fn octets(digits: &str) -> Option<[u8; NONCE]> {
+    let number = u128::from_str_radix(digits, 16).ok()?;
+    (digits.len() == 2 * NONCE).then(|| number.to_be_bytes())
 }
 
 /// A result, not an error of this program: there is no connection, and why.

@@ -10,7 +10,11 @@ use std::{
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol,
     core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
-    futures::{AsyncReadExt, AsyncWriteExt, future::join, io},
+    futures::{
+        AsyncReadExt, AsyncWriteExt,
+        future::join,
+        io::{self, ReadHalf},
+    },
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
         NetworkBehaviour, NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent,
@@ -20,7 +24,10 @@ use libp2p::{
         },
     },
 };
+use serde_json::json;
 use tokio::sync::oneshot;
+
+use crate::contract::{NONCE, emit, event};
 
 const ECHO: StreamProtocol = StreamProtocol::new("/testbed/echo/1.0.0");
 
@@ -144,13 +151,34 @@ impl ConnectionHandler for Handler {
     }
 }
 
-/// Send everything back.
+/// Send everything back, and tell what it begins with.
 async fn serve(stream: Stream) {
-    let (reader, mut writer) = stream.split();
+    let (mut reader, mut writer) = stream.split();
     // An end that breaks off is the other side's to notice.
-    if io::copy(reader, &mut writer).await.is_ok() {
+    let mut first = [0; NONCE];
+    let Ok(heard) = beginning(&mut reader, &mut first).await else {
+        return;
+    };
+    if heard == NONCE {
+        let nonce: String = first.iter().map(|byte| format!("{byte:02x}")).collect();
+        emit(&event("heard", json!({"nonce": nonce})));
+    }
+    let back = io::Cursor::new(&first[..heard]).chain(reader);
+    if io::copy(back, &mut writer).await.is_ok() {
         let _ = writer.close().await;
     }
+}
+
+/// Reads as much as fits, or until the end; how many bytes that were.
+async fn beginning(reader: &mut ReadHalf<Stream>, first: &mut [u8]) -> io::Result<usize> {
+    let mut had = 0;
+    while had < first.len() {
+        match reader.read(&mut first[had..]).await? {
+            0 => break,
+            more => had += more,
+        }
+    }
+    Ok(had)
 }
 
 /// Sends `data` and gives what comes back, as long.

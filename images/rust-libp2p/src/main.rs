@@ -130,7 +130,7 @@ impl Session {
         self.state = State::Connected;
         match command {
             Command::Dial(dial) => unless_closed(peer.dial(dial), &mut self.lines).await,
-            Command::Echo(echo) => unless_closed(peer.echo(echo.bytes), &mut self.lines).await,
+            Command::Echo(echo) => unless_closed(peer.echo(echo), &mut self.lines).await,
             Command::Configure(_) | Command::Close {} => unreachable!("dealt with"),
         }
     }

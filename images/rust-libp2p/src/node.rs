@@ -1,6 +1,6 @@
 //! The swarm: one transport, identify, and what its role takes of relaying, DCUtR and AutoNAT.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, net::Ipv4Addr, time::Duration};
 
 use libp2p::{
     Multiaddr, PeerId, Swarm, Transport as _, autonat,
@@ -47,11 +47,23 @@ pub struct Behaviour {
 
 /// Where the peer listens: TCP, or QUIC where the transport is UDP.
 pub fn listen_address(configure: &Configure) -> Multiaddr {
+    address(configure, configure.local_address, configure.port)
+}
+
+/// The address by which others know a public node: behind a NAT, not its own.
+pub fn reached(configure: &Configure) -> Multiaddr {
+    match &configure.announce {
+        Some(outside) => address(configure, outside.address, outside.port),
+        None => listen_address(configure),
+    }
+}
+
+fn address(configure: &Configure, ip: Ipv4Addr, port: u16) -> Multiaddr {
     use libp2p::multiaddr::Protocol::{QuicV1, Tcp, Udp};
-    let base = Multiaddr::empty().with(configure.local_address.into());
+    let base = Multiaddr::empty().with(ip.into());
     match configure.transport {
-        Transport::Tcp => base.with(Tcp(configure.port)),
-        Transport::Udp => base.with(Udp(configure.port)).with(QuicV1),
+        Transport::Tcp => base.with(Tcp(port)),
+        Transport::Udp => base.with(Udp(port)).with(QuicV1),
     }
 }
 
@@ -77,10 +89,10 @@ pub fn build(
         .map(move |(peer, muxer), _| (peer, Tapped::new(muxer, told.clone())))
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let all = circuits
-        .or_transport(direct(configure.transport, &key)?)
+        .or_transport(direct(configure, &key)?)
         .map(|either, _| either.into_inner());
     Ok(Swarm::new(
-        TransportTimeout::new(all, DIAL_DEADLINE).boxed(),
+        TransportTimeout::new(all, configure.longer(DIAL_DEADLINE)).boxed(),
         behaviours(&key, behaviour, configure),
         me,
         swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE),
@@ -88,10 +100,10 @@ pub fn build(
 }
 
 fn direct(
-    transport: Transport,
+    configure: &Configure,
     key: &Keypair,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
-    Ok(match transport {
+    Ok(match configure.transport {
         Transport::Tcp => tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
             .upgrade(Version::V1Lazy)
             .authenticate(noise::Config::new(key)?)
@@ -99,7 +111,7 @@ fn direct(
             .boxed(),
         Transport::Udp => {
             let mut config = quic::Config::new(key);
-            config.handshake_timeout = DIAL_DEADLINE;
+            config.handshake_timeout = configure.longer(DIAL_DEADLINE);
             quic::tokio::Transport::new(config)
                 .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
                 .boxed()

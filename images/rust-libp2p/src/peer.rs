@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    contract::{Configure, Dial, Endpoint, Failure, Role, emit, event, until},
+    contract::{Configure, Dial, Echo, Endpoint, Failure, NONCE, Role, emit, event, octets, until},
     echo,
     node::{Behaviour, build, listen_address},
     story::{Story, ends, words},
@@ -134,7 +134,8 @@ impl Peer {
             _ => format!("/p2p/{me}"),
         };
         let offer = json!({"addresses": [], "ice": null, "multiaddrs": [multiaddr]});
-        emit(&event("offer", json!({"offer": offer})));
+        let more = json!({"offer": offer, "accepts": ["nonce"]});
+        emit(&event("offer", more));
         Ok(())
     }
 
@@ -244,21 +245,25 @@ impl Peer {
         )
     }
 
-    /// Sends `count` bytes over the best connection there is.
-    pub async fn echo(&mut self, count: usize) -> Result<(), Failure> {
+    /// Sends as many bytes as it asks for over the best connection there is.
+    pub async fn echo(&mut self, asked: Echo) -> Result<(), Failure> {
         let lost = |reason: &str| Failure::new("lost", format!("echo: {reason}"));
         let remote = self.remote.expect("the order of commands");
         let best = self.best(remote).map(|(id, _)| id);
         let connection = best.ok_or_else(|| lost("no connection"))?;
         let opening = self.swarm.behaviour_mut().echo.open(remote, connection);
-        let data = random(self.configure.seed, count);
+        let mut data = random(self.configure.seed, asked.bytes);
+        if let Some(nonce) = asked.nonce.as_deref().and_then(octets) {
+            let known = NONCE.min(data.len());
+            data[..known].copy_from_slice(&nonce[..known]);
+        }
         let work = async {
             let stream = opening.await.map_err(|_| "no stream".to_owned())?;
             let back = echo::exchange(stream, &data).await;
             back.map_err(|error| error.to_string())
         };
         let back = tokio::select! {
-            back = timeout(ECHO_DEADLINE, work) => back,
+            back = timeout(self.configure.longer(ECHO_DEADLINE), work) => back,
             never = self.drive() => match never {},
         };
         let back = back.map_err(|_| lost("deadline"))?;

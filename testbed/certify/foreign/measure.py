@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.certify import prober
@@ -16,6 +15,7 @@ from testbed.certify.measured import Measured
 from testbed.errors import ProbeError, UsageError
 from testbed.lab.audit import require_closed
 from testbed.lab.namespaces import Namespaces
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab
 from testbed.model.profile import Profile
 from testbed.nat.rules import sysctls
@@ -25,8 +25,7 @@ from testbed.plan.planner import FORWARDING
 _CONDITIONS = (*(item for item in sysctls(SHORT) if item != FORWARDING), FORWARDING)
 
 
-@dataclass(frozen=True)
-class Probed:
+class Probed(FrozenValue):
     """What was measured, where, and the rules that no packet of it has matched."""
 
     measured: Measured

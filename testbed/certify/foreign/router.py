@@ -33,7 +33,7 @@ _HERE = re.compile(r"iptables-restore[^\n]*<<-?\s*['\"]?(\w+)['\"]?\n(.*?)\n\s*\
 def read(path: Path) -> tuple[Engine, str]:
     """The text for the tool that the file's content is for; its name says nothing.  UsageError."""
     try:
-        text = foreign.read_text(path, foreign.WRITTEN)
+        text = foreign.read_text(path, foreign.WRITTEN, named=True)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
     if here := _HERE.search(text):

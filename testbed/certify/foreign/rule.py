@@ -1,10 +1,10 @@
 """One rule of a rule set, of either tool: as much of it as tells where the router stands."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 
 from testbed.model.behaviour import Protocol
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Engine
 
 Addresses = tuple[IPv4Network, ...]
@@ -37,8 +37,7 @@ BEYOND = {
 }
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(FrozenValue):
     """``text`` is the rule as its tool prints it; ``key`` tells it from others in `counts`.
 
     An interface or a network in ``not_...`` is one that must not match.
@@ -71,8 +70,7 @@ class Rule:
         return {*self.came_in, *self.goes_out, *self.not_in, *self.not_out}
 
 
-@dataclass(frozen=True)
-class Ruleset:
+class Ruleset(FrozenValue):
     """What a file holds: ``text`` is what the tool of ``engine`` is given."""
 
     engine: Engine

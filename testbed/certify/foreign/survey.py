@@ -5,11 +5,11 @@ other one.  Where rules leave that open it is asked, never guessed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from testbed.certify.foreign.rule import SOURCE, TRANSLATING, Action, Addresses, Rule
 from testbed.errors import UsageError
+from testbed.model.frozen import FrozenValue
 
 WAN, LAN = "wan", "lan"
 _LOOPBACK = "lo"
@@ -21,8 +21,7 @@ _POOL = 16  # addresses of a pool that the router's interface bears; more are ro
 _SHARED = IPv4Network("100.64.0.0/10")
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(FrozenValue):
     """What the user says; None and empty where the rules are to tell it."""
 
     wan: str | None = None
@@ -50,8 +49,7 @@ def told(
     return Told(wan, lan, tuple(external), inside[0] if inside else None, tuple(without))
 
 
-@dataclass(frozen=True)
-class Survey:
+class Survey(FrozenValue):
     """The bench that a rule set asks for.  ``external``: addresses outside, the router's first."""
 
     wan: str

@@ -10,23 +10,25 @@ from collections.abc import Sequence
 
 from testbed.certify.allowance import ENOUGH
 from testbed.certify.measured import Finding, Measured, MeasuredTransport, unseen
-from testbed.certify.prober import axes, more, outside, timers
+from testbed.certify.prober import axes, more, outside, ports, timers
 from testbed.certify.prober.bench import ROUTER, Bench
 from testbed.certify.prober.collision import collision
 from testbed.certify.prober.limits import Limits, LookFor, limit
 from testbed.certify.prober.rounds import Labs, Rounds
 from testbed.certify.prober.services import services
-from testbed.certify.prober.subject import Subject
+from testbed.certify.prober.subject import A, Subject
 from testbed.certify.prober.sweep import lan_exposed, sweep
 from testbed.certify.prober.waiting import lifetime
 from testbed.errors import ProbeError
 from testbed.model.behaviour import Protocol
+from testbed.model.statement import probing
 
 _BY_CONTACT = (  # the axes that begin with a contact from inside
     "mapping",
     "pooling",
     "large",
     "filtering",
+    "unexposed_filtering",
     "allocation",
     "ports",
     "overloading",
@@ -60,6 +62,8 @@ def probe(labs: Labs, look_for: LookFor | None = None, *, alone: bool = False) -
             quick[subject.protocol] = _quick(subject, stray)
             quick[subject.protocol] |= {"quota": found.quota, "pool": found.pool}
         exposed = _exposed(subjects)
+        if all(subject.open_host == A for subject in subjects):
+            stray.clear()  # the axis `exposed` tells of it
         forwards, reflected = outside.forwards(subjects, stray)
         clocks = timers.measure(subjects)
         for subject in subjects:
@@ -118,8 +122,7 @@ def _quick(subject: Subject, stray: list[str]) -> dict[str, Finding]:
     """All that needs no waiting; calls that came in unasked are added to ``stray``."""
     protocol = subject.protocol
     found: dict[str, Finding] = {}
-    passed = ", ".join(map(str, subject.ports)) or "none"
-    shown = f"of ports {', '.join(map(str, subject.tried))} contact was made with: {passed}"
+    shown = probing.PortsTried(tuple(subject.tried), tuple(subject.ports))
     found["blocked"] = Finding(not subject.ports, shown)
     everything = subject.ports == subject.tried
     found["allowed_ports"] = Finding("all" if everything else tuple(map(str, subject.ports)), shown)
@@ -130,7 +133,7 @@ def _quick(subject: Subject, stray: list[str]) -> dict[str, Finding]:
     found["exposed_host"] = swept.exposed(subject.open_host)
     if not subject.ports:
         stray += swept.stray(protocol)
-        return found | {name: unseen(outside.BLOCKED.format(protocol)) for name in _BY_CONTACT}
+        return found | {name: unseen(probing.NotLetOut(protocol)) for name in _BY_CONTACT}
     with subject.brisk("mapping and filtering"):
         found |= axes.of_sockets(subject)
         subject.mapping, subject.filtering = found["mapping"], found["filtering"]
@@ -138,12 +141,12 @@ def _quick(subject: Subject, stray: list[str]) -> dict[str, Finding]:
     if not subject.plain:
         stray += swept.stray(protocol)
     with subject.brisk("allocation"):
-        found["allocation"], found["ports"] = axes.allocation(subject)
+        found["allocation"], found["ports"] = ports.allocation(subject)
         subject.allocation = found["allocation"]
     with subject.brisk("collision"):
         found["overloading"], found["collision"] = collision(subject)
     with subject.brisk("early packet"):
-        found["early_inbound"] = axes.early_inbound(subject)
+        found["early_inbound"] = ports.early_inbound(subject)
     with subject.brisk("hairpin"):
         found["hairpin"] = axes.hairpin(subject)
     return found

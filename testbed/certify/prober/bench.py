@@ -18,7 +18,9 @@ from itertools import count
 from testbed.certify.prober.packets import Endpoint
 from testbed.errors import BusyError, ProbeError
 from testbed.model.behaviour import Protocol
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab
+from testbed.model.topology import FIRST_PORT, PORTS_APART
 
 SILENCE = 0.04  # seconds after which nothing more is expected
 _CONTROL = 2.0  # deadline of a control exchange, in seconds
@@ -26,7 +28,7 @@ STALL = 1.2  # seconds within which an experiment on a fresh mapping must end
 
 ROUTER, SERVER, STRANGER = "nat-a", "server", "stranger"
 LAN = ("a", "b")
-PUNCH = 4001  # where peers listen and dial from
+PUNCH = FIRST_PORT  # where the first peer of a lab listens and dials from
 REAL = (3478, 3479, PUNCH, 443)  # ports that the labs' servers and peers use
 
 
@@ -41,8 +43,7 @@ class End:
     inbox: dict[bytes, Endpoint] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Contact:
+class Contact(FrozenValue):
     """A packet (or connection) that arrived.
 
     ``source`` is what the called end saw; ``answered`` is True when the answer
@@ -66,6 +67,7 @@ class Bench:
         self.lab = lab
         self._stack = ExitStack()
         self._ports: Iterator[int] = after._ports if after else count()
+        self._peers: Iterator[int] = after._peers if after else count(FIRST_PORT, PORTS_APART)
         self._tokens: Iterator[int] = after._tokens if after else count(1)
         self._taken: set[int] = after._taken if after else set()
 
@@ -91,6 +93,14 @@ class Bench:
         """
         ports = (20001 + number * 37 % 40000 for number in self._ports)
         return next(port for port in ports if port not in self._taken)
+
+    def peer_port(self) -> int:
+        """As `port`, but one where the peers of a lab listen.
+
+        A port that was used before has connections that a kernel may still remember: it keeps
+        a mapping for them, or has to choose another one towards some of the same remotes.
+        """
+        return next(port for port in self._peers if port not in self._taken)
 
     def keep_free(self, ports: Iterable[int]) -> None:
         """From now on `port` gives none of ``ports``: they have a meaning of their own."""

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from testbed.certify.allowance import needed
-from testbed.certify.measured import PRESERVING_WITHIN, Finding, unseen
-from testbed.certify.prober.axes import FEW
+from testbed.certify.measured import PRESERVING_WITHIN, Finding, endpoint, inconsistent, unseen
 from testbed.certify.prober.bench import SERVER, Contact, End
 from testbed.certify.prober.subject import A, B, Subject
 from testbed.model.behaviour import Mapping
+from testbed.model.statement import probing
+from testbed.model.statement.probing import Circumstance
 
 _COLLIDING = (None, 3479)
 
@@ -18,10 +19,10 @@ def collision(subject: Subject) -> tuple[Finding, Finding]:
     The first pair of contacts goes to different destinations, the second to one.
     """
     if subject.mapping.value == Mapping.NONE:
-        return unseen("no translation"), unseen("no translation")
+        return unseen(Circumstance.NO_TRANSLATION), unseen(Circumstance.NO_TRANSLATION)
     hosts = [(A, B)[number] for number in needed("collision", subject.mapping.value)]
     if not subject.allowance.covers(hosts):
-        return unseen(FEW), unseen(FEW)
+        return unseen(Circumstance.FEW_MAPPINGS), unseen(Circumstance.FEW_MAPPINGS)
     pairs = [_collision_of(subject, port, hosts) for port in _COLLIDING]
     overloads, aftermaths = zip(*pairs, strict=True)
     if any(finding.value is not None for finding in overloads):
@@ -39,14 +40,14 @@ def _collision_of(
     second = _of_the_same_address(subject, other, first)
     third = subject.reach(other, subject.public(index=0))  # whose guests a filter lets in
     overloaded = first.source == second.source
-    shown = f"{port} of both hosts seen as {_end(first)} and {_end(second)}"
-    why = ""
+    shown = probing.SharedPort(port, endpoint(first.source), endpoint(second.source))
+    why = None
     if first.source[0] != second.source[0]:
-        why = "no external address of both hosts was seen"
+        why = Circumstance.NO_COMMON_ADDRESS
     elif subject.allocation.value == PRESERVING_WITHIN and first.source[1] != port:
-        why = "the port is none of those that are preserved"
-    if why:
-        finding = unseen(f"{shown}: {why}")
+        why = Circumstance.NOT_PRESERVED
+    if why is not None:
+        finding = unseen(probing.Besides(shown, probing.Met(why)))
         return finding, _aftermath(subject, (first, second, third), overloaded)
     return Finding(overloaded, shown), _aftermath(subject, (first, second, third), overloaded)
 
@@ -60,18 +61,14 @@ def _of_the_same_address(subject: Subject, local: End, first: Contact) -> Contac
     return contact
 
 
-def _end(contact: Contact) -> str:
-    return f"{contact.source[0]}:{contact.source[1]}"
-
-
 def _aftermath(subject: Subject, contacts: Sequence[Contact], overloaded: bool) -> Finding:
     first, second, third = contacts[0], contacts[1], contacts[-1]
     if first.source == third.source:
-        return Finding("crossed", f"both are {first.source} towards one destination")
+        return Finding("crossed", probing.SharedEnd(endpoint(first.source)))
     for contact in contacts:
         host = contact.caller.node
         if not contact.answered or not subject.bench.replies(contact):
-            return Finding("lost", f"answers to {contact.source} do not come to {host}")
+            return Finding("lost", probing.AnswersLost(endpoint(contact.source), host))
     # An overloaded port is one host's as much as the other's.
     mine = [] if overloaded else [(first, second.caller)]
     for contact, wrong in (*mine, (third, first.caller)):
@@ -81,16 +78,13 @@ def _aftermath(subject: Subject, contacts: Sequence[Contact], overloaded: bool) 
             continue
         if subject.bench.contact(call, contact.caller, contact.source) is None:
             crossed = subject.bench.contact(stray, wrong, contact.source) is not None
-            return Finding(
-                "crossed" if crossed else "lost",
-                f"a caller let in to {contact.source} does not come to {node}"
-                + (f" but to {wrong.node}" if crossed else ""),
-            )
-    return Finding("separate", "both hosts got what was sent to their own mapping")
+            instead = wrong.node if crossed else None
+            lost = probing.CallerLost(endpoint(contact.source), node, instead)
+            return Finding("crossed" if crossed else "lost", lost)
+    return Finding("separate", probing.Met(Circumstance.OWN_MAPPINGS))
 
 
 def _agreed(findings: Sequence[Finding]) -> Finding:
     if len({finding.value for finding in findings}) == 1:
         return findings[0]
-    shown = "; ".join(f"{finding.value}: {finding.evidence}" for finding in findings)
-    return Finding("inconsistent", shown)
+    return inconsistent((finding.value, finding.evidence) for finding in findings)

@@ -5,12 +5,12 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from testbed.certify.prober.bench import LAN, Bench
 from testbed.certify.prober.packets import Endpoint
 from testbed.model.behaviour import Protocol
+from testbed.model.frozen import FrozenValue
 
 PORT = 5351  # of NAT-PMP and PCP
 GRANT = 2.0  # seconds for a service that answers to map
@@ -20,8 +20,7 @@ _NUMBERS = {Protocol.UDP: 17, Protocol.TCP: 6}
 _KIND = "urn:schemas-upnp-org:service:WANIPConnection:1"
 
 
-@dataclass(frozen=True)
-class PcpAnswer:
+class PcpAnswer(FrozenValue):
     """Of a MAP; ``result`` is None where nobody answers."""
 
     result: int | None
@@ -31,8 +30,7 @@ class PcpAnswer:
     address: str = ""
 
 
-@dataclass(frozen=True)
-class PmpAnswer:
+class PmpAnswer(FrozenValue):
     """Of any request by NAT-PMP; ``result`` is None where nobody answers."""
 
     result: int | None
@@ -98,8 +96,7 @@ class Datagrams:
         return PmpAnswer(result, epoch, 0, socket.inet_ntoa(answer[8:12].ljust(4, b"\0")))
 
 
-@dataclass(frozen=True)
-class Soap:
+class Soap(FrozenValue):
     """The control of a UPnP gateway, called by the first LAN host."""
 
     bench: Bench

@@ -4,13 +4,16 @@ Each experiment has fresh ports and gives back what it was granted.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 from testbed.certify.measured import Finding, MeasuredPortMapping, unseen
 from testbed.certify.prober.bench import LAN, ROUTER, SERVER, STRANGER, Bench
 from testbed.certify.prober.gateways import ANOTHER, NONCE, PREFER_FAILURE, Datagrams, Soap
 from testbed.model.behaviour import Protocol
+from testbed.model.frozen import FrozenValue
+from testbed.model.statement import Statement
+from testbed.model.statement import gateways as it
+from testbed.model.statement.probing import Besides, Circumstance, Several
 
 _LEASE = 600  # seconds, within any limits
 _WEEK, _GRACE = 604800, 10  # seconds
@@ -22,8 +25,7 @@ UDP = Protocol.UDP
 Mapper = Callable[[Protocol, int, int, int], int | None]
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(FrozenValue):
     """What answers on the LAN: names as of `PortMapping.services`."""
 
     bench: Bench
@@ -62,7 +64,7 @@ def granted(offer: Offer) -> MeasuredPortMapping:
     """Every axis, as far as a service has it."""
     pmp, pcp = "nat-pmp" in offer.names, "pcp" in offer.names
     forwards, outward = _both_ways(offer)
-    without = unseen("no service that has it answers")
+    without = unseen(Circumstance.SERVICE_LACKS_IT)
     upnp = "upnp-igd-1" in offer.names
     return MeasuredPortMapping(
         forwards=forwards,
@@ -83,21 +85,21 @@ def granted(offer: Offer) -> MeasuredPortMapping:
 def _both_ways(offer: Offer) -> tuple[Finding, Finding]:
     """Is a stranger let in, and does the host leave by the mapped port, whoever it calls?"""
     inwards, outwards = list[bool](), list[bool]()
-    shown, seen = list[str](), list[str]()
+    shown, seen = list[Statement](), list[Statement]()
     for name, mapper in offer.mappers():
         for protocol in Protocol:
             inside, outside = offer.bench.port(), offer.bench.port()
             external = mapper(protocol, inside, outside, _LEASE)
             if external is None:
-                shown.append(f"{name} {protocol}: refused")
+                shown.append(it.GrantRefused(name, protocol))
                 inwards.append(False)
                 continue
             came, ports = _tried(offer.bench, protocol, inside, external)
             mapper(protocol, inside, external, 0)
             inwards.append(came)
-            shown.append(f"{name} {protocol} {external}: {'came' if came else 'did not come'}")
+            shown.append(it.GrantCalled(name, protocol, external, came))
             outwards += [port == external for port in ports]
-            seen.append(f"{name} {protocol} {inside} to {external}: {ports or 'not let out'}")
+            seen.append(it.GrantLeft(name, protocol, inside, external, tuple(ports)))
     return _all(inwards, shown), _all(outwards, seen)
 
 
@@ -112,10 +114,10 @@ def _tried(bench: Bench, protocol: Protocol, inside: int, external: int) -> tupl
     return came, [contact.source[1] for contact in contacts if contact]
 
 
-def _all(answers: list[bool], shown: list[str]) -> Finding:
-    evidence = "; ".join(shown)
+def _all(answers: list[bool], shown: Sequence[Statement]) -> Finding:
+    evidence = Several(tuple(shown))
     if not answers:
-        return unseen(evidence or "no service answers")
+        return unseen(evidence if shown else Circumstance.NO_SERVICE)
     same = len(set(answers)) == 1
     return Finding(answers[0] if same else "inconsistent", evidence)
 
@@ -127,9 +129,9 @@ def _second(offer: Offer) -> Finding:
     again = offer.datagrams.pmp(UDP, inside, second, _LEASE)
     for outside in (first, second):
         offer.datagrams.pmp(UDP, inside, outside, 0)
-    shown = f"{first} asked, {had.port} given; {second} asked, {again.port} given"
+    shown = it.AskedTwice(first, had.port, second, again.port)
     if had.result or again.result or not had.port:
-        return Finding("refused", f"{shown}; results {had.result}, {again.result}")
+        return Finding("refused", Besides(shown, it.Results(had.result, again.result)))
     return Finding(again.port == had.port, shown)
 
 
@@ -141,7 +143,7 @@ def _prefer_failure(offer: Offer) -> Finding:
     answer = ask(UDP, second, outside, _LEASE, options=PREFER_FAILURE)
     for inside in (first, second):
         ask(UDP, inside, outside, 0)
-    shown = f"{outside} is taken: result {answer.result}, port {answer.port}"
+    shown = it.PortTaken(outside, answer.result, answer.port)
     return Finding(answer.result == 11 if answer.result in (0, 11) else "refused", shown)
 
 
@@ -153,8 +155,7 @@ def _nonce(offer: Offer) -> Finding:
     found = [ask(UDP, inside, outside, s, nonce=ANOTHER).result for s in (_LEASE, 0)]
     for nonce in (ANOTHER, NONCE):
         ask(UDP, inside, outside, 0, nonce=nonce)
-    shown = f"with another nonce, renewal and end have the results {found}"
-    return _all([result == 2 for result in found], [shown])
+    return _all([result == 2 for result in found], [it.StrangeNonce(*found)])
 
 
 def _any_port(offer: Offer, soap: Soap) -> Finding:
@@ -162,7 +163,7 @@ def _any_port(offer: Offer, soap: Soap) -> Finding:
     inside, outside = offer.bench.port(), offer.bench.port()
     code = soap.add(UDP, inside, outside, _LEASE, action="AddAnyPortMapping")
     soap.delete(UDP, outside)
-    shown = f"AddAnyPortMapping of a version 1: {code}"
+    shown = it.Code(it.Asked.ANY_PORT, code)
     return Finding(code == 0 if code in (0, 401) else "refused", shown)
 
 
@@ -170,7 +171,7 @@ def _permanent(offer: Offer, soap: Soap) -> Finding:
     inside, outside = offer.bench.port(), offer.bench.port()
     code = soap.add(UDP, inside, outside, _LEASE)
     soap.delete(UDP, outside)
-    shown = f"a lease of {_LEASE} s: {code}"
+    shown = it.Code(it.Asked.LEASE, code)
     return Finding(code == 725 if code in (0, 725) else "refused", shown)
 
 
@@ -180,7 +181,7 @@ def _static(offer: Offer, soap: Soap) -> Finding:
     code = soap.add(UDP, inside, outside, 0)
     left = soap.lease(UDP, outside)
     soap.delete(UDP, outside)
-    shown = f"a lease of 0: {code}, {left} s are left"
+    shown = it.EndlessLease(code, left)
     if code != 0 or left is None or not left.isdigit():
         return Finding("refused", shown)
     if "upnp-igd-1" in offer.names:
@@ -190,14 +191,14 @@ def _static(offer: Offer, soap: Soap) -> Finding:
 
 def _absent(offer: Offer, soap: Soap) -> Finding:
     code = soap.delete(UDP, offer.bench.port())
-    return Finding(code == _ABSENT, f"the end of a mapping that is not there: {code}")
+    return Finding(code == _ABSENT, it.Code(it.Asked.ABSENT, code))
 
 
 def _other_version(offer: Offer, *, pcp: bool) -> Finding:
     """NAT-PMP's version to a gateway of PCP alone, and the other way round."""
     request = bytes(2) if pcp else bytes((2, 0)) + bytes(22)
     answer = offer.datagrams.ask(request, 0.3)
-    shown = f"version {request[0]}: {answer[:4].hex() or 'silence'}"
+    shown = it.VersionAnswered(request[0], answer[:4].hex())
     if not answer:
         return Finding(False, shown)
     right = answer[1:2] == b"\x80" and answer[3:4] == b"\1"
@@ -217,10 +218,10 @@ def _address(offer: Offer, *, pmp: bool, pcp: bool) -> Finding:
         action = "GetExternalIPAddress"
         told["upnp-igd"] = offer.soap.value("NewExternalIPAddress", action, {})
     external = offer.bench.address(ROUTER)
-    shown = ", ".join(f"{name} tells {address}" for name, address in told.items())
+    shown = [it.AddressTold(name, address) for name, address in told.items()]
     if any(address not in (external, _UNKNOWN) for address in told.values()):
-        return Finding("wrong", shown)
-    return _all([address == external for address in told.values()], [shown])
+        return Finding("wrong", Several(tuple(shown)))
+    return _all([address == external for address in told.values()], shown)
 
 
 def _epoch(offer: Offer, *, pmp: bool) -> Finding:
@@ -237,4 +238,4 @@ def _epoch(offer: Offer, *, pmp: bool) -> Finding:
     while last == first and time.monotonic() < end:
         time.sleep(0.05)
         last = epoch()
-    return Finding(last > first, f"{first} s, then {last} s")
+    return Finding(last > first, it.Clock(first, last))

@@ -1,24 +1,23 @@
 """How many mappings the NAT allows one LAN host, and all of them together."""
 
 import socket
-from dataclasses import dataclass
 from itertools import chain
 
 from testbed.certify.allowance import ENOUGH, Allowance, small
 from testbed.certify.measured import Finding, unseen
 from testbed.certify.prober.bench import REAL, SERVER, End
-from testbed.certify.prober.outside import BLOCKED
 from testbed.certify.prober.packets import SYN, segments, send_raw, swallow, tcp_packet, udp_packet
 from testbed.certify.prober.rounds import Rounds
 from testbed.certify.prober.subject import A, B, Subject
 from testbed.model.behaviour import Forward, Protocol
+from testbed.model.frozen import FrozenValue
+from testbed.model.statement import probing
 
 _BATCH = 100  # packets that a raw socket's buffer certainly holds
 _TIME = 1.8  # seconds: the first mappings must still count when the last is refused
 
 
-@dataclass(frozen=True)
-class LookFor:
+class LookFor(FrozenValue):
     """What cannot be found by trying everything; none of it says what to find there."""
 
     ports: tuple[int, ...] = ()  # further destination ports that might be let out
@@ -37,8 +36,7 @@ class LookFor:
         return tuple(dict.fromkeys((*REAL, *self.ports)))
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(FrozenValue):
     """Of one protocol: the findings, and what the experiments make of them."""
 
     protocol: Protocol
@@ -58,10 +56,10 @@ def limit(rounds: Rounds, protocol: Protocol, look_for: LookFor) -> Limits:
         subject = Subject(bench, protocol, rounds, tried=look_for.tried)
         found = next(filter(None, (_first(subject, port) for port in subject.tried)), None)
         if found is None:
-            why = unseen(BLOCKED.format(protocol))
+            why = unseen(probing.NotLetOut(protocol))
             return Limits(protocol, why, why)
         if found == bench.address(B):
-            why = unseen("no translation")
+            why = unseen(probing.Circumstance.NO_TRANSLATION)
             return Limits(protocol, why, why)
         with bench.brisk(f"{protocol} quota", _TIME):
             return _counted(subject, look_for.mappings)
@@ -82,11 +80,13 @@ def _counted(subject: Subject, bound: int) -> Limits:
         swallow(called.socket)
     protocol, mine = subject.protocol, 1 + _opened(subject, called, B, bound - 1)
     if mine == bound:
-        none = Finding("none", f"{mine} mappings of one host, none refused")
+        none = Finding("none", probing.NoneRefused(mine))
         return Limits(protocol, none, none)
     others = _opened(subject, called, A, mine)
-    shown = f"{mine} mappings of one host, the next refused; then {others} of the other"
-    quota = Finding(mine, shown) if others else unseen(f"{shown}: a quota does not show")
+    shown, hidden = probing.NextRefused(mine, others), probing.Circumstance.NO_QUOTA_SHOWN
+    quota = Finding(mine, shown)
+    if not others:
+        quota = unseen(probing.Besides(shown, probing.Met(hidden)))
     if others == mine:
         pool = Finding("none", shown)
         return Limits(protocol, quota, pool, small(mine, None))

@@ -6,8 +6,8 @@ from testbed.certify.measured import Finding, forward_name, unseen
 from testbed.certify.prober.bench import LAN, SERVER
 from testbed.certify.prober.subject import A, Subject
 from testbed.model.behaviour import Forward
-
-BLOCKED = "{} is not let out"
+from testbed.model.statement import probing
+from testbed.model.statement.probing import Circumstance
 
 
 def let_out(subject: Subject) -> list[int]:
@@ -33,7 +33,8 @@ def forwards(subjects: Sequence[Subject], stray: Sequence[str]) -> tuple[Finding
     """
     wanted = [(subject, forward) for subject in subjects for forward in subject.forwarded]
     if not wanted and not stray:
-        return Finding((), "none was looked for, none showed itself"), unseen("no forward")
+        none = probing.Met(Circumstance.NO_FORWARD_SOUGHT)
+        return Finding((), none), unseen(Circumstance.NO_FORWARD)
     reflected: list[str] = []
     found = list(stray)
     failed: list[str] = []
@@ -43,9 +44,8 @@ def forwards(subjects: Sequence[Subject], stray: Sequence[str]) -> tuple[Finding
         name = forward_name(forward)
         (found if works else failed).append(name)
         reflected += [name] if reflects else []
-    lost = f"; not: {', '.join(failed)}" if failed else ""
-    shown = f"called by a stranger: {', '.join(found) or 'none'}{lost}"
-    inner = f"called by the other LAN host: {', '.join(reflected) or 'none'}"
+    shown = probing.ForwardsCalled(tuple(found), tuple(failed))
+    inner = probing.ForwardsReflected(tuple(reflected))
     return Finding(tuple(found), shown), Finding(tuple(reflected), inner)
 
 

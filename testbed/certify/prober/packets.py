@@ -3,7 +3,8 @@
 import ctypes
 import socket
 import struct
-from dataclasses import dataclass
+
+from testbed.model.frozen import FrozenValue
 
 Endpoint = tuple[str, int]
 
@@ -17,8 +18,7 @@ _ICMP_UNREACHABLE = 3
 _ICMP_ECHO = 8
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(FrozenValue):
     """A TCP header with its addresses."""
 
     source: Endpoint
@@ -27,8 +27,7 @@ class Segment:
     flags: int
 
 
-@dataclass(frozen=True)
-class Unreachable:
+class Unreachable(FrozenValue):
     """An ICMP destination unreachable about a packet to ``destination``."""
 
     code: int

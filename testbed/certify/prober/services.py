@@ -11,7 +11,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from testbed.certify.measured import Finding, MeasuredPortMapping, unseen
@@ -20,6 +19,9 @@ from testbed.certify.prober.gateways import PORT, Datagrams, Soap, http, receive
 from testbed.certify.prober.granted import Offer, granted
 from testbed.certify.prober.packets import Endpoint
 from testbed.model.behaviour import Protocol
+from testbed.model.frozen import FrozenValue
+from testbed.model.statement import gateways
+from testbed.model.statement.probing import Circumstance
 
 _SSDP, _HTTP_PORT = 1900, 5000  # HTTP's only where no search tells another
 _GROUP = "239.255.255.250"
@@ -32,8 +34,7 @@ _SEARCH = (
 ).encode()
 
 
-@dataclass(frozen=True)
-class Services:
+class Services(FrozenValue):
     """What was found."""
 
     inside: Finding  # names as of `PortMapping.services`
@@ -57,7 +58,7 @@ def services(bench: Bench) -> Services:
     if location:
         names.insert(0, f"upnp-igd-{version[1].decode() if version else '?'}")
     datagrams, soap = Datagrams(bench, gateway), _control(bench, server, description)
-    shown = f"asked at {gateway}: {', '.join(names) or 'silence'}"
+    shown = gateways.ServicesAsked(gateway, tuple(names), outside=False)
     return Services(
         Finding(tuple(names), shown),
         _outside(bench, server[1], path),
@@ -73,7 +74,7 @@ def _outside(bench: Bench, http_port: int, path: str) -> Finding:
     names = list(_told(bench, STRANGER, external, external))
     if _get(bench, STRANGER, (external, http_port), path):
         names.append("http")
-    return Finding(tuple(names), f"a stranger asked at {external}: {', '.join(names) or 'silence'}")
+    return Finding(tuple(names), gateways.ServicesAsked(external, tuple(names), outside=True))
 
 
 def _told(bench: Bench, node: str, server: str, group: str) -> dict[str, bytes]:
@@ -108,15 +109,15 @@ def _told(bench: Bench, node: str, server: str, group: str) -> dict[str, bytes]:
 def _leases(bench: Bench, datagrams: Datagrams, told: Mapping[str, bytes]) -> Finding:
     """A second is asked for, and very many."""
     if "pcp" not in told:
-        return unseen("PCP does not answer")
+        return unseen(Circumstance.NO_PCP)
     port, granted = bench.port(), []
     for seconds in (_SHORT, _LONG, 0):
         answer = datagrams.pcp(Protocol.UDP, port, port, seconds)
         if answer.result != 0:
-            return Finding("refused", f"asked for {seconds} s: result {answer.result}")
+            return Finding("refused", gateways.LeaseRefused(seconds, answer.result))
         granted.append(answer.lifetime)
     low, high = granted[:2]
-    return Finding((low, high), f"{low} s granted for {_SHORT} s, {high} s for {_LONG} s")
+    return Finding((low, high), gateways.LeaseLimits(_SHORT, low, _LONG, high))
 
 
 def _control(bench: Bench, server: Endpoint, description: bytes) -> Soap | None:
@@ -127,18 +128,18 @@ def _control(bench: Bench, server: Endpoint, description: bytes) -> Soap | None:
 def _secure_mode(bench: Bench, soap: Soap | None) -> Finding:
     """Can one LAN host map a port to the other?"""
     if soap is None:
-        return unseen("no UPnP gateway answers")
+        return unseen(Circumstance.NO_UPNP)
     asker, other = LAN
     external = bench.port()
     client = bench.address(other)
     code = soap.add(Protocol.UDP, bench.port(), external, 0, client=client)
-    shown = f"{asker} maps for {other}: {code}"
+    shown = gateways.MapsForOther(asker, other, code)
     if code:
         return Finding(True, shown)
     if code is None:
         return Finding("inconsistent", shown)
     soap.delete(Protocol.UDP, external)
-    return Finding(False, f"{asker} maps for {other}, as asked")
+    return Finding(False, shown)
 
 
 def _get(bench: Bench, node: str, server: Endpoint, path: str) -> bytes:

@@ -11,6 +11,7 @@ from testbed.certify.prober.bench import LAN, SERVER, STALL, STRANGER, Bench, Co
 from testbed.certify.prober.rounds import Rounds
 from testbed.errors import ProbeError
 from testbed.model.behaviour import Filtering, Forward, Mapping, Protocol
+from testbed.model.statement.probing import Circumstance
 
 A, B = LAN
 
@@ -34,9 +35,9 @@ class Subject:
     pool: dict[str, set[str]] = field(default_factory=dict)  # LAN host -> external addresses
     open_host: str | None = None  # the LAN host that everything from outside goes to
     external: str = ""
-    mapping: Finding = field(default_factory=lambda: unseen("not measured"))
-    filtering: Finding = field(default_factory=lambda: unseen("not measured"))
-    allocation: Finding = field(default_factory=lambda: unseen("not measured"))
+    mapping: Finding = field(default_factory=lambda: unseen(Circumstance.NOT_MEASURED))
+    filtering: Finding = field(default_factory=lambda: unseen(Circumstance.NOT_MEASURED))
+    allocation: Finding = field(default_factory=lambda: unseen(Circumstance.NOT_MEASURED))
     mapped: list[tuple[int, int]] = field(default_factory=list)  # ports inside, and outside
     _public: dict[tuple[str, int, int], End] = field(default_factory=dict)
     _local: dict[tuple[str, int], End] = field(default_factory=dict)

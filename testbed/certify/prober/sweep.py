@@ -28,8 +28,11 @@ from testbed.certify.prober.packets import (
 )
 from testbed.certify.prober.subject import A, Subject
 from testbed.model.behaviour import Mapping, Protocol, Unsolicited, WanInput
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import AddLink
 from testbed.model.plan import End as Plug
+from testbed.model.statement import probing
+from testbed.model.statement.probing import Circumstance
 
 # Caller, its address, its port, the port called; None is a fresh one.  The ports are
 # those of the labs and some below 1024, where routers keep services.  No caller makes
@@ -49,8 +52,7 @@ _PORT_UNREACHABLE = 3
 _ETH_P_IP = 0x0800
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(FrozenValue):
     """One packet to a port of the router's (or a firewall's LAN host)."""
 
     node: str
@@ -71,13 +73,21 @@ class Sweep:
     def unsolicited(self) -> Finding:
         """What callers are told whom no mapping lets in."""
         if not self.answers:
-            return unseen("no call was kept out")
+            return unseen(Circumstance.NONE_KEPT_OUT)
         answers = set(self.answers.values())
-        shown = "; ".join(f"{_say(call)}: {answer}" for call, answer in self.answers.items())
+        told = (
+            probing.CallAnswered(call.target[1], call.node, call.source[1], answer)
+            for call, answer in self.answers.items()
+        )
+        shown = probing.Several(tuple(told))
         return Finding(answers.pop() if len(answers) == 1 else "inconsistent", shown)
 
     def _kept_out(self) -> list[Call]:
         return [call for call in self.answers if call != self.guest]
+
+    def _missed(self) -> list[int]:
+        """The ports of calls that came to nobody in the LAN."""
+        return sorted({call.target[1] for call in self._kept_out()})
 
     def _host(self) -> str | None:
         """The address in the LAN that every call came to, at the port that was called.
@@ -99,14 +109,14 @@ class Sweep:
     def exposed(self, host: str | None) -> Finding:
         """The LAN host that everything from outside goes to, as a finding."""
         if host is None:
-            return unseen("no LAN host gets all calls from outside")
+            return unseen(Circumstance.NO_OPEN_HOST)
         calls = [call for call in self.inside if call != self.guest]
-        return Finding(host, f"{len(calls)} calls that nothing has let in came to {host}")
+        return Finding(host, probing.CallsCame(len(calls), host, tuple(self._missed())))
 
     def stray(self, protocol: Protocol) -> list[str]:
         """Calls that came to the LAN though nothing has let them in."""
         if (host := self._host()) is not None:
-            missed = sorted({call.target[1] for call in self._kept_out()})
+            missed = self._missed()
             told = f"all but {', '.join(map(str, missed))}" if missed else "all"
             return [f"{protocol} {told} -> {host}"]
         return [
@@ -133,8 +143,8 @@ def sweep(subject: Subject) -> tuple[Sweep, Finding]:
     if subject.external != own:  # a firewall: its hosts were called
         taken = list(_observed(subject, list(_calls(subject, own)), guest=False).router.values())
     if not taken:
-        return found, unseen("no call came to the router itself")
-    accepted = f"{sum(taken)} of {len(taken)} calls to the router itself were taken"
+        return found, unseen(Circumstance.ROUTER_UNCALLED)
+    accepted = probing.RouterTook(sum(taken), len(taken))
     if any(taken):
         return found, Finding(WanInput.ACCEPT if all(taken) else "inconsistent", accepted)
     return found, Finding(WanInput.DROP, accepted)
@@ -222,14 +232,14 @@ def lan_exposed(bench: Bench, subjects: Sequence[Subject]) -> Finding:
     they are.
     """
     if any(subject.mapping.value == Mapping.NONE for subject in subjects):
-        return unseen("the LAN's addresses are public")
+        return unseen(Circumstance.LAN_IS_PUBLIC)
     called = _called_past(bench)
     if called:
-        return Finding(True, f"from outside came to the LAN: {', '.join(called)}")
+        return Finding(True, probing.CameToLan(tuple(called)))
     seen = _seen_outside(bench)
     if seen:
-        return Finding(True, f"outside were seen packets of {', '.join(seen)}")
-    return Finding(False, "no call to a LAN address arrived, none of its packets left")
+        return Finding(True, probing.LeftLan(tuple(seen)))
+    return Finding(False, probing.Met(Circumstance.LAN_UNEXPOSED))
 
 
 def _called_past(bench: Bench) -> list[str]:

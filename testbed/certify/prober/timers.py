@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from testbed.certify.measured import Finding, unseen
-from testbed.certify.prober.axes import SCATTERED
 from testbed.certify.prober.bench import SILENCE, Contact
 from testbed.certify.prober.handshakes import REUSE, Handshakes
+from testbed.certify.prober.ports import SCATTERED
 from testbed.certify.prober.subject import Subject
 from testbed.certify.prober.waiting import Sample, Waiting, into, together
 from testbed.model.behaviour import Allocation, Protocol, Refresh
+from testbed.model.frozen import FrozenValue
+from testbed.model.statement import Statement, probing
+from testbed.model.statement.probing import Circumstance
 
 # Timers count whole seconds: each is told from its neighbours by half a second.
 IDLE = (0.5, 1.5, 2.5, 3.5)
@@ -180,14 +183,13 @@ def udp_reuse(subject: Subject, others: int = 0) -> Waiting[bool | None]:
     return before.source == after.source if before and after else None
 
 
-@dataclass(frozen=True)
-class Watch:
+class Watch(FrozenValue):
     """What refreshing showed: until when it worked, and whether the filter's guests got in."""
 
     lasted: float
     whole: bool
     guest: bool | None  # None: the filtering lets no guest in
-    detail: str
+    seen: Statement
 
 
 def inbound_only(subject: Subject) -> Waiting[Watch]:
@@ -199,10 +201,10 @@ def inbound_only(subject: Subject) -> Waiting[Watch]:
     while lasted < _REFRESHING:
         yield _PACE
         if not subject.bench.got(local, subject.bench.send(public, contact.source)):
-            return Watch(lasted, False, None, f"inbound packets came until {lasted:.1f} s")
+            return Watch(lasted, False, None, probing.InboundUntil(lasted))
         lasted = time.monotonic() - start
     guest = _guest(subject, contact)
-    return Watch(lasted, True, guest, f"inbound packets alone came for {lasted:.1f} s")
+    return Watch(lasted, True, guest, probing.InboundFor(lasted))
 
 
 def outbound_only(subject: Subject) -> Waiting[Watch]:
@@ -223,9 +225,7 @@ def outbound_only(subject: Subject) -> Waiting[Watch]:
     lasted = time.monotonic() - start
     replied = subject.bench.replies(contact)
     guest = _guest(subject, contact)
-    shown = f"after {lasted:.1f} s of outbound packets the remote's answer "
-    shown += "came in" if replied else "did not come in"
-    return Watch(lasted, replied, guest, shown)
+    return Watch(lasted, replied, guest, probing.OutboundFor(lasted, replied))
 
 
 def _guest(subject: Subject, contact: Contact) -> bool | None:
@@ -238,27 +238,27 @@ def _guest(subject: Subject, contact: Contact) -> bool | None:
 def persistence(watches: Sequence[Watch]) -> Finding:
     """Is a mapping kept by its own outbound traffic (RFC 4787 REQ-6), for guests too?"""
     (watch,) = watches
-    shown = watch.detail
+    shown = watch.seen
     if watch.guest is not None:
-        shown += f", a guest of the filter was {'' if watch.guest else 'not '}let in"
+        shown = probing.Besides(shown, probing.Guest(watch.guest))
     return Finding("kept" if watch.whole and watch.guest is not False else "lost", shown)
 
 
 def refresh(watches: Sequence[Watch], timer: Finding) -> Finding:
     """Which packets keep a UDP mapping alive, given its measured lifetime."""
     if not watches:
-        return unseen("UDP is not let out")
+        return unseen(probing.NotLetOut("UDP"))
     (watch,) = watches
     if not watch.whole:
-        return Finding(Refresh.OUTBOUND, watch.detail)
+        return Finding(Refresh.OUTBOUND, watch.seen)
     bounds = timer.value
     if not isinstance(bounds, tuple) or not isinstance(bounds[-1], float):
-        return unseen("the timer is longer than was waited")
+        return unseen(Circumstance.TIMER_TOO_LONG)
     if bounds[-1] > watch.lasted:
-        return unseen(f"watched for {watch.lasted:.1f} s, the timer may be longer")
+        return unseen(probing.Watched(watch.lasted))
     if watch.guest is False:
-        return Finding("inconsistent", f"{watch.detail}, but a guest of the filter did not")
-    return Finding(Refresh.BOTH, watch.detail)
+        return Finding("inconsistent", probing.Besides(watch.seen, probing.Guest(False)))
+    return Finding(Refresh.BOTH, watch.seen)
 
 
 def scattered(
@@ -274,10 +274,11 @@ def scattered(
         return chosen
     bounds = timer.value
     if not isinstance(bounds, tuple) or not isinstance(bounds[-1], float) or None in again:
-        return unseen(f"{chosen.evidence}; hashed or random: no mapping was seen to expire")
-    if len(set(again)) > 1:
-        value = Allocation.RANDOM if few else "inconsistent"
-        return Finding(value, f"{chosen.evidence}; some come back after expiry")
-    value = Allocation.HASHED if again[0] else Allocation.RANDOM
-    words = "the same again" if again[0] else "others"
-    return Finding(value, f"{chosen.evidence}; {words} after expiry")
+        value, what = None, Circumstance.NEVER_EXPIRED
+    elif len(set(again)) > 1:
+        value, what = Allocation.RANDOM if few else "inconsistent", Circumstance.SOME_COME_BACK
+    elif again[0]:
+        value, what = Allocation.HASHED, Circumstance.THE_SAME_AGAIN
+    else:
+        value, what = Allocation.RANDOM, Circumstance.OTHERS_AGAIN
+    return Finding(value, probing.Besides(chosen.evidence, probing.Met(what)))

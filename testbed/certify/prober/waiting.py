@@ -9,11 +9,12 @@ import heapq
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 from testbed.certify.measured import Finding, unseen
 from testbed.errors import BusyError
+from testbed.model.frozen import FrozenValue
+from testbed.model.statement.probing import NotLetOut, Tried
 
 T = TypeVar("T")
 Waiting = Generator[float, None, T]
@@ -21,8 +22,7 @@ Waiting = Generator[float, None, T]
 _LATE = 0.6  # seconds: a mapping that is refreshed more seldom may expire
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(FrozenValue):
     """A mapping tried after ``idle`` seconds."""
 
     idle: float
@@ -51,14 +51,12 @@ def into(results: list[T], experiment: Waiting[T]) -> Waiting[None]:
 def lifetime(samples: Sequence[Sample]) -> Finding:
     """Bounds from samples: longest idle time survived, shortest not survived."""
     if not samples:
-        return unseen("the protocol is not let out")
+        return unseen(NotLetOut("the protocol"))
     samples = sorted(samples, key=lambda sample: sample.idle)
     alive = [sample.idle for sample in samples if sample.alive]
     dead = [sample.idle for sample in samples if not sample.alive]
     low, high = max(alive, default=0.0), min(dead, default=None)
-    shown = ", ".join(
-        f"{sample.idle:.2f} s {'alive' if sample.alive else 'dead'}" for sample in samples
-    )
+    shown = Tried(tuple((sample.idle, sample.alive) for sample in samples))
     if high is not None and low > high:
         return Finding("inconsistent", shown)
     return Finding((round(low, 3), None if high is None else round(high, 3)), shown)

@@ -30,13 +30,13 @@ def run_autonat(
     profiles: Sequence[Profile | None] = named(names) if names else [None]
     if every:
         profiles = list(catalogue().values())
-    cases = [
-        AutonatCase(nat, one, 0, world) for one in _asked(clients, servers) for nat in profiles
-    ]
+    asking = _asked(clients, servers)
+    cases = [AutonatCase(nat, one, 0, world) for one in asking for nat in profiles]
     for case in cases:
         case.require_possible()
     used = {name: nat for case in cases for name, nat in case.nats().items()}
-    return run_cases(STUDY, cases, engine, profiles=used)
+    stacks = {stack.name for one in asking if one is not None for stack in one.stacks}
+    return run_cases(STUDY, cases, engine, profiles=used, stacks=stacks)
 
 
 def _asked(clients: str | None, servers: str | None) -> list[Asking | None]:

@@ -1,11 +1,9 @@
 """`testbed compare` and `testbed golden`."""
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from testbed.errors import UsageError
@@ -14,6 +12,7 @@ from testbed.report.compare import Comparison, Difference, Kind, compare
 from testbed.report.delays import Delay
 from testbed.report.golden import golden
 from testbed.report.recorded import merged, read
+from testbed.report.terminal import tell, terminal
 
 NAMES = 4  # shown of a group; all are in the JSON
 GROUPS = 12  # shown of a kind
@@ -39,7 +38,7 @@ def compared(
     if as_json:
         print(json.dumps(found.to_json(), indent=2))
     else:
-        console = Console()
+        console = terminal()
         for line in _lines(found):
             console.print(line, soft_wrap=True)  # paths are there to be copied
     return int(found.exit_code)
@@ -51,8 +50,8 @@ def keep(results: Sequence[Path], out: Path) -> int:
     require_writable(out)
     write_text(out, text)
     for remark in remarks:
-        print(f"testbed: {remark}", file=sys.stderr)
-    print(f"{out}: {text.count(chr(10)) - 2} pairs")
+        tell(f"testbed: {remark}", error=True)
+    tell(f"{out}: {text.count(chr(10)) - 2} pairs")
     return 0
 
 

@@ -5,13 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from testbed.cli.commands.nat import exit_code
 from testbed.compose.certify import certified
 from testbed.compose.source import read
 from testbed.lab.containers.engine import require_root
 from testbed.report.certificates import told
+from testbed.report.terminal import terminal
 
 
 def certify(folder: Path, as_json: bool) -> int:
@@ -19,7 +18,7 @@ def certify(folder: Path, as_json: bool) -> int:
     source = read(folder)
     require_root()
     started = time.monotonic()
-    errors, certificates = Console(stderr=True), []
+    errors, certificates = terminal(stderr=True), []
     for found in certified(folder, source):
         certificate = found.certificate
         words = f"{certificate.verdict.lower()} in {certificate.seconds:.0f} s"
@@ -33,5 +32,5 @@ def certify(folder: Path, as_json: bool) -> int:
     else:
         sys.stderr.flush()
         seconds = time.monotonic() - started
-        Console(highlight=False).print(told(certificates, seconds, detailed=False))
+        terminal(highlight=False).print(told(certificates, seconds, detailed=False))
     return int(exit_code(certificates))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
-from rich.console import Console
 from rich.text import Text
 
 from testbed import foreign
@@ -20,8 +19,9 @@ from testbed.model.result import Result
 from testbed.naming import instead
 from testbed.report.glyphs import Glyphs, glyphs_for
 from testbed.report.story import hops, pointers, render
+from testbed.report.terminal import terminal
 from testbed.run.folder import left_in, say
-from testbed.run.store import RESULTS, complaint, load
+from testbed.run.store import RESULTS, load
 from testbed.studies.base import RESULT
 from testbed.studies.found import known
 from testbed.studies.kept import CASE, account_of
@@ -46,7 +46,7 @@ def explain_cell(name: str | None, out: Path, *, packets: bool, as_json: bool) -
     if as_json:
         print(json.dumps(to_json(explanation), indent=2))
     else:
-        console = Console()
+        console = terminal()
         glyphs = glyphs_for(sys.stdout.encoding)
         story = render(explanation, console.width, glyphs, _addresses(account.plan))
         console.print(story, crop=False)
@@ -74,7 +74,9 @@ def read_case(folder: Path) -> tuple[Explanation, WireAccount]:
     except FileNotFoundError:
         raise UsageError(f"{file}: missing", remedy="run the case anew") from None
     except ValidationError as error:
-        raise UsageError(f"{file}: {complaint(error)}", remedy="run the case anew") from None
+        raise UsageError(
+            f"{file}: {foreign.complaint(error)}", remedy="run the case anew"
+        ) from None
     account = account_of(folder)
     study = known().get(result.study)
     return (study.explain if study else crossings)(result, account), account

@@ -6,17 +6,18 @@ import time
 from pathlib import Path
 
 from testbed.errors import Exit, UsageError
-from testbed.lab import attach, sandbox
+from testbed.lab import attach, sandbox, serving
 from testbed.lab.audit import require_closed
 from testbed.lab.choice import Kind, backend
 from testbed.lab.containers.address import engine_socket
 from testbed.model.plan import Plan
+from testbed.report.terminal import tell
 
 
 def keep(steps: Plan, kind: Kind = Kind.NAMESPACES) -> None:
     """Bring a lab up and keep it until it is told to stop, by a signal or `testbed wipe`."""
     outside = os.getpid()
-    server = attach.listen()
+    server = serving.listen()
     sandbox.enter()
     made_by = backend(kind)
     before = time.perf_counter()
@@ -28,7 +29,7 @@ def keep(steps: Plan, kind: Kind = Kind.NAMESPACES) -> None:
             inside = f"  (inside {steps.internal[node]})" if node in steps.internal else ""
             print(f"  {node:14} {', '.join(map(str, addresses))}{inside}", flush=True)
         print("enter with: testbed shell NODE; end with Ctrl-C", flush=True)
-        attach.serve(server, lab, signals)
+        serving.serve(server, lab, signals)
 
 
 def require_root_for_all(every: bool, instead: str) -> None:
@@ -45,7 +46,7 @@ def up_now(*, everybody: bool, as_json: bool) -> int:
     elif not labs:
         print("no lab is up")
     for lab in labs if not as_json else ():
-        print(lab.words)
+        tell(lab.words)
     return int(Exit.AGREED)
 
 

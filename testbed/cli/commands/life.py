@@ -1,11 +1,11 @@
 """`testbed life`: what becomes of a direct path, beside what was expected."""
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from testbed.capture import reader
 from testbed.cli.building import given_profiles
-from testbed.cli.commands.chosen import require_built
+from testbed.cli.commands import assigned
+from testbed.cli.commands.required import require_built
 from testbed.cli.commands.running import run_cases
 from testbed.cli.options import EngineWords
 from testbed.errors import UsageError
@@ -13,12 +13,13 @@ from testbed.model.presets import LIVES, asked
 from testbed.model.profile import Profile
 from testbed.nat import rules
 from testbed.nat.load import by_name
+from testbed.report.terminal import tell
 from testbed.stacks import infrastructure
 from testbed.stacks.registry import stacks
-from testbed.studies.life.case import LifeCase, require_followed, require_timed
+from testbed.studies.life.case import LifeCase, require_doable, require_followed, require_timed
 from testbed.studies.life.scenarios import Scenario, scenario
 from testbed.studies.life.study import STUDY
-from testbed.studies.punch.cell import require_players
+from testbed.studies.punch.sound import require_players
 
 DEFAULT_PEERS = "punch-udp,traversal-quic,traversal-tcp"
 
@@ -30,14 +31,19 @@ def run_life(
     nats: tuple[str | None, str | None],
     own: Sequence[str],
     engine: EngineWords,
+    at: Sequence[str] = (),
 ) -> int:
     """Lead the lives of the scenarios ``names`` (all, if none), and report; the exit code.
 
     ``topology`` is a world that is led in their place; ``own`` are the stacks that the user
-    described.
+    described, and ``at`` what single hosts run.
     """
-    chosen = peers or ",".join(own) or DEFAULT_PEERS
-    wanted = cases(names, chosen, nats, topology)
+    said = assigned.read(at)
+    chosen = peers or ",".join(own) or assigned.known(said) or DEFAULT_PEERS
+    wanted = cases(names, chosen, nats, topology, said)
+    if peers:
+        casts = [stacks(name.strip()) for name in peers.split(",")]
+        assigned.require_change(said, wanted[0].topology, casts)
     ends = {one.name: one for case in wanted for one in case.stacks.both}
     for name in own:
         if name not in ends:
@@ -46,9 +52,8 @@ def run_life(
     for one in ends.values():
         one.warm()
     infrastructure.warm()
-    reader.warm()
     rules.warm()
-    return run_cases(STUDY, wanted, engine, profiles=_profiles(wanted))
+    return run_cases(STUDY, wanted, engine, profiles=_profiles(wanted), stacks=ends)
 
 
 def cases(
@@ -56,6 +61,7 @@ def cases(
     peers: str,
     nats: tuple[str | None, str | None] = (None, None),
     topology: str | None = None,
+    at: Mapping[str, str] = MappingProxyType({}),
 ) -> list[LifeCase]:
     """The scenarios ``names`` (all, if none) with each of ``peers``, stacks with commas.
 
@@ -74,11 +80,18 @@ def cases(
     told = [_between(one, nats) for one in told]
     for one in told:
         require_players(one.world.topology())
-    found = [LifeCase(one, ends.name) for one in told for ends in casts]
+    found = [
+        LifeCase(one, cast)
+        for one in told
+        for cast in dict.fromkeys(_cast(one, ends.name, at) for ends in casts)
+    ]
+    for case in found:
+        require_followed(case.stacks)
     if not names and topology is None:
         found = list(_possible(found))
     for case in found:
         require_timed(case)
+        require_doable(case)
         case.expected()
     return found
 
@@ -88,9 +101,18 @@ def _possible(found: Iterable[LifeCase]) -> Iterator[LifeCase]:
         try:
             require_timed(case)
         except UsageError as error:
-            print(f"testbed: left out: {error.message}", file=sys.stderr)
+            tell(f"testbed: left out: {error.message}", error=True)
         else:
             yield case
+
+
+def _cast(told: Scenario, peer: str, at: Mapping[str, str]) -> str:
+    """The stacks of the two ends, some of them by host."""
+    there = told.world.topology()
+    parts = (there.roles.a, there.roles.b)
+    found = assigned.assigned(told.world, at, parts)
+    named = all(host in found for host in parts)
+    return assigned.ends(found, there, None if named else peer, peer)
 
 
 def _between(told: Scenario, nats: tuple[str | None, str | None]) -> Scenario:

@@ -1,18 +1,14 @@
 """`testbed merge`: the shards of a matrix put together."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from testbed.cli.commands.report import taken_up
-from testbed.cli.commands.running import Reports
+from testbed.cli.commands.running import Reports, show
 from testbed.errors import UsageError
 from testbed.files import require_writable, write_json
 from testbed.report.files import document
 from testbed.report.html import PAGE, write_html
-from testbed.report.pictures import picture_of
 from testbed.run.folder import Files, RunFolder, say
 from testbed.run.record import begun
 from testbed.run.shards import Part, merge
@@ -45,13 +41,8 @@ def merged(
     seconds = sum(one.seconds for one in results)
     reports.write(value, seconds)
     kept.end()
-    if as_json:
-        print(json.dumps(value.to_json(), indent=2))
-    else:
-        console = Console()
-        console.print(picture_of(value).table(value, seconds, console.width))
-        print(f"report: {out / PAGE}; {len(parts)} shards merged")
-    return value.exit_code
+    told = f"report: {out / PAGE}; {len(parts)} shards merged"
+    return show(value, seconds, told, as_json=as_json)
 
 
 def read(path: Path) -> Part:

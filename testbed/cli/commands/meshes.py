@@ -1,57 +1,65 @@
 """What the words of `testbed mesh` choose."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from testbed.cli.building import given_profiles
-from testbed.cli.commands.chosen import require_cast, require_known, with_inner
+from testbed.cli.cell_words import MeshWords
+from testbed.cli.commands import assigned
+from testbed.cli.commands.required import require_cast, require_known, with_inner
+from testbed.cli.options import DEFAULT_MESH_PEER
 from testbed.errors import UsageError
 from testbed.lab.choice import Kind
+from testbed.model.frozen import FrozenValue
 from testbed.model.presets import asked
 from testbed.model.profile import Profile
-from testbed.model.topology import Conditions, Order
 from testbed.naming import instead
-from testbed.run.shards import Shard
-from testbed.stacks.registry import Stacks, adapter, compatible
-from testbed.studies.punch.cell import Cell, require_sane
+from testbed.stacks.registry import OURS, Stacks, adapter, compatible
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import require_room
-from testbed.studies.punch.meeting import Meeting, meetings, placed
+from testbed.studies.punch.meeting import Meeting, meetings
+from testbed.studies.punch.sound import require_sane
 
 
-@dataclass(frozen=True)
-class MeshRequest:
-    """The words of `testbed mesh`."""
+def require_namespaces(words: MeshWords) -> None:
+    """UsageError for a backend in which nobody sees whose sockets are whose."""
+    if words.backend is not Kind.NAMESPACES:
+        raise UsageError(
+            "a mesh is of namespaces: its pairs share one recording, and are told apart by the "
+            "sockets of their processes, which in containers are the engine's",
+            remedy="leave --backend out; `testbed run` takes a pair into containers",
+        )
 
-    world: str
-    peer: str
-    at: tuple[str, ...]  # HOST=STACK
-    order: Order
-    nats: tuple[str | None, str | None]  # -a and -b
-    patterns: tuple[str, ...]  # of pairs; none: all
-    repeat: int
-    certify: bool
-    seed: int
-    out: Path
-    conditions: Conditions
+
+class MeshRequest(FrozenValue):
+    """What `testbed mesh` is asked for."""
+
+    words: MeshWords
     own: tuple[str, ...] = ()  # stacks of the user's that were described
-    replace: bool = False
-    jobs: int = 1  # labs at a time: each has enough to do
-    kind: Kind = Kind.NAMESPACES  # whose sockets can be seen
-    shard: Shard | None = None  # a lab is not divided
+
+    @property
+    def _peer(self) -> str:
+        """What each host runs that --at does not name."""
+        words = self.words
+        return words.peer or (self.own[0] if self.own and not words.at else DEFAULT_MESH_PEER)
 
     def cells(self) -> tuple[list[Cell], dict[str, Profile]]:
         """The pairs in order, and the profiles of all NATs in their world.
 
         UsageError for a word that no mesh has, or that changes nothing.
         """
-        world = asked(self.world)
-        given = given_profiles(world, *self.nats)
+        world = asked(self.words.world)
+        given = given_profiles(world, self.words.a, self.words.b)
         names = world.chosen(*(profile.name for profile in given))
         topology = world.topology(*names)
-        runs = placed(self.at, self.peer, topology)
-        for name in dict.fromkeys((self.peer, *runs.values())):
+        said = assigned.read(self.words.at or ())
+        there = topology.roles
+        at = assigned.assigned(world, said, (*there.peers, there.relay, *topology.observers))
+        relay, observers = at.pop(there.relay, OURS), assigned.observers(at, topology)
+        at = {host: stack for host, stack in at.items() if host in there.peers}
+        runs = dict.fromkeys(there.peers, self._peer) | at
+        self._require_other(said)
+        for name in dict.fromkeys((self._peer, *runs.values())):
             require_known(name)
         cells = [
             Cell(
@@ -59,12 +67,14 @@ class MeshRequest:
                 names,
                 world.word,
                 repeat=repeat,
-                seed=self.seed * 1_000_003 + repeat,
-                conditions=self.conditions,
+                seed=self.words.seed * 1_000_003 + repeat,
+                conditions=self.words.conditions,
                 meeting=meeting,
+                relay=relay,
+                observers=observers,
             )
-            for repeat in range(self.repeat)
-            for meeting in self._chosen(meetings(topology, self.order))
+            for repeat in range(self.words.repeat)
+            for meeting in self._chosen(meetings(topology, self.words.order))
         ]
         for cell in cells:
             require_sane(cell)
@@ -78,29 +88,37 @@ class MeshRequest:
         require_room([cell for cell in cells if cell.repeat == 0], profiles)
         return cells, profiles
 
+    def _require_other(self, said: Mapping[str, str]) -> None:
+        """UsageError for a word of --at that names what the host runs anyway."""
+        for host, stack in said.items():
+            if stack == self._peer:
+                raise UsageError(f"--at {host}={stack} has no effect: it runs that anyway")
+
     def _chosen(self, pairs: Sequence[Meeting]) -> list[Meeting]:
-        for pattern in self.patterns:
+        patterns = self.words.select or ()
+        for pattern in patterns:
             if not any(fnmatchcase(pair.name, pattern) for pair in pairs):
                 remedy = instead(pattern, (pair.name for pair in pairs))
                 raise UsageError(f"--select {pattern!r} matches no pair", remedy=remedy)
         return [
             pair
             for pair in pairs
-            if not self.patterns or any(fnmatchcase(pair.name, one) for one in self.patterns)
+            if not patterns or any(fnmatchcase(pair.name, one) for one in patterns)
         ]
 
     def _require_used(self, cells: Sequence[Cell], runs: Mapping[str, str]) -> None:
         """UsageError for a word that no pair has to do with."""
         require_cast(self.own, cells, "--peer")
         meet = {host for cell in cells for host in (cell.roles.a, cell.roles.b)}
-        for host in (word.partition("=")[0] for word in self.at):
+        meet |= {host for cell in cells for host in (cell.roles.relay, *cell.build().observers)}
+        for host in (word.partition("=")[0] for word in self.words.at or ()):
             if host not in meet:
                 raise UsageError(
                     f"--at {host}=... has no effect: {host} is in none of the pairs",
                     remedy="leave it out, or see --select",
                 )
-        if self.peer not in runs.values():
-            raise UsageError(f"--peer {self.peer} has no effect: --at says what each host runs")
+        if self._peer not in runs.values():
+            raise UsageError(f"--peer {self._peer} has no effect: --at says what each host runs")
 
 
 def _cast(runs: Mapping[str, str], meeting: Meeting) -> str:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from testbed.certify.certificates import SHORT, Certificate, Verdict, certify_all
-from testbed.certify.derive import Near, derive, nearest
+from testbed.certify.derive import derive
 from testbed.certify.foreign.measure import measure as measure_rules
 from testbed.certify.foreign.survey import Told
 from testbed.certify.measured import Measured
+from testbed.certify.nearest import Near, nearest
 from testbed.certify.prober import probe as measure
 from testbed.certify.prober.limits import LookFor
 from testbed.errors import Exit, UsageError
@@ -33,6 +33,8 @@ from testbed.report import profiles as words
 from testbed.report.certificates import markdown
 from testbed.report.certificates import told as told_of
 from testbed.report.foreign import of_rules, rules_json
+from testbed.report.terminal import tell, terminal
+from testbed.words import sentence
 
 _USUAL = "linux-home"  # measured where nothing is named
 
@@ -71,12 +73,12 @@ def probe(
         derived = derive(measured, mappings=LookFor.mappings, kernel=kernel)
         _write_profile(words.toml(derived, subject, near), out)
     else:
-        Console().print(_measured_table(subject, measured, time.monotonic() - started))
-        print("\n".join(words.nearest(near)))
+        terminal().print(_measured_table(subject, measured, time.monotonic() - started))
+        tell("\n".join(words.nearest(near)))
         if probed:
             print(words.TIMERS)
     if probed and not as_json:
-        print("\n".join(of_rules(probed)), file=sys.stderr)
+        tell("\n".join(of_rules(probed)), error=True)
     return int(Exit.AGREED)
 
 
@@ -109,7 +111,7 @@ def _write_profile(text: str, out: Path | None) -> None:
         print(text, end="")
         return
     write_text(out, text)
-    print(f"wrote {out}; now: testbed nat certify {out}")
+    tell(f"wrote {out}; now: testbed nat certify {out}")
 
 
 def _measured_json(subject: str, measured: Measured, near: Sequence[Near]) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def _measured_table(subject: str, measured: Measured, seconds: float) -> Table:
     shown.add_column("evidence", style="dim")
     for axis, finding in measured.axes():
         value = "-" if finding.value is None else _say(finding.value)
-        shown.add_row(axis, value, finding.evidence)
+        shown.add_row(axis, value, sentence(finding.evidence))
     return shown
 
 
@@ -163,7 +165,7 @@ def certify(
     require_writable(document)
     sandbox.enter()
     made_by = backend(kind)
-    errors = Console(stderr=True)
+    errors = terminal(stderr=True)
     started = time.monotonic()
     done = 0
 
@@ -181,7 +183,7 @@ def certify(
     else:
         sys.stderr.flush()
         seconds = time.monotonic() - started
-        Console(highlight=False).print(told_of(certificates, seconds, detailed=detailed))
+        terminal(highlight=False).print(told_of(certificates, seconds, detailed=detailed))
     return int(exit_code(certificates))
 
 

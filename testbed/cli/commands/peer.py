@@ -9,6 +9,7 @@ from testbed.model.lab import Image
 from testbed.model.peer_check import Checked, Scene, SceneResult
 from testbed.peercheck.run import check
 from testbed.report.peer_check import count_of, lines
+from testbed.report.terminal import tell
 from testbed.stacks.programs import Program, words_of
 from testbed.stacks.registry import ADAPTERS, Adapter
 
@@ -29,13 +30,13 @@ def check_peer(
         said = count_of(len(result.broken)) if result.broken else "no rule broken"
         if result.unchecked and not result.broken:
             said = "not checked"
-        print(f"{result.scene}: {said}, {result.seconds:.1f} s", file=sys.stderr, flush=True)
+        tell(f"{result.scene}: {said}, {result.seconds:.1f} s", error=True)
 
     checked = check(argv, chosen, scenes, progress=None if as_json else progress)
     if as_json:
         print(json.dumps({"peer": command, **checked.to_json()}, indent=2))
     else:
-        print("\n".join(lines(command, checked)))
+        tell("\n".join(lines(command, checked)))
     return int(exit_code(checked))
 
 

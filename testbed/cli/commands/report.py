@@ -5,6 +5,7 @@ from pathlib import Path
 from testbed.files import require_writable
 from testbed.model.result import Document
 from testbed.report.html import PAGE, write_html
+from testbed.report.terminal import tell
 from testbed.run.folder import say
 from testbed.run.store import load
 
@@ -15,7 +16,7 @@ def report(results: Path, html: Path | None) -> int:
     page = html or (results if results.is_dir() else results.parent) / PAGE
     require_writable(page)
     write_html(page, document)
-    print(page)
+    tell(str(page))
     return 0
 
 

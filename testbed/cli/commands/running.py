@@ -3,19 +3,20 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from testbed.cli.options import EngineWords
+from testbed.cli.options import EngineWords, ReportWords
 from testbed.errors import UsageError
 from testbed.files import require_writable, write_text
 from testbed.lab import sandbox
-from testbed.lab.choice import Kind, backend
+from testbed.lab.choice import backend
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Backend
 from testbed.model.profile import Profile
 from testbed.model.result import Document, Identity, Result, ShardPart
@@ -24,6 +25,7 @@ from testbed.report import markdown
 from testbed.report.files import document, write_junit
 from testbed.report.html import PAGE, write_html
 from testbed.report.pictures import picture_of
+from testbed.report.terminal import tell, terminal
 from testbed.run.engine import folder_of, run_study
 from testbed.run.folder import Files, RunFolder, say
 from testbed.run.record import begun
@@ -31,19 +33,23 @@ from testbed.run.shards import Shard, differs, identity
 from testbed.run.store import JOURNAL, RESULTS, Journal, load
 from testbed.stacks.versions import facts
 from testbed.studies.base import C, Study
+from testbed.studies.kept import CRASH
 
 SAID_EVERY = 10.0  # seconds, where no terminal shows a bar
 
 Work = Callable[[Backend, Sequence[C], Mapping[str, Result], "Reporter"], list[Result]]
 
 
-@dataclass(frozen=True)
-class Reports:
+class Reports(FrozenValue):
     """The files that a run writes besides its own, where they were asked for."""
 
     junit: Path | None = None
     svg: Path | None = None
     markdown: Path | None = None
+
+    @classmethod
+    def of(cls, words: ReportWords) -> "Reports":
+        return cls(words.junit, words.svg, words.markdown)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -71,17 +77,18 @@ class Asked(Generic[C]):
     study: str
     cases: Sequence[C]
     profiles: Mapping[str, Profile]
-    out: Path
+    words: ReportWords
     own: Sequence[Files]
     facts: Mapping[str, str]
-    kind: Kind = Kind.NAMESPACES
     seed: int | None = None  # None where the study has none
     certify: bool = False
-    shard: Shard | None = None
-    resume: bool = False
     replace: bool = True  # results in `out` that this run does not make again
-    reports: Reports = field(default_factory=Reports)
-    as_json: bool = False
+
+    @property
+    def shard(self) -> Shard | None:
+        """The part of the cases that is run alone; UsageError for a word that names none."""
+        named = self.words.shard if isinstance(self.words, EngineWords) else None
+        return None if named is None else Shard.parse(named)
 
 
 def run_cases(
@@ -91,23 +98,22 @@ def run_cases(
     *,
     profiles: Mapping[str, Profile] | None = None,
     seed: int | None = None,
+    stacks: Collection[str] | None = None,
 ) -> int:
-    """Run ``cases`` of ``study`` as the options of its command say; the exit code."""
+    """Run ``cases`` of ``study`` as the options of its command say; the exit code.
+
+    ``stacks`` are those that take part, by name; None: any.
+    """
     tries = range(1, study.tries + 1)
     folders = tuple(folder_of(case.name, number) for case in cases for number in tries)
     asked = Asked(
         study.name,
         cases,
         profiles or {},
-        engine.out,
-        [Files(folders, study.files)],
-        facts(),
-        kind=engine.backend,
+        engine,
+        [Files(folders, (*study.files, CRASH))],
+        facts(stacks),
         seed=seed,
-        shard=Shard.parse(engine.shard) if engine.shard is not None else None,
-        resume=engine.resume,
-        reports=Reports(engine.junit, engine.svg, engine.markdown),
-        as_json=engine.as_json,
     )
 
     def work(
@@ -125,23 +131,24 @@ def carry_out(asked: Asked[C], work: Work[C]) -> int:
 
     UsageError where ``--resume`` has nothing to take up, or a run of other words.
     """
+    words, shard = asked.words, asked.shard
     whole = identity(
         asked.cases,
         asked.profiles,
         seed=asked.seed,
-        backend=asked.kind.value,
+        backend=words.backend.value,
         certified=asked.certify,
     )
-    cases, part = asked.shard.of_run(asked.cases) if asked.shard else (asked.cases, None)
+    cases, part = shard.of_run(asked.cases) if shard else (asked.cases, None)
     files = Files((".",), (RESULTS, JOURNAL, PAGE))
     own = [files, *asked.own]
-    kept = RunFolder(asked.out, begun(asked.study, asked.seed), own, replace=asked.replace)
-    done = _taken_up(asked, whole, part) if asked.resume else ()
-    reports = asked.reports
-    require_writable(asked.out / RESULTS, asked.out / PAGE, *reports.paths)
-    sandbox.enter(asked.out, *reports.paths)
+    kept = RunFolder(words.out, begun(asked.study, asked.seed), own, replace=asked.replace)
+    done = _taken_up(asked, whole, part) if words.resume else ()
+    reports = Reports.of(words)
+    require_writable(words.out / RESULTS, words.out / PAGE, *reports.paths)
+    sandbox.enter(words.out, *reports.paths)
     started = time.monotonic()
-    made_by = backend(asked.kind)
+    made_by = backend(words.backend)
 
     def made(results: Sequence[Result]) -> Document:
         return document(
@@ -155,32 +162,39 @@ def carry_out(asked: Asked[C], work: Work[C]) -> int:
             asked=len(cases),
         )
 
-    say(kept.begin(keep=asked.resume))
-    journal = Journal(asked.out, made(done))
+    say(kept.begin(keep=words.resume))
+    journal = Journal(words.out, made(done))
     before = {result.name: result for result in done}
-    with Reporter(Console(stderr=True), len(cases), journal) as reporter:
+    with Reporter(terminal(stderr=True), len(cases), journal) as reporter:
         results = work(made_by, cases, before, reporter)
     value = made(results)
     journal.finish(value)
-    write_html(asked.out / PAGE, value)
+    write_html(words.out / PAGE, value)
     seconds = time.monotonic() - started
     reports.write(value, seconds)
     kept.end()
-    if asked.as_json:
+    told = f"report: {words.out / PAGE}; packets: {words.out / 'cells'}"
+    return show(value, seconds, told, as_json=words.as_json)
+
+
+def show(value: Document, seconds: float, told: str, *, as_json: bool) -> int:
+    """Print a run, as a table with ``told`` below it or as JSON; its exit code."""
+    if as_json:
         print(json.dumps(value.to_json(), indent=2))
     else:
-        console = Console()
+        console = terminal()
         console.print(picture_of(value).table(value, seconds, console.width))
-        print(f"report: {asked.out / PAGE}; packets: {asked.out / 'cells'}")
+        tell(told)
     return value.exit_code
 
 
 def _taken_up(asked: Asked[C], whole: Identity, part: ShardPart | None) -> tuple[Result, ...]:
     """The results of the run that was interrupted in the folder; UsageError if it is another."""
-    file = asked.out / JOURNAL
+    out = asked.words.out
+    file = out / JOURNAL
     if not file.exists():
-        ended = "its run came to its end" if (asked.out / RESULTS).exists() else "no run is there"
-        raise UsageError(f"--resume has no effect in {asked.out}: {ended}")
+        ended = "its run came to its end" if (out / RESULTS).exists() else "no run is there"
+        raise UsageError(f"--resume has no effect in {out}: {ended}")
     left = load(file)
     where = f"{file}: --resume takes up a run of the same words"
     if left.identity is None or (words := differs(left.identity, whole)):
@@ -202,7 +216,7 @@ class Reporter:
         self._total = total
         self._journal = journal
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from testbed.capture import reader
 from testbed.cli.commands.running import run_cases
 from testbed.cli.options import EngineWords
 from testbed.nat.load import catalogue, named
@@ -17,6 +16,5 @@ def run_named(
     assert study.cases is not None  # found gives no other
     profiles = named(nats) if nats else list(catalogue().values())
     cases = study.cases(Request(profiles, repeat, seed))
-    reader.warm()
     used = {profile.name: profile for profile in profiles}
     return run_cases(study, cases, engine, profiles=used, seed=seed)

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from testbed.evidence.protocols import punch
 from testbed.evidence.protocols.notes import Arrivals, Labels, noted
-from testbed.model.explanation import Journey, Label, NoteKind
+from testbed.model.journey import Journey, Label, NoteKind
 from testbed.model.packet import ACK, RST, SYN, Packet, Quoted
 
 _MODULO = 1 << 32

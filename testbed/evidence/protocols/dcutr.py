@@ -22,7 +22,7 @@ from testbed.model.contract import (
     Step,
     StepName,
 )
-from testbed.model.explanation import Journey, Label
+from testbed.model.journey import Journey, Label
 from testbed.model.packet import Endpoint, Packet
 
 # What else goes to and from a relay is shorter: Yamux's own frames within Noise (30 bytes),

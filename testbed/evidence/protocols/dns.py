@@ -2,7 +2,7 @@
 
 import struct
 
-from testbed.model.explanation import Label
+from testbed.model.journey import Label
 
 PORTS = frozenset({53, 5353})
 MAX_NAME = 255  # bytes, section 2.3.4

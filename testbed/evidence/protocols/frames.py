@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
-from testbed.model.explanation import Label, Weight
+from testbed.model.journey import Label, Weight
 
 MAX_FRAMES = 128  # read of one segment
 MAX_FIELDS = 256  # kept of one segment

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from testbed.evidence.protocols.notes import Labels, noted
-from testbed.model.explanation import Journey, Label
+from testbed.model.journey import Journey, Label
 from testbed.model.packet import ACK, FIN, RST, SYN, Endpoint
 
 _Ends = tuple[Endpoint, Endpoint]

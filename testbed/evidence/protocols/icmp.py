@@ -1,6 +1,6 @@
 """ICMP: errors with what they quote (RFC 792, RFC 1812 section 5.2.7), and echoes."""
 
-from testbed.model.explanation import Label
+from testbed.model.journey import Label
 from testbed.model.packet import Packet
 
 _UNREACHABLE = (

@@ -5,7 +5,7 @@ Noise is agreed on, all is encrypted, but for the lengths of messages (libp2p no
 """
 
 from testbed.evidence.protocols.frames import Frame
-from testbed.model.explanation import Label, Weight
+from testbed.model.journey import Label, Weight
 
 HEADER = "/multistream/1.0.0"
 NOISE = "/noise"

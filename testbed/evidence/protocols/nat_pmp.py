@@ -3,7 +3,7 @@
 import struct
 from ipaddress import IPv4Address
 
-from testbed.model.explanation import Label, PortLease
+from testbed.model.journey import Label, PortLease
 
 SERVER_PORT = 5351  # section 3.1; PCP's too (RFC 6887 section 19.1)
 CLIENT_PORT = 5350  # announcements, to 224.0.0.1

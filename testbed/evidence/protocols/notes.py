@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import replace
 
-from testbed.model.explanation import Journey, Label, LabelNote, NoteKind
+from testbed.model.journey import Journey, Label, LabelNote, NoteKind
 
 Labels = dict[int, Label]  # by the number of a journey's first packet
 

@@ -3,7 +3,7 @@
 import struct
 from ipaddress import IPv6Address
 
-from testbed.model.explanation import Label, PortLease
+from testbed.model.journey import Label, PortLease
 
 VERSION = 2
 MAX_OPTIONS = 16  # read of one message

@@ -3,7 +3,7 @@
 import struct
 
 from testbed.evidence.protocols.frames import Frame
-from testbed.model.explanation import Label
+from testbed.model.journey import Label
 
 MAGIC = b"\xf5tb1"
 HEADER_LENGTH = 28

@@ -7,7 +7,7 @@ versions that are reserved to be refused.
 import struct
 from typing import NamedTuple
 
-from testbed.model.explanation import Label
+from testbed.model.journey import Label
 
 MAX_COALESCED = 16  # packets read of one datagram
 MAX_ID_LENGTH = 20  # bytes, RFC 9000 section 17.2

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from testbed.evidence.protocols import quic
 from testbed.evidence.protocols.notes import Labels, noted
-from testbed.model.explanation import Journey, Label, NoteKind, Weight
+from testbed.model.journey import Journey, Label, NoteKind, Weight
 from testbed.model.packet import Endpoint, Packet
 
 # libp2p relay/DCUtR.md has B send datagrams of random bytes; go, rust and we send so many.

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from testbed.evidence.protocols import quic
 from testbed.evidence.protocols.notes import Labels, noted
-from testbed.model.explanation import Journey, Label, NoteKind
+from testbed.model.journey import Journey, Label, NoteKind
 from testbed.model.packet import ACK, FIN, RST, SYN
 
 _WHOLE = frozenset({"nat-pmp", "pcp", "dns", "ssdp"})  # repeated byte by byte

@@ -1,7 +1,7 @@
 """SSDP, how UPnP devices are found (UPnP Device Architecture 1.1, section 1)."""
 
 from testbed.evidence.protocols import http
-from testbed.model.explanation import Label
+from testbed.model.journey import Label
 
 PORT = 1900
 _KEPT = ("st", "nt", "nts", "usn", "location", "server", "man", "mx")

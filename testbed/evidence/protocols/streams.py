@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from testbed.evidence.protocols import multistream, punch, tcp, turn
 from testbed.evidence.protocols.frames import Framing, frames, joined
 from testbed.evidence.protocols.notes import Labels
-from testbed.model.explanation import Journey, Label, Weight
+from testbed.model.journey import Journey, Label, Weight
 from testbed.model.packet import SYN, Endpoint
 
 _Key = tuple[str, Endpoint, Endpoint]

@@ -1,5 +1,6 @@
 """STUN messages (RFC 8489), with the attributes of TURN, ICE and NAT behaviour discovery."""
 
+import hmac
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,6 +15,7 @@ _HEADER = struct.Struct("!HHI12s")
 _ATTRIBUTE = struct.Struct("!HH")
 _PORT = struct.Struct("!xBH")
 _FINGERPRINT_XOR = 0x5354554E  # RFC 8489 section 14.7
+_MESSAGE_INTEGRITY = 0x0008
 _MAX_TEXT = 128  # characters kept of a name
 
 METHODS = {
@@ -50,6 +52,25 @@ class Message(NamedTuple):
     def field(self, name: str) -> str | None:
         """The first attribute of this name: later ones MUST be ignored (section 14)."""
         return next((value for key, value in self.fields if key == name), None)
+
+
+def authentic(data: bytes, key: bytes) -> bool:
+    """Whether a message has a MESSAGE-INTEGRITY by ``key`` (RFC 8489 section 14.5).
+
+    It is of all before it, by a header that tells of nothing after it.
+    """
+    at = HEADER_LENGTH
+    for _ in range(MAX_ATTRIBUTES):
+        if at + _ATTRIBUTE.size > len(data):
+            break
+        kind, size = _ATTRIBUTE.unpack_from(data, at)
+        if kind == _MESSAGE_INTEGRITY:
+            length = at + _ATTRIBUTE.size + size - HEADER_LENGTH
+            covered = data[:2] + length.to_bytes(2, "big") + data[4:at]
+            told = data[at + _ATTRIBUTE.size : at + _ATTRIBUTE.size + size]
+            return hmac.compare_digest(hmac.digest(key, covered, "sha1"), told)
+        at += _ATTRIBUTE.size + size + -size % 4
+    return False
 
 
 def message(data: bytes) -> Message | None:

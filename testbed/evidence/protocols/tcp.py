@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from testbed.evidence.protocols import multistream, punch, turn, upnp
 from testbed.evidence.protocols.frames import Framing, frames, joined
-from testbed.model.explanation import Label, Weight
+from testbed.model.journey import Label, Weight
 from testbed.model.packet import ACK, FIN, RST, SYN, Packet
 
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")

@@ -2,7 +2,7 @@
 
 from testbed.evidence.protocols import punch, stun
 from testbed.evidence.protocols.frames import Frame
-from testbed.model.explanation import Label, Weight
+from testbed.model.journey import Label, Weight
 
 CHANNEL_HEADER = 4
 _USUAL = frozenset({"ChannelBind", "CreatePermission"})

@@ -6,7 +6,7 @@ A message's head and body often come in two segments; each is read for itself.
 import re
 
 from testbed.evidence.protocols import http
-from testbed.model.explanation import Label, PortLease
+from testbed.model.journey import Label, PortLease
 
 MAX_BODY = 8192  # bytes read of a SOAP body
 _ENVELOPES = (b"<?xml", b"<s:Envelope", b"<SOAP-ENV:Envelope")

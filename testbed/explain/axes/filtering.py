@@ -30,12 +30,10 @@ def _whom(view: View, flow: Crossing) -> Endpoint | IPv4Address:
 
 
 def _may_enter(view: View, flow: Crossing) -> bool:
-    """An uninvited flow: a forward, or a filter that is as wide."""
+    """An uninvited flow: a forward, an exposed host, or a filter that is as wide."""
     if view.protocol != "udp" and not flow.packet.is_syn:
         return True  # the rest of a flow that began before the capture
-    if any(forward.external_port == flow.external.port for forward in view.behaviour.forwards):
-        return True
-    if view.scene.leased(view.router, flow.external.port, flow.time_ns):
+    if _led_in(view, flow):
         return True
     if view.axes.filtering is Filtering.ENDPOINT_INDEPENDENT:
         return any(c.outbound and c.external == flow.external for c in view.crossings)
@@ -49,6 +47,16 @@ def _may_enter(view: View, flow: Crossing) -> bool:
             if same and view.axes.filtering is Filtering.ADDRESS_DEPENDENT:
                 return True
     return False
+
+
+def _led_in(view: View, flow: Crossing) -> bool:
+    """By a forward or a lease of its port, or to the host that everything else goes to."""
+    if any(forward.external_port == flow.external.port for forward in view.behaviour.forwards):
+        return True
+    if view.scene.leased(view.router, flow.external.port, flow.time_ns):
+        return True
+    exposed = view.scene.plan.exposed(view.router, flow.external.address)
+    return exposed is not None and flow.internal == Endpoint(exposed, flow.external.port)
 
 
 def _opener(view: View, knock: Knock) -> Crossing | None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from testbed.explain.axes.view import Shown, View
 from testbed.model.behaviour import Hairpin
-from testbed.model.explanation import Journey
+from testbed.model.journey import Journey
 from testbed.model.statement.profiles import HairpinDiffers, NoHairpin
 
 

@@ -4,15 +4,7 @@ from testbed.explain.axes.view import Shown, View
 from testbed.explain.scene import Crossing
 from testbed.model.behaviour import Allocation, Mapping
 from testbed.model.packet import Endpoint
-from testbed.model.statement.profiles import (
-    NotAnother,
-    NotKept,
-    OverQuota,
-    PortNotKept,
-    PortOutside,
-    SentOut,
-    Translated,
-)
+from testbed.model.statement import profiles
 
 
 def check(view: View) -> Shown:
@@ -21,7 +13,7 @@ def check(view: View) -> Shown:
     if declared is Mapping.NONE:
         for flow in view.begun:
             if flow.internal != flow.external:
-                yield Translated(_left(flow)), flow.packets
+                yield profiles.Translated(_left(flow)), flow.packets
         return
     latest: dict[object, Crossing] = {}
     users: dict[Endpoint, tuple[object, Crossing]] = {}
@@ -29,17 +21,17 @@ def check(view: View) -> Shown:
         key = _key(flow, declared)
         before = latest.get(key, flow)
         if before.external != flow.external and not _excused(view, before, flow):
-            other = NotKept(_left(before), _left(flow), before.external)
+            other = profiles.NotKept(_left(before), _left(flow), before.external)
             yield other, (*before.packets, *flow.packets)
         latest[key] = flow
         user, first = users.setdefault(flow.external, (key, flow))
         shared = user != key and first.internal == flow.internal
         if shared and not view.ended(first, flow.time_ns):
-            yield NotAnother(_left(first), _left(flow)), (*first.packets, *flow.packets)
+            yield profiles.NotAnother(_left(first), _left(flow)), (*first.packets, *flow.packets)
 
 
-def _left(flow: Crossing) -> SentOut:
-    return SentOut(flow.router, flow.internal, flow.remote, flow.external)
+def _left(flow: Crossing) -> profiles.SentOut:
+    return profiles.SentOut(flow.router, flow.internal, flow.remote, flow.external)
 
 
 def _key(flow: Crossing, declared: Mapping) -> object:
@@ -76,13 +68,13 @@ def check_ports(view: View) -> Shown:
         kept = flow.external.port == flow.internal.port
         if view.axes.allocation is not Allocation.PRESERVING:
             if flow.external.port not in view.axes.ports and not kept:
-                yield PortOutside(_left(flow), view.axes.ports), flow.packets
+                yield profiles.PortOutside(_left(flow), view.axes.ports), flow.packets
             continue
         wanted = flow.preserved
         if kept or wanted.port in forwarded or view.held(wanted, flow.internal, flow.time_ns):
             continue
         if not view.taken(wanted, flow.remote, flow.time_ns):
-            yield PortNotKept(_left(flow), flow.internal.port), flow.packets
+            yield profiles.PortNotKept(_left(flow), flow.internal.port), flow.packets
 
 
 def check_quota(view: View) -> Shown:
@@ -96,5 +88,5 @@ def check_quota(view: View) -> Shown:
         mine.setdefault(_key(flow, view.axes.mapping), flow)
         live = [one for one in mine.values() if not view.ended(one, flow.time_ns)]
         if len(live) > quota:
-            over = OverQuota(_left(flow), len(live), flow.internal.address, quota)
+            over = profiles.OverQuota(_left(flow), len(live), flow.internal.address, quota)
             yield over, flow.packets

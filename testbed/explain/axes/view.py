@@ -1,23 +1,24 @@
 """One NAT and one protocol, as the axes look at them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from testbed.explain.scene import Crossing, Scene, outer
 from testbed.model.behaviour import Behaviour, Refresh, Transport, WanInput
-from testbed.model.explanation import Change, Journey
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Change, Hop, Journey
 from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
+from testbed.model.plan import AddLink
 from testbed.model.statement import Statement
 
 Shown = Iterator[tuple[Statement, tuple[Packet, ...]]]  # what it did, and the packets that show it
 
+FRAGMENTATION_NEEDED = (3, 4)  # ICMP type and code, RFC 792
 SETTLED_NS = 1_000_000  # in which a NAT may take up two packets in either order
 CLOCK_NS = 1_500_000_000  # by which timers of whole seconds may differ from the wire
 
 
-@dataclass(frozen=True)
-class Knock:
+class Knock(FrozenValue):
     """A packet from outside that got no further; it would have opened a flow."""
 
     journey: Journey
@@ -60,14 +61,21 @@ class View:
 
     @cached_property
     def knocks(self) -> list[Knock]:
-        """What came from outside to open a flow, and was not let in."""
+        """What came from outside to open a flow, and was not let in.
+
+        What has the router's own address for its source is none of it: the kernel believes no
+        such packet (RFC 1812 section 5.3.7), before any rule.  A carrier's NAT that hairpins with
+        the internal source sends such back to a router that both ends are behind.
+        """
         return [
             Knock(journey, journey.end.inward)
             for journey in self.scene.ended(self.router)
             if journey.end.inward
             and outer(journey.end)
+            and journey.end.inward.source.address not in self.addresses
             and journey.first.protocol == self.protocol
             and self._opens(journey.end.inward)
+            and not self._too_long(journey.end)
         ]
 
     @cached_property
@@ -83,7 +91,21 @@ class View:
             and not journey.end.inward.destination.address.is_multicast
             and journey.first.protocol == self.protocol
             and self._opens(journey.end.inward)
+            and not self._too_long(journey.end)
         ]
+
+    def _too_long(self, hop: Hop) -> bool:
+        """Refused for its length, which is the link's doing (RFC 1191 section 3), and no rule's.
+
+        Of any link of the router's: one in the LAN is as narrow for what comes from outside.
+        """
+        answer, packet = hop.answer, hop.inward
+        if answer is not None and (answer.icmp_type, answer.icmp_code) == FRAGMENTATION_NEEDED:
+            return True
+        links = self.scene.plan.of(AddLink)
+        mtus = [link.mtu for link in links if self.router in (link.a.node, link.b.node)]
+        longest = min((mtu for mtu in mtus if mtu is not None), default=None)
+        return packet is not None and longest is not None and packet.length > longest
 
     def planned(self, flow: Crossing) -> bool:
         """The lab's plan has the host that began it, so there is somebody to let packets in to."""

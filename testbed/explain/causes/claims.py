@@ -4,9 +4,7 @@ Every packet that is cited here is one that the statement beside it is about.  W
 wire neither shows nor denies what a peer says, its claim is no cause.
 """
 
-from dataclasses import dataclass
-
-from testbed.evidence.echoes import tells
+from testbed.evidence.echoes import tells, volume
 from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
@@ -14,26 +12,14 @@ from testbed.explain.sides import Side
 from testbed.model.breach import NeverSent, TriedLittle, cited
 from testbed.model.contract import Connected, Failed, FailureClass, Upgraded
 from testbed.model.explanation import Cause, Line
+from testbed.model.frozen import FrozenValue
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Packet
 from testbed.model.path import Traffic
-from testbed.model.statement import Statement
-from testbed.model.statement.claims import (
-    BytesCame,
-    BytesLeft,
-    ClaimBut,
-    Claims,
-    Denied,
-    EchoShort,
-    EchoUnseen,
-    EchoUnsent,
-    Found,
-    NotAllowed,
-    NothingCame,
-    NotKept,
-)
+from testbed.model.statement import Statement, claims
 from testbed.model.statement.lacks import Events
 from testbed.model.statement.runs import GaveUpEarly, SentNothing
+from testbed.model.window import Window
 
 
 def why(scene: Scene) -> Finding | None:
@@ -44,7 +30,7 @@ def why(scene: Scene) -> Finding | None:
     if any(s.failure and s.failure.failure is FailureClass.LOST for s in scene.sides):
         return None  # it was so when it was said, perhaps
     if evidence.events is None or not evidence.packets:
-        return unknown(Found(evidence.findings), *(scene.whole.trouble or (Events(),)))
+        return unknown(claims.Found(evidence.findings), *(scene.whole.trouble or (Events(),)))
     for side in scene.sides:
         claim = claimed(side)
         if claim is None or claim is evidence.measured:
@@ -81,9 +67,9 @@ def claimed(side: Side) -> Outcome | None:
     return Outcome.NONE if side.events else None
 
 
-def said(side: Side) -> Claims:
+def said(side: Side) -> claims.Claims:
     """The claim; of a peer that said nothing, that it has no connection."""
-    return Claims(side.node, claimed(side) or Outcome.NONE)
+    return claims.Claims(side.node, claimed(side) or Outcome.NONE)
 
 
 def _otherwise(scene: Scene, side: Side, measured: Outcome) -> Finding:
@@ -95,7 +81,7 @@ def _otherwise(scene: Scene, side: Side, measured: Outcome) -> Finding:
     return Finding(
         Cause.FALSE_CLAIM,
         side.node,
-        Denied(said(side), measured),
+        claims.Denied(said(side), measured),
         tuple(_carried(packet) for packet in decisive),
         tuple(decisive),
     )
@@ -103,8 +89,8 @@ def _otherwise(scene: Scene, side: Side, measured: Outcome) -> Finding:
 
 def _carried(packet: Packet) -> Line:
     if packet.outgoing:
-        return line(BytesLeft(packet.node, Traffic.CONNECTION, packet.destination), packet)
-    return line(BytesCame(Traffic.CONNECTION, packet.node, packet.source), packet)
+        return line(claims.BytesLeft(packet.node, Traffic.CONNECTION, packet.destination), packet)
+    return line(claims.BytesCame(Traffic.CONNECTION, packet.node, packet.source), packet)
 
 
 def _unseen(scene: Scene, side: Side, claim: Outcome) -> Finding | None:
@@ -120,28 +106,27 @@ def _unseen(scene: Scene, side: Side, claim: Outcome) -> Finding | None:
     for way in (Direction(scene, other, side), Direction(scene, side, other)):
         obstacle = way.obstacle()
         if obstacle is not None and obstacle.cause is Cause.UNKNOWN:
-            return unknown(ClaimBut(said(side), obstacle.headline), *obstacle.missing)
+            return unknown(claims.ClaimBut(said(side), obstacle.headline), *obstacle.missing)
         if obstacle is not None:
-            nothing = NothingCame(way.source.node, way.target.node, obstacle.headline)
+            nothing = claims.NothingCame(way.source.node, way.target.node, obstacle.headline)
             return Finding(
                 Cause.FALSE_CLAIM,
                 side.node,
-                ClaimBut(said(side), nothing),
+                claims.ClaimBut(said(side), nothing),
                 obstacle.lines,
                 obstacle.decisive,
             )
     return None
 
 
-@dataclass(frozen=True)
-class _Way:
+class _Way(FrozenValue):
     """One direction of an echo that was asked for: its packets that left, and that came."""
 
     source: str
     target: str
     left: tuple[Packet, ...]
     came: tuple[Packet, ...]
-    size: int
+    window: Window
 
     @property
     def shown(self) -> list[Packet]:
@@ -151,11 +136,11 @@ class _Way:
     @property
     def lines(self) -> list[Line]:
         found = [
-            line(BytesLeft(self.source, Traffic.ECHO, packet.destination), packet)
+            line(claims.BytesLeft(self.source, Traffic.ECHO, packet.destination), packet)
             for packet in self.left[:1]
         ]
         return found + [
-            line(BytesCame(Traffic.ECHO, self.target, packet.source), packet)
+            line(claims.BytesCame(Traffic.ECHO, self.target, packet.source), packet)
             for packet in self.came[:1]
         ]
 
@@ -163,12 +148,12 @@ class _Way:
     def gap(self) -> Statement | None:
         """What is missing of it; None if it went through, which half of its bytes show."""
         if not self.left:
-            return EchoUnsent(self.source)
+            return claims.EchoUnsent(self.source)
         if not self.came:
-            return EchoUnseen(self.source, self.target)
-        volume = sum(map(len, {packet.payload for packet in self.came}))
-        if volume * 2 < self.size:
-            return EchoShort(self.size, volume, self.target)
+            return claims.EchoUnseen(self.source, self.target)
+        size, came = self.window.size, volume((p.payload for p in self.came), self.window)
+        if came * 2 < size:
+            return claims.EchoShort(size, came, self.target)
         return None
 
 
@@ -180,7 +165,7 @@ def _unechoed(scene: Scene, side: Side) -> Finding | None:
         lines += way.lines
         if way.gap is None:
             continue
-        headline = ClaimBut(said(side), way.gap)
+        headline = claims.ClaimBut(said(side), way.gap)
         nodes = (way.target,) if way.left else (way.source,)
         if not way.came and (lacking := scene.whole.absent(*nodes)):
             return unknown(headline, *lacking)
@@ -198,7 +183,7 @@ def _way(scene: Scene, source: Side) -> _Way:
     ]
     left = (p for p in during if p.outgoing and p.node == source.node)
     came = (p for p in during if not p.outgoing and p.node == target.node)
-    return _Way(source.node, target.node, tuple(left), tuple(came), window.size)
+    return _Way(source.node, target.node, tuple(left), tuple(came), window)
 
 
 def _violated(scene: Scene) -> Finding:
@@ -209,7 +194,7 @@ def _violated(scene: Scene) -> Finding:
     return Finding(
         Cause.PROTOCOL_VIOLATION,
         shown[0].node if shown else None,
-        NotKept(findings),
-        (line(NotAllowed(), *shown),) if shown else (),
+        claims.NotKept(findings),
+        (line(claims.NotAllowed(), *shown),) if shown else (),
         shown,
     )

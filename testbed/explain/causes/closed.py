@@ -1,36 +1,20 @@
 """Packets that the far side's NAT did not let in: which hole was missing, and why."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
 from testbed.explain.causes.mapping import misled, timed_out
 from testbed.explain.leases import Lease
 from testbed.explain.scene import Crossing, Scene
 from testbed.explain.sides import Side
-from testbed.model.explanation import Cause, Fate, Journey
+from testbed.model.explanation import Cause
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Fate, Journey
 from testbed.model.packet import RST, Endpoint, Packet
-from testbed.model.statement import At, Both, Statement, Stop
-from testbed.model.statement.filters import (
-    AttemptReset,
-    ClosedAgain,
-    FoundClosed,
-    Knocked,
-    LeaseGiven,
-    LeaseOver,
-    LetOut,
-    NotLetIn,
-    NotOpenYet,
-    NotSeenInside,
-    Opens,
-    OwnLeft,
-    Stopped,
-    SynEarly,
-    Uninvited,
-)
+from testbed.model.statement import At, Both, Statement, Stop, filters
 
 
-@dataclass(frozen=True)
-class _Knock:
+class _Knock(FrozenValue):
     """One packet of ``source`` that ``target``'s router did not let in."""
 
     scene: Scene
@@ -69,10 +53,10 @@ class _Knock:
             return Stop.RESET if answer.tcp_flags & RST else Stop.ICMP
         return Stop.TAKEN if self.journey.end.fate is Fate.TAKEN else Stop.DROPPED
 
-    def at(self, place: Endpoint | str) -> Knocked:
+    def at(self, place: Endpoint | str) -> filters.Knocked:
         """The packet came to ``place``, and was stopped."""
         packet = self.packet
-        return Knocked(
+        return filters.Knocked(
             self.source.node,
             packet.source,
             place,
@@ -90,7 +74,7 @@ def why(scene: Scene, source: Side, target: Side, journeys: list[Journey]) -> Fi
     )
     for knock in lasts:
         if lacking := scene.whole.unsure(knock.journey.end):
-            return unknown(NotSeenInside(source.node, knock.router), *lacking)
+            return unknown(filters.NotSeenInside(source.node, knock.router), *lacking)
     # Of those that came before the hole, the last was the nearest.
     for look, knocks in ((_opened, lasts), (_mapped_apart, firsts)):
         for knock in knocks:
@@ -126,14 +110,14 @@ def _too_early(knock: _Knock, hole: Crossing) -> Finding:
     late = (hole.time_ns - knock.packet.time_ns) / 1e6
     scene, packet, target = knock.scene, knock.packet, knock.target.node
     answer, router = knock.journey.end.answer, knock.router
-    opened = OwnLeft(target, hole.remote, router, scene.ms(hole.packet))
+    opened = filters.OwnLeft(target, hole.remote, router, scene.ms(hole.packet))
     lines = (line(knock.at(router), packet, answer), mapped(hole, opened))
     cause = Cause.FILTER_NOT_OPEN_YET
-    headline: Statement = NotOpenYet(router, packet.source, target, late)
+    headline: Statement = filters.NotOpenYet(router, packet.source, target, late)
     if packet.protocol == "tcp" and answer is not None:
         reset = knock.stop is Stop.RESET
         cause = Cause.EARLY_SYN_RESET if reset else Cause.EARLY_PACKET_REJECTED
-        headline = SynEarly(knock.source.node, router, late, target, knock.stop)
+        headline = filters.SynEarly(knock.source.node, router, late, target, knock.stop)
     shown = tuple(p for p in (packet, answer, hole.packet) if p)
     return Finding(cause, router, headline, lines, shown)
 
@@ -143,18 +127,18 @@ def _closed_again(knock: _Knock, hole: Crossing) -> Finding:
     scene, packet, router = knock.scene, knock.packet, knock.router
     reset = _reset_between(knock, hole)
     if reset is not None:
-        attempt = AttemptReset(knock.target.node, hole.remote, router)
+        attempt = filters.AttemptReset(knock.target.node, hole.remote, router)
         return Finding(
             Cause.EARLY_SYN_RESET,
             router,
-            FoundClosed(attempt, knock.source.node, router),
-            (mapped(reset, attempt), line(Stopped(router, knock.stop), packet)),
+            filters.FoundClosed(attempt, knock.source.node, router),
+            (mapped(reset, attempt), line(filters.Stopped(router, knock.stop), packet)),
             (reset.packet, packet),
         )
     again = replace(hole, hop=replace(hole.hop, inward=packet, outward=packet))
     if finding := timed_out(scene, router, hole, again):
         return finding
-    out = LetOut(
+    out = filters.LetOut(
         router,
         knock.target.node,
         hole.external,
@@ -165,7 +149,7 @@ def _closed_again(knock: _Knock, hole: Crossing) -> Finding:
     return Finding(
         Cause.FILTER_CLOSED,
         router,
-        ClosedAgain(router, packet.source, hole.external),
+        filters.ClosedAgain(router, packet.source, hole.external),
         (line(out, hole.packet, packet),),
         (hole.packet, packet),
     )
@@ -222,7 +206,7 @@ def _stopped_by(knock: _Knock, finding: Finding, contact: Crossing) -> Finding:
     """The same with what came of it: the hole that there was, and the packet that missed it."""
     if finding.cause is Cause.UNKNOWN:
         return finding
-    hole = Opens(knock.target.node, contact.remote, contact.external, knock.router)
+    hole = filters.Opens(knock.target.node, contact.remote, contact.external, knock.router)
     knocked = knock.at(knock.packet.destination)
     told = {cite.number for one in finding.lines for cite in one.cites}
     opened = () if contact.packet.number in told else (mapped(contact, hole),)
@@ -237,11 +221,11 @@ def _uninvited(knock: _Knock) -> Finding:
     if lease is not None and lease.ended(packet.time_ns):
         return _run_out(knock, lease)
     if lacking := scene.whole.absent(knock.target.node, *knock.target.routers):
-        return unknown(NotLetIn(knock.router, knock.source.node), *lacking)
+        return unknown(filters.NotLetIn(knock.router, knock.source.node), *lacking)
     return Finding(
         Cause.FILTER_CLOSED,
         knock.router,
-        Uninvited(knock.router, packet.source),
+        filters.Uninvited(knock.router, packet.source),
         (line(knock.at(packet.destination), packet, knock.journey.end.answer),),
         (packet,),
     )
@@ -250,14 +234,14 @@ def _uninvited(knock: _Knock) -> Finding:
 def _run_out(knock: _Knock, lease: Lease) -> Finding:
     """The port had been given to somebody inside, for a time."""
     over = (knock.packet.time_ns - lease.packet.time_ns) / 1e9 - lease.seconds
-    given = LeaseGiven(knock.router, lease.external_port, lease.seconds)
+    given = filters.LeaseGiven(knock.router, lease.external_port, lease.seconds)
     return Finding(
         Cause.LEASE_EXPIRED,
         knock.router,
-        LeaseOver(given, knock.source.node, over),
+        filters.LeaseOver(given, knock.source.node, over),
         (
             line(At(given, knock.scene.ms(lease.packet)), lease.packet),
-            line(Stopped(knock.router, knock.stop), knock.packet, knock.journey.end.answer),
+            line(filters.Stopped(knock.router, knock.stop), knock.packet, knock.journey.end.answer),
         ),
         (lease.packet, knock.packet),
     )

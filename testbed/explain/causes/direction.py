@@ -1,19 +1,19 @@
 """What one peer sent towards the other, and what stopped it."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
-from testbed.explain.causes import closed, refused, unsent
+from testbed.explain.causes import closed, refused, too_long, unsent
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene, outer, stopped
 from testbed.explain.sides import Side
-from testbed.model.explanation import Cause, Fate, Journey
+from testbed.model.explanation import Cause
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Fate, Journey
 from testbed.model.statement.filters import KnownPrivate, LastSeen, NeverCame, NoRoute
 from testbed.model.statement.lacks import AfterVantage
 
 
-@dataclass(frozen=True)
-class Direction:
+class Direction(FrozenValue):
     """All tries of ``source`` towards ``target``, by where they ended."""
 
     scene: Scene
@@ -75,6 +75,8 @@ class Direction:
 
 
 def _lost(scene: Scene, source: Side, target: Side, lost: list[Journey]) -> Finding:
+    if finding := too_long.among(scene, lost):
+        return finding
     journey = lost[0]
     if lacking := scene.whole.unsure(journey.end):
         seen = LastSeen(source.node, target.node, journey.last.vantage)

@@ -1,16 +1,16 @@
 """A cause with its grounds, as every module here gives it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from testbed.explain.scene import Crossing
 from testbed.model.explanation import Cause, Citation, Line
+from testbed.model.frozen import FrozenValue
 from testbed.model.packet import Packet
 from testbed.model.statement import Statement
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(FrozenValue):
     """Why, where, and by which packets; `missing` where that cannot be known."""
 
     cause: Cause

@@ -1,39 +1,20 @@
 """Why a peer's packets left by another endpoint than the one that was told of it."""
 
-from dataclasses import dataclass
-
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
 from testbed.explain.scene import Crossing, Scene, outer
 from testbed.explain.sides import Side
 from testbed.model.behaviour import Mapping, Refresh, WanInput
-from testbed.model.explanation import Cause, Change, FlowEvent, Journey, Line
+from testbed.model.explanation import Cause, Line
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Change, FlowEvent, Journey
 from testbed.model.packet import Endpoint, Packet
+from testbed.model.statement import mappings
 from testbed.model.statement.lacks import Became, Conntrack, LearnedBy
-from testbed.model.statement.mappings import (
-    AskedAs,
-    Collided,
-    ComesFrom,
-    Forgets,
-    HadMapped,
-    LeavesAfterEarly,
-    LeftAs,
-    MappingChanged,
-    NeverSource,
-    OtherSocket,
-    PacketsFrom,
-    SendsToNothing,
-    ToldOther,
-    TookEarly,
-    TupleTaken,
-    Unkept,
-    Uses,
-)
 
 CLOCK_NS = 100_000_000  # a timer of the kernel's ends so much early, seen from the wire
 
 
-@dataclass(frozen=True)
-class Changed:
+class Changed(FrozenValue):
     """At ``router`` one internal endpoint had one external end, and has another now."""
 
     side: Side
@@ -56,7 +37,7 @@ def misled(scene: Scene, side: Side, told: Endpoint, journey: Journey) -> Findin
         if asked.external != left.external:
             return _reason(scene, Changed(side, router, asked, left))
     return unknown(
-        ComesFrom(side.node, journey.last.source, told), Became(told, journey.last.source)
+        mappings.ComesFrom(side.node, journey.last.source, told), Became(told, journey.last.source)
     )
 
 
@@ -77,29 +58,31 @@ def _never_mapped(scene: Scene, side: Side, told: Endpoint, journey: Journey) ->
     flow = _flow_with(scene, side, told)
     if flow is not None:  # conntrack remembers what the capture does not show
         left = scene.crossing(side.routers[-1], journey)
-        mapping = HadMapped(flow.node, flow.original[0], told, flow.original[1])
+        mapping = mappings.HadMapped(flow.node, flow.original[0], told, flow.original[1])
         if left is not None and left.internal == flow.original[0]:
             return Finding(
                 Cause.MAPPING_CHANGED,
                 flow.node,
-                MappingChanged(flow.node, side.node, told, left.external, left.remote),
+                mappings.MappingChanged(flow.node, side.node, told, left.external, left.remote),
                 (line(mapping), _left_as(side, left)),
                 (left.packet,),
             )
     lacking = scene.whole.absent(side.node, *side.routers)
     if lacking or told in side.observed:
         return unknown(
-            ToldOther(side.node, told, journey.last.source), *lacking, LearnedBy(side.node, told)
+            mappings.ToldOther(side.node, told, journey.last.source),
+            *lacking,
+            LearnedBy(side.node, told),
         )
     aimed = [j.first for j in scene.tries(scene.other(side)) if j.first.destination == told][:1]
-    vain = SendsToNothing(scene.other(side).node, told, side.node)
+    vain = mappings.SendsToNothing(scene.other(side).node, told, side.node)
     return Finding(
         Cause.SIGNALLED_STALE,
         side.node,
-        NeverSource(side.node, told),
+        mappings.NeverSource(side.node, told),
         (
             line(vain, *aimed),
-            line(PacketsFrom(side.node, journey.last.source), journey.last),
+            line(mappings.PacketsFrom(side.node, journey.last.source), journey.last),
         ),
         (*aimed, journey.last),
     )
@@ -114,18 +97,18 @@ def _other_socket(side: Side, asked: Crossing, left: Crossing) -> Finding:
     return Finding(
         Cause.SIGNALLED_STALE,
         side.node,
-        OtherSocket(side.node, asked.internal, left.internal),
+        mappings.OtherSocket(side.node, asked.internal, left.internal),
         (_asked_as(side, asked), _left_as(side, left)),
         (left.packet,),
     )
 
 
 def _asked_as(side: Side, asked: Crossing) -> Line:
-    return mapped(asked, AskedAs(side.node, asked.remote, asked.router, asked.external))
+    return mapped(asked, mappings.AskedAs(side.node, asked.remote, asked.router, asked.external))
 
 
 def _left_as(side: Side, left: Crossing) -> Line:
-    return mapped(left, LeftAs(left.remote, left.router, side.node, left.external))
+    return mapped(left, mappings.LeftAs(left.remote, left.router, side.node, left.external))
 
 
 def _reason(scene: Scene, changed: Changed) -> Finding:
@@ -138,7 +121,9 @@ def _reason(scene: Scene, changed: Changed) -> Finding:
     return Finding(
         Cause.MAPPING_CHANGED,
         changed.router,
-        MappingChanged(changed.router, side.node, asked.external, left.external, left.remote),
+        mappings.MappingChanged(
+            changed.router, side.node, asked.external, left.external, left.remote
+        ),
         lines,
         (left.packet,),
     )
@@ -159,16 +144,17 @@ def _taken(scene: Scene, changed: Changed) -> Finding | None:
     owned = _owned(scene, router, left, told)
     if owned is None:
         return unknown(
-            LeavesAfterEarly(changed.side.node, router, left.external, told), Conntrack(router)
+            mappings.LeavesAfterEarly(changed.side.node, router, left.external, told),
+            Conntrack(router),
         )
     if not owned:
         return None
     lead = (left.time_ns - early.time_ns) / 1e6
-    took = TookEarly(early.source, told, lead, changed.side.node, router)
+    took = mappings.TookEarly(early.source, told, lead, changed.side.node, router)
     return Finding(
         Cause.TUPLE_TAKEN,
         router,
-        TupleTaken(early.source, told, router, changed.side.node, left.external),
+        mappings.TupleTaken(early.source, told, router, changed.side.node, left.external),
         (line(took, early),),
         (early, left.packet),
     )
@@ -207,11 +193,11 @@ def _collided(scene: Scene, changed: Changed) -> Finding | None:
         if other.external != asked.external or other.internal == left.internal:
             continue
         if other.remote == left.remote or not _steady(scene, changed):
-            uses = Uses(changed.router, other.external, other.remote, other.internal)
+            uses = mappings.Uses(changed.router, other.external, other.remote, other.internal)
             return Finding(
                 Cause.PORT_COLLISION,
                 changed.router,
-                Collided(uses, changed.side.node, left.external),
+                mappings.Collided(uses, changed.side.node, left.external),
                 (mapped(other, uses),),
                 (other.packet, left.packet),
             )
@@ -234,11 +220,11 @@ def timed_out(scene: Scene, router: str, asked: Crossing, left: Crossing) -> Fin
     if idle_ns < allowed * 1e9 - CLOCK_NS and ended is None:
         return None
     over = None if ended is None else scene.ms(ended.time_ns)
-    unkept = Unkept(asked.internal, asked.external, idle_ns / 1e9, over)
+    unkept = mappings.Unkept(asked.internal, asked.external, idle_ns / 1e9, over)
     return Finding(
         Cause.MAPPING_TIMED_OUT,
         router,
-        Forgets(router, allowed, asked.external, idle_ns / 1e9),
+        mappings.Forgets(router, allowed, asked.external, idle_ns / 1e9),
         (line(unkept, *last.packets, left.packet),),
         (last.packet, left.packet),
     )

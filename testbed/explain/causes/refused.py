@@ -5,7 +5,8 @@ from collections import Counter
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
-from testbed.model.explanation import Cause, Journey
+from testbed.model.explanation import Cause
+from testbed.model.journey import Journey
 from testbed.model.refusal import BLOCKED, PORT_BLOCKED, Refusal
 from testbed.model.statement.filters import (
     LetsNoOut,

@@ -1,26 +1,14 @@
 """Why not even a relay carried the connection."""
 
-from testbed.explain.causes import unsent
+from testbed.explain.causes import past, unsent
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
 from testbed.model.contract import Connected, Failed, FailureClass, FailureDetail, Reserved
-from testbed.model.explanation import Cause, Journey, Line
+from testbed.model.explanation import Cause, Line
+from testbed.model.journey import Journey
 from testbed.model.packet import Packet
-from testbed.model.statement import At
-from testbed.model.statement.relays import (
-    AskedNothing,
-    FoundNoWay,
-    LastWords,
-    NotThrough,
-    RelayAnswered,
-    RelayedEnded,
-    RelayEnded,
-    RelayGone,
-    RelayRefused,
-    ReservationOver,
-    SentToRelay,
-)
+from testbed.model.statement import At, relays
 from testbed.model.technique import Relaying
 
 CHALLENGES = (401, 438)  # not refusals but questions for credentials, RFC 8489 section 9.2
@@ -64,11 +52,11 @@ def _refused(scene: Scene, side: Side, failure: Failed) -> Finding:
         return Finding(
             Cause.LEASE_EXPIRED,
             server,
-            ReservationOver(scene.listener.node, server, failure.reason),
+            relays.ReservationOver(scene.listener.node, server, failure.reason),
             lines,
             shown,
         )
-    refused = RelayRefused(server, side.node, failure.reason)
+    refused = relays.RelayRefused(server, side.node, failure.reason)
     return Finding(Cause.RELAY_REFUSED, server, refused, lines, shown)
 
 
@@ -89,7 +77,7 @@ def _told(scene: Scene, side: Side, shown: tuple[Packet, ...]) -> tuple[Line, ..
     """Both are encrypted: what the relay said is known by what the peer says."""
     if not shown:
         return ()
-    return (line(LastWords(side.node, scene.ms(shown[-1])), *shown),)
+    return (line(relays.LastWords(side.node, scene.ms(shown[-1])), *shown),)
 
 
 def _no_circuit(scene: Scene) -> Finding:
@@ -103,27 +91,29 @@ def _no_circuit(scene: Scene) -> Finding:
 def _after(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
     server, reason = scene.evidence.server, side.failure.reason if side.failure else None
     if lacking := scene.whole.absent(side.node, server):
-        return unknown(NotThrough(side.node, server, reason), *lacking)
+        return unknown(relays.NotThrough(side.node, server, reason), *lacking)
     if not asked:
-        return Finding(Cause.NEVER_SENT, side.node, AskedNothing(side.node))
+        return Finding(Cause.NEVER_SENT, side.node, relays.AskedNothing(side.node))
     answers = scene.answers(side, asked)
     alive = [j for j in answers if j.first.payload]
+    if not alive and (found := past.why(scene, side, asked)):
+        return found
     if not alive:
         refusals = scene.refusals(side, asked)
         shown = refusals[0].last if refusals else asked[0].last
-        sent = SentToRelay(side.node, server, bool(refusals))
+        sent = relays.SentToRelay(side.node, server, bool(refusals))
         return Finding(
             Cause.RELAY_UNREACHABLE,
             server,
-            RelayGone(server, bool(refusals), side.node),
+            relays.RelayGone(server, bool(refusals), side.node),
             (line(sent, asked[0].last, shown),),
             (shown,),
         )
     return Finding(
         Cause.PEER_FAILED,
         side.node,
-        FoundNoWay(side.node, server, reason),
-        (line(RelayAnswered(side.node, scene.ms(alive[-1].last)), alive[-1].last),),
+        relays.FoundNoWay(side.node, server, reason),
+        (line(relays.RelayAnswered(side.node, scene.ms(alive[-1].last)), alive[-1].last),),
         (alive[-1].last,),
     )
 
@@ -141,8 +131,8 @@ def _broken(scene: Scene) -> Finding | None:
             return Finding(
                 Cause.RELAY_UNREACHABLE,
                 server,
-                RelayEnded(server, side.node, relayed=True),
-                (line(At(RelayEnded(server, side.node), scene.ms(last)), last),),
+                relays.RelayEnded(server, side.node, relayed=True),
+                (line(At(relays.RelayEnded(server, side.node), scene.ms(last)), last),),
                 (last,),
             )
     lost = [s for s in scene.sides if s.failure and s.failure.failure is FailureClass.LOST]
@@ -153,7 +143,7 @@ def _broken(scene: Scene) -> Finding | None:
     return Finding(
         Cause.RELAY_REFUSED,
         server,
-        RelayedEnded(server, lost[0].failure.reason),
+        relays.RelayedEnded(server, lost[0].failure.reason),
         _told(scene, lost[0], words),
         words[-1:],
     )
@@ -190,7 +180,7 @@ def _turn_error(scene: Scene, side: Side) -> Finding | None:
         if said is None or not asked or said.error is None or said.error in CHALLENGES:
             continue
         code = said.field("ERROR-CODE")
-        refused = RelayRefused(journey.sender, side.node, code)
+        refused = relays.RelayRefused(journey.sender, side.node, code)
         return Finding(
             Cause.RELAY_REFUSED,
             journey.sender,

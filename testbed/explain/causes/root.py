@@ -1,27 +1,18 @@
 """One cause of a run, from both directions and the relay between them."""
 
-from testbed.explain.causes import claims, harness, relay, through, unsent, unshared
+from testbed.explain.causes import claims, harness, relay, through, too_long, unsent, unshared
 from testbed.explain.causes.direction import Direction
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Cause, Line
 from testbed.model.outcome import Outcome
-from testbed.model.statement.runs import (
-    AnsweredTo,
-    AsFarAs,
-    CameFrom,
-    CameTo,
-    NoPackets,
-    NotAnswer,
-    NothingCameOfIt,
-    SameRole,
-    SentThoughOff,
-    StillnessUnseen,
-)
+from testbed.model.statement import claims as told
+from testbed.model.statement import runs
 
 # Which of two causes comes first in the chain: what was never sent was never dropped.
 _ORDER = (
     (Cause.UDP_BLOCKED, Cause.TCP_BLOCKED, Cause.LOST_ON_LINK, Cause.RELAY_UNREACHABLE),
+    (Cause.TOO_LONG,),
     (Cause.PORT_NOT_SHARED,),
     (Cause.PEER_FAILED, Cause.NEVER_SENT, Cause.PUNCHING_OFF),
     (Cause.QUOTA_REACHED, Cause.PORTS_EXHAUSTED, Cause.HAIRPIN_MISSING),
@@ -47,17 +38,17 @@ def why(scene: Scene) -> Finding:
     if broken.cause is Cause.HARNESS_FAULT and scene.evidence.packets:
         rest = _measured(scene)  # which may be of use, and decides nothing
         if rest.cause is not Cause.UNKNOWN:
-            return broken.after([Line(AsFarAs(rest.headline)), *rest.lines])
+            return broken.after([Line(runs.AsFarAs(rest.headline)), *rest.lines])
     return broken
 
 
 def _measured(scene: Scene) -> Finding:
     evidence = scene.evidence
     if evidence.packets is None or not evidence.packets:
-        return unknown(NoPackets(), *scene.whole.trouble)
+        return unknown(runs.NoPackets(), *scene.whole.trouble)
     if evidence.measured is Outcome.DIRECT:
         return through.why(scene)
-    if evidence.measured is Outcome.NONE and (finding := relay.why(scene)):
+    if evidence.measured is Outcome.NONE and (finding := too_long.echo(scene) or relay.why(scene)):
         return finding
     return _not_direct(scene)
 
@@ -79,7 +70,7 @@ def _not_direct(scene: Scene) -> Finding:
 
 def _arrived(way: Direction) -> Line:
     last = way.arrived[0].last
-    return line(CameTo(way.source.node, way.target.node, way.scene.ms(last)), last)
+    return line(runs.CameTo(way.source.node, way.target.node, way.scene.ms(last)), last)
 
 
 def _off(scene: Scene) -> Finding:
@@ -87,12 +78,12 @@ def _off(scene: Scene) -> Finding:
     for side in scene.sides:
         if tries := scene.tries(side):
             first = tries[0].first
-            sent = SentThoughOff(side.node, first.destination)
+            sent = runs.SentThoughOff(side.node, first.destination)
             return Finding(
                 Cause.PROTOCOL_VIOLATION, side.node, sent, (line(sent, first),), (first,)
             )
         if lacking := scene.whole.absent(side.node):
-            return unknown(StillnessUnseen(side.node), *lacking)
+            return unknown(runs.StillnessUnseen(side.node), *lacking)
     return unsent.off(scene)
 
 
@@ -103,7 +94,7 @@ def _nothing_came_of_it(scene: Scene, there: Direction, back: Direction) -> Find
         for journey in scene.tries(side):
             said = scene.labels.get(journey.first.number)
             if said is not None and said.error == ROLE_CONFLICT:
-                same = SameRole(side.node, said.field("ERROR-CODE"))
+                same = runs.SameRole(side.node, said.field("ERROR-CODE"))
                 return Finding(
                     Cause.ROLE_CONFLICT,
                     side.node,
@@ -111,6 +102,12 @@ def _nothing_came_of_it(scene: Scene, there: Direction, back: Direction) -> Find
                     (*lines, line(same, journey.first, journey.last)),
                     (journey.last,),
                 )
+    routers = [name for side in scene.sides for name in side.routers]
+    if scene.evidence.window is not None and (lacking := scene.whole.absent(*routers)):
+        return unknown(told.EchoUnseen(there.source.node, there.target.node), *lacking)
+    lost = (journey for side in scene.sides for journey in scene.tries(side))
+    if finding := too_long.among(scene, lost):
+        return finding.after(lines)
     for way, other in ((there, back), (back, there)):
         if finding := _from_elsewhere(way, other):
             return finding.after(lines)
@@ -118,7 +115,7 @@ def _nothing_came_of_it(scene: Scene, there: Direction, back: Direction) -> Find
     return Finding(
         Cause.HANDSHAKE_FAILED,
         None,
-        NothingCameOfIt(tuple(reasons)),
+        runs.NothingCameOfIt(tuple(reasons)),
         lines,
         (there.arrived[0].last, back.arrived[0].last),
     )
@@ -131,12 +128,13 @@ def _from_elsewhere(way: Direction, back: Direction) -> Finding | None:
     dialed = {j.first.destination for j in way.tries if j.first.time_ns < journey.last.time_ns}
     if not dialed or source in dialed:
         return None
-    elsewhere = NotAnswer(way.source.node, tuple(sorted(dialed, key=str)), source)
+    elsewhere = runs.NotAnswer(way.source.node, tuple(sorted(dialed, key=str)), source)
     shown = (way.tries[0].first, journey.last)
-    lines = [line(CameFrom(back.source.node, source), journey.last)]
+    lines = [line(runs.CameFrom(back.source.node, source), journey.last)]
     answers = [j for j in way.arrived if j.first.destination == source]
     lines += [
-        line(AnsweredTo(way.source.node, source, j.end.node), j.first, j.last) for j in answers[:1]
+        line(runs.AnsweredTo(way.source.node, source, j.end.node), j.first, j.last)
+        for j in answers[:1]
     ]
     lines += [line(claims.said(side)) for side in way.scene.sides if side.events]
     return Finding(Cause.HANDSHAKE_FAILED, way.source.node, elsewhere, tuple(lines), shown)

@@ -1,6 +1,6 @@
 """Why a direct connection was had: which packet opened which hole for which."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 from testbed.explain.causes.finding import Finding, line, mapped, unknown
@@ -8,35 +8,15 @@ from testbed.explain.scene import Crossing, Scene
 from testbed.explain.sides import Side
 from testbed.model.behaviour import Filtering, Protocol
 from testbed.model.contract import How, Upgraded
-from testbed.model.explanation import Cause, Journey, Line
-from testbed.model.packet import RST
-from testbed.model.statement import At
+from testbed.model.explanation import Cause, Line
+from testbed.model.frozen import FrozenValue
+from testbed.model.journey import Journey
+from testbed.model.packet import RST, Endpoint
+from testbed.model.statement import At, ways
 from testbed.model.statement.lacks import ConnectionPackets, Events, HowIn, NatPackets
-from testbed.model.statement.ways import (
-    Admitted,
-    AnswersSeen,
-    ArrivalUnseen,
-    AskedForPort,
-    CameBackIn,
-    CameByNoNat,
-    CameIn,
-    DialedBack,
-    Forwards,
-    HadOpened,
-    Hairpinned,
-    Learned,
-    NoNatBetween,
-    Opened,
-    PacketCame,
-    PassedNoNat,
-    Reachable,
-    Reversed,
-    WayUnseen,
-)
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(FrozenValue):
     """A packet that passed one NAT inwards, and the one that had opened it, if any had."""
 
     passed: Crossing
@@ -48,12 +28,12 @@ def why(scene: Scene) -> Finding:
     """How the first packets came through, both ways."""
     a, b = scene.sides
     if lacking := scene.whole.absent(a.node, b.node, *_routers(scene)):
-        return unknown(WayUnseen(), *lacking)
+        return unknown(ways.WayUnseen(), *lacking)
     there, back = (_arrived(scene, side, other) for side, other in ((a, b), (b, a)))
     if there is None or back is None:
         source, target = (a, b) if there is None else (b, a)
         return unknown(
-            ArrivalUnseen(source.node, target.node),
+            ways.ArrivalUnseen(source.node, target.node),
             *(scene.whole.trouble or (ConnectionPackets(),)),
         )
     opening = min((there, back), key=lambda journey: journey.last.time_ns)
@@ -83,14 +63,14 @@ def _without_nat(scene: Scene, side: Side, opening: Journey) -> Finding | None:
     if any(scene.is_router(hop.node) for hop in opening.hops):
         return None
     if opening.first.destination.address not in scene.other(side).own:
-        came = PacketCame(side.node, other.node, to=opening.first.destination)
+        came = ways.PacketCame(side.node, other.node, to=opening.first.destination)
         return unknown(came, NatPackets())
-    shared = not side.routers or side.routers == other.routers
-    passed = PassedNoNat(side.node, opening.last.destination)
+    shared = side.routers == other.routers
+    passed = ways.PassedNoNat(side.node, opening.last.destination)
     return Finding(
         Cause.SAME_NETWORK,
         None,
-        NoNatBetween(scene.dialer.node, scene.listener.node, bool(side.routers and shared)),
+        ways.NoNatBetween(scene.dialer.node, scene.listener.node, bool(side.routers and shared)),
         (line(passed, opening.first, opening.last),),
         (opening.last,),
     )
@@ -103,11 +83,11 @@ def _hairpinned(scene: Scene, side: Side, opening: Journey) -> Finding | None:
         if crossing is None or not crossing.hairpin:
             continue
         out = crossing.packet
-        back = CameBackIn(side.node, crossing.remote, hop.node, out.source, out.destination)
+        back = ways.CameBackIn(side.node, crossing.remote, hop.node, out.source, out.destination)
         return Finding(
             Cause.HAIRPINNED,
             hop.node,
-            Hairpinned(hop.node, side.node, scene.other(side).node),
+            ways.Hairpinned(hop.node, side.node, scene.other(side).node),
             (mapped(crossing, back),),
             (out,),
         )
@@ -123,11 +103,11 @@ def _reversed(scene: Scene, side: Side, opening: Journey) -> Finding | None:
         return None
     target = scene.other(side)
     lines = _entry_lines(scene, side, _entries(scene, opening))
-    dialed = DialedBack(side.node, opening.first.destination, target.node)
+    dialed = ways.DialedBack(side.node, opening.first.destination, target.node)
     return Finding(
         Cause.REVERSED,
         target.routers[-1] if target.routers else target.node,
-        Reversed(target.node, side.node),
+        ways.Reversed(target.node, side.node),
         (line(dialed, opening.first, opening.last), *lines),
         (opening.last,),
     )
@@ -148,7 +128,7 @@ def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
     if learned is not None:
         return learned.after(lines)
     if scene.evidence.events is None and scene.evidence.mode != "plain_dial":
-        came = PacketCame(side.node, other.node, source=opening.last.source)
+        came = ways.PacketCame(side.node, other.node, source=opening.last.source)
         return unknown(came, Events(signalled=True))
     if (uninvited := next((e for e in entries if e.hole is None), None)) is not None:
         return _admitted(scene, side, uninvited).after(lines)
@@ -156,7 +136,7 @@ def _entered(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
         if not public.routers:
             return _reachable(scene, public, arrival).after(lines)
     if not entries:
-        return unknown(CameByNoNat(side.node, other.node), HowIn())
+        return unknown(ways.CameByNoNat(side.node, other.node), HowIn())
     return _opened(scene, side, entries).after(lines)
 
 
@@ -166,7 +146,7 @@ def _admitted(scene: Scene, side: Side, entry: _Entry) -> Finding:
     return Finding(
         Cause.FILTER_ADMITS,
         passed.router,
-        Admitted(passed.router, side.node, passed.external, by_address, passed.remote),
+        ways.Admitted(passed.router, side.node, passed.external, by_address, passed.remote),
         decisive=(passed.packet,),
     )
 
@@ -176,8 +156,8 @@ def _reachable(scene: Scene, public: Side, came: Journey) -> Finding:
     return Finding(
         Cause.REACHABLE,
         public.node,
-        Reachable(public.node, other),
-        (line(PacketCame(other, public.node), came.first, came.last),),
+        ways.Reachable(public.node, other),
+        (line(ways.PacketCame(other, public.node), came.first, came.last),),
         (came.last,),
     )
 
@@ -191,7 +171,7 @@ def _opened(scene: Scene, side: Side, entries: list[_Entry]) -> Finding:
     return Finding(
         Cause.BOTH_OPENED,
         router,
-        HadOpened(other, hole.remote, router, lead, side.node),
+        ways.HadOpened(other, hole.remote, router, lead, side.node),
         decisive=(hole.packet, entry.passed.packet),
     )
 
@@ -208,8 +188,8 @@ def _learned(scene: Scene, side: Side, opening: Journey, answer: Journey) -> Fin
     return Finding(
         Cause.LEARNED_ADDRESS,
         side.routers[-1] if side.routers else side.node,
-        Learned(side.node, signalled, side.told, seen, other),
-        (line(AnswersSeen(other, seen, side.node), opening.last, answer.first),),
+        ways.Learned(side.node, signalled, side.told, seen, other),
+        (line(ways.AnswersSeen(other, seen, side.node), opening.last, answer.first),),
         (opening.last, answer.first),
     )
 
@@ -252,7 +232,7 @@ def _port_mapped(scene: Scene, entry: _Entry) -> Finding | None:
         return None
     lease = scene.leased(passed.router, passed.external.port, passed.time_ns)
     if lease is not None:
-        asked = AskedForPort(passed.router, lease.external_port)
+        asked = ways.AskedForPort(passed.router, lease.external_port)
         return Finding(
             Cause.PORT_MAPPED,
             passed.router,
@@ -263,10 +243,22 @@ def _port_mapped(scene: Scene, entry: _Entry) -> Finding | None:
     for forward in scene.behaviour(passed.router).forwards:
         same = forward.protocol is Protocol(passed.packet.protocol)
         if same and forward.external_port == passed.external.port:
-            static = Forwards(passed.router, passed.external.port, passed.internal)
+            static = ways.Forwards(passed.router, passed.external.port, passed.internal)
             shown = (passed.packet,)
             return Finding(Cause.PORT_MAPPED, passed.router, static, decisive=shown)
-    return None
+    return _exposed(scene, entry)
+
+
+def _exposed(scene: Scene, entry: _Entry) -> Finding | None:
+    """It came to a host that its NAT exposes, past the mappings."""
+    passed = entry.passed
+    host = scene.plan.exposed(passed.router, passed.external.address)
+    if host is None or passed.internal != Endpoint(host, passed.external.port):
+        return None
+    if entry.near is not None:
+        return None
+    exposes = ways.Exposes(passed.router, passed.external.port, passed.internal)
+    return Finding(Cause.PORT_MAPPED, passed.router, exposes, decisive=(passed.packet,))
 
 
 def _entry_lines(scene: Scene, side: Side, entries: list[_Entry]) -> tuple[Line, ...]:
@@ -289,11 +281,11 @@ def _lines(scene: Scene, side: Side, entry: _Entry) -> list[Line]:
         found.append(
             mapped(
                 opener,
-                Opened(opener.internal, opener.remote, opener.external, router),
+                ways.Opened(opener.internal, opener.remote, opener.external, router),
             )
         )
     by_address = None if entry.hole else _by_address(scene, entry)
-    came = CameIn(
+    came = ways.CameIn(
         side.node,
         passed.remote,
         router,

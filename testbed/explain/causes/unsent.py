@@ -2,85 +2,62 @@
 
 from dataclasses import replace
 
-from testbed.explain.causes import refused
+from testbed.explain.causes import past, refused, too_long
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene, outer, stopped
 from testbed.explain.sides import Side
 from testbed.model import contract
 from testbed.model.contract import FailureClass, Listening, Offered
-from testbed.model.explanation import Cause, Fate, Journey
-from testbed.model.packet import Endpoint
+from testbed.model.explanation import Cause
+from testbed.model.journey import Fate, Journey
+from testbed.model.packet import RST, Endpoint
+from testbed.model.statement import relays, runs
 from testbed.model.statement.lacks import AfterVantage, Events
-from testbed.model.statement.relays import (
-    AnswerCame,
-    AnswersLastSeen,
-    AskedNobody,
-    Asks,
-    LetNoAnswer,
-    MadeNothing,
-    NoAnswer,
-    NotLedIn,
-    NotSeenAgain,
-    QuestionsLastSeen,
-    StoppedAnswer,
-    Unanswered,
-    Unlearned,
-    UnlearnedFor,
-)
-from testbed.model.statement.runs import (
-    GaveUp,
-    Idle,
-    NeverOffered,
-    NoneInCapture,
-    OnlyAnswers,
-    PunchingOff,
-    SentNone,
-)
 
 
 def why(scene: Scene, side: Side) -> Finding:
     """Why ``side`` made no try."""
     if lacking := scene.whole.absent(side.node):
-        return unknown(NoneInCapture(side.node), *lacking)
+        return unknown(runs.NoneInCapture(side.node), *lacking)
     if scene.evidence.mode in ("silent", "relay_only"):
         return off(scene)
     if scene.evidence.events is None:
-        return unknown(SentNone(side.node), Events())
+        return unknown(runs.SentNone(side.node), Events())
     for one in (scene.other(side), side):  # the other's address comes first
         if one.failure is not None and one.failure.failure is FailureClass.GATHERING:
             return unlearned(scene, one)
     if scene.evidence.mode == "plain_dial" and side is scene.listener:
-        return Finding(Cause.FILTER_CLOSED, None, OnlyAnswers(side.node))
+        return Finding(Cause.FILTER_CLOSED, None, runs.OnlyAnswers(side.node))
     return _idle(scene, side)
 
 
 def off(scene: Scene) -> Finding:
     """The control: nobody was to try."""
     a, b = (side.node for side in scene.sides)
-    return Finding(Cause.PUNCHING_OFF, None, PunchingOff(a, b))
+    return Finding(Cause.PUNCHING_OFF, None, runs.PunchingOff(a, b))
 
 
 def _idle(scene: Scene, side: Side) -> Finding:
     """It could have sent, and did not."""
     failure = side.failure
     if failure is not None:
-        return Finding(Cause.PEER_FAILED, side.node, GaveUp(side.node, failure.reason))
+        return Finding(Cause.PEER_FAILED, side.node, runs.GaveUp(side.node, failure.reason))
     if side.last(Offered) is None:
-        return Finding(Cause.PEER_FAILED, side.node, NeverOffered(side.node))
+        return Finding(Cause.PEER_FAILED, side.node, runs.NeverOffered(side.node))
     other = scene.other(side)
-    return Finding(Cause.NEVER_SENT, side.node, Idle(side.node, other.node, other.told))
+    return Finding(Cause.NEVER_SENT, side.node, runs.Idle(side.node, other.node, other.told))
 
 
 def unlearned(scene: Scene, side: Side) -> Finding:
     """Why ``side`` got no answer from the public nodes that it asked."""
     asked = concerned(scene, side)
-    unlearned = Unlearned(side.node)
+    unlearned = relays.Unlearned(side.node)
     if not asked and (lacking := scene.whole.absent(side.node)):
         return unknown(unlearned, *lacking)
     if not asked:
-        nobody = UnlearnedFor(unlearned, AskedNobody(scene.protocol))
+        nobody = relays.UnlearnedFor(unlearned, relays.AskedNobody(scene.protocol))
         return Finding(Cause.NEVER_SENT, side.node, nobody)
-    opening = line(Asks(side.node, asked[0].first.destination), asked[0].first)
+    opening = line(relays.Asks(side.node, asked[0].first.destination), asked[0].first)
     return ended(scene, side, asked).after([opening])
 
 
@@ -94,7 +71,7 @@ def ended(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
         return _lost(scene, side, lost)
     if kept_out := [j for j in asked if outer(j.end) and stopped(j)]:
         return _kept_out(scene, side, kept_out[-1])
-    return unknown(QuestionsLastSeen(side.node), AfterVantage(asked[-1].last.vantage))
+    return unknown(relays.QuestionsLastSeen(side.node), AfterVantage(asked[-1].last.vantage))
 
 
 def concerned(scene: Scene, side: Side) -> list[Journey]:
@@ -114,21 +91,23 @@ def _kept_out(scene: Scene, side: Side, last: Journey) -> Finding:
     """The NAT of the one that was asked let nothing in."""
     router = last.end.node
     if lacking := scene.whole.unsure(last.end):
-        return unknown(QuestionsLastSeen(side.node), *lacking)
-    closed = NotLedIn(router, side.node, last.first.destination)
+        return unknown(relays.QuestionsLastSeen(side.node), *lacking)
+    closed = relays.NotLedIn(router, side.node, last.first.destination)
     shown = (last.last,)
     return Finding(Cause.FILTER_CLOSED, router, closed, (line(closed, *shown),), shown)
 
 
 def _lost(scene: Scene, side: Side, lost: list[Journey]) -> Finding:
+    if finding := too_long.among(scene, lost):
+        return finding
     last = lost[0].last
-    vanished = NotSeenAgain(lost[0].sender, last.vantage)
+    vanished = relays.NotSeenAgain(lost[0].sender, last.vantage)
     if lacking := scene.whole.unsure(lost[0].end):
         return unknown(vanished, *lacking)
     return Finding(
         Cause.LOST_ON_LINK,
         lost[0].end.node,
-        UnlearnedFor(Unlearned(side.node), vanished),
+        relays.UnlearnedFor(relays.Unlearned(side.node), vanished),
         (line(vanished, last),),
         (last,),
     )
@@ -143,12 +122,15 @@ def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
     answers = scene.answers(side, arrived)
     refusals = scene.refusals(side, arrived)
     came = [j for j in answers if j.arrived]
+    places = {j.first.destination for j in arrived if not j.first.tcp_flags & RST}
+    if not any(j.last.source in places for j in came) and (found := past.why(scene, side, arrived)):
+        return found
     if came:
         return Finding(
             Cause.PEER_FAILED,
             side.node,
-            MadeNothing(side.node, reason),
-            (line(AnswerCame(came[0].first.source, side.node), came[0].last),),
+            relays.MadeNothing(side.node, reason),
+            (line(relays.AnswerCame(came[0].first.source, side.node), came[0].last),),
             (came[0].last,),
         )
     if lost := [j for j in answers if j.end.fate is Fate.LOST]:
@@ -156,17 +138,17 @@ def _unanswered(scene: Scene, side: Side, asked: list[Journey]) -> Finding:
     if answers:
         stop = answers[0].end
         if lacking := scene.whole.unsure(stop):
-            return unknown(AnswersLastSeen(side.node, stop.node), *lacking)
+            return unknown(relays.AnswersLastSeen(side.node, stop.node), *lacking)
         return Finding(
             Cause.FILTER_CLOSED,
             stop.node,
-            LetNoAnswer(stop.node, side.node),
-            (line(StoppedAnswer(stop.node), stop.inward or answers[0].last),),
+            relays.LetNoAnswer(stop.node, side.node),
+            (line(relays.StoppedAnswer(stop.node), stop.inward or answers[0].last),),
             (stop.inward or answers[0].last,),
         )
     if lacking := scene.whole.absent(server):
-        return unknown(NoAnswer(side.node, reason), *lacking)
-    silence = Unanswered(arrived[0].first.destination, side.node, bool(refusals))
+        return unknown(relays.NoAnswer(side.node, reason), *lacking)
+    silence = relays.Unanswered(arrived[0].first.destination, side.node, bool(refusals))
     shown = refusals[0].first if refusals else arrived[-1].last
     return Finding(
         Cause.RELAY_UNREACHABLE,

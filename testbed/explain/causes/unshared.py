@@ -8,7 +8,8 @@ from testbed.explain.causes.finding import Finding, line
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
 from testbed.model.contract import Listening
-from testbed.model.explanation import Cause, Journey
+from testbed.model.explanation import Cause
+from testbed.model.journey import Journey
 from testbed.model.statement.relays import Asks
 from testbed.model.statement.runs import DialsApart
 

@@ -6,10 +6,12 @@ reason, so does the agent, and with it, as pid 1, every process of the container
 
 A request is a JSON list, the words of a program, with four descriptors: its standard
 streams and a socket of its own.  On that socket the agent says ``{"pid": n}``, then
-``{"code": n}``, negative for a signal; anything it receives there, or its end, kills.
+``{"code": n}``, negative for a signal.  ``stop`` and ``cont`` received there let it stand still
+and go on; anything else, or the socket's end, kills it.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -19,7 +21,11 @@ import sys
 from dataclasses import dataclass
 
 LONGEST = 1 << 16  # bytes of a request
+PAUSES = {b"stop": signal.SIGSTOP, b"cont": signal.SIGCONT}
 NOT_FOUND = 127
+PASSED = ("PATH", "LANG", "PYTHONPATH")  # the image's own words; an engine's proxies are none
+OWN = {"HOME": "/tmp", "TMPDIR": "/tmp", "USER": "nobody"}
+SET_DUMPABLE = 4  # prctl(2)
 
 
 @dataclass
@@ -50,7 +56,7 @@ class Agent:
                     os.read(reader, 4096)
                     self._reap()
                 elif fd in self._children:
-                    self._forget(fd)
+                    self._heed(fd)
                 elif fd == self._lab.fileno() and not self._obey():
                     return
 
@@ -67,10 +73,11 @@ class Agent:
 
     def _start(self, words: list[str], streams: list[int], said: socket.socket) -> None:
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(streams)]
+        passed = {name: os.environ[name] for name in PASSED if name in os.environ}
         ordinary = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM)
         try:
             pid = os.posix_spawnp(
-                words[0], words, os.environ, file_actions=actions, setsid=True, setsigdef=ordinary
+                words[0], words, passed | OWN, file_actions=actions, setsid=True, setsigdef=ordinary
             )
         except OSError as error:
             os.write(streams[2], f"{words[0]}: {error.strerror}\n".encode())
@@ -82,10 +89,19 @@ class Agent:
         self._children[said.fileno()] = _Child(pid, said)
         self._poll.register(said.fileno(), select.POLLIN)
 
-    def _forget(self, fd: int) -> None:
-        """Its owner wants it dead, or is."""
+    def _heed(self, fd: int) -> None:
+        """Its owner wants it to stand still or to go on, or wants it dead, or is."""
+        child = self._children[fd]
+        try:
+            wanted = child.said.recv(LONGEST)
+        except OSError:
+            wanted = b""
+        if wanted in PAUSES:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, PAUSES[wanted])
+            return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._children[fd].pid, signal.SIGKILL)
+            os.killpg(child.pid, signal.SIGKILL)
         self._poll.unregister(fd)  # `_reap` still tells the exit code
 
     def _reap(self) -> None:
@@ -135,6 +151,7 @@ def _say(to: socket.socket, *words: dict[str, int]) -> None:
 def main() -> None:
     """``agent.py SOCKET NODE``: introduce ourselves with our network, then serve."""
     path, node = sys.argv[1:]
+    ctypes.CDLL(None).prctl(SET_DUMPABLE, 0, 0, 0, 0)  # programs run as the same user
     lab = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     lab.connect(path)
     network = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -28,17 +27,21 @@ from testbed.errors import BackendError
 from testbed.lab.containers.agent import receive
 from testbed.lab.containers.engine import Gone, engine, require_images
 from testbed.lab.containers.remote import Agent
+from testbed.model.frozen import FrozenValue
 
 RUN, NODE, FOLDER, USER = (f"testbed.{what}" for what in ("run", "node", "folder", "user"))
 LOCK, SOCKET = "lock", "lab.sock"
+PROCESSES = 512  # and threads, in one container
+MEMORY = 4 << 30  # bytes, likewise
+ROOM = 64 << 20  # bytes in each folder that can be written to, all in memory
 START_DEADLINE = 60.0  # seconds until all agents have come
 _INSIDE = "/run/testbed"
 _AGENT = ("python3", "-ISu", "/usr/local/lib/testbed/agent.py", f"{_INSIDE}/{SOCKET}")
 _AT_ONCE = 8  # requests to the engine
+_REMOVALS = 4  # tries
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(FrozenValue):
     """A node's container to be.  ``root``: it configures a network, and is root for that.
 
     ``network`` is the engine's name of one, at whose ``address`` it will be, or
@@ -151,6 +154,11 @@ def _create(
         cap_drop=["ALL"],
         cap_add=["NET_ADMIN", "NET_RAW"] if member.root else [],
         security_opt=["no-new-privileges"],
+        pids_limit=PROCESSES,
+        mem_limit=MEMORY,
+        read_only=True,
+        tmpfs=dict.fromkeys(("/tmp", "/run"), f"mode=1777,size={ROOM}"),
+        shm_size=ROOM,
         auto_remove=True,
         binds=binds,
         cgroup_parent=parent,
@@ -220,11 +228,20 @@ def _remove(client: docker.APIClient, containers: Sequence[str]) -> None:
 
 
 def remove(client: docker.APIClient, container: str) -> None:
-    """Return when it is gone, whoever removes it."""
+    """Return when it is gone, whoever removes it.
+
+    The engine of a busy machine gives up with an error of its own (500) when the container's end
+    did not reach it within ten seconds of SIGKILL: it is asked again.
+    """
     with contextlib.suppress(Gone):
-        try:
-            client.remove_container(container, force=True, v=True)
-        except docker.errors.APIError as error:
-            if error.status_code != 409:  # its removal is under way: it removes itself
-                raise
-            client.wait(container, condition="removed")
+        for left in reversed(range(_REMOVALS)):
+            try:
+                client.remove_container(container, force=True, v=True)
+            except docker.errors.APIError as error:
+                if error.status_code == 409:  # its removal is under way: it removes itself
+                    client.wait(container, condition="removed")
+                elif not error.is_server_error() or not left:
+                    raise
+                else:
+                    continue
+            return

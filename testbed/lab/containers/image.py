@@ -18,7 +18,16 @@ from requests import RequestException
 
 from testbed.errors import UnfitError
 from testbed.lab.containers.address import engine_socket
-from testbed.lab.containers.crew import FOLDER, NODE, RUN, USER, cgroup_parent, remove
+from testbed.lab.containers.crew import (
+    FOLDER,
+    MEMORY,
+    NODE,
+    PROCESSES,
+    RUN,
+    USER,
+    cgroup_parent,
+    remove,
+)
 from testbed.lab.containers.engine import Gone
 from testbed.model.lab import Image
 
@@ -70,6 +79,8 @@ def _create(client: docker.APIClient, image: Image, node: str, name: str) -> str
         pid_mode=f"container:{node}",
         cap_add=list(image.capabilities),
         security_opt=["no-new-privileges"],
+        pids_limit=PROCESSES,
+        mem_limit=MEMORY,
         cgroup_parent=cgroup_parent(client),
     )
     made = client.create_container(

@@ -26,8 +26,9 @@ from testbed.lab.containers.crew import Member, crew
 from testbed.lab.containers.engine import engine
 from testbed.lab.containers.remote import Agent, RemoteProcess, finish
 from testbed.lab.loading import LOADERS, not_loaded
-from testbed.lab.namespaces import RULES_DEADLINE, NamespaceLab
-from testbed.model.lab import Command, Image, Process
+from testbed.lab.namespaces import NamespaceLab
+from testbed.lab.nodes import RULES_DEADLINE
+from testbed.model.lab import Command, Confinement, Image, Pausable, Process
 from testbed.model.plan import AddNode, LoadRules, NodeKind, Plan, WriteFiles
 from testbed.model.topology import INTERNET
 
@@ -61,6 +62,7 @@ class ContainerLab(NamespaceLab):
         self._chosen = chosen
         self._agents: dict[str, Agent] = {}
         self._images = count(1)
+        self._inside: dict[str, list[RemoteProcess]] = {}  # node -> those in its container
 
     def build(self) -> None:
         self._agents = self._stack.enter_context(crew(members(self.plan, self._chosen)))
@@ -119,16 +121,22 @@ class ContainerLab(NamespaceLab):
             process.close()
         return code, said.decode(errors="replace")
 
-    def spawn(self, node: str, command: Command) -> Process:
+    def spawn(self, node: str, command: Command, confinement: Confinement | None = None) -> Process:
         if isinstance(command, Image):
             return self._spawn_image(node, command)
         words = getattr(command, "argv", command)
         if callable(words) or Path(words[0]).is_absolute():
-            return super().spawn(node, command)
+            return super().spawn(node, command, confinement)
         self._node(node)  # an unknown one is refused
         process = self._agents[node].start(words)
         self._stack.callback(process.close)
+        self._inside.setdefault(node, []).append(process)
         return process
+
+    def processes(self, node: str) -> Sequence[Pausable]:
+        """Those in its container, too."""
+        inside = [one for one in self._inside.get(node, ()) if one.poll() is None]
+        return [*super().processes(node), *inside]
 
     def _spawn_image(self, node: str, wanted: Image) -> Process:
         with engine() as client:

@@ -62,6 +62,14 @@ class RemoteProcess:
             with contextlib.suppress(OSError):
                 self._said.send(b"kill")
 
+    def pause(self) -> None:
+        """Let it and its group stand still; its clock goes on."""
+        self._said.send(b"stop")
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._said.send(b"cont")
+
     def close(self) -> None:
         """Kill, wait for its end, close the pipes."""
         if self._said.fileno() < 0:

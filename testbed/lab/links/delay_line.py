@@ -17,13 +17,14 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import NoReturn
 
 from testbed.errors import BackendError
 from testbed.lab.links.forwarder import Forwarder, Wire
 from testbed.lab.links.interfaces import namespace_of
 from testbed.lab.links.tunnel import TunnelEnds
+from testbed.model.frozen import FrozenValue
 from testbed.model.topology import Impairment
 
 __all__ = ["Counters", "DelayLine", "Wire", "delay_line"]
@@ -35,8 +36,7 @@ _CLONE_NEWNET = 0x4000_0000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(FrozenValue):
     """What became of the frames of one direction, and how punctual it was."""
 
     wire: str

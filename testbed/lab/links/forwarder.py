@@ -9,7 +9,6 @@ import select
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from testbed.lab.links.direction import Direction
@@ -17,14 +16,14 @@ from testbed.lab.links.interfaces import frame_socket, interface_name
 from testbed.lab.links.ring import Ring
 from testbed.lab.links.timer import Timer
 from testbed.lab.links.tunnel import TunnelEnds, Tunnels
+from testbed.model.frozen import FrozenValue
 from testbed.model.topology import Impairment
 
 _BATCH = 64  # frames taken or delivered in a row, so that neither starves the other
 _SLOTS = 2048  # of the receive ring, 4 MiB: what comes while this process is kept waiting
 
 
-@dataclass(frozen=True)
-class Wire:
+class Wire(FrozenValue):
     """Two interfaces of one namespace and what happens between them.
 
     ``a`` and ``b`` stand for the interfaces (see `wire_socket`).

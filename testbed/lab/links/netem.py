@@ -8,23 +8,18 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-
-from pyroute2.netlink.rtnl.tcmsg import tcmsg
-from pyroute2.netlink.rtnl.tcmsg.sched_netem import get_parameters
 
 from testbed.errors import BackendError, UnfitError
 from testbed.lab.links.base import frames_held
+from testbed.lab.rtnetlink import netem
+from testbed.model.frozen import FrozenValue
 from testbed.model.topology import Impairment
 
 MISSING = (
     "this kernel has no netem (module sch_netem; Debian: in linux-image, Ubuntu: in "
     "linux-modules-extra-$(uname -r), Fedora: in kernel-modules-extra)"
 )
-_NEWQDISC, _ERROR = 36, 2
-_REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
-_ROOT = 0xFFFF_FFFF
+_ERROR = 2
 _ACKNOWLEDGEMENT = struct.Struct("=IHHIIi")  # length, type, flags, sequence, port, -errno
 _DEADLINE = 5.0
 
@@ -35,8 +30,7 @@ _CUT = Impairment(loss=1.0)
 _UNLIMITED = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True)
-class Egress:
+class Egress(FrozenValue):
     """One end of a link: a NETLINK_ROUTE socket of its namespace, the interface there."""
 
     netlink: socket.socket
@@ -94,7 +88,7 @@ def expressible(impairment: Impairment) -> bool:
     return impairment.burst is None and impairment.largest is None
 
 
-def options(impairment: Impairment) -> dict[str, float]:
+def _options(impairment: Impairment) -> dict[str, float]:
     """The impairment as pyroute2's netem keywords.
 
     delay and jitter are in us, loss in percent, rate in bytes a second, limit in frames.
@@ -106,31 +100,16 @@ def options(impairment: Impairment) -> dict[str, float]:
         "delay": round(impairment.delay_ms * 1000),
         "jitter": round(impairment.jitter_ms * 1000),
         "loss": impairment.loss * 100,
-        **({"reorder": impairment.reorder * 100, "gap": 1} if impairment.reorder else {}),
+        **({"prob_reorder": impairment.reorder * 100, "gap": 1} if impairment.reorder else {}),
         "duplicate": impairment.duplicate * 100,
         "limit": frames_held(impairment),
         "rate": rate,  # always said: left out, a change would keep the former one
     }
 
 
-@lru_cache(maxsize=256)
 def message(ifindex: int, impairment: Impairment) -> bytes:
     """RTM_NEWQDISC that makes netem the root qdisc of ``ifindex``, or changes it in place."""
-    request = tcmsg()
-    request["index"] = ifindex
-    request["parent"] = _ROOT
-    request["header"] = {
-        "type": _NEWQDISC,
-        "flags": _REQUEST | _ACK | _CREATE | _REPLACE,
-        "sequence_number": 0,
-        "pid": 0,
-    }
-    request["attrs"] = [
-        ("TCA_KIND", "netem"),
-        ("TCA_OPTIONS", get_parameters(options(impairment))),
-    ]
-    request.encode()
-    return bytes(request.data)
+    return netem(ifindex, tuple(_options(impairment).items())).data
 
 
 def apply(netlink: socket.socket, ifindex: int, impairment: Impairment) -> None:

@@ -12,10 +12,10 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from testbed.lab.links.interfaces import interface_name
 from testbed.lab.links.timer import Timer
+from testbed.model.frozen import FrozenValue
 from testbed.model.topology import TUNNEL_PORT
 
 KEEPALIVE_S = 20.0  # less than any NAT forgets a mapping of UDP after, by RFC 4787 REQ-5
@@ -29,8 +29,7 @@ Address = tuple[str, int]
 Deliver = Callable[[bytes, str], None]  # a frame, and the interface that it leaves by
 
 
-@dataclass(frozen=True)
-class TunnelEnds:
+class TunnelEnds(FrozenValue):
     """A tunnel: two interfaces of the bench, and the sockets in the nodes at its ends.
 
     ``a`` and ``b`` stand for the interfaces (see `wire_socket`).  Sockets may serve several.
@@ -43,11 +42,11 @@ class TunnelEnds:
     number: int
 
 
-def endpoint(sock: socket.socket, address: str) -> socket.socket:
+def endpoint(sock: socket.socket, address: str, port: int = TUNNEL_PORT) -> socket.socket:
     """A UDP socket, made in a node, as the end of its tunnels at its own ``address``."""
     sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
     sock.setblocking(False)
-    sock.bind((address, TUNNEL_PORT))
+    sock.bind((address, port))
     return sock
 
 

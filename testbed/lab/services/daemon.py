@@ -5,8 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Self
 
-from testbed.errors import BackendError
-from testbed.lab.services.watch import Question, failure
+from testbed.lab.services.watch import Beginning, Question, failure
 from testbed.model.fault import ServiceFailed
 from testbed.model.lab import Command, Lab, Process
 from testbed.model.plan import ServePortMapping
@@ -41,22 +40,21 @@ class Daemon(ABC):
         """Without any mapping and with an epoch of 0, as after a reboot of the router.
 
         Ready when each service has answered, asked from the router itself so that no
-        capture of the lab's links sees it; BackendError if one does not in time.
+        capture of the lab's links sees it; ServiceError if one does not in time, or
+        StarvedServiceError.
         """
         self.forget()
         lab, node = self._lab, self._step.node
         process = self._process = lab.spawn(node, self._command())
+        beginning = Beginning(node, self.name, process)
         process.stdin.write(self._step.config.encode())
         process.stdin.close()
         end = time.monotonic() + DEADLINE
         for question in self._questions():
             while not question.answered(lab, node):
                 if process.poll() is not None or time.monotonic() >= end:
-                    raise BackendError(
-                        f"{self.name} does not answer to {question.service}",
-                        node=node,
-                        remedy=self.remedy,
-                    )
+                    why = f"it does not answer to {question.service}"
+                    raise beginning.unready(why, self.remedy)
                 time.sleep(POLL_INTERVAL)
         return self
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from testbed.lab.services.daemon import ADDRESS, DESCRIPTION, PORT, Daemon
 from testbed.lab.services.gateway import pcp
+from testbed.lab.services.gateway.kernel import NAMES
 from testbed.lab.services.gateway.serve import serve
 from testbed.lab.services.gateway.settings import read
 from testbed.lab.services.watch import Question
@@ -29,6 +30,13 @@ class OwnGateway(Daemon):
 
     def _command(self) -> Command:
         return _serve
+
+    def forget(self) -> None:
+        """Take its rules away, and the NAT's note of which ports they hold."""
+        super().forget()
+        if reserved := read(self._step.config).reserved:
+            text = "\n".join(f"flush set {reserved} mapped_{name}" for name in NAMES.values())
+            self._lab.run(self._step.node, ["nft", "-f", "-"], input=text.encode())
 
     def _questions(self) -> Iterator[Question]:
         settings = read(self._step.config)

@@ -8,11 +8,12 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
-from testbed.errors import ServiceError
+from testbed.errors import BackendError, ServiceError, StarvedServiceError
+from testbed.lab.waits import ProcessorTime
 from testbed.model.fault import Ending, ServiceFailed
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab, Process
 
 ANSWER_TIMEOUT = 0.1  # seconds, within one node
@@ -28,8 +29,7 @@ class Watching(Protocol):
         """As `testbed.model.lab.Lab` has it."""
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(FrozenValue):
     """What a service answers when it serves: where it is asked, and how the answer begins.
 
     It is asked from its own node, by way of the loopback, so that no capture sees it.
@@ -51,6 +51,28 @@ class Question:
                 return sock.recv(2048).startswith(self.answer)
             except OSError:  # refused, or a timeout
                 return False
+
+
+class Beginning:
+    """That of ``name`` at ``node``, whose ``process`` was just started: until it serves."""
+
+    def __init__(self, node: str, name: str, process: Process) -> None:
+        self.node, self._name = node, name
+        self._processor = ProcessorTime(process)
+
+    def unready(self, why: str = "", remedy: str | None = None) -> BackendError:
+        """The error where it does not serve in time: is that the machine's doing, or its own?
+
+        ``why``: what it said, or did not answer.
+        """
+        if (seconds := self._processor.starved_s()) is None:
+            ending = Ending.UNREADY.value
+            return ServiceError(self._name, ending, node=self.node, why=why, remedy=remedy)
+        return StarvedServiceError(
+            f"{self._name} was not ready in time, after {seconds:.1f} s without a processor: this "
+            "machine is too busy",
+            node=self.node,
+        )
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 `testbed/words/statements/` has the sentence of each.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed.model.frozen import FrozenValue
 
-@dataclass(frozen=True)
-class Statement:
+
+class Statement(FrozenValue):
     """One thing that is so.  Its fields are all that its sentence tells."""
 
     @property
@@ -26,7 +26,6 @@ class Stop(StrEnum):
     DROPPED = "dropped"
 
 
-@dataclass(frozen=True)
 class At(Statement):
     """When it happened, in milliseconds since the start of the run."""
 
@@ -34,7 +33,6 @@ class At(Statement):
     at_ms: float
 
 
-@dataclass(frozen=True)
 class Both(Statement):
     """Two things that only together are the cause."""
 

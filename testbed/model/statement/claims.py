@@ -1,16 +1,15 @@
 """What peers claim, and how the wire denies it; protocols that were not kept."""
 
-from dataclasses import dataclass
-
 from testbed.model.breach import Breach, cited
+from testbed.model.frozen import FrozenValue
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint
 from testbed.model.path import Traffic
-from testbed.model.reason import Reason, TraceStep
+from testbed.model.reason import Reason
 from testbed.model.statement import Statement
+from testbed.model.trace import TraceStep
 
 
-@dataclass(frozen=True)
 class Found(Statement):
     """Breaches that the judge found, and of which no more is known."""
 
@@ -22,17 +21,14 @@ class Found(Statement):
         return frozenset(number for breach in self.breaches for number in cited(breach))
 
 
-@dataclass(frozen=True)
 class NotKept(Found):
     """The breaches are the cause."""
 
 
-@dataclass(frozen=True)
 class NotAllowed(Statement):
     """The packets beside it are what the protocol does not allow."""
 
 
-@dataclass(frozen=True)
 class Claims(Statement):
     """What a peer says of its connection; `Outcome.NONE`: that it has none."""
 
@@ -40,7 +36,6 @@ class Claims(Statement):
     outcome: Outcome
 
 
-@dataclass(frozen=True)
 class Denied(Statement):
     """The wire shows another path than a peer claims."""
 
@@ -48,7 +43,6 @@ class Denied(Statement):
     measured: Outcome
 
 
-@dataclass(frozen=True)
 class ClaimBut(Statement):
     """A claim, and what does not fit it."""
 
@@ -56,7 +50,6 @@ class ClaimBut(Statement):
     but: Statement
 
 
-@dataclass(frozen=True)
 class NothingCame(Statement):
     """Nothing of one peer came to the other, and why."""
 
@@ -65,7 +58,6 @@ class NothingCame(Statement):
     obstacle: Statement
 
 
-@dataclass(frozen=True)
 class BytesLeft(Statement):
     """A peer sent bytes of the connection, or of the echo."""
 
@@ -74,7 +66,6 @@ class BytesLeft(Statement):
     destination: Endpoint
 
 
-@dataclass(frozen=True)
 class BytesCame(Statement):
     """Bytes of the connection, or of the echo, came to a peer."""
 
@@ -83,14 +74,12 @@ class BytesCame(Statement):
     source: Endpoint
 
 
-@dataclass(frozen=True)
 class EchoUnsent(Statement):
     """A peer sent no byte of the echo that it was asked for."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class EchoUnseen(Statement):
     """No byte of a peer's echo came to the other."""
 
@@ -98,7 +87,6 @@ class EchoUnseen(Statement):
     target: str
 
 
-@dataclass(frozen=True)
 class EchoShort(Statement):
     """Too few bytes of the echo came."""
 
@@ -107,15 +95,13 @@ class EchoShort(Statement):
     target: str
 
 
-@dataclass(frozen=True)
-class Foretold:
+class Foretold(FrozenValue):
     """The outcome of the whole prediction, and why it ends so."""
 
     outcome: Outcome
     reason: Reason
 
 
-@dataclass(frozen=True)
 class RefutedBy(Statement):
     """A step of the prediction, or all of it, beside what the wire shows."""
 
@@ -123,7 +109,6 @@ class RefutedBy(Statement):
     shown: Statement
 
 
-@dataclass(frozen=True)
 class LeftBy(Statement):
     """By which endpoint a peer left its router, against what the prediction says."""
 

@@ -1,12 +1,9 @@
 """What became of packets that hosts sent to one another, whatever the study."""
 
-from dataclasses import dataclass
-
 from testbed.model.packet import Endpoint
 from testbed.model.statement import Statement, Stop
 
 
-@dataclass(frozen=True)
 class Reached(Statement):
     """Packets came as far as the host that they were for."""
 
@@ -17,7 +14,6 @@ class Reached(Statement):
     count: int
 
 
-@dataclass(frozen=True)
 class Stopped(Statement):
     """Packets ended before they came to a host."""
 
@@ -29,13 +25,11 @@ class Stopped(Statement):
     count: int
 
 
-@dataclass(frozen=True)
 class CaseTold(Statement):
     """What the study itself says of its case."""
 
     reason: str
 
 
-@dataclass(frozen=True)
 class NothingCrossed(Statement):
     """No packet was recorded that would tell."""

@@ -1,13 +1,10 @@
 """Packets on their way to the other peer, and the NATs that did not let them in or out."""
 
-from dataclasses import dataclass
-
 from testbed.model.packet import Endpoint, Protocol
 from testbed.model.refusal import Refusal
 from testbed.model.statement import Statement, Stop
 
 
-@dataclass(frozen=True)
 class NotSeenInside(Statement):
     """Packets came to a router from outside, and are not seen behind it."""
 
@@ -15,7 +12,6 @@ class NotSeenInside(Statement):
     router: str
 
 
-@dataclass(frozen=True)
 class NotSeenOutside(Statement):
     """Packets came to a router from inside, and are not seen to leave it."""
 
@@ -23,7 +19,6 @@ class NotSeenOutside(Statement):
     router: str
 
 
-@dataclass(frozen=True)
 class Knocked(Statement):
     """A packet came to a router, which did not let it in."""
 
@@ -35,7 +30,6 @@ class Knocked(Statement):
     stop: Stop
 
 
-@dataclass(frozen=True)
 class Stopped(Statement):
     """A router did not let the packet pass."""
 
@@ -43,7 +37,6 @@ class Stopped(Statement):
     stop: Stop
 
 
-@dataclass(frozen=True)
 class OwnLeft(Statement):
     """A peer's own packet left its router."""
 
@@ -53,7 +46,6 @@ class OwnLeft(Statement):
     at_ms: float
 
 
-@dataclass(frozen=True)
 class NotOpenYet(Statement):
     """The own packet that opened the router left it later."""
 
@@ -63,7 +55,6 @@ class NotOpenYet(Statement):
     late_ms: float
 
 
-@dataclass(frozen=True)
 class SynEarly(Statement):
     """A SYN came before the other peer's own, and was refused."""
 
@@ -74,7 +65,6 @@ class SynEarly(Statement):
     stop: Stop
 
 
-@dataclass(frozen=True)
 class AttemptReset(Statement):
     """A RST came for a connection attempt, which the router took for its end."""
 
@@ -83,7 +73,6 @@ class AttemptReset(Statement):
     router: str
 
 
-@dataclass(frozen=True)
 class FoundClosed(Statement):
     """A SYN found the router closed after a RST."""
 
@@ -92,7 +81,6 @@ class FoundClosed(Statement):
     router: str
 
 
-@dataclass(frozen=True)
 class LetOut(Statement):
     """A router let a packet out, and stopped the answer to it."""
 
@@ -104,7 +92,6 @@ class LetOut(Statement):
     stop: Stop
 
 
-@dataclass(frozen=True)
 class ClosedAgain(Statement):
     """A router is closed for a source to which the endpoint has sent."""
 
@@ -113,7 +100,6 @@ class ClosedAgain(Statement):
     external: Endpoint
 
 
-@dataclass(frozen=True)
 class Opens(Statement):
     """A peer's packet opens an endpoint at its router."""
 
@@ -123,7 +109,6 @@ class Opens(Statement):
     router: str
 
 
-@dataclass(frozen=True)
 class NotLetIn(Statement):
     """A router did not let a peer in."""
 
@@ -131,7 +116,6 @@ class NotLetIn(Statement):
     node: str
 
 
-@dataclass(frozen=True)
 class Uninvited(Statement):
     """Nobody inside had sent to the source."""
 
@@ -139,7 +123,6 @@ class Uninvited(Statement):
     source: Endpoint
 
 
-@dataclass(frozen=True)
 class LeaseGiven(Statement):
     """A router gave a port for a time."""
 
@@ -148,7 +131,6 @@ class LeaseGiven(Statement):
     seconds: int
 
 
-@dataclass(frozen=True)
 class LeaseOver(Statement):
     """A packet came when the time of a lease had run out."""
 
@@ -157,7 +139,6 @@ class LeaseOver(Statement):
     over_s: float
 
 
-@dataclass(frozen=True)
 class LastSeen(Statement):
     """Packets of a peer are last seen on their way, or at a vantage; ``target``: for whom."""
 
@@ -166,7 +147,6 @@ class LastSeen(Statement):
     vantage: str | None = None
 
 
-@dataclass(frozen=True)
 class NeverCame(Statement):
     """Packets left a vantage, and never came to the next node."""
 
@@ -176,7 +156,6 @@ class NeverCame(Statement):
     node: str
 
 
-@dataclass(frozen=True)
 class KnownPrivate(Statement):
     """A peer was known to the other by private addresses alone."""
 
@@ -185,7 +164,6 @@ class KnownPrivate(Statement):
     addresses: tuple[Endpoint, ...]
 
 
-@dataclass(frozen=True)
 class NoRoute(Statement):
     """A peer sends to addresses to which there is no way."""
 
@@ -193,7 +171,6 @@ class NoRoute(Statement):
     addresses: tuple[Endpoint, ...]
 
 
-@dataclass(frozen=True)
 class StoppedByRules(Statement):
     """One of several rules of the own router stopped a peer's packets."""
 
@@ -202,7 +179,6 @@ class StoppedByRules(Statement):
     rules: tuple[Refusal, ...]
 
 
-@dataclass(frozen=True)
 class StoppedByRule(Statement):
     """A rule that no declared axis accounts for stopped a peer's packets."""
 
@@ -211,7 +187,6 @@ class StoppedByRule(Statement):
     rule: Refusal
 
 
-@dataclass(frozen=True)
 class LetsNoOut(Statement):
     """The own router does not let a packet out, by one of its rules."""
 
@@ -223,7 +198,6 @@ class LetsNoOut(Statement):
     quota: int | None
 
 
-@dataclass(frozen=True)
 class StoppedMany(Statement):
     """When the own router stopped a peer's packets; ``last_ms`` None: it was one."""
 
@@ -237,7 +211,6 @@ class StoppedMany(Statement):
 # -- on the diagram -----------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Dropped(Statement):
     """By one of the rules, or since the destination is private."""
 
@@ -245,7 +218,6 @@ class Dropped(Statement):
     private: bool = False
 
 
-@dataclass(frozen=True)
 class Answered(Statement):
     """With a packet of that label, or of that protocol; None: the answer was not seen."""
 
@@ -253,11 +225,9 @@ class Answered(Statement):
     protocol: Protocol | None = None
 
 
-@dataclass(frozen=True)
 class LostOnWay(Statement):
     """Between two nodes."""
 
 
-@dataclass(frozen=True)
 class TakenByRouter(Statement):
     """By the kernel of the router itself."""

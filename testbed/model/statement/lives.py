@@ -1,12 +1,9 @@
 """What happened in the life of a connection."""
 
-from dataclasses import dataclass
-
 from testbed.model.life import MomentKind
 from testbed.model.statement import Statement
 
 
-@dataclass(frozen=True)
 class Connected(Statement):
     """Echoes came back by one path, from ``start`` to ``end``, in seconds after the first event."""
 
@@ -16,7 +13,6 @@ class Connected(Statement):
     at: str
 
 
-@dataclass(frozen=True)
 class Happened(Statement):
     """One moment, in seconds after the first fault; ``said`` is what else is known of it."""
 

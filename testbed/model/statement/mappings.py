@@ -1,12 +1,9 @@
 """By which endpoints NATs sent packets out, and why by another than before."""
 
-from dataclasses import dataclass
-
 from testbed.model.packet import Endpoint
 from testbed.model.statement import Statement
 
 
-@dataclass(frozen=True)
 class ComesFrom(Statement):
     """Packets come from another endpoint than was told."""
 
@@ -15,7 +12,6 @@ class ComesFrom(Statement):
     told: Endpoint
 
 
-@dataclass(frozen=True)
 class PacketsFrom(Statement):
     """Where the packets of a peer come from."""
 
@@ -23,7 +19,6 @@ class PacketsFrom(Statement):
     source: Endpoint
 
 
-@dataclass(frozen=True)
 class ToldOther(Statement):
     """What a peer told, and where its packets come from."""
 
@@ -32,7 +27,6 @@ class ToldOther(Statement):
     source: Endpoint
 
 
-@dataclass(frozen=True)
 class HadMapped(Statement):
     """A router's conntrack tells of a mapping."""
 
@@ -42,7 +36,6 @@ class HadMapped(Statement):
     remote: Endpoint
 
 
-@dataclass(frozen=True)
 class MappingChanged(Statement):
     """Another endpoint for another destination."""
 
@@ -53,7 +46,6 @@ class MappingChanged(Statement):
     remote: Endpoint
 
 
-@dataclass(frozen=True)
 class SendsToNothing(Statement):
     """The other peer sends to where nothing of this one comes from."""
 
@@ -62,7 +54,6 @@ class SendsToNothing(Statement):
     node: str
 
 
-@dataclass(frozen=True)
 class NeverSource(Statement):
     """A peer told an endpoint that was never the source of a packet of its own."""
 
@@ -70,7 +61,6 @@ class NeverSource(Statement):
     told: Endpoint
 
 
-@dataclass(frozen=True)
 class OtherSocket(Statement):
     """A peer signalled the address of one socket, and sends from another."""
 
@@ -79,7 +69,6 @@ class OtherSocket(Statement):
     used: Endpoint
 
 
-@dataclass(frozen=True)
 class AskedAs(Statement):
     """A peer asked a public node how it is seen."""
 
@@ -89,7 +78,6 @@ class AskedAs(Statement):
     external: Endpoint
 
 
-@dataclass(frozen=True)
 class LeftAs(Statement):
     """By which endpoint a router sends a peer out."""
 
@@ -99,7 +87,6 @@ class LeftAs(Statement):
     external: Endpoint
 
 
-@dataclass(frozen=True)
 class LeavesAfterEarly(Statement):
     """By another endpoint, after an early packet was stopped there."""
 
@@ -109,7 +96,6 @@ class LeavesAfterEarly(Statement):
     told: Endpoint
 
 
-@dataclass(frozen=True)
 class TookEarly(Statement):
     """A router took an early packet itself."""
 
@@ -120,7 +106,6 @@ class TookEarly(Statement):
     router: str
 
 
-@dataclass(frozen=True)
 class TupleTaken(Statement):
     """An early packet took the endpoint."""
 
@@ -131,7 +116,6 @@ class TupleTaken(Statement):
     external: Endpoint
 
 
-@dataclass(frozen=True)
 class Uses(Statement):
     """Somebody else inside has the endpoint."""
 
@@ -141,7 +125,6 @@ class Uses(Statement):
     internal: Endpoint
 
 
-@dataclass(frozen=True)
 class Collided(Statement):
     """So the peer leaves by another."""
 
@@ -150,7 +133,6 @@ class Collided(Statement):
     external: Endpoint
 
 
-@dataclass(frozen=True)
 class Unkept(Statement):
     """Nothing kept a mapping alive; its conntrack may tell when it ended."""
 
@@ -160,7 +142,6 @@ class Unkept(Statement):
     ended_ms: float | None
 
 
-@dataclass(frozen=True)
 class Forgets(Statement):
     """A router forgets a mapping that is idle so long."""
 

@@ -1,6 +1,5 @@
 """What a router did that its profile denies, or did not that its profile declares."""
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from testbed.model.behaviour import Hairpin, PortRange, Unsolicited
@@ -8,7 +7,6 @@ from testbed.model.packet import Endpoint, Protocol
 from testbed.model.statement import Statement
 
 
-@dataclass(frozen=True)
 class LetOutThough(Statement):
     """A router let out what it blocks; with ``ports`` it lets out to those alone."""
 
@@ -18,7 +16,6 @@ class LetOutThough(Statement):
     ports: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
 class NotLetOut(Statement):
     """A router did not let a packet out, without a reason in its profile."""
 
@@ -27,7 +24,6 @@ class NotLetOut(Statement):
     destination: Endpoint
 
 
-@dataclass(frozen=True)
 class LetInThough(Statement):
     """A router let in whom the endpoint had sent nothing to."""
 
@@ -37,7 +33,6 @@ class LetInThough(Statement):
     unsent: Endpoint | IPv4Address  # as its filter looks at it
 
 
-@dataclass(frozen=True)
 class ShutThough(Statement):
     """A router did not let in whom the endpoint's own packet had opened it for."""
 
@@ -48,7 +43,6 @@ class ShutThough(Statement):
     remote: Endpoint
 
 
-@dataclass(frozen=True)
 class HairpinDiffers(Statement):
     """A router took a packet back in; ``seen_as`` None: it should not hairpin at all."""
 
@@ -59,7 +53,6 @@ class HairpinDiffers(Statement):
     seen_as: Endpoint | None = None
 
 
-@dataclass(frozen=True)
 class NoHairpin(Statement):
     """A router did not take a packet back in, and should."""
 
@@ -68,7 +61,6 @@ class NoHairpin(Statement):
     destination: Endpoint
 
 
-@dataclass(frozen=True)
 class SentOut(Statement):
     """By which endpoint a router sent a flow out."""
 
@@ -78,14 +70,12 @@ class SentOut(Statement):
     external: Endpoint
 
 
-@dataclass(frozen=True)
 class Translated(Statement):
     """It should not translate."""
 
     sent: SentOut
 
 
-@dataclass(frozen=True)
 class NotKept(Statement):
     """It should have kept the endpoint."""
 
@@ -94,7 +84,6 @@ class NotKept(Statement):
     kept: Endpoint
 
 
-@dataclass(frozen=True)
 class NotAnother(Statement):
     """It should have been another endpoint."""
 
@@ -102,7 +91,6 @@ class NotAnother(Statement):
     sent: SentOut
 
 
-@dataclass(frozen=True)
 class PortOutside(Statement):
     """The port is not one of the declared range."""
 
@@ -110,7 +98,6 @@ class PortOutside(Statement):
     ports: PortRange
 
 
-@dataclass(frozen=True)
 class PortNotKept(Statement):
     """The port should have been preserved."""
 
@@ -118,7 +105,6 @@ class PortNotKept(Statement):
     port: int
 
 
-@dataclass(frozen=True)
 class OverQuota(Statement):
     """A subscriber has more mappings than are allowed."""
 
@@ -128,7 +114,6 @@ class OverQuota(Statement):
     quota: int
 
 
-@dataclass(frozen=True)
 class AnswerDiffers(Statement):
     """A router answered an uninvited packet otherwise than its profile declares."""
 

@@ -1,12 +1,9 @@
 """Relays, servers, and what peers got from them."""
 
-from dataclasses import dataclass
-
 from testbed.model.packet import Endpoint, Protocol
 from testbed.model.statement import Statement
 
 
-@dataclass(frozen=True)
 class ReservationOver(Statement):
     """A reservation at the relay had run out; ``reason`` in the peer's words."""
 
@@ -15,7 +12,6 @@ class ReservationOver(Statement):
     reason: str
 
 
-@dataclass(frozen=True)
 class RelayRefused(Statement):
     """The relay refused a peer; ``reason`` in the peer's words, or an error of TURN."""
 
@@ -24,7 +20,6 @@ class RelayRefused(Statement):
     reason: str | None
 
 
-@dataclass(frozen=True)
 class LastWords(Statement):
     """The relay's last packet to a peer before that gave up."""
 
@@ -32,7 +27,6 @@ class LastWords(Statement):
     at_ms: float
 
 
-@dataclass(frozen=True)
 class NotThrough(Statement):
     """A peer was not connected through the relay; ``reason`` in the peer's words."""
 
@@ -41,14 +35,12 @@ class NotThrough(Statement):
     reason: str | None
 
 
-@dataclass(frozen=True)
 class AskedNothing(Statement):
     """A peer asked the relay for nothing."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class NotLedIn(Statement):
     """A peer asked at a NAT's address, and the NAT led what came there to nobody."""
 
@@ -57,7 +49,6 @@ class NotLedIn(Statement):
     destination: Endpoint
 
 
-@dataclass(frozen=True)
 class SentToRelay(Statement):
     """A peer sent to the relay, whose host refuses, or which does not answer."""
 
@@ -66,7 +57,6 @@ class SentToRelay(Statement):
     refuses: bool
 
 
-@dataclass(frozen=True)
 class RelayGone(Statement):
     """The relay is not there."""
 
@@ -75,7 +65,15 @@ class RelayGone(Statement):
     node: str
 
 
-@dataclass(frozen=True)
+class AnsweredPast(Statement):
+    """The relay answered by its own address, past the router that had taken the question in."""
+
+    router: str
+    relay: str
+    node: str
+    source: Endpoint
+
+
 class FoundNoWay(Statement):
     """A peer found no way through the relay; ``reason`` in the peer's words."""
 
@@ -84,7 +82,6 @@ class FoundNoWay(Statement):
     reason: str | None
 
 
-@dataclass(frozen=True)
 class RelayAnswered(Statement):
     """When the relay answered a peer."""
 
@@ -92,7 +89,6 @@ class RelayAnswered(Statement):
     at_ms: float
 
 
-@dataclass(frozen=True)
 class RelayEnded(Statement):
     """The relay ended its connection with a peer; ``relayed``: and the relayed one with it."""
 
@@ -101,7 +97,6 @@ class RelayEnded(Statement):
     relayed: bool = False
 
 
-@dataclass(frozen=True)
 class RelayedEnded(Statement):
     """The relay ended the relayed connection alone; ``reason`` in the peer's words."""
 
@@ -112,14 +107,12 @@ class RelayedEnded(Statement):
 # -- public nodes that tell a peer its address ---------------------------------
 
 
-@dataclass(frozen=True)
 class Unlearned(Statement):
     """A peer never learned by which address it is seen."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class UnlearnedFor(Statement):
     """The same, where it is known why."""
 
@@ -127,14 +120,12 @@ class UnlearnedFor(Statement):
     why: Statement
 
 
-@dataclass(frozen=True)
 class AskedNobody(Statement):
     """A peer asked nobody by the protocol."""
 
     protocol: Protocol
 
 
-@dataclass(frozen=True)
 class Asks(Statement):
     """A peer asks a public node; ``source`` where it matters from where."""
 
@@ -143,14 +134,12 @@ class Asks(Statement):
     source: Endpoint | None = None
 
 
-@dataclass(frozen=True)
 class QuestionsLastSeen(Statement):
     """A peer's questions are last seen on their way."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class NotSeenAgain(Statement):
     """Packets left a vantage, and are not seen again."""
 
@@ -158,7 +147,6 @@ class NotSeenAgain(Statement):
     vantage: str
 
 
-@dataclass(frozen=True)
 class MadeNothing(Statement):
     """A peer was answered, and made nothing of it; ``reason`` in its own words."""
 
@@ -166,7 +154,6 @@ class MadeNothing(Statement):
     reason: str | None
 
 
-@dataclass(frozen=True)
 class AnswerCame(Statement):
     """An answer came to a peer."""
 
@@ -174,7 +161,6 @@ class AnswerCame(Statement):
     node: str
 
 
-@dataclass(frozen=True)
 class AnswersLastSeen(Statement):
     """The answers to a peer are last seen at a node."""
 
@@ -182,7 +168,6 @@ class AnswersLastSeen(Statement):
     at: str
 
 
-@dataclass(frozen=True)
 class LetNoAnswer(Statement):
     """A router let no answer in to a peer."""
 
@@ -190,14 +175,12 @@ class LetNoAnswer(Statement):
     node: str
 
 
-@dataclass(frozen=True)
 class StoppedAnswer(Statement):
     """A router stopped the answer."""
 
     router: str
 
 
-@dataclass(frozen=True)
 class NoAnswer(Statement):
     """No answer to a peer is in the capture; ``reason`` in its own words."""
 
@@ -205,7 +188,6 @@ class NoAnswer(Statement):
     reason: str | None
 
 
-@dataclass(frozen=True)
 class Unanswered(Statement):
     """A server got packets, and refused or ignored them; ``reason`` in the peer's words."""
 

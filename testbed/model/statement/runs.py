@@ -1,21 +1,17 @@
 """Runs that broke, peers that sent nothing, and connections that came to nothing."""
 
-from dataclasses import dataclass
-
 from testbed.model.breach import TriedLittle
 from testbed.model.fault import Fault
 from testbed.model.packet import Endpoint
 from testbed.model.statement import Statement
 
 
-@dataclass(frozen=True)
 class HarnessBroke(Statement):
     """Faults of the harness."""
 
     faults: tuple[Fault, ...]
 
 
-@dataclass(frozen=True)
 class PeerBroke(Statement):
     """What a peer, or the harness for it, said when it failed."""
 
@@ -23,41 +19,36 @@ class PeerBroke(Statement):
     message: str
 
 
-@dataclass(frozen=True)
 class SentNothing(Statement):
     """A peer sent nothing, and should have."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class GaveUpEarly(Statement):
     """A peer did not do its part of an attempt that came to nothing."""
 
     breach: TriedLittle
 
 
-@dataclass(frozen=True)
 class ExplainerFailed(Statement):
-    """The explainer itself failed."""
+    """The explainer itself failed; ``kept``: the file that has its traceback, if any has."""
 
     error: str
     message: str
+    kept: str = ""
 
 
-@dataclass(frozen=True)
 class AsFarAs(Statement):
     """A cause that was found though the harness was at fault."""
 
     what: Statement
 
 
-@dataclass(frozen=True)
 class NoPackets(Statement):
     """Without packets there is nothing to go by."""
 
 
-@dataclass(frozen=True)
 class CameTo(Statement):
     """Packets came to the other peer."""
 
@@ -66,7 +57,6 @@ class CameTo(Statement):
     first_ms: float
 
 
-@dataclass(frozen=True)
 class SentThoughOff(Statement):
     """A peer sent, though punching is off."""
 
@@ -74,14 +64,12 @@ class SentThoughOff(Statement):
     destination: Endpoint
 
 
-@dataclass(frozen=True)
 class StillnessUnseen(Statement):
     """Whether a peer kept still is not to be seen."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class SameRole(Statement):
     """A peer answered a check with STUN's error for a conflict of roles."""
 
@@ -89,14 +77,12 @@ class SameRole(Statement):
     code: str | None
 
 
-@dataclass(frozen=True)
 class NothingCameOfIt(Statement):
     """Packets passed both ways; ``reasons`` in the peers' own words."""
 
     reasons: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
 class NotAnswer(Statement):
     """What comes to a peer is from elsewhere than where it sends to."""
 
@@ -105,7 +91,6 @@ class NotAnswer(Statement):
     source: Endpoint
 
 
-@dataclass(frozen=True)
 class CameFrom(Statement):
     """Where a peer's packet came from."""
 
@@ -113,7 +98,6 @@ class CameFrom(Statement):
     source: Endpoint
 
 
-@dataclass(frozen=True)
 class AnsweredTo(Statement):
     """A peer answered, and where that came to."""
 
@@ -125,28 +109,24 @@ class AnsweredTo(Statement):
 # -- peers that made no try -------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class NoneInCapture(Statement):
     """No packet from a peer to the other is in the capture."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class SentNone(Statement):
     """A peer sent nothing towards the other."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class OnlyAnswers(Statement):
     """A peer only answers, and nothing came to it."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class PunchingOff(Statement):
     """The control: nobody was to try."""
 
@@ -154,7 +134,6 @@ class PunchingOff(Statement):
     listener: str
 
 
-@dataclass(frozen=True)
 class GaveUp(Statement):
     """A peer gave up before it sent anything; ``reason`` in its own words."""
 
@@ -162,14 +141,12 @@ class GaveUp(Statement):
     reason: str
 
 
-@dataclass(frozen=True)
 class NeverOffered(Statement):
     """A peer never said by which address it is reached."""
 
     node: str
 
 
-@dataclass(frozen=True)
 class Idle(Statement):
     """A peer sent nothing, though the other's addresses were signalled."""
 
@@ -178,7 +155,6 @@ class Idle(Statement):
     told: tuple[Endpoint, ...]
 
 
-@dataclass(frozen=True)
 class DialsApart(Statement):
     """A peer dials from other ports than the one it listens on."""
 

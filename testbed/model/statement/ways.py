@@ -1,17 +1,13 @@
 """How a direct connection was had: what opened a NAT for what."""
 
-from dataclasses import dataclass
-
 from testbed.model.packet import Endpoint
 from testbed.model.statement import Statement
 
 
-@dataclass(frozen=True)
 class WayUnseen(Statement):
     """The wire shows a direct connection, and not all of its way."""
 
 
-@dataclass(frozen=True)
 class ArrivalUnseen(Statement):
     """The wire shows a direct connection, but no packet of one peer that came to the other."""
 
@@ -19,7 +15,6 @@ class ArrivalUnseen(Statement):
     target: str
 
 
-@dataclass(frozen=True)
 class PacketCame(Statement):
     """A packet came to the other peer; ``to``, ``source`` where it matters."""
 
@@ -29,7 +24,6 @@ class PacketCame(Statement):
     source: Endpoint | None = None
 
 
-@dataclass(frozen=True)
 class CameByNoNat(Statement):
     """A packet came in by no NAT that is known."""
 
@@ -37,7 +31,6 @@ class CameByNoNat(Statement):
     target: str
 
 
-@dataclass(frozen=True)
 class PassedNoNat(Statement):
     """A packet arrived without passing a NAT."""
 
@@ -45,7 +38,6 @@ class PassedNoNat(Statement):
     destination: Endpoint
 
 
-@dataclass(frozen=True)
 class NoNatBetween(Statement):
     """Both peers are in one network, or both on the internet."""
 
@@ -54,7 +46,6 @@ class NoNatBetween(Statement):
     network: bool
 
 
-@dataclass(frozen=True)
 class CameBackIn(Statement):
     """A packet to the router's own outside came back in."""
 
@@ -65,7 +56,6 @@ class CameBackIn(Statement):
     destination: Endpoint
 
 
-@dataclass(frozen=True)
 class Hairpinned(Statement):
     """The router took a packet to its own outside back in."""
 
@@ -74,7 +64,6 @@ class Hairpinned(Statement):
     target: str
 
 
-@dataclass(frozen=True)
 class DialedBack(Statement):
     """A peer dialed, and that came to the other."""
 
@@ -83,7 +72,6 @@ class DialedBack(Statement):
     target: str
 
 
-@dataclass(frozen=True)
 class Reversed(Statement):
     """The dialer can be reached, so the listener dialed back."""
 
@@ -91,7 +79,6 @@ class Reversed(Statement):
     node: str
 
 
-@dataclass(frozen=True)
 class Admitted(Statement):
     """A router let a packet in to which nobody had sent."""
 
@@ -102,7 +89,6 @@ class Admitted(Statement):
     remote: Endpoint
 
 
-@dataclass(frozen=True)
 class Reachable(Statement):
     """No NAT stands before a peer."""
 
@@ -110,7 +96,6 @@ class Reachable(Statement):
     other: str
 
 
-@dataclass(frozen=True)
 class HadOpened(Statement):
     """The other peer's own packet had opened a router."""
 
@@ -121,7 +106,6 @@ class HadOpened(Statement):
     node: str
 
 
-@dataclass(frozen=True)
 class AnswersSeen(Statement):
     """A peer answers the endpoint from where the other's packet came."""
 
@@ -130,7 +114,6 @@ class AnswersSeen(Statement):
     node: str
 
 
-@dataclass(frozen=True)
 class Learned(Statement):
     """A peer comes from another endpoint than it had ``signalled``, or was seen as."""
 
@@ -141,7 +124,6 @@ class Learned(Statement):
     other: str
 
 
-@dataclass(frozen=True)
 class AskedForPort(Statement):
     """A router had been asked for a port; ``target``: to which it forwards it."""
 
@@ -150,7 +132,6 @@ class AskedForPort(Statement):
     target: Endpoint | None = None
 
 
-@dataclass(frozen=True)
 class Forwards(Statement):
     """A router forwards a port."""
 
@@ -159,7 +140,14 @@ class Forwards(Statement):
     target: Endpoint
 
 
-@dataclass(frozen=True)
+class Exposes(Statement):
+    """A router exposes a host: what nothing else takes goes there."""
+
+    router: str
+    port: int
+    target: Endpoint
+
+
 class Opened(Statement):
     """A packet that opened an endpoint of a router."""
 
@@ -169,7 +157,6 @@ class Opened(Statement):
     router: str
 
 
-@dataclass(frozen=True)
 class CameIn(Statement):
     """A packet came in at a router; ``by_address`` None: by what had been opened."""
 
@@ -181,7 +168,6 @@ class CameIn(Statement):
     at_ms: float
 
 
-@dataclass(frozen=True)
 class CameAndEnded(Statement):
     """A packet came to a node, and in or was stopped there, by a rule if one is known."""
 

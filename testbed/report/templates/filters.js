@@ -78,14 +78,29 @@ function filter() {
   drawList(active);
 }
 
+// What an element is told already it is not told again: a page has thousands of them.
 function show(grid, chosen) {
-  for (const cell of grid.some) tdOf.get(cell).classList.toggle('out', !chosen.has(cell));
-  grid.section.hidden = !grid.lines.flat().some(reachable);
+  for (const cell of grid.some) {
+    const out = !chosen.has(cell);
+    if (cell.out !== out) tdOf.get(cell).classList.toggle('out', out);
+    cell.out = out;
+  }
+  const heads = new Set(); // columns with a cell that matches
   grid.lines.forEach((line, y) => {
-    grid.sides[y].parentElement.hidden = !line.some(reachable);
+    let some = false;
+    line.forEach((td, x) => {
+      if (!reachable(td)) return;
+      some = true;
+      heads.add(x);
+    });
+    grid.sides[y].parentElement.hidden = !some;
   });
+  grid.section.hidden = heads.size === 0;
   grid.heads.forEach((th, x) => {
-    const empty = !grid.lines.some((line) => reachable(line[x]) || false);
+    const empty = !heads.has(x);
+    if (empty === grid.empty.has(x)) return;
+    if (empty) grid.empty.add(x);
+    else grid.empty.delete(x);
     th.hidden = empty;
     for (const line of grid.lines) line[x].classList.toggle('gone', empty);
   });

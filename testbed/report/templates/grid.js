@@ -1,17 +1,20 @@
 // A grid for each stack, dialer by listener, and one of the controls; one for each other study.
 // Keys move in them.
 
-const grids = []; // { section, table, lines: [[td or null]], heads, sides }
+const grids = []; // { section, table, lines: [[td]], heads, sides, empty: which columns are }
 const tdOf = new Map(); // cell -> td
 
 function drawGrids() {
   const place = document.getElementById('matrix');
   const punches = cells.filter(({ shown }) => isPunch(shown));
   const punched = punches.filter((cell) => cell.shown.mode === 'punch');
-  const places = (peer) => new Set(punched.map(({ shown }) => shown)
-    .filter((row) => row.peer === peer).map((row) => row.topology));
+  const places = new Map(); // peer -> its worlds
+  for (const { shown: { peer, topology } } of punched) {
+    if (!places.has(peer)) places.set(peer, new Set());
+    places.get(peer).add(topology);
+  }
   for (const [title, some] of grouped(punched, ({ shown, pair }) => {
-    const several = places(shown.peer).size > 1;
+    const several = places.get(shown.peer).size > 1;
     const late = pair.match(/\.skew-[^/]+$/)?.[0].replace('.skew-', ', later by ms: ') ?? '';
     if (shown.hosts) return shown.topology + late;
     return shown.peer + (several ? ` in ${shown.topology}` : '') + late;
@@ -36,8 +39,9 @@ function drawGrids() {
 function grouped(items, key) {
   const groups = new Map();
   for (const item of items) {
-    if (!groups.has(key(item))) groups.set(key(item), []);
-    groups.get(key(item)).push(item);
+    const name = key(item);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(item);
   }
   return groups;
 }
@@ -70,6 +74,7 @@ function drawGrid(title, sideWord, headWord, some, sideOf, headOf) {
     section, table, lines, some,
     heads: [...head.querySelectorAll('th')],
     sides: [...body.querySelectorAll('th')],
+    empty: new Set(),
   };
   grids.push(grid);
   listen(grid);
@@ -89,6 +94,7 @@ function drawCell(cell) {
     'data-cell': cell.pair,
   }, make('b', {}, cell.letters), cell.rate ? make('small', {}, cell.rate) : null);
   td.cell = cell;
+  td.cell.out = false;
   tdOf.set(cell, td);
   return td;
 }
@@ -141,7 +147,7 @@ function position(grid, td) {
   return [y, grid.lines[y].indexOf(td)];
 }
 
-const reachable = (td) => td?.cell && !td.classList.contains('out') && !td.hidden;
+const reachable = (td) => td?.cell && !td.cell.out;
 
 function step(grid, td, key, far) {
   const [y, x] = position(grid, td);

@@ -6,23 +6,22 @@ The bench and the truth are those of `testbed.studies.autonat.reachability`.
 import hashlib
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from testbed.model import contract
 from testbed.model.behaviour import Protocol
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint
 from testbed.stacks.client import PeerClient, wait_all
 from testbed.stacks.infrastructure import PublicNode, serving
-from testbed.stacks.registry import ADAPTERS, SUFFIX, public
+from testbed.stacks.registry import ADAPTERS, SUFFIX, Adapter, public
 from testbed.studies.autonat.reachability import Measured, judged
 from testbed.studies.punctual import watched
 
 PATIENCE = 60.0  # seconds for a client's verdicts: a server may try for 15 s
 
 
-@dataclass(frozen=True)
-class Asking:
+class Asking(FrozenValue):
     """Who asks whom: libp2p stacks, such as ``go`` and ``traversal``."""
 
     client: str
@@ -37,16 +36,21 @@ class Asking:
             if all(f"{s}-{SUFFIX[protocol.value]}" in ADAPTERS for s in (self.client, self.server))
         )
 
+    @property
+    def stacks(self) -> tuple[Adapter, ...]:
+        """Those that take part; UsageError for no such stack or one that cannot do its part."""
+        spoken = self.protocols or tuple(Protocol)
+        asking = [public(self.client, one.value, "autonat_client") for one in spoken]
+        asked = [public(self.server, one.value, "autonat_server") for one in spoken]
+        return (*asking, *asked)
+
     def prepare(self) -> None:
         """Before many forks.
 
         UsageError for no such stack or one that cannot do its part, with those that can;
         UnfitError for one not built.
         """
-        spoken = self.protocols or tuple(Protocol)
-        asking = [public(self.client, one.value, "autonat_client") for one in spoken]
-        asked = [public(self.server, one.value, "autonat_server") for one in spoken]
-        for stack in (*asking, *asked):
+        for stack in self.stacks:
             stack.prepare()
 
 
@@ -67,7 +71,7 @@ def measure(lab: Lab, asking: Asking) -> tuple[Measured, ...]:
             ]
             servers = stack.enter_context(serving(lab, nodes))
             asker = public(asking.client, protocol.value, "autonat_client")
-            process = lab.spawn(roles.a, asker.command())
+            process = lab.spawn(roles.a, asker.command(), asker.confinement(lab.plan.port(roles.a)))
             stack.callback(process.kill)
             clients.append(PeerClient(process, roles.a))
             clients[-1].send(_configure(lab, protocol, servers))

@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
 from testbed.errors import PeerError
+from testbed.lab.services.watch import Beginning, watched
 from testbed.model.behaviour import Protocol
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab, Process
 from testbed.model.packet import Endpoint
 from testbed.traversal import DialError, Multiaddr, Node, NodeOptions
@@ -27,6 +28,8 @@ from testbed.traversal.autonat_v1 import Reachability
 DIAL_BACK = 5.0  # seconds until a server says that it could not reach us
 DIAL = 6.0  # seconds for the client's connection to a server
 PATIENCE = 60.0  # seconds for an answer of a node's process
+OBSERVER = "the observer"
+LAST_WORD = 5.0  # seconds for how late it was
 _BEAT = 0.1  # seconds between two looks at the clock
 
 Change = Callable[[Node], None]
@@ -150,21 +153,21 @@ class Remote:
         self._process = process
         self._buffer = b""
 
-    def ask(self, **command: Any) -> Any:
-        """The answer to a command; PeerError when there is none in time."""
+    def ask(self, patience: float = PATIENCE, /, **command: Any) -> Any:
+        """The answer to a command; PeerError when there is none within ``patience`` seconds."""
         try:
             self._process.stdin.write((json.dumps(command) + "\n").encode())
         except BrokenPipeError:
             raise self._ended() from None
-        return self.answer()
+        return self.answer(patience)
 
-    def answer(self) -> Any:
+    def answer(self, patience: float = PATIENCE) -> Any:
         """The next line that the node says."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while b"\n" not in self._buffer:
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self._process.stdout], [], [], left)[0]:
-                raise PeerError(f"no answer for {PATIENCE:g} s", node=self.name)
+                raise PeerError(f"no answer for {patience:g} s", node=self.name)
             data = self._process.stdout.read(65536)
             if not data:
                 raise self._ended()
@@ -177,8 +180,7 @@ class Remote:
         return PeerError(f"it ended before its time: {words[-2000:]}", node=self.name)
 
 
-@dataclass(frozen=True)
-class World:
+class World(FrozenValue):
     """All nodes by name, and where the observers listen: by protocol, then by observer."""
 
     client: str
@@ -207,7 +209,8 @@ class World:
 
     def lateness(self) -> float:
         """By how many seconds a node's process was late at worst."""
-        return max(float(remote.ask(do="lateness")) for remote in self.remotes.values())
+        asked = (one.ask(LAST_WORD, do="lateness") for one in self.remotes.values())
+        return max(map(float, asked))
 
 
 @contextmanager
@@ -218,14 +221,34 @@ def world(lab: Lab, changes: Mapping[str, Change] | None = None) -> Iterator[Wor
     """
     client, names = lab.plan.topology.roles.a, lab.plan.topology.observers
     with ExitStack() as stack:
-        remotes = {}
+        remotes, processes, begun = {}, {}, {}
         for name in [*names, client]:
             process = lab.spawn(name, _program(lab, name, (changes or {}).get(name, _leave)))
             stack.callback(process.kill)
-            remotes[name] = Remote(name, process)
-        said = {name: remotes[name].answer() for name in remotes}
-        servers = {p: {name: said[name][p.value] for name in names} for p in Protocol}
+            remotes[name], processes[name] = Remote(name, process), process
+            begun[name] = Beginning(name, OBSERVER, process)
+        try:
+            said = {name: remotes[name].answer() for name in remotes}
+        except PeerError as error:
+            if error.node not in names:
+                raise
+            raise begun[error.node].unready(error.message) from error
+        servers = {
+            p: {name: _outside(lab, name, p, said[name][p.value]) for name in names}
+            for p in Protocol
+        }
+        for name in names:
+            stack.enter_context(watched(lab, name, OBSERVER, processes[name]))
         yield World(client, remotes, servers)
+
+
+def _outside(lab: Lab, name: str, protocol: Protocol, address: str) -> str:
+    """``address`` of an observer as others know it, who may be behind NATs that lead to it."""
+    there = lab.plan.entrance(name, protocol, lab.plan.port(name))
+    if there.address == lab.plan.address(name):
+        return address
+    peer = address.partition("/p2p/")[2]
+    return f"{_listen(protocol, str(there.address), there.port)}/p2p/{peer}"
 
 
 def _program(lab: Lab, name: str, change: Change) -> Callable[[], int]:

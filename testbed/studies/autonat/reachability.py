@@ -12,9 +12,9 @@ import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from testbed.model.behaviour import Protocol
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab
 from testbed.model.packet import Endpoint, decode
 from testbed.model.presets import observers
@@ -32,8 +32,7 @@ _V2 = {
 }
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(FrozenValue):
     """One external address of the node, as measured."""
 
     address: Endpoint
@@ -41,8 +40,7 @@ class Seen:
     v2: AddressVerdict
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(FrozenValue):
     """One transport of one node.
 
     ``late``: by how many seconds a node's process was late at worst.  Dial-backs that

@@ -1,21 +1,24 @@
 """The study of AutoNAT: what it says behind a NAT, beside a stranger's dial and the prediction."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from testbed.errors import TestbedError, UnfitError, UsageError
 from testbed.evidence.account import WireAccount
 from testbed.explain.crossings import Shown, crossings, openings
 from testbed.model.autonat_agent import AutonatAgent
 from testbed.model.behaviour import Protocol
+from testbed.model.details import AutonatDetails, Dialable, Reached, TransportSeen
 from testbed.model.explanation import Cause, Explanation
+from testbed.model.failure import fault_of
+from testbed.model.fault import Fault
+from testbed.model.frozen import FrozenValue
 from testbed.model.furnishing import behaviours
 from testbed.model.packet import Endpoint
 from testbed.model.presets import Found, find
 from testbed.model.profile import Profile
-from testbed.model.result import AutonatDetails, Dialable, Reached, Result, TransportSeen
+from testbed.model.result import Result
 from testbed.model.topology import Link, Topology
-from testbed.model.verdict import Judgement
+from testbed.model.verdict import Judgement, Tardy, TooBusy
 from testbed.nat.load import by_name
 from testbed.predict.autonat import Prediction, Reachability, between
 from testbed.stacks.registry import OURS, public
@@ -24,15 +27,14 @@ from testbed.studies.autonat.asking import Asking
 from testbed.studies.autonat.asking import measure as measure_between
 from testbed.studies.autonat.reachability import Measured, edge, measure
 from testbed.studies.base import Site, Study
-from testbed.words import sentence
+from testbed.words import Fact, sentence
 
 WORLD = "observers"  # where no other one is named
 PUBLIC = "public"  # in place of NATs, of a client that is behind none
 TOO_LATE = 0.5  # seconds: a node that was later than that may be why a dial-back failed
 
 
-@dataclass(frozen=True)
-class AutonatCase:
+class AutonatCase(FrozenValue):
     """One NAT, and who asks whom behind it; ``asking`` is None where our own stack asks its own.
 
     Our own tells more than the peers' contract does: what each observer sees of it.  ``nat`` is
@@ -55,7 +57,7 @@ class AutonatCase:
         return self.world.topology(*named, access=access)
 
     def require_possible(self) -> None:
-        """UsageError where the world has nobody who asks, or nobody in public who is asked."""
+        """UsageError where the world has nobody who asks, or nobody outside who is asked."""
         topology = self.build()
         roles, hosts = topology.roles, [host.name for host in topology.hosts]
         named = {"a": roles.a, "relay": roles.relay}
@@ -66,11 +68,13 @@ class AutonatCase:
                 f"{topology.name} has no host for AutoNAT's {lacks}",
                 remedy="its [roles] say who they are: a asks the observers, relay is the stranger",
             )
+        own = {router.name for router in topology.path_out(roles.a)}
         for host in (roles.relay, *topology.observers):
-            if topology.path_out(host):
+            shared = own & {router.name for router in topology.path_out(host)}
+            if shared:
                 raise UsageError(
-                    f"{topology.name}: {host} is behind a NAT",
-                    remedy="the observers and the relay, who is the stranger, are on the internet",
+                    f"{topology.name}: {host} is behind {min(shared)}, as {roles.a} is",
+                    remedy="the observers and the relay, who is the stranger, are outside of it",
                 )
         if roles.relay in topology.observers:
             raise UsageError(f"{topology.name}: {roles.relay} observes, and is no stranger")
@@ -129,9 +133,8 @@ class AutonatCase:
         return self.asking.protocols if self.asking else tuple(Protocol)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One transport; ``measured`` is None when ``error`` kept it from being.
+class Reading(FrozenValue):
+    """One transport; ``measured`` is None when ``fault`` kept it from being.
 
     A machine too busy casts a doubt: it leaves an agreement alone, and makes a
     difference inconclusive.
@@ -140,7 +143,7 @@ class Reading:
     protocol: Protocol
     predicted: Prediction
     measured: Measured | None
-    error: str = ""
+    fault: Fault | None = None
 
     @property
     def judgement(self) -> Judgement:
@@ -152,13 +155,13 @@ class Reading:
         return Judgement.INCONCLUSIVE if self.measured.late > TOO_LATE else Judgement.FAIL
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Fact, ...]:
         """Why it is so, as far as that is known."""
         if self.measured is None:
-            return (self.error,)
+            return (self.fault,) if self.fault else ()
         if self.judgement is Judgement.INCONCLUSIVE:
-            return (f"a node was {self.measured.late:.1f} s late: this machine is too busy",)
-        return tuple(map(sentence, self.predicted.notes))
+            return (TooBusy(Tardy.NODE, self.measured.late),)
+        return tuple(self.predicted.notes)
 
     def seen(self) -> TransportSeen:
         """The record of it."""
@@ -169,7 +172,7 @@ class Reading:
             measured=None if found is None else _reached(found.outcome),
             predicted=_reached(self.predicted.outcome),
             addresses=() if found is None else tuple(str(one.address) for one in found.addresses),
-            notes=self.notes,
+            notes=tuple(map(sentence, self.notes)),
         )
 
 
@@ -180,7 +183,7 @@ def run(case: AutonatCase, site: Site) -> Result:
     except UnfitError:
         raise
     except TestbedError as error:
-        return judged(case, (), site, str(error))
+        return judged(case, (), site, error)
     return judged(case, measured, site, packets=packets)
 
 
@@ -196,10 +199,11 @@ def judged(
     case: AutonatCase,
     measured: tuple[Measured, ...],
     site: Site,
-    error: str = "",
+    error: TestbedError | None = None,
     packets: int = 0,
 ) -> Result:
     """The result of a case; each transport of ``measured`` against its prediction."""
+    fault = None if error is None else fault_of(error)
     by_protocol = {one.protocol: one for one in measured}
     topology = case.build()
     declared = behaviours(topology, case.nats())
@@ -208,7 +212,7 @@ def judged(
             protocol,
             between(topology, declared, protocol, *case.agents(protocol)),
             by_protocol.get(protocol),
-            error,
+            fault,
         )
         for protocol in case.protocols
     ]
@@ -225,9 +229,9 @@ def judged(
         _value([(one.transport, one.predicted) for one in seen]),
         judgement=judgement,
         details=AutonatDetails(transports=seen),
-        reason="; ".join(dict.fromkeys(note for one in seen for note in one.notes)),
+        because=[note for one in readings for note in one.notes],
         packets=packets,
-        late=Judgement.INCONCLUSIVE in judgements,
+        late=Judgement.INCONCLUSIVE in judgements if error is None else error.crowded,
     )
 
 

@@ -3,7 +3,7 @@
 import time
 
 from testbed.model.contract import Echo, Echoed, Event, Failed, Lost, Path, Upgraded
-from testbed.predict.lives import TICK
+from testbed.predict.life import TICK
 from testbed.stacks.client import Kinds, PeerClient, hear
 
 SIZE = 1000  # bytes of one echo: like nothing else that the stacks say (see `wire.SHAPE`)

@@ -1,17 +1,21 @@
 """One case of the life study: a scenario, and the stacks that live through it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from testbed.errors import UsageError
+from testbed.model.frozen import FrozenValue
 from testbed.model.furnishing import behaviours
 from testbed.model.life import FileExpects, Timers, Transport
+from testbed.model.network_fault import LeaseLost, Rebinding
+from testbed.model.plan import Engine
 from testbed.model.profile import Profile
 from testbed.model.topology import Topology
 from testbed.predict.life import Course, Expected, expect
 from testbed.stacks.registry import Stacks, stacks
 from testbed.studies.life.scenarios import Scenario
+from testbed.studies.punch.mechanism import PUNCH
 from testbed.studies.punch.mechanisms import MECHANISMS, of
 
 PATIENCE = (
@@ -19,8 +23,7 @@ PATIENCE = (
 )
 
 
-@dataclass(frozen=True)
-class LifeCase:
+class LifeCase(FrozenValue):
     """``peer`` is as `testbed.stacks.registry.stacks` reads it."""
 
     scenario: Scenario
@@ -109,7 +112,10 @@ class LifeCase:
     def _predicted(self) -> Expected:
         known = behaviours(self.topology, self.routers)
         try:
-            return expect(self.topology, known, self.course, self.transport, redials=self.keeps)
+            model = of(self.stacks).modes[PUNCH].model
+            return expect(
+                self.topology, known, self.course, self.transport, redials=self.keeps, model=model
+            )
         except UsageError as error:
             told = self.scenario
             raise UsageError(
@@ -127,6 +133,19 @@ def require_followed(ends: Stacks) -> None:
             f"{ends.name}: there is no model of the life of its connections ({by})",
             remedy=f"stacks of {followed}",
         )
+
+
+def require_doable(one: LifeCase) -> None:
+    """UsageError for what cannot be done to these NATs."""
+    for _, fault in one.course.faults:
+        match fault:
+            case Rebinding(router) if one.routers[router].engine is not Engine.NFTABLES:
+                why = "a NAT of iptables cannot be renumbered: the kernel's own has no maps"
+            case LeaseLost(router) if not one.routers[router].behaviour.port_mapping.offered:
+                why = "it has no gateway that could lose a mapped port"
+            case _:
+                continue
+        raise UsageError(f"{one.scenario.name}: {router}: {why}", remedy="name another profile")
 
 
 def require_timed(one: LifeCase) -> None:

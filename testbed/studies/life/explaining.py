@@ -1,15 +1,16 @@
 """Why a connection lived on or did not: the moments of its life, with their packets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from testbed.evidence.account import WireAccount
 from testbed.explain.diagram import diagram
 from testbed.model.breach import LossClaimed, LossUntold
+from testbed.model.details import LifeDetails, Moment
 from testbed.model.explanation import Cause, Citation, Diagram, Explanation, Line, Stage, Wrong
+from testbed.model.frozen import FrozenValue
 from testbed.model.life import Fate, MomentKind
 from testbed.model.packet import Packet
-from testbed.model.result import LifeDetails, Moment, Result
+from testbed.model.result import Result
 from testbed.model.statement.crossings import CaseTold, NothingCrossed
 from testbed.model.statement.lives import Connected, Happened
 from testbed.model.topology import Topology
@@ -23,8 +24,7 @@ _WRONG = {
 _Stop = tuple[str, Cause, str | None]
 
 
-@dataclass(frozen=True)
-class _Scene:
+class _Scene(FrozenValue):
     """Who is where.  ``stops``: how far a packet of the echo may get, the furthest place first,
     why it goes no further, and the node where that is.
     """

@@ -8,14 +8,14 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
 
 from testbed.capture.reader import read
-from testbed.errors import CaptureError, PeerError, UsageError
+from testbed.errors import LossError, PeerError, StarvedError, UsageError
 from testbed.lab.namespaces import NamespaceLab
-from testbed.lab.network_faults import apply
+from testbed.lab.network_faults import apply, touched
+from testbed.lab.sentry import Guard
 from testbed.model.contract import (
     ENDS,
     Configure,
@@ -28,19 +28,28 @@ from testbed.model.contract import (
     Offer,
     Offered,
     Options,
+    Path,
     Role,
     Stayed,
     Transport,
     Upgraded,
 )
+from testbed.model.details import Moment
+from testbed.model.frozen import FrozenValue
 from testbed.model.furnishing import furnished
 from testbed.model.lab import Lab
 from testbed.model.life import Fate
 from testbed.model.life import Transport as Carrier
-from testbed.model.network_fault import Fault, MappingTimeout, RelayRestart, lasts
+from testbed.model.network_fault import (
+    Fault,
+    MappingTimeout,
+    RelayRestart,
+    Sleep,
+    dock,
+    lasts,
+)
 from testbed.model.packet import Packet
 from testbed.model.plan import AddNode, NodeKind, Vantage
-from testbed.model.result import Moment
 from testbed.predict.life import Expected
 from testbed.stacks.client import PeerClient, wait_all
 from testbed.stacks.services import Services, begin_again, services
@@ -48,12 +57,12 @@ from testbed.studies.base import Site
 from testbed.studies.kept import CAPTURE
 from testbed.studies.life.application import Application
 from testbed.studies.life.case import LifeCase
-from testbed.studies.life.scenarios import dock
 from testbed.studies.life.seat import Seat, seat
 from testbed.studies.life.timeline import Ends, Heard, timeline
 from testbed.studies.life.wire import ENDED, Seen, read_life
 from testbed.studies.punctual import watched
 
+TOO_LATE = 0.2  # seconds; beyond it a difference may be the machine's
 GATHERING = 20.0  # seconds until both peers have their offers
 CONNECT = 15.0  # seconds for the first direct connection
 START_MARGIN_NS = 60_000_000  # from the command to the common start
@@ -68,8 +77,7 @@ Wait = Callable[[float], None]
 Apply = Callable[[NamespaceLab, Fault, Wait], None]
 
 
-@dataclass(frozen=True)
-class Led:
+class Led(FrozenValue):
     """What the wire and the dialer show of one life.
 
     ``slow``: by how many seconds the harness took longer over its faults than planned.
@@ -93,16 +101,16 @@ def lead(case: LifeCase, expected: Expected, site: Site, do: Apply | None = None
     waited for in vain.
     """
     with ExitStack() as stack:
-        lab = stack.enter_context(site.lab(case.topology, case.routers))
+        lab, guard = stack.enter_context(site.guarded_lab(case.topology, case.routers))
         if not isinstance(lab, NamespaceLab):
             raise UsageError(f"faults cannot be done to labs of {site.backend.name}")
-        life = _Life(case, expected, lab, do or _done(case))
+        life = _Life(case, expected, lab, _ours(guard, do or _done(case)))
         life.meet(stack)
         vantages = _vantages(lab, case)
         with site.recorded(lab, vantages) as recorder:
             life.go()
         if recorder.recording.dropped:
-            raise CaptureError(f"{recorder.recording.dropped} packets were not recorded")
+            raise LossError(f"{recorder.recording.dropped} packets were not recorded")
     return life.read(site, recorder.recording.packets)
 
 
@@ -110,6 +118,16 @@ def _done(case: LifeCase) -> Apply:
     """To the lab itself."""
     profiles = furnished(case.topology, case.routers)
     return lambda lab, fault, wait: apply(lab, fault, profiles, wait)
+
+
+def _ours(guard: Guard, do: Apply) -> Apply:
+    """What ``do`` changes of routers, and nothing else, is by the world's will."""
+
+    def done(lab: NamespaceLab, fault: Fault, wait: Wait) -> None:
+        with guard.allowing(touched(lab.plan, fault)):
+            do(lab, fault, wait)
+
+    return done
 
 
 class _Life:
@@ -138,7 +156,7 @@ class _Life:
         self.late = stack.enter_context(watched(lab, core))
         ends = list(zip(ENDS, (self.roles.a, self.roles.b), case.stacks.both, strict=True))
         for role, node, one in reversed(ends):
-            process = lab.spawn(node, one.command())
+            process = lab.spawn(node, one.command(), one.confinement(lab.plan.port(node)))
             stack.callback(process.kill)
             client = PeerClient(process, node)
             told = keep if case.keeps else None
@@ -162,15 +180,32 @@ class _Life:
         keepalive = self.case.course.timers.keepalive if udp else None
         self.application = Application(self.dialer, self.listener, keepalive)
         if not self.application.until_steady(CALM, CONNECT):
-            raise PeerError("its direct connection carries no steady echo", node=self.roles.a)
+            raise self._undone("its direct connection carries no steady echo", self.roles.a)
         self.clock_ns = time.time_ns() - time.monotonic_ns()
         self.fault_ns = time.time_ns()
         self._suffer()
         self._watch()
         self.end_ns = time.time_ns()
+        self._all_went_on()
         for ready in self.begun:
             ready(READY)
-        self.busy = max(self.late(), self.lab.lateness_ms() / 1000)
+        self.busy = self._lateness()
+
+    def _all_went_on(self) -> None:
+        """PeerError if a signal stopped a peer: a world that lets its host sleep says so."""
+        asleep = {fault.host for _, fault in self.faults if isinstance(fault, Sleep)}
+        for client in self.both:
+            if client.name not in asleep and client.process.halted():
+                raise PeerError("a signal stopped it while it was watched", node=client.name)
+
+    def _lateness(self) -> float:
+        """By how many seconds this machine was late at worst."""
+        return max(self.late(), self.lab.lateness_ms() / 1000)
+
+    def _undone(self, words: str, node: str) -> PeerError:
+        """What keeps the life from being led: the peers' doing, or that of a machine too busy."""
+        kind = StarvedError if self._lateness() > TOO_LATE else PeerError
+        return kind(words, node=node)
 
     def _connect(self) -> None:
         """A direct connection; PeerError if there is none."""
@@ -178,13 +213,14 @@ class _Life:
         deadline = time.monotonic() + CONNECT
         for client, offer in zip(self.both, self.offers, strict=True):  # each has the other's
             client.send(Dial(remote=offer, start_at=start))
-        wait_all(self.both, (Connected,), deadline)
-        if "relay" not in self.case.stacks.needs:
+        said = wait_all(self.both, (Connected,), deadline)
+        direct = all(isinstance(one, Connected) and one.path is Path.DIRECT for one in said)
+        if direct or "relay" not in self.case.stacks.needs:
             return
         event = self.listener.wait((Upgraded, Stayed), deadline)  # it leads
         if isinstance(event, Stayed):
             words = f"there is no direct connection to begin with: {event.reason}"
-            raise PeerError(words, node=self.listener.name)
+            raise self._undone(words, self.listener.name)
         self.dialer.wait((Upgraded,), deadline)
 
     def _suffer(self) -> None:

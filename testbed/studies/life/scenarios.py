@@ -5,14 +5,15 @@ of 15 s or of 60 s) takes 2 s there.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
 from testbed.errors import UsageError
 from testbed.model.behaviour import Allocation, Behaviour, Timeouts
+from testbed.model.frozen import FrozenValue
 from testbed.model.life import Fate, FileExpects, Timers
-from testbed.model.network_fault import MappingTimeout, Roaming, Sleep, Switch
+from testbed.model.network_fault import MappingTimeout, Roaming, Sleep, Switch, dock
 from testbed.model.presets import LIVES, Found, find
 from testbed.model.profile import Profile
 from testbed.model.topology import Host, Link, Router, Topology
@@ -26,8 +27,7 @@ SHORTEST = Link.both(delay_ms=0.01)  # of a wire that is changed or cut, and has
 _FATES = {"direct": Fate.DIRECT, "relayed": Fate.RELAYED, "none": Fate.LOST}
 
 
-@dataclass(frozen=True)
-class Scenario:
+class Scenario(FrozenValue):
     """``given``: profiles for the options of the ``world``, where they are not its own."""
 
     world: Found
@@ -133,7 +133,8 @@ class Scenario:
         kept = [host for host in told.hosts if observers or host.name not in told.observers]
         stirred = past(self.course(self.timers).faults).touched
         kept = [_wired(host, stirred) for host in kept]
-        docks = [Host(dock(one.network), one.network) for one in self.moving]
+        networks = dict.fromkeys(one.network for one in self.moving)
+        docks = [Host(dock(network), network) for network in networks]
         routers = (_wired(router, stirred) for router in told.routers)
         return replace(
             told,
@@ -155,11 +156,6 @@ def _wired(node: N, stirred: Collection[str]) -> N:
 
 def _felt(link: Link) -> Link:
     return replace(SHORTEST, mtu=link.mtu) if link.transparent else link
-
-
-def dock(network: str) -> str:
-    """The host that waits in ``network`` for who roams there, and leaves it its address."""
-    return f"dock-{network}"
 
 
 def _random(behaviour: Behaviour) -> Behaviour:

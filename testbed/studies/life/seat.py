@@ -1,17 +1,16 @@
 """Where the two ends of a path are seen: on their own wires, or at the far ends of those."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address
 
+from testbed.model.frozen import FrozenValue
 from testbed.model.packet import Packet
 from testbed.model.plan import AddLink, Plan, Vantage
-from testbed.model.topology import INTERNET, TUNNEL_PORT
+from testbed.model.topology import INTERNET
 
 
-@dataclass(frozen=True)
-class Wire:
+class Wire(FrozenValue):
     """A vantage of a host in ``network``; ``back``: what comes to the host leaves there."""
 
     vantage: str
@@ -19,8 +18,7 @@ class Wire:
     back: bool
 
 
-@dataclass(frozen=True)
-class Seat:
+class Seat(FrozenValue):
     """A host at one place after another.
 
     ``edges`` are the vantages where its packets enter the internet, each with whether they leave
@@ -30,7 +28,7 @@ class Seat:
     addresses: frozenset[IPv4Address]
     wires: tuple[Wire, ...]
     edges: frozenset[tuple[str, bool]]
-    tunnels: bool = False  # what it sends by a tunnel is seen there, and not what carries it
+    tunnels: frozenset[int] = frozenset()  # ports of datagrams in which its others are
 
     @cached_property
     def _by_vantage(self) -> dict[str, Wire]:
@@ -58,7 +56,7 @@ class Seat:
 
     def _carries(self, packet: Packet) -> bool:
         """Whether it is a datagram of the host's tunnel, in which others are."""
-        return self.tunnels and TUNNEL_PORT in (packet.source.port, packet.destination.port)
+        return not self.tunnels.isdisjoint((packet.source.port, packet.destination.port))
 
     def enters(self, packet: Packet) -> bool:
         """Whether it comes from the host's side, and enters the internet here."""
@@ -76,7 +74,7 @@ def seat(plan: Plan, host: str, docks: tuple[str, ...] = ()) -> Seat:
         frozenset(address for one in places for address in plan.addresses[one]),
         tuple(wires),
         frozenset(edge for one in places for edge in _edges(plan, one)),
-        any(one.over for one in plan.topology.host(host).interfaces),
+        frozenset(one.port for one in plan.topology.host(host).interfaces if one.over),
     )
 
 

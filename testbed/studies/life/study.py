@@ -11,18 +11,19 @@ from testbed.model.breach import (
     LossUntold,
     PlaceDiffers,
 )
+from testbed.model.details import Expectation, LifeDetails, LifeSeen
+from testbed.model.failure import fault_of
 from testbed.model.life import Fate, Transport
-from testbed.model.result import Expectation, LifeDetails, LifeSeen, Result
-from testbed.model.verdict import Judgement
+from testbed.model.result import Result
+from testbed.model.verdict import Judgement, KeptByChance, Tardy, TooBusy
 from testbed.predict.life import Expected
 from testbed.studies import base
 from testbed.studies.base import Site, Study
 from testbed.studies.life.case import LifeCase
 from testbed.studies.life.explaining import explained
-from testbed.studies.life.run import Led, lead
-from testbed.words import sentence
+from testbed.studies.life.run import TOO_LATE, Led, lead
+from testbed.words import Fact, sentence
 
-TOO_LATE = 0.2  # seconds; beyond it a difference may be the machine's
 TOO_SLOW = 0.3  # seconds that a fault may take longer than planned
 MARGIN = 0.5  # seconds by which a silence has to be longer than the NAT's timer
 
@@ -35,7 +36,7 @@ def run(case: LifeCase, site: Site) -> Result:
     except UnfitError:
         raise
     except TestbedError as error:
-        return judged(case, expected, None, site, str(error))
+        return judged(case, expected, None, site, error)
     return judged(case, expected, led, site)
 
 
@@ -53,8 +54,9 @@ def breaches(led: Led, expected: Expected, transport: Transport, dialer: str) ->
         if not expected.low <= seen.gap <= high:
             yield GapDiffers(round(seen.gap, 3), round(expected.low, 3), round(high, 3))
     goes_on = seen.fate is not Fate.LOST or transport is Transport.UDP
-    if goes_on and not expected.stated and seen.moved is not expected.moved:
-        yield PlaceDiffers(seen.moved)
+    known = goes_on and not expected.stated and seen.moved is not None
+    if known and seen.moved is not expected.moved:
+        yield PlaceDiffers(bool(seen.moved))
     if led.said_lost and seen.fate is Fate.SURVIVES:
         yield LossClaimed(dialer)
     if not led.said_lost and seen.fate in (Fate.DIRECT, Fate.RELAYED):
@@ -62,7 +64,11 @@ def breaches(led: Led, expected: Expected, transport: Transport, dialer: str) ->
 
 
 def judged(
-    case: LifeCase, expected: Expected, led: Led | None, site: Site, error: str = ""
+    case: LifeCase,
+    expected: Expected,
+    led: Led | None,
+    site: Site,
+    error: TestbedError | None = None,
 ) -> Result:
     """The result of a case; ``led`` is None where ``error`` kept it from being led.
 
@@ -75,12 +81,10 @@ def judged(
     judgement = Judgement.FAIL if found else Judgement.PASS
     if led is None or (found and busy):
         judgement = Judgement.INCONCLUSIVE
-    findings = tuple(sentence(one) for one in found)
-    why = sentence(expected.why)
+    because: list[Fact] = [*found, *([fault_of(error)] if error else [])]
     if led is not None and judgement is Judgement.INCONCLUSIVE:
-        error = f"this machine was up to {max(led.busy, led.slow):.1f} s late: it is too busy"
-        if _kept_by_chance(case, led):
-            error = f"keepalives of several connections left no pause over {led.idle:.1f} s"
+        late = TooBusy(Tardy.LIFE, max(led.busy, led.slow))
+        because.append(KeptByChance(led.idle) if _kept_by_chance(case, led) else late)
     return base.judged(
         "life",
         case,
@@ -88,13 +92,13 @@ def judged(
         led.seen.fate.value if led else None,
         expected.fate.value,
         judgement=judgement,
-        details=_details(case, expected, led, why),
-        reason="; ".join((*findings, *([error] if error else []))) or why,
-        findings=findings,
+        details=_details(case, expected, led, sentence(expected.why)),
+        because=because or [expected.why],
+        findings=tuple(map(sentence, found)),
         finding_values=found,
         packets_cited=led.seen.cited if led else (),
         packets=led.packets if led else 0,
-        late=judgement is Judgement.INCONCLUSIVE,
+        late=judgement is Judgement.INCONCLUSIVE if error is None else error.crowded,
     )
 
 

@@ -1,14 +1,14 @@
 """The moments of a life, with the packets in which they are seen."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from testbed.model.contract import Event, Failed, FailureClass, Lost, Path, Upgraded
+from testbed.model.details import Moment
+from testbed.model.frozen import FrozenValue
 from testbed.model.life import MomentKind, Transport
 from testbed.model.network_fault import Fault, words
 from testbed.model.packet import Packet
-from testbed.model.result import Moment
 from testbed.studies.life.seat import Seat
 from testbed.studies.life.wire import echoed, opens
 
@@ -17,8 +17,7 @@ _WAY_NS = 300_000_000  # that a packet may take
 _Found = tuple[int, MomentKind, str, str, tuple[int, ...]]  # time, kind, node, said, packets
 
 
-@dataclass(frozen=True)
-class Ends:
+class Ends(FrozenValue):
     """The two ends by name, and where they are seen."""
 
     dialer: str
@@ -32,8 +31,7 @@ class Ends:
         return place in [wire.vantage for wire in self.far.wires]
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(FrozenValue):
     """What the dialer said, and when by the capture's clock."""
 
     time_ns: int

@@ -1,13 +1,13 @@
 """What became of the echo, read off the wire: its gap, its way, who shook hands anew."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
 
+from testbed.model.details import Spell
+from testbed.model.frozen import FrozenValue
 from testbed.model.life import Fate, Transport
 from testbed.model.packet import Packet
-from testbed.model.result import Spell
 from testbed.studies.life.application import BROKEN, SIZE
 from testbed.studies.life.seat import Seat
 
@@ -16,14 +16,13 @@ ENDED = 1.5  # seconds without an echo at the end of a recording: nothing comes 
 _QUIC_LONG, _QUIC_TYPE = 0xC0, 0x30  # RFC 9000 section 17.2: a long header; 0 of its type: Initial
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(FrozenValue):
     """``gap``: the longest time without an echo that ended after the first fault, seconds.
 
     It is that since the last echo where the connection was lost.  ``packets`` passed
     the dialer's wire in it.  ``cited``: numbers of the packets at its two ends.
     ``moved``: the last echo left the dialer's NAT from another address or port than the
-    last one before the fault.
+    last one before the fault; None, if it could not be seen there.
     """
 
     fate: Fate
@@ -31,7 +30,7 @@ class Seen:
     packets: int
     echoes: int
     cited: tuple[int, ...]
-    moved: bool = False
+    moved: bool | None = False
     spells: tuple[Spell, ...] = ()
 
 
@@ -98,13 +97,18 @@ def echoed(packet: Packet, dialer: Seat) -> bool:
     return dialer.got(packet) and len(packet.payload) in SHAPE
 
 
-def _moved(packets: Sequence[Packet], dialer: Seat, fault_ns: int) -> bool:
-    """Other hosts may share the edge: what the dialer has sent is known by its payload."""
-    asked = {p.payload for p in packets if dialer.sent(p)}
+def _moved(packets: Sequence[Packet], dialer: Seat, fault_ns: int) -> bool | None:
+    """Other hosts may share the edge: what the dialer has sent is known by its payload.
+
+    None: it goes on sending, and nothing of that enters the internet any more.
+    """
+    own = [p for p in packets if dialer.sent(p) and len(p.payload) in SHAPE]
+    asked = {p.payload for p in own}
     sent = [p for p in packets if dialer.enters(p) and p.payload in asked]
-    sent = [p for p in sent if len(p.payload) in SHAPE]
     before = [p.source for p in sent if p.time_ns <= fault_ns]
     after = [p.source for p in sent if p.time_ns > fault_ns]
+    if sent and own[-1].time_ns > max(sent[-1].time_ns, fault_ns) + BROKEN * 1e9:
+        return None
     return bool(before and after) and before[-1] != after[-1]
 
 

@@ -3,9 +3,10 @@
 import re
 from collections import abc
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from testbed.model.behaviour import Allocation, Behaviour, Mapping, PortRange, Timeouts, Transport
+from testbed.model.frozen import FrozenValue
 from testbed.model.plan import Engine
 from testbed.model.profile import Profile
 from testbed.traversal.hard_nat import Birthday, Limits, Ports, Prediction
@@ -18,8 +19,7 @@ LIMITS = Limits(packets=4096, seconds=10.0, pace=20_000.0, patience=0.5)
 CAREFUL = Limits(packets=4096, seconds=1.0, pace=126.0, patience=0.5)  # 64 packets unasked
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(FrozenValue):
     """One strategy against one NAT; a point at ``x`` on the curve ``series`` of the plot.
 
     Of the hard side's subscriber the NAT allows ``quota`` mappings, ``in_use`` of which

@@ -12,13 +12,15 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import cycle
 from socket import AF_INET, SOCK_DGRAM, socket
 
 from testbed.capture.reader import read
-from testbed.errors import CaptureError, PeerError
+from testbed.errors import LossError, PeerError
+from testbed.lab.services.watch import Beginning, watched
 from testbed.model.breach import Breach, LimitPassed
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab
 from testbed.model.presets import two_homes
 from testbed.model.topology import Host, Link, Topology
@@ -46,11 +48,11 @@ _AT_ONCE = 16  # runs side by side
 _DESCRIPTORS = 512  # and no more sockets than these at a time
 _RUN_DEADLINE = 30.0  # seconds
 _BEAT = 0.05
+_NAME = "the STUN server"
 _PORTS = (3478, 3479)
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(FrozenValue):
     """``late``: by how many seconds this process was late at worst.
 
     ``wrong`` is what must not be, by the packets or by the limits.
@@ -82,7 +84,7 @@ def _subscribers(case: Case) -> int:
 def measure(case: Case, site: Site) -> Measured:
     """Run ``case`` in a lab of its own.
 
-    PeerError when a run does not come to an end, or STUN does not answer; CaptureError
+    PeerError when a run does not come to an end, ServiceError when STUN does not answer; LossError
     when the witnessed runs could not be recorded whole.
     """
     with site.lab(bench(_subscribers(case)), case.made_profiles(), case.seed) as lab:
@@ -100,7 +102,7 @@ def measure_in(lab: Lab, case: Case, site: Site) -> Measured:
         with site.recorded(lab, vantages) as recorder:
             told = asyncio.run(experiment.runs(witnessed))
         if lost := recorder.recording.dropped:
-            raise CaptureError(f"{lost} packets of the witnessed runs were not recorded")
+            raise LossError(f"{lost} packets of the witnessed runs were not recorded")
         packets = [one for one in read(site.folder / CAPTURE) if one.node in hosts]
         wrong: list[Breach] = list(disagreements(told, packets))
         told += asyncio.run(experiment.runs(range(len(told), case.runs)))
@@ -125,9 +127,14 @@ def _stun(lab: Lab) -> Iterator[tuple[Address, Address]]:
         return 0
 
     serving = lab.spawn(SERVER, lambda: asyncio.run(serve()))
+    beginning = Beginning(SERVER, _NAME, serving)
     try:
-        Remote(SERVER, serving).answer()
-        yield (first, _PORTS[0]), (second, _PORTS[1])
+        try:
+            Remote(SERVER, serving).answer()
+        except PeerError as error:
+            raise beginning.unready(error.message) from error
+        with watched(lab, SERVER, _NAME, serving):
+            yield (first, _PORTS[0]), (second, _PORTS[1])
     finally:
         serving.kill()
 

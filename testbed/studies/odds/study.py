@@ -12,16 +12,19 @@ from testbed.errors import TestbedError, UnfitError
 from testbed.evidence.account import WireAccount
 from testbed.explain.crossings import Shown, crossings
 from testbed.model.chance import wilson
-from testbed.model.explanation import Cause, Explanation, Journey
-from testbed.model.result import OddsDetails, Rate, Result
-from testbed.model.verdict import Judgement
+from testbed.model.details import OddsDetails, Rate
+from testbed.model.explanation import Cause, Explanation
+from testbed.model.failure import fault_of
+from testbed.model.journey import Journey
+from testbed.model.result import Result
+from testbed.model.verdict import Judgement, RateMeasured, Tardy, TooBusy
 from testbed.studies import base
 from testbed.studies.base import Site, Study
 from testbed.studies.odds.cases import Case
 from testbed.studies.odds.runs import Measured, measure
 from testbed.studies.odds.wire import EASY as EASY_HOST
 from testbed.traversal.hard_nat import Kind, decode
-from testbed.words import sentence
+from testbed.words import Fact, sentence
 
 DOUBT = 0.01  # the chance that any case of an experiment differs although the theory holds
 _ROUNDING = 1e-9
@@ -39,10 +42,12 @@ def run(case: Case, site: Site) -> Result:
     except UnfitError:
         raise
     except TestbedError as error:
-        return judged(case, None, site, str(error))
+        return judged(case, None, site, error)
 
 
-def judged(case: Case, measured: Measured | None, site: Site, error: str = "") -> Result:
+def judged(
+    case: Case, measured: Measured | None, site: Site, error: TestbedError | None = None
+) -> Result:
     """The result of a case; ``measured`` is None when ``error`` kept it from being.
 
     A machine too busy casts a doubt: it leaves an agreement alone, and makes a difference
@@ -50,17 +55,18 @@ def judged(case: Case, measured: Measured | None, site: Site, error: str = "") -
     """
     details = _details(case, measured)
     rate = _rate(details)
-    late = measured is None
-    judgement, reason = Judgement.INCONCLUSIVE, error
+    late = error is not None and error.crowded
+    judgement = Judgement.INCONCLUSIVE
+    because: list[Fact] = [fault_of(error)] if error else []
     if measured is not None:
-        reason = told(details)
+        because = _rates(details)
         if measured.wrong:
             judgement = Judgement.FAIL
         elif rate is Rate.AS_THEORY:
             judgement = Judgement.PASS
         elif measured.late > case.strategy.limits.patience:  # a side may have given up too soon
             late = True
-            reason = f"a run was {measured.late:.1f} s late: this machine is too busy; {reason}"
+            because.insert(0, TooBusy(Tardy.RUN, measured.late))
         else:
             judgement = Judgement.FAIL
     wrong = measured.wrong if measured else ()
@@ -72,7 +78,7 @@ def judged(case: Case, measured: Measured | None, site: Site, error: str = "") -
         Rate.AS_THEORY,
         judgement=judgement,
         details=details,
-        reason=reason,
+        because=because,
         findings=tuple(sentence(breach) for breach in wrong),
         finding_values=wrong,
         packets=measured.recorded if measured else 0,
@@ -91,13 +97,11 @@ def _kind(journey: Journey) -> Kind | None:
     return frame.kind if frame else None
 
 
-def told(details: OddsDetails) -> str:
-    """The rate in words."""
+def _rates(details: OddsDetails) -> list[Fact]:
+    """The rate beside theory's."""
     if details.bounds is None or details.theory is None:
-        return "nothing was measured"
-    low, high = details.bounds
-    rate = f"{details.hits} of {details.runs} runs hit, which is {details.hits / details.runs:.3f}"
-    return f"{rate} ({low:.2f} to {high:.2f}); theory says {details.theory:.3f}"
+        return []
+    return [RateMeasured(details.hits, details.runs, details.bounds, details.theory)]
 
 
 def _details(case: Case, measured: Measured | None) -> OddsDetails:

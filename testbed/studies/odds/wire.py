@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from testbed.model.breach import CountDisputed, HitDisputed
+from testbed.model.frozen import FrozenValue
 from testbed.model.packet import Endpoint, Packet
 from testbed.traversal.hard_nat import Kind, decode
 
 EASY = "b"
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(FrozenValue):
     """One run, as its two sides tell it."""
 
     session: bytes

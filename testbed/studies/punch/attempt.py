@@ -5,19 +5,22 @@ believes nothing of what the peers say afterwards.
 """
 
 import random
+import secrets
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import field
 from ipaddress import IPv4Address
 from itertools import repeat
 
 from testbed.errors import PeerError
 from testbed.lab.sockets import sockets_of
-from testbed.model.address import Socket
-from testbed.model.breach import Breach, Claim, ConnectedEarly
+from testbed.model.address import Endpoint, Socket
+from testbed.model.breach import Breach, Claim, ConnectedEarly, NonceUnheard
 from testbed.model.contract import (
     ENDS,
+    NONCE_BYTES,
+    Ability,
     Close,
     Closed,
     Configure,
@@ -28,6 +31,8 @@ from testbed.model.contract import (
     Event,
     Failed,
     FailureClass,
+    Heard,
+    How,
     Mode,
     Offered,
     Options,
@@ -38,10 +43,12 @@ from testbed.model.contract import (
     Transport,
     Upgraded,
 )
+from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab
 from testbed.model.outcome import Outcome
 from testbed.model.plan import Plan
 from testbed.model.punctuality import UNSEEN, Punctuality
+from testbed.model.saying import SaidConnected, SaidFailed, SaidNothing
 from testbed.model.window import Window
 from testbed.stacks.client import PeerClient
 from testbed.stacks.lookout import Lookout
@@ -51,11 +58,14 @@ from testbed.studies.punch.mechanism import USUAL, Deadlines
 from testbed.studies.punch.talks import Start, Talk, Wait, converse
 
 ECHO_BYTES = 16_384
+# Where each frame is seen on the wire with a nonce in it: four of them, which most of a cell's
+# packets are, at each interface that they pass.
+MARKED_BYTES = 4_000
+HEARING = 1.0  # seconds after the echo in which the listener has to have said what it heard
 SETTLE = 0.05  # seconds after the echo in which its last packets are still captured
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(FrozenValue):
     """What two peers are asked to do."""
 
     stacks: Stacks
@@ -67,12 +77,15 @@ class Attempt:
     seed: int
     skew_ms: float = 0.0  # how much later the listener starts
     relaying: Adapter | None = None  # what the server runs, where it is a libp2p relay
+    observing: Mapping[str, Adapter] = field(default_factory=dict)  # observers that are not ours
     deadlines: Deadlines = USUAL
     ports: tuple[int, int] | None = None  # where they listen; None: as the topology has it
+    extra_time: float = 0.0  # seconds by which the deadlines of peers are longer
+    patience: float | None = None  # seconds that ends try, from their start; None: as they do
+    clear: bool = True  # what is echoed can be read on the wire
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(FrozenValue):
     """What happened, as the harness and the peers tell it."""
 
     claims: tuple[Claim, ...]
@@ -83,10 +96,10 @@ class Account:
     breaches: tuple[Breach, ...] = ()  # of rules that the harness saw broken
     settled_s: float | None = None  # from the common start to the later peer's last connection
     punctuality: Punctuality = UNSEEN  # of this machine, from the common start on
+    foreknown: tuple[str, ...] = ()  # ends that accept no nonce, where that leaves less shown
 
 
-@dataclass(frozen=True)
-class Attempted:
+class Attempted(FrozenValue):
     """How one of many attempts ended, how many seconds after all began, and by which sockets."""
 
     result: Account | PeerError
@@ -96,7 +109,7 @@ class Attempted:
 
 def attempt(lab: Lab, task: Attempt) -> Account:
     """Run one attempt in a started lab; PeerError when a peer breaks the contract."""
-    with services(lab, task.stacks, task.server, task.seed, task.relaying) as found:
+    with _services(lab, task, task.seed) as found:
         (ended,) = converse([_talk(lab, task, found, None)])
     if isinstance(ended.result, PeerError):
         raise ended.result
@@ -110,7 +123,7 @@ def attempts(lab: Lab, tasks: Sequence[Attempt], seed: int, *, at_once: bool) ->
     contract ends its own attempt alone.
     """
     first = tasks[0]
-    with services(lab, first.stacks, first.server, seed, first.relaying) as found:
+    with _services(lab, first, seed) as found:
         seen: list[set[Socket]] = [set() for _ in tasks]
         talks = [_talk(lab, *one) for one in zip(tasks, repeat(found), seen)]
         groups = [talks] if at_once else [[talk] for talk in talks]
@@ -119,6 +132,12 @@ def attempts(lab: Lab, tasks: Sequence[Attempt], seed: int, *, at_once: bool) ->
         Attempted(one.result, one.seconds, frozenset(sockets))
         for one, sockets in zip(ended, seen, strict=True)
     ]
+
+
+def _services(lab: Lab, task: Attempt, seed: int) -> AbstractContextManager[Services]:
+    """What its peers need of the lab's hosts."""
+    told, observing = task.stacks, task.observing
+    return services(lab, told, task.server, seed, task.relaying, observing=observing)
 
 
 def _talk(lab: Lab, task: Attempt, found: Services, seen: set[Socket] | None) -> Talk[Account]:
@@ -131,11 +150,10 @@ def _talk(lab: Lab, task: Attempt, found: Services, seen: set[Socket] | None) ->
         nodes = (task.dialer, task.listener)
         ports = task.ports or tuple(lab.plan.port(node) for node in nodes)
         for role, node, port, adapter in zip(ENDS, nodes, ports, task.stacks.both, strict=True):
-            process = lab.spawn(node, adapter.command())
+            process = lab.spawn(node, adapter.command(), adapter.confinement(port))
             stack.callback(process.kill)
             clients.append(PeerClient(process, node))
-            also = also_at(lab.plan, node) if "also" in adapter.features else ()
-            clients[-1].send(_configure(lab, task, role, (node, port), found, also))
+            clients[-1].send(_configure(lab, task, role, (node, port), found, adapter))
             if seen is not None:
                 seen |= {Socket(node, "udp", port), Socket(node, "tcp", port)}
         return (yield from _Attempting(task, clients, seen).run())
@@ -154,7 +172,7 @@ def _configure(
     role: Role,
     place: tuple[str, int],
     found: Services,
-    also: tuple[IPv4Address, ...],
+    adapter: Adapter,
 ) -> Configure:
     node, port = place
     return Configure(
@@ -162,7 +180,7 @@ def _configure(
         role=role,
         transport=Transport(task.stacks.transport),
         local_address=lab.plan.address(node),
-        also=also,
+        also=also_at(lab.plan, node) if "also" in adapter.features else (),
         port=port,
         stun=found.stun,
         turn=found.turn,
@@ -171,6 +189,8 @@ def _configure(
         session=f"{random.Random(task.seed).getrandbits(128):032x}",
         seed=task.seed,
         options=Options(mode=task.mode, relay_only=task.relay_only),
+        extra_time=task.extra_time if "extra_time" in adapter.features else 0.0,
+        patience=task.patience,
     )
 
 
@@ -187,6 +207,7 @@ class _Attempting:
         for client in clients:
             client.lookout = self.lookout
         self.window: Window | None = None
+        self.foreknown: tuple[str, ...] = ()
         self.start_ns: int | None = None
         self.start: int | None = None  # the same, in the peers' clock
         self.connect_ms: float | None = None
@@ -210,6 +231,7 @@ class _Attempting:
             breaches=self.breaches,
             settled_s=self._settled_s(),
             punctuality=self.lookout.punctuality,
+            foreknown=self.foreknown,
         )
 
     def _look(self) -> None:
@@ -271,16 +293,45 @@ class _Attempting:
 
     def _echo(self, dialer: PeerClient) -> Talk[None]:
         self._look()
+        nonce = self._nonce()
         start = time.time_ns()
-        dialer.send(Echo(bytes=ECHO_BYTES))
+        size = MARKED_BYTES if nonce and self.task.clear else ECHO_BYTES
+        dialer.send(Echo(bytes=size, nonce=nonce or None))
         within = self.task.deadlines.echoing
-        yield Wait((dialer,), (Echoed, Failed), time.monotonic() + within)
-        end = time.time_ns() + int(SETTLE * 1e9)
-        self.window = Window(start, end, ECHO_BYTES)
+        (end,) = yield Wait((dialer,), (Echoed, Failed), time.monotonic() + within)
+        until = time.time_ns() + int(SETTLE * 1e9)
+        self.window = Window(start, until, size, nonce=nonce if self.task.clear else "")
+        if nonce and not self.task.clear and isinstance(end, Echoed) and end.bytes:
+            yield from self._require_heard(nonce)
+
+    def _nonce(self) -> str:
+        """What nobody knows before, for the dialer alone; empty if it accepts none.
+
+        Where it cannot be read on the wire, the listener has to have heard it.
+        """
+        ends = self.both[:1] if self.task.clear else self.both
+        self.foreknown = tuple(client.name for client in ends if not _accepts_nonce(client))
+        return secrets.token_hex(NONCE_BYTES) if _accepts_nonce(self.both[0]) else ""
+
+    def _require_heard(self, nonce: str) -> Talk[None]:
+        """The listener, which was not told ``nonce``, says it; or else that is a breach."""
+        listener = self.both[1]
+        if not _accepts_nonce(listener):
+            return
+        with suppress(PeerError):  # that it said nothing in time is judged
+            yield Wait((listener,), (Heard,), time.monotonic() + HEARING)
+        said = [event.nonce for event in listener.events if isinstance(event, Heard)]
+        if nonce not in said:
+            self.breaches += (NonceUnheard(listener.name, bool(said)),)
 
     def _wait(self, kinds: tuple[type[Event], ...], seconds: float) -> Talk[Sequence[Event]]:
         came: Sequence[Event] = yield Wait(self.both, kinds, time.monotonic() + seconds)
         return came
+
+
+def _accepts_nonce(client: PeerClient) -> bool:
+    told = (event for event in client.events if isinstance(event, Offered))
+    return any(Ability.NONCE in event.accepts for event in told)
 
 
 def _left(event: Event) -> bool:
@@ -293,11 +344,16 @@ def _claim(client: PeerClient) -> Claim:
         if isinstance(event, Failed):
             if event.failure is FailureClass.UNSUPPORTED:
                 raise PeerError(event.reason, node=client.name)
-            return Claim(client.name, Outcome.NONE, f"{event.failure}: {event.reason}")
+            return Claim(client.name, Outcome.NONE, SaidFailed(event.failure, event.reason))
         if isinstance(event, Upgraded):
-            words = f"{event.how} {event.local} to {event.remote}"
-            return Claim(client.name, Outcome.DIRECT, words)
+            return Claim(client.name, Outcome.DIRECT, _connected(event, event.how))
         if isinstance(event, Connected):
-            words = f"connected {event.local} to {event.remote}"
-            return Claim(client.name, Outcome(event.path.value), words)
-    return Claim(client.name, Outcome.NONE, "it said nothing of a connection")
+            return Claim(client.name, Outcome(event.path.value), _connected(event))
+    return Claim(client.name, Outcome.NONE, SaidNothing())
+
+
+def _connected(event: Upgraded | Connected, how: How | None = None) -> SaidConnected:
+    local, remote = event.local, event.remote
+    return SaidConnected(
+        Endpoint(local.address, local.port), Endpoint(remote.address, remote.port), how
+    )

@@ -1,62 +1,26 @@
-"""A cell of the matrix: everything that says what is run, and its folder.
+"""A cell of the matrix: everything that says what is run."""
 
-A cell's folder is enough to run it again: ``cell.json`` (what), ``profiles/``
-(the claims, as files) and ``plan.txt`` (every step with the rules).  Beside them is
-what came of it, which README lists.
-"""
-
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import Any, TypeGuard
 
-from testbed import foreign
 from testbed.errors import UsageError
+from testbed.model.distance import round_trip_s
+from testbed.model.frozen import FrozenValue
 from testbed.model.links import named
 from testbed.model.presets import Found, find
-from testbed.model.profile import Profile
 from testbed.model.topology import AS_IT_IS, INTERNET, Conditions, Link, Roles, Topology
-from testbed.naming import instead
-from testbed.nat.load import load
 from testbed.plan.planner import own_seed
 from testbed.stacks import infrastructure
-from testbed.stacks.registry import ADAPTERS, BY, OURS, Adapter, Stacks, public, stacks
-from testbed.studies.punch.external import own, recall
+from testbed.stacks.registry import BY, OURS, Adapter, Stacks, public, stacks
 from testbed.studies.punch.mechanism import PUNCH, Mechanism, Play
-from testbed.studies.punch.mechanisms import MECHANISMS, of
+from testbed.studies.punch.mechanisms import of
 from testbed.studies.punch.meeting import Meeting
 
 PUBLIC = "public"  # in place of a NAT's profile, of a peer that is behind none
-WORLDS = "worlds"  # in a cell's folder: the file of its world
-MODES = tuple(dict.fromkeys(mode for one in MECHANISMS.values() for mode in one.modes))
-LATEST_MS = 10_000.0  # of a skew: peers wait for each other some seconds longer
-FORMAT = 3
-RESULTS = (
-    "result.json",
-    "explanation.json",
-    "run.json",
-    "events.jsonl",
-    "conntrack.jsonl",
-    "drops.json",
-    "capture.pcapng",
-    "plan.txt",
-)
 
 
-def own_names(profiles: Iterable[str], worlds: Iterable[str]) -> tuple[str, ...]:
-    """The files of a cell's folder, whatever came of it.
-
-    ``profiles`` and ``worlds`` are the names of those that it may have been run with.
-    """
-    kept = {"profiles": profiles, WORLDS: worlds}
-    files = (f"{folder}/{name}.toml" for folder, names in kept.items() for name in names)
-    return ("cell.json", *RESULTS, *files)
-
-
-@dataclass(frozen=True)
-class Cell:
+class Cell(FrozenValue):
     """One pair of NATs, the stacks behind them, one try.  ``mode`` other than punch: a control."""
 
     peer: str  # ``ice``, or ``ice+pion``: the dialer's stack and the listener's
@@ -68,6 +32,7 @@ class Cell:
     skew_ms: float = 0.0
     conditions: Conditions = AS_IT_IS  # of the links on the internet
     relay: str = OURS  # the stack of the relay, where libp2p's circuits are what relays
+    observers: tuple[tuple[str, str], ...] = ()  # host and stack, of those that are not ours
     meeting: Meeting | None = None  # which pair of a mesh; None: the world's a and b
 
     @property
@@ -82,6 +47,20 @@ class Cell:
     def play(self) -> Play:
         """The mechanism in the cell's mode."""
         return self.mechanism.modes[self.mode]
+
+    @property
+    def patience_s(self) -> float | None:
+        """Seconds that both ends try, from their starts; None where they are not told.
+
+        Where packets get lost by chance, and among the many pairs of a mesh, a late answer may
+        be a first one: there they are as patient as their contract has it.
+        """
+        patience, topology = self.mechanism.patience, self.build()
+        able = all("patience" in end.features for end in self.stacks.both)
+        if patience is None or not able or self.meeting is not None or topology.by_chance:
+            return None
+        ends = self.roles.a, self.roles.b
+        return patience.seconds(round_trip_s(topology, *ends), self.skew_ms)
 
     @property
     def relaying(self) -> Adapter | None:
@@ -102,15 +81,24 @@ class Cell:
         return relay
 
     @property
+    def observing(self) -> Mapping[str, Adapter]:
+        """What observers run that do not run our stack; UsageError for a stack that cannot."""
+        transport = self.stacks.transport
+        return {host: public(name, transport, "autonat_server") for host, name in self.observers}
+
+    @property
     def cast(self) -> str:
         """Every stack in it: ``go-tcp+traversal-tcp@rust``, where another relays than ours."""
-        return self.peer if self.relay == OURS else f"{self.peer}{BY}{self.relay}"
+        relay = "" if self.relay == OURS else f"{BY}{self.relay}"
+        return f"{self.peer}{relay}{''.join(f'{BY}{h}={s}' for h, s in self.observers)}"
 
     def prepare(self) -> None:
         """Before many forks: warm what it takes; UnfitError if a stack is not built."""
         self.stacks.prepare()
         if self.relaying is not None:
             self.relaying.prepare()
+            for one in self.observing.values():
+                one.prepare()
             infrastructure.warm()
 
     @property
@@ -209,163 +197,3 @@ def _linked(topology: Topology, link: Link) -> Topology:
             for one in topology.hosts
         ),
     )
-
-
-def save_cell(
-    cell: Cell, profiles: Mapping[str, Profile], folder: Path, number: int, facts: Any
-) -> None:
-    """Write what is needed to run ``cell`` again, and take away what an earlier run left.
-
-    ``number`` is the lab's, from which its addresses follow; ``facts``: versions and
-    the like.
-    """
-    for name in RESULTS:
-        (folder / name).unlink(missing_ok=True)
-    world = folder / WORLDS / f"{cell.world.name}.toml"
-    world.parent.mkdir(parents=True, exist_ok=True)
-    world.write_text(cell.world.text, encoding="utf-8")
-    kept = folder / "profiles"
-    kept.mkdir(parents=True, exist_ok=True)
-    for router in cell.build().routers:
-        (kept / f"{router.profile}.toml").write_text(
-            profiles[router.profile].text, encoding="utf-8"
-        )
-    told = asdict(cell) | {"topology": cell.world.name}
-    value = {"format": FORMAT, "cell": told, "number": number, "facts": facts}
-    if users := own([*(end.name for end in cell.stacks.both), cell.relay]):
-        value["own"] = users
-    (folder / "cell.json").write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def load_cell(folder: Path) -> tuple[Cell, dict[str, Profile], int]:
-    """The cell of a folder, the profiles it was run with, and the lab's number.
-
-    UsageError naming the file.
-    """
-    file = folder / "cell.json"
-    try:
-        data = json.loads(foreign.read_text(file))
-        if data["format"] != FORMAT:
-            raise UsageError(f"{file}: format {data['format']}, this version reads {FORMAT}")
-        fields, number = data["cell"], data["number"]
-        recall(data.get("own", {}))
-        names = fields["profiles"]
-        read: dict[str, Any] = {"profiles": tuple(names) if isinstance(names, list) else names}
-        if (world := folder / WORLDS / f"{fields['topology']}.toml").exists():
-            read["topology"] = find(str(world)).word
-        if "conditions" in fields:
-            read["conditions"] = Conditions(**fields["conditions"])
-        if fields.get("meeting") is not None:
-            read["meeting"] = Meeting.from_json(fields["meeting"])
-        cell = Cell(**(fields | read))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(
-            f"{file}: not a cell that can be run again ({error})",
-            remedy="name a folder that `testbed run` or `testbed matrix` has written",
-        ) from error
-    require_sane(cell, f"{file}: ")
-    if not _whole(number) or number > 255:
-        raise UsageError(f"{file}: number must be whole, 0 to 255, not {number!r}")
-    kept = folder / "profiles"
-    used = {router.profile for router in cell.build().routers}
-    if missing := sorted(used - {path.stem for path in kept.glob("*.toml")}):
-        raise UsageError(f"{kept / missing[0]}.toml: missing", remedy="run the cell anew")
-    return cell, {name: load(kept / f"{name}.toml") for name in sorted(used)}, number
-
-
-def load_versions(folder: Path) -> Mapping[str, str]:
-    """The versions that the cell of a folder was run with; empty if it does not say."""
-    facts = json.loads(foreign.read_text(folder / "cell.json")).get("facts")
-    return facts if isinstance(facts, dict) else {}
-
-
-def require_sane(cell: Cell, where: str = "") -> None:
-    """UsageError naming the field that no run can have; ``where`` it came from."""
-    names, skew = cell.profiles, cell.skew_ms
-    wanted = {
-        "peer": (isinstance(cell.peer, str), "a name"),
-        "relay": (isinstance(cell.relay, str), "a name"),
-        "profiles": (isinstance(names, tuple) and all(isinstance(n, str) for n in names), "names"),
-        "topology": (isinstance(cell.topology, str), "a world's name or file"),
-        "mode": (cell.mode in MODES, f"one of {', '.join(MODES)}"),
-        "repeat": (_whole(cell.repeat), "whole, 0 or more"),
-        "seed": (_whole(cell.seed), "whole, 0 or more"),
-        "skew_ms": (
-            isinstance(skew, int | float) and 0 <= skew <= LATEST_MS,
-            f"a number from 0 to {LATEST_MS:g}",
-        ),
-    }
-    for field, (fits, words) in wanted.items():
-        if not fits:
-            value = getattr(cell, field)
-            remedy = instead(value, MODES) if field == "mode" and isinstance(value, str) else None
-            raise UsageError(f"{where}{field} must be {words}, not {value!r}", remedy=remedy)
-    _require_world(cell, where)
-    require_able(cell, where)
-
-
-def _require_world(cell: Cell, where: str) -> None:
-    """UsageError where the world is unknown, takes fewer NATs, or has nobody for a part."""
-    try:
-        cell.world.chosen(*cell.profiles)
-    except UsageError as error:
-        raise UsageError(f"{where}{error.message}", remedy=error.remedy) from None
-    if cell.world.world.events:
-        raise UsageError(
-            f"{where}what happens in {cell.world.name} happens to an established path",
-            remedy=f"testbed life --topology {cell.world.word}",
-        )
-    require_players(cell.build(), where)
-
-
-def require_players(topology: Topology, where: str = "") -> None:
-    """UsageError where nobody plays a part; ``where`` it came from."""
-    known, roles = [host.name for host in topology.hosts], topology.roles
-    for part, name in (("a", roles.a), ("b", roles.b), ("relay", roles.relay)):
-        if name not in known:
-            raise UsageError(
-                f"{where}nobody in {topology.name} plays {part}: it has no host {name!r}",
-                remedy=f"write [roles] {part} = one of {', '.join(known)}",
-            )
-
-
-def require_able(cell: Cell, where: str = "") -> None:
-    """UsageError for what its stacks cannot do, with what they can; ``where`` it came from."""
-    ends = cell.stacks
-    if cell.mode not in cell.mechanism.modes:
-        remedy = f"one of: {', '.join(cell.mechanism.modes)}"
-        raise UsageError(f"{where}{cell.peer} has no mode {cell.mode!r}", remedy=remedy)
-    if cell.skew_ms and ends.contract == "unified":
-        raise UsageError(f"{where}{cell.peer} starts when it likes: a skew has no effect on it")
-    relay = cell.relaying
-    if relay is not None and "announce" not in relay.features and _behind(cell):
-        raise UsageError(
-            f"{where}{relay.name} cannot be told at which port of a NAT it is reached, and the "
-            f"relay of {cell.world.name} is behind {_behind(cell)}",
-            remedy=f"--relay {' or '.join(_told(relay))}; or a relay on the internet",
-        )
-    if relay is None and cell.relay != OURS:
-        raise UsageError(
-            f"{where}{cell.peer} uses no libp2p relay: {cell.relay!r} has no effect on it",
-            remedy="leave --relay out, or name a peer of DCUtR: traversal-quic, go-tcp, ...",
-        )
-
-
-def _told(relay: Adapter) -> list[str]:
-    """The stacks in place of ``relay`` that can be told where a NAT forwards their port."""
-    able = (one for one in ADAPTERS.values() if one.transport == relay.transport)
-    return list(
-        dict.fromkeys(
-            one.family for one in able if one.plays("relay") and "announce" in one.features
-        )
-    )
-
-
-def _behind(cell: Cell) -> str | None:
-    """The router before the relay, if one is."""
-    way = cell.build().path_out(cell.roles.relay)
-    return way[0].name if way else None
-
-
-def _whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

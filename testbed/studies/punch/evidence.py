@@ -6,44 +6,49 @@ which is None in the evidence; what is there and damaged is an error.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from testbed import foreign
 from testbed.capture.flows import read_flows
 from testbed.capture.reader import read
 from testbed.errors import CaptureError, PeerError, UsageError
-from testbed.model.contract import Event, decode_event
-from testbed.model.explanation import Evidence, FlowEvent
+from testbed.model.contract import Event
+from testbed.model.contract_lines import decode_event
+from testbed.model.explanation import Evidence
 from testbed.model.fault import Fault
+from testbed.model.frozen import FrozenValue
+from testbed.model.gap import Gap
+from testbed.model.journey import FlowEvent
 from testbed.model.judgement import Verdict
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Packet
 from testbed.model.plan import Plan
 from testbed.model.prediction import Prediction
 from testbed.model.result import Result
-from testbed.model.saved import faults_from_json, faults_to_json
-from testbed.model.verdict import Judgement, Recalled
+from testbed.model.saved import faults_from_json, faults_to_json, gaps_from_json, gaps_to_json
+from testbed.model.verdict import Judgement, NoResult, Recalled
 from testbed.model.window import Window
 from testbed.plan.planner import plan
-from testbed.studies.punch.cell import Cell, load_cell, load_versions
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
+from testbed.studies.punch.folder import load_cell, load_versions
 from testbed.words import sentence
 
 T = TypeVar("T")
 _ILL_FORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
-@dataclass(frozen=True)
-class Notes:
+class Notes(FrozenValue):
     """``run.json``: what the harness knows of a run besides what its other files say."""
 
     start_ns: int | None = None  # as `Evidence` has it, like the next
     clock_ns: int | None = None
     window: Window | None = None  # of the echo
     faults: tuple[Fault, ...] = ()
-    lost: tuple[str, ...] = ()  # evidence that should be there and is not, as sentences
+    gaps: tuple[Gap, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,12 +57,12 @@ class Notes:
             "window": vars(self.window) if self.window else None,
             "faults": [sentence(fault) for fault in self.faults],
             "fault_values": faults_to_json(self.faults),
-            "lost": list(self.lost),
+            "gaps": [sentence(gap) for gap in self.gaps],
+            "gap_values": gaps_to_json(self.gaps),
         }
 
 
-@dataclass(frozen=True)
-class Recorded:
+class Recorded(FrozenValue):
     """What a run left behind; None: not recorded."""
 
     packets: list[Packet] | None = None
@@ -76,9 +81,7 @@ def load_evidence(folder: Path) -> Evidence:
     cell, profiles, number = load_cell(folder)
     expected = prediction(cell, profiles, load_versions(folder))
     verdict = _read(folder / "result.json", lambda path: _verdict(path, expected))
-    verdict = verdict or Verdict(
-        Judgement.INCONCLUSIVE, None, expected.outcome, Recalled("the run left no result.json")
-    )
+    verdict = verdict or Verdict(Judgement.INCONCLUSIVE, None, expected.outcome, NoResult())
     steps = plan(cell.build(), profiles, number, cell.seed)
     return assemble(cell, steps, expected, read_recorded(folder), verdict)
 
@@ -135,6 +138,13 @@ def _read(path: Path, parse: Callable[[Path], T]) -> T | None:
         return parse(path)
     except CaptureError as error:  # which names the file
         raise UsageError(error.message, remedy="run the cell anew") from error
+    except ValidationError as error:  # without what the file has, which may be anybody's
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise UsageError(
+            f"{path}: not what a run leaves there ({place}: {first['msg']})",
+            remedy="run the cell anew",
+        ) from None
     except (OSError, PeerError, *_ILL_FORMED) as error:
         raise UsageError(
             f"{path}: not what a run leaves there ({error})", remedy="run the cell anew"
@@ -175,22 +185,23 @@ def _notes(path: Path) -> Notes:
     return Notes(
         start,
         clock,
-        None if window is None else Window(**{key: _whole(value) for key, value in window.items()}),
+        None if window is None else _window(window),
         faults_from_json(fields["fault_values"]),
-        _words(fields["lost"]),
+        gaps_from_json(fields.get("gap_values", [])),  # older runs have sentences alone
     )
+
+
+def _window(fields: Mapping[str, object]) -> Window:
+    numbers = {key: _whole(value) for key, value in fields.items() if key != "nonce"}
+    nonce = _word(fields.get("nonce", ""))
+    bytes.fromhex(nonce)
+    return Window(**numbers, nonce=nonce)
 
 
 def _whole(value: object) -> int:
     if type(value) is not int:
         raise TypeError(f"{value!r} is not a whole number")
     return value
-
-
-def _words(values: object) -> tuple[str, ...]:
-    if not isinstance(values, list):
-        raise TypeError(f"{values!r} is not a list")
-    return tuple(map(_word, values))
 
 
 def _word(value: object) -> str:

@@ -7,14 +7,16 @@ from testbed.errors import UsageError
 from testbed.model.behaviour import Behaviour, Protocol
 from testbed.model.deviation import Case, Deviation
 from testbed.model.furnishing import behaviours
-from testbed.model.outcome import Outcome
+from testbed.model.outcome import Outcome, Rung
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
-from testbed.model.reason import Stated
-from testbed.model.topology import AS_IT_IS, Topology
+from testbed.model.reason import ByChance, Climbed, Lost, Raced, Reason, Stated
+from testbed.model.topology import AS_IT_IS, INTERNET, Topology
+from testbed.model.trace import TooLong
 from testbed.model.version import Built
-from testbed.predict.deviations import expected, known, uncovered
+from testbed.predict.deviations import come_to, expected, known, uncovered
 from testbed.predict.ice import ICE
+from testbed.predict.model import Datagrams
 from testbed.predict.nats_as_one import as_one, leads
 from testbed.predict.prediction import RUNS, crowded, is_scarce, mappings, predict
 from testbed.stacks.adapter import Adapter, Main
@@ -22,6 +24,7 @@ from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.external import own
 from testbed.studies.punch.mechanism import PUNCH
 
+_RUNS_BORROWED = 100  # where no rate is held: an end that is rarer is looked for once it is seen
 _CHOSEN = (40011, 40021)  # of the ephemeral ports, two
 
 
@@ -61,10 +64,23 @@ def _stated(cell: Cell, told: Prediction) -> Prediction:
 
 
 def deviations(
-    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str] | None = None
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    versions: Mapping[str, str] | None = None,
+    ended: Outcome | None = None,
 ) -> tuple[Deviation, ...]:
-    """The known deviations that apply to ``cell``; ``versions`` as in `prediction`."""
-    return _known(cell, profiles, versions or {}, _predicted(cell, profiles))
+    """The known deviations that apply to ``cell``; ``versions`` as in `prediction`.
+
+    ``ended``: how it ended, where chance decides.
+    """
+    return _known(cell, profiles, versions or {}, _predicted(cell, profiles), ended)
+
+
+def cast(cells: Iterable[Cell]) -> frozenset[str]:
+    """The names of all stacks that take part in ``cells``, relays too."""
+    ends = {end.name for cell in cells for end in cell.stacks.both}
+    relays = {relay.name for cell in cells if (relay := cell.relaying) is not None}
+    return frozenset(ends | relays)
 
 
 def strangers(cells: Iterable[Cell], versions: Mapping[str, str] | None) -> tuple[Built, ...]:
@@ -84,6 +100,7 @@ def _built(cell: Cell, versions: Mapping[str, str]) -> tuple[Built, ...]:
 
 def _predicted(cell: Cell, profiles: Mapping[str, Profile], runs: int = RUNS) -> Prediction:
     topology = _listening(cell)
+    borrowed = not all(map(_has_our_patience, cell.stacks.both))
     declared = behaviours(topology, profiles)
     return predict(
         topology,
@@ -94,8 +111,19 @@ def _predicted(cell: Cell, profiles: Mapping[str, Profile], runs: int = RUNS) ->
         server=topology.roles.relay,
         skew_ms=cell.skew_ms,
         agents=cell.stacks.agents,
-        runs=runs if all(map(_has_our_patience, cell.stacks.both)) else 0,
+        datagrams=_datagrams(cell),
+        runs=_RUNS_BORROWED if borrowed and runs == RUNS else runs,
+        borrowed=borrowed,
     )
+
+
+def _datagrams(cell: Cell) -> Datagrams:
+    """By how long datagrams the hosts of ``cell`` open connections of QUIC."""
+    roles, ends = cell.roles, cell.stacks
+    found = {roles.a: ends.dialer, roles.b: ends.listener, **cell.observing}
+    if cell.relaying is not None:
+        found[roles.relay] = cell.relaying
+    return tuple((host, one.datagram) for host, one in found.items())
 
 
 def _has_our_patience(end: Adapter) -> bool:
@@ -144,8 +172,35 @@ def _listening(cell: Cell) -> Topology:
     return replace(topology, hosts=tuple(hosts))
 
 
+def _climbed(reason: Reason) -> Rung | None:
+    """By which rung the model goes direct, without what chance may do; None: by none."""
+    match reason:
+        case Climbed(rung=rung):
+            return rung
+        case ByChance(reason=inner) | Raced(reason=inner):
+            return _climbed(inner)
+        case _:
+            return None
+
+
+def _too_long(reason: Reason) -> bool:
+    """Whether packets of a connection are too long for the way between the ends."""
+    match reason:
+        case Lost(ways=ways):
+            losses = (way.loss for way in ways if way.loss is not None)
+            return any(isinstance(loss.drop, TooLong) for loss in losses)
+        case ByChance(reason=inner) | Raced(reason=inner):
+            return _too_long(inner)
+        case _:
+            return False
+
+
 def _known(
-    cell: Cell, profiles: Mapping[str, Profile], versions: Mapping[str, str], plain: Prediction
+    cell: Cell,
+    profiles: Mapping[str, Profile],
+    versions: Mapping[str, str],
+    plain: Prediction,
+    ended: Outcome | None = None,
 ) -> tuple[Deviation, ...]:
     """The table is of stacks behind one NAT each: those on the way of a side count as one."""
     if cell.mode != PUNCH:
@@ -159,5 +214,20 @@ def _known(
         as_one(topology, declared, protocol, (b, a)),
     )
     names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
-    way = leads(topology, declared, (a, b))
-    return known(Case(*names, quic, *nats, plain.outcome, built, way))
+    way = leads(topology, declared, (a, b)) and not _too_long(plain.reason)
+    rung = plain.rung or _climbed(plain.reason)
+    case = Case(*names, quic, *nats, plain.outcome, built, way, rung, in_one(topology))
+    found = known(case, ended=ended)
+    if ended is None or come_to(found, plain.outcome, ended) is ended:
+        return found
+    by_chance = ended if plain.chances is not None else plain.beside(ended)
+    return known(replace(case, outcome=by_chance), ended=ended)
+
+
+def in_one(topology: Topology) -> bool:
+    """Whether both ends have an interface on one network that is not the internet."""
+    a, b = (
+        {one.network for one in topology.host(end).interfaces}
+        for end in (topology.roles.a, topology.roles.b)
+    )
+    return bool(a & b - {INTERNET})

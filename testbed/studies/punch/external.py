@@ -4,14 +4,15 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard, get_args
 
 from testbed.errors import UnfitError, UsageError
-from testbed.model.lab import Image
+from testbed.model.lab import Capability, Image
 from testbed.naming import instead
 from testbed.stacks.programs import Program, words_of
+from testbed.stacks.reading import program, seen_by_all
 from testbed.stacks.registry import ADAPTERS, Adapter, Contract, add
 from testbed.studies.punch.mechanisms import MECHANISMS
 from testbed.studies.punch.mechanisms import mechanism as mechanism_called
@@ -20,7 +21,6 @@ IMAGE = "image:"  # before a reference that an engine knows
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
-@dataclass(frozen=True)
 class Command(Program):
     """A program that is started by ``words``, the first of which is a file."""
 
@@ -33,8 +33,11 @@ class Command(Program):
     def argv(self) -> tuple[str, ...]:
         return self.words
 
+    def files(self) -> tuple[Path, ...]:
+        """The files that its words name: not the folders that they lie in."""
+        return program(self.words)
 
-@dataclass(frozen=True)
+
 class Stranger(Command):
     """One that knows nothing of us, nor of ``--version``."""
 
@@ -44,7 +47,6 @@ class Stranger(Command):
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
-@dataclass(frozen=True)
 class Past(Program):
     """A stack of a run that is over; the program is not known."""
 
@@ -56,11 +58,15 @@ class Past(Program):
 
 
 def add_stacks(
-    described: Sequence[str], mechanism: str | None, contract: str = "lines"
+    described: Sequence[str],
+    mechanism: str | None,
+    contract: str = "lines",
+    reads: Sequence[Path] = (),
 ) -> list[str]:
     """Make the stacks NAME=COMMAND or NAME=image:REFERENCE known to this process; their names.
 
     COMMAND is split as a shell would.  What the lab has for them is what the ``mechanism`` needs.
+    ``reads`` are files and folders that their programs see besides their own.
     UsageError naming the word that does not fit.
     """
     if not described and mechanism:
@@ -70,23 +76,32 @@ def add_stacks(
         if described:
             raise _without_mechanism(described)
         return []
-    kin = _like(mechanism, contract)
+    kin = replace(_like(mechanism, contract), reads=tuple(map(_readable, reads)))
     names = []
     for text in described:
         name, _, command = text.partition("=")
         if not _NAME.fullmatch(name):
             raise UsageError(f"--stack {text!r}: a name has small letters, digits and hyphens")
-        add(replace(kin, name=name, entry=_entry(text, name, command, kin.contract)))
+        entry = _entry(text, name, command, kin.contract)
+        if reads and isinstance(entry, Image):
+            raise UsageError(
+                "--reads has no effect: an image has its own files", remedy="build them into it"
+            )
+        add(replace(kin, name=name, entry=entry))
         names.append(name)
     return names
 
 
 def described_words(
-    described: Sequence[str], mechanism: str | None, contract: str = "lines"
+    described: Sequence[str],
+    mechanism: str | None,
+    contract: str = "lines",
+    reads: Sequence[Path] = (),
 ) -> list[str]:
     """The options by which stacks are described, to be typed again."""
     words = [word for text in described for word in ("--stack", text)]
     words += ["--mechanism", mechanism] if mechanism else []
+    words += [word for path in reads for word in ("--reads", str(path))]
     return words + (["--contract", contract] if contract != "lines" else [])
 
 
@@ -135,7 +150,19 @@ def _like(mechanism: str, contract: str) -> Adapter:
         needs=found.needs,
         contract=contract,
         roles=found.roles,
+        # The unified contract lets entry points set routes.
+        capabilities=(Capability.NET_ADMIN,) if contract == "unified" else (),
     )
+
+
+def _readable(path: Path) -> Path:
+    """Absolute; UsageError for one that is not there, or is seen by every program anyway."""
+    if not path.exists():
+        raise UsageError(f"--reads {path}: there is no such file or folder")
+    if seen_by_all(path.resolve()):
+        words = f"--reads {path} has no effect: every program sees it"
+        raise UsageError(words, remedy="leave it out")
+    return path.absolute()
 
 
 def _is_contract(word: str) -> TypeGuard[Contract]:

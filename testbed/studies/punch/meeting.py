@@ -4,20 +4,18 @@ What is run of it is its pairs.  Each is a cell whose lab, start and recording a
 others, too, and which is judged, predicted and explained by itself.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations, count
 from typing import Any, Self
 
 from testbed.errors import UsageError
+from testbed.model.frozen import FrozenValue
 from testbed.model.topology import Order, Topology
-from testbed.naming import instead, twice
 
 FIRST_PORT = 20_001  # of the peers of a mesh: each process has one that no other process has
 
 
-@dataclass(frozen=True)
-class Meeting:
+class Meeting(FrozenValue):
     """Which pair of a mesh a cell is; the ports are where its two processes listen."""
 
     dialer: str
@@ -67,23 +65,3 @@ def meetings(topology: Topology, order: Order) -> list[Meeting]:
         Meeting(dialer, listener, (next(ports), next(ports)), order)
         for dialer, listener in combinations(peers, 2)
     ]
-
-
-def placed(words: Sequence[str], default: str, topology: Topology) -> dict[str, str]:
-    """Peer -> its stack: ``default``, or what ``HOST=STACK`` says; UsageError for another word."""
-    found = dict.fromkeys(topology.roles.peers, default)
-    if again := twice(word.partition("=")[0] for word in words):
-        raise UsageError(f"--at names {again[0]!r} twice", remedy="name each host once")
-    for word in words:
-        host, given, stack = word.partition("=")
-        if not given or not stack:
-            raise UsageError(f"--at {word!r}: HOST=STACK is needed", remedy="--at ann=ice")
-        if host not in found:
-            raise UsageError(
-                f"--at {word!r}: no peer of the mesh is called {host!r}",
-                remedy=instead(host, found),
-            )
-        if stack == default:
-            raise UsageError(f"--at {word!r} has no effect: it runs that anyway")
-        found[host] = stack
-    return found

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from testbed.errors import PeerError
 from testbed.model.contract import Event
+from testbed.model.frozen import FrozenValue
 from testbed.stacks.client import Kinds, PeerClient
 from testbed.stacks.lookout import Lookout
 
@@ -21,8 +22,7 @@ MARGIN_EACH_NS = 5_000_000  # more for each further conversation that is to begi
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(FrozenValue):
     """One event of ``kinds`` of each of ``clients`` is waited for; it gives them in their order."""
 
     clients: Sequence[PeerClient]
@@ -30,13 +30,11 @@ class Wait:
     deadline: float  # by `time.monotonic`
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(FrozenValue):
     """The others are waited for, until each of them is here or has ended; it gives a `Moment`."""
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(FrozenValue):
     """The common start, by both clocks."""
 
     monotonic_ns: int

@@ -8,7 +8,6 @@ the dialer being told of the listener and its end.
 
 import os
 import select
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -20,8 +19,9 @@ from testbed.errors import BackendError, PeerError
 from testbed.lab.services.watch import watched
 from testbed.model.breach import Breach, Carried, Claim
 from testbed.model.contract import Event, Failed, FailureClass, Offer, Offered, Transport
-from testbed.model.lab import Image, Lab, Process
+from testbed.model.lab import Confinement, Image, Lab, Process
 from testbed.model.outcome import Outcome
+from testbed.model.saying import Deserter, EndedBadly, EndedWell
 from testbed.model.window import Window
 from testbed.stacks.infrastructure import infrastructure
 from testbed.stacks.registry import Adapter
@@ -37,6 +37,7 @@ from testbed.stacks.unified import (
 from testbed.stacks.unified_redis import Redis
 from testbed.stacks.unified_store import Store, Words
 from testbed.studies.punch.attempt import Account, Attempt
+from testbed.words.sayings import sentence
 
 PATIENCE = 60.0  # seconds for the dialer; their runner has 180, a cell here has 90 in all
 GRACE = 5.0  # seconds for it, once another has failed
@@ -121,7 +122,14 @@ class _Running:
             stack.enter_context(watched(self.lab, self.task.server, relaying.name, process))
         else:
             public = stack.enter_context(
-                infrastructure(self.lab, self.task.server, transport, self.task.seed, relaying)
+                infrastructure(
+                    self.lab,
+                    self.task.server,
+                    transport,
+                    self.task.seed,
+                    relaying,
+                    observing=self.task.observing,
+                )
             )
             self.redis.store.values[self.keys.relay] = public.relays[0].encode()
         self._spawn(stack, Part.LISTENER, self.task.stacks.listener)
@@ -145,8 +153,8 @@ class _Running:
         elif callable(command):
             raise PeerError(f"{adapter.name} is no program", node=node)
         else:
-            env = shutil.which("env") or "/usr/bin/env"
-            process = self.lab.spawn(node, (env, *(f"{k}={v}" for k, v in told), *command))
+            confinement = adapter.confinement(self.lab.plan.port(node)) or Confinement()
+            process = self.lab.spawn(node, command, replace(confinement, environment=told))
         stack.callback(process.kill)
         self.peers[part] = _Peer(node, process)
 
@@ -208,10 +216,9 @@ class _Running:
         events: list[tuple[str, Event]] = []
         if self.offered is not None:
             events.append((self.task.listener, self.offered))
-        if claim.outcome is None:
-            failed = Failed(
-                at=time.monotonic_ns(), failure=FailureClass.CHECKS, reason=claim.words[:1000]
-            )
+        if claim.outcome is None and claim.said is not None:
+            reason = sentence(claim.said)[:1000]
+            failed = Failed(at=time.monotonic_ns(), failure=FailureClass.CHECKS, reason=reason)
             events.append((self.task.dialer, failed))
         end = self.ended + int(SETTLE * 1e9)
         window = None
@@ -224,17 +231,16 @@ class _Running:
         dialer = self.peers[Part.DIALER]
         if self.code == 0:
             ms = read_result(dialer.text("stdout"), dialer.node)
-            return Claim(dialer.node, Outcome.DIRECT, f"ended with 0, handshake {ms:g} ms")
-        words = ["did not end in time" if self.code is None else f"ended with {self.code}"]
-        words.append(dialer.text("stderr")[-LAST_WORDS:])
-        for part in self._deserted():
-            other = self.peers[part]
-            words.append(f"the {part}, {other.node}, had ended with {other.process.poll()}")
-            words.append(other.text("stderr")[-LAST_WORDS:])
-        text = "\n".join(filter(None, words))
+            return Claim(dialer.node, Outcome.DIRECT, EndedWell(ms))
+        others = ((part, self.peers[part]) for part in self._deserted())
+        deserters = tuple(
+            Deserter(part, other.node, other.process.poll(), other.text("stderr")[-LAST_WORDS:])
+            for part, other in others
+        )
+        said = EndedBadly(self.code, dialer.text("stderr")[-LAST_WORDS:], deserters)
         if not self.asked:  # it failed before it knew where to go
-            raise PeerError(f"asked for no relay, and {text}", node=dialer.node)
-        return Claim(dialer.node, None, text)
+            raise PeerError(f"asked for no relay, and {sentence(said)}", node=dialer.node)
+        return Claim(dialer.node, None, said)
 
     def _breaches(self) -> tuple[Breach, ...]:
         """What else the peers did by way of the server that they only were to meet at."""

@@ -34,4 +34,6 @@ def climbed(taken: Taken) -> RungReading:
 def rung_kept(taken: Taken, rung: RungReading | None) -> Sequence[Breach]:
     """How the stacks took another rung than they should and say."""
     assert rung is not None  # this mechanism has `climbed`
+    if taken.connected is not taken.outcome:
+        return ()  # a rung is read off an echo, and this one did not come
     return check_rung(rung, taken.wire.events or (), taken.ends[0])

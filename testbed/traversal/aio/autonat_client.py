@@ -96,14 +96,13 @@ class AutonatClient:
 
     async def ask_v1(self, server: Connection) -> autonat_v1.Answer:
         """One v1 request.  Raises TraversalError, TimeoutError."""
-        async with asyncio.timeout(_TIMEOUT):
-            stream = await self._host.open_stream(server, [autonat_v1.PROTOCOL])
-            try:
-                request = autonat_v1.encode_request(self._host.peer, self._candidates())
-                await stream.write_frame(request)
-                frame = await stream.read_frame(autonat_v1.MAX_MESSAGE)
-            finally:
-                await stream.close()
+        async with (
+            asyncio.timeout(_TIMEOUT),
+            self._host.exchange(server, autonat_v1.PROTOCOL) as stream,
+        ):
+            request = autonat_v1.encode_request(self._host.peer, self._candidates())
+            await stream.write_frame(request)
+            frame = await stream.read_frame(autonat_v1.MAX_MESSAGE)
         answer = autonat_v1.decode_answer(frame)
         if server.remote.ip is not None:
             self._v1_votes.add(server.remote.ip, answer.status)
@@ -153,8 +152,7 @@ class AutonatClient:
     async def _request(
         self, server: Connection, addresses: tuple[Multiaddr, ...], nonce: int
     ) -> autonat_v2.DialResponse:
-        stream = await self._host.open_stream(server, [autonat_v2.REQUEST_PROTOCOL])
-        try:
+        async with self._host.exchange(server, autonat_v2.REQUEST_PROTOCOL) as stream:
             request = autonat_v2.DialRequest(tuple(a.encode() for a in addresses), nonce)
             await stream.write_frame(autonat_v2.Message(request=request).encode())
             message = await self._receive(stream)
@@ -163,8 +161,6 @@ class AutonatClient:
                 for _ in range(times):
                     await stream.write_frame(frame)
                 message = await self._receive(stream)
-        finally:
-            await stream.close()
         if message.response is None:
             raise ProtocolError("autonat2", "not a dial response")
         return message.response

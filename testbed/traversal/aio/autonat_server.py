@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from .. import autonat_v1, autonat_v2, multistream
 from ..errors import AddressError, DialError, ProtocolError, TraversalError
+from ..ip_scope import IpAddress
 from ..multiaddr import Multiaddr
 from .connection import Connection
 from .fresh_dial import fresh_dial
 from .host import Host
+from .net import is_own
 from .stream import Stream, run_machine
 
 _REQUEST_TIMEOUT = 15.0
@@ -30,10 +33,12 @@ class AutonatOptions:
 
 
 class AutonatServer:
-    """Serves both versions on a host."""
+    """Serves both versions on a host; `advertised` are our own addresses, as others see them."""
 
-    def __init__(self, host: Host, options: AutonatOptions) -> None:
-        self._host, self._options = host, options
+    def __init__(
+        self, host: Host, options: AutonatOptions, advertised: Callable[[], Iterable[Multiaddr]]
+    ) -> None:
+        self._host, self._options, self._advertised = host, options, advertised
         self._v1 = autonat_v1.RateLimiter(options.v1_rates)
         self._v2 = autonat_v1.RateLimiter(options.v2_rates)
         self._random = random.Random()
@@ -64,7 +69,7 @@ class AutonatServer:
         )
         if not targets:
             return autonat_v1.Answer(refused, text="no address on the observed IP")
-        if not self._v1.admit(connection.peer, asyncio.get_running_loop().time()):
+        if not self._admit(self._v1, connection):
             return autonat_v1.Answer(refused, text="too many requests")
         dials = [self._host.spawn(self._reach(a, connection)) for a in targets]
         try:
@@ -78,7 +83,8 @@ class AutonatServer:
 
     async def _reach(self, address: Multiaddr, client: Connection) -> Multiaddr | None:
         try:
-            async with fresh_dial(address, client.peer, self._options.dial_timeout):
+            timeout, gater = self._options.dial_timeout, self._host.gater
+            async with fresh_dial(address, client.peer, timeout, gater):
                 return address
         except DialError:
             return None
@@ -92,14 +98,14 @@ class AutonatServer:
         if request is None or request.nonce is None:
             raise ProtocolError("autonat2", "not a dial request")
         status = autonat_v2.ResponseStatus
-        if not self._v2.admit(connection.peer, asyncio.get_running_loop().time()):
+        if not self._admit(self._v2, connection):
             await _respond(stream, autonat_v2.DialResponse(status.REQUEST_REJECTED))
             return
         choice = None
         if not connection.relayed:
             choice = autonat_v2.choose(
                 request.addrs, connection.remote, frozenset({"tcp", "quic-v1"}), self._random,
-                allow_private=self._options.allow_private,
+                own=self._own, allow_private=self._options.allow_private,
             )  # fmt: skip
         if choice is None:
             await _respond(stream, autonat_v2.DialResponse(status.DIAL_REFUSED))
@@ -108,6 +114,17 @@ class AutonatServer:
             await self._collect(stream, choice)
         dialed = await self._dial_back(choice.address, connection, request.nonce)
         await _respond(stream, autonat_v2.DialResponse(status.OK, choice.index, dialed))
+
+    @staticmethod
+    def _admit(limiter: autonat_v1.RateLimiter, client: Connection) -> bool:
+        now = asyncio.get_running_loop().time()
+        return limiter.admit(client.peer, now, "" if client.relayed else client.remote.party)
+
+    def _own(self, ip: IpAddress) -> bool:
+        if any(a.ip == ip for a in self._advertised() if not a.is_relayed):
+            return True
+        # In tests on one machine every address is its own.
+        return is_own(ip) and not (self._options.allow_private and ip.is_loopback)
 
     async def _collect(self, stream: Stream, choice: autonat_v2.Choice) -> None:
         """The client pays for a dial to an IP that is not its own."""
@@ -124,7 +141,8 @@ class AutonatServer:
     ) -> autonat_v2.DialStatus:
         timeout = self._options.dial_timeout
         try:
-            async with fresh_dial(address, client.peer, timeout) as connection:
+            gater = self._host.gater
+            async with fresh_dial(address, client.peer, timeout, gater) as connection:
                 try:
                     async with asyncio.timeout(timeout):
                         await _send_nonce(connection, nonce)

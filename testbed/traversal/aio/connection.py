@@ -1,24 +1,23 @@
-"""What every connection has, and the one that runs Noise and Yamux over a byte pipe."""
+"""What every connection has, whatever carries it."""
 
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from enum import StrEnum
 
-from .. import noise, yamux
-from ..errors import ConnectionClosedError, LimitError, StreamResetError, TraversalError
+from ..errors import ConnectionClosedError, TraversalError
 from ..memory import Memory, MemoryLimits
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from ..relay import Limit
-from .stream import BytePipe, Stream
+from ..security import TLS
+from .stream import Stream
 
-_HIGH_WATER = 256 * 1024
-_HARD_CAP = 2 * 1024 * 1024
 PATIENCE = 5.0  # seconds in which something must move while a closing connection delivers
-_FAREWELL = 1.0  # seconds for the remote's own end, once all is delivered
 _CLOSE_TIMEOUT = 60.0
+# Streams of these may end with their connection: rust-libp2p's ping never ends by itself.
+EXPENDABLE = frozenset({"/ipfs/ping/1.0.0", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"})
 
 StreamHandler = Callable[["Connection", Stream], None]
 
@@ -42,6 +41,7 @@ class Connection(ABC):
     ) -> None:
         self.peer, self.local, self.remote, self.direction = peer, local, remote, direction
         self.opened_at = asyncio.get_running_loop().time()
+        self.security = TLS  # or Noise; QUIC's handshake is that of libp2p's TLS
         self.on_stream: StreamHandler | None = None
         self.on_closed: Callable[[Connection], None] | None = None
         self.on_moved: Callable[[Connection], None] | None = None
@@ -51,14 +51,19 @@ class Connection(ABC):
         self.leaving = False  # it ends once all is delivered: no place for new streams
         self.remote_leaves = False
         self.heard_at = self.opened_at  # when something last came in
-        self.account = Memory(MemoryLimits()).account(peer)
+        self.account = Memory(MemoryLimits()).account(peer)  # of what waits for readers
+        self.sending = Memory(MemoryLimits()).account(peer)  # of what waits for the remote
+        self.round_trip = 0.0  # seconds, as far as it is known
+        self.end_error: type[ConnectionClosedError] = ConnectionClosedError
+        self.pinging = asyncio.Lock()  # one ping stream of ours at a time
         self._progress = asyncio.Event()
         self._streams: dict[int, Stream] = {}
+        self._blocked: set[int] = set()  # streams whose writers wait for room
         self._closed = asyncio.Event()
 
     @property
     def transport(self) -> str:
-        """`tcp`, `quic-v1` or `circuit`."""
+        """`tcp`, `quic-v1`, `ws`, `wss` or `circuit`."""
         return self.remote.transport or "unknown"
 
     @property
@@ -75,6 +80,32 @@ class Connection(ABC):
     def closed(self) -> bool:
         """Whether the connection is gone."""
         return self._closed.is_set()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody would miss it: it has streams beside ping's and identify's."""
+        return any(stream.protocol not in EXPENDABLE for stream in self._streams.values())
+
+    def path_heard_at(self) -> float:
+        """When something of the remote's machine last came, in the loop's time."""
+        return self.heard_at
+
+    @abstractmethod
+    def ask_path(self) -> None:
+        """Have the remote say something."""
+
+    def _unblock(self) -> None:
+        """Let those write again that had no room."""
+        blocked, self._blocked = self._blocked, set()
+        self.sending.wait(False)
+        for stream_id in blocked:
+            if stream := self._streams.get(stream_id):
+                stream.window_opened()
+
+    def _block(self, stream_id: int) -> None:
+        self._blocked.add(stream_id)
+        self.sending.on_room = self._unblock
+        self.sending.wait(True)
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -158,13 +189,15 @@ class Connection(ABC):
         self._closed.set()
         self._progress.set()
         for stream in list(self._streams.values()):
-            stream.feed_reset(ConnectionClosedError(f"connection to {self.peer}: {reason}"))
+            stream.feed_reset(self.end_error(f"connection to {self.peer}: {reason}"))
         self._streams.clear()
         self.account.close()
+        self.sending.close()
         if self.on_closed is not None:
             self.on_closed(self)
 
     def _accept_stream(self, stream: Stream) -> None:
+        stream.theirs = True
         self._streams[stream.stream_id] = stream
         if self.on_stream is None:
             stream.abort()
@@ -173,199 +206,3 @@ class Connection(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.peer.short()} {self.remote} {self.direction}>"
-
-
-class MuxedConnection(Connection):
-    """Noise and Yamux over a pipe (TCP, or a circuit)."""
-
-    def __init__(
-        self,
-        pipe: BytePipe,
-        channel: noise.Channel,
-        session: yamux.Session,
-        peer: PeerId,
-        local: Multiaddr,
-        remote: Multiaddr,
-        direction: Direction,
-    ) -> None:
-        super().__init__(peer, local, remote, direction)
-        self._pipe, self._channel, self._session = pipe, channel, session
-        self._loop = asyncio.get_running_loop()
-        self._flush = asyncio.Event()
-        self._timed = asyncio.Event()  # a timer may be nearer than it was
-        self._writing = False
-        self._received = 0
-        self._asked = 0
-        self._tasks: list[asyncio.Task[None]] = []
-        self.early = b""  # plaintext that came with the handshake
-
-    def start(self) -> None:
-        """Begin to read and write: call it once `on_stream` is set."""
-        for work in (self._read_loop, self._write_loop, self._timer_loop):
-            self._tasks.append(self._loop.create_task(self._guard(work)))
-
-    async def open_raw_stream(self) -> Stream:
-        stream = Stream(self, self._session.open_stream())
-        self._streams[stream.stream_id] = stream
-        self._wake()
-        return stream
-
-    @property
-    def undelivered(self) -> int:
-        return self._session.data_sent - self._session.data_read
-
-    def _movement(self) -> Hashable:
-        session = self._session
-        return session.pending, self._pipe.undelivered, self._received
-
-    async def _finish(self) -> None:
-        """The remote's own end of the pipe says that it has read ours."""
-        if self.undelivered:
-            self._ask()
-            await self._while_it_moves(lambda: not self.undelivered, PATIENCE)
-        self._session.go_away()
-        self._wake()
-        await self._while_it_moves(self._written, _FAREWELL)
-        if self._written():
-            await self._pipe.end()
-            await self._while_it_moves(lambda: self.closed, _FAREWELL)
-
-    def _ask(self) -> None:
-        """Have the remote say that it has read what was written until now."""
-        self._asked = self._session.data_sent
-        self._session.ask(self._loop.time())
-        self._wake()
-        self._timed.set()
-
-    def abort(self, reason: str) -> None:
-        if self.closed:
-            return
-        current = asyncio.current_task()
-        for task in self._tasks:
-            if task is not current:
-                task.cancel()
-        self._lost(reason)  # first: it counts what the pipe has not delivered
-        self._pipe.abort()
-
-    # Carrier.
-
-    def stream_send(self, stream_id: int, data: memoryview) -> int:
-        sent = self._session.send(stream_id, data)
-        self._wake()
-        return sent
-
-    def stream_consumed(self, stream_id: int, count: int) -> None:
-        self._session.consume(stream_id, count)
-        self._wake()
-
-    def stream_close_write(self, stream_id: int) -> None:
-        self._session.close_write(stream_id)
-        self._wake()
-
-    def stream_reset(self, stream_id: int) -> None:
-        self._session.reset(stream_id)
-        self._wake()
-
-    def stream_gone(self, stream_id: int) -> None:
-        self._streams.pop(stream_id, None)
-
-    def stream_close_read(self, stream_id: int) -> None:
-        self._session.close_read(stream_id)
-        self._wake()
-
-    def stream_undelivered(self, stream_id: int) -> int:
-        del stream_id  # what the remote is known to have read is known of all streams together
-        return self.undelivered
-
-    async def drained(self) -> None:
-        await self._until(lambda: self._session.pending <= _HIGH_WATER)
-
-    async def delivered(self, stream_id: int) -> None:
-        del stream_id
-        self._ask()
-        mark = self._asked
-        await self._until(lambda: self._session.data_read >= mark)
-        if self._session.data_read < mark:
-            raise ConnectionClosedError(f"connection to {self.peer}: {self.close_reason}")
-
-    # Tasks.
-
-    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
-        reason = "a task of the connection failed"
-        try:
-            await work()
-        except (TraversalError, OSError) as error:
-            reason = str(error) or type(error).__name__
-            if not self.closed:
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(_FAREWELL):
-                        await self._flush_now()  # the session may say why it ends
-        finally:
-            self.abort(reason)  # also after a mistake of ours: nobody is left waiting
-
-    async def _read_loop(self) -> None:
-        data = self.early
-        while True:
-            for event in self._session.receive_data(data, self._loop.time()):
-                self._dispatch(event)
-            self._wake()
-            self._progress.set()
-            # A remote that makes us answer but does not read would grow our memory.
-            if self._session.pending > _HARD_CAP:
-                raise LimitError("the remote does not read what it asks for")
-            wire = await self._pipe.read()
-            if not wire:
-                raise ConnectionClosedError("closed by the remote")
-            self._received += len(wire)
-            self.heard_at = self._loop.time()
-            data = self._channel.open(wire)
-
-    def _dispatch(self, event: yamux.Event) -> None:
-        if isinstance(event, yamux.StreamOpened):
-            self._accept_stream(Stream(self, event.stream_id))
-        elif isinstance(event, yamux.PingAnswered):
-            if self._session.data_read < self._asked or (self.leaving and self.undelivered):
-                self._ask()
-        elif isinstance(event, yamux.GoneAway):
-            self.remote_leaves = True
-        elif (stream := self._streams.get(event.stream_id)) is not None:
-            if isinstance(event, yamux.DataReceived):
-                stream.feed(event.data)
-            elif isinstance(event, yamux.WriteClosed):
-                stream.feed_eof()
-            elif isinstance(event, yamux.WindowOpened):
-                stream.window_opened()
-            else:
-                stream.feed_reset(StreamResetError("reset by the remote"))
-
-    async def _write_loop(self) -> None:
-        while True:
-            await self._flush.wait()
-            self._flush.clear()
-            await self._flush_now()
-            self._progress.set()
-
-    async def _flush_now(self) -> None:
-        if data := self._session.data_to_send():
-            self._writing = True
-            await self._pipe.write(self._channel.seal(data))
-            self._writing = False
-
-    def _written(self) -> bool:
-        return not self._session.pending and not self._writing
-
-    async def _timer_loop(self) -> None:
-        # An answer moves the next keepalive forward: no sleep is longer than one interval.
-        longest = self._session.limits.keepalive
-        while True:
-            self._timed.clear()
-            left = self._session.next_timer - self._loop.time()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(max(0.0, left), longest)):
-                    await self._timed.wait()
-            self._session.tick(self._loop.time())
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._session.pending:
-            self._flush.set()

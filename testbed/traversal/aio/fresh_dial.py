@@ -8,23 +8,28 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from ..errors import DialError, DialFailure
+from ..gater import Gater
 from ..keys import PrivateKey
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
+from ..security import Security
 from .connection import Connection
-from .quic import QuicEndpoint
-from .transports import dial_tcp
+from .sockets import Sockets
 
 
 @contextlib.asynccontextmanager
-async def fresh_dial(address: Multiaddr, peer: PeerId, timeout: float) -> AsyncIterator[Connection]:
+async def fresh_dial(
+    address: Multiaddr, peer: PeerId, timeout: float, gater: Gater
+) -> AsyncIterator[Connection]:
     """A connection for the time of the block, there within `timeout` seconds.
 
     Raises DialError.
     """
+    if not gater.may_dial(address, peer):
+        raise DialError(address, DialFailure.DENIED, "the gater does not let us")
     identity = PrivateKey.generate()
     if address.transport == "tcp":
-        connection = await dial_tcp(address, None, identity, peer, timeout)
+        connection = await Sockets(Security(identity)).dial(address, None, peer, timeout)
         connection.start()
         try:
             yield connection
@@ -33,10 +38,14 @@ async def fresh_dial(address: Multiaddr, peer: PeerId, timeout: float) -> AsyncI
         return
     if address.transport != "quic-v1" or address.ip is None:
         raise DialError(address, DialFailure.UNSUPPORTED, "transport is not spoken here")
+    from .quic import QuicEndpoint  # see Transports
+
     wildcard = "::" if address.ip.version == 6 else "0.0.0.0"
     endpoint = await QuicEndpoint.bind(identity, Multiaddr.from_socket(wildcard, 0, "quic-v1"))
     endpoint.accepting = False
     try:
-        yield await endpoint.dial(address, peer, timeout)
+        dialed = await endpoint.dial(address, peer, timeout)
+        dialed.start()
+        yield dialed
     finally:
         endpoint.close()

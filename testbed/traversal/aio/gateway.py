@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -48,7 +49,7 @@ def default_gateway(table: str) -> IPv4Address | None:
 def uplink(gateway: IPv4Address | None = None) -> Uplink:
     """As the routing table has it now; `gateway` names another router.  NoGatewayError."""
     if gateway is None:
-        gateway = default_gateway(ROUTES.read_text(encoding="utf-8"))
+        gateway = default_gateway(_routes())
     if gateway is None:
         raise NoGatewayError("there is no default route")
     local = route_source(str(gateway))
@@ -57,12 +58,23 @@ def uplink(gateway: IPv4Address | None = None) -> Uplink:
     return Uplink(gateway, IPv4Address(local))
 
 
+def _routes() -> str:
+    try:
+        return ROUTES.read_text(encoding="utf-8")
+    except OSError as error:
+        why = "this system does not tell its routes: name the gateway"
+        raise NoGatewayError(why) from error
+
+
 @contextlib.contextmanager
 def watch(changed: Callable[[], None]) -> Iterator[None]:
     """Call `changed` whenever the kernel tells of a link, an address or a route.
 
-    What the messages say is not read: whoever is called looks for itself.
+    What the messages say is not read: whoever is called looks for itself.  Only Linux tells.
     """
+    if sys.platform != "linux":
+        yield
+        return
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
         netlink.setblocking(False)

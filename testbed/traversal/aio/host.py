@@ -26,16 +26,22 @@ from ..events import (
     HandlerFailed,
     Listening,
 )
+from ..gater import Gater
 from ..keys import PrivateKey
+from ..logs import log
 from ..memory import Memory, MemoryLimits
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
+from ..security import BOTH, Security
 from .connection import Connection
-from .quic_connection import QuicTimers
+from .quic_timers import QuicTimers
+from .sockets import Sockets
 from .stream import Stream, run_machine
 from .transports import Transports
+from .websocket import WebSocketOptions
 
 NEGOTIATION_TIMEOUT = 10.0
+_SENDING = MemoryLimits(4 * 2**20, 8 * 2**20, 64 * 2**20)
 _EVENT_BACKLOG = 4096  # for a subscriber that lags
 _EVENT_HISTORY = 512
 
@@ -45,13 +51,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class HostLimits:
-    """Counts and seconds; an IPv6 address counts with its /56."""
+    """Counts and seconds; an IPv6 address counts with its /56.
+
+    From `trim_from` connections on, those that nobody uses are closed, the longest silent first,
+    until `trim_to` are left; none that is younger than `trim_grace` or kept for its peer.
+    """
 
     connections: int = 512
+    trim_from: int = 384
+    trim_to: int = 320
+    trim_grace: float = 20.0
     connections_per_peer: int = 8
     connections_per_ip: int = 64
     dial_timeout: float = 10.0
     memory: MemoryLimits = field(default_factory=MemoryLimits)
+    sending: MemoryLimits = field(default_factory=lambda: _SENDING)
     streams: yamux.Limits = field(default_factory=yamux.Limits)
     quic: QuicTimers = field(default_factory=QuicTimers)
 
@@ -59,13 +73,26 @@ class HostLimits:
 class Host:
     """One identity, its sockets, connections and handlers."""
 
-    def __init__(self, identity: PrivateKey, limits: HostLimits) -> None:
+    def __init__(
+        self,
+        identity: PrivateKey,
+        limits: HostLimits,
+        gater: Gater | None = None,
+        *,
+        security: Sequence[str] = BOTH,
+        websocket: WebSocketOptions | None = None,
+    ) -> None:
         self.identity = identity
+        self.security = Security(identity, security)
         self.peer = PeerId.from_public_key(identity.public)
         self.limits = limits
-        self.transports = Transports(identity, limits.streams, limits.quic)
+        self.gater = gater or Gater()
+        sockets = Sockets(self.security, limits.streams, websocket or WebSocketOptions())
+        self.transports = Transports(sockets, limits.quic, self.gater)
         self.transports.on_connection = self.adopt
         self.memory = Memory(limits.memory)
+        self.sending = Memory(limits.sending)
+        self.kept: set[PeerId] = set()  # whose connections are wanted though no stream is open
         self.handlers: dict[str, Handler] = {}
         self.connected_hooks: list[Callable[[Connection], None]] = []
         self.closed_hooks: list[Callable[[Connection], None]] = []
@@ -81,6 +108,7 @@ class Host:
 
     def emit(self, event: Event) -> None:
         """Tell every subscriber; one that lags by thousands loses the oldest events."""
+        log(event)
         self._history.append(event)
         for queue in self._subscribers:
             if queue.full():
@@ -111,10 +139,19 @@ class Host:
 
     def adopt(self, connection: Connection) -> None:
         """Take a secured connection in; over a limit, or to ourselves, it is dropped."""
-        if self.closing or self._over_limit(connection) or connection.peer == self.peer:
+        if len(self.connections) >= self.limits.trim_from:
+            self._trim()
+        if connection.peer == self.peer:
+            connection.abort("the other end has this node's own identity")
+            return
+        if self.closing or self._over_limit(connection):
             connection.abort("connection limit")
             return
+        if not self.gater.may_connect(connection.peer, connection.remote):
+            connection.abort("the gater does not let the peer")
+            return
         connection.account = self.memory.account(connection.peer)
+        connection.sending = self.sending.account(connection.peer)
         connection.on_stream = self._on_stream
         connection.on_closed = self._on_closed
         connection.on_moved = self._on_moved
@@ -140,9 +177,12 @@ class Host:
         *,
         client: bool = True,
         fresh: bool = False,
+        answered: Callable[[], None] | None = None,
     ) -> Connection:
         """Dial as `Transports.dial` does, and adopt.  Raises DialError."""
-        connection = await self.transports.dial(address, peer, timeout, client=client, fresh=fresh)
+        connection = await self.transports.dial(
+            address, peer, timeout, client=client, fresh=fresh, answered=answered
+        )
         self.adopt(connection)
         if connection.closed:
             raise DialError(address, DialFailure.LIMIT, connection.close_reason or "refused")
@@ -204,15 +244,29 @@ class Host:
         stream.protocol = machine.selected or ""
         return stream
 
-    async def open_known(self, connection: Connection, protocol: str) -> Stream:
-        """A stream for a protocol that the peer is known to serve, without waiting for its word.
+    async def open_lazily(self, connection: Connection, protocol: str) -> Stream:
+        """A stream that can be written at once: `Stream.propose`.
 
-        If it does not after all, the first read raises NegotiationError.
+        Raises ConnectionClosedError, LimitError; a refusal comes later.
         """
         stream = await connection.open_raw_stream()
-        stream.protocol = protocol
-        await stream.negotiate_lazily(multistream.Dialer([protocol]))
+        try:
+            await stream.propose(protocol, NEGOTIATION_TIMEOUT)
+        except BaseException:
+            stream.abort()
+            raise
         return stream
+
+    @contextlib.asynccontextmanager
+    async def exchange(self, connection: Connection, protocol: str) -> AsyncIterator[Stream]:
+        """A stream as `open_lazily` gives it, closed at the end, or reset if that is an error."""
+        stream = await self.open_lazily(connection, protocol)
+        try:
+            yield stream
+        except BaseException:
+            stream.abort()
+            raise
+        await stream.close()
 
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run in the background until done or the host closes."""
@@ -243,6 +297,19 @@ class Host:
         if not task.cancelled() and (error := task.exception()) is not None:
             context = {"message": "background task failed", "exception": error}
             task.get_loop().call_exception_handler(context)
+
+    def _trim(self) -> None:
+        """Close connections that nobody uses: an attacker's would else be there for ever."""
+        limits, now = self.limits, asyncio.get_running_loop().time()
+        idle = [
+            c
+            for c in self.connections
+            if not (c.in_use or c.relayed or c.peer in self.kept)
+            and now - c.opened_at >= limits.trim_grace
+        ]
+        idle.sort(key=lambda c: c.heard_at)
+        for connection in idle[: len(self.connections) - limits.trim_to]:
+            connection.abort("nobody uses it, and there are many")
 
     def _over_limit(self, connection: Connection) -> bool:
         limits = self.limits
@@ -283,9 +350,9 @@ class Host:
             self.spawn(self._serve(connection, stream))
 
     async def _serve(self, connection: Connection, stream: Stream) -> None:
+        machine = multistream.Listener(self.handlers)
         try:
             async with asyncio.timeout(NEGOTIATION_TIMEOUT):
-                machine = multistream.Listener(self.handlers)
                 left = await run_machine(machine, stream, "multistream")
             stream.unread(left)
             stream.protocol = machine.selected or ""
@@ -294,6 +361,7 @@ class Host:
         except ConnectionClosedError:
             return
         except (TraversalError, OSError) as error:
+            await _refuse(machine, stream)
             stream.abort()
             reason = str(error) or type(error).__name__
             self.emit(HandlerFailed(connection.peer, stream.protocol or "multistream", reason))
@@ -301,6 +369,14 @@ class Host:
             with contextlib.suppress(Exception):
                 stream.abort()
             raise
+
+
+async def _refuse(machine: multistream.Listener, stream: Stream) -> None:
+    """What could not be read was data behind a proposal: a reset might overtake our `na`."""
+    if machine.refused:
+        with contextlib.suppress(TraversalError):
+            await stream.write(machine.data_to_send())
+            await stream.close()
 
 
 def _resolve(waiter: asyncio.Future[Connection], connection: Connection) -> None:

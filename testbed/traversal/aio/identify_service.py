@@ -36,6 +36,7 @@ class IdentifyService:
     ) -> None:
         self.peers: dict[PeerId, identify.PeerInfo] = {}
         self.changed_hooks: list[Callable[[], None]] = []
+        self.learned_hooks: list[Callable[[identify.PeerInfo], None]] = []
         self._host, self._agent = host, agent
         self._observed, self._addresses = observed, addresses
         self._pushes = RateLimiter(_PUSHES)
@@ -70,6 +71,9 @@ class IdentifyService:
     def _on_connected(self, connection: Connection) -> None:
         self._done[connection] = asyncio.Event()
         self._host.spawn(self._identify(connection))
+        if connection.relayed and connection.direction is Direction.OUTBOUND:
+            # The other side leads the upgrade, and would have to ask first where we can be dialed.
+            self._host.spawn(self._tell(connection, asked=False))
 
     def _on_closed(self, connection: Connection) -> None:
         done = self._done.pop(connection, None)
@@ -81,9 +85,9 @@ class IdentifyService:
         """It cannot know by itself where we see it now, and may offer that in an upgrade."""
         self._host.spawn(self._tell(connection))
 
-    async def _tell(self, connection: Connection) -> None:
+    async def _tell(self, connection: Connection, *, asked: bool = True) -> None:
         with contextlib.suppress(TraversalError, OSError):
-            await self._push_to(connection)
+            await self._push_to(connection, asked=asked)
 
     def _message(self, connection: Connection) -> bytes:
         host = self._host
@@ -95,7 +99,8 @@ class IdentifyService:
             self._agent,
             PROTOCOL_VERSION,
         )
-        record = PeerRecord(host.peer, time.time_ns(), info.addresses).seal(host.identity)
+        dialable = tuple(a for a in info.addresses if a.is_dialable)
+        record = PeerRecord(host.peer, time.time_ns(), dialable).seal(host.identity)
         return identify.encode(info, host.identity.public, record)
 
     async def _answer(self, stream: Stream, connection: Connection) -> None:
@@ -105,36 +110,35 @@ class IdentifyService:
         async with asyncio.timeout(_TIMEOUT):
             data = await stream.read_frame(identify.MAX_MESSAGE)
         info = self._parse(connection, data)
-        if info == self.peers.get(connection.peer):
-            return
-        if not self._pushes.admit(connection.peer, asyncio.get_running_loop().time()):
-            raise LimitError("too many pushes")
-        self._take(connection, info)
+        if info != self.peers.get(connection.peer):
+            party = "" if connection.relayed else connection.remote.party
+            if not self._pushes.admit(connection.peer, asyncio.get_running_loop().time(), party):
+                raise LimitError("too many pushes")
+            self._take(connection, info)
+        if connection in self._done:
+            self._done[connection].set()
 
     async def _identify(self, connection: Connection) -> None:
         try:
-            async with asyncio.timeout(_TIMEOUT):
-                stream = await self._host.open_known(connection, identify.PROTOCOL)
+            async with (
+                asyncio.timeout(_TIMEOUT),
+                self._host.exchange(connection, identify.PROTOCOL) as stream,
+            ):
                 stream.close_write()
-                try:
-                    data = await stream.read_frame(identify.MAX_MESSAGE)
-                    self._take(connection, self._parse(connection, data))
-                finally:
-                    await stream.close()
+                data = await stream.read_frame(identify.MAX_MESSAGE)
+                self._take(connection, self._parse(connection, data))
         except (TraversalError, TimeoutError):
             return  # a peer without identify is still a peer
         finally:
             if connection in self._done:
                 self._done[connection].set()
 
-    async def _push_to(self, connection: Connection) -> None:
-        if not self.supports(connection.peer, identify.PUSH_PROTOCOL):
+    async def _push_to(self, connection: Connection, *, asked: bool = True) -> None:
+        """`asked`: only if the peer has said that it takes them."""
+        if asked and not self.supports(connection.peer, identify.PUSH_PROTOCOL):
             return
-        stream = await self._host.open_stream(connection, [identify.PUSH_PROTOCOL])
-        try:
+        async with self._host.exchange(connection, identify.PUSH_PROTOCOL) as stream:
             await stream.write_frame(self._message(connection))
-        finally:
-            await stream.close()
 
     def _parse(self, connection: Connection, data: bytes) -> identify.PeerInfo:
         return identify.decode(data, connection.peer).merged(self.peers.get(connection.peer))
@@ -144,6 +148,8 @@ class IdentifyService:
         if older is None and len(self.peers) >= _MAX_PEERS:
             del self.peers[next(iter(self.peers))]
         self.peers[connection.peer] = info
+        for learned in self.learned_hooks:
+            learned(info)
         if info != older:
             self._host.emit(
                 Identified(info.peer, info.agent, info.protocols, info.addresses, info.observed)

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from ..events import Event
 from ..multiaddr import Multiaddr
 from ..portmap.mapping import Mapping, PortMapError, Transport
-from .portmap import PortMapper
-from .portmap_session import PortMapOptions
+from ..portmap.options import PortMapOptions
+
+if TYPE_CHECKING:
+    from .portmap import PortMapper
 
 _OF = {"tcp": Transport.TCP, "quic-v1": Transport.UDP}
 _NAMES = {transport: name for name, transport in _OF.items()}
@@ -53,10 +56,15 @@ class MappedPorts:
         if self._options is None:
             return []
         if self._mapper is None:
+            from .portmap import PortMapper  # a tenth of what importing a node costs
+
             self._mapper = PortMapper(self._options, emit=self._heard)
             await self._stack.enter_async_context(self._mapper)
+        asked = {(one.transport, one.port) for one in self._asking}
         for address in sockets:
-            if address not in self._asking and address.transport in _OF:
+            # Of a wildcard on several interfaces there is one socket, and one port.
+            if address.transport in _OF and (address.transport, address.port) not in asked:
+                asked.add((address.transport, address.port))
                 wish = self._mapper.map(_OF[address.transport], address.socket_address[1])
                 self._asking[address] = asyncio.create_task(wish)
         if self._asking:

@@ -16,12 +16,20 @@ from .stream import Stream
 
 PROTOCOL = "/ipfs/ping/1.0.0"
 _SIZE = 32
+_INBOUND = 2
 _IDLE = 60.0
 _FRESH = 2.0  # seconds since when a connection was heard that say that it lives
 
 
 async def serve(stream: Stream, connection: Connection) -> None:
-    """Echo until the other side ends or is silent for a minute."""
+    """Echo until the other side ends or is silent for a minute; at most two streams at once.
+
+    The specification counts by peer; here each connection has its own, since one that may be
+    dead is asked beside another.
+    """
+    open_here = sum(s.protocol == PROTOCOL and s.theirs for s in connection.streams)
+    if open_here > _INBOUND:
+        raise LimitError(f"{open_here} ping streams at once")
     while True:
         try:
             async with asyncio.timeout(_IDLE):
@@ -37,17 +45,17 @@ async def ping(host: Host, connection: Connection, timeout: float = 5.0) -> floa
     """The round-trip time in seconds.  Raises DeadlineError, ProtocolError."""
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(timeout):
-            stream = await host.open_known(connection, PROTOCOL)
-            try:
-                payload = os.urandom(_SIZE)
-                start = loop.time()
-                await stream.write(payload)
-                if await stream.read_exactly(_SIZE) != payload:
-                    raise ProtocolError("ping", "answer differs")
-                return loop.time() - start
-            finally:
-                await stream.close()
+        async with (
+            asyncio.timeout(timeout),
+            connection.pinging,
+            host.exchange(connection, PROTOCOL) as stream,
+        ):
+            payload = os.urandom(_SIZE)
+            start = loop.time()
+            await stream.write(payload)
+            if await stream.read_exactly(_SIZE) != payload:
+                raise ProtocolError("ping", "answer differs")
+            return loop.time() - start
     except TimeoutError as error:
         raise DeadlineError(f"no ping answer from {connection.peer} in {timeout:g} s") from error
 

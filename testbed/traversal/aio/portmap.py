@@ -24,9 +24,10 @@ from ..portmap.mapping import (
     UnsupportedVersionError,
     Wanted,
 )
+from ..portmap.options import PortMapOptions
 from .gateway import uplink, watch
 from .portmap_agents import Agent, Grant
-from .portmap_session import PortMapOptions, Session
+from .portmap_session import Session
 
 
 @dataclass(eq=False)

@@ -11,6 +11,7 @@ from ..portmap import natpmp
 from ..portmap.exchange import Answered, Failed, Restarted
 from ..portmap.mapping import Endpoint, NoServiceError
 from .gateway import Uplink
+from .net import share_port
 
 MAX_DATAGRAM = 2048
 
@@ -139,7 +140,7 @@ def multicast(
         sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        share_port(sock, True)
         try:
             sock.bind((str(group.address), group.port))
             member = group.address.packed + local.packed

@@ -9,7 +9,7 @@ import os
 import random
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.packet import (
@@ -27,6 +27,7 @@ from ..errors import (
     AddressError,
     DialError,
     DialFailure,
+    DialTimeoutError,
     HandshakeError,
     PeerIdMismatchError,
     TraversalError,
@@ -36,7 +37,10 @@ from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from .connection import Direction
 from .net import route_source
-from .quic_connection import CONNECTION_ID_LENGTH, Engine, QuicPeer, QuicTimers, configuration
+from .quic_connection import QuicPeer
+from .quic_engine import CONNECTION_ID_LENGTH, Engine, configuration
+from .quic_timers import QuicTimers
+from .udp import Carrier, Datagrams, open_carrier
 
 HANDSHAKE_TIMEOUT = 10.0
 MAX_PENDING = 64
@@ -46,7 +50,7 @@ _MIN_INITIAL = 1200
 _PUNCH_BYTES = 64
 
 
-class QuicEndpoint(asyncio.DatagramProtocol):
+class QuicEndpoint:
     """Demultiplexes datagrams by connection id.  `on_connection` gets verified inbound ones."""
 
     def __init__(self, identity: PrivateKey, timers: QuicTimers) -> None:
@@ -57,8 +61,9 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         self._connections: dict[bytes, QuicPeer] = {}
         self._pending: set[QuicPeer] = set()
         self._retry = QuicRetryTokenHandler()
-        self._transport: asyncio.DatagramTransport | None = None
+        self._socket: Carrier | None = None
         self.accepting = True
+        self.may_accept: Callable[[Multiaddr], bool] = lambda _: True
         self.on_connection: Callable[[QuicPeer], None] = _refuse
 
     @classmethod
@@ -70,8 +75,9 @@ class QuicEndpoint(asyncio.DatagramProtocol):
             raise AddressError(f"{address} is not a QUIC address")
         host, port = address.socket_address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
+            sock.setblocking(False)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, port))
@@ -79,18 +85,33 @@ class QuicEndpoint(asyncio.DatagramProtocol):
             sock.close()
             raise
         endpoint = cls(identity, timers or QuicTimers())
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: endpoint, sock=sock)
+        endpoint.carried_by(await open_carrier(sock, endpoint.receive))
         return endpoint
+
+    def carried_by(self, carrier: Carrier) -> None:
+        """Send by this, which gives what it gets to `receive`."""
+        self._socket = carrier
 
     @property
     def local(self) -> Multiaddr:
         """The bound address; its IP may be the wildcard."""
-        if self._transport is None:
+        if self._socket is None:
             raise AddressError("the endpoint is closed")
-        name = self._transport.get_extra_info("sockname")
+        name = self._socket.name
         return Multiaddr.from_socket(name[0], name[1], "quic-v1")
 
-    async def dial(self, address: Multiaddr, peer: PeerId | None, timeout: float) -> QuicPeer:
+    @property
+    def handshakes(self) -> int:
+        """Inbound ones that are under way."""
+        return len(self._pending)
+
+    async def dial(
+        self,
+        address: Multiaddr,
+        peer: PeerId | None,
+        timeout: float,
+        answered: Callable[[], None] | None = None,
+    ) -> QuicPeer:
         """Connect from this socket.  Raises DialError."""
         target = _target(address)
         engine = Engine(configuration=self._client)
@@ -103,6 +124,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
             peer,
             keepalive=self._timers.keepalive,
         )
+        connection.on_answer = answered
         self._register(connection, engine.host_cid)
         try:
             async with asyncio.timeout(timeout):
@@ -110,7 +132,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
                 await asyncio.shield(connection.handshake)
         except TimeoutError as error:
             reason = f"no handshake in {timeout:g} s"
-            raise DialError(address, DialFailure.TIMEOUT, reason) from error
+            raise DialTimeoutError(address, reason) from error
         except PeerIdMismatchError as error:
             raise DialError(address, DialFailure.WRONG_PEER, str(error)) from error
         except HandshakeError as error:
@@ -122,10 +144,15 @@ class QuicEndpoint(asyncio.DatagramProtocol):
                 connection.abort("dial failed")
         return connection
 
-    async def punch(self, address: Multiaddr, interval: tuple[float, float]) -> None:
-        """Send random datagrams until cancelled, at random intervals (DCUtR, QUIC side B)."""
+    async def punch(
+        self, address: Multiaddr, interval: tuple[float, float], may: Callable[[], bool]
+    ) -> None:
+        """Send random datagrams at random intervals (DCUtR, QUIC side B).
+
+        Until cancelled, or `may` allows no more.
+        """
         target = _target(address)
-        while True:
+        while may():
             self._send(os.urandom(_PUNCH_BYTES), target)
             await asyncio.sleep(random.uniform(*interval))
 
@@ -134,25 +161,29 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         for connection in set(self._connections.values()):
             connection.abort("the node closes")
         self._connections.clear()
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    # asyncio.DatagramProtocol
+    def receive(self, batch: Datagrams) -> None:
+        """Datagrams that came together: each connection answers all of its own at once."""
+        touched: dict[QuicPeer, None] = {}
+        for data, addr in batch:
+            connection = self._connections.get(_connection_id(data))
+            if connection is None:
+                self._meet(data, addr)
+            else:
+                connection.receive(data, addr)
+                touched[connection] = None
+        for connection in touched:
+            connection.settle()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # The selector loop's transport is not a DatagramTransport by inheritance.
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def _meet(self, data: bytes, addr: Any) -> None:
+        """Of no connection that we have."""
         try:
             header = pull_quic_header(Buffer(data=data), CONNECTION_ID_LENGTH)
         except ValueError:
             return  # noise, a punch for instance
-        connection = self._connections.get(header.destination_cid)
-        if connection is not None:
-            connection.receive(data, addr)
-            return
         if not self.accepting or len(data) < _MIN_INITIAL or header.version is None:
             return
         if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
@@ -202,6 +233,8 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         remote = Multiaddr.from_socket(addr[0], addr[1], "quic-v1")
         if sum(c.remote.party == remote.party for c in self._pending) >= MAX_PENDING_PER_IP:
             return  # an honest client repeats its Initial
+        if not self.may_accept(remote):
+            return
         engine = Engine(
             configuration=self._server,
             original_destination_connection_id=original,
@@ -230,6 +263,7 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         # data may be in the very datagram that completes the handshake.
         connection.on_settled = settled
         connection.receive(data, addr)
+        connection.settle()
 
     def _give_up(self, connection: QuicPeer) -> None:
         connection.abort("handshake took too long")
@@ -265,8 +299,17 @@ class QuicEndpoint(asyncio.DatagramProtocol):
         return Multiaddr.from_socket(source, local.port or 0, "quic-v1") if source else local
 
     def _send(self, data: bytes, addr: Any) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(data, addr)
+        if self._socket is not None:
+            self._socket.sendto(data, addr)
+
+
+def _connection_id(data: bytes) -> bytes:
+    """The destination's (RFC 9000 section 17); of a short header it is as long as ours are."""
+    if not data:
+        return b""
+    if data[0] & 0x80:
+        return data[6 : 6 + data[5]] if len(data) > 6 else b""
+    return data[1 : 1 + CONNECTION_ID_LENGTH]
 
 
 def _target(address: Multiaddr) -> tuple[Any, ...]:

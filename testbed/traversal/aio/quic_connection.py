@@ -2,17 +2,11 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 from aioquic.quic import events
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import Limit, QuicConnection
-from aioquic.quic.packet import QuicFrameType, QuicProtocolVersion
 
-from .. import tls_certificate
 from ..errors import (
     ConnectionClosedError,
     HandshakeError,
@@ -23,124 +17,13 @@ from ..errors import (
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from .connection import PATIENCE, Connection, Direction
+from .quic_engine import Engine
 from .stream import Stream
 
-WINDOW = 256 * 1024
-MAX_STREAMS = 256
-CONNECTION_ID_LENGTH = 8
-_SEND_BUFFER = 256 * 1024
 _BAD_CERTIFICATE = 0x100 + 42
-_INITIAL_RTT = 0.1
 
+_OfStream = events.StreamDataReceived | events.StreamReset | events.StopSendingReceived
 Send = Callable[[bytes, Any], None]
-
-
-@dataclass(frozen=True)
-class QuicTimers:
-    """Seconds: of silence, after which a connection is over; between two PINGs."""
-
-    idle_timeout: float = 30.0
-    keepalive: float = 10.0
-
-
-def configuration(
-    credentials: tls_certificate.Credentials, timers: QuicTimers, *, client: bool
-) -> QuicConfiguration:
-    """QUIC v1, ALPN libp2p, no SNI; certificates are checked by us, not against authorities."""
-    return QuicConfiguration(
-        alpn_protocols=[tls_certificate.ALPN],
-        certificate=credentials.certificate,
-        connection_id_length=CONNECTION_ID_LENGTH,
-        idle_timeout=timers.idle_timeout,
-        initial_rtt=_INITIAL_RTT,
-        is_client=client,
-        max_data=16 * WINDOW,
-        max_stream_data=WINDOW,
-        private_key=credentials.private_key,
-        supported_versions=[QuicProtocolVersion.VERSION_1],
-        verify_mode=ssl.CERT_NONE,
-    )
-
-
-class Engine(QuicConnection):
-    """aioquic with what libp2p needs and it has no setting for.
-
-    The server asks the client for a certificate, and a stream's window follows its
-    reader (aioquic widens it without end): unread bytes stay within `WINDOW`.
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.consumed: dict[int, int] = {}
-        self._local_max_streams_bidi = Limit(
-            QuicFrameType.MAX_STREAMS_BIDI, "max_streams_bidi", MAX_STREAMS
-        )
-        self._local_max_streams_uni = Limit(QuicFrameType.MAX_STREAMS_UNI, "max_streams_uni", 0)
-
-    def _initialize(self, peer_cid: bytes) -> None:
-        super()._initialize(peer_cid)
-        if not self._is_client:
-            self.tls._request_client_certificate = True
-
-    def _write_stream_limits(self, builder: Any, space: Any, stream: Any) -> None:  # noqa: ARG002
-        target = self.consumed.get(stream.stream_id, 0) + WINDOW
-        if target - stream.max_stream_data_local >= WINDOW // 2:
-            stream.max_stream_data_local = target
-        if stream.max_stream_data_local_sent == stream.max_stream_data_local:
-            return
-        frame = builder.start_frame(
-            QuicFrameType.MAX_STREAM_DATA,
-            capacity=1 + 8 + 8,
-            handler=self._on_max_stream_data_delivery,
-            handler_args=(stream,),
-        )
-        frame.push_uint_var(stream.stream_id)
-        frame.push_uint_var(stream.max_stream_data_local)
-        stream.max_stream_data_local_sent = stream.max_stream_data_local
-
-    def peer_identity(self) -> PeerId:
-        """Check the remote's certificate.  Raises HandshakeError."""
-        certificate = self.tls._peer_certificate
-        if certificate is None:
-            raise HandshakeError("tls", "the remote sent no certificate")
-        return tls_certificate.verify(certificate)
-
-    @property
-    def ending(self) -> events.ConnectionTerminated | None:
-        """Set from the first CONNECTION_CLOSE on; aioquic's own event waits out three PTOs."""
-        return self._close_event
-
-    @property
-    def proven_address(self) -> Any | None:
-        """Where the remote is, once it has answered there (RFC 9000 section 8.2)."""
-        path = self._network_paths[0] if self._network_paths else None
-        return path.addr if path is not None and path.is_validated else None
-
-    def may_open(self, stream_id: int) -> bool:
-        """Whether the remote's MAX_STREAMS allows one more (aioquic would queue it)."""
-        return stream_id // 4 < self._remote_max_streams_bidi
-
-    def undelivered(self, stream_id: int) -> int:
-        """Bytes written to a stream and not yet acknowledged; an end of it counts as one."""
-        stream = self._streams.get(stream_id)
-        if stream is None or self.was_reset(stream_id):
-            return 0
-        end = stream.sender._buffer_fin is not None and not stream.sender.is_finished
-        return len(stream.sender._buffer) + end
-
-    @property
-    def all_undelivered(self) -> int:
-        """The same of all streams."""
-        return sum(map(self.undelivered, self._streams))
-
-    def was_reset(self, stream_id: int) -> bool:
-        """Whether we dropped the rest of what was written to a stream."""
-        stream = self._streams.get(stream_id)
-        return stream is not None and stream.sender._reset_error_code is not None
-
-    def knows(self, stream_id: int) -> bool:
-        """Whether frames of the stream can still arrive."""
-        return stream_id in self._streams
 
 
 class QuicPeer(Connection):
@@ -165,6 +48,7 @@ class QuicPeer(Connection):
         self.on_connection_id: Callable[[bytes, bool], None] = _ignore
         self.on_terminated: Callable[[], None] = lambda: None
         self.on_settled: Callable[[], None] = lambda: None
+        self.on_answer: Callable[[], None] | None = None  # of the first datagram
         self._send, self._facing = send, facing
         self._expected = expected
         self._keepalive_every = keepalive
@@ -172,8 +56,8 @@ class QuicPeer(Connection):
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._keepalive: asyncio.TimerHandle | None = None
-        self._blocked: set[int] = set()
         self._ended: dict[int, Stream] = {}  # gone for the user, still known to the engine
+        self._early: list[_OfStream] | None = []  # what came before `start`; None: since then
         self.handshake: asyncio.Future[PeerId] = self._loop.create_future()
 
     # For the endpoint.
@@ -184,9 +68,15 @@ class QuicPeer(Connection):
         self.pump()
 
     def receive(self, data: bytes, address: Any) -> None:
-        """A datagram for this connection."""
+        """A datagram for this connection; `settle` is to follow, once for several."""
         self.heard_at = self._loop.time()
-        self.engine.receive_datagram(data, address, self._loop.time())
+        if self.on_answer is not None:
+            on_answer, self.on_answer = self.on_answer, None
+            on_answer()
+        self.engine.receive_datagram(data, address, self.heard_at)
+
+    def settle(self) -> None:
+        """Deal with what was received."""
         self.pump()
         self._follow()
 
@@ -196,11 +86,10 @@ class QuicPeer(Connection):
             self._handle(event)
         if (ending := self.engine.ending) is not None:
             self._fail(_closed(ending))
-        for stream_id in list(self._blocked):
-            if self.engine.undelivered(stream_id) < _SEND_BUFFER // 2:
-                self._blocked.discard(stream_id)
-                if stream := self._streams.get(stream_id):
-                    stream.window_opened()
+        if self.sending.held:
+            self.sending.settle(self.engine.all_undelivered)
+        if self._blocked:
+            self._unblock()
         for data, address in self.engine.datagrams_to_send(self._loop.time()):
             self._send(data, address)
         if self._timer is not None:
@@ -212,7 +101,16 @@ class QuicPeer(Connection):
     # Connection.
 
     def start(self) -> None:
-        """Nothing to begin: the endpoint's datagrams and timers drive the engine."""
+        """The endpoint's datagrams and timers drive the engine: deal with what it brought before.
+
+        The remote may open streams as soon as its own handshake is done.  On a busy machine they
+        are read together with the last of ours, before whoever dialed goes on.
+        """
+        early, self._early = self._early or [], None
+        for event in early:
+            self._handle(event)
+        if early:
+            self.pump()
 
     def locate(self) -> Multiaddr:
         self.local = self._facing(self.remote)
@@ -248,20 +146,34 @@ class QuicPeer(Connection):
     # Carrier.
 
     def stream_send(self, stream_id: int, data: memoryview) -> int:
-        room = _SEND_BUFFER - self.engine.undelivered(stream_id)
+        room = min(self.engine.send_buffer - self.engine.undelivered(stream_id), self.sending.room)
         accepted = max(0, min(room, len(data)))
         if accepted:
             self.engine.send_stream_data(stream_id, bytes(data[:accepted]))
+            self.sending.settle(self.sending.held + accepted)
             self.pump()
         else:
-            self._blocked.add(stream_id)
+            self._block(stream_id)
         return accepted
 
+    def _unblock(self) -> None:
+        """Those whose buffers are half empty, if the budget has room."""
+        if not self.sending.room:
+            return
+        half = self.engine.send_buffer // 2
+        for stream_id in [i for i in self._blocked if self.engine.undelivered(i) < half]:
+            self._blocked.discard(stream_id)
+            if stream := self._streams.get(stream_id):
+                stream.window_opened()
+        if not self._blocked:
+            self.sending.wait(False)
+
+    def ask_path(self) -> None:
+        self.engine.send_ping(0)
+        self.pump()
+
     def stream_consumed(self, stream_id: int, count: int) -> None:
-        consumed = self.engine.consumed
-        before = consumed.get(stream_id, 0)
-        consumed[stream_id] = before + count
-        if (before + count) // (WINDOW // 2) != before // (WINDOW // 2):
+        if self.engine.consume(stream_id, count, self._loop.time(), self.account.promise):
             self.pump()
 
     def stream_close_write(self, stream_id: int) -> None:
@@ -286,7 +198,8 @@ class QuicPeer(Connection):
     def stream_gone(self, stream_id: int) -> None:
         stream = self._streams.pop(stream_id, None)
         self._blocked.discard(stream_id)
-        self.engine.consumed.pop(stream_id, None)
+        if grown := self.engine.forget_window(stream_id):
+            self.account.keep(grown)
         self._ended = {i: s for i, s in self._ended.items() if self.engine.knows(i)}
         if stream is not None:
             self._ended[stream_id] = stream
@@ -302,7 +215,9 @@ class QuicPeer(Connection):
     # Events.
 
     def _handle(self, event: events.QuicEvent) -> None:
-        if isinstance(event, events.StreamDataReceived):
+        if self._early is not None and isinstance(event, _OfStream):
+            self._early.append(event)
+        elif isinstance(event, events.StreamDataReceived):
             self._on_data(event)
         elif isinstance(event, events.StreamReset):
             self._on_reset(event.stream_id)

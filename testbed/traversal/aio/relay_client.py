@@ -11,8 +11,10 @@ from ..errors import (
     ConnectionClosedError,
     DialError,
     DialFailure,
+    DialTimeoutError,
     ProtocolError,
     RelayRefusedError,
+    SecurityRefusedError,
     TraversalError,
 )
 from ..events import ReservationLost, Reserved
@@ -65,6 +67,7 @@ class RelayClient:
 
     def release(self, peer: PeerId) -> None:
         """Stop keeping a reservation; it runs out by itself."""
+        self._host.kept.discard(peer)
         keeper = self._keepers.pop(peer, None)
         if keeper is not None:
             keeper.cancel()
@@ -75,22 +78,21 @@ class RelayClient:
         """A relayed connection to `target`.  Raises DialError."""
         remote = through.remote.with_peer(through.peer).circuit()
         address = remote.with_peer(target)
+        if not self._host.gater.may_dial(address, target):
+            raise DialError(address, DialFailure.DENIED, "the gater does not let us")
         try:
             async with asyncio.timeout(timeout):
-                stream, answer = await self._connect(through, target)
-                connection = await upgrade(
-                    stream, self._host.identity, client=True, expected=target,
-                    local=through.local.circuit(), remote=remote, direction=Direction.OUTBOUND,
-                    limits=self._host.limits.streams, timeout=timeout,
-                )  # fmt: skip
+                try:
+                    connection = await self._circuit(through, target, timeout)
+                except SecurityRefusedError:  # that is noted: another protocol comes first now
+                    connection = await self._circuit(through, target, timeout)
         except RelayRefusedError as error:
             raise DialError(address, DialFailure.RELAY_REFUSED, str(error)) from error
         except TimeoutError as error:
-            reason = f"no circuit in {timeout:g} s"
-            raise DialError(address, DialFailure.TIMEOUT, reason) from error
+            reason = str(error) or f"no circuit in {timeout:g} s"
+            raise DialTimeoutError(address, reason) from error
         except TraversalError as error:
             raise DialError(address, DialFailure.HANDSHAKE, str(error)) from error
-        connection.limit = answer.limit or None
         self._host.adopt(connection)
         if connection.closed:
             raise DialError(address, DialFailure.LIMIT, connection.close_reason or "refused")
@@ -98,8 +100,19 @@ class RelayClient:
 
     # Private.
 
+    async def _circuit(self, through: Connection, target: PeerId, timeout: float) -> Connection:
+        stream, answer = await self._connect(through, target)
+        connection = await upgrade(
+            stream, self._host.security, client=True, expected=target,
+            local=through.local.circuit(), remote=through.remote.with_peer(through.peer).circuit(),
+            direction=Direction.OUTBOUND, limits=self._host.limits.streams, timeout=timeout,
+        )  # fmt: skip
+        connection.limit = answer.limit or None
+        return connection
+
     async def _ask(self, connection: Connection, request: relay.HopMessage) -> "_Answered":
-        stream = await self._host.open_stream(connection, [relay.HOP_PROTOCOL])
+        # No relay is asked that does not serve this: its answer need not be waited for.
+        stream = await self._host.open_lazily(connection, relay.HOP_PROTOCOL)
         try:
             await stream.write_frame(request.encode())
             answer = relay.HopMessage.decode(await stream.read_frame(relay.MAX_MESSAGE))
@@ -137,6 +150,7 @@ class RelayClient:
         if connection.closed:
             raise ConnectionClosedError("the relay's connection closed while reserving")
         self.held[peer] = held
+        self._host.kept.add(peer)
         self._host.emit(Reserved(peer, held.expire, held.addresses, refreshed))
         self._changed()
         return held
@@ -190,7 +204,7 @@ class RelayClient:
             return
         source = PeerId(message.peer.id or b"")
         circuit = await upgrade(
-            stream, self._host.identity, client=False, expected=source,
+            stream, self._host.security, client=False, expected=source,
             local=connection.local.circuit(),
             remote=connection.remote.with_peer(connection.peer).circuit(),
             direction=Direction.INBOUND, limits=self._host.limits.streams,
@@ -203,10 +217,12 @@ class RelayClient:
         if message.type != relay.StopType.CONNECT or message.peer is None:
             return relay.Status.UNEXPECTED_MESSAGE
         try:
-            PeerId(message.peer.id or b"")
+            source = PeerId(message.peer.id or b"")
         except AddressError:
             return relay.Status.MALFORMED_MESSAGE
-        if connection.relayed or connection.peer not in self.held:
+        remote = connection.remote.with_peer(connection.peer).circuit().with_peer(source)
+        ours = connection.peer in self.held and not connection.relayed
+        if not ours or not self._host.gater.may_accept(remote):
             return relay.Status.PERMISSION_DENIED
         return relay.Status.OK
 

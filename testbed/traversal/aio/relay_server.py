@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .. import relay
 from ..errors import AddressError, ProtocolError, StreamResetError, TraversalError
+from ..gater import RelayAcl
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
 from .connection import Connection
@@ -24,8 +25,10 @@ class RelayServer:
         host: Host,
         limits: relay.RelayLimits,
         addresses: Callable[[], tuple[Multiaddr, ...]],
+        acl: RelayAcl | None = None,
     ) -> None:
         self.ledger = relay.Ledger(limits)
+        self._acl = acl or RelayAcl()
         self._host, self._limits, self._addresses = host, limits, addresses
         host.set_handler(relay.HOP_PROTOCOL, self._on_hop)
         host.closed_hooks.append(self._on_closed)
@@ -33,6 +36,7 @@ class RelayServer:
     def _on_closed(self, connection: Connection) -> None:
         if not self._host.connections_to(connection.peer, relayed=False):
             self.ledger.disconnected(connection.peer)
+            self._host.kept.discard(connection.peer)
 
     async def _on_hop(self, stream: Stream, connection: Connection) -> None:
         async with asyncio.timeout(_TIMEOUT):
@@ -54,11 +58,15 @@ class RelayServer:
 
     async def _reserve(self, stream: Stream, connection: Connection) -> None:
         peer = connection.peer
+        if not self._acl.may_reserve(peer, connection.remote):
+            await _answer(stream, relay.Status.PERMISSION_DENIED)
+            return
         status, expire = self.ledger.reserve(peer, connection.remote.party, time.time())
         if status is not relay.Status.OK:
             await _answer(stream, status)
             return
         host = self._host
+        host.kept.add(peer)
         reservation = relay.Reservation(
             expire,
             tuple(a.with_peer(host.peer).encode() for a in self._addresses()),
@@ -81,6 +89,9 @@ class RelayServer:
             await _answer(stream, relay.Status.MALFORMED_MESSAGE)
             return
         source = connection.peer
+        if not self._acl.may_connect(source, connection.remote, target):
+            await _answer(stream, relay.Status.PERMISSION_DENIED)
+            return
         status = self.ledger.connect(source, target, time.time())
         if status is not relay.Status.OK:
             await _answer(stream, status)
@@ -111,7 +122,8 @@ class RelayServer:
         direct = self._host.connections_to(target, relayed=False)
         if not direct:
             raise StreamResetError("the target has left")
-        stream = await self._host.open_stream(direct[0], [relay.STOP_PROTOCOL])
+        # Who holds a reservation serves this.
+        stream = await self._host.open_lazily(direct[0], relay.STOP_PROTOCOL)
         request = relay.StopMessage(
             relay.StopType.CONNECT, relay.Peer(source.multihash), self._limits.message
         )

@@ -1,10 +1,18 @@
 """A stream as its user sees it, whatever carries it (Yamux or QUIC)."""
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 from .. import varint
-from ..errors import FrameTooLargeError, LimitError, ProtocolError, StreamResetError
+from ..errors import (
+    FrameTooLargeError,
+    LimitError,
+    ProtocolError,
+    StreamResetError,
+    TraversalError,
+)
+from .proposal import Proposal
 
 
 class BytePipe(Protocol):
@@ -25,6 +33,9 @@ class BytePipe(Protocol):
     @property
     def undelivered(self) -> int:
         """Bytes written of which it is not known that the remote has them."""
+
+    def silent_for(self) -> float | None:
+        """Seconds since the remote's machine last said something; None where nobody knows."""
 
 
 class Carrier(Protocol):
@@ -69,12 +80,13 @@ class Stream:
 
     Each direction ends on its own (RFC 9000 section 3).  What arrived before the end can be
     read after it, also when the connection is gone since.  Reading and writing are for one
-    task each.  `protocol` is set once negotiated.
+    task each.  `protocol` is set once it is negotiated, or proposed: see `propose`.
     """
 
     def __init__(self, carrier: Carrier, stream_id: int) -> None:
         self.stream_id = stream_id
         self.protocol = ""
+        self.theirs = False  # opened by the remote
         self._carrier = carrier
         self._buffer = bytearray()
         self._put_back = 0  # bytes at the buffer's front that the remote was credited for
@@ -87,7 +99,7 @@ class Stream:
         self._gone = False
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
-        self._negotiation: Machine | None = None
+        self._proposal: Proposal | None = None
 
     # For the user.
 
@@ -95,16 +107,13 @@ class Stream:
         """At most `limit` bytes, as soon as there are any; b"" at the end.
 
         Raises StreamResetError, ConnectionClosedError, or LimitError when too much of this peer
-        or node waits to be read; after `negotiate_lazily` also NegotiationError.
+        or node waits to be read; after `propose` also what `agreed` raises.
         """
-        if self._negotiation is not None:
-            machine, self._negotiation = self._negotiation, None
-            self.unread(await run_machine(machine, self, "multistream"))
         while not self._buffer:
             if self._eof:
                 return b""
             if self._read_error is not None:
-                raise self._read_error
+                raise self._tell(self._read_error)
             self._readable.clear()
             await self._readable.wait()
         data = bytes(self._buffer[:limit])
@@ -146,7 +155,7 @@ class Stream:
     async def write(self, data: bytes) -> None:
         """Returns when all is handed to the connection and that has room again.
 
-        Raises StreamResetError, ConnectionClosedError.
+        Raises StreamResetError, ConnectionClosedError; after `propose` also what `agreed` raises.
         """
         left = memoryview(data)
         self._check_writable()
@@ -185,10 +194,16 @@ class Stream:
     async def close(self) -> None:
         """Read no more; what was written is delivered, also after this has returned.
 
-        `wait_closed` waits for that.
+        `wait_closed` waits for that.  After `propose` this waits for the answer, since a remote
+        whose answer nobody reads may drop what is behind the proposal; a refusal that the user
+        does not know of is raised: NegotiationError, ProtocolError, DeadlineError.
         """
         self.close_write()
-        self.close_read()
+        try:
+            if self._proposal is not None:
+                await self._proposal.wait_quietly()
+        finally:
+            self.close_read()
 
     async def end(self) -> None:
         """`close_write`, as a BytePipe has it."""
@@ -208,6 +223,8 @@ class Stream:
         self._abort(StreamResetError("reset by us"))
 
     def _abort(self, error: Exception) -> None:
+        if self._proposal is not None:
+            self._proposal.failed(error)
         if not (self._read_over and self._write_over):
             self._buffer.clear()
             self._release(self._held)
@@ -226,15 +243,33 @@ class Stream:
         """Bytes written of which it is not known that the remote has them."""
         return self._carrier.stream_undelivered(self.stream_id)
 
+    def silent_for(self) -> float | None:
+        """Not known: what carries it may have many others."""
+        return None
+
     def unread(self, data: bytes) -> None:
         """Put bytes back at the front: a negotiation read further than it needed."""
         self._buffer[:0] = data
         self._put_back += len(data)
 
-    async def negotiate_lazily(self, machine: "Machine") -> None:
-        """Send the proposal now and check the answer with the first read: saves a round trip."""
-        await self.write(machine.data_to_send())
-        self._negotiation = machine
+    async def propose(self, protocol: str, patience: float) -> None:
+        """Propose one protocol; the user may write behind it at once, which saves a round trip.
+
+        The remote has `patience` seconds to answer.  The first read, write or `close` after a
+        refusal raises it.
+        """
+        self.protocol = protocol
+        self._proposal = Proposal(protocol, patience, self._abort)
+        await self.write(self._proposal.data_to_send())
+
+    async def agreed(self) -> None:
+        """Until the remote has agreed to what was proposed.
+
+        Raises NegotiationError when it refuses, ProtocolError when it says something else,
+        DeadlineError when it is late, ConnectionClosedError.
+        """
+        if self._proposal is not None:
+            await self._proposal.wait()
 
     # For the connection.
 
@@ -245,6 +280,10 @@ class Stream:
         """
         if self._read_over:
             return
+        if self._negotiating is not None:
+            data = self._take_answer(self._negotiating, data)
+            if not data:
+                return
         if not self._carrier.hold(len(data)):
             self._abort(LimitError("too many bytes wait for their readers"))
             return
@@ -254,6 +293,8 @@ class Stream:
 
     def feed_eof(self) -> None:
         """The remote writes no more."""
+        if self._negotiating is not None and not self._read_over:
+            self._abort(self._negotiating.refused(None))
         if not self._read_over:
             self._eof = True
             self._readable.set()
@@ -262,7 +303,7 @@ class Stream:
     def feed_abandoned(self, error: Exception) -> None:
         """The remote dropped what it had not written yet (QUIC RESET_STREAM)."""
         if not self._read_over:
-            self._read_error = error
+            self._read_error = self._refused(error)
             self._readable.set()
             self._check_gone()
 
@@ -275,7 +316,7 @@ class Stream:
 
     def feed_reset(self, error: Exception) -> None:
         """The remote reset the stream, or its connection is gone."""
-        self._fail(error)
+        self._fail(self._refused(error))
         self._check_gone()
 
     def window_opened(self) -> None:
@@ -314,9 +355,33 @@ class Stream:
             self._gone = True
             self._carrier.stream_gone(self.stream_id)
 
+    @property
+    def _negotiating(self) -> Proposal | None:
+        """What the remote has not answered yet."""
+        proposal = self._proposal
+        return proposal if proposal is not None and proposal.pending else None
+
+    def _take_answer(self, proposal: Proposal, data: bytes) -> bytes:
+        """What is behind the answer, if that came."""
+        try:
+            rest = proposal.receive_data(data)
+        except TraversalError as error:
+            self._abort(error)
+            return b""
+        self._carrier.stream_consumed(self.stream_id, len(data) - len(rest))
+        return rest
+
+    def _refused(self, error: Exception) -> Exception:
+        return error if self._negotiating is None else self._negotiating.refused(error)
+
+    def _tell(self, error: Exception) -> Exception:
+        if self._proposal is not None:
+            self._proposal.told()
+        return error
+
     def _check_writable(self) -> None:
         if self._write_error is not None:
-            raise self._write_error
+            raise self._tell(self._write_error)
         if self._write_closed:
             raise StreamResetError("the stream is closed for writing")
 
@@ -338,8 +403,19 @@ class Machine(Protocol):
 async def run_machine(machine: Machine, pipe: BytePipe, name: str, received: bytes = b"") -> bytes:
     """Drive a handshake over a pipe until it is done; returns bytes that belong to what follows.
 
-    Raises what the machine raises, and ProtocolError when the pipe ends first.
+    Raises what the machine raises, once it is sent what the machine said before: that a protocol
+    is not available, or an alert.  Raises ProtocolError when the pipe ends first.
     """
+    try:
+        return await _run(machine, pipe, name, received)
+    except ProtocolError:
+        with contextlib.suppress(TraversalError, OSError):
+            if out := machine.data_to_send():
+                await pipe.write(out)
+        raise
+
+
+async def _run(machine: Machine, pipe: BytePipe, name: str, received: bytes) -> bytes:
     if received:
         machine.receive_data(received)
     while True:

@@ -8,14 +8,15 @@ that cross are one connection (RFC 9293 section 3.5, simultaneous open).
 import asyncio
 import contextlib
 import errno
-import fcntl
 import socket
+import ssl
 import struct
-import sys
-import termios
+from collections.abc import Sequence
 
-from ..errors import AddressError, DialError, DialFailure
+from ..errors import AddressError, DialError, DialFailure, DialTimeoutError
 from ..multiaddr import Multiaddr
+from .net import share_port
+from .tcp_state import unacknowledged, unanswered_for
 
 _READ = 65536
 _LINGER_NONE = struct.pack("ii", 1, 0)
@@ -35,15 +36,45 @@ class TcpPipe:
     ) -> None:
         # The socket itself: what a transport tells of it after its end depends on the loop.
         self._sock, self._reader, self._writer = sock, reader, writer
+        self._early = b""
 
     @classmethod
-    async def wrap(cls, sock: socket.socket) -> "TcpPipe":
-        """Take over a connected socket."""
+    async def wrap(
+        cls, sock: socket.socket, tls: ssl.SSLContext | None = None, server_name: str | None = None
+    ) -> "TcpPipe":
+        """Take over a connected socket, and shake hands where there is `tls`.
+
+        With a `server_name` as a client, which demands a certificate for it.  Raises OSError.
+        """
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        reader, writer = await asyncio.open_connection(sock=sock, limit=_READ)
-        return cls(sock, reader, writer)
+        if tls is None or server_name is not None:
+            reader, writer = await asyncio.open_connection(
+                sock=sock, limit=_READ, ssl=tls, server_hostname=server_name if tls else None
+            )
+            return cls(sock, reader, writer)
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_READ, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=tls)
+        return cls(sock, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+    async def speaks_first(self, words: Sequence[bytes], timeout: float) -> bool:
+        """Whether the remote says one of these without being asked; what it said is read later."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._said(words) and len(self._early) < _READ:
+                    if not (data := await self._reader.read(_READ)):
+                        break
+                    self._early += data
+        return self._said(words)
+
+    def _said(self, words: Sequence[bytes]) -> bool:
+        return any(word in self._early for word in words)
 
     async def read(self) -> bytes:
+        if self._early:
+            early, self._early = self._early, b""
+            return early
         return await self._reader.read(_READ)
 
     async def write(self, data: bytes) -> None:
@@ -52,12 +83,17 @@ class TcpPipe:
 
     async def end(self) -> None:
         await self._writer.drain()
-        self._writer.write_eof()
+        if self._writer.can_write_eof():  # within TLS there is no half of an end
+            self._writer.write_eof()
 
     @property
     def undelivered(self) -> int:
         queued = self._writer.transport.get_write_buffer_size()
-        return queued + _unacknowledged(self._sock)
+        return queued + unacknowledged(self._sock)
+
+    def silent_for(self) -> float | None:
+        """The kernel knows: it counts since the last acknowledgement (Linux alone)."""
+        return unanswered_for(self._sock)
 
     def abort(self) -> None:
         """With RST where something is not acknowledged.
@@ -65,7 +101,7 @@ class TcpPipe:
         The kernel would repeat it for minutes after the connection's death, and hold the
         pair of addresses that a new dial needs.
         """
-        if _unacknowledged(self._sock):
+        if unacknowledged(self._sock):
             _linger_none(self._sock)
         self._writer.transport.abort()
 
@@ -73,10 +109,11 @@ class TcpPipe:
 def reusable_socket(local: tuple[str, int], *, shared: bool = True) -> socket.socket:
     """A non-blocking TCP socket bound so that others may share its port, if it is `shared`."""
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
+        sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        share_port(sock, shared)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(local)
@@ -86,25 +123,25 @@ def reusable_socket(local: tuple[str, int], *, shared: bool = True) -> socket.so
     return sock
 
 
-def addresses(sock: socket.socket) -> tuple[Multiaddr, Multiaddr]:
+def addresses(sock: socket.socket, transport: str = "tcp") -> tuple[Multiaddr, Multiaddr]:
     """Local and remote multiaddr of a connected socket."""
     ours, theirs = sock.getsockname(), sock.getpeername()
     return (
-        Multiaddr.from_socket(ours[0], ours[1], "tcp"),
-        Multiaddr.from_socket(theirs[0], theirs[1], "tcp"),
+        Multiaddr.from_socket(ours[0], ours[1], transport),
+        Multiaddr.from_socket(theirs[0], theirs[1], transport),
     )
 
 
 def listen(address: Multiaddr, backlog: int = 128) -> socket.socket:
     """A listening socket.  Raises OSError, AddressError."""
-    if address.transport != "tcp":
+    if address.transport not in ("tcp", "ws", "wss"):
         raise AddressError(f"{address} is not a TCP address")
     # Shared only once it listens: with the option before, a second listener would get no error
     # and half of the connections.  Dials need it to leave from the same port.
     sock = reusable_socket(address.socket_address, shared=False)
     try:
         sock.listen(backlog)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        share_port(sock, True)
     except OSError:
         sock.close()
         raise
@@ -125,11 +162,14 @@ async def dial(address: Multiaddr, source: tuple[str, int] | None, timeout: floa
             raise OSError(errno.ECONNREFUSED, "connected to itself")
     except TimeoutError as error:
         _drop(sock)
-        raise DialError(address, DialFailure.TIMEOUT, f"no answer in {timeout:g} s") from error
+        raise DialTimeoutError(address, f"no answer in {timeout:g} s") from error
     except OSError as error:
         _drop(sock)
         failure = _FAILURES.get(error.errno or 0, DialFailure.UNREACHABLE)
-        raise DialError(address, failure, error.strerror or str(error)) from error
+        reason = error.strerror or str(error)
+        if failure is DialFailure.TIMEOUT:
+            raise DialTimeoutError(address, reason) from error
+        raise DialError(address, failure, reason) from error
     except BaseException:
         _drop(sock)
         raise
@@ -141,14 +181,6 @@ def _drop(sock: socket.socket | None) -> None:
     if sock is not None:
         _linger_none(sock)
         sock.close()
-
-
-def _unacknowledged(sock: socket.socket) -> int:
-    """Bytes sent and not acknowledged; 0 of a closed socket."""
-    answer = bytearray(4)
-    with contextlib.suppress(OSError, ValueError):
-        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, answer)
-    return int.from_bytes(answer, sys.byteorder)
 
 
 def _linger_none(sock: socket.socket) -> None:

@@ -1,38 +1,37 @@
-"""From relayed to direct: connection reversal, then DCUtR, then leaving the relay.
+"""From relayed to direct: connection reversal beside DCUtR's signals, then leaving the relay.
 
-B, who received the relayed connection, leads: it dials A's public addresses, and when
-that fails runs up to three rounds of CONNECT / CONNECT / SYNC.  Both sides count a direct
-connection only once a ping has gone over it, and close the relayed one after that.
+B, who received the relayed connection, leads: it dials A's public addresses, and meanwhile runs
+the first of up to three rounds of CONNECT / CONNECT / SYNC.  SYNC waits for a dial that has been
+answered by then, and is not sent once one has succeeded; those that nobody has answered end
+before it.  Both sides count a direct connection only once a ping has gone over it, and close the
+relayed one after that.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import dcutr
-from ..errors import DialError, ProtocolError, TraversalError
+from ..errors import DialError, ProtocolError, StreamResetError, TraversalError
 from ..events import (
     DialFailed,
-    DialStarted,
     PunchStep,
     RelayLeft,
     Upgraded,
     UpgradeFailed,
 )
-from ..identify import PUSH_PROTOCOL
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
+from ..punch_budget import Attempt, PunchBudget, PunchLimits
 from .connection import Connection, Direction
 from .host import Host
 from .identify_service import IdentifyService
-from .ping import PROTOCOL as PING
 from .ping import ping
+from .reversal import Reversal
 from .stream import Stream
 
 _SIGNAL_TIMEOUT = 10.0
-# Streams of these may end with the relayed connection: rust-libp2p's ping never ends by itself.
-_EXPENDABLE = frozenset({PING, PUSH_PROTOCOL})
 _REDIAL = (0.1, 0.8)  # seconds between TCP dials of one round that were refused
 
 
@@ -40,10 +39,12 @@ _REDIAL = (0.1, 0.8)  # seconds between TCP dials of one round that were refused
 class UpgradeOptions:
     """Seconds and counts.
 
-    `reversal_timeout` 0 skips the direct dial before the punch (as rust-libp2p does).
+    `reversal_timeout` is for direct dials that are answered before the punch; 0 makes none (as
+    rust-libp2p does).
     `relay_grace` is how long streams may finish on the relayed connection; those
     of ping and identify push are not waited for.  `proof_timeout` is how long a direct
     connection may take to answer, when its peer comes over a relay all the same.
+    `punch` bounds what is sent to addresses that are a stranger's word.
     """
 
     enabled: bool = True
@@ -52,6 +53,7 @@ class UpgradeOptions:
     reversal_timeout: float = 3.0
     relay_grace: float = 10.0
     proof_timeout: float = 3.0
+    punch: PunchLimits = field(default_factory=PunchLimits)
     allow_private: bool = False
 
 
@@ -66,7 +68,9 @@ class UpgradeService:
         own: Callable[[], tuple[Multiaddr, ...]],
     ) -> None:
         self._host, self._identify, self._options, self._own = host, identify, options, own
-        self._punching: dict[PeerId, int] = {}
+        self._budget = PunchBudget(options.punch)
+        self._rounds: dict[PeerId, int] = {}  # of A: how many CONNECTs came
+        self._punching: set[PeerId] = set()  # SYNC went or came
         self._settling: set[PeerId] = set()
         self.upgraded_hooks: list[Callable[[Upgraded], None]] = []
         host.connected_hooks.append(self._on_connected)
@@ -84,29 +88,42 @@ class UpgradeService:
 
     def _on_closed(self, connection: Connection) -> None:
         if connection.relayed and not self._host.connections_to(connection.peer, relayed=True):
-            self._punching.pop(connection.peer, None)
+            self._rounds.pop(connection.peer, None)
+            self._punching.discard(connection.peer)
 
     # B's part.
 
     async def _lead(self, relayed: Connection) -> None:
         peer = relayed.peer
         await asyncio.gather(self._identify.wait(relayed), self._prove(peer))
-        if self._has_direct(peer) or await self._reverse(peer):
+        if self._has_direct(peer):
             return
+        reversal = Reversal(self._host, peer, self._options.reversal_timeout)
+        try:
+            reversal.start(self._advertised(peer))
+            reason = await self._rounds_of(relayed, reversal)
+        finally:
+            await reversal.stop()
+        if reason:
+            self._host.emit(UpgradeFailed(peer, reason))
+
+    async def _rounds_of(self, relayed: Connection, reversal: Reversal) -> str:
+        """Why there is no direct connection; empty where there is one, or none is wanted."""
+        peer = relayed.peer
         if not self._identify.supports(peer, dcutr.PROTOCOL):
-            self._host.emit(UpgradeFailed(peer, "the peer does not speak DCUtR"))
-            return
+            reached = await reversal.succeeded()
+            return "" if reached else "the peer does not speak DCUtR"
         reason = "no attempts allowed"
         for attempt in range(1, self._options.attempts + 1):
             if self._has_direct(peer) or relayed.closed:
-                return
+                return ""
             try:
-                await self._initiate(relayed, attempt)
-                return
+                await self._initiate(relayed, attempt, reversal)
+                return ""
             except (TraversalError, TimeoutError) as error:
                 reason = str(error) or type(error).__name__
                 self._step(peer, "initiator", attempt, "failed", reason=reason)
-        self._host.emit(UpgradeFailed(peer, reason))
+        return "" if await reversal.succeeded() else reason
 
     async def _prove(self, peer: PeerId) -> None:
         """Close what we believe to be direct connections, and the peer may have lost."""
@@ -119,55 +136,43 @@ class UpgradeService:
 
         await asyncio.gather(*map(answer, self._host.connections_to(peer, relayed=False)))
 
-    async def _reverse(self, peer: PeerId) -> bool:
-        """Dial the addresses that A advertises as public, all at once."""
+    def _advertised(self, peer: PeerId) -> list[Multiaddr]:
+        """The addresses that A advertises as public, as far as the budget goes."""
         known = self._identify.peers.get(peer)
-        public = [a for a in known.addresses if self._usable(a)] if known else []
-        timeout = self._options.reversal_timeout
-        if not public or not timeout:
-            return False
-        dials = [self._host.spawn(self._reverse_dial(a, peer, timeout)) for a in public]
-        try:
-            for finished in asyncio.as_completed(dials):
-                if await finished:
-                    return True
-        finally:
-            for dial in dials:
-                dial.cancel()
-        return self._has_direct(peer)
+        named = known.addresses if known else ()
+        attempt = self._budget.attempt(a for a in named if self._usable(a))
+        now = asyncio.get_running_loop().time()
+        return [a for a in attempt.targets if attempt.take(a, now)]
 
-    async def _reverse_dial(self, address: Multiaddr, peer: PeerId, timeout: float) -> bool:
-        self._host.emit(DialStarted(address, "reversed"))
-        try:
-            await self._host.dial_direct(address.without_peer(), peer, timeout)
-        except DialError as error:
-            self._host.emit(DialFailed(address, "reversed", error.failure, error.reason))
-            return False
-        return True
-
-    async def _initiate(self, relayed: Connection, attempt: int) -> None:
+    async def _initiate(self, relayed: Connection, attempt: int, reversal: Reversal) -> None:
         """One round as B.  Returns when a direct connection is there."""
         loop, peer = asyncio.get_running_loop(), relayed.peer
         side = dcutr.Initiator(self._own())
         if not side.own:
             raise ProtocolError("dcutr", "no address of our own to offer")
-        self._punching.setdefault(peer, 0)  # A may be through before our half round trip ends
-        async with asyncio.timeout(_SIGNAL_TIMEOUT):
-            stream = await self._host.open_known(relayed, dcutr.PROTOCOL)
-            try:
-                await stream.write_frame(side.start(loop.time()))
-                self._step(peer, "initiator", attempt, "connect_sent", addresses=side.own)
-                answer = await stream.read_frame(dcutr.MAX_MESSAGE)
-                sync = side.receive(answer, loop.time())
-                self._step(
-                    peer, "initiator", attempt, "connect_received",
-                    rtt=side.rtt, addresses=side.remote,
-                )  # fmt: skip
-                await stream.write_frame(sync)
-                self._step(peer, "initiator", attempt, "sync_sent")
-            finally:
-                await stream.close()
-        await asyncio.sleep(max(0.0, side.punch_at - loop.time()))
+        async with (
+            asyncio.timeout(_SIGNAL_TIMEOUT),
+            self._host.exchange(relayed, dcutr.PROTOCOL) as stream,
+        ):
+            await stream.write_frame(side.start(loop.time()))
+            self._step(peer, "initiator", attempt, "connect_sent", addresses=side.own)
+            answer = await stream.read_frame(dcutr.MAX_MESSAGE)
+            came = loop.time()
+            sync = side.receive(answer, came)
+            self._step(
+                peer, "initiator", attempt, "connect_received",
+                rtt=side.rtt, addresses=side.remote,
+            )  # fmt: skip
+            if await reversal.leads_somewhere() or self._has_direct(peer):
+                return
+            # Before SYNC: what is still sent for these dials would get in beside A's own.
+            await reversal.stop()
+            waited = loop.time() - came
+            # A may be through before our half round trip ends.
+            self._punching.add(peer)
+            await stream.write_frame(sync)
+            self._step(peer, "initiator", attempt, "sync_sent")
+        await asyncio.sleep(max(0.0, side.punch_at + waited - loop.time()))
         await self._punch(peer, "initiator", attempt, side.remote)
 
     # A's part.
@@ -179,17 +184,24 @@ class UpgradeService:
             raise ProtocolError("dcutr", "only over a relayed connection")
         if connection.direction is Direction.INBOUND:
             raise ProtocolError("dcutr", "the side that dialed the relay does not lead")
-        attempt = self._punching.get(peer, 0) + 1
+        attempt = self._rounds.get(peer, 0) + 1
         if attempt > 2 * dcutr.ATTEMPTS:
             raise ProtocolError("dcutr", f"attempt {attempt}: we dial no more for this peer")
-        self._punching[peer] = attempt
+        self._rounds[peer] = attempt
         side = dcutr.Responder(self._own())
         async with asyncio.timeout(_SIGNAL_TIMEOUT):
             answer = side.receive(await stream.read_frame(dcutr.MAX_MESSAGE), loop.time())
             self._step(peer, "responder", attempt, "connect_received", addresses=side.remote)
             await stream.write_frame(answer)
             self._step(peer, "responder", attempt, "connect_sent", addresses=side.own)
-            side.receive(await stream.read_frame(dcutr.MAX_MESSAGE), loop.time())
+            try:
+                sync = await stream.read_frame(dcutr.MAX_MESSAGE)
+            except StreamResetError:  # B has reached us meanwhile, and needs no punch
+                patience = self._options.reversal_timeout
+                await self._host.wait_connection(peer, patience, direct=True)
+                return
+            side.receive(sync, loop.time())
+        self._punching.add(peer)
         self._step(peer, "responder", attempt, "sync_received")
         self._host.spawn(self._follow(peer, attempt, side.remote))
 
@@ -208,13 +220,14 @@ class UpgradeService:
 
         B waits without any, too: A has B's addresses, and its dial may get in by itself.
         """
-        targets = tuple(a for a in remote if self._usable(a))
+        round_ = self._budget.attempt(a for a in remote if self._usable(a))
+        targets = round_.targets
         client, timeout = role == "responder", self._options.punch_timeout
         if client and not targets:
             raise ProtocolError("dcutr", "the peer offered no address that we can reach")
         self._step(peer, role, attempt, "punching", addresses=targets)
         expecting = self._host.transports.client_towards(targets if client else ())
-        work = [self._host.spawn(self._punch_one(a, peer, client, timeout)) for a in targets]
+        work = [self._host.spawn(self._punch_one(a, peer, client, round_)) for a in targets]
         try:
             with expecting:
                 await self._host.wait_connection(peer, timeout, direct=True)
@@ -223,16 +236,20 @@ class UpgradeService:
                 task.cancel()
 
     async def _punch_one(
-        self, address: Multiaddr, peer: PeerId, client: bool, timeout: float
+        self, address: Multiaddr, peer: PeerId, client: bool, round_: Attempt
     ) -> None:
+        loop, timeout = asyncio.get_running_loop(), self._options.punch_timeout
+
+        def may() -> bool:
+            return round_.take(address, loop.time())
+
         if address.transport == "quic-v1" and not client:
             async with asyncio.timeout(timeout):
                 with contextlib.suppress(TimeoutError):
-                    await self._host.transports.punch(address, dcutr.PUNCH_INTERVAL)
+                    await self._host.transports.punch(address, dcutr.PUNCH_INTERVAL, may)
             return
-        loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + timeout, _REDIAL[0]
-        while (left := deadline - loop.time()) > 0 and not self._has_direct(peer):
+        while (left := deadline - loop.time()) > 0 and not self._has_direct(peer) and may():
             try:
                 await self._host.dial_direct(address, peer, left, client=client)
                 return
@@ -270,9 +287,9 @@ class UpgradeService:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._options.relay_grace
         for relayed in self._host.connections_to(peer, relayed=True):
-            while _in_use(relayed) and not relayed.closed and loop.time() < deadline:
+            while relayed.in_use and not relayed.closed and loop.time() < deadline:
                 await asyncio.sleep(0.05)
-            forced = _in_use(relayed)
+            forced = relayed.in_use
             await relayed.close("a direct connection took over")
             self._host.emit(RelayLeft(peer, forced))
 
@@ -296,7 +313,3 @@ class UpgradeService:
         reason: str = "",
     ) -> None:
         self._host.emit(PunchStep(peer, role, attempt, step, rtt, addresses, reason))
-
-
-def _in_use(connection: Connection) -> bool:
-    return any(stream.protocol not in _EXPENDABLE for stream in connection.streams)

@@ -1,8 +1,8 @@
 """Sentences about claims that the wire denies, and protocols that were not kept."""
 
 from testbed.model.outcome import Outcome
-from testbed.model.reason import TraceStep
 from testbed.model.statement import claims as it
+from testbed.model.trace import TraceStep
 from testbed.words import breaches, packets, reasons
 from testbed.words.statements.text import Words
 

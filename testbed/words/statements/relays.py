@@ -54,6 +54,10 @@ WORDS: Words = {
     it.RelayGone: lambda fact: (
         f"the relay {fact.relay} is not there: {_refuses(fact.refuses)} what {fact.node} sends"
     ),
+    it.AnsweredPast: (
+        "{router} turns {node}'s packets back in and leaves their source as it is, so {relay} "
+        "answers past it, from {source}, where {node} asked nobody"
+    ),
     it.FoundNoWay: _found_no_way,
     it.RelayAnswered: "the relay answered {node} at {at_ms:.1f} ms",
     it.RelayEnded: _ended,

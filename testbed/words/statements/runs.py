@@ -25,12 +25,17 @@ def _idle(fact: it.Idle) -> str:
     return f"{fact.node} sent nothing towards {fact.other}, though {told} was signalled"
 
 
+def _explainer_failed(fact: it.ExplainerFailed) -> str:
+    where = f" (its folder has the traceback in {fact.kept})" if fact.kept else ""
+    return f"the explainer failed: {fact.error}: {fact.message}{where}"
+
+
 WORDS: Words = {
     it.HarnessBroke: _harness_broke,
     it.PeerBroke: _peer_broke,
     it.SentNothing: "{node} sent nothing, and should have",
     it.GaveUpEarly: lambda fact: breaches.tried_little(fact.breach),
-    it.ExplainerFailed: "the explainer failed: {error}: {message}",
+    it.ExplainerFailed: _explainer_failed,
     it.AsFarAs: "as far as it went: {what}",
     it.NoPackets: "without packets there is nothing to go by",
     it.CameTo: "{node}'s packets came to {target}, the first at {first_ms:.1f} ms",

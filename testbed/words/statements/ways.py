@@ -82,6 +82,7 @@ WORDS: Words = {
     it.Learned: _learned,
     it.AskedForPort: _asked_for,
     it.Forwards: "{router} forwards port {port} to {target}",
+    it.Exposes: "{router} exposes a host: what nothing else takes at port {port} goes to {target}",
     it.Opened: "{internal} sent to {remote}: that opened {external} at {router}",
     it.CameIn: _came_in,
     it.CameAndEnded: _came_and_ended,

@@ -18,12 +18,12 @@ _MARGIN = 120  # seconds for imports and instrumentation before a target counts 
 
 def fuzz_here(name: str, seconds: int) -> None:
     """Become libFuzzer; does not return."""
-    import atheris  # type: ignore[import-not-found]
+    import atheris
 
     with atheris.instrument_imports(include=["testbed.traversal"]):
-        from . import messages, portmap, wire
+        from . import messages, pipes, portmap, wire
         from .registry import MAX_INPUT, TARGETS
-    del messages, portmap, wire
+    del messages, pipes, portmap, wire
     target, corpus = TARGETS[name], HOME / name / "corpus"
     target.write_seeds(corpus)
     options = [
@@ -36,6 +36,7 @@ def fuzz_here(name: str, seconds: int) -> None:
 
 def fuzz(name: str, seconds: int) -> bool:
     """One target; prints its line, and libFuzzer's output when it failed."""
+    assert __spec__ is not None
     command = [sys.executable, "-m", __spec__.name, "--here", name, "--seconds", str(seconds)]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -66,10 +67,10 @@ def main() -> int:
         print("atheris is missing: run `make fuzz`, which installs it", file=sys.stderr)
         return 4
     del atheris
-    from . import messages, portmap, wire
+    from . import messages, pipes, portmap, wire
     from .registry import TARGETS
 
-    del messages, portmap, wire
+    del messages, pipes, portmap, wire
     results = [fuzz(name, options.seconds) for name in options.targets or TARGETS]
     return 0 if all(results) else 1
 

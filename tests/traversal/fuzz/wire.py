@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from testbed.traversal import base58, multistream, noise, protobuf, varint, yamux
 from testbed.traversal.multiaddr import Multiaddr, decode_all
+from testbed.traversal.noise_xx import XX
 
 from .registry import ADDRESSES, KEY, PEER, modes, prefixed, target
 
@@ -147,7 +148,7 @@ def noises(data: bytes) -> None:
         raw.receive_data(data)
         assert not raw.done
         return
-    hostile = noise.XX(_static(), _static())
+    hostile = XX(_static(), _static())
     ours = noise.Handshake(KEY, initiator=mode == 2, muxers=("/yamux/1.0.0",))
     if mode == 2:
         hostile.read_1(ours.data_to_send()[2:])
@@ -209,6 +210,6 @@ def yamuxes(data: bytes) -> None:
         assert session.pending <= len(data) + asked + 12
     assert received <= len(data)
     for stream_id in opened:
-        session.consume(stream_id, 1)
+        session.consume(stream_id, 1, 1.0)
         session.reset(stream_id)
     session.tick(31.0)

@@ -32,7 +32,7 @@ class Source:
     fetch: tuple[str, ...]  # the command that gets what it depends on, with a network
     present: tuple[str, ...]  # the command that succeeds if all of that is here
     build: tuple[str, ...]
-    product: str  # below the target folder
+    product: str  # below the target folder; a folder of its own holds a program of the same name
 
     @property
     def folder(self) -> Path:
@@ -63,6 +63,21 @@ RUST = Source(
 )
 
 
+# What `present` installs is what `fetch` has left in npm's cache.
+_NPM = "npm ci --ignore-scripts --no-audit --no-fund --loglevel=error"
+JS = Source(
+    "js",
+    "npm",
+    ("*.mjs", "peer", "package.json", "package-lock.json"),
+    ("npm", "ci", "--ignore-scripts"),
+    ("sh", "-c", "mkdir -p {target}/peer && cp *.mjs peer package*.json {target}/peer && "
+     f"cd {{target}}/peer && {_NPM} --offline"),
+    ("true",),
+    "peer",
+)  # fmt: skip
+SOURCES = (GO, RUST, JS)
+
+
 def built(source: Source) -> Path:
     """The program of ``source``, built where these sources were not built before."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -71,11 +86,11 @@ def built(source: Source) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NotBuiltError(f"no place to build in ({error})") from error
-    program = cache / f"{source.name}-{source.digest()}"
+    product = cache / f"{source.name}-{source.digest()}"
     with _locked(cache / f"{source.name}.lock"):
-        if not program.exists():
-            _build(source, cache / f"{source.name}-target", program)
-    return program
+        if not product.exists():
+            _build(source, cache / f"{source.name}-target", product)
+    return product / source.product if product.is_dir() else product
 
 
 @contextlib.contextmanager
@@ -90,28 +105,31 @@ def _build(source: Source, target: Path, program: Path) -> None:
     if shutil.which(source.tool) is None:
         raise NotBuiltError(f"{source.tool} is not installed")
     # The sandbox has no way out: what is not here now will not come.
-    if _run(source, source.present).returncode:
+    if _run(source, source.present, target).returncode:
         words = " ".join(source.fetch)
         raise NotBuiltError(f"what it depends on is missing; cd {source.folder} && {words}")
-    done = _run(source, [word.format(target=target) for word in source.build])
+    done = _run(source, source.build, target)
     assert done.returncode == 0, done.stderr
     # Under its name only when whole: another run may start it at once.
-    half = program.with_suffix(".new")
-    shutil.copy2(target / source.product, half)
+    product, half = target / source.product, program.with_suffix(".new")
+    if product.is_dir():
+        product.rename(half)
+    else:
+        shutil.copy2(product, half)
     half.rename(program)
     shutil.rmtree(target)  # hundreds of megabytes
 
 
-def _run(source: Source, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run(source: Source, words: Sequence[str], target: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"GOPROXY": "off"}
-    command = ["nice", "-n", "19", *words]
+    command = ["nice", "-n", "19", *(word.format(target=target) for word in words)]
     return subprocess.run(
         command, cwd=source.folder, env=environment, capture_output=True, text=True
     )
 
 
 def main() -> int:
-    for source in (GO, RUST):
+    for source in SOURCES:
         try:
             built(source)
         except NotBuiltError as error:

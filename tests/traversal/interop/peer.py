@@ -1,16 +1,17 @@
-"""One program of another stack: a process on loopback, or one in a namespace of the lab."""
+"""One program of another stack, as a process on loopback."""
 
 import asyncio
 import contextlib
 import json
-import time
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from testbed.model.lab import Lab
+import pytest
 
 from ..nodes import LISTEN
+from .build import NotBuiltError, Source, built
 
 
 class Foreign:
@@ -25,19 +26,25 @@ class Foreign:
         answer: dict[str, Any] = json.loads(await self._process.stdout.readline())
         return answer
 
-    async def ask(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
+    async def answer(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
+        """What it answers, be it an error."""
         assert self._process.stdin
-        self._process.stdin.write(_command(cmd, addr, words))
-        answer = await self.line()
+        self._process.stdin.write(command(cmd, addr, words))
+        return await self.line()
+
+    async def ask(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
+        answer = await self.answer(cmd, addr, **words)
         assert "error" not in answer, f"{cmd}: {answer}"
         return answer
 
 
 @contextlib.asynccontextmanager
-async def foreign(binary: Path, transport: str, *flags: str) -> AsyncIterator[Foreign]:
+async def foreign(
+    binary: Path, transport: str, *flags: str, **environment: str
+) -> AsyncIterator[Foreign]:
     """Start the program on loopback; its standard input's end ends it."""
     process = await asyncio.create_subprocess_exec(
-        binary, "-listen", LISTEN[transport], *flags,
+        binary, "-listen", LISTEN[transport], *flags, env=os.environ | environment,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     peer = Foreign(process)
@@ -50,40 +57,14 @@ async def foreign(binary: Path, transport: str, *flags: str) -> AsyncIterator[Fo
         await process.wait()
 
 
-class LabForeign:
-    """The program in a namespace, with hole punching on."""
-
-    def __init__(self, lab: Lab, name: str, transport: str, binary: Path) -> None:
-        ip, port = lab.plan.address(name), lab.plan.port(name)
-        kind = f"tcp/{port}" if transport == "tcp" else f"udp/{port}/quic-v1"
-        self._process = lab.spawn(name, [str(binary), "-listen", f"/ip4/{ip}/{kind}", "-punch"])
-        self._buffer = b""
-        self.peer: str = self._line()["id"]
-
-    def _line(self) -> dict[str, Any]:
-        while b"\n" not in self._buffer:
-            data = self._process.stdout.read(65536)
-            assert data, self._process.stderr.read()
-            self._buffer += data
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, cmd: str, addr: str, **words: Any) -> dict[str, Any]:
-        self._process.stdin.write(_command(cmd, addr, words))
-        self._process.stdin.flush()
-        answer = self._line()
-        assert "error" not in answer, f"{cmd}: {answer}"
-        return answer
-
-    def punched(self, addr: str, timeout: float) -> str:
-        """What it says of its punch; as QUIC's server it hears of the end after its peer."""
-        deadline = time.monotonic() + timeout
-        while not (said := self.ask("direct", addr)["punched"]):
-            assert time.monotonic() < deadline, f"no word of a punch in {timeout} s"
-            time.sleep(0.05)
-        return str(said)
-
-
-def _command(cmd: str, addr: str, words: dict[str, Any]) -> bytes:
+def command(cmd: str, addr: str, words: dict[str, Any]) -> bytes:
+    """A line for its standard input."""
     return (json.dumps({"cmd": cmd, "addr": addr} | words) + "\n").encode()
+
+
+def built_or_skipped(source: Source) -> Path:
+    """The program that another implementation plays its part by; the skip says what is missing."""
+    try:
+        return built(source)
+    except NotBuiltError as error:
+        pytest.skip(f"wire NOT checked: {error}")

@@ -43,6 +43,7 @@ impl Peer {
         deadline: Duration,
         found: impl Fn(&Self) -> Option<Result<T, String>>,
     ) -> Result<T, String> {
+        let deadline = self.configure.longer(deadline);
         let end = Instant::now() + deadline;
         loop {
             if let Some(result) = found(self) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{PRIVATE, PUBLIC, Peer, UNKNOWN};
 use crate::{
     contract::{emit, event},
-    node::listen_address,
+    node::reached,
 };
 
 const VERDICT_DEADLINE: Duration = Duration::from_secs(40);
@@ -17,7 +17,7 @@ const CONFIDENT: usize = 3; // AutoNAT v1's own measure of being sure
 impl Peer {
     /// A public node: it observes and answers AutoNAT, and relays if that is its role.
     pub(super) fn serve(&mut self) {
-        let address = listen_address(&self.configure);
+        let address = reached(&self.configure);
         // Else AutoNAT and the relay would not know an address to give away.
         self.swarm.add_external_address(address.clone());
         let address = format!("{address}/p2p/{}", self.swarm.local_peer_id());

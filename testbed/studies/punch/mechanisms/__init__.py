@@ -50,7 +50,7 @@ def _unified(found: Mechanism) -> Mechanism:
 
     They are left to themselves: there is no control, and they say nothing of their steps.
     """
-    alone = replace(found.modes[PUNCH], check=no_steps)
+    alone = replace(found.modes[PUNCH], check=no_steps, indirect=None)
     return replace(
         found,
         needs=frozenset({"relay"}),

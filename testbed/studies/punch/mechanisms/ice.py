@@ -2,6 +2,7 @@
 
 from testbed.predict.ice import ICE, ICE_RELAY_ONLY
 from testbed.studies.punch.mechanism import Mechanism, Play
+from testbed.verdict.tried_direct import untried_checks
 
 MECHANISM = Mechanism(
     name="ice",
@@ -9,7 +10,7 @@ MECHANISM = Mechanism(
     offers="ice",
     needs=frozenset({"stun", "turn"}),
     modes={
-        "punch": Play(ICE, ("dialer", "listener")),
+        "punch": Play(ICE, ("dialer", "listener"), indirect=untried_checks),
         "relay_only": Play(ICE_RELAY_ONLY, relay_only=True),
     },
     begins=lambda agent: None if agent.assumed else agent.begins,

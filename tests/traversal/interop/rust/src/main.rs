@@ -23,13 +23,23 @@ fn options() -> Result<Options, String> {
         match word.as_str() {
             "-listen" => found.listen = words.next().unwrap_or_default(),
             "-relay" => found.relay = true,
+            "-duration" => found.duration = words.next().and_then(seconds),
+            "-data" => found.data = words.next().and_then(|word| word.parse().ok()),
             "-punch" => found.punch = true,
+            "-tls" => found.tls = true,
+            "-autonat" => found.autonat = words.next(),
             "-signed-records" => found.signed_records = true,
             "-sign-vouchers" => found.vouchers = words.next(),
             _ => return Err(format!("unknown option {word}")),
         }
     }
     Ok(found)
+}
+
+/// "77s", as Go writes it.
+fn seconds(word: String) -> Option<Duration> {
+    let count = word.strip_suffix('s')?.parse().ok()?;
+    Some(Duration::from_secs(count))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -70,6 +80,9 @@ async fn run(node: &mut Node, line: &str) -> Result<Value, String> {
                 .await
         }
         "reserve" => node.reserve(addr, peer).await,
+        "handle" => node.handle(command["proto"].as_str().unwrap_or_default()),
+        "autonat1" => node.asked_v1(peer).await,
+        "autonat2" => node.asked_v2(peer).await,
         "voucher" => node.voucher(peer).await,
         "record" => node.record(peer).await,
         unknown => Err(format!("unknown command {unknown:?}")),

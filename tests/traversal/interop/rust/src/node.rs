@@ -3,8 +3,8 @@
 use std::{collections::HashMap, error::Error, future::Future, time::Duration};
 
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
-    core::{ConnectedPoint, transport::ListenerId},
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _, autonat,
+    core::{ConnectedPoint, transport::ListenerId, upgrade::Version},
     dcutr,
     futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::join, io},
     identify,
@@ -14,7 +14,7 @@ use libp2p::{
     swarm::{
         ConnectionId, NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle, dial_opts::DialOpts,
     },
-    tcp, yamux,
+    tcp, tls, yamux,
 };
 use serde_json::{Value, json};
 
@@ -31,8 +31,15 @@ pub struct Options {
     pub listen: String,
     /// Serve as a circuit relay v2.
     pub relay: bool,
+    /// Of a circuit of that relay.
+    pub duration: Option<Duration>,
+    pub data: Option<u64>,
     /// Hole punching (DCUtR).
     pub punch: bool,
+    /// TLS in place of Noise on TCP.
+    pub tls: bool,
+    /// AutoNAT v1 and v2, as "client" or "server".
+    pub autonat: Option<String>,
     /// Send a signed peer record with identify.
     pub signed_records: bool,
     /// Answer RESERVE alone, with a voucher signed by the "own" or by a "foreign" key.
@@ -46,6 +53,9 @@ struct Behaviour {
     relay: Toggle<relay::Behaviour>,
     circuits: relay::client::Behaviour,
     punch: Toggle<dcutr::Behaviour>,
+    autonat_v1: Toggle<autonat::v1::Behaviour>,
+    autonat_client: Toggle<autonat::v2::client::Behaviour>,
+    autonat_server: Toggle<autonat::v2::server::Behaviour>,
     streams: libp2p_stream::Behaviour,
 }
 
@@ -56,6 +66,8 @@ struct Seen {
     rtts: HashMap<PeerId, Result<Duration, String>>,
     reserved: HashMap<PeerId, (Option<Duration>, Option<u64>)>,
     punched: HashMap<PeerId, Result<(), String>>,
+    asked_v1: HashMap<PeerId, Result<Multiaddr, String>>,
+    asked_v2: HashMap<PeerId, (Multiaddr, Result<(), String>)>,
     failed: HashMap<ConnectionId, String>,
     unheard: HashMap<ListenerId, String>,
 }
@@ -193,6 +205,31 @@ impl Node {
         .await
     }
 
+    /// A new protocol, of which identify's push tells.
+    pub fn handle(&mut self, protocol: &str) -> Result<Value, String> {
+        let name = StreamProtocol::try_from_owned(protocol.to_string())
+            .map_err(|error| error.to_string())?;
+        let mut asked = self
+            .streams
+            .accept(name)
+            .map_err(|error| error.to_string())?;
+        tokio::spawn(async move { while asked.next().await.is_some() {} });
+        Ok(json!({}))
+    }
+
+    /// What the peer's AutoNAT v1 said of us; rust-libp2p asks by itself.
+    pub async fn asked_v1(&mut self, peer: PeerId) -> Result<Value, String> {
+        let told = self.until(|seen| seen.asked_v1.get(&peer).cloned()).await;
+        let text = told.as_ref().err().cloned();
+        Ok(json!({"reached": told.is_ok(), "text": text, "addr": told.ok().map(|a| a.to_string())}))
+    }
+
+    /// What the peer's AutoNAT v2 found of one of our addresses.
+    pub async fn asked_v2(&mut self, peer: PeerId) -> Result<Value, String> {
+        let (addr, told) = self.until(|seen| seen.asked_v2.get(&peer).cloned()).await;
+        Ok(json!({"reached": told.is_ok(), "text": told.err(), "addr": addr.to_string()}))
+    }
+
     /// A reservation by rust-libp2p's own client, kept as long as the program runs.
     pub async fn reserve(&mut self, addr: Multiaddr, relay: PeerId) -> Result<Value, String> {
         let circuit = addr.with(Protocol::P2pCircuit);
@@ -285,14 +322,30 @@ impl Node {
 }
 
 fn build(key: &Keypair, options: &Options) -> Result<Swarm<Behaviour>, Box<dyn Error>> {
+    // Of a role that is played, whether it is the client.
+    let plays = |role: &str| {
+        let played = options.autonat.as_deref() == Some(role);
+        played.then_some(role == "client")
+    };
     let built = SwarmBuilder::with_existing_identity(key.clone())
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default(),
-            noise::Config::new,
-            yamux::Config::default,
-        )?
         .with_quic()
+        .with_other_transport(|key| {
+            let socket = tcp::tokio::Transport::new(tcp::Config::default());
+            let plain = socket.upgrade(Version::V1Lazy);
+            let muxer = yamux::Config::default();
+            Ok(if options.tls {
+                plain
+                    .authenticate(tls::Config::new(key)?)
+                    .multiplex(muxer)
+                    .boxed()
+            } else {
+                plain
+                    .authenticate(noise::Config::new(key)?)
+                    .multiplex(muxer)
+                    .boxed()
+            })
+        })?
         .with_relay_client(noise::Config::new, yamux::Config::default)?
         .with_behaviour(|key, circuits| {
             let me = key.public().to_peer_id();
@@ -307,16 +360,53 @@ fn build(key: &Keypair, options: &Options) -> Result<Swarm<Behaviour>, Box<dyn E
                 ),
                 relay: options
                     .relay
-                    .then(|| relay::Behaviour::new(me, relay::Config::default()))
+                    .then(|| relay::Behaviour::new(me, relaying(options)))
                     .into(),
                 circuits,
                 punch: options.punch.then(|| dcutr::Behaviour::new(me)).into(),
+                autonat_v1: plays("client")
+                    .or(plays("server"))
+                    .map(|client| autonat::v1::Behaviour::new(me, autonat_v1(client)))
+                    .into(),
+                autonat_client: plays("client")
+                    .map(|_| autonat::v2::client::Behaviour::default())
+                    .into(),
+                autonat_server: plays("server")
+                    .map(|_| autonat::v2::server::Behaviour::default())
+                    .into(),
                 streams: libp2p_stream::Behaviour::new(),
             }
         })?
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))
         .build();
     Ok(built)
+}
+
+fn relaying(options: &Options) -> relay::Config {
+    let mut config = relay::Config::default();
+    if let Some(duration) = options.duration {
+        config.max_circuit_duration = duration;
+    }
+    if let Some(data) = options.data {
+        config.max_circuit_bytes = data;
+    }
+    config
+}
+
+/// A client asks those that it is connected to, and at once.
+fn autonat_v1(client: bool) -> autonat::v1::Config {
+    autonat::v1::Config {
+        boot_delay: if client {
+            Duration::from_millis(500)
+        } else {
+            IDLE
+        },
+        retry_interval: Duration::from_secs(1),
+        throttle_server_period: Duration::from_millis(100),
+        use_connected: client,
+        only_global_ips: false,
+        ..Default::default()
+    }
 }
 
 impl Seen {
@@ -369,6 +459,23 @@ impl Seen {
             }) => {
                 let limits = limit.map_or((None, None), |l| (l.duration(), l.data_in_bytes()));
                 self.reserved.insert(relay_peer_id, limits);
+            }
+            BehaviourEvent::AutonatV1(autonat::v1::Event::OutboundProbe(event)) => {
+                use autonat::v1::OutboundProbeEvent::{Error, Response};
+                match event {
+                    Response { peer, address, .. } => self.asked_v1.insert(peer, Ok(address)),
+                    Error {
+                        peer: Some(peer),
+                        error,
+                        ..
+                    } => self.asked_v1.insert(peer, Err(format!("{error:?}"))),
+                    _ => None,
+                };
+            }
+            BehaviourEvent::AutonatClient(event) => {
+                let told = event.result.map_err(|error| error.to_string());
+                self.asked_v2
+                    .insert(event.server, (event.tested_addr, told));
             }
             BehaviourEvent::Punch(dcutr::Event {
                 remote_peer_id,

@@ -1,0 +1,1 @@
+"""A process of strangers is kept apart from the machine, the harness and other nodes."""

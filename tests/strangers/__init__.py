@@ -1,0 +1,1 @@
+"""Files as a hostile stranger would send them, for each command that reads some."""
