@@ -3,6 +3,8 @@
 listen:  python -m testbed.traversal --listen /ip4/0.0.0.0/tcp/4001 --reserve <relay>
 dial:    python -m testbed.traversal --listen /ip4/0.0.0.0/tcp/4001 --dial <address>
 relay:   python -m testbed.traversal --listen /ip4/0.0.0.0/tcp/4001 --relay --autonat
+rented:  the relay with --rent-out 100 --book FILE --ledger FILE, the ends with --rent BUDGET
+money:   python -m testbed.traversal rent --help
 """
 
 import argparse
@@ -14,12 +16,17 @@ import sys
 from collections.abc import Sequence
 
 from .aio.connection import Connection
+from .aio.rent_client import Rent
+from .aio.rent_server import RentOut
 from .aio.stream import Stream
 from .errors import TraversalError
 from .keys import PrivateKey
 from .node import Node
 from .options import NodeOptions
 from .relay import RelayLimits
+from .rent import command
+from .rent.contract import terms
+from .rent.sqlite import Book, SqliteLedger
 
 ECHO = "/testbed/echo/1.0.0"
 
@@ -36,6 +43,10 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--connect", action="append", default=[], metavar="MULTIADDR")
     parser.add_argument("--reserve", action="append", default=[], metavar="MULTIADDR")
     parser.add_argument("--dial", metavar="MULTIADDR", help="dial, echo a line, wait for direct")
+    parser.add_argument("--rent-out", type=int, metavar="PRICE", help="forward for units a MiB")
+    parser.add_argument("--book", default=":memory:", help="the relay's receipts: a file")
+    parser.add_argument("--ledger", help="where the money is: a file")
+    parser.add_argument("--rent", type=int, metavar="BUDGET", help="pay for circuits, and count")
     parser.add_argument("--seconds", type=float, help="stop after this time")
     return parser.parse_args(words)
 
@@ -60,6 +71,8 @@ async def _run(options: argparse.Namespace) -> int:
             relay=RelayLimits() if options.relay else None,
             autonat_server=options.autonat,
             allow_private=options.allow_private,
+            rent=None if options.rent is None else Rent(options.rent),
+            rent_out=None if options.rent_out is None else _rent_out(options),
         )
     )
     node.set_handler(ECHO, echo)
@@ -84,6 +97,11 @@ async def _run(options: argparse.Namespace) -> int:
         await printer
 
 
+def _rent_out(options: argparse.Namespace) -> RentOut:
+    ledger = SqliteLedger(options.ledger) if options.ledger else None
+    return RentOut(terms(options.rent_out), Book(options.book), ledger)
+
+
 async def _dial(node: Node, address: str) -> None:
     connection = await node.dial(address)
     stream = await node.open_stream(connection.peer, [ECHO], allow_limited=True)
@@ -104,7 +122,8 @@ async def _until_stopped(seconds: float | None) -> None:
 
 def main() -> int:
     """Exit code 0, or 1 when something could not be done."""
-    return asyncio.run(_run(arguments(sys.argv[1:])))
+    words = sys.argv[1:]
+    return command.main(words[1:]) if words[:1] == ["rent"] else asyncio.run(_run(arguments(words)))
 
 
 if __name__ == "__main__":

@@ -149,6 +149,42 @@ class ReservationLost(Event):
 
 
 @dataclass(frozen=True)
+class RentSettled(Event):
+    """A rented circuit is over: the contract (hex), bytes, what its receipts come to in units.
+
+    `cheat` is what the other side was caught at.  Told by relay and payer.
+    """
+
+    relay: PeerId
+    payer: PeerId
+    target: PeerId
+    contract: str
+    up: int
+    down: int
+    cost: int
+    cheat: str
+
+
+@dataclass(frozen=True)
+class RentRefused(Event):
+    """We are the relay, and give this payer no circuit on credit."""
+
+    payer: PeerId
+    reason: str
+
+
+@dataclass(frozen=True)
+class RelayBroke(Event):
+    """A relay that we paid broke its word: its circuit is left, and it is paid no more."""
+
+    relay: PeerId
+    target: PeerId
+    contract: str
+    cheat: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ReachabilityChanged(Event):
     """AutoNAT's verdict; `address` is None for version 1, which judges the whole node."""
 

@@ -21,6 +21,8 @@ from .aio.path_watch import PathWatch
 from .aio.peer_manager import PeerManager
 from .aio.relay_client import Held, RelayClient
 from .aio.relay_server import RelayServer
+from .aio.rent_client import RentClient
+from .aio.rent_server import RentServer
 from .aio.resolve import resolve
 from .aio.resumable import ResumableStream
 from .aio.resume_service import ResumableHandler, ResumeService
@@ -98,6 +100,9 @@ class Node:
             self._relay = RelayServer(
                 self.host, options.relay, self._relay_addresses, options.relay_acl
             )
+            if options.rent_out is not None:
+                RentServer(self.host, self._relay, options.rent_out)
+        self.renting = RentClient(self.host, self.relays, options.rent) if options.rent else None
         if options.autonat_server:
             autonat = replace(options.autonat, allow_private=options.allow_private)
             AutonatServer(self.host, autonat, self._own_addresses)
@@ -144,6 +149,8 @@ class Node:
     async def close(self) -> None:
         """Give mapped ports back, close everything; `events` ends."""
         await self.ports.close()
+        if self.renting is not None:
+            await self.renting.close()
         await self.host.close()
 
     def events(self, *, history: bool = True) -> AsyncIterator[Event]:
@@ -167,6 +174,8 @@ class Node:
             self.peers.remember(peer, parsed)
         limit = timeout or self.options.limits.dial_timeout
         parsed = list(interleaved(await self._resolved(parsed), _reachable))
+        if self.renting is not None:
+            parsed = await self.renting.order(parsed)
         direct = [a for a in parsed if not a.is_relayed]
         existing = await self._living(peer) if peer is not None else []
         if existing and not (existing[0].relayed and direct):
@@ -407,7 +416,8 @@ class Node:
             if through.relayed:
                 raise DialError(address, DialFailure.UNSUPPORTED, "a relay behind a relay")
             await self.identify.wait(through, timeout)
-            return await self.relays.dial(through, peer, timeout)
+            relays = self.renting or self.relays
+            return await relays.dial(through, peer, timeout)
         except DialError as error:
             self.host.emit(DialFailed(address, "relayed", error.failure, error.reason))
             raise

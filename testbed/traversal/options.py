@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from .aio.autonat_server import AutonatOptions
 from .aio.host import HostLimits
 from .aio.path_watch import PathOptions
+from .aio.rent_client import Rent
+from .aio.rent_server import RentOut
 from .aio.resolve import LookupTxt
 from .aio.resumable import ResumeOptions
 from .aio.upgrade_service import UpgradeOptions
@@ -43,6 +45,8 @@ class NodeOptions:
     `websocket` has what TLS of the web takes.
     `announce` are addresses that are advertised in place of those that the node listens on: of a
     relay behind a port forward.
+    `rent_out` has a relay forward beyond its limits for those who pay, `rent` a node pay and
+    count: RENT.md.
     """
 
     identity: PrivateKey = field(default_factory=PrivateKey.generate)
@@ -71,3 +75,5 @@ class NodeOptions:
     security: tuple[str, ...] = BOTH
     websocket: WebSocketOptions = field(default_factory=WebSocketOptions)
     announce: tuple[str, ...] = ()
+    rent: Rent | None = None
+    rent_out: RentOut | None = None

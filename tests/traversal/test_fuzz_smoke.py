@@ -4,7 +4,7 @@ import pytest
 
 from testbed.traversal.errors import ProtocolError
 
-from .fuzz import messages, pipes, portmap, registry, wire
+from .fuzz import messages, pipes, portmap, registry, rent, wire
 
 INPUTS = 2500
 
@@ -33,5 +33,6 @@ def test_a_parser_that_leaks_another_error_or_grows_is_caught() -> None:
 def test_every_parser_module_has_a_target() -> None:
     assert {t.check.__module__ for t in registry.TARGETS.values()} == {
         wire.__name__, messages.__name__, pipes.__name__, portmap.__name__,
+        rent.__name__,
     }  # fmt: skip
-    assert len(registry.TARGETS) == 25
+    assert len(registry.TARGETS) == 27

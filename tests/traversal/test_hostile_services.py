@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -189,13 +190,14 @@ def test_a_relay_that_brings_another_peer_than_it_says_is_found_out() -> None:
             held = await target.reserve(address(hub))
             await evil.dial(address(hub))
 
-            async def lie(source: PeerId, goal: PeerId) -> Stream:
-                del source
-                stream: Stream = await honest(STRANGER, goal)
+            async def lie(goal: PeerId, protocol: str, request: bytes) -> Stream:
+                said = relay.StopMessage.decode(request)
+                told = replace(said, peer=relay.Peer(STRANGER.multihash))
+                stream: Stream = await honest(goal, protocol, told.encode())
                 return stream
 
             server = hub.host.handlers[relay.HOP_PROTOCOL].__self__  # type: ignore[attr-defined]
-            honest, server._open_stop = server._open_stop, lie
+            honest, server.open_stop = server.open_stop, lie
             with contextlib.suppress(DialError):
                 await evil.dial(held.addresses[0])
             failed = await wait_event(target, HandlerFailed)

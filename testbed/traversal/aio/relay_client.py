@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from .. import relay
@@ -22,11 +22,14 @@ from ..multiaddr import Multiaddr, decode_all
 from ..peer_id import PeerId
 from .connection import Connection, Direction
 from .host import Host
-from .stream import Stream
+from .stream import BytePipe, Stream
 from .upgrade import upgrade
 
 _TIMEOUT = 15.0
 _RETRY = (1.0, 60.0)
+
+Circuit = tuple[BytePipe, relay.Limit | None]
+Connect = Callable[[Connection, PeerId], Awaitable[Circuit]]
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,11 @@ class RelayClient:
         if self.held.pop(peer, None) is not None:
             self._changed()
 
-    async def dial(self, through: Connection, target: PeerId, timeout: float) -> Connection:
-        """A relayed connection to `target`.  Raises DialError."""
+    async def dial(
+        self, through: Connection, target: PeerId, timeout: float, connect: Connect | None = None
+    ) -> Connection:
+        """A relayed connection to `target`; `connect` asks for the circuit.  Raises DialError."""
+        connect = connect or self._connect
         remote = through.remote.with_peer(through.peer).circuit()
         address = remote.with_peer(target)
         if not self._host.gater.may_dial(address, target):
@@ -83,9 +89,9 @@ class RelayClient:
         try:
             async with asyncio.timeout(timeout):
                 try:
-                    connection = await self._circuit(through, target, timeout)
+                    connection = await self._circuit(through, target, timeout, connect)
                 except SecurityRefusedError:  # that is noted: another protocol comes first now
-                    connection = await self._circuit(through, target, timeout)
+                    connection = await self._circuit(through, target, timeout, connect)
         except RelayRefusedError as error:
             raise DialError(address, DialFailure.RELAY_REFUSED, str(error)) from error
         except TimeoutError as error:
@@ -100,35 +106,25 @@ class RelayClient:
 
     # Private.
 
-    async def _circuit(self, through: Connection, target: PeerId, timeout: float) -> Connection:
-        stream, answer = await self._connect(through, target)
+    async def _circuit(
+        self, through: Connection, target: PeerId, timeout: float, connect: Connect
+    ) -> Connection:
+        pipe, limit = await connect(through, target)
         connection = await upgrade(
-            stream, self._host.security, client=True, expected=target,
+            pipe, self._host.security, client=True, expected=target,
             local=through.local.circuit(), remote=through.remote.with_peer(through.peer).circuit(),
             direction=Direction.OUTBOUND, limits=self._host.limits.streams, timeout=timeout,
         )  # fmt: skip
-        connection.limit = answer.limit or None
+        connection.limit = limit
         return connection
 
     async def _ask(self, connection: Connection, request: relay.HopMessage) -> "_Answered":
-        # No relay is asked that does not serve this: its answer need not be waited for.
-        stream = await self._host.open_lazily(connection, relay.HOP_PROTOCOL)
-        try:
-            await stream.write_frame(request.encode())
-            answer = relay.HopMessage.decode(await stream.read_frame(relay.MAX_MESSAGE))
-            if answer.type != relay.HopType.STATUS:
-                raise ProtocolError("relay", f"answered with type {answer.type}")
-            if answer.status != relay.Status.OK:
-                status = answer.status or 0
-                raise RelayRefusedError(status, relay.status_name(status))
-        except BaseException:
-            stream.abort()
-            raise
-        return stream, answer
+        return await ask(self._host, connection, relay.HOP_PROTOCOL, request.encode())
 
-    async def _connect(self, through: Connection, target: PeerId) -> "_Answered":
+    async def _connect(self, through: Connection, target: PeerId) -> Circuit:
         request = relay.HopMessage(relay.HopType.CONNECT, peer=relay.Peer(target.multihash))
-        return await self._ask(through, request)
+        stream, answer = await self._ask(through, request)
+        return stream, answer.limit or None
 
     async def _reserve_once(self, connection: Connection, *, refreshed: bool) -> Held:
         peer = connection.peer
@@ -200,16 +196,21 @@ class RelayClient:
             status = self._judge(message, connection)
             answer = relay.StopMessage(relay.StopType.STATUS, status=status)
             await stream.write_frame(answer.encode())
-        if status is not relay.Status.OK or message.peer is None:
-            return
-        source = PeerId(message.peer.id or b"")
+        if status is relay.Status.OK and message.peer is not None:
+            source = PeerId(message.peer.id or b"")
+            await self.accept(stream, connection, source, message.limit or None)
+
+    async def accept(
+        self, pipe: BytePipe, connection: Connection, source: PeerId, limit: relay.Limit | None
+    ) -> None:
+        """Serve a circuit that the relay brought from `source`, until it is closed."""
         circuit = await upgrade(
-            stream, self._host.security, client=False, expected=source,
+            pipe, self._host.security, client=False, expected=source,
             local=connection.local.circuit(),
             remote=connection.remote.with_peer(connection.peer).circuit(),
             direction=Direction.INBOUND, limits=self._host.limits.streams,
         )  # fmt: skip
-        circuit.limit = message.limit or None
+        circuit.limit = limit
         self._host.adopt(circuit)
         await circuit.wait_closed()
 
@@ -220,11 +221,33 @@ class RelayClient:
             source = PeerId(message.peer.id or b"")
         except AddressError:
             return relay.Status.MALFORMED_MESSAGE
+        return self.may_bring(connection, source)
+
+    def may_bring(self, connection: Connection, source: PeerId) -> relay.Status:
+        """May the relay on this connection bring a circuit from `source`?"""
         remote = connection.remote.with_peer(connection.peer).circuit().with_peer(source)
         ours = connection.peer in self.held and not connection.relayed
         if not ours or not self._host.gater.may_accept(remote):
             return relay.Status.PERMISSION_DENIED
         return relay.Status.OK
+
+
+async def ask(host: Host, connection: Connection, protocol: str, request: bytes) -> "_Answered":
+    """Ask a relay on a hop stream.  Raises RelayRefusedError, ProtocolError."""
+    # No relay is asked that does not serve this: its answer need not be waited for.
+    stream = await host.open_lazily(connection, protocol)
+    try:
+        await stream.write_frame(request)
+        answer = relay.HopMessage.decode(await stream.read_frame(relay.MAX_MESSAGE))
+        if answer.type != relay.HopType.STATUS:
+            raise ProtocolError("relay", f"answered with type {answer.type}")
+        if answer.status != relay.Status.OK:
+            status = answer.status or 0
+            raise RelayRefusedError(status, relay.status_name(status))
+    except BaseException:
+        stream.abort()
+        raise
+    return stream, answer
 
 
 _Answered = tuple[Stream, relay.HopMessage]

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from .. import relay
 from ..errors import AddressError, ProtocolError, StreamResetError, TraversalError
@@ -44,26 +45,26 @@ class RelayServer:
             try:
                 message = relay.HopMessage.decode(frame)
             except ProtocolError:
-                await _answer(stream, relay.Status.MALFORMED_MESSAGE)
+                await answer(stream, relay.Status.MALFORMED_MESSAGE)
                 return
             if connection.relayed:
-                await _answer(stream, relay.Status.PERMISSION_DENIED)
+                await answer(stream, relay.Status.PERMISSION_DENIED)
                 return
         if message.type == relay.HopType.RESERVE:
             await self._reserve(stream, connection)
         elif message.type == relay.HopType.CONNECT:
             await self._connect(stream, connection, message)
         else:
-            await _answer(stream, relay.Status.UNEXPECTED_MESSAGE)
+            await answer(stream, relay.Status.UNEXPECTED_MESSAGE)
 
     async def _reserve(self, stream: Stream, connection: Connection) -> None:
         peer = connection.peer
         if not self._acl.may_reserve(peer, connection.remote):
-            await _answer(stream, relay.Status.PERMISSION_DENIED)
+            await answer(stream, relay.Status.PERMISSION_DENIED)
             return
         status, expire = self.ledger.reserve(peer, connection.remote.party, time.time())
         if status is not relay.Status.OK:
-            await _answer(stream, status)
+            await answer(stream, status)
             return
         host = self._host
         host.kept.add(peer)
@@ -72,13 +73,13 @@ class RelayServer:
             tuple(a.with_peer(host.peer).encode() for a in self._addresses()),
             relay.seal_voucher(host.identity, host.peer, peer, expire),
         )
-        answer = relay.HopMessage(
+        granted = relay.HopMessage(
             relay.HopType.STATUS,
             reservation=reservation,
             limit=self._limits.message,
             status=relay.Status.OK,
         )
-        await stream.write_frame(answer.encode())
+        await stream.write_frame(granted.encode())
 
     async def _connect(
         self, stream: Stream, connection: Connection, message: relay.HopMessage
@@ -86,70 +87,83 @@ class RelayServer:
         try:
             target = PeerId((message.peer and message.peer.id) or b"")
         except AddressError:
-            await _answer(stream, relay.Status.MALFORMED_MESSAGE)
+            await answer(stream, relay.Status.MALFORMED_MESSAGE)
             return
         source = connection.peer
-        if not self._acl.may_connect(source, connection.remote, target):
-            await _answer(stream, relay.Status.PERMISSION_DENIED)
-            return
-        status = self.ledger.connect(source, target, time.time())
+        status = self.admit(connection, target)
         if status is not relay.Status.OK:
-            await _answer(stream, status)
+            await answer(stream, status)
             return
         try:
             await self._bridge(stream, source, target)
         finally:
             self.ledger.close(source, target)
 
+    def admit(self, connection: Connection, target: PeerId) -> relay.Status:
+        """May the peer have a circuit now?  OK books it: `ledger.close` ends that."""
+        if not self._acl.may_connect(connection.peer, connection.remote, target):
+            return relay.Status.PERMISSION_DENIED
+        return self.ledger.connect(connection.peer, target, time.time())
+
     async def _bridge(self, stream: Stream, source: PeerId, target: PeerId) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT):
-                other = await self._open_stop(source, target)
+                request = relay.StopMessage(
+                    relay.StopType.CONNECT, relay.Peer(source.multihash), self._limits.message
+                )
+                other = await self.open_stop(target, relay.STOP_PROTOCOL, request.encode())
         except (TraversalError, TimeoutError):
-            await _answer(stream, relay.Status.CONNECTION_FAILED)
+            await answer(stream, relay.Status.CONNECTION_FAILED)
             return
-        answer = relay.HopMessage(
-            relay.HopType.STATUS, limit=self._limits.message, status=relay.Status.OK
-        )
         try:
-            await stream.write_frame(answer.encode())
+            await answer(stream, relay.Status.OK, self._limits.message)
         except BaseException:
             other.abort()
             raise
-        await splice(stream, other, self._limits.data, self._limits.duration)
+        data = self._limits.data
+        forward = _carry(stream, other, relay.Allowance(data))
+        back = _carry(other, stream, relay.Allowance(data))
+        await splice(stream, other, forward, back, self._limits.duration)
 
-    async def _open_stop(self, source: PeerId, target: PeerId) -> Stream:
+    async def open_stop(self, target: PeerId, protocol: str, request: bytes) -> Stream:
+        """A stream to a holder of a reservation, who has accepted what is asked.
+
+        Raises StreamResetError when it did not, or what streams raise.
+        """
         direct = self._host.connections_to(target, relayed=False)
         if not direct:
             raise StreamResetError("the target has left")
         # Who holds a reservation serves this.
-        stream = await self._host.open_lazily(direct[0], relay.STOP_PROTOCOL)
-        request = relay.StopMessage(
-            relay.StopType.CONNECT, relay.Peer(source.multihash), self._limits.message
-        )
+        stream = await self._host.open_lazily(direct[0], protocol)
         try:
-            await stream.write_frame(request.encode())
-            answer = relay.StopMessage.decode(await stream.read_frame(relay.MAX_MESSAGE))
-            if answer.type != relay.StopType.STATUS or answer.status != relay.Status.OK:
-                raise StreamResetError(f"the target answered {answer.status}")
+            await stream.write_frame(request)
+            said = relay.StopMessage.decode(await stream.read_frame(relay.MAX_MESSAGE))
+            if said.type != relay.StopType.STATUS or said.status != relay.Status.OK:
+                raise StreamResetError(f"the target answered {said.status}")
         except BaseException:
             stream.abort()
             raise
         return stream
 
 
-async def splice(one: Stream, two: Stream, data: int, duration: float) -> None:
+async def splice(
+    one: Stream,
+    two: Stream,
+    forward: Coroutine[Any, Any, None],
+    back: Coroutine[Any, Any, None],
+    duration: float,
+) -> None:
     """Carry bytes both ways until both ends are closed.
 
-    After `data` bytes in one direction, or `duration` seconds, both streams are reset
-    (0 is no limit).  Raises StreamResetError saying which.
+    When one of the two raises, or after `duration` seconds (0 is no limit), both streams are
+    reset.  Raises StreamResetError saying why.
     """
     pair = (one, two)
     try:
         async with asyncio.timeout(duration or None):
             async with asyncio.TaskGroup() as group:
-                group.create_task(_carry(one, two, relay.Allowance(data)))
-                group.create_task(_carry(two, one, relay.Allowance(data)))
+                group.create_task(forward)
+                group.create_task(back)
     except TimeoutError as error:
         _reset(*pair)
         raise StreamResetError(f"circuit is older than {duration:g} s") from error
@@ -179,6 +193,7 @@ def _reset(*streams: Stream) -> None:
         stream.abort()
 
 
-async def _answer(stream: Stream, status: relay.Status) -> None:
-    message = relay.HopMessage(relay.HopType.STATUS, status=status)
+async def answer(stream: Stream, status: relay.Status, limit: relay.Limit | None = None) -> None:
+    """What a hop stream is told."""
+    message = relay.HopMessage(relay.HopType.STATUS, limit=limit, status=status)
     await stream.write_frame(message.encode())

@@ -21,9 +21,9 @@ def fuzz_here(name: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["testbed.traversal"]):
-        from . import messages, pipes, portmap, wire
+        from . import messages, pipes, portmap, rent, wire
         from .registry import MAX_INPUT, TARGETS
-    del messages, pipes, portmap, wire
+    del messages, pipes, portmap, rent, wire
     target, corpus = TARGETS[name], HOME / name / "corpus"
     target.write_seeds(corpus)
     options = [
@@ -67,10 +67,10 @@ def main() -> int:
         print("atheris is missing: run `make fuzz`, which installs it", file=sys.stderr)
         return 4
     del atheris
-    from . import messages, pipes, portmap, wire
+    from . import messages, pipes, portmap, rent, wire
     from .registry import TARGETS
 
-    del messages, pipes, portmap, wire
+    del messages, pipes, portmap, rent, wire
     results = [fuzz(name, options.seconds) for name in options.targets or TARGETS]
     return 0 if all(results) else 1
 
