@@ -16,8 +16,6 @@ from .cheats import Cheat, Finding, Grade
 from .signed import Signed
 from .statements import Claim, Receipt
 
-_CHUNK = 65536  # of each direction may be under way within a relay
-
 
 def judge(case: Case) -> list[Finding]:
     """What is proven of one contract."""
@@ -153,7 +151,10 @@ def _twice(case: Case) -> Iterator[Finding]:
 
 
 def _late(case: Case) -> Iterator[Finding]:
-    """What the relay says has arrived was not there a patience later, or never."""
+    """What the relay says has arrived was not there a patience later, or came after all.
+
+    What did not come in two is dropped.
+    """
     patience, relay = case.deal.terms.patience, case.deal.relay
     for way in case.ways():
         for claim in way.claimed:
@@ -162,21 +163,19 @@ def _late(case: Case) -> Iterator[Finding]:
             if not short:
                 continue
             came = next((a for a in late if a.value >= claim.value), None)
-            if came is None:
-                last = short[-1]
-                yield _finding(case, Cheat.DROPS, relay, Grade.WITNESSED, claim.by, last.by)
-            else:
+            if came is not None:
                 by = (claim.by, short[0].by, came.by)
                 yield _finding(case, Cheat.DELAYS, relay, Grade.WITNESSED, *by)
+            elif short[-1].at >= claim.at + 2 * patience:
+                yield _finding(case, Cheat.DROPS, relay, Grade.WITNESSED, claim.by, short[-1].by)
             return
 
 
 def _throttled(case: Case) -> Iterator[Finding]:
     """For a patience less came out than the promised rate, though more was given, on credit."""
-    terms = case.deal.terms
+    terms, receipts, ways = case.deal.terms, case.own_receipts(), case.ways()
     if not terms.rate:
         return
-    ways = case.ways()
     for way, other in (ways, ways[::-1]):
         for start in way.arrived:
             end = next((a for a in way.arrived if a.at >= start.at + terms.patience), None)
@@ -186,10 +185,10 @@ def _throttled(case: Case) -> Iterator[Finding]:
                 continue
             before = start.at - terms.patience
             waits = [g for g in way.given if g.at <= before and g.value > end.value]
-            paid = [r for r in case.own_receipts() if r.value.at <= before]
+            paid = [r for r in receipts if r.value.at <= before]
             carried = end.value + _highest(other, end.at + terms.patience)
             allowed = terms.credit + (paid[-1].value.total if paid else 0)
-            if waits and carried + 2 * _CHUNK < allowed:
+            if waits and carried + terms.every < allowed:
                 by = (waits[0].by, start.by, end.by, *paid[-1:])
                 yield _finding(
                     case, Cheat.THROTTLES, case.deal.relay, Grade.WITNESSED, *dict.fromkeys(by)

@@ -49,9 +49,9 @@ class Terms(protobuf.Message):
     def most_at_risk(self) -> int:
         """What a relay can lose by a contract: the price of the credit.
 
-        Each of the two prices is rounded down, so the sum of a part may be less by two units.
+        Time is looked at each second, and each of the two prices is rounded down.
         """
-        return self.cost(self.credit, self.credit_seconds) + 2
+        return self.cost(self.credit, self.credit_seconds + 1) + 2
 
     @property
     def limit(self) -> Limit | None:

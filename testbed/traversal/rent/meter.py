@@ -224,7 +224,9 @@ class PayerMeter:
         fresh = up + down - (last.total if last else 0)
         waited = now - (last.at if last else self.began)
         timed = bool(terms.price_minute) and seconds > (last.seconds if last else 0)
-        due = fresh >= terms.every or (waited >= terms.patience // 2 and (fresh or timed))
+        # What a claim is ahead by is told without delay of ours: it may be evidence.
+        short = self._claim is not None and self._claim.value.down > self.got
+        due = fresh >= terms.every or (waited >= terms.patience // 2 and (fresh or timed or short))
         if self.final or not (due or final):
             return None
         self.final = final
