@@ -57,9 +57,9 @@ export function parse (line) {
   return command
 }
 
-/** A deadline in ms, with what a world of long ways adds to it. */
+/** A deadline in ms, with what a world of long ways adds to it: whole, as AbortSignal wants it. */
 export function longer ({ extra_time: seconds = 0 }, usual) {
-  return usual + 1000 * seconds
+  return Math.round(usual + 1000 * seconds)
 }
 
 function object (line) {

@@ -12,11 +12,14 @@ from trying import CATALOGUE, configure, libp2p_cell, ran, sure
 from testbed.model.breach import PunchedEarly
 from testbed.model.contract_lines import decode_event
 from testbed.model.deviation import Deviation
+from testbed.model.distance import extra_time_s
 from testbed.model.explanation import Cause
 from testbed.model.outcome import Outcome, StepName
+from testbed.model.presets import preset
 from testbed.model.verdict import Judgement
 from testbed.predict.deviations import DEVIATIONS, unexpected
 from testbed.stacks.programs import Program
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import deviations, prediction
 
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "js-libp2p"
@@ -56,6 +59,15 @@ def test_it_relays_for_others(tmp_path: Path) -> None:
     tried = libp2p_cell("traversal-tcp", "port-restricted", "port-restricted", relay="js")
     verdict = sure(ran(tried, tmp_path)).verdict
     assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("peer", built(("js-tcp", "js-quic")))
+def test_over_a_satellite_it_makes_its_attempts(peer: str, tmp_path: Path) -> None:
+    tried = Cell(peer, ("full-cone", "full-cone"), "satellite")
+    verdict = sure(ran(tried, tmp_path)).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
+    assert '"name":"connect_sent","attempt":3' in (tmp_path / "events.jsonl").read_text()
 
 
 @pytest.mark.timeout(180)
@@ -108,6 +120,25 @@ def test_what_it_cannot_do_is_a_failure_and_it_closes(asked: dict[str, Any]) -> 
     failed, closed = map(decode_event, done.stdout.splitlines())
     assert (failed.event, getattr(failed, "failure", None)) == ("failed", "unsupported")
     assert (closed.event, done.returncode) == ("closed", 0)
+
+
+@needs_js
+@pytest.mark.parametrize("world", ["far-relay", "lopsided", "satellite", "three-continents"])
+def test_each_deadline_is_one_that_node_takes_in_worlds_of_long_ways(world: str) -> None:
+    """AbortSignal.timeout throws at a fraction of a millisecond, and DCUtR logs no such error."""
+    topology = preset(world, "linux-home", "linux-home")
+    extra = extra_time_s(topology, (topology.roles.a, topology.roles.b), topology.roles.relay)
+    assert extra > 0
+    longer = (
+        "import('./contract.mjs').then(({ longer }) => { for (const usual of [2000, 4000, 5000, "
+        f"6000]) AbortSignal.timeout(longer({{ extra_time: {extra!r} }}, usual)) }})"
+    )
+    program = Path(PROGRAM.argv()[0]).resolve()
+    (node,) = program.parent.glob("node_modules/node-linux-*/bin/node")
+    done = subprocess.run(
+        [node, "-e", longer], cwd=IMAGE, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # the lock
