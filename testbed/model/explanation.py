@@ -95,7 +95,7 @@ class Cause(StrEnum):
     RELAY_UNREACHABLE = "relay_unreachable"
     ROLE_CONFLICT = "role_conflict"
     LOST_ON_LINK = "lost_on_link"
-    TOO_LONG = "too_long"  # for a link, which tells nobody
+    TOO_LONG = "too_long"  # for a link, whether its end says so or not
     FALSE_CLAIM = "false_claim"  # a peer says what the wire denies
     PROTOCOL_VIOLATION = "protocol_violation"
     PEER_FAILED = "peer_failed"  # it crashed, or gave up for a reason of its own

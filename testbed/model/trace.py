@@ -148,6 +148,17 @@ class TooLong:
 
 
 @dataclass(frozen=True, slots=True)
+class NotFragmented:
+    """A link carries ``mtu`` bytes, its end says so, and the sender forbids fragments."""
+
+    length: int
+    mtu: int
+
+
+OfLength = TooLong | NotFragmented
+
+
+@dataclass(frozen=True, slots=True)
 class Unrouted:
     """There is no route to this inside address."""
 
@@ -175,6 +186,7 @@ Drop = (
     | Unheard
     | LostOnLink
     | TooLong
+    | NotFragmented
     | Unrouted
     | Answered
 )

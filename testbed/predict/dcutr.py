@@ -29,7 +29,7 @@ from testbed.model.reason import (
     WayLost,
 )
 from testbed.model.technique import Relaying
-from testbed.model.trace import TooLong
+from testbed.model.trace import OfLength
 from testbed.predict.dcutr_peer import (
     DIALER_HAS,
     FRESH,
@@ -108,7 +108,7 @@ def _meet(setting: Setting, protocol: Protocol) -> tuple[Peer, Peer]:
     def carrier(host: str) -> Carrier:
         if protocol is Protocol.TCP:
             return Tcp(network, host)
-        return Quic(network, host, setting.port(host), setting.datagram(host))
+        return Quic(network, host, setting.port(host), setting.opening(host))
 
     observers = [n for n in network.topology.observers if n not in setting.hosts]
     Relay(carrier(setting.server), setting.port(setting.server), asked=network.chancy)
@@ -179,7 +179,7 @@ def why_not(setting: Setting, a: Peer, b: Peer, *, both_dial: bool) -> Lost:
         host = peer.local.address
         losses = [(t, lost[host, t]) for t in other.addresses(1) if (host, t) in lost]
         if not (both_dial or peer is a):
-            losses = [one for one in losses if isinstance(one[1].drop, TooLong)]
+            losses = [one for one in losses if isinstance(one[1].drop, OfLength)]
         ways += [WayLost(host, target, why) for target, why in losses[:1]]
     return Lost(tuple(ways), Silence.NO_OPENING, ATTEMPTS)
 

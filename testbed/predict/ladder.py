@@ -184,7 +184,7 @@ class _Run:
     def _carrier(self, host: str) -> Carrier:
         if self.protocol is Protocol.TCP:
             return Tcp(self.network, host)
-        return Quic(self.network, host, self.setting.port(host), self.setting.datagram(host))
+        return Quic(self.network, host, self.setting.port(host), self.setting.opening(host))
 
     def _peer(self, host: str, *, leads: bool) -> Peer:
         network = self.network
@@ -210,7 +210,7 @@ class _Run:
                 for address in peer.addresses(1):
                     self._fresh += 1
                     if self.protocol is Protocol.UDP:
-                        carrier = Quic(self.network, name, self._fresh, self.setting.datagram(name))
+                        carrier = Quic(self.network, name, self._fresh, self.setting.opening(name))
                     asked.append((peer, address, DialBack(), carrier, self._fresh))
         for _, address, program, carrier, port in asked:
             carrier.connect(port, address, program)

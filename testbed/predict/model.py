@@ -13,16 +13,16 @@ from testbed.model.reason import Reason
 from testbed.model.technique import Relaying, Technique
 from testbed.model.topology import Topology
 from testbed.predict.network import Network
-from testbed.stacks.adapter import LEAST_DATAGRAM
+from testbed.stacks.adapter import SHORTEST, Opening
 
-Datagrams = tuple[tuple[str, int], ...]  # by the host
+Openings = tuple[tuple[str, Opening], ...]  # by the host
 
 
 class Setting(FrozenValue):
     """Who runs a model where; ``skew`` is how many seconds the listener is late.
 
-    ``agents`` are the dialer's and the listener's, where the technique is ICE; ``datagrams`` are
-    the lengths by which hosts open connections of QUIC, where they are not the least.
+    ``agents`` are the dialer's and the listener's, where the technique is ICE; ``openings`` are
+    the packets by which hosts open connections of QUIC, where they are not the shortest.
     """
 
     network: Network
@@ -31,7 +31,7 @@ class Setting(FrozenValue):
     server: str
     skew: float
     agents: tuple[IceAgent, IceAgent] = (UNREAD, UNREAD)
-    datagrams: Datagrams = ()
+    openings: Openings = ()
 
     @property
     def hosts(self) -> tuple[str, str]:
@@ -41,9 +41,9 @@ class Setting(FrozenValue):
         """Where ``host`` listens."""
         return self.network.topology.port(host)
 
-    def datagram(self, host: str) -> int:
-        """Bytes of UDP payload by which ``host`` opens a connection of QUIC."""
-        return dict(self.datagrams).get(host, LEAST_DATAGRAM)
+    def opening(self, host: str) -> Opening:
+        """By which packets ``host`` opens a connection of QUIC."""
+        return dict(self.openings).get(host, SHORTEST)
 
     @property
     def extra(self) -> float:

@@ -36,6 +36,7 @@ from testbed.model.trace import (
     Loss,
     LostOnLink,
     NoHairpin,
+    NotFragmented,
     Place,
     TooLong,
     TraceStep,
@@ -267,6 +268,9 @@ class Network:
     ) -> None:
         """``packet`` goes by ``link``, from ``end`` or ``down`` to it; ``then`` for each copy."""
         way = link.down if down else link.up
+        if packet.whole and link.mtu is not None and packet.length > link.mtu:
+            self._lose(packet, NotFragmented(packet.length, link.mtu))
+            return
         if self.topology.swallows:
             if way.largest is not None and packet.length > way.largest:
                 self._lose(packet, TooLong(packet.length, way.largest))

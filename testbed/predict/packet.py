@@ -45,7 +45,8 @@ class Packet:
     initial sequence number and ``acknowledged`` the other's, so that segments of
     two attempts between the same endpoints are told apart; in QUIC ``isn`` names the
     connection, at both ends.  ``carried`` is there where messages may get lost on the way,
-    ``tunnelled`` in a tunnel's datagrams.
+    ``tunnelled`` in a tunnel's datagrams.  ``whole``: it forbids fragments, and who sends it does
+    not heed what it is told of the way; other packets come through, whatever the MTU.
     """
 
     protocol: Protocol
@@ -61,6 +62,7 @@ class Packet:
     carried: Carried | None = None
     tunnelled: "Tunnelled | None" = None
     length: int = 0
+    whole: bool = False
     ways: tuple[Way, ...] = ()
 
 

@@ -16,7 +16,7 @@ from testbed.model.prediction import HASTE_MS, Prediction
 from testbed.model.reason import ByChance, Raced
 from testbed.model.topology import Topology
 from testbed.predict.lengths import heard
-from testbed.predict.model import Datagrams, Model, Result, Setting
+from testbed.predict.model import Model, Openings, Result, Setting
 from testbed.predict.network import Holding, Network
 
 FEW_PORTS = 4096  # of a range: no mesh wants so many
@@ -33,7 +33,7 @@ def predict(
     server: str = "server",
     skew_ms: float = 0.0,
     agents: tuple[IceAgent, IceAgent] = (UNREAD, UNREAD),
-    datagrams: Datagrams = (),
+    openings: Openings = (),
     runs: int = RUNS,
     borrowed: bool = False,
 ) -> Prediction:
@@ -41,7 +41,7 @@ def predict(
 
     ``behaviours`` maps each router's name to its `Behaviour`; the listener begins
     ``skew_ms`` milliseconds after the dialer (before it, if negative); ``agents`` are
-    the dialer's and the listener's of ICE, ``datagrams`` as `Setting` has them.  Where links do
+    the dialer's and the listener's of ICE, ``openings`` as `Setting` has them.  Where links do
     anything by chance, and the model is a patient one, it is run so many ``runs`` more, each with
     its own seed; ``borrowed``: for programs that repeat what gets lost at times of their own.
     Raises TopologyError for an unknown host, ProfileError for a router without a
@@ -57,7 +57,7 @@ def predict(
     nameless = replace(topology, routers=tuple(replace(r, profile="") for r in topology.routers))
     ordered = tuple((router.name, behaviours[router.name]) for router in topology.routers)
 
-    asked = _Asked(nameless, ordered, model, dialer, listener, server, skew_ms, agents, datagrams)
+    asked = _Asked(nameless, ordered, model, dialer, listener, server, skew_ms, agents, openings)
     told = _predict(asked)
     if model.races:
         apart = (asked.later(ahead) for ahead in (-HASTE_MS, HASTE_MS))
@@ -90,7 +90,7 @@ class _Asked(FrozenValue):
     server: str
     skew_ms: float
     agents: tuple[IceAgent, IceAgent]
-    datagrams: Datagrams
+    openings: Openings
 
     def later(self, ahead_ms: float) -> "_Asked":
         """The same, where the listener begins so much later."""
@@ -104,7 +104,7 @@ class _Asked(FrozenValue):
     def run(self, network: Network) -> Result:
         """What the model comes to in ``network``, which is new."""
         hosts, skew = (self.dialer, self.listener), self.skew_ms / 1000
-        at = Setting(network, *hosts, self.server, skew, self.agents, self.datagrams)
+        at = Setting(network, *hosts, self.server, skew, self.agents, self.openings)
         return heard(at, self.model, self.model.run(at))
 
 

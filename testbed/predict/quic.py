@@ -12,7 +12,7 @@ from testbed.predict.delivery import Delivery
 from testbed.predict.network import Network
 from testbed.predict.packet import Carried, Message, Packet
 from testbed.predict.tcp import Connection, Program, State
-from testbed.stacks.adapter import LEAST_DATAGRAM
+from testbed.stacks.adapter import SHORTEST, Opening
 
 RETRANSMITS = (0.2, 0.6, 1.4, 3.0)  # seconds after the first Initial: 100 ms RTT assumed, doubling
 INITIAL = "QUIC Initial"
@@ -27,11 +27,10 @@ class Quic:
 
     protocol = Protocol.UDP
 
-    def __init__(
-        self, network: Network, host: str, port: int, datagram: int = LEAST_DATAGRAM
-    ) -> None:
+    def __init__(self, network: Network, host: str, port: int, opening: Opening = SHORTEST) -> None:
         self._network = network
-        self._opening = _HEADERS + datagram  # bytes of each packet that opens a connection
+        self._length = _HEADERS + opening.datagram  # of each packet that opens a connection
+        self._whole = opening.whole
         self._local = Place(host, port)
         self._connections: dict[str, Connection] = {}
         self._listener: Program | None = None
@@ -99,7 +98,8 @@ class Quic:
                 message,
                 isn=name,
                 carried=carried,
-                length=self._opening if opens else 0,
+                length=self._length if opens else 0,
+                whole=self._whole,
             )
         )
 

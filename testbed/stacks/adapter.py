@@ -22,6 +22,16 @@ UNPRIVILEGED = 1024  # the first port that takes no right to listen at
 SUFFIX = {"tcp": "tcp", "udp": "quic"}  # of a libp2p stack's name, by transport
 
 
+class Opening(FrozenValue):
+    """The packets by which a stack opens a connection of QUIC."""
+
+    datagram: int = LEAST_DATAGRAM  # bytes of UDP payload
+    whole: bool = False  # never sent in fragments, whatever is said of the way
+
+
+SHORTEST = Opening()
+
+
 class Adapter(FrozenValue):
     """How one stack is started, and what the lab must have for it.
 
@@ -39,7 +49,7 @@ class Adapter(FrozenValue):
     needs: frozenset[Need] = frozenset()
     agent: IceAgent = UNREAD  # of the mechanism ice: what it leaves to implementations
     autonat: AutonatAgent = UNREAD_AUTONAT  # of libp2p: how it asks, and how it answers
-    datagram: int = LEAST_DATAGRAM  # bytes of UDP payload by which it opens a QUIC connection
+    opening: Opening = SHORTEST
     older: bool = False  # a release that is there to show regressions
     contract: Contract = "lines"
     roles: frozenset[Role] = frozenset()  # that it can play beside being an end

@@ -14,7 +14,7 @@ from testbed import places
 from testbed.model.autonat_agent import UNREAD_AUTONAT
 from testbed.model.deviation import Deviation, DeviationFile
 from testbed.model.ice_agent import UNREAD
-from testbed.stacks.adapter import Adapter, Main, Warm
+from testbed.stacks.adapter import Adapter, Main, Opening, Warm
 from testbed.stacks.manifest import Entry, Manifest
 from testbed.stacks.programs import Program
 from testbed.stacks.tables import read_table
@@ -49,7 +49,7 @@ def _adapter(folder: str, manifest: Manifest, entry: Entry) -> Adapter:
         Program(entry.program or folder, manifest.toolchain),
         needs=manifest.needs,
         agent=replace(manifest.agent or UNREAD, every_interface="also" in entry.features),
-        datagram=manifest.datagram,
+        opening=Opening(manifest.datagram, manifest.whole),
         autonat=UNREAD_AUTONAT if entry.older else manifest.autonat or UNREAD_AUTONAT,
         older=entry.older,
         roles=manifest.roles if entry.roles is None else entry.roles,

@@ -54,6 +54,11 @@ class Manifest(_Read):
         le=1472,
         description="bytes of UDP payload of each packet by which it opens a QUIC connection",
     )
+    whole: bool = Field(
+        False,
+        description="whether those packets forbid fragments, and are not shortened for a way whose "
+        "MTU is told (IP_PMTUDISC_PROBE)",
+    )
     stack: tuple[Entry, ...] = Field(min_length=1)
 
     @field_validator("reads")

@@ -5,7 +5,7 @@ from typing import assert_never
 from testbed.model import trace as it
 
 _OfNat = it.Unfollowed | it.Taken | it.Unrelated | it.NoHairpin
-_OfNetwork = it.Unheard | it.LostOnLink | it.TooLong | it.Unrouted
+_OfNetwork = it.Unheard | it.LostOnLink | it.TooLong | it.NotFragmented | it.Unrouted
 
 
 def step(one: it.TraceStep) -> str:
@@ -131,6 +131,8 @@ def _by_network(why: _OfNetwork) -> str:
             return "a link loses every packet"
         case it.TooLong(length, largest):
             return f"its {length} bytes are too long: {swallows(largest)}"
+        case it.NotFragmented(length, mtu):
+            return f"its {length} bytes are too long for a link of {mtu}, and it forbids fragments"
         case it.Unrouted(address):
             return f"no route to the inside address {address}"
     assert_never(why)

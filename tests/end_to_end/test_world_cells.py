@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from built import lack
 from trying import ran, sure
 
 from testbed.model.explanation import Cause
@@ -98,6 +99,22 @@ def test_an_echo_that_stays_in_a_black_hole_is_foreseen(nat: str, tmp_path: Path
     assert result.verdict.measured is Outcome.NONE
     assert result.explanation is not None
     assert (result.explanation.cause, result.explanation.node) == (Cause.TOO_LONG, "nat-a")
+
+
+@pytest.mark.parametrize(
+    ("peer", "outcome"),
+    [("go-quic", Outcome.NONE), ("rust-quic+go-quic", Outcome.RELAYED)],
+)
+def test_a_narrow_link_that_says_so_is_of_no_use_to_who_forbids_fragments(
+    peer: str, outcome: Outcome, tmp_path: Path
+) -> None:
+    if missing := lack(peer):
+        pytest.skip(missing)
+    result = sure(ran(Cell(peer, ("linux-home", "linux-home"), "mtu-1280-tunnel"), tmp_path))
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+    assert result.verdict.measured is outcome
+    assert result.explanation is not None
+    assert outcome is not Outcome.NONE or result.explanation.cause is Cause.TOO_LONG
 
 
 def test_a_cell_on_lossy_links_is_held_to_its_chances(tmp_path: Path) -> None:

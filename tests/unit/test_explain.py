@@ -31,7 +31,7 @@ from testbed.model.explanation import Cause, Evidence, Explanation, Wrong
 from testbed.model.fault import Broke, CaptureLost
 from testbed.model.journey import Change, FlowEvent
 from testbed.model.outcome import Outcome
-from testbed.model.packet import Endpoint, Packet
+from testbed.model.packet import Endpoint, Packet, Quoted
 from testbed.model.plan import AddLink, Plan
 from testbed.model.topology import Conditions
 from testbed.model.verdict import Judgement
@@ -448,6 +448,28 @@ def test_a_packet_that_is_too_long_for_a_link_is_refused_by_no_rule_of_the_nat(
     evidence = run.evidence(Outcome.DIRECT)
     found = violations(Scene(evidence, WireAccount.of(evidence)))
     assert [(one.node, one.axis) for one in found] == ([(router, "blocked")] if denied else [])
+
+
+def test_who_goes_on_with_packets_that_it_was_told_are_too_long_is_the_cause_and_no_rule() -> None:
+    """The router lets UDP out: what it answers is that a link is too narrow (RFC 1191)."""
+    run = Run("port-restricted", "port-restricted", world="mtu-1280-tunnel")
+    run.learns("a", 4001)
+    run.learns("b", 4001)
+    own, to = run.at("a", 4001), run.at("nat-b", 4001)
+    inside = Endpoint(run.plan.internal["nat-a"], 0)
+    for at_ms in (0, 200, 600):
+        way = [("a:eth0", True, own, to, 0), ("nat-a:lan", False, own, to, 0)]
+        run._put(at_ms, way, b"a long one")
+        long = [replace(p, original_length=1308 + 14) for p in run.packets[-2:]]
+        quoted = Quoted("udp", own, to, long[-1].ip_id)
+        run._put(at_ms + 0.1, [("nat-a:lan", True, inside, Endpoint(own.address, 0), 0)], b"")
+        error = replace(run.packets[-1], protocol="icmp", icmp_type=3, icmp_code=4, quoted=quoted)
+        run.packets[-3:] = [*long, error]
+        run.sends(at_ms, "b", 4001, run.at("nat-a", 4001), 4001, "a", stopped=True)
+    run.fails("a", "b")
+    found = explain(run.evidence(Outcome.NONE))
+    assert (found.cause, found.node) == (Cause.TOO_LONG, "nat-a"), sentence(found.headline)
+    assert "1308 bytes for a link of 1280" in sentence(found.headline)
 
 
 @pytest.mark.parametrize(("length", "denied"), [(1428, False), (1400, True)])

@@ -14,30 +14,33 @@ from testbed.model.presets import preset
 from testbed.model.reason import Climbed, Unrelayed
 from testbed.model.reason import Swallowed as TooLongAnEcho
 from testbed.model.topology import Impairment, Link, Topology
-from testbed.model.trace import Loss, TooLong
+from testbed.model.trace import Loss, NotFragmented, TooLong
 from testbed.model.verdict import Judgement
 from testbed.model.window import Window
 from testbed.nat.load import catalogue
 from testbed.predict.dcutr import DCUTR_OFF, DCUTR_QUIC, DCUTR_TCP
 from testbed.predict.ice import ICE
 from testbed.predict.ladder import LADDER_TCP
-from testbed.predict.model import Datagrams, Model
+from testbed.predict.model import Model, Openings
 from testbed.predict.prediction import predict
 from testbed.predict.punching import PUNCH_TCP, PUNCH_UDP
+from testbed.stacks.adapter import Opening
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
 from testbed.verdict.judge import judge
+from testbed.words import sentence
 
 CATALOGUE = catalogue()
-HOLE, HOME = "mtu-black-hole", "linux-home"
+HOLE, TUNNEL, HOME = "mtu-black-hole", "mtu-1280-tunnel", "linux-home"
+GO = Opening(1280)
 
 
 def told(
-    model: Model, topology: Topology | None = None, datagrams: Datagrams = (), nat: str = HOME
+    model: Model, topology: Topology | None = None, openings: Openings = (), nat: str = HOME
 ) -> Prediction:
     where = topology or preset(HOLE, nat, nat)
     known = {one.name: CATALOGUE[one.profile].behaviour for one in where.routers}
-    return predict(where, known, model, "a", "b", datagrams=datagrams)
+    return predict(where, known, model, "a", "b", openings=openings)
 
 
 def linked(topology: Topology, node: str, link: Link) -> Topology:
@@ -88,18 +91,29 @@ def test_the_limit_is_the_length_of_what_they_send(model: Model, largest: int) -
 
 
 def test_a_quic_connection_is_not_opened_by_packets_that_are_too_long() -> None:
-    said = told(DCUTR_QUIC, datagrams=(("a", 1280),))
+    said = told(DCUTR_QUIC, openings=(("a", GO),))
     assert said.outcome is Outcome.NONE
     assert said.reason == Unrelayed((("a", Loss((), TooLong(1308, 1280))),))
 
 
 def test_a_server_whose_packets_are_too_long_is_not_heard() -> None:
-    assert told(DCUTR_QUIC, datagrams=(("server", 1280),)).outcome is Outcome.NONE
-    assert told(DCUTR_QUIC, datagrams=(("server", 1252),)).outcome is Outcome.DIRECT
+    assert told(DCUTR_QUIC, openings=(("server", GO),)).outcome is Outcome.NONE
+    assert told(DCUTR_QUIC, openings=(("server", Opening(1252)),)).outcome is Outcome.DIRECT
 
 
 def test_of_two_that_are_relayed_the_one_with_long_packets_is_not_dialed() -> None:
-    assert told(DCUTR_QUIC, datagrams=(("b", 1280),)).outcome is Outcome.RELAYED
+    assert told(DCUTR_QUIC, openings=(("b", GO),)).outcome is Outcome.RELAYED
+
+
+def test_a_tunnel_that_says_its_mtu_does_not_help_who_forbids_fragments() -> None:
+    tunnel, whole = preset(TUNNEL, HOME, HOME), Opening(1280, whole=True)
+    assert told(DCUTR_QUIC, tunnel, (("a", GO),)).outcome is Outcome.DIRECT
+    said = told(DCUTR_QUIC, tunnel, (("a", whole),))
+    assert said.outcome is Outcome.NONE
+    assert said.reason == Unrelayed((("a", Loss((), NotFragmented(1308, 1280))),))
+    assert "forbids fragments" in sentence(said.reason)
+    assert told(DCUTR_QUIC, tunnel, (("b", whole),)).outcome is Outcome.RELAYED
+    assert told(DCUTR_QUIC, tunnel, (("a", Opening(1252, whole=True)),)).outcome is Outcome.DIRECT
 
 
 @pytest.mark.parametrize("node", ["a", "b"])

@@ -3,17 +3,16 @@
 from collections.abc import Iterator
 from functools import cached_property
 
+from testbed.explain.narrow import narrow, told_too_long
 from testbed.explain.scene import Crossing, Scene, outer
 from testbed.model.behaviour import Behaviour, Refresh, Transport, WanInput
 from testbed.model.frozen import FrozenValue
 from testbed.model.journey import Change, Hop, Journey
 from testbed.model.packet import FIN, RST, Endpoint, Packet, Protocol
-from testbed.model.plan import AddLink
 from testbed.model.statement import Statement
 
 Shown = Iterator[tuple[Statement, tuple[Packet, ...]]]  # what it did, and the packets that show it
 
-FRAGMENTATION_NEEDED = (3, 4)  # ICMP type and code, RFC 792
 SETTLED_NS = 1_000_000  # in which a NAT may take up two packets in either order
 CLOCK_NS = 1_500_000_000  # by which timers of whole seconds may differ from the wire
 
@@ -99,13 +98,10 @@ class View:
 
         Of any link of the router's: one in the LAN is as narrow for what comes from outside.
         """
-        answer, packet = hop.answer, hop.inward
-        if answer is not None and (answer.icmp_type, answer.icmp_code) == FRAGMENTATION_NEEDED:
-            return True
-        links = self.scene.plan.of(AddLink)
-        mtus = [link.mtu for link in links if self.router in (link.a.node, link.b.node)]
-        longest = min((mtu for mtu in mtus if mtu is not None), default=None)
-        return packet is not None and longest is not None and packet.length > longest
+        packet, longest = hop.inward, narrow(self.scene.plan, self.router)
+        return told_too_long(hop) or (
+            packet is not None and longest is not None and packet.length > longest
+        )
 
     def planned(self, flow: Crossing) -> bool:
         """The lab's plan has the host that began it, so there is somebody to let packets in to."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from testbed.explain.causes import too_long
 from testbed.explain.causes.finding import Finding, line, unknown
 from testbed.explain.scene import Scene
 from testbed.explain.sides import Side
@@ -32,6 +33,8 @@ _CAUSES = {
 
 def why(scene: Scene, side: Side, journeys: list[Journey]) -> Finding:
     """Why ``journeys`` of ``side`` ended at its own router; there is at least one."""
+    if finding := too_long.refused(scene, journeys):
+        return finding
     likely = Counter(j.end.rules for j in journeys).most_common(1)[0][0]
     mine = [j for j in journeys if j.end.rules == likely]
     end = mine[0].end

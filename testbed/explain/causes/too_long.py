@@ -1,14 +1,18 @@
-"""What a link lost for its length: a black hole, as RFC 2923 section 2.1 calls it."""
+"""What was too long for a link: lost in a black hole, as RFC 2923 section 2.1 calls it, or refused.
+
+A router that refuses it says so (RFC 1191), to a sender who may go on as before.
+"""
 
 from collections.abc import Iterable
 
 from testbed.explain.causes.finding import Finding, line
+from testbed.explain.narrow import narrow, told_too_long
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Cause
 from testbed.model.journey import Journey
 from testbed.model.outcome import Outcome
 from testbed.model.path import Swallowed
-from testbed.model.statement.lengths import EchoVanished, Vanished
+from testbed.model.statement.lengths import EchoVanished, Unheeded, Vanished
 from testbed.verdict.wire import read_path
 
 
@@ -37,4 +41,16 @@ def among(scene: Scene, journeys: Iterable[Journey]) -> Finding | None:
         packet = journey.last
         told = Vanished(journey.sender, packet.vantage, packet.length, largest)
         return Finding(Cause.TOO_LONG, packet.node, told, (line(told, packet),), (packet,))
+    return None
+
+
+def refused(scene: Scene, journeys: Iterable[Journey]) -> Finding | None:
+    """The first of ``journeys`` that a router refused for its length; None if none was."""
+    for journey in journeys:
+        end, packet = journey.end, journey.end.inward
+        mtu = narrow(scene.plan, end.node)
+        if packet is None or mtu is None or packet.length <= mtu or not told_too_long(end):
+            continue
+        said = Unheeded(journey.sender, end.node, packet.length, mtu)
+        return Finding(Cause.TOO_LONG, end.node, said, (line(said, packet, end.answer),), (packet,))
     return None

@@ -1,4 +1,4 @@
-"""Packets that were too long for a link, which told nobody."""
+"""Packets that were too long for a link, which told nobody, or told it in vain."""
 
 from testbed.model.statement import Statement
 
@@ -10,6 +10,15 @@ class Vanished(Statement):
     vantage: str
     length: int
     largest: int
+
+
+class Unheeded(Statement):
+    """A router refused a packet for its length and said so, and none that is shorter followed."""
+
+    node: str  # whose it is
+    router: str
+    length: int
+    mtu: int
 
 
 class EchoVanished(Statement):

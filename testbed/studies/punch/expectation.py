@@ -12,11 +12,11 @@ from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
 from testbed.model.reason import ByChance, Climbed, Lost, Raced, Reason, Stated
 from testbed.model.topology import AS_IT_IS, INTERNET, Topology
-from testbed.model.trace import TooLong
+from testbed.model.trace import OfLength
 from testbed.model.version import Built
 from testbed.predict.deviations import come_to, expected, known, uncovered
 from testbed.predict.ice import ICE
-from testbed.predict.model import Datagrams
+from testbed.predict.model import Openings
 from testbed.predict.nats_as_one import as_one, leads
 from testbed.predict.prediction import RUNS, crowded, is_scarce, mappings, predict
 from testbed.stacks.adapter import Adapter, Main
@@ -111,19 +111,19 @@ def _predicted(cell: Cell, profiles: Mapping[str, Profile], runs: int = RUNS) ->
         server=topology.roles.relay,
         skew_ms=cell.skew_ms,
         agents=cell.stacks.agents,
-        datagrams=_datagrams(cell),
+        openings=_openings(cell),
         runs=_RUNS_BORROWED if borrowed and runs == RUNS else runs,
         borrowed=borrowed,
     )
 
 
-def _datagrams(cell: Cell) -> Datagrams:
-    """By how long datagrams the hosts of ``cell`` open connections of QUIC."""
+def _openings(cell: Cell) -> Openings:
+    """By which packets the hosts of ``cell`` open connections of QUIC."""
     roles, ends = cell.roles, cell.stacks
     found = {roles.a: ends.dialer, roles.b: ends.listener, **cell.observing}
     if cell.relaying is not None:
         found[roles.relay] = cell.relaying
-    return tuple((host, one.datagram) for host, one in found.items())
+    return tuple((host, one.opening) for host, one in found.items())
 
 
 def _has_our_patience(end: Adapter) -> bool:
@@ -188,7 +188,7 @@ def _too_long(reason: Reason) -> bool:
     match reason:
         case Lost(ways=ways):
             losses = (way.loss for way in ways if way.loss is not None)
-            return any(isinstance(loss.drop, TooLong) for loss in losses)
+            return any(isinstance(loss.drop, OfLength) for loss in losses)
         case ByChance(reason=inner) | Raced(reason=inner):
             return _too_long(inner)
         case _:

@@ -18,4 +18,11 @@ def _echo(fact: it.EchoVanished) -> str:
     )
 
 
-WORDS: Words = {it.Vanished: _vanished, it.EchoVanished: _echo}
+WORDS: Words = {
+    it.Vanished: _vanished,
+    it.EchoVanished: _echo,
+    it.Unheeded: (
+        "{router} has {node}'s packet of {length} bytes for a link of {mtu}, and tells {node}, "
+        "which forbids fragments and sends no shorter ones"
+    ),
+}
