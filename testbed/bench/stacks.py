@@ -29,7 +29,7 @@ from testbed.nat.load import catalogue
 from testbed.plan.planner import plan
 from testbed.run.recording import record_run
 from testbed.stacks.registry import ADAPTERS, Adapter, Main, Stacks
-from testbed.studies.punch.attempt import Account, Attempt, attempt
+from testbed.studies.punch.attempt import Account, Attempt, Cut, attempt
 from testbed.studies.punch.external import Command
 from testbed.studies.punch.mechanisms import MECHANISMS
 from testbed.verdict.wire import read_path
@@ -107,6 +107,8 @@ def _run(one: Adapter, seed: int) -> Run | None:
         try:
             with Namespaces().start(steps) as lab:
                 account, records = record_run(lab, folder, lambda: attempt(lab, task))
+            if isinstance(account, Cut):
+                raise account.error
         except TestbedError as error:
             print(f"  {one.name}: {error.message.splitlines()[0]}")
             return None

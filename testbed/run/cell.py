@@ -45,7 +45,7 @@ from testbed.run.judging import Run, account_of, judged, too_slow, worth_another
 from testbed.run.recording import record_run, save_events
 from testbed.stacks.registry import stacks
 from testbed.studies.punch import unified
-from testbed.studies.punch.attempt import Attempt, attempt
+from testbed.studies.punch.attempt import Attempt, Cut, attempt
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.evidence import Notes, Recorded, assemble, read_recorded
 from testbed.studies.punch.expectation import deviations, prediction, strangers
@@ -205,11 +205,13 @@ def _effects(
         with guarded(lab) as guard:
             try:
                 account, records = record_run(lab, folder, lambda: scenario(lab, task))
+                save_events(folder, account, records)
+                if isinstance(account, Cut):
+                    raise account.error
             except PeerError:
                 with served(lab):  # who is failed by a service breaks, or misses a deadline
                     raise
             changed = guard.changes()
-        save_events(folder, account)
         faults: list[Fault] = [
             *audit(lab),
             *changed,
@@ -286,11 +288,12 @@ def broken(
     """The result of a run that did not come to a verdict; explained from what it left."""
     fault = crash_of(error, folder)
     verdict = inconclusive(expected, fault)
-    notes = Notes(faults=(fault,))
-    recorded = Recorded(notes=notes)
+    recorded = Recorded()
     with suppress(OSError, UsageError):  # a full disk is what broke it, perhaps
-        write_json(folder / "run.json", notes.to_json())
         recorded = read_recorded(folder)
+    recorded = replace(recorded, notes=replace(recorded.notes, faults=(fault,)))
+    with suppress(OSError):
+        write_json(folder / "run.json", recorded.notes.to_json())
     steps = plan(cell.build(), profiles, number, cell.seed)
     evidence = assemble(cell, steps, expected, recorded, verdict)
     explanation, _, verdict = explained(evidence, WireAccount.of(evidence), verdict, folder)

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from testbed.capture.reader import read
-from testbed.errors import Exit, PeerError, ServiceError, TestbedError
+from testbed.errors import Exit, ServiceError, TestbedError
 from testbed.evidence.account import WireAccount
 from testbed.evidence.sharing import Shares, shares
 from testbed.lab.audit import audit, require_closed
@@ -39,7 +39,7 @@ from testbed.run.cell import RULED_OUT_BY, Ran, asked, broken, finished, kept
 from testbed.run.judging import Run
 from testbed.run.recording import Records, record_run, save_events, save_share
 from testbed.studies.base import Site
-from testbed.studies.punch.attempt import Attempted, attempts
+from testbed.studies.punch.attempt import Attempted, Cut, attempts
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import deviations, prediction, strangers
 from testbed.studies.punch.folder import save_cell
@@ -188,9 +188,9 @@ class _Pair(FrozenValue):
         try:
             self.save()
             records = save_share(self.folder, met.records, packets, flows, ended.seconds)
-            if isinstance(ended.result, PeerError):
-                return self.lost(_failed(met.faults) or ended.result)
-            save_events(self.folder, ended.result)
+            save_events(self.folder, ended.result, records)
+            if isinstance(ended.result, Cut):
+                return self.lost(_failed(met.faults) or ended.result.error)
             own_plan = replace(met.plan, topology=self.cell.build())
             shutil.copyfile(met.records.capture.path.with_name(PLAN), self.folder / PLAN)
             run = Run(own_plan, ended.result, records, met.faults, met.frames_late_ms, met.up_ms)

@@ -21,13 +21,15 @@ from testbed.model.gap import Gap, NoCounters
 from testbed.model.journey import FlowEvent
 from testbed.model.lab import Lab
 from testbed.model.packet import Packet
-from testbed.studies.punch.attempt import Account
+from testbed.studies.punch.attempt import Account, Cut
+from testbed.studies.punch.evidence import Notes
 
-CAPTURE, CONNTRACK, DROPS, EVENTS = (
+CAPTURE, CONNTRACK, DROPS, EVENTS, NOTES = (
     "capture.pcapng",
     "conntrack.jsonl",
     "drops.json",
     "events.jsonl",
+    "run.json",
 )
 _IN, _OUT = 1, 2  # epb_flags
 T = TypeVar("T")
@@ -80,8 +82,14 @@ def record_run(lab: Lab, folder: Path, run: Callable[[], T]) -> tuple[T, Records
     return given, Records(recorder.recording, flows, asked.drops, clock_ns, gaps, run_s)
 
 
-def save_events(folder: Path, account: Account) -> None:
-    """What the peers said, into the folder of their cell."""
+def save_events(folder: Path, account: Account | Cut, records: Records) -> None:
+    """What the peers said, into the folder of their cell, and by which clock.
+
+    Of a run that was cut short that is all that will be known, beside what broke it.
+    """
+    if isinstance(account, Cut):
+        notes = Notes(account.start_ns, records.clock_ns, gaps=records.gaps)
+        (folder / NOTES).write_text(json_text(notes.to_json()), encoding="utf-8")
     lines = (b'{"peer":"%s",' % name.encode() + encode(e)[1:] for name, e in account.events)
     (folder / EVENTS).write_bytes(b"".join(lines))
 

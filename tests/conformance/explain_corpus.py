@@ -19,7 +19,7 @@ from testbed.nat.load import catalogue, load
 from testbed.run import cell as runner
 from testbed.run.cell import run_cell
 from testbed.stacks import registry as adapter
-from testbed.studies.punch.attempt import Account, Attempt
+from testbed.studies.punch.attempt import Account, Attempt, Cut
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.evidence import load_evidence
 
@@ -96,7 +96,7 @@ def before(act: Callable[[Lab], None]) -> Break:
     def broken(_folder: Path) -> None:
         real = runner.attempt  # type: ignore[attr-defined]
 
-        def attempt(lab: Lab, task: Attempt) -> Account:
+        def attempt(lab: Lab, task: Attempt) -> Account | Cut:
             act(lab)
             return real(lab, task)
 

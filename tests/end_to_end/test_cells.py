@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from testbed.lab.namespaces import Namespaces
 from testbed.model.breach import FalseClaim
 from testbed.model.contract import Connected, Event
 from testbed.model.contract import Path as ClaimedPath
+from testbed.model.explanation import Cause
 from testbed.model.lab import Lab
 from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
@@ -27,8 +29,9 @@ from testbed.run import recording
 from testbed.run.cell import run_cell
 from testbed.stacks import session
 from testbed.stacks.registry import ADAPTERS, Adapter, Stacks
-from testbed.studies.punch.attempt import Account, Attempt, attempt
+from testbed.studies.punch.attempt import Account, Attempt, Cut, attempt
 from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.evidence import load_evidence
 from testbed.studies.punch.folder import load_cell
 from testbed.studies.punch.mechanisms import MECHANISMS
 from testbed.words import sentence
@@ -121,6 +124,47 @@ def _liar(honest: Adapter) -> Callable[[], int]:
     return entry
 
 
+def test_what_was_told_before_a_peer_missed_its_deadline_is_kept_and_explains_the_cell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    honest = ADAPTERS["ice"]
+    mute = replace(honest, entry=_mute(honest))
+    impatient = replace(MECHANISMS["ice"].deadlines, connecting=3.0)
+    usual = runner.asked
+    monkeypatch.setattr(runner, "stacks", lambda _: Stacks(honest, mute))
+    monkeypatch.setattr(runner, "asked", lambda cell: replace(usual(cell), deadlines=impatient))
+    cell = Cell("ice", ("full-cone", "full-cone"))
+    result = ran(cell, tmp_path)
+    assert result.verdict.judgement is Judgement.INCONCLUSIVE
+    evidence = load_evidence(tmp_path)
+    assert evidence.events is not None
+    assert evidence.start_ns is not None
+    assert evidence.clock_ns is not None
+    told = [(node, event.event) for node, event in evidence.events]
+    assert {("a", "offer"), ("b", "offer"), ("a", "connected")} <= set(told)
+    why = result.explanation
+    assert why is not None
+    assert (why.cause, why.node) == (Cause.PEER_FAILED, "b"), why.headline
+    assert "a says" in " ".join(sentence(line.fact) for line in why.story)
+
+
+def _mute(honest: Adapter) -> Callable[[], int]:
+    """It connects, and does not say so."""
+
+    def entry() -> int:
+        said = session._Session.emit
+
+        def emit(self: session._Session, event: Event) -> None:
+            if not isinstance(event, Connected):
+                said(self, event)
+
+        instead.emits(emit)
+        assert callable(honest.entry)
+        return honest.entry()
+
+    return entry
+
+
 def test_a_capture_that_loses_packets_makes_the_cell_inconclusive(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -136,7 +180,7 @@ def test_a_capture_that_loses_packets_makes_the_cell_inconclusive(
     assert "the capture lost" in sentence(verdict.because)
 
 
-def _flooded(lab: Lab, task: Attempt) -> Account:
+def _flooded(lab: Lab, task: Attempt) -> Account | Cut:
     account = attempt(lab, task)
     target = (str(lab.plan.address("server")), 9)
     with lab.socket("a", socket.AF_INET, socket.SOCK_DGRAM) as source:
@@ -159,7 +203,7 @@ def test_a_full_disk_under_the_capture_is_inconclusive_and_says_so(tmp_path: Pat
 def test_a_second_network_added_during_the_run_makes_it_inconclusive(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def shared(lab: Lab, task: Attempt) -> Account:
+    def shared(lab: Lab, task: Attempt) -> Account | Cut:
         lab.run("a", ["ip", "link", "add", "side", "type", "veth", "peer", "name", "side-b"])
         return attempt(lab, task)
 

@@ -22,7 +22,7 @@ from testbed.run import cell as runner
 from testbed.run.cell import run_cell
 from testbed.stacks import coturn, infrastructure
 from testbed.stacks.registry import ADAPTERS, Adapter, Stacks
-from testbed.studies.punch.attempt import Account, Attempt, attempt
+from testbed.studies.punch.attempt import Account, Attempt, Cut, attempt
 from testbed.studies.punch.cell import Cell
 from testbed.traversal import Multiaddr, PeerId
 from testbed.traversal.punch_budget import Attempt as PunchAttempt
@@ -57,9 +57,9 @@ def test_with_upgrades_off_two_open_nats_stay_relayed(peer: str, tmp_path: Path)
 def test_the_events_tell_the_whole_way(
     peer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    accounts: list[Account] = []
+    accounts: list[Account | Cut] = []
 
-    def kept(lab: Lab, task: Attempt) -> Account:
+    def kept(lab: Lab, task: Attempt) -> Account | Cut:
         accounts.append(attempt(lab, task))
         return accounts[-1]
 

@@ -1,6 +1,7 @@
 """Runs that measured nothing: the harness broke, or a peer did."""
 
-from testbed.explain.causes.finding import Finding
+from testbed.explain.causes import claims
+from testbed.explain.causes.finding import Finding, line
 from testbed.explain.scene import Scene
 from testbed.model.explanation import Cause
 from testbed.model.fault import Clash, Contradicted, Fault, PeerFailed
@@ -15,7 +16,8 @@ def why(scene: Scene) -> Finding | None:
     for fault in faults:
         if isinstance(fault, PeerFailed):
             broke = PeerBroke(fault.node, fault.message)
-            return Finding(Cause.PEER_FAILED, fault.node, broke)
+            said = tuple(line(claims.said(side)) for side in scene.sides if side.events)
+            return Finding(Cause.PEER_FAILED, fault.node, broke, said)
     return None
 
 

@@ -35,7 +35,7 @@ def why(scene: Scene) -> Finding:
     broken = harness.why(scene) or claims.why(scene)
     if broken is None:
         return _measured(scene)
-    if broken.cause is Cause.HARNESS_FAULT and scene.evidence.packets:
+    if broken.cause in (Cause.HARNESS_FAULT, Cause.PEER_FAILED) and scene.evidence.packets:
         rest = _measured(scene)  # which may be of use, and decides nothing
         if rest.cause is not Cause.UNKNOWN:
             return broken.after([Line(runs.AsFarAs(rest.headline)), *rest.lines])

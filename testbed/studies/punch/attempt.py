@@ -55,7 +55,7 @@ from testbed.stacks.lookout import Lookout
 from testbed.stacks.registry import Adapter, Stacks
 from testbed.stacks.services import Services, services
 from testbed.studies.punch.mechanism import USUAL, Deadlines
-from testbed.studies.punch.talks import Start, Talk, Wait, converse
+from testbed.studies.punch.talks import Ended, Start, Talk, Wait, converse
 
 ECHO_BYTES = 16_384
 # Where each frame is seen on the wire with a nonce in it: four of them, which most of a cell's
@@ -99,21 +99,27 @@ class Account(FrozenValue):
     foreknown: tuple[str, ...] = ()  # ends that accept no nonce, where that leaves less shown
 
 
+class Cut(FrozenValue):
+    """An attempt that came to no end of its own: a peer broke the contract, or was too slow."""
+
+    error: PeerError
+    events: tuple[tuple[str, Event], ...] = ()  # told until then, as `Account` has them
+    start_ns: int | None = None  # as `Account` has it
+
+
 class Attempted(FrozenValue):
     """How one of many attempts ended, how many seconds after all began, and by which sockets."""
 
-    result: Account | PeerError
+    result: Account | Cut
     seconds: float
     sockets: frozenset[Socket]  # that the kernel said its peers had
 
 
-def attempt(lab: Lab, task: Attempt) -> Account:
-    """Run one attempt in a started lab; PeerError when a peer breaks the contract."""
+def attempt(lab: Lab, task: Attempt) -> Account | Cut:
+    """Run one attempt in a started lab."""
     with _services(lab, task, task.seed) as found:
         (ended,) = converse([_talk(lab, task, found, None)])
-    if isinstance(ended.result, PeerError):
-        raise ended.result
-    return ended.result
+    return _whole(ended)
 
 
 def attempts(lab: Lab, tasks: Sequence[Attempt], seed: int, *, at_once: bool) -> list[Attempted]:
@@ -129,9 +135,14 @@ def attempts(lab: Lab, tasks: Sequence[Attempt], seed: int, *, at_once: bool) ->
         groups = [talks] if at_once else [[talk] for talk in talks]
         ended = [one for group in groups for one in converse(group)]
     return [
-        Attempted(one.result, one.seconds, frozenset(sockets))
+        Attempted(_whole(one), one.seconds, frozenset(sockets))
         for one, sockets in zip(ended, seen, strict=True)
     ]
+
+
+def _whole(ended: Ended[Account | Cut]) -> Account | Cut:
+    """What a conversation gave; one that did not get to its peers has nothing to tell."""
+    return Cut(ended.result) if isinstance(ended.result, PeerError) else ended.result
 
 
 def _services(lab: Lab, task: Attempt, seed: int) -> AbstractContextManager[Services]:
@@ -140,7 +151,9 @@ def _services(lab: Lab, task: Attempt, seed: int) -> AbstractContextManager[Serv
     return services(lab, told, task.server, seed, task.relaying, observing=observing)
 
 
-def _talk(lab: Lab, task: Attempt, found: Services, seen: set[Socket] | None) -> Talk[Account]:
+def _talk(
+    lab: Lab, task: Attempt, found: Services, seen: set[Socket] | None
+) -> Talk[Account | Cut]:
     """The conversation of one attempt; the peers run as long as it lasts.
 
     ``seen`` is given the sockets that they are seen to have, if it is there.
@@ -156,7 +169,11 @@ def _talk(lab: Lab, task: Attempt, found: Services, seen: set[Socket] | None) ->
             clients[-1].send(_configure(lab, task, role, (node, port), found, adapter))
             if seen is not None:
                 seen |= {Socket(node, "udp", port), Socket(node, "tcp", port)}
-        return (yield from _Attempting(task, clients, seen).run())
+        attempting = _Attempting(task, clients, seen)
+        try:
+            return (yield from attempting.run())
+        except PeerError as error:
+            return Cut(error, attempting.events, attempting.start_ns)
 
 
 def also_at(plan: Plan, host: str) -> tuple[IPv4Address, ...]:
@@ -226,13 +243,18 @@ class _Attempting:
             claims=tuple(_claim(client) for client in self.both),
             window=self.window,
             start_ns=self.start_ns,
-            events=tuple((c.name, event) for c in self.both for event in c.events),
+            events=self.events,
             connect_ms=self.connect_ms,
             breaches=self.breaches,
             settled_s=self._settled_s(),
             punctuality=self.lookout.punctuality,
             foreknown=self.foreknown,
         )
+
+    @property
+    def events(self) -> tuple[tuple[str, Event], ...]:
+        """What the peers have told so far."""
+        return tuple((client.name, event) for client in self.both for event in client.events)
 
     def _look(self) -> None:
         """Which sockets the peers have by now."""

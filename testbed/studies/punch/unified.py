@@ -36,7 +36,7 @@ from testbed.stacks.unified import (
 )
 from testbed.stacks.unified_redis import Redis
 from testbed.stacks.unified_store import Store, Words
-from testbed.studies.punch.attempt import Account, Attempt
+from testbed.studies.punch.attempt import Account, Attempt, Cut
 from testbed.words.sayings import sentence
 
 PATIENCE = 60.0  # seconds for the dialer; their runner has 180, a cell here has 90 in all
@@ -53,8 +53,8 @@ SHORTEST, CONNECTION, OVERHEAD = 80, 256, 400
 CARRIED = 4096  # bytes
 
 
-def attempt(lab: Lab, task: Attempt) -> Account:
-    """Run one attempt in a started lab; PeerError when the dialer breaks the contract."""
+def attempt(lab: Lab, task: Attempt) -> Account | Cut:
+    """Run one attempt in a started lab; PeerError where there is nothing to run."""
     if task.mode != "punch" or task.relay_only:
         raise PeerError("the unified-testing contract has no other mode than to punch")
     with ExitStack() as stack:
@@ -62,7 +62,10 @@ def attempt(lab: Lab, task: Attempt) -> Account:
         stack.callback(running.redis.close)
         running.start(stack)
         running.await_dialer(time.monotonic() + PATIENCE)
-        return running.account()
+        try:
+            return running.account()
+        except PeerError as error:
+            return Cut(error, running.offers(), running.told)
 
 
 @dataclass
@@ -210,12 +213,14 @@ class _Running:
 
     # Afterwards
 
+    def offers(self) -> tuple[tuple[str, Event], ...]:
+        """What the listener told, if it did, as an event of our contract."""
+        return ((self.task.listener, self.offered),) if self.offered is not None else ()
+
     def account(self) -> Account:
         """What the dialer claims, and where in the capture to look for it."""
         claim = self._claim()
-        events: list[tuple[str, Event]] = []
-        if self.offered is not None:
-            events.append((self.task.listener, self.offered))
+        events = list(self.offers())
         if claim.outcome is None and claim.said is not None:
             reason = sentence(claim.said)[:1000]
             failed = Failed(at=time.monotonic_ns(), failure=FailureClass.CHECKS, reason=reason)
