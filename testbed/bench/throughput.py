@@ -81,6 +81,8 @@ GOALS = (
         f"rate over {_TRIP}, our QUIC / py-libp2p's", "ours-quic", "py-quic", "delayed", 1.0, False
     ),
     Goal("processor time, relay QUIC / TCP", "relay-quic", "relay-tcp", "cpu", 2.0, True),
+    Goal("rate, relay for receipts / plain, TCP", "rented-tcp", "relay-tcp", "bare", 0.8, False),
+    Goal("rate, relay for receipts / plain, QUIC", "rented-quic", "relay-quic", "bare", 0.8, False),
 )  # fmt: skip
 
 

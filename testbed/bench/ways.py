@@ -7,6 +7,7 @@ seconds it took until the receiver had counted all.  Those of others are in `riv
 
 import asyncio
 import ssl
+import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -29,8 +30,11 @@ from testbed.traversal import (
     tls_certificate,
 )
 from testbed.traversal.aio.connection import Connection
+from testbed.traversal.aio.rent_client import Rent
+from testbed.traversal.aio.rent_server import RentOut
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
+from testbed.traversal.rent.sqlite import Book
 
 CHUNK = 65536
 SINK = "/testbed/sink/1.0.0"
@@ -184,7 +188,10 @@ async def _our_count(stream: Stream, connection: Connection) -> None:
     await stream.close()
 
 
-_STAYS = NodeOptions(allow_private=True, autonat_interval=0, upgrade=UpgradeOptions(enabled=False))
+_STAYS = NodeOptions(
+    allow_private=True, autonat_interval=0, upgrade=UpgradeOptions(enabled=False),
+    rent=Rent(budget=10**9),  # paid where the relay asks for it
+)  # fmt: skip
 
 
 def _options() -> NodeOptions:
@@ -209,9 +216,15 @@ async def _our_send(kind: str, local: Address, address: str, size: int) -> None:
         await _timed(_OurSink(stream), size)
 
 
-async def _our_relay(kind: str, local: Address) -> None:
-    limits = RelayLimits(duration=0, data=0)
-    async with Node(replace(_options(), relay=limits)) as node:
+async def _our_relay(kind: str, rented: bool, local: Address) -> None:
+    limits = RelayLimits() if rented else RelayLimits(duration=0, data=0)
+    with tempfile.TemporaryDirectory() as folder:
+        out = RentOut(book=Book(f"{folder}/book")) if rented else None
+        await _forward(kind, local, replace(_options(), relay=limits, rent_out=out))
+
+
+async def _forward(kind: str, local: Address, options: NodeOptions) -> None:
+    async with Node(options) as node:
         bound = await node.listen(kind.format(*local))
         tell(str(bound.with_peer(node.peer)))
         await forever()
@@ -221,8 +234,8 @@ def _ours(name: str, mib: int, kind: str) -> Way:
     return _way(name, mib, partial(_our_receive, kind), partial(_our_send, kind))
 
 
-def _forwarded(name: str, mib: int, kind: str) -> Way:
-    relay = lambda local: partial(serve, partial(_our_relay, kind, local))  # noqa: E731
+def _forwarded(name: str, mib: int, kind: str, *, rented: bool = False) -> Way:
+    relay = lambda local: partial(serve, partial(_our_relay, kind, rented, local))  # noqa: E731
     return replace(_ours(name, mib, kind), forward=relay)
 
 
@@ -233,5 +246,7 @@ OURS = {
     "ours-quic": _ours("ours, QUIC", 8, _QUIC),
     "relay-tcp": _forwarded("forwarded by our relay, TCP", 32, _TCP),
     "relay-quic": _forwarded("forwarded by our relay, QUIC", 8, _QUIC),
+    "rented-tcp": _forwarded("forwarded for receipts, TCP", 32, _TCP, rented=True),
+    "rented-quic": _forwarded("forwarded for receipts, QUIC", 8, _QUIC, rented=True),
     "aioquic": _way("aioquic", 8, _aioquic_receive, _aioquic_send),
 }

@@ -5,8 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from testbed.traversal import Multiaddr, Node, NodeOptions
+import pytest
+
+from testbed.traversal import Multiaddr, Node, NodeOptions, RelayLimits
 from testbed.traversal.__main__ import ECHO, echo
+from testbed.traversal.aio.rent_client import Rent
+from testbed.traversal.aio.rent_server import RentOut
 from testbed.traversal.events import Event
 
 LISTEN = {
@@ -15,6 +19,14 @@ LISTEN = {
     "ws": "/ip4/127.0.0.1/tcp/0/ws",
     "wss": "/ip4/127.0.0.1/tcp/0/tls/ws",
 }
+
+RENTS = pytest.mark.parametrize("rents", [False, True], ids=["plain", "rents"])
+
+
+def rented(words: dict[str, Any], rents: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of a relay and of a peer of ours: both know rent, or neither does."""
+    hub = words | {"relay": RelayLimits()}
+    return (hub | {"rent_out": RentOut()}, words | {"rent": Rent(1000)}) if rents else (hub, words)
 
 
 @contextlib.asynccontextmanager

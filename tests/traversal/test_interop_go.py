@@ -6,6 +6,7 @@ first run builds the program, unless `tests.traversal.interop.build` did so befo
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from testbed.traversal.options import AGENT
 
 from .interop.build import GO
 from .interop.peer import built_or_skipped, foreign
-from .nodes import address, nodes, run, wait_event
+from .nodes import RENTS, address, nodes, rented, run, wait_event
 from .test_nodes import STAY_RELAYED, echoed
 
 BOTH = pytest.mark.parametrize("transport", ["tcp", "quic"])
@@ -124,12 +125,14 @@ def test_two_of_us_upgrade_from_a_go_relay_to_a_direct_connection(
 
 
 @BOTH
-def test_go_reaches_us_through_our_relay(transport: str, binary: Path) -> None:
+@RENTS
+def test_go_reaches_us_through_our_relay(transport: str, rents: bool, binary: Path) -> None:
     async def work() -> None:
-        stay = {"upgrade": STAY_RELAYED}
+        stay: dict[str, Any] = {"upgrade": STAY_RELAYED}
+        hub_words, our_words = rented(stay, rents)
         async with (
             foreign(binary, transport) as go,
-            nodes(transport, stay | {"relay": RelayLimits()}, stay) as (hub, ours),
+            nodes(transport, hub_words, our_words) as (hub, ours),
         ):
             held = await ours.reserve(address(hub))
             told = await go.ask("connect", str(held.addresses[0]))

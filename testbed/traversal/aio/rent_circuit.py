@@ -56,6 +56,8 @@ class RentedCircuit:
         while not (room := self.meter.may_pass(now())):
             if self.meter.exhausted(now()):
                 raise StreamResetError("the contract carries no more")
+            if self.cheat is not None or self._payer_left.is_set():
+                raise StreamResetError("no receipt will come")
             self._lent.clear()
             await self._lent.wait()
         return room
@@ -81,6 +83,7 @@ class RentedCircuit:
             return
         finally:
             self._payer_left.set()
+            self._lent.set()
 
     def _store(self, receipt: Signed[Receipt]) -> None:
         value = receipt.value
@@ -137,6 +140,7 @@ class RentedCircuit:
 
     def _caught(self, cheat: Cheat) -> None:
         self.cheat = self.cheat or cheat
+        self._lent.set()
         for stream in self._ends:
             stream.abort()
 

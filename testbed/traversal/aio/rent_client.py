@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import relay
-from ..errors import NegotiationError, ProtocolError, TraversalError
+from ..errors import DialError, DialFailure, NegotiationError, ProtocolError, TraversalError
 from ..events import RelayBroke, RentSettled
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
@@ -25,6 +25,7 @@ from .rent_pipe import MeteredPipe, now
 from .stream import Stream
 
 _TIMEOUT = 15.0
+_SETTLING = 5.0  # seconds at most that a node which closes waits for last words
 _EXPIRES = 24 * 3600_000  # ms that a relay has to redeem
 
 
@@ -48,6 +49,7 @@ class RentClient:
         self.broken: list[PayerMeter] = []  # the last ones whose relay was caught
         self._host, self._relays, self._options = host, relays, options
         self._work: set[asyncio.Task[None]] = set()
+        self._pipes: set[MeteredPipe] = set()
         host.set_handler(STOP_PROTOCOL, self._on_stop)
 
     async def offer(self, connection: Connection) -> Signed[Offer] | None:
@@ -67,8 +69,8 @@ class RentClient:
         return offer
 
     async def dial(self, through: Connection, target: PeerId, timeout: float) -> Connection:
-        """A circuit that is paid for, if the relay offers one and the price is right, else a
-        plain one.  Raises DialError.
+        """A circuit that is paid for, if the relay offers one, the price is right and the target
+        counts, else a plain one.  Raises DialError.
         """
         offer = None
         with contextlib.suppress(TraversalError, TimeoutError):
@@ -81,7 +83,12 @@ class RentClient:
         async def connect(through: Connection, target: PeerId) -> Circuit:
             return await self._rent(through, target, data)
 
-        return await self._relays.dial(through, target, timeout, connect)
+        try:
+            return await self._relays.dial(through, target, timeout, connect)
+        except DialError as error:
+            if error.failure is not DialFailure.RELAY_REFUSED:
+                raise
+        return await self._relays.dial(through, target, timeout)  # the target may know no rent
 
     async def order(self, addresses: list[Multiaddr]) -> list[Multiaddr]:
         """The circuits' addresses by choice, the others first and as they are."""
@@ -104,7 +111,10 @@ class RentClient:
         paid = [c for c in self._host.connections if c.relayed]
         if self._work:
             await asyncio.gather(*(c.close("the node closes") for c in paid))
-            await asyncio.wait(self._work)
+        for pipe in tuple(self._pipes):
+            pipe.abort()  # also of what is no connection yet
+        if self._work:
+            await asyncio.wait(self._work, timeout=_SETTLING)
 
     # The payer.
 
@@ -118,7 +128,7 @@ class RentClient:
         stream, said = await ask(host, through, HOP_PROTOCOL, deal.data)
         pipe, meter = MeteredPipe(stream), PayerMeter(deal, began)
         self.meters[deal.id] = meter
-        self._spawn(_Account(host, through, meter, pipe, self._left).run)
+        self._spawn(pipe, _Account(host, through, meter, pipe, self._left).run())
         return pipe, said.limit or None
 
     def _left(self, meter: PayerMeter, cheat: Cheat | None, reason: str) -> None:
@@ -137,10 +147,13 @@ class RentClient:
             )
         )  # fmt: skip
 
-    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        task = self._host.spawn(work())
+    def _spawn(self, pipe: MeteredPipe, work: Coroutine[Any, Any, None]) -> None:
+        """The account of a circuit, which ends with its pipe."""
+        task = self._host.spawn(work)
         self._work.add(task)
+        self._pipes.add(pipe)
         task.add_done_callback(self._work.discard)
+        task.add_done_callback(lambda _: self._pipes.discard(pipe))
 
     # The target.
 
@@ -152,7 +165,7 @@ class RentClient:
         if deal is None or status is not relay.Status.OK:
             return
         pipe = MeteredPipe(stream)
-        self._spawn(lambda: self._count(connection, TargetMeter(deal, now()), pipe))
+        self._spawn(pipe, self._count(connection, TargetMeter(deal, now()), pipe))
         try:
             await self._relays.accept(pipe, connection, deal.payer, deal.terms.limit)
         finally:

@@ -276,10 +276,10 @@ class TargetMeter:
         self.last = Count(deal.id, 0, now, 0, 0, 0)
 
     def count(self, now: int, *, final: bool = False) -> Count | None:
-        """What to sign now: each `every` bytes, and twice in a patience whatever happens."""
+        """What to sign now: each `every` bytes, and four times in a patience whatever happens."""
         last, terms = self.last, self.deal.terms
         fresh = self.received + self.sent - last.received - last.sent
-        due = fresh >= terms.every or now - last.at >= terms.patience // 2
+        due = fresh >= terms.every or now - last.at >= terms.patience // 4
         if last.final or not (due or final):
             return None
         self.last = Count(
