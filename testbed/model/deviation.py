@@ -27,8 +27,8 @@ class Case(FrozenValue):
     ``built``: the versions of its two stacks, those of them that are known.  ``leads``: whether
     the address by which one is seen leads the other to it, as it does not behind a NAT that both
     share and that does not hairpin.  ``rung``: by which the oracle has it go direct, where its
-    mechanism climbs a ladder.  ``together``: whether both ends are in one network, where their own
-    addresses lead to each other.
+    mechanism climbs a ladder.  ``dialer_reached`` and ``listener_reached``: whether that end's own
+    address leads the other to it, with no NAT in between: a public one, or in one's own network.
     """
 
     dialer: str  # the names of the stacks
@@ -40,7 +40,8 @@ class Case(FrozenValue):
     built: tuple[Built, ...] = ()
     leads: bool = True
     rung: Rung | None = None
-    together: bool = False
+    dialer_reached: bool = False
+    listener_reached: bool = False
 
 
 class _Read(BaseModel):
@@ -84,7 +85,13 @@ class Match(_Read):
     listener_nat: NatMatch = NatMatch()
     outcome: tuple[Outcome, ...] | Besides[Outcome] | None = None
     rung: tuple[Rung, ...] | None = None
-    together: bool | None = None
+    dialer_reached: bool | None = None
+    listener_reached: bool | None = None
+
+    @property
+    def at_own_address(self) -> bool:
+        """Whether an end is met at its own address, which no NAT has to lead to."""
+        return bool(self.dialer_reached or self.listener_reached)
 
     def fits(self, case: Case) -> bool:
         """Whether ``case`` is one of them."""
@@ -95,7 +102,8 @@ class Match(_Read):
             and _among(case.listener.removesuffix(f"-{transport}"), self.listener)
             and _among(case.outcome, self.outcome)
             and _among(case.rung, self.rung)
-            and self.together in (None, case.together)
+            and self.dialer_reached in (None, case.dialer_reached)
+            and self.listener_reached in (None, case.listener_reached)
             and self.dialer_nat.fits(case.dialer_nat)
             and self.listener_nat.fits(case.listener_nat)
         )
@@ -178,6 +186,7 @@ class Deviation(_Read):
     order: int
     versions: tuple[str, ...] = Field(min_length=1)  # in which it was seen
     when: tuple[Match, ...] = Field(min_length=1)  # any of these
+    unless: tuple[Match, ...] = ()  # and none of these, where what it is caused by is not so
     outcome: Outcome | None = None  # instead of the predicted one, if that changes
     seen: Seen | None = None
     breaches: tuple[Pattern, ...] = ()
@@ -189,10 +198,12 @@ class Deviation(_Read):
     def condition(self, case: Case) -> bool:
         """Whether the stack deviates in ``case``.
 
-        Where nothing gets in, nothing goes direct, but from host to host in one network.
+        Where nothing gets in, nothing goes direct, but to an end's own address.
         """
+        if any(one.fits(case) for one in self.unless):
+            return False
         shut = self.outcome is Outcome.DIRECT and not case.leads
-        return any(one.fits(case) for one in self.when if one.together or not shut)
+        return any(one.fits(case) for one in self.when if one.at_own_address or not shut)
 
     def leads_to(self, outcome: Outcome, ended: Outcome | None = None) -> Outcome:
         """What becomes of ``outcome``; of a deviation with rates, as a cell ``ended``."""

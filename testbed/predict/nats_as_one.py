@@ -63,3 +63,13 @@ def leads(topology: Topology, behaviours: Mapping[str, Behaviour], ends: tuple[s
     if turning is None or not behaviours[turning.name].translates:
         return True
     return behaviours[turning.name].hairpin is not Hairpin.NONE
+
+
+def reached(topology: Topology, ends: tuple[str, str]) -> bool:
+    """Whether the own address of ``ends[1]`` leads ``ends[0]`` to it, and no NAT of it is passed.
+
+    So it is on the internet, and in each network that the other is in or crosses on its way out.
+    """
+    crossed = {one.network for one in topology.host(ends[0]).interfaces}
+    crossed |= {router.interfaces[0].network for router in topology.path_out(ends[0])}
+    return topology.host(ends[1]).interfaces[0].network in crossed

@@ -37,10 +37,10 @@ from testbed.predict.deviations import (
     uncovered,
     unexpected,
 )
-from testbed.predict.nats_as_one import as_one
+from testbed.predict.nats_as_one import as_one, reached
 from testbed.stacks import folders
 from testbed.studies.punch.cell import Cell
-from testbed.studies.punch.expectation import deviations, in_one, prediction, strangers
+from testbed.studies.punch.expectation import deviations, prediction, strangers
 from testbed.verdict.upgrade import UNTOLD_BY_CHANCE
 from testbed.words import sentence
 
@@ -266,7 +266,7 @@ link = "https://example.org/"
 date = "2026-11-30"
 seen = { direct = 14, relayed = 4, none = 2 }
 when = [
-    { together = true, outcome = ["relayed"] },
+    { listener_reached = true, outcome = ["relayed"] },
 ]
 
 [[deviation]]
@@ -292,19 +292,19 @@ def rows(tmp_path: Path) -> tuple[Deviation, ...]:
     return folders.deviations(tmp_path)
 
 
-def in_one_network(*, together: bool) -> Case:
+def behind_one_nat(*, near: bool) -> Case:
     nat = as_one(two_homes("full-cone", "full-cone"), BEHAVIOURS, Protocol.TCP, ("a", "b"))
-    return Case("go-tcp", "go-tcp", False, nat, nat, Outcome.RELAYED, (), False, None, together)
+    return Case("go-tcp", "go-tcp", False, nat, nat, Outcome.RELAYED, (), False, None, near, near)
 
 
 def test_a_stack_that_ends_in_several_ways_is_predicted_by_how_often_it_was_seen_to(
     rows: tuple[Deviation, ...],
 ) -> None:
-    applying = known(in_one_network(together=True), rows)
+    applying = known(behind_one_nat(near=True), rows)
     told = expected(Prediction(Outcome.RELAYED, UpgradesOff(), ()), applying)
     assert told.chances == Chances(20, 14, 4, 2)
     assert (told.outcome, told.beside(Outcome.NONE)) == (Outcome.DIRECT, Outcome.NONE)
-    assert known(in_one_network(together=False), rows) == ()
+    assert known(behind_one_nat(near=False), rows) == ()
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_stack_that_ends_in_several_ways_is_predicted_by_how_often_it_was_seen
 def test_what_else_it_does_follows_from_how_it_ended(
     rows: tuple[Deviation, ...], ended: Outcome | None, names: list[str]
 ) -> None:
-    assert [one.name for one in known(in_one_network(together=True), rows, ended)] == names
+    assert [one.name for one in known(behind_one_nat(near=True), rows, ended)] == names
 
 
 def test_a_rate_of_few_cells_is_refused(tmp_path: Path) -> None:
@@ -336,11 +336,73 @@ def test_a_file_that_is_too_deep_is_refused(tmp_path: Path) -> None:
         folders.deviations(tmp_path)
 
 
-def test_ends_are_in_one_network_where_it_is_not_the_internet() -> None:
-    placed = {"same-lan": True, "lan-party": True, "public-both": False, "two-homes": False}
-    for world, together in placed.items():
-        topology = find(world).topology(*(["full-cone"] * len(find(world).world.options)))
-        assert in_one(topology) is together
+@pytest.mark.parametrize(
+    ("world", "peer", "profiles", "outcome"),
+    [
+        # In one network the dialer's own dial comes to what identify told it, over any transport.
+        ("same-lan", "py-tcp", ("symmetric",), "direct"),
+        ("same-lan", "py-tcp+traversal-tcp", ("port-restricted",), "direct"),
+        ("same-lan", "py-tcp+rust-tcp", ("symmetric",), "direct"),
+        ("guest-and-house", "py-tcp", ("port-restricted", "symmetric"), "direct"),
+        # As the listener it tells that address over QUIC alone, and not everybody dials it.
+        ("same-lan", "go-tcp+py-tcp", ("port-restricted",), "relayed"),
+        ("same-lan", "go-quic+py-quic", ("port-restricted",), "direct"),
+        ("same-lan", "traversal-quic+py-quic", ("port-restricted",), "relayed"),
+        # To a public listener a NAT of the dialer's is no hindrance.
+        ("home-and-public", "py-quic", ("symmetric",), "direct"),
+        ("home-and-public", "traversal-quic+py-quic", ("port-restricted",), "direct"),
+        ("public-both", "py-quic", (), "direct"),
+        # Who dials a public dialer back needs no punch; py-libp2p's own dial is closed, or served.
+        ("public-to-hard", "py-tcp+traversal-tcp", ("symmetric",), "direct"),
+        ("public-to-hard", "py-quic+go-quic", ("symmetric",), "direct"),
+        ("public-to-hard", "py-tcp", ("symmetric",), "relayed"),
+        ("public-to-hard", "go-quic+py-quic", ("port-restricted",), "relayed"),
+        # Behind a NAT each nothing changes.
+        ("two-homes", "py-quic", ("port-restricted", "port-restricted"), "relayed"),
+        ("carrier", "py-quic", ("port-restricted", "port-restricted"), "relayed"),
+    ],
+)
+def test_py_libp2p_dials_the_address_that_the_other_has_of_its_own(
+    world: str, peer: str, profiles: tuple[str, ...], outcome: str
+) -> None:
+    assert prediction(Cell(peer, profiles, world), CATALOGUE).outcome == outcome
+
+
+def test_go_that_dials_a_public_dialer_back_needs_no_third_attempt() -> None:
+    assert names(Cell("py-tcp+go-tcp", ("symmetric",), "public-to-hard")) == [
+        "the relayed connection is kept for a minute"
+    ]
+
+
+def test_a_row_is_not_told_where_what_causes_it_is_not_so() -> None:
+    row = chained("relays", Outcome.RELAYED, Outcome.DIRECT)
+    row = row.model_copy(update={"unless": (Match(listener_reached=True),)})
+    assert not row.condition(replace(behind_one_nat(near=True), outcome=Outcome.DIRECT))
+    assert row.condition(replace(behind_one_nat(near=False), outcome=Outcome.DIRECT))
+
+
+@pytest.mark.parametrize(
+    ("world", "ends"),
+    [
+        ("same-lan", {"a", "b"}),
+        ("lan-party", {"a", "b"}),
+        ("public-both", {"a", "b"}),
+        ("home-and-public", {"b"}),
+        ("public-to-hard", {"a"}),
+        ("guest-and-house", {"b"}),  # the house's LAN, which the guest's way out crosses
+        ("carrier", set[str]()),  # behind a router each
+        ("two-homes", set[str]()),
+        ("firewalls-only", set[str]()),  # which have a filter, though they translate nothing
+        ("vpn-on", set[str]()),
+    ],
+)
+def test_an_end_is_met_at_its_own_address_in_each_network_that_the_others_way_crosses(
+    world: str, ends: set[str]
+) -> None:
+    topology = find(world).topology(*(["full-cone"] * len(find(world).world.options)))
+    a, b = topology.roles.a, topology.roles.b
+    met = {"a": reached(topology, (b, a)), "b": reached(topology, (a, b))}
+    assert {end for end, there in met.items() if there} == ends
 
 
 def chained(name: str, outcome: Outcome | None, when: Outcome) -> Deviation:

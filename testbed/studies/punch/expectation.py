@@ -11,13 +11,13 @@ from testbed.model.outcome import Outcome, Rung
 from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
 from testbed.model.reason import ByChance, Climbed, Lost, Raced, Reason, Stated
-from testbed.model.topology import AS_IT_IS, INTERNET, Topology
+from testbed.model.topology import AS_IT_IS, Topology
 from testbed.model.trace import OfLength
 from testbed.model.version import Built
 from testbed.predict.deviations import come_to, expected, known, uncovered
 from testbed.predict.ice import ICE
 from testbed.predict.model import Openings
-from testbed.predict.nats_as_one import as_one, leads
+from testbed.predict.nats_as_one import as_one, leads, reached
 from testbed.predict.prediction import RUNS, crowded, is_scarce, mappings, predict
 from testbed.stacks.adapter import Adapter, Main
 from testbed.studies.punch.cell import Cell
@@ -216,18 +216,10 @@ def _known(
     names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
     way = leads(topology, declared, (a, b)) and not _too_long(plain.reason)
     rung = plain.rung or _climbed(plain.reason)
-    case = Case(*names, quic, *nats, plain.outcome, built, way, rung, in_one(topology))
+    met = reached(topology, (b, a)), reached(topology, (a, b))
+    case = Case(*names, quic, *nats, plain.outcome, built, way, rung, *met)
     found = known(case, ended=ended)
     if ended is None or come_to(found, plain.outcome, ended) is ended:
         return found
     by_chance = ended if plain.chances is not None else plain.beside(ended)
     return known(replace(case, outcome=by_chance), ended=ended)
-
-
-def in_one(topology: Topology) -> bool:
-    """Whether both ends have an interface on one network that is not the internet."""
-    a, b = (
-        {one.network for one in topology.host(end).interfaces}
-        for end in (topology.roles.a, topology.roles.b)
-    )
-    return bool(a & b - {INTERNET})
