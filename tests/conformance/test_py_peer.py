@@ -15,12 +15,39 @@ from testbed.model.outcome import Outcome
 from testbed.model.verdict import Judgement
 from testbed.predict.deviations import DEVIATIONS
 from testbed.stacks.programs import Program
+from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import deviations, prediction
 
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "py-libp2p"
 LOCK = (IMAGE / "requirements.txt").read_text()
 PROGRAM = Program("py-libp2p", "Python")
 KNOWN = [one for one in DEVIATIONS if one.stack == "py-libp2p"]
+LOOKS = """
+import sys
+from types import SimpleNamespace
+import trio, trio.testing
+from dns.resolver import BaseResolver
+BaseResolver.read_resolv_conf = lambda *_: None
+sys.path.insert(0, sys.argv[1])
+from story import Punching, Story
+
+async def main():
+    place = {"address": "10.0.0.5", "port": 4001}
+    story = Story(place, place, "dialer")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Punching(host, story, 2.0)._auto_drive_loop)
+        await trio.sleep(10.5)
+        story.found.set()
+        await trio.sleep(2.5)
+        nursery.cancel_scope.cancel()
+
+looks = []
+host = SimpleNamespace(get_network=lambda: looks.append(round(trio.current_time() - began)))
+clock = trio.testing.MockClock(autojump_threshold=0)
+began = clock.current_time()
+trio.run(main, clock=clock)
+print(*looks)
+"""
 needs_py = pytest.mark.skipif(bool(lack("py-tcp")), reason=lack("py-tcp"))
 
 
@@ -113,6 +140,23 @@ def test_what_it_cannot_do_is_a_failure_and_it_closes(asked: dict[str, Any]) -> 
         peer.stdin.flush()
         assert decode_event(peer.stdout.readline()).event == "closed"
         assert peer.wait(20) == 0
+
+
+@needs_py
+def test_it_looks_for_whom_to_upgrade_to_from_the_circuit_on_and_not_by_chance_before() -> None:
+    built = PROGRAM.expected.parent
+    asked = [str(built / "venv" / "bin" / "python"), "-c", LOOKS, str(IMAGE / "peer")]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["12"]  # seconds: the circuit is there after 10.5
+
+
+@needs_py
+@pytest.mark.timeout(180)
+def test_in_one_network_it_goes_direct_to_the_address_that_identify_told(tmp_path: Path) -> None:
+    """Beside ours, which dials no private address: who dials is sure, and gets in."""
+    cell = Cell("py-tcp+traversal-tcp", ("port-restricted",), "same-lan")
+    verdict = sure(ran(cell, tmp_path)).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.DIRECT, Judgement.PASS), verdict
 
 
 # the table

@@ -374,6 +374,13 @@ def test_go_that_dials_a_public_dialer_back_needs_no_third_attempt() -> None:
     ]
 
 
+def test_the_dial_that_py_libp2p_closes_gets_in_at_the_address_that_a_public_one_has() -> None:
+    closed = "over QUIC it closes its dial of a punch, and the dialer has told of it"
+    assert closed in names(Cell("py-quic", ("symmetric",), "public-to-hard"))
+    assert closed not in names(Cell("py-quic", ("full-cone", "full-cone"), "libp2p"))
+    assert closed not in names(Cell("go-quic+py-quic", ("full-cone",), "same-lan"))
+
+
 def test_a_row_is_not_told_where_what_causes_it_is_not_so() -> None:
     row = chained("relays", Outcome.RELAYED, Outcome.DIRECT)
     row = row.model_copy(update={"unless": (Match(listener_reached=True),)})

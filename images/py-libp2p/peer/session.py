@@ -73,7 +73,7 @@ class Session:
     async def _upgrade(self, task_status: Any) -> None:
         """Let py-libp2p upgrade connections, until nobody waits for that any more.
 
-        The listener leads at once.  Left to themselves both sides would, after up to 2 s.
+        The listener leads at once.  Left to themselves both sides would, after 2 s.
         """
         with self._upgrading:
             punching = Punching(self._host, self._story, self._longer(DIALLING))

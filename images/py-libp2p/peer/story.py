@@ -117,12 +117,21 @@ class Story(INotifee):
 
 
 class Punching(dcutr.DCUtRProtocol):  # type: ignore[misc]
-    """py-libp2p's DCUtR as it is, with a story told of it."""
+    """py-libp2p's DCUtR as it is, with a story told of it; it looks from the circuit on."""
 
     def __init__(self, host: Any, story: Story, dial_timeout: float) -> None:
         super().__init__(host, dial_timeout=dial_timeout)
         self._story = story
         watch(story)
+
+    async def _auto_drive_loop(self) -> None:
+        """Look every 2 s for whom to upgrade to, from the circuit on.
+
+        Looks that are counted from the start come by chance between the circuit and the other
+        side's CONNECT, and then both lead: the more often, the longer the way to the relay.
+        """
+        await self._story.found.wait()
+        await super()._auto_drive_loop()
 
     async def _perform_hole_punch(
         self, peer_id: Any, addrs: list[Any], as_responder: bool = False
