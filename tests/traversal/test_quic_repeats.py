@@ -21,6 +21,8 @@ def test_bytes_that_a_dead_link_swallowed_arrive_within_seconds_of_its_recovery(
         near, far = await quic_ends(link, random.Random(2))
         arrived: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
         far.on_stream = lambda _, stream: arrived.set_result(stream)
+        for end in (near, far):
+            end.start()
         stream = await near.open_raw_stream()
         await stream.write(b"first")
         reader = await arrived

@@ -6,21 +6,21 @@ says why this one stays.  What is used of its private parts is used here alone.
 
 import math
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from aioquic import tls
 from aioquic.quic import events
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
-from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import END_STATES, Limit, QuicConnection
 from aioquic.quic.packet import QuicFrameType, QuicPacketType, QuicProtocolVersion
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicSentPacket
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 
 from .. import tls_certificate
 from ..errors import HandshakeError
 from ..peer_id import PeerId
 from ..window import ReceiveWindow
+from .quic_congestion import Pacer, Reno
 from .quic_timers import QuicTimers
 
 WINDOW = 256 * 1024
@@ -55,22 +55,6 @@ def configuration(
     )
 
 
-class _Reno(RenoCongestionControl):
-    """aioquic's, which counts the large packets that were lost since one arrived."""
-
-    large_lost = 0
-
-    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
-        if packet.sent_bytes > SMALLEST_MAX_DATAGRAM_SIZE:
-            self.large_lost = 0
-        super().on_packet_acked(now=now, packet=packet)
-
-    def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
-        lost = list(packets)
-        self.large_lost += sum(one.sent_bytes > SMALLEST_MAX_DATAGRAM_SIZE for one in lost)
-        super().on_packets_lost(now=now, packets=lost)
-
-
 class Engine(QuicConnection):
     """The server asks the client for a certificate, and a stream's window follows its reader.
 
@@ -80,7 +64,9 @@ class Engine(QuicConnection):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._reno = self._loss._cc = _Reno(max_datagram_size=self._max_datagram_size)
+        size = self._max_datagram_size
+        self._reno = self._loss._cc = Reno(max_datagram_size=size)
+        self._loss._pacer = Pacer(self._reno, max_datagram_size=size)
         self._windows: dict[int, ReceiveWindow] = {}
         self._sized: Any | None = None  # the path for which the size of datagrams was tried
         self._local_max_streams_bidi = Limit(

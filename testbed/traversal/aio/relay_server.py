@@ -15,7 +15,7 @@ from .host import Host
 from .stream import Stream
 
 _TIMEOUT = 15.0
-_CHUNK = 16384
+_CHUNK = 65536  # bytes: as much as comes in one batch of datagrams, written with one pump
 
 
 class RelayServer:
