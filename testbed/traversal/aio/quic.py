@@ -168,12 +168,13 @@ class QuicEndpoint:
     def receive(self, batch: Datagrams) -> None:
         """Datagrams that came together: each connection answers all of its own at once."""
         touched: dict[QuicPeer, None] = {}
+        now = asyncio.get_running_loop().time()
         for data, addr in batch:
             connection = self._connections.get(_connection_id(data))
             if connection is None:
                 self._meet(data, addr)
             else:
-                connection.receive(data, addr)
+                connection.receive(data, addr, now)
                 touched[connection] = None
         for connection in touched:
             connection.settle()
@@ -262,7 +263,7 @@ class QuicEndpoint:
         # Called by hand rather than as a done-callback, which runs a turn later: stream
         # data may be in the very datagram that completes the handshake.
         connection.on_settled = settled
-        connection.receive(data, addr)
+        connection.receive(data, addr, loop.time())
         connection.settle()
 
     def _give_up(self, connection: QuicPeer) -> None:

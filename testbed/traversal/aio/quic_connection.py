@@ -67,9 +67,9 @@ class QuicPeer(Connection):
         self.engine.connect(address, self._loop.time())
         self.pump()
 
-    def receive(self, data: bytes, address: Any) -> None:
+    def receive(self, data: bytes, address: Any, now: float) -> None:
         """A datagram for this connection; `settle` is to follow, once for several."""
-        self.heard_at = self._loop.time()
+        self.heard_at = now
         if self.on_answer is not None:
             on_answer, self.on_answer = self.on_answer, None
             on_answer()

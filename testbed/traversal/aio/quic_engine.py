@@ -12,7 +12,7 @@ from typing import Any
 from aioquic import tls
 from aioquic.quic import events
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
-from aioquic.quic.connection import END_STATES, Limit, QuicConnection
+from aioquic.quic.connection import END_STATES, Limit
 from aioquic.quic.packet import QuicFrameType, QuicPacketType, QuicProtocolVersion
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 
@@ -20,6 +20,7 @@ from .. import tls_certificate
 from ..errors import HandshakeError
 from ..peer_id import PeerId
 from ..window import ReceiveWindow
+from .quic_bulk import BulkConnection
 from .quic_congestion import Pacer, Reno
 from .quic_timers import QuicTimers
 
@@ -55,7 +56,7 @@ def configuration(
     )
 
 
-class Engine(QuicConnection):
+class Engine(BulkConnection):
     """The server asks the client for a certificate, and a stream's window follows its reader.
 
     (aioquic widens it without end.)  Unread bytes stay within `ReceiveWindow.size`.  Where much is
@@ -130,7 +131,8 @@ class Engine(QuicConnection):
             or self._reno.large_lost >= _LARGE_LOST
         ):
             self._resize(SMALLEST_MAX_DATAGRAM_SIZE)
-        found: list[tuple[bytes, Any]] = super().datagrams_to_send(now)
+        found = self.bulk_to_send(now)
+        found += super().datagrams_to_send(now)
         ready = self._handshake_confirmed and path.is_validated and not self._close_pending
         if path is not self._sized and path.bytes_sent >= _BULK and ready:
             self._sized = path
