@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import AddressError, DialError, DialFailure, DialTimeoutError
 from ..multiaddr import Multiaddr
@@ -146,6 +147,34 @@ def listen(address: Multiaddr, backlog: int = 128) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+async def accept(listener: socket.socket) -> tuple[socket.socket, tuple[Any, ...]]:
+    """The next connection and where it comes from.  Raises OSError.
+
+    It stays the kernel's until somebody goes on with it: `loop.sock_accept` loses a socket, open,
+    when it is cancelled in the turn in which that came.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        readable: asyncio.Future[None] = loop.create_future()
+        try:
+            loop.add_reader(listener, _resolve, readable)
+        except NotImplementedError:  # a loop that watches no sockets (Windows' default)
+            return await loop.sock_accept(listener)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(listener)
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            sock, name = listener.accept()
+            sock.setblocking(False)
+            return sock, name
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def dial(address: Multiaddr, source: tuple[str, int] | None, timeout: float) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
 from collections import Counter
@@ -40,6 +41,8 @@ class Transports:
         self._dialing: dict[int, QuicEndpoint] = {}  # by IP version, of those who do not listen
         self._binding = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted: set[socket.socket] = set()  # whose tasks have not begun
+        self._closed = False
         self._pending: Counter[str] = Counter()  # handshakes under way, by party
         self._client_towards: Counter[tuple[str, int]] = Counter()
         self.on_connection: Callable[[Connection], None] = _refuse
@@ -138,25 +141,26 @@ class Transports:
             self._client_towards -= Counter(expected)
 
     async def close(self) -> None:
-        """Close every socket."""
+        """Close every socket, also those that are being opened."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for sock, _ in self._tcp:
+        for sock in (*self._accepted, *(listener for listener, _ in self._tcp)):
             sock.close()
         for endpoint in (*self._quic, *self._dialing.values()):
             endpoint.close()
         self._dialing.clear()
+        self._accepted.clear()
         self._tcp.clear()
         self._quic.clear()
 
     # Private.
 
     async def _accept_loop(self, listener: socket.socket, transport: str) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, name = await loop.sock_accept(listener)
+                sock, name = await tcp.accept(listener)
             except OSError:
                 await asyncio.sleep(0.05)  # out of descriptors: give some time to come back
                 continue
@@ -168,9 +172,11 @@ class Transports:
                 sock.close()
                 continue
             self._pending[whose] += 1
+            self._accepted.add(sock)
             self._spawn(self._secure_inbound(sock, transport, whose))
 
     async def _secure_inbound(self, sock: socket.socket, transport: str, whose: str) -> None:
+        self._accepted.discard(sock)
         try:
             connection = await self._sockets.accept(sock, transport, self._are_client)
         except (TraversalError, OSError):
@@ -191,7 +197,11 @@ class Transports:
     async def _bind_quic(self, address: Multiaddr) -> "QuicEndpoint":
         from .quic import QuicEndpoint  # a third of what importing a node costs: not for TCP alone
 
-        return await QuicEndpoint.bind(self._sockets.security.identity, address, self._timers)
+        endpoint = await QuicEndpoint.bind(self._sockets.security.identity, address, self._timers)
+        if self._closed:  # while it was bound: nobody would close it
+            endpoint.close()
+            raise OSError(errno.ESHUTDOWN, "the node is closed")
+        return endpoint
 
     def _on_quic(self, connection: Connection) -> None:
         self.on_connection(connection)
