@@ -8,6 +8,7 @@ are asked once.  What is not the common case is left to aioquic, before anything
 from typing import Any
 
 from aioquic import tls
+from aioquic._crypto import AEAD_NONCE_LENGTH
 from aioquic.buffer import Buffer, encode_uint_var  # type: ignore[attr-defined]
 from aioquic.quic import events
 from aioquic.quic.connection import (
@@ -18,9 +19,10 @@ from aioquic.quic.connection import (
     QuicConnectionState,
     QuicReceiveContext,
 )
+from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicPacketType, decode_packet_number
 from aioquic.quic.packet_builder import QuicSentPacket
-from aioquic.quic.recovery import MAX_ACK_RANGES
+from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography.exceptions import InvalidTag
 
@@ -42,6 +44,8 @@ class BulkConnection(QuicConnection):
         self._run: events.StreamDataReceived | None = None  # the last event, if it may grow
         self._pieces: list[bytes] = []  # of that
         self._noted_at = -1.0  # when a packet last came
+        self._keys: CryptoPair | None = None  # once they stand; enums are slow keys of dicts
+        self._space = QuicPacketSpace()
 
     # Receiving.
 
@@ -49,12 +53,13 @@ class BulkConnection(QuicConnection):
         """As aioquic's."""
         cid = self.host_cid
         if (
-            not data.startswith(cid, 1)
+            data[1 : 1 + len(cid)] != cid
             or data[0] & _FORM != _SHORT
-            or not self._settled
+            or not (now == self._noted_at or self._settled)
             or addr != self._network_paths[0].addr
             or not self._take(data, len(cid) + 1, now)
         ):
+            self._noted_at = -1.0  # to be asked again
             super().receive_datagram(data, addr, now)
 
     def next_event(self) -> events.QuicEvent | None:
@@ -66,8 +71,10 @@ class BulkConnection(QuicConnection):
 
     @property
     def _settled(self) -> bool:
+        if self._keys is None and self._handshake_confirmed:
+            self._keys, self._space = self._cryptos[_ONE_RTT], self._spaces[_ONE_RTT]
         return (
-            self._handshake_confirmed
+            self._keys is not None
             and self._state is QuicConnectionState.CONNECTED
             and not self._close_pending
             and len(self._network_paths) == 1
@@ -77,7 +84,8 @@ class BulkConnection(QuicConnection):
 
     def _take(self, data: bytes, at: int, now: float) -> bool:
         """A short packet whose number is at `at`; False, and nothing has changed, if not taken."""
-        keys = self._cryptos[_ONE_RTT].recv
+        assert self._keys is not None
+        keys, space = self._keys.recv, self._space
         sample = data[at + 4 : at + 4 + _SAMPLE]
         if keys.aead is None or keys.hp is None or len(sample) < _SAMPLE:
             return False
@@ -87,10 +95,9 @@ class BulkConnection(QuicConnection):
             return False
         body = at + (first & 3) + 1
         truncated = int.from_bytes(data[at:body]) ^ int.from_bytes(mask[1 : 1 + body - at])
-        space = self._spaces[_ONE_RTT]
         number = decode_packet_number(truncated, 8 * (body - at), space.expected_packet_number)
         header = b"%c%b%b" % (first, data[1:at], truncated.to_bytes(body - at))
-        nonce = keys.aead._nonce(number)
+        nonce = (keys.aead._iv ^ number).to_bytes(AEAD_NONCE_LENGTH)
         try:
             plain = keys.aead._aead.decrypt(nonce, data[body:], header)
         except InvalidTag:
@@ -98,10 +105,12 @@ class BulkConnection(QuicConnection):
         if number in space.received_packets:
             return True  # twice: RFC 9000 section 12.3
         eliciting = self._take_stream(plain) or self._take_others(plain, now)
-        if self._state not in END_STATES and not self._close_pending:
-            self._note(number, space, bool(first & _SPIN), now)
-            if eliciting and space.ack_at is None:
-                space.ack_at = now + self._ack_delay
+        if self._state in END_STATES or self._close_pending:
+            self._noted_at = -1.0
+            return True
+        self._note(number, space, bool(first & _SPIN), now)
+        if eliciting and space.ack_at is None:
+            space.ack_at = now + self._ack_delay
         return True
 
     def _take_others(self, plain: bytes, now: float) -> bool:
@@ -204,6 +213,7 @@ class BulkConnection(QuicConnection):
     def _has_words(self) -> bool:
         """Whether frames besides a stream's data and acknowledgements are due."""
         path, most = self._network_paths[0], self._local_max_data
+        assert self._keys is not None
         return bool(
             self._ping_pending
             or self._probe_pending
@@ -213,7 +223,7 @@ class BulkConnection(QuicConnection):
             or self._streams_blocked_pending
             or path.remote_challenges
             or self._remote_preferred_address
-            or self._cryptos[_ONE_RTT]._update_key_requested
+            or self._keys._update_key_requested
             or not self._crypto_streams[_ONE_RTT].sender.buffer_is_empty
             or most.used * 2 > most.value
             or most.value != most.sent
@@ -247,7 +257,7 @@ class BulkConnection(QuicConnection):
         fresh = self._remote_max_data - self._remote_max_data_used
         most = min(ready.stop - 1, sender.highest_offset + fresh, stream.max_stream_data_remote)
         room = loss.congestion_window - loss.bytes_in_flight
-        name, space = encode_uint_var(stream.stream_id or 0), self._spaces[_ONE_RTT]
+        name, space = encode_uint_var(stream.stream_id or 0), self._space
         packets: list[tuple[int, bytes]] = []
         start = ready.start
         while room >= size and loss._pacer.next_send_time(now=now) is None:
@@ -277,7 +287,8 @@ class BulkConnection(QuicConnection):
         return self._seal(packets, now)
 
     def _seal(self, packets: list[tuple[int, bytes]], now: float) -> Datagrams:
-        pair, cid, path = self._cryptos[_ONE_RTT], self._peer_cid.cid, self._network_paths[0]
+        pair, cid, path = self._keys, self._peer_cid.cid, self._network_paths[0]
+        assert pair is not None
         first = _SHORT | (self._spin_bit << 5) | (pair.key_phase << 2) | (_NUMBER - 1)
         aead, protection = pair.send.aead, pair.send.hp
         assert aead is not None
@@ -285,7 +296,9 @@ class BulkConnection(QuicConnection):
         start = bytes((first,)) + cid
         sealed = [
             aead._aead.encrypt(
-                aead._nonce(number), plain, start + (number & 0xFFFF).to_bytes(_NUMBER)
+                (aead._iv ^ number).to_bytes(AEAD_NONCE_LENGTH),
+                plain,
+                start + (number & 0xFFFF).to_bytes(_NUMBER),
             )
             for number, plain in packets
         ]
