@@ -114,10 +114,10 @@ def test_a_connection_answers_a_batch_once(monkeypatch: pytest.MonkeyPatch) -> N
     received, settled = 0, 0
     receive, settle = QuicPeer.receive, QuicPeer.settle
 
-    def counted_receive(self: QuicPeer, data: bytes, source: Any) -> None:
+    def counted_receive(self: QuicPeer, data: bytes, source: Any, now: float) -> None:
         nonlocal received
         received += 1
-        receive(self, data, source)
+        receive(self, data, source, now)
 
     def counted_settle(self: QuicPeer) -> None:
         nonlocal settled

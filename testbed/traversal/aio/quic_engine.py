@@ -1,7 +1,8 @@
 """aioquic's sans-io engine with what libp2p needs of it, and it has no setting for.
 
 It was compared with qh3 2.1 (Rust), which takes less than half of aioquic's processor time, though
-not of ours (`quic_bulk`): the README says why this one stays.  What is used of its private parts is used here alone.
+not of ours (`quic_bulk`): the README says why this one stays.  What is used of its private parts is
+used here, in `quic_bulk` and in `quic_congestion` alone.
 """
 
 import math

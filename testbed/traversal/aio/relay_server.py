@@ -1,6 +1,7 @@
 """Circuit relay v2, the relay: reservations and circuits with limits on both."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -10,7 +11,7 @@ from ..errors import AddressError, ProtocolError, StreamResetError, TraversalErr
 from ..gater import RelayAcl
 from ..multiaddr import Multiaddr
 from ..peer_id import PeerId
-from .connection import Connection
+from .connection import PATIENCE, Connection
 from .host import Host
 from .stream import Stream
 
@@ -184,6 +185,9 @@ async def _carry(source: Stream, sink: Stream, allowance: relay.Allowance) -> No
             source.close_read()
             return
         if passed < len(data):
+            with contextlib.suppress(TraversalError, TimeoutError):  # a reset drops what is not sent
+                async with asyncio.timeout(PATIENCE):
+                    await sink.wait_closed()
             raise StreamResetError("circuit carried all the data it may")
     sink.close_write()
 

@@ -15,9 +15,7 @@ from .packet_info import PacketInfo
 
 _BATCH = 64  # datagrams a turn: others are to have theirs, too
 _LARGEST = 65536
-_ROOM = (
-    4 * 1024 * 1024
-)  # bytes of the kernel's buffers: what comes while this process waits its turn
+_ROOM = 4 * 1024 * 1024  # bytes of the kernel's buffers, for what comes while others have the CPU
 _QUEUE = 1024  # datagrams that wait for the kernel's buffer; more are dropped, as a router would
 
 _SNDBUFFORCE, _RCVBUFFORCE = 32, 33  # asm-generic/socket.h; `socket` does not name them
