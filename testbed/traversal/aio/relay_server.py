@@ -185,7 +185,7 @@ async def _carry(source: Stream, sink: Stream, allowance: relay.Allowance) -> No
             source.close_read()
             return
         if passed < len(data):
-            with contextlib.suppress(TraversalError, TimeoutError):  # a reset drops what is not sent
+            with contextlib.suppress(TraversalError, TimeoutError):  # else the reset drops it
                 async with asyncio.timeout(PATIENCE):
                     await sink.wait_closed()
             raise StreamResetError("circuit carried all the data it may")
