@@ -32,7 +32,7 @@ from testbed.model.technique import Relaying
 from testbed.model.trace import OfLength
 from testbed.predict.dcutr_peer import (
     DIALER_HAS,
-    FRESH,
+    INTRODUCED,
     LISTENER_HAS,
     PUNCHING,
     RESERVED,
@@ -41,6 +41,7 @@ from testbed.predict.dcutr_peer import (
 )
 from testbed.predict.model import Model, Result, Setting
 from testbed.predict.public import (
+    CIRCUIT,
     RESERVE,
     Carrier,
     Observer,
@@ -52,6 +53,7 @@ from testbed.predict.tcp import Tcp
 ADVERTISED_BY = 4  # observers that must agree before an address is advertised
 CIRCUIT_PATIENCE = 4.0  # seconds from the start, at both ends
 RESERVE_PATIENCE = 10.0  # seconds
+INTRODUCTION = 10.0  # seconds that B waits for what A is, before it leads
 ATTEMPTS = 3
 
 
@@ -84,6 +86,8 @@ def _run(setting: Setting, protocol: Protocol, *, upgrades: bool = True) -> Resu
         return Result(Outcome.NONE, failure)
     if not upgrades:
         return Result(Outcome.RELAYED, UpgradesOff())
+    if network.chancy:
+        network.run(network.now + INTRODUCTION, lambda: b.steps >= INTRODUCED)
 
     def upgraded() -> bool:
         return a.direct and b.direct
@@ -131,11 +135,11 @@ def _uncircuited(setting: Setting, a: Peer, b: Peer) -> Unrelayed | None:
     network = setting.network
     late = [peer for peer in (a, b) if peer.late or not peer.met]
     if not late:
-        b.climb(0, RESERVE)
+        b.approach(RESERVE)
         network.run(network.now + RESERVE_PATIENCE, lambda: b.steps >= RESERVED)
         end = network.now + CIRCUIT_PATIENCE + setting.extra
         b.steps = 0
-        a.climb(0 if network.now - a.relay.told_at < FRESH else -2)
+        a.approach(CIRCUIT)
         network.run(end, lambda: b.steps >= LISTENER_HAS)
         late = [p for p, has in ((a, DIALER_HAS), (b, LISTENER_HAS)) if p.steps < has]
     if late:

@@ -6,14 +6,17 @@ from testbed.model.trace import Place
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
 from testbed.predict.public import (
+    ASIDE,
     CIRCUIT,
     HELLO,
     IDENTIFY,
     OBSERVED,
     PART,
+    PING,
     RESERVE,
     WELCOME,
     Carrier,
+    packets,
     say,
 )
 from testbed.predict.quic import Quic
@@ -61,16 +64,12 @@ SECURED = "server's handshake"
 CONFIRMED = "client's last handshake"
 
 
-# Steps to and of a circuit: CONNECT and STOP there, their answer, and Noise's three messages.  With
-# the last of them A pushes what it is, which B need not ask for.
-RESERVED, DIALER_HAS, LISTENER_HAS = 1, 3, 4
+# Steps to and of a circuit: CONNECT and STOP there, their answer, and Noise's three messages.  Then
+# A pushes what it is, which B need not ask for, and does not lead without.
+RESERVED, DIALER_HAS, LISTENER_HAS, INTRODUCED = 1, 3, 4, 5
 
 
 FRESH = 2.0  # seconds since when a connection was heard that it needs no ping
-
-
-# In how many packets a step is told: a stream's answer has those of multistream-select before it.
-PARTS = {1: 3, 3: 2, 4: 4}
 
 
 class Contact(Program):
@@ -94,7 +93,7 @@ class Contact(Program):
     def _secured(self, connection: Connection) -> None:
         self.late |= self._peer.now > self.due
         self.due = self._peer.now + self._peer.waits
-        self._peer.say(connection, IDENTIFY)
+        self._peer.ask(connection)
 
     def received(self, connection: Connection, message: Message, /) -> None:
         if message.name == PART:
@@ -140,6 +139,8 @@ class Peer(Program):
         self._early: list[tuple[float, Connection]] = []  # accepted from the other before SYNC
         self._open: set[Connection] = set()  # direct ones, and ours to end
         self.patient = network.chancy
+        self._packets = packets(carrier)
+        self._rounds = 0
         self.secures = isinstance(carrier, Tcp)  # by a handshake of its own
         self.steps = 0  # of the circuit
         carrier.listen(self.local.port, self)
@@ -150,6 +151,10 @@ class Peer(Program):
 
     def say(self, connection: Connection, name: str, step: int = 0, parts: int = 1) -> None:
         say(self._carrier, connection, Message(name, transaction=step), parts)
+
+    def ask(self, connection: Connection) -> None:
+        """A public node, who we are."""
+        say(self._carrier, connection, Message(IDENTIFY), self._packets.asks, ASIDE)
 
     # -- addresses --------------------------------------------------------
 
@@ -201,19 +206,34 @@ class Peer(Program):
         """B begins an attempt."""
         self._sent_at = self._network.now
         self.until = self._network.now + SIGNALLING
-        self._signal(Message(CONNECT, endpoints=self.addresses(1)))
+        self._rounds += 1
+        parts = self._packets.connects[0] if self._rounds == 1 else 1
+        self._signal(Message(CONNECT, endpoints=self.addresses(1)), parts)
 
     def _signal(self, message: Message, parts: int = 1) -> None:
         if self.relay.connection is not None:
             told = parts if self.patient else 1
             say(self._carrier, self.relay.connection, message, told)
 
+    def approach(self, name: str) -> None:
+        """Our first step to a reservation or a circuit; who has long heard nothing asks before."""
+        fresh = self.now - self.relay.told_at < FRESH
+        self.climb(0 if fresh else PING, name)
+
     def climb(self, step: int, name: str = CIRCUIT) -> None:
         """Our next step towards a circuit, or to a reservation."""
-        self.steps = step
-        if self.relay.connection is not None:
-            parts = PARTS.get(step, 1) if name == CIRCUIT else 1
-            self.say(self.relay.connection, name, step, parts)
+        pinged, self.steps = self.steps < 0, step
+        if self.relay.connection is None:
+            return
+        message, own = Message(name, transaction=step), self._packets
+        if step == 0:
+            parts, part = own.asks_again if pinged else 1, ASIDE
+        else:
+            told = {1: own.stopped, 3: own.handshake[0], 4: own.handshake[1]}
+            parts, part = told.get(step, 1) if name == CIRCUIT else 1, PART
+        say(self._carrier, self.relay.connection, message, parts, part)
+        if step == LISTENER_HAS:
+            say(self._carrier, self.relay.connection, Message(name, transaction=INTRODUCED))
 
     def signalled(self, message: Message) -> None:
         """A message of the other end has come over the relay."""
@@ -230,7 +250,10 @@ class Peer(Program):
         if self._leads:
             self._sync((now - self._sent_at) / 2)
         else:
-            self._signal(Message(CONNECT, endpoints=self.addresses(1)), parts=3)
+            self._rounds += 1
+            own = self._packets
+            parts = own.connects[1] if self._rounds == 1 else own.answers
+            self._signal(Message(CONNECT, endpoints=self.addresses(1)), parts)
 
     def _sync(self, half: float) -> None:
         """SYNC, and the punch half a round trip later; a dial that was answered is waited for."""

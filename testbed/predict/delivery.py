@@ -3,7 +3,7 @@
 One message is one packet: what peers say while they open connections fits into one.  Congestion
 control is left out for the same reason.  Lost is a message of which nothing was heard for the
 timeout (RFC 6298, RFC 8985 section 7, RFC 9002 section 6.2), or one that was overtaken by a
-quarter of a round trip (RFC 8985 section 6, RFC 9002 section 6.1.2).
+fraction of a round trip (RFC 8985 section 6, RFC 9002 section 6.1.2).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from testbed.model.frozen import FrozenValue
 from testbed.predict.network import Network
 from testbed.predict.packet import Carried, Message
 
-OVERTAKEN = 1.25  # round trips after which a message that a later one overtook counts as lost
 UNKNOWN = 1.0  # seconds: the timeout of who has measured no round trip, RFC 6298 section 2.1
 
 
@@ -22,16 +21,19 @@ class Timing(FrozenValue):
 
     ``floor`` is the least margin over the smoothed round trip; ``probes``: a first repetition
     comes after two round trips (and ``lone`` more for a lone message) where that is earlier.
+    A message that a later one overtook counts as lost after ``overtaken`` smoothed round trips;
+    None: after the later one's own and a quarter of the least (RFC 8985 section 6.2).
     """
 
     floor: float
     margin: float = 0.0  # on top, always
     probes: bool = False
     lone: float = 0.0
+    overtaken: float | None = None
 
 
 TCP = Timing(floor=0.2, probes=True, lone=0.2)  # Linux: TCP_RTO_MIN, tcp_schedule_loss_probe()
-QUIC = Timing(floor=0.001, margin=0.025)  # RFC 9002: kGranularity, max_ack_delay
+QUIC = Timing(floor=0.001, margin=0.025, overtaken=1.25)  # RFC 9002: kGranularity, max_ack_delay
 
 
 @dataclass
@@ -56,12 +58,13 @@ class Delivery:
         self._network, self._emit_packet, self._deliver = network, emit, deliver
         self._timing = timing
         self._smoothed = round_trip
-        self._variance = (round_trip or 0.0) / 2
+        self._variance = self._deviation = (round_trip or 0.0) / 2
         self._waiting: dict[int, _Sent] = {}  # for an acknowledgement, by number
         self._next = self._expected = 0
         self._early: dict[int, Message] = {}
         self._order = 0
         self._latest = 0  # the order of the latest that was acknowledged
+        self._took = self._least = round_trip or 0.0  # that one's round trip, and the least of all
         self._fruitless = 0  # timeouts in a row
         self._timer = 0  # the number of the one that counts
         self._owes = False  # an acknowledgement
@@ -108,9 +111,11 @@ class Delivery:
             return
         for number in heard:
             sent = self._waiting.pop(number)
-            self._latest = max(self._latest, sent.order)
+            took = self._network.now - sent.at
+            if sent.order > self._latest:
+                self._latest, self._took = sent.order, took
             if not sent.again:
-                self._measured(self._network.now - sent.at)
+                self._measured(took)
         self._fruitless = 0
         self._repeat_overtaken()
         self._arm()
@@ -119,14 +124,23 @@ class Delivery:
         """RFC 6298 section 2, RFC 9002 section 5.3."""
         if self._smoothed is None:
             self._smoothed, self._variance = round_trip, round_trip / 2
+            self._deviation = self._variance
+            self._least = round_trip
             return
-        self._variance += (abs(self._smoothed - round_trip) - self._variance) / 4
+        self._least = min(self._least, round_trip)
+        self._deviation += (abs(self._smoothed - round_trip) - self._deviation) / 4
+        if self._timing.probes and self._deviation < self._variance:
+            self._variance += (self._deviation - self._variance) / 4  # as Linux forgets
+        else:
+            self._variance = self._deviation
         self._smoothed += (round_trip - self._smoothed) / 8
 
     def _repeat_overtaken(self) -> None:
         if self.over or self._smoothed is None:
             return
-        now, patience = self._network.now, OVERTAKEN * self._smoothed
+        now, patience = self._network.now, self._took + self._least / 4
+        if self._timing.overtaken is not None:
+            patience = self._timing.overtaken * self._smoothed
         for number, sent in list(self._waiting.items()):
             if sent.order >= self._latest:
                 continue

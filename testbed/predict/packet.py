@@ -44,9 +44,11 @@ class Packet:
     is the destination that it was first sent to.  ``isn`` names the TCP sender's
     initial sequence number and ``acknowledged`` the other's, so that segments of
     two attempts between the same endpoints are told apart; in QUIC ``isn`` names the
-    connection, at both ends.  ``carried`` is there where messages may get lost on the way,
-    ``tunnelled`` in a tunnel's datagrams.  ``whole``: it forbids fragments, and who sends it does
-    not heed what it is told of the way; other packets come through, whatever the MTU.
+    connection, at both ends.  ``stamp`` is when a TCP segment left, in seconds, and ``echo`` the
+    stamp of the one that its sender goes by (RFC 7323 section 3).  ``carried`` is there where
+    messages may get lost on the way, ``tunnelled`` in a tunnel's datagrams.  ``whole``: it
+    forbids fragments, and who sends it does not heed what it is told of the way; other packets
+    come through, whatever the MTU.
     """
 
     protocol: Protocol
@@ -59,6 +61,8 @@ class Packet:
     target: Place | None = None
     isn: str = ""
     acknowledged: str = ""
+    stamp: float = 0.0
+    echo: float = 0.0
     carried: Carried | None = None
     tunnelled: "Tunnelled | None" = None
     length: int = 0

@@ -3,6 +3,7 @@
 from typing import Protocol as Interface
 
 from testbed.model import behaviour
+from testbed.model.frozen import FrozenValue
 from testbed.model.trace import Place
 from testbed.predict.packet import Message, Packet
 from testbed.predict.quic import Quic
@@ -15,9 +16,39 @@ IDENTIFY = "identify"
 RESERVE = "reserve"  # numbered as `Message.transaction`, in turns
 CIRCUIT = "circuit"  # what it takes to be connected over a relay, numbered so, too
 PART = "part of an answer"
-# Of them, what the relay answers itself (a reservation, a ping before), and in how
-# many packets: a stream's first answer has multistream-select's greeting and its choice before.
-ANSWERED = {(RESERVE, 0): 3, (CIRCUIT, -2): 3}
+ASIDE = "part of a question"  # which a relay answers itself
+PING = -2  # the turn of who asks first whether the relay's connection lives
+
+
+class Packets(FrozenValue):
+    """In how many packets of a transport the lab's stack says what takes several.
+
+    One that is lost keeps what follows waiting.  Streams are proposed with their first words;
+    before these may come the end of the stream before, or of the handshake.
+    """
+
+    asks: int  # identify, of a connection that is new
+    observed: int  # its answer
+    lives: int  # a ping's answer
+    asks_again: int  # the relay, after that
+    reserved: int
+    refers: int  # the relay, to the dialer: the listener's answer
+    stopped: int  # the listener, to the relay: its answer
+    handshake: tuple[int, int]  # of the circuit: the listener's part, and the dialer's last
+    connects: tuple[int, int]  # CONNECT's of the first round, by the listener and by the dialer
+    answers: int  # the dialer's in later rounds
+
+
+# As recorded without loss and with it.  Over TCP the relay's answer to a dialer waits half for
+# the listener's; over QUIC a stream's first answer has multistream-select's two words before.
+TCP_PACKETS = Packets(
+    asks=2, observed=2, lives=1, asks_again=2, reserved=2, refers=2, stopped=1,
+    handshake=(1, 1), connects=(3, 2), answers=1,
+)  # fmt: skip
+QUIC_PACKETS = Packets(
+    asks=1, observed=3, lives=3, asks_again=1, reserved=3, refers=1, stopped=3,
+    handshake=(2, 2), connects=(1, 3), answers=3,
+)  # fmt: skip
 
 
 class Carrier(Interface):
@@ -32,10 +63,16 @@ class Carrier(Interface):
     def send(self, connection: Connection, message: Message, /) -> None: ...
 
 
-def say(carrier: Carrier, connection: Connection, message: Message, parts: int = 1) -> None:
+def packets(carrier: Carrier) -> Packets:
+    return QUIC_PACKETS if isinstance(carrier, Quic) else TCP_PACKETS
+
+
+def say(
+    carrier: Carrier, connection: Connection, message: Message, parts: int = 1, part: str = PART
+) -> None:
     """Send ``message`` as the last of so many packets."""
     for _ in range(parts - 1):
-        carrier.send(connection, Message(PART))
+        carrier.send(connection, Message(part))
     carrier.send(connection, message)
 
 
@@ -48,6 +85,7 @@ class Observer(Program):
     def __init__(self, carrier: Carrier, port: int, *, asked: bool = False) -> None:
         self._carrier = carrier
         self._asked = asked
+        self._packets = packets(carrier)
         carrier.listen(port, self)
 
     def opened(self, connection: Connection, _packet: Packet, /) -> None:
@@ -57,7 +95,7 @@ class Observer(Program):
             say(self._carrier, connection, Message(PART))
 
     def _tell(self, connection: Connection) -> None:
-        parts = 3 if self._asked else 1
+        parts = self._packets.observed if self._asked else 1
         say(self._carrier, connection, Message(OBSERVED, connection.remote), parts)
 
     def received(self, connection: Connection, message: Message, /) -> None:
@@ -83,10 +121,15 @@ class Relay(Observer):
             super().received(connection, message)
             return
         turn = message.name, message.transaction
-        if self._asked and turn in ANSWERED:
+        if self._asked and (message.transaction == PING or turn == (RESERVE, 0)):
+            own = self._packets
+            parts = own.lives if message.transaction == PING else own.reserved
             answer = Message(message.name, transaction=message.transaction + 1)
-            say(self._carrier, connection, answer, ANSWERED[turn])
+            say(self._carrier, connection, answer, parts)
             return
+        if message.name == ASIDE:
+            return
+        parts = self._packets.refers if turn == (CIRCUIT, 1) else 1
         for client in self._clients:
             if client is not connection:
-                self._carrier.send(client, message)
+                say(self._carrier, client, message, parts)

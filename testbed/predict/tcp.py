@@ -10,7 +10,10 @@ from testbed.predict.delivery import Delivery
 from testbed.predict.network import ERRORS, Network
 from testbed.predict.packet import Carried, Message, Packet
 
-RETRANSMITS = (1.0, 3.0, 7.0)  # seconds after the first SYN, Linux
+# Seconds after the first one, of Linux.  SYNs of who calls are repeated each second before the
+# pauses double (net.ipv4.tcp_syn_linear_timeouts, 4 since Linux 6.5, and the timer that follows).
+SYNS = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
+SYN_ACKS = (1.0, 3.0, 7.0)
 
 
 class State(StrEnum):
@@ -45,6 +48,9 @@ class Connection:
     isn: str  # stands for the initial sequence number
     peer_isn: str = ""
     asked: float = 0.0  # when we last sent what opens it
+    said: Kind | None = None  # what that was
+    repeated: bool = False  # and whether we have sent it more than once
+    heard: float = 0.0  # the stamp of the other end's first SYN or SYN-ACK that came
     delivery: Delivery | None = None  # once it is established, where messages may get lost
 
 
@@ -99,7 +105,7 @@ class Tcp:
     def _begin(self, connection: Connection) -> None:
         self._connections[connection.local, connection.remote] = connection
         self._transmit(connection)
-        for delay in RETRANSMITS:
+        for delay in SYNS if connection.active else SYN_ACKS:
             self._network.at(self._network.now + delay, lambda: self._transmit(connection))
 
     def _next_isn(self) -> str:
@@ -109,9 +115,10 @@ class Tcp:
     def _transmit(self, connection: Connection) -> None:
         alive = self._connections.get((connection.local, connection.remote)) is connection
         if alive and connection.state is not State.ESTABLISHED:
-            opening = connection.state is State.SYN_SENT
-            connection.asked = self._network.now
-            self._emit(connection, Kind.SYN if opening else Kind.SYN_ACK)
+            kind = Kind.SYN if connection.state is State.SYN_SENT else Kind.SYN_ACK
+            connection.repeated |= connection.said is kind
+            connection.said, connection.asked = kind, self._network.now
+            self._emit(connection, kind)
 
     def _emit(
         self,
@@ -130,20 +137,29 @@ class Tcp:
                 message,
                 isn=connection.isn,
                 acknowledged="" if kind is Kind.SYN else connection.peer_isn,
+                stamp=self._network.now,
+                echo=connection.heard,
                 carried=carried,
             )
         )
 
-    def _establish(self, connection: Connection) -> None:
+    def _establish(self, connection: Connection, packet: Packet) -> None:
+        """By ``packet``, which measures the round trip, too.
+
+        Of what was repeated, by the stamp that it echoes (RFC 7323 section 4.1).  A SYN-ACK echoes
+        the first SYN that came, also if it answers a later one: who calls and loses a SYN-ACK
+        believes in a round trip of a second and more, and repeats what it says as late (Linux).
+        """
         connection.state = State.ESTABLISHED
         network = self._network
+        since = packet.echo if connection.repeated else connection.asked
         if network.chancy:
             connection.delivery = Delivery(
                 network,
                 lambda carried: self._carry(connection, carried),
                 lambda message: connection.program.received(connection, message),
                 delivery.TCP,
-                network.now - connection.asked,
+                network.now - since,
             )
 
     def _carry(self, connection: Connection, carried: Carried) -> None:
@@ -171,8 +187,9 @@ class Tcp:
         local, remote = packet.destination, packet.source
         program = self._listeners.get(local.port)
         if packet.kind is Kind.SYN and program is not None:
-            isn, peer = self._next_isn(), packet.isn
-            self._begin(Connection(local, remote, State.SYN_RECEIVED, False, program, isn, peer))
+            isn, peer, state = self._next_isn(), packet.isn, State.SYN_RECEIVED
+            made = Connection(local, remote, state, False, program, isn, peer, heard=packet.stamp)
+            self._begin(made)
         elif packet.kind not in ERRORS:
             self._reset(packet)
 
@@ -191,18 +208,18 @@ class Tcp:
             connection.program.lost(connection)
 
     def _receive_opening(self, connection: Connection, packet: Packet) -> None:
-        connection.peer_isn = packet.isn
+        connection.peer_isn, connection.heard = packet.isn, packet.stamp
         if packet.kind is Kind.SYN:  # simultaneous open, RFC 9293 figure 7
             connection.state = State.SYN_RECEIVED
             self._transmit(connection)
         elif packet.kind is Kind.SYN_ACK:
-            self._establish(connection)
+            self._establish(connection, packet)
             self._emit(connection, Kind.ACK)
             connection.program.opened(connection, packet)
 
     def _receive_synchronized(self, connection: Connection, packet: Packet) -> None:
         if connection.state is State.SYN_RECEIVED:
-            self._establish(connection)
+            self._establish(connection, packet)
             connection.program.opened(connection, packet)
         if connection.delivery is not None:
             self._receive_carried(connection, connection.delivery, packet)

@@ -226,7 +226,26 @@ def test_an_overtaken_message_is_repeated_by_the_answer() -> None:
     wire = Wire(0)
     left = wire.run("one", "two")
     assert wire.got == ["one", "two"]
-    assert left[3] == pytest.approx(0.25)  # a quarter of a round trip after the later one's answer
+    # A quarter of a round trip after the later one's answer.
+    assert left[3] == pytest.approx(0.25)
+
+
+def test_an_overtaken_message_waits_for_the_round_trip_of_the_later_one() -> None:
+    """RFC 8985 section 6.2: who believes in a long round trip repeats no later for that."""
+    wire = Wire(0, known=1.0)
+    left = wire.run("one", "two")
+    assert left[3] == pytest.approx(0.25)
+
+
+def test_the_deviation_is_forgotten_by_a_quarter_of_a_quarter() -> None:
+    """As Linux does, so that a timeout stays long: RFC 6298 forgets a quarter at once."""
+    kept = {}
+    for timing in (delivery.TCP, delivery.QUIC):
+        wire = Wire(timing=timing)
+        wire.run("one")
+        kept[timing] = wire.back._variance
+    assert kept[delivery.TCP] == pytest.approx(0.1 * 15 / 16)
+    assert kept[delivery.QUIC] == pytest.approx(0.1 * 3 / 4)
 
 
 def again_after(wire: Wire) -> float:

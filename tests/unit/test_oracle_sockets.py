@@ -8,7 +8,7 @@ from testbed.model.trace import Kind, Place
 from testbed.nat.load import catalogue
 from testbed.predict.network import Network
 from testbed.predict.packet import Message, Packet
-from testbed.predict.public import CIRCUIT, RESERVE, Relay
+from testbed.predict.public import ASIDE, CIRCUIT, PING, RESERVE, Relay
 from testbed.predict.punching import ACK, UDP_DEADLINE, UdpPeer
 from testbed.predict.quic import INITIAL, Quic
 from testbed.predict.tcp import Connection, Program, State, Tcp
@@ -107,6 +107,59 @@ def test_an_aborted_tcp_connection_ends_by_an_rst_of_which_the_other_end_is_told
     assert (client.heard, server.heard) == (["opened"], ["opened", "lost"])
 
 
+class Losing(Watched):
+    """Loses the packets of the given numbers, in the order in which they are sent."""
+
+    def __init__(self, *lost: int) -> None:
+        super().__init__(seed="0")
+        self.lost_ones = lost
+
+    def send(self, packet: Packet) -> None:
+        if len(self.sent) in self.lost_ones:
+            self.sent.append((self.now, packet))
+        else:
+            super().send(packet)
+
+
+def test_a_syn_that_nobody_answers_is_sent_each_second_before_the_pauses_double() -> None:
+    """Linux since 6.5, `net.ipv4.tcp_syn_linear_timeouts`."""
+    network = Watched(seed="0")
+    Tcp(network, "a").connect(4001, Place("nowhere", 1), Program())
+    network.run(10.0)
+    assert network.times("a") == pytest.approx([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0])
+
+
+def repeated_after(*lost: int) -> float:
+    """Seconds after which the client's first message is sent again; it is the last lost packet."""
+    network = Losing(*lost)
+    Tcp(network, "server").listen(3478, Counting())
+    tcp = Tcp(network, "a")
+    tcp.connect(4001, SERVER, one := Counting())
+    network.run(1.5)
+    assert one.heard == ["opened"]
+    before = len(network.sent)
+    network.lost_ones = (before,)
+    tcp.send(one.connection, Message("lost"))
+    network.run(60.0)
+    times = [
+        at
+        for at, packet in network.sent[before:]
+        if packet.carried and packet.carried.message and packet.source.address == "a"
+    ]
+    return times[1] - times[0]
+
+
+def test_who_loses_a_syn_measures_the_round_trip_from_the_one_that_was_answered() -> None:
+    """By the time stamp, RFC 7323 section 4.1."""
+    assert repeated_after(0) == pytest.approx(repeated_after())
+
+
+def test_who_loses_a_syn_ack_believes_in_a_long_round_trip() -> None:
+    """Any SYN-ACK echoes the stamp of the first SYN that came (Linux); twice that, and 0.2 s."""
+    assert repeated_after() < 0.5
+    assert repeated_after(1) > 2 * 1.0
+
+
 def test_a_connection_that_is_in_use_is_not_opened_twice() -> None:
     tcp = Tcp(Watched(), "a")
     assert tcp.connect(4001, SERVER, Program())
@@ -134,7 +187,7 @@ def client() -> Connection:
 
 @pytest.mark.parametrize(
     ("name", "step", "packets"),
-    [(RESERVE, 0, 3), (CIRCUIT, -2, 3)],
+    [(RESERVE, 0, 2), (RESERVE, PING, 1), (CIRCUIT, PING, 1)],
 )
 def test_a_relay_answers_its_own_steps_in_as_many_packets_as_they_take(
     name: str, step: int, packets: int
@@ -155,6 +208,14 @@ def test_a_relay_passes_all_other_steps_on_to_the_other_client() -> None:
     relay._clients = [one, other]
     relay.received(one, Message(CIRCUIT, transaction=4))
     assert line.said == [(other, CIRCUIT, 4)]
+
+
+def test_a_relay_tells_nobody_how_it_was_asked() -> None:
+    line = Line()
+    relay = Relay(line, 4001, asked=True)  # type: ignore[arg-type]
+    relay._clients = [client(), client()]
+    relay.received(relay._clients[0], Message(ASIDE))
+    assert line.said == []
 
 
 @pytest.mark.parametrize(
