@@ -5,6 +5,7 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -34,6 +35,7 @@ from testbed.model.verdict import Judgement
 
 FORMAT: Final = 2  # of `Document`
 MOST_SHARDS = 1000
+THROWN = 0.25  # tries for each one that counts, beyond which the others are no sample
 SCHEMA = Path(__file__).with_name("result.schema.json")
 
 
@@ -170,7 +172,9 @@ class RateSeen(Frozen):
     """Repetitions whose end is a matter of chance, and one of their ends.
 
     ``predicted`` is the model's rate, ``least`` and ``most`` are how many of as many ``tries``
-    it foresees, with its own sampling error (`testbed.model.chances`).
+    it foresees, with its own sampling error (`testbed.model.chances`).  ``thrown`` are tries that
+    do not count, since the machine was too busy.  A long try is likelier to be one of these, and
+    so what is left of many is no sample: it has too many of the ends that come soon.
     """
 
     group: Name
@@ -180,6 +184,12 @@ class RateSeen(Frozen):
     predicted: Annotated[float, Field(ge=0, le=1)]
     least: Count
     most: Count
+    thrown: Count = 0
+
+    @property
+    def sampled(self) -> bool:
+        """Whether so few tries were thrown away that the others tell a rate."""
+        return self.thrown <= self.tries * THROWN
 
     @property
     def agrees(self) -> bool:
@@ -196,6 +206,7 @@ class Summary(Frozen):
     inconclusive: Count
     mixed: tuple[str, ...] = ()  # groups whose repetitions ended differently, and not by chance
     rates_differ: tuple[str, ...] = ()  # groups by chance, with a rate that is not as predicted
+    rates_unsure: tuple[str, ...] = ()  # those of which too many tries were thrown away
     retried: Count = 0  # cases for which this machine was at first too busy
     certified: bool = True  # every NAT was measured to be what it declares
 
@@ -204,7 +215,7 @@ class Summary(Frozen):
         """The exit code of the command that made the run."""
         if self.failed or self.mixed or self.rates_differ:
             return Exit.DIFFERS
-        if self.inconclusive or not self.total:
+        if self.inconclusive or self.rates_unsure or not self.total:
             return Exit.INCONCLUSIVE
         return Exit.AGREED
 
@@ -250,11 +261,17 @@ def rates(results: Sequence[Result]) -> tuple[RateSeen, ...]:
     Of one repetition it is only asked whether it may end so.
     """
     groups: dict[str, list[Result]] = {}
+    thrown: Counter[str] = Counter()
     for one in results:
+        thrown[one.group] += len(one.earlier_tries) + one.late
         if one.conclusive and chances_of(one) is not None:
             groups.setdefault(one.group, []).append(one)
     asked = [some for some in groups.values() if len(some) > 1]
-    return tuple(seen for some in asked for seen in _rates(some, len(asked)))
+    return tuple(
+        seen.model_copy(update={"thrown": thrown[seen.group]})
+        for some in asked
+        for seen in _rates(some, len(asked))
+    )
 
 
 def _rates(some: Sequence[Result], groups: int) -> Iterator[RateSeen]:
@@ -279,7 +296,9 @@ def _rates(some: Sequence[Result], groups: int) -> Iterator[RateSeen]:
 
 def summarize(results: Sequence[Result], *, certified: bool = True) -> Summary:
     """The counts, and the groups whose repetitions differ, or end not so often as foreseen."""
-    differing = (seen.group for seen in rates(results) if not seen.agrees)
+    seen = rates(results)
+    unsure = (one.group for one in seen if not one.sampled)
+    differing = (one.group for one in seen if one.sampled and not one.agrees)
     outcomes: dict[str, set[str | None]] = {}
     counts = dict.fromkeys(Judgement, 0)
     for one in results:
@@ -291,8 +310,9 @@ def summarize(results: Sequence[Result], *, certified: bool = True) -> Summary:
         passed=counts[Judgement.PASS],
         failed=counts[Judgement.FAIL],
         inconclusive=counts[Judgement.INCONCLUSIVE],
-        mixed=tuple(group for group, seen in outcomes.items() if len(seen) > 1),
+        mixed=tuple(group for group, ends in outcomes.items() if len(ends) > 1),
         rates_differ=tuple(dict.fromkeys(differing)),
+        rates_unsure=tuple(dict.fromkeys(unsure)),
         retried=sum(bool(one.earlier_tries) for one in results),
         certified=certified,
     )

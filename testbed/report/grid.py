@@ -56,7 +56,8 @@ def notes(rows: Iterable[Result]) -> list[str]:
 
 
 def _chance(seen: RateSeen) -> Text:
-    return Text(rates.sentence(seen), style="" if seen.agrees else "bold red")
+    known = "" if seen.agrees else "bold red"
+    return Text(rates.sentence(seen), style=known if seen.sampled else "magenta")
 
 
 def grid(document: Document, seconds: float, width: int) -> RenderableType:
@@ -214,6 +215,8 @@ def _last_line(summary: Summary, seconds: float) -> Text:
         text.append(f", {summary.failed} differ", style="bold red")
     if summary.rates_differ:
         text.append(f", {len(summary.rates_differ)} with a rate that disagrees", style="bold red")
+    if summary.rates_unsure:
+        text.append(f", {len(summary.rates_unsure)} without a rate", style="bold magenta")
     if summary.inconclusive:
         text.append(f", {summary.inconclusive} inconclusive", style="bold magenta")
     if summary.retried:

@@ -81,7 +81,7 @@ def page(document: Document, beside: Path) -> str:
             ladder_head=HEAD,
             ladder=list(summaries(rows)),
             rates_head=rates.HEAD,
-            rates=[(rates.words(seen), seen.agrees) for seen in document.rates],
+            rates=[(rates.words(seen), seen.agrees or not seen.sampled) for seen in document.rates],
         )
     )
 

@@ -139,11 +139,11 @@ def _counts(document: Document) -> Iterator[str]:
         yield f"- mixed results: {escaped(pair)}"
     if (more := len(counts.mixed) - 10) > 0:
         yield f"- {more} more with mixed results"
-    differing = [seen for seen in document.rates if not seen.agrees]
+    differing = [seen for seen in document.rates if not (seen.agrees and seen.sampled)]
     for seen in differing[:10]:
         yield f"- {escaped(rates.sentence(seen))}"
     if (more := len(differing) - 10) > 0:
-        yield f"- {more} more rates disagree"
+        yield f"- {more} more rates disagree or are none"
     if any(row.study == "punch" for row in document.results):
         yield f"- {_LEGEND}"
     yield "- " + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in document.facts.items())

@@ -10,7 +10,13 @@ def words(seen: RateSeen) -> tuple[str, str, str, str]:
     low, high = seen.least / seen.tries, seen.most / seen.tries
     measured = f"{seen.hits} of {seen.tries} {seen.outcome}"
     predicted = f"{seen.predicted:.2f} ({low:.2f} to {high:.2f})"
-    return seen.group, measured, predicted, "" if seen.agrees else "the rate disagrees"
+    return seen.group, measured, predicted, _verdict(seen)
+
+
+def _verdict(seen: RateSeen) -> str:
+    if not seen.sampled:
+        return f"no rate, {seen.thrown} tries were thrown away on a busy machine"
+    return "" if seen.agrees else "the rate disagrees"
 
 
 def sentence(seen: RateSeen) -> str:

@@ -35,9 +35,8 @@ def repetitions(count: int, out: Path, *excused: BreachKind) -> list[Result]:
         if row.judgement == "fail" and not all(one.kind in excused for one in row.finding_values)
     ]
     assert failed == []
-    late = sum(row.late for row in rows)
-    if late > count // 4:
-        too_busy(f"{late} of {count} tries were late")
+    if summarize(rows).rates_unsure:
+        too_busy(f"of {count} tries so many were late that the others are no sample")
     return rows
 
 

@@ -12,7 +12,7 @@ from testbed.errors import Exit
 from testbed.model.chances import Chances
 from testbed.model.details import PunchDetails
 from testbed.model.outcome import Outcome
-from testbed.model.result import Document, Result, rates, summarize
+from testbed.model.result import Document, Result, Try, rates, summarize
 from testbed.model.verdict import Judgement
 from testbed.report import grid, html, markdown
 from testbed.report.rates import sentence
@@ -84,6 +84,31 @@ def test_what_could_not_be_judged_does_not_count() -> None:
     rows = repetitions(50, 4)
     lost = rows[0].model_copy(update={"judgement": Judgement.INCONCLUSIVE, "measured": None})
     assert {seen.tries for seen in rates([lost, *rows[1:]])} == {53}
+
+
+def thrown(rows: list[Result], count: int) -> list[Result]:
+    """The first of ``rows`` as if each had been tried before, when the machine was too busy."""
+    tried = Try(measured=None, reason="late", folder="cells/x")
+    late = [row.model_copy(update={"earlier_tries": (tried,)}) for row in rows[:count]]
+    return [*late, *rows[count:]]
+
+
+def test_what_a_busy_machine_leaves_of_the_tries_is_no_sample() -> None:
+    """Long tries are late more often: of 40 first ones 17 were none, of those that were left 23."""
+    rows = repetitions(24, 16)
+    assert summarize(thrown(rows, 10)).rates_differ == (GROUP,)
+    unsure = summarize(thrown(rows, 11))
+    assert (unsure.rates_differ, unsure.rates_unsure) == ((), (GROUP,))
+    assert unsure.exit_code is Exit.INCONCLUSIVE
+    [direct, _] = rates(thrown(rows, 11))
+    assert sentence(direct).endswith("no rate, 11 tries were thrown away on a busy machine")
+
+
+def test_a_case_that_stayed_late_was_thrown_away_too() -> None:
+    rows = repetitions(20, 20)
+    gone = {"judgement": Judgement.INCONCLUSIVE, "measured": None, "late": True}
+    late = [row.model_copy(update=gone) for row in rows[:10]]
+    assert summarize([*late, *rows[10:]]).rates_unsure == (GROUP,)
 
 
 def test_a_rate_is_told_with_its_interval() -> None:
