@@ -69,6 +69,9 @@ CONFIRMED = "client's last handshake"
 RESERVED, DIALER_HAS, LISTENER_HAS, INTRODUCED = 1, 3, 4, 5
 
 
+FIRST_PACKETS = {True: 3, False: 2}  # of the first CONNECT, by who leads and by the other
+
+
 FRESH = 2.0  # seconds since when a connection was heard that it needs no ping
 
 
@@ -140,7 +143,7 @@ class Peer(Program):
         self._open: set[Connection] = set()  # direct ones, and ours to end
         self.patient = network.chancy
         self._packets = packets(carrier)
-        self._rounds = 0
+        self._introduced = False  # the first CONNECT was sent
         self.secures = isinstance(carrier, Tcp)  # by a handshake of its own
         self.steps = 0  # of the circuit
         carrier.listen(self.local.port, self)
@@ -206,8 +209,12 @@ class Peer(Program):
         """B begins an attempt."""
         self._sent_at = self._network.now
         self.until = self._network.now + SIGNALLING
-        self._rounds += 1
-        parts = self._packets.connects[0] if self._rounds == 1 else 1
+        self._connect()
+
+    def _connect(self) -> None:
+        """CONNECT, or the answer to it.  Before the first come answers to what the other asked."""
+        first, self._introduced = not self._introduced, True
+        parts = FIRST_PACKETS[self._leads] if first else 1
         self._signal(Message(CONNECT, endpoints=self.addresses(1)), parts)
 
     def _signal(self, message: Message, parts: int = 1) -> None:
@@ -229,8 +236,7 @@ class Peer(Program):
         if step == 0:
             parts, part = own.asks_again if pinged else 1, ASIDE
         else:
-            told = {1: own.stopped, 3: own.handshake[0], 4: own.handshake[1]}
-            parts, part = told.get(step, 1) if name == CIRCUIT else 1, PART
+            parts, part = own.stopped if (name, step) == (CIRCUIT, 1) else 1, PART
         say(self._carrier, self.relay.connection, message, parts, part)
         if step == LISTENER_HAS:
             say(self._carrier, self.relay.connection, Message(name, transaction=INTRODUCED))
@@ -250,10 +256,7 @@ class Peer(Program):
         if self._leads:
             self._sync((now - self._sent_at) / 2)
         else:
-            self._rounds += 1
-            own = self._packets
-            parts = own.connects[1] if self._rounds == 1 else own.answers
-            self._signal(Message(CONNECT, endpoints=self.addresses(1)), parts)
+            self._connect()
 
     def _sync(self, half: float) -> None:
         """SYNC, and the punch half a round trip later; a dial that was answered is waited for."""

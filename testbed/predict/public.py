@@ -34,20 +34,15 @@ class Packets(FrozenValue):
     reserved: int
     refers: int  # the relay, to the dialer: the listener's answer
     stopped: int  # the listener, to the relay: its answer
-    handshake: tuple[int, int]  # of the circuit: the listener's part, and the dialer's last
-    connects: tuple[int, int]  # CONNECT's of the first round, by the listener and by the dialer
-    answers: int  # the dialer's in later rounds
 
 
 # As recorded without loss and with it.  Over TCP the relay's answer to a dialer waits half for
 # the listener's; over QUIC a stream's first answer has multistream-select's two words before.
 TCP_PACKETS = Packets(
-    asks=2, observed=2, lives=1, asks_again=2, reserved=2, refers=2, stopped=1,
-    handshake=(1, 1), connects=(3, 2), answers=1,
+    asks=2, observed=2, lives=1, asks_again=2, reserved=2, refers=2, stopped=1
 )  # fmt: skip
 QUIC_PACKETS = Packets(
-    asks=1, observed=3, lives=3, asks_again=1, reserved=3, refers=1, stopped=3,
-    handshake=(2, 2), connects=(1, 3), answers=3,
+    asks=1, observed=3, lives=3, asks_again=1, reserved=3, refers=1, stopped=3
 )  # fmt: skip
 
 
