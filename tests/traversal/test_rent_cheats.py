@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from testbed.traversal.errors import ProtocolError
 from testbed.traversal.rent.cheats import Cheat, CheatError, Finding, Grade
 from testbed.traversal.rent.contract import terms
 from testbed.traversal.rent.dossier import Dossier, lines
@@ -284,6 +285,6 @@ def funded(*deals: Any) -> SqliteLedger:
 
 
 def test_terms_that_cannot_be_kept_are_refused() -> None:
-    for words in ({"credit": 10}, {"every": 0}, {"every": 2**20}, {"patience": 1}):
-        with pytest.raises(Exception, match="terms"):
+    for words in ({"credit": 10}, {"every": 0}, {"every": 2**22}, {"patience": 1}):
+        with pytest.raises(ProtocolError, match="terms"):
             terms(**words)

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from testbed.traversal import Multiaddr, Node, RelayLimits, relay
-from testbed.traversal.aio import rent_client
+from testbed.traversal import Multiaddr, Node, PeerId, PrivateKey, RelayLimits, relay
+from testbed.traversal.aio import rent_client, rent_server
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.rent_circuit import RentedCircuit
 from testbed.traversal.aio.rent_pipe import now
 from testbed.traversal.aio.rent_server import RentOut
 from testbed.traversal.aio.stream import Stream
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
-from testbed.traversal.errors import TraversalError
+from testbed.traversal.errors import DialError, TraversalError
 from testbed.traversal.events import RelayBroke, RentSettled
-from testbed.traversal.rent import ACCOUNT_PROTOCOL
+from testbed.traversal.rent import ACCOUNT_PROTOCOL, HOP_PROTOCOL
 from testbed.traversal.rent.cheats import Cheat
 from testbed.traversal.rent.contract import terms
 from testbed.traversal.rent.dossier import Dossier, lines
-from testbed.traversal.rent.meter import RelayMeter
+from testbed.traversal.rent.meter import RelayMeter, Tab
 from testbed.traversal.rent.sqlite import Book
 from testbed.traversal.rent.statements import Claim
 
@@ -190,7 +190,7 @@ def test_statements_are_less_than_a_percent_of_the_bytes(monkeypatch: pytest.Mon
         total = settled.up + settled.down
         assert settled.cost == terms().cost(total, 0)
         print(f"{sum(sizes)} bytes of statements on {total}: {sum(sizes) / total:.2%}")
-        assert len(sizes) > 64
+        assert len(sizes) > 30
         assert sum(sizes) < total / 100
 
     monkeypatch.setattr(Stream, "write", counted)
@@ -242,5 +242,27 @@ def test_a_rented_circuit_costs_no_round_trip_more_than_a_plain_one() -> None:
             assert on_relay[0].endswith("/hop")
             assert set(on_relay[1:]) <= {ACCOUNT_PROTOCOL}
             del held
+
+    run(work)
+
+
+def test_debts_are_remembered_of_those_alone_who_have_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger who asks for circuits in vain takes no memory, and old debtors give way."""
+    monkeypatch.setattr(rent_server, "_DEBTORS", 3)
+
+    async def work() -> None:
+        async with nodes("tcp", hub_options(Book(":memory:")), PAYS, COUNTS) as (hub, a, b):
+            server = hub.host.handlers[HOP_PROTOCOL].__self__  # type: ignore[attr-defined]
+            through = await a.dial(address(hub))
+            assert a.renting is not None
+            with pytest.raises(DialError):
+                await a.renting.dial(through, b.peer, 5)  # it holds no reservation
+            assert server._tabs == {}
+            old = [PeerId.from_public_key(PrivateKey.generate().public) for _ in range(5)]
+            server._tabs = {debtor: Tab(7) for debtor in old}
+            held = await b.reserve(address(hub))
+            connection = await a.dial(held.addresses[0])
+            assert connection.limit is None
+            assert set(server._tabs) == {*old[2:], a.peer}
 
     run(work)

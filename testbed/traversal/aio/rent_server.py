@@ -84,14 +84,22 @@ class RentServer:
         ours = deal.relay == self._host.peer and deal.payer == connection.peer
         if connection.relayed or not ours or deal.id in self._circuits:
             return Status.PERMISSION_DENIED
-        tab = self._tabs.setdefault(deal.payer, Tab())
-        if tab.unpaid + deal.terms.every > deal.terms.credit or len(self._tabs) > _DEBTORS:
-            self._host.emit(RentRefused(deal.payer, f"owes {tab.unpaid} bytes"))
+        owed = self._tabs.get(deal.payer, Tab()).unpaid
+        if owed + deal.terms.every > deal.terms.credit:
+            self._host.emit(RentRefused(deal.payer, f"owes {owed} bytes"))
             return Status.RESOURCE_LIMIT_EXCEEDED
         return Status.OK
 
+    def _tab(self, payer: PeerId) -> Tab:
+        """The payer's; the oldest of too many debtors is forgotten: it could as well be renamed."""
+        live = {c.meter.deal.payer for c in self._circuits.values()}
+        gone = [debtor for debtor in self._tabs if debtor not in live]
+        for debtor in gone[: max(len(self._tabs) - _DEBTORS, 0)]:
+            del self._tabs[debtor]
+        return self._tabs.setdefault(payer, Tab())
+
     async def _bridge(self, stream: Stream, deal: Deal) -> None:
-        meter = RelayMeter(deal, self._tabs[deal.payer], now())
+        meter = RelayMeter(deal, self._tab(deal.payer), now())
         circuit = RentedCircuit(meter, self._options.book, self._host.identity)
         self._circuits[deal.id] = circuit
         try:
