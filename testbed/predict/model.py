@@ -22,7 +22,7 @@ class Setting(FrozenValue):
     """Who runs a model where; ``skew`` is how many seconds the listener is late.
 
     ``agents`` are the dialer's and the listener's, where the technique is ICE; ``openings`` are
-    the packets by which hosts open connections of QUIC, where they are not the shortest.
+    how hosts open connections of QUIC, where that is not by the shortest packets.
     """
 
     network: Network

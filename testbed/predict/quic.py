@@ -30,7 +30,7 @@ class Quic:
     def __init__(self, network: Network, host: str, port: int, opening: Opening = SHORTEST) -> None:
         self._network = network
         self._length = _HEADERS + opening.datagram  # of each packet that opens a connection
-        self._whole = opening.whole
+        self._whole, self._elsewhere = opening.whole, opening.elsewhere
         self._local = Place(host, port)
         self._connections: dict[str, Connection] = {}
         self._listener: Program | None = None
@@ -132,8 +132,12 @@ class Quic:
         elif not connection.active:
             connection.remote = packet.source
             self._receive_as_server(connection, packet, packet.message)
-        elif packet.source == connection.remote:
+        elif self._is_from(connection, packet):
             self._receive_as_client(connection, packet, packet.message)
+
+    def _is_from(self, connection: Connection, packet: Packet) -> bool:
+        """Whether a client takes ``packet`` for one of its server's."""
+        return self._elsewhere or packet.source == connection.remote
 
     def _accept(self, packet: Packet, program: Program) -> None:
         connection = Connection(
@@ -154,7 +158,7 @@ class Quic:
 
     def _receive_carried(self, connection: Connection, packet: Packet, carried: Carried) -> None:
         """A packet of an established connection; a server is established by the client's first."""
-        if connection.active and packet.source != connection.remote:
+        if connection.active and not self._is_from(connection, packet):
             return
         if not connection.active:
             connection.remote = packet.source

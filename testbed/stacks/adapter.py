@@ -23,10 +23,11 @@ SUFFIX = {"tcp": "tcp", "udp": "quic"}  # of a libp2p stack's name, by transport
 
 
 class Opening(FrozenValue):
-    """The packets by which a stack opens a connection of QUIC."""
+    """How a stack opens a connection of QUIC: by which packets, and whose answers it takes."""
 
     datagram: int = LEAST_DATAGRAM  # bytes of UDP payload
     whole: bool = False  # never sent in fragments, whatever is said of the way
+    elsewhere: bool = False  # answers count wherever they come from, against RFC 9000 section 9
 
 
 SHORTEST = Opening()

@@ -49,7 +49,7 @@ def _adapter(folder: str, manifest: Manifest, entry: Entry) -> Adapter:
         Program(entry.program or folder, manifest.toolchain),
         needs=manifest.needs,
         agent=replace(manifest.agent or UNREAD, every_interface="also" in entry.features),
-        opening=Opening(manifest.datagram, manifest.whole),
+        opening=Opening(manifest.datagram, manifest.whole, manifest.elsewhere),
         autonat=UNREAD_AUTONAT if entry.older else manifest.autonat or UNREAD_AUTONAT,
         older=entry.older,
         roles=manifest.roles if entry.roles is None else entry.roles,

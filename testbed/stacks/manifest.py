@@ -59,6 +59,11 @@ class Manifest(_Read):
         description="whether those packets forbid fragments, and are not shortened for a way whose "
         "MTU is told (IP_PMTUDISC_PROBE)",
     )
+    elsewhere: bool = Field(
+        False,
+        description="whether a client of QUIC takes a server's packets from an address that it "
+        "did not dial, against RFC 9000 section 9",
+    )
     stack: tuple[Entry, ...] = Field(min_length=1)
 
     @field_validator("reads")

@@ -19,9 +19,10 @@ from testbed.model.behaviour import (
     Transport,
     WanInput,
 )
+from testbed.model.furnishing import behaviours
 from testbed.model.outcome import Outcome
 from testbed.model.prediction import Prediction
-from testbed.model.presets import carrier, libp2p, same_lan, two_homes
+from testbed.model.presets import carrier, libp2p, preset, same_lan, two_homes
 from testbed.model.profile import Profile
 from testbed.model.reason import Climbed, Unobserved, Unrelayed
 from testbed.model.topology import INTERNET, Host, Impairment, Link, Topology
@@ -34,6 +35,9 @@ from testbed.predict.model import Model, Setting
 from testbed.predict.network import Network
 from testbed.predict.prediction import predict
 from testbed.predict.punching import PUNCH_TCP, PUNCH_UDP
+from testbed.stacks.adapter import Opening
+from testbed.studies.punch.cell import Cell
+from testbed.studies.punch.expectation import prediction as predicted_of
 from testbed.words import sentence
 
 TCP, QUIC = DCUTR_TCP, DCUTR_QUIC
@@ -477,3 +481,23 @@ def test_who_is_not_connected_over_the_relay_in_time_is_not_connected() -> None:
         one.relay.observed = Place("nat", 4001)
     found = _uncircuited(Setting(network, "a", "b", "server", 0.0), a, b)
     assert found == Unrelayed((("a", None), ("b", None)))
+
+
+@pytest.mark.parametrize(("elsewhere", "outcome"), [(False, Outcome.NONE), (True, Outcome.RELAYED)])
+def test_a_relay_at_home_is_of_use_to_who_takes_its_answers_from_another_address(
+    elsewhere: bool, outcome: Outcome
+) -> None:
+    """The router leads a packet back with the source inside: the answer passes it by."""
+    topology = preset("relay-at-home", "linux-home", "hairpin-internal")
+    declared = behaviours(topology, catalogue())
+    openings = (("b", Opening(elsewhere=elsewhere)),)
+    said = predict(topology, declared, QUIC, "a", "b", openings=openings)
+    assert said.outcome is outcome, sentence(said.reason)
+
+
+def test_no_stack_is_expected_to_dial_who_is_seen_by_an_address_inside() -> None:
+    """Each dials what it is told, as often as it likes: there is no way."""
+    cell = Cell("go-quic", ("full-cone", "hairpin-internal"), "relay-at-home")
+    assert predicted_of(cell, catalogue()).outcome is Outcome.RELAYED
+    seen = replace(cell, profiles=("full-cone", "carrier-grade"))
+    assert predicted_of(seen, catalogue()).outcome is not Outcome.NONE

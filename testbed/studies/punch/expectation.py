@@ -12,7 +12,7 @@ from testbed.model.prediction import Prediction
 from testbed.model.profile import Profile
 from testbed.model.reason import ByChance, Climbed, Lost, Raced, Reason, Stated
 from testbed.model.topology import AS_IT_IS, Topology
-from testbed.model.trace import OfLength
+from testbed.model.trace import OfLength, Unrouted
 from testbed.model.version import Built
 from testbed.predict.deviations import come_to, expected, known, uncovered
 from testbed.predict.ice import ICE
@@ -183,14 +183,17 @@ def _climbed(reason: Reason) -> Rung | None:
             return None
 
 
-def _too_long(reason: Reason) -> bool:
-    """Whether packets of a connection are too long for the way between the ends."""
+def _wayless(reason: Reason) -> bool:
+    """Whether no dial comes to the other end, however it is made.
+
+    Packets of a connection are too long for the way, or the end is seen by an address inside.
+    """
     match reason:
         case Lost(ways=ways):
             losses = (way.loss for way in ways if way.loss is not None)
-            return any(isinstance(loss.drop, OfLength) for loss in losses)
+            return any(isinstance(loss.drop, OfLength | Unrouted) for loss in losses)
         case ByChance(reason=inner) | Raced(reason=inner):
-            return _too_long(inner)
+            return _wayless(inner)
         case _:
             return False
 
@@ -214,7 +217,7 @@ def _known(
         as_one(topology, declared, protocol, (b, a)),
     )
     names, built = (ends.dialer.name, ends.listener.name), _built(cell, versions)
-    way = leads(topology, declared, (a, b)) and not _too_long(plain.reason)
+    way = leads(topology, declared, (a, b)) and not _wayless(plain.reason)
     rung = plain.rung or _climbed(plain.reason)
     met = reached(topology, (b, a)), reached(topology, (a, b))
     case = Case(*names, quic, *nats, plain.outcome, built, way, rung, *met)
