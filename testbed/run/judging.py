@@ -33,6 +33,7 @@ from testbed.verdict.sanity import (
     late_punches,
     late_starts,
     never_sent,
+    seen_inside,
     undelayed,
     unseen_ways,
 )
@@ -166,6 +167,8 @@ def _omitted(
     peers, server = _places(cell)
     named = dict(zip(("dialer", "listener"), peers, strict=True))
     senders = [named[end] for end in cell.play.senders]
+    if cell.relaying is not None and seen_inside(wire, peers[1], server):
+        return []  # the listener leads, and has no address to signal
     circuitless = _unconnected(run) and cell.relaying is not None  # nobody punches before it
     silent = [] if circuitless else never_sent(wire, senders, server)
     others = [node for node in senders if node not in {one.node for one in silent}]

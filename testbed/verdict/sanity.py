@@ -53,6 +53,17 @@ def never_sent(account: WireAccount, senders: Sequence[str], server: str) -> lis
     return found
 
 
+def seen_inside(account: WireAccount, node: str, server: str) -> bool:
+    """Whether public nodes saw ``node`` by an address inside alone, and so cannot tell it another.
+
+    The NAT that it shares with one of them leads its packets back with their source as it was.
+    """
+    asked = {server, *account.plan.topology.observers}
+    came = {j.last.source.address for j in account.sent(node) if j.arrived and j.end.node in asked}
+    inside = {one for one in account.plan.addresses[node] if not one.is_global}
+    return bool(came) and came <= inside
+
+
 def _is_for(account: WireAccount, server: str, journey: Journey) -> bool:
     """Is it meant for ``server``?  Which is known by its arrival, where that is behind a NAT."""
     named = account.plan.meant(journey.first.destination) == server

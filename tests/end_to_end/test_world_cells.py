@@ -79,7 +79,12 @@ def test_a_relay_is_of_use_where_it_can_be_reached(
         ("ice", ("symmetric", "hairpin-internal"), Outcome.NONE, Cause.HAIRPIN_MISSING),
         ("traversal-quic", ("symmetric", "hairpin-internal"), Outcome.NONE, Cause.HAIRPIN_MISSING),
         ("rust-quic", ("carrier-grade", "hairpin-internal"), Outcome.NONE, None),
-        ("go-quic", ("carrier-grade", "hairpin-internal"), Outcome.RELAYED, None),
+        (
+            "go-quic",
+            ("carrier-grade", "hairpin-internal"),
+            Outcome.RELAYED,
+            Cause.SIGNALLED_PRIVATE,
+        ),
     ],
 )
 def test_who_is_at_home_with_the_relay_is_told_from_it(

@@ -61,6 +61,7 @@ from testbed.verdict.sanity import (
     late_punches,
     late_starts,
     never_sent,
+    seen_inside,
     undelayed,
     unseen_ways,
 )
@@ -507,6 +508,23 @@ def test_a_peer_that_was_told_nothing_to_dial_has_tried() -> None:
     told = Step(at=0, name=StepName.CONNECT_RECEIVED, attempt=1, realtime=1)
     account = replace(wire.account(), events=(("b", told),))
     assert never_sent(account, ("a", "b"), "server") == [NeverSent("a")]
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_who_is_seen_by_an_address_inside_alone_has_none_to_signal(outside: bool) -> None:
+    Wire.world = world("relay-at-home")
+    wire, plan = Wire(), Wire.world.plan
+    own, relay = wire.world.here["b"], wire.world.here["server"]
+    router = Endpoint(plan.address("nat-b"), own.port)
+    assert not seen_inside(wire.account(), "b", "server"), "it asked nobody"
+    for source in (own, *([router] if outside else ())):
+        wire.seen("b:eth0", True, own, wire.world.told("server"), ONE)
+        wire.seen("nat-b:lan", False, own, wire.world.told("server"), ONE)
+        wire.seen("nat-b:lan", True, source, relay, ONE, 63)
+        wire.seen("server:eth0", False, source, relay, ONE, 63)
+        wire._ids += 1
+    assert seen_inside(wire.account(), "b", "server") is not outside
+    assert not seen_inside(wire.account(), "a", "server")
 
 
 def test_what_comes_twice_was_not_sent_by_its_target() -> None:

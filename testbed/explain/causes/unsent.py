@@ -12,7 +12,10 @@ from testbed.model.explanation import Cause
 from testbed.model.journey import Fate, Journey
 from testbed.model.packet import RST, Endpoint
 from testbed.model.statement import relays, runs
+from testbed.model.statement.filters import KnownPrivate
 from testbed.model.statement.lacks import AfterVantage, Events
+from testbed.model.technique import Relaying
+from testbed.verdict.sanity import seen_inside
 
 
 def why(scene: Scene, side: Side) -> Finding:
@@ -44,6 +47,10 @@ def _idle(scene: Scene, side: Side) -> Finding:
         return Finding(Cause.PEER_FAILED, side.node, runs.GaveUp(side.node, failure.reason))
     if side.last(Offered) is None:
         return Finding(Cause.PEER_FAILED, side.node, runs.NeverOffered(side.node))
+    leads, by_relay = scene.listener, scene.evidence.technique.relaying is Relaying.CIRCUIT
+    if by_relay and seen_inside(scene.account, leads.node, scene.evidence.server):
+        private = KnownPrivate(leads.node, scene.dialer.node, leads.told)
+        return Finding(Cause.SIGNALLED_PRIVATE, leads.node, private)
     other = scene.other(side)
     return Finding(Cause.NEVER_SENT, side.node, runs.Idle(side.node, other.node, other.told))
 
