@@ -42,12 +42,10 @@ TWINS = {
 FEW = {
     "arbitrary-pool", "paired-pool", "port-set", "port-set-apdm", "quota-apdm", "quota-of-three",
 }  # fmt: skip
-# Everybody comes in to these: conformance/test_unusual_profiles runs cells of them.
-EXPOSED = {"dmz-host", "one-to-one"}
 SELECTIONS = {
     "matrix-default": (DEFAULT, DEFAULT_PEERS),  # default, default
     "matrix-all": (
-        tuple(n for n in CATALOGUE if n not in {*TWINS, *FEW, *EXPOSED}),
+        tuple(n for n in CATALOGUE if n not in {*TWINS, *FEW}),
         DEFAULT_PEERS,
     ),  # default peers
     "matrix-traversal": (NINE, ("traversal-tcp", "traversal-quic")),  # nine
