@@ -18,6 +18,7 @@ from testbed.cli.options import (
     takes_profiles,
 )
 from testbed.cli.words import App
+from testbed.model.swarming import Workload
 
 app = App()
 
@@ -123,3 +124,38 @@ def odds(
     from testbed.cli.commands.odds import run_odds
 
     raise typer.Exit(run_odds(runs, seed, engine))
+
+
+@app.command()
+@takes_profiles
+@takes(EngineWords, out=Path("out/relays"), jobs=1)  # a swarm takes the whole machine
+def relays(
+    engine: EngineWords,
+    population: Annotated[
+        str, typer.Option(help="Who the peers are, with commas; a population's name, or its file.")
+    ] = "routers-2005,peers-2010,carriers",
+    size: Annotated[
+        str, typer.Option(help="How many peers, with commas: even, 2 to 128.")
+    ] = "8,16,32,64",
+    peer: Annotated[
+        str, typer.Option(help="Their stacks, with commas: traversal-tcp, go-quic, ...")
+    ] = "traversal-tcp,traversal-quic",
+    relays: Annotated[int, typer.Option(min=1, max=4, help="Between how many relays.")] = 1,
+    workload: Annotated[
+        Workload, typer.Option(help="What each pair does: one large echo, or many small ones.")
+    ] = Workload.TRANSFER,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Swarms of each kind.")] = 1,
+    seed: Seed = 0,
+) -> None:
+    """Why punch at all: what a growing swarm costs its relays, with upgrades off and on.
+
+    Bytes, share of direct pairs, round trips and rates are read off the packets, and held against
+    what the population and the oracle foresee.  The page has the curves.
+    """
+    from testbed.cli.commands.relays import run_relays
+
+    populations, sizes, peers = (
+        [word.strip() for word in words.split(",")] for words in (population, size, peer)
+    )
+    asked = run_relays(populations, sizes, peers, relays, workload, repeat, seed, engine)
+    raise typer.Exit(asked)

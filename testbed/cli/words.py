@@ -155,6 +155,10 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
         **{"repeat": ALWAYS, "seed": ALWAYS, **_ENGINE},
     },
     "odds": {"runs": ALWAYS, "seed": ALWAYS, **_ENGINE},
+    "relays": {
+        **{"population": LISTED, "size": LISTED, "peer": LISTED, "profiles_dir": ALWAYS},
+        **{"relays": ALWAYS, "workload": ALWAYS, "repeat": ALWAYS, "seed": ALWAYS, **_ENGINE},
+    },
     "merge": {
         **{"shards": LISTED, "out": ALWAYS, "differing": Effect(listed=True, later=True)},
         **{"as_json": ALWAYS, "junit": FILE, "markdown": FILE},

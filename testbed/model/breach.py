@@ -59,6 +59,10 @@ class BreachKind(StrEnum):
     PLACE_DIFFERS = "place_differs"
     LOSS_CLAIMED = "loss_claimed"
     LOSS_UNTOLD = "loss_untold"
+    PATH_DIFFERS = "path_differs"
+    SHARE_DIFFERS = "share_differs"
+    BYTES_DIFFER = "bytes_differ"
+    COUNTERS_DIFFER = "counters_differ"
 
 
 class Claim(FrozenValue):
@@ -410,6 +414,41 @@ class LossUntold(FrozenValue):
     kind: Literal[BreachKind.LOSS_UNTOLD] = BreachKind.LOSS_UNTOLD
 
 
+class PathDiffers(FrozenValue):
+    """A pair of a swarm went by another path than the oracle says of its two NATs."""
+
+    pair: str
+    measured: Outcome
+    predicted: Outcome
+    kind: Literal[BreachKind.PATH_DIFFERS] = BreachKind.PATH_DIFFERS
+
+
+class ShareDiffers(FrozenValue):
+    """Of a swarm's ``pairs`` so many are ``direct``, outside of what its population foresees."""
+
+    direct: int
+    pairs: int
+    foreseen: tuple[int, int]
+    kind: Literal[BreachKind.SHARE_DIFFERS] = BreachKind.SHARE_DIFFERS
+
+
+class BytesDiffer(FrozenValue):
+    """The relays carried ``passed`` bytes, outside of what the population foresees."""
+
+    passed: int
+    foreseen: tuple[int, int]
+    kind: Literal[BreachKind.BYTES_DIFFER] = BreachKind.BYTES_DIFFER
+
+
+class CountersDiffer(FrozenValue):
+    """Frames and bytes of a relay's interface, as recorded and as its kernel counted them."""
+
+    relay: str
+    recorded: tuple[int, int]
+    counted: tuple[int, int]
+    kind: Literal[BreachKind.COUNTERS_DIFFER] = BreachKind.COUNTERS_DIFFER
+
+
 Breach = (
     NoRelayFirst
     | UpgradeUntold
@@ -448,6 +487,10 @@ Breach = (
     | PlaceDiffers
     | LossClaimed
     | LossUntold
+    | PathDiffers
+    | ShareDiffers
+    | BytesDiffer
+    | CountersDiffer
 )
 
 

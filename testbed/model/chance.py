@@ -47,6 +47,15 @@ def foreseen(hits: int, total: int, tries: int, doubt: float) -> tuple[int, int]
     return _least(chances, doubt / 2), tries - _least(chances[::-1], doubt / 2)
 
 
+def binomial(tries: int, rate: float, doubt: float) -> tuple[int, int]:
+    """Least and most hits of ``tries`` of a known ``rate``.
+
+    Below and above lie at most half of ``doubt`` each.
+    """
+    chances = [comb(tries, k) * rate**k * (1 - rate) ** (tries - k) for k in range(tries + 1)]
+    return _least(chances, doubt / 2), tries - _least(chances[::-1], doubt / 2)
+
+
 def _least(chances: Sequence[float], tail: float) -> int:
     """The first place up to which more than ``tail`` has come together."""
     summed = 0.0

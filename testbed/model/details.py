@@ -101,6 +101,13 @@ class OddsDetails(Frozen):
     most_packets: Count = 0  # that one side has sent in one run
 
 
+class Swarming(StrEnum):
+    """How a swarm at its relays lies beside what was foreseen."""
+
+    AS_FORESEEN = "as_foreseen"
+    OTHERWISE = "otherwise"
+
+
 class Expectation(Frozen):
     """What is expected of a connection; the gap in the echo is in seconds."""
 
@@ -156,6 +163,64 @@ class LifeDetails(Frozen):
     busy: Seconds = 0.0  # by which this machine was late at worst
 
 
+class PairSeen(Frozen):
+    """One pair of a swarm.  ``relay_bytes`` are frames at the relay that are of its two ends."""
+
+    name: Text
+    nats: tuple[Text, Text]
+    measured: Outcome | None = None
+    possible: tuple[Outcome, ...] = ()  # by the oracle, the likeliest first
+    direct_after_s: Seconds | None = None  # from its start to the first packet of the other end
+    trip_ms: Milliseconds | None = None  # a round trip, the median of several
+    rate_mbit: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # of the echo
+    relay: Text = ""
+    relay_bytes: Count = 0
+    relay_packets: Count = 0
+
+
+class RelaySeen(Frozen):
+    """What passed a relay's interface: by the recording, and by its kernel's own counters."""
+
+    name: Text
+    bytes: Count
+    packets: Count
+    counted_bytes: Count
+    counted_packets: Count
+    cpu_s: Seconds | None = None
+    memory_bytes: Count | None = None  # at most
+    flow: tuple[Count, ...] = ()  # bytes in each half second, from the first dial
+
+
+class Foreseen(Frozen):
+    """What the population and the oracle say of a swarm, before its NATs are drawn."""
+
+    rate: tuple[float, float]  # of pairs that go direct; two, where chance or haste decides
+    direct: tuple[int, int]  # pairs, least and most
+    relay_bytes: tuple[int, int]
+
+
+class RelaysDetails(Frozen):
+    """The details of a swarm at its relays; its measure is `Swarming`."""
+
+    MEASURES: ClassVar[frozenset[str]] = frozenset(Swarming)
+    study: Literal["relays"] = "relays"
+    population: Text = ""
+    source: Text = ""
+    foreseen: Foreseen | None = None
+    pairs: tuple[PairSeen, ...] = ()
+    relays: tuple[RelaySeen, ...] = ()
+    late_s: Seconds = 0.0  # of this machine at worst
+
+    @property
+    def relay_bytes(self) -> int:
+        """Through all relays together."""
+        return sum(relay.bytes for relay in self.relays)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many pairs ended so."""
+        return sum(pair.measured is outcome for pair in self.pairs)
+
+
 class OwnDetails(Frozen):
     """What any other study knows of its case."""
 
@@ -169,7 +234,7 @@ def _kind(details: Any) -> str:
     return known if known in _STUDIES else "own"
 
 
-_STUDIES = ("punch", "autonat", "life", "odds")
+_STUDIES = ("punch", "autonat", "life", "odds", "relays")
 
 
 Details = Annotated[
@@ -177,6 +242,7 @@ Details = Annotated[
     | Annotated[AutonatDetails, Tag("autonat")]
     | Annotated[LifeDetails, Tag("life")]
     | Annotated[OddsDetails, Tag("odds")]
+    | Annotated[RelaysDetails, Tag("relays")]
     | Annotated[OwnDetails, Tag("own")],
     Discriminator(_kind),
 ]

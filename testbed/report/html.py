@@ -23,6 +23,7 @@ from testbed.files import write_text
 from testbed.model.result import Document, Result
 from testbed.model.verdict import Judgement
 from testbed.report import rates
+from testbed.report.pictures import picture_of
 from testbed.report.rungs import HEAD, summaries
 from testbed.stacks.registry import ADAPTERS
 
@@ -65,7 +66,8 @@ def page(document: Document, beside: Path) -> str:
     }
     script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f"(() => {{\n'use strict';\n{script}\n}})();\n"
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    picture = picture_of(document)
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8") + picture.style
     return (
         _environment()
         .get_template("report.html.j2")
@@ -77,6 +79,7 @@ def page(document: Document, beside: Path) -> str:
             data=_embedded(data),
             chunks=chunks,
             study=document.run.study,
+            head=picture.head(document) if picture.head else "",
             punched=any(row.study == PUNCH for row in rows) or not rows,
             ladder_head=HEAD,
             ladder=list(summaries(rows)),

@@ -13,10 +13,15 @@ SVG_WIDTH = 84  # columns of a table that is exported
 
 
 class Picture(FrozenValue):
-    """``table`` takes seconds and columns; ``plot``, where there is one, is the SVG."""
+    """``table`` takes seconds and columns; ``plot``, where there is one, is the SVG.
+
+    ``head`` is HTML for the head of a study's page, and ``style`` what it is styled by.
+    """
 
     table: Callable[[Document, float, int], RenderableType]
     plot: Callable[[Document], str] | None = None
+    head: Callable[[Document], str] | None = None
+    style: str = ""
 
     def drawn(self, document: Document, seconds: float) -> str:
         """The SVG."""
@@ -37,7 +42,8 @@ _OWN: Mapping[str, Picture] = {
 def picture_of(document: Document) -> Picture:
     """That of the study whose results the document has; a plain table if it has none of its own."""
     study = document.results[0].study if document.results else document.run.study
-    return _odds() if study == "odds" else _OWN.get(study, _PLAIN)
+    made = _MADE.get(study)
+    return made() if made is not None else _OWN.get(study, _PLAIN)
 
 
 def _odds() -> Picture:
@@ -45,3 +51,18 @@ def _odds() -> Picture:
     from testbed.report import odds, odds_plot
 
     return Picture(odds.picture, lambda document: odds_plot.plot(document.results))
+
+
+def _relays() -> Picture:
+    """Imported where it is drawn, as it knows the stacks."""
+    from testbed.report import relays, relays_plot
+
+    return Picture(
+        relays.picture,
+        lambda document: relays_plot.plot(document.results),
+        lambda document: relays_plot.page_head(document.results),
+        relays_plot.COLOURS,
+    )
+
+
+_MADE: Mapping[str, Callable[[], Picture]] = {"odds": _odds, "relays": _relays}

@@ -144,4 +144,15 @@ WORDS: Mapping[type[it.Breach], str | Callable[[Any], str]] = {
     it.PlaceDiffers: _place_differs,
     it.LossClaimed: "{node} says that its connection was lost, the wire shows that it was not",
     it.LossUntold: "{node} says nothing of a loss, the wire shows another connection",
+    it.PathDiffers: "{pair}: predicted {predicted}, the wire shows {measured}",
+    it.ShareDiffers: (
+        "{direct} of {pairs} pairs went direct, {foreseen[0]} to {foreseen[1]} were foreseen"
+    ),
+    it.BytesDiffer: (
+        "{passed} bytes passed the relays, {foreseen[0]} to {foreseen[1]} were foreseen"
+    ),
+    it.CountersDiffer: (
+        "{relay}: {recorded[0]} frames of {recorded[1]} bytes were recorded, its kernel counted "
+        "{counted[0]} of {counted[1]}"
+    ),
 }

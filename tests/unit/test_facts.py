@@ -58,6 +58,8 @@ VALUES: dict[str, list[Any]] = {
     "remote": [Endpoint(IPv4Address("29.0.0.2"), 4001)],
     "why": ["", "no room"], "kept": ["", "crash.txt"],
     "run": [3], "told": [True, False], "seen": [(3, 5)], "sent": [70], "allowed": [64],
+    "pair": ["p1--p2"], "direct": [3], "pairs": [8], "foreseen": [(4, 8)], "passed": [900],
+    "recorded": [(3, 900)], "counted": [(4, 966)],
 }  # fmt: skip
 OVERRIDES: dict[type, dict[str, list[Any]]] = {
     breach.RungDiffers: {"measured": [*Rung, None]},
@@ -66,6 +68,7 @@ OVERRIDES: dict[type, dict[str, list[Any]]] = {
     breach.FateDiffers: {"seen": list(Fate), "expected": list(Fate)},
     breach.GapDiffers: {"seen": [7.5], "low": [2.0], "high": [6.0]},
     breach.PlaceDiffers: {"moved": [True, False]},
+    breach.PathDiffers: {"predicted": list(Outcome)},
     breach.Belated: {"what": list(Tardy)},
     breach.Unfounded: {"ms": [12.0, None]},
     fault.Late: {"what": list(Tardy)},

@@ -210,6 +210,15 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("odds", "junit"): [("odds --junit a --svg ./a", "name the same file")],
     ("odds", "svg"): [("odds --svg a --markdown a", "name the same file")],
     ("odds", "markdown"): [("odds --markdown a --junit a", "name the same file")],
+    ("relays", "population"): [
+        ("relays --population carriers,carriers", "--population names 'carriers' twice")
+    ],
+    ("relays", "size"): [("relays --size 8,8", "--size names '8' twice")],
+    ("relays", "peer"): [("relays --peer go-tcp,go-tcp", "--peer names 'go-tcp' twice")],
+    ("relays", "jobs"): [("relays --backend docker -j 99", "--jobs has no effect: an engine")],
+    ("relays", "junit"): [("relays --junit a --svg ./a", "name the same file")],
+    ("relays", "svg"): [("relays --svg a --markdown a", "name the same file")],
+    ("relays", "markdown"): [("relays --markdown a --junit a", "name the same file")],
     ("merge", "shards"): [("merge x x/ -o y", "SHARDS names 'x' twice")],
     ("merge", "differing"): [("merge x --differing kernel --differing kernel -o y", "twice")],
     ("merge", "junit"): [("merge x -o y --junit z --markdown z", "name the same file")],

@@ -1,0 +1,49 @@
+"""What the pairs of a swarm do, and what is claimed of relaying."""
+
+from enum import StrEnum
+
+from testbed.model.frozen import FrozenValue
+
+
+class Workload(StrEnum):
+    """What each pair does once it is known how it is connected, all pairs at once."""
+
+    TRANSFER = "transfer"  # one large echo
+    REQUESTS = "requests"  # many small ones, each when the one before is answered
+
+    @property
+    def echoes(self) -> tuple[int, ...]:
+        """The bytes of each; together less than what a relay lets pass (128 KiB each way)."""
+        return (65_536,) if self is Workload.TRANSFER else (1_000,) * 20
+
+
+class ClaimKind(StrEnum):
+    """What is said against relaying everything."""
+
+    BANDWIDTH = "bandwidth"  # it costs the relays'
+    LATENCY = "latency"  # it adds some
+
+
+class Claim(FrozenValue):
+    """A claim held against the largest swarms of one population and stack.
+
+    ``relayed`` is what it is about where all is relayed, ``upgraded`` where pairs upgrade: MB
+    (10^6 bytes) through all relays, or ms of a round trip, the median of the same ``pairs``, which
+    went direct.
+    """
+
+    kind: ClaimKind
+    population: str
+    stack: str
+    peers: int
+    pairs: int
+    relayed: float
+    upgraded: float
+
+    @property
+    def factor(self) -> float:
+        return self.relayed / self.upgraded
+
+    @property
+    def holds(self) -> bool:
+        return self.factor > 1

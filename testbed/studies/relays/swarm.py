@@ -1,0 +1,138 @@
+"""A swarm: peers behind NATs that a population gives them, in pairs that meet by relays."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from testbed.model.frozen import FrozenValue
+from testbed.model.population import Population
+from testbed.model.presets import ACCESS
+from testbed.model.profile import Profile
+from testbed.model.swarming import Workload
+from testbed.model.topology import INTERNET, Host, Network, Roles, Router, Scope, Topology
+from testbed.nat.load import by_name
+from testbed.stacks.registry import Stacks, stacks
+
+OBSERVERS = 4  # as in the world libp2p, whose pairs the oracle predicts
+TRIP_BYTES = 600  # of an echo by which a round trip is measured: no acknowledgement is as long
+TRIPS = 3
+ON, OFF = "on", "off"
+
+
+class Pair(FrozenValue):
+    """Two peers and their relay; who is named first dials."""
+
+    dialer: str
+    listener: str
+    nats: tuple[str, str]
+    relay: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.dialer}--{self.listener}"
+
+
+class Swarm(FrozenValue):
+    """A case: so many ``peers`` of a population, with libp2p's upgrades on or off.
+
+    Swarms of equal seed and repetition have the same NATs, whatever else they differ in, and a
+    larger one has those of a smaller one.  It is one of ``of`` cases that share the chance of an
+    error.
+    """
+
+    population: Population
+    peers: int
+    stack: str
+    upgrades: bool
+    relays: int = 1
+    workload: Workload = Workload.TRANSFER
+    repeat: int = 0
+    seed: int = 0
+    of: int = 1
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Axis -> value."""
+        return {
+            "population": self.population.name,
+            "peers": str(self.peers),
+            "stack": self.stack,
+            "upgrades": ON if self.upgrades else OFF,
+            "workload": self.workload.value,
+            "relays": str(self.relays),
+        }
+
+    @property
+    def group(self) -> str:
+        """``carriers/transfer/traversal-tcp/64-peers-1-relays/on``."""
+        size = f"{self.peers}-peers-{self.relays}-relays"
+        end = ON if self.upgrades else OFF
+        return f"{self.population.name}/{self.workload}/{self.stack}/{size}/{end}"
+
+    @property
+    def name(self) -> str:
+        """With its repetition."""
+        return f"{self.group}/{self.repeat}"
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """All of the population."""
+        return tuple(self.population.shares)
+
+    @property
+    def routers(self) -> Mapping[str, Profile]:
+        return by_name((), self.profiles)
+
+    @property
+    def stacks(self) -> Stacks:
+        return stacks(self.stack)
+
+    @property
+    def payload(self) -> int:
+        """Bytes that a pair echoes."""
+        return TRIPS * TRIP_BYTES + sum(self.workload.echoes)
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The first with the second, the third with the fourth; relays take turns."""
+        nats = self.population.drawn(self.peers, f"{self.seed}/{self.repeat}")
+        return tuple(
+            Pair(_peer(n), _peer(n + 1), (nats[n], nats[n + 1]), _relay(n // 2 % self.relays))
+            for n in range(0, self.peers, 2)
+        )
+
+    @cached_property
+    def topology(self) -> Topology:
+        """A home for each peer, at the links of the world libp2p."""
+        behind = {
+            host: nat
+            for pair in self.pairs
+            for host, nat in zip((pair.dialer, pair.listener), pair.nats, strict=True)
+        }
+        homes = [Network(f"lan-{name}", Scope.PRIVATE) for name in behind]
+        routers = [
+            Router(f"nat-{name}", INTERNET, f"lan-{name}", nat, link=ACCESS)
+            for name, nat in behind.items()
+        ]
+        public = [*self.relay_names, *(f"observer-{n}" for n in range(1, OBSERVERS + 1))]
+        hosts = [Host(name, f"lan-{name}") for name in behind]
+        hosts += [Host(name, INTERNET, link=ACCESS) for name in public]
+        first = self.pairs[0]
+        return Topology(
+            f"swarm-{self.peers}",
+            (Network(INTERNET, Scope.PUBLIC), *homes),
+            tuple(routers),
+            tuple(hosts),
+            Roles(a=first.dialer, b=first.listener, relay=first.relay),
+        )
+
+    @property
+    def relay_names(self) -> tuple[str, ...]:
+        return tuple(_relay(number) for number in range(self.relays))
+
+
+def _peer(number: int) -> str:
+    return f"p{number + 1}"
+
+
+def _relay(number: int) -> str:
+    return f"relay-{number + 1}"
