@@ -26,11 +26,15 @@ from testbed.studies.life.scenarios import scenario
 from testbed.studies.life.study import STUDY as LIFE
 from testbed.studies.odds.cases import cases as odds_cases
 from testbed.studies.odds.study import odds
+from testbed.studies.relays.populations import population
+from testbed.studies.relays.study import STUDY as RELAYS
+from testbed.studies.relays.swarm import Swarm
 
 CASES: dict[str, tuple[Study[Any], Any]] = {
     "autonat": (AUTONAT, AutonatCase(catalogue()["port-restricted"])),
     "life": (LIFE, LifeCase(scenario("reboot"), "punch-udp")),
     "odds": (odds(8), odds_cases(8, 1)[0]),
+    "relays": (RELAYS, Swarm(population("carriers"), 4, "traversal-tcp", True)),
 }
 
 
