@@ -155,7 +155,7 @@ def relays(
     from testbed.cli.commands.relays import run_relays
 
     populations, sizes, peers = (
-        [word.strip() for word in words.split(",")] for words in (population, size, peer)
+        [name.strip() for name in named.split(",")] for named in (population, size, peer)
     )
     asked = run_relays(populations, sizes, peers, relays, workload, repeat, seed, engine)
     raise typer.Exit(asked)

@@ -17,7 +17,7 @@ from testbed.studies.relays.swarm import OFF, ON
 from testbed.words.claims import sentence
 
 _WIDTH, _HEIGHT = 250, 130  # of a panel's axes
-_LEFT, _TOP, _GAP, _ROW = 62, 92, 74, 212
+_LEFT, _TOP, _GAP, _ROW = 62, 92, 74, 230
 _EDGE = 18  # between an axis's ends and the first and last size
 COLOURS = """
   svg.swarms { --off: #c2570c; --on: #2563c9; --paper: #ffffff; --text: #1f2328;
@@ -43,7 +43,7 @@ COLOURS = """
   svg.swarms .shade.on, svg.swarms .point.on { fill: var(--on); }
 """
 _NAMES = {OFF: "upgrades off", ON: "upgrades on"}
-_HEADINGS = ("MB through the relays", "round trip, ms, of pairs that can go direct", "direct, %")
+_HEADINGS = ("MB through the relays", "ms a round trip, of pairs that can go direct", "direct, %")
 
 Band = tuple[float, float]
 

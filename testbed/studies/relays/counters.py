@@ -42,7 +42,7 @@ def counted(lab: Lab, node: str) -> Counted:
 def read_counters(text: str, node: str) -> Counted:
     """From the text of /proc/net/dev; BackendError if there is no interface in it."""
     lines = [line.partition(":") for line in text.splitlines() if ":" in line]
-    rows = [words.split() for name, _, words in lines if name.strip() != "lo"]
+    rows = [counts.split() for name, _, counts in lines if name.strip() != "lo"]
     if not rows:
         raise BackendError("it has no interface", node=node)
     count = {
