@@ -123,6 +123,12 @@ def test_the_oracle_says_how_a_pair_ends_by_its_nats_and_whether_it_may_upgrade(
     assert possible(easy, "traversal-tcp", upgrades=False) == (Outcome.RELAYED,)
 
 
+def test_a_pair_is_foreseen_among_the_observers_that_its_swarm_has() -> None:
+    """Four tell a dialer its address, and the listener dials that; a relay alone does not."""
+    pair = ("carrier-grade", "symmetric")
+    assert possible(pair, "traversal-quic", upgrades=True) == (Outcome.DIRECT,)
+
+
 def test_the_share_that_is_foreseen_is_that_of_pairs_drawn_from_the_population() -> None:
     told = foreseen(swarm(64))
     assert told.rate == pytest.approx((0.25, 0.25))  # both have to be linux-home

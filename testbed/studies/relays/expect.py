@@ -27,6 +27,7 @@ SETUP = {"tcp": (8_000, 60_000), "udp": (16_000, 120_000)}
 # Frames of an echo, in bytes of it: headers and tags are 66 of 1448 or 90 of 1200 bytes at least,
 # and each packet may be acknowledged by one of its own.
 OVERHEAD = 1.30
+WORLD = "libp2p"
 PASSES = 4  # there and back, and each time into the relay and out of it
 
 
@@ -89,7 +90,7 @@ def _chance(
 
 @lru_cache(maxsize=4096)
 def _prediction(pair: tuple[str, str], stack: str, upgrades: bool) -> Prediction:
-    cell = Cell(stack, pair)
+    cell = Cell(stack, pair, WORLD)
     if not upgrades:
         cell = replace(cell, mode=_RELAY_ONLY)
     return prediction(cell, by_name((), pair))
