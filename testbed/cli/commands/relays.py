@@ -13,13 +13,13 @@ from testbed.model.swarming import Workload
 from testbed.nat import rules
 from testbed.nat.load import by_name
 from testbed.stacks import infrastructure
-from testbed.stacks.registry import stacks
+from testbed.stacks.registry import Stacks, stacks
+from testbed.studies.punch.mechanisms import of
 from testbed.studies.relays.populations import population
 from testbed.studies.relays.study import STUDY
 from testbed.studies.relays.swarm import Swarm
 
 MOST = 128  # peers
-_MECHANISMS = ("dcutr_tcp", "dcutr_quic")
 
 
 def run_relays(
@@ -56,7 +56,7 @@ def cases(
 ) -> list[Swarm]:
     """Each population, stack and size with upgrades off and on; UsageError for other stacks."""
     for name in peers:
-        if stacks(name).mechanism not in _MECHANISMS:
+        if not _upgraded(stacks(name)):
             raise UsageError(
                 f"{name} is not upgraded by DCUtR",
                 remedy="traversal-tcp, traversal-quic, go-tcp, ...",
@@ -68,6 +68,12 @@ def cases(
         )
     ]
     return [replace(case, of=len(found)) for case in found]
+
+
+def _upgraded(swarm: Stacks) -> bool:
+    """Whether a relayed connection of theirs becomes a direct one, and no other way is tried."""
+    found = of(swarm)
+    return found.offers == "multiaddrs" and found.climbed is None
 
 
 def _size(word: str) -> int:
