@@ -22,6 +22,7 @@ from ordinary import copy_for_everybody, ordinary_user, readable_python
 
 from chaos import table
 from chaos.harms import Injection, injections, on_containers
+from chaos.leftovers import PRIVATE
 from chaos.situations import DEADLINE, SITUATIONS, Situation
 from chaos.trial import Ended, Machine, told, trial, undisturbed
 from testbed.lab import sandbox
@@ -92,6 +93,12 @@ def _given(words: Sequence[str] | None) -> argparse.Namespace:
     )
     given = parser.parse_args(words)
     given.out, given.table = given.out.absolute(), given.table.absolute()
+    for hidden in PRIVATE:
+        if HERE.is_relative_to(hidden):
+            parser.error(
+                f"the project is below {hidden}, of which each trial has one of its own: "
+                "run it in a copy of the project elsewhere"
+            )
     for name in given.only or ():
         if name not in SITUATIONS:
             parser.error(f"no situation {name!r}: one of {', '.join(SITUATIONS)}")
