@@ -14,6 +14,8 @@ from .aio.host import HostLimits
 from .aio.path_watch import PathOptions
 from .aio.quic_timers import QuicTimers
 from .aio.relay_client import Held
+from .aio.rent_client import Rent
+from .aio.rent_server import RentOut
 from .aio.resumable import ResumableStream, ResumeOptions
 from .aio.stream import Stream
 from .aio.upgrade_service import UpgradeOptions
@@ -104,6 +106,8 @@ __all__ = [
     "RelayAcl",
     "RelayLimits",
     "RelayRefusedError",
+    "Rent",
+    "RentOut",
     "Resources",
     "ResumableStream",
     "ResumeOptions",

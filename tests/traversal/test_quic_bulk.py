@@ -53,7 +53,7 @@ class Datagrams:
         self.engine = end.engine
         self.take = end.engine.receive_datagram
         self.kept: list[tuple[bytes, Any, float]] = []
-        self.engine.receive_datagram = lambda *words: self.kept.append(words)  # type: ignore
+        self.engine.receive_datagram = lambda *words: self.kept.append(words)  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_bytes_arrive_whichever_way_they_go(sends: bool, reads: bool, loss: floa
     async def work(near: QuicPeer, far: QuicPeer, ours: Stream, theirs: Stream) -> None:
         for end in (near, far):
             if not sends:
-                end.engine.bulk_to_send = lambda now: []  # type: ignore  # noqa: ARG005
+                end.engine.bulk_to_send = lambda now: []  # type: ignore[method-assign]  # noqa: ARG005
             if not reads:
-                end.engine._take = lambda *words: False  # type: ignore  # noqa: ARG005
+                end.engine._take = lambda *words: False  # type: ignore[method-assign]  # noqa: ARG005
         data = random.Random(3).randbytes(512 * KIB)
         await asyncio.gather(carry(ours, theirs, data), carry(theirs, ours, data[::-1]))
         ours.close_write()
@@ -80,8 +80,8 @@ def test_most_packets_of_a_transfer_go_the_short_way() -> None:
         taken: list[bool] = []
         fill, take = near.engine._fill, far.engine._take_stream
 
-        def counted_fill(*words: Any) -> Any:
-            found = fill(*words)
+        def counted_fill(stream: Any, now: float) -> list[tuple[bytes, Any]]:
+            found = fill(stream, now)
             filled.append(len(found))
             return found
 
@@ -89,8 +89,8 @@ def test_most_packets_of_a_transfer_go_the_short_way() -> None:
             taken.append(take(plain))
             return taken[-1]
 
-        near.engine._fill = counted_fill  # type: ignore
-        far.engine._take_stream = counted_take  # type: ignore
+        near.engine._fill = counted_fill  # type: ignore[method-assign]
+        far.engine._take_stream = counted_take  # type: ignore[method-assign]
         await carry(ours, theirs, bytes(2048 * KIB))
         whole = 2048 * KIB / 1452
         assert sum(filled) > 0.8 * whole
@@ -117,7 +117,7 @@ def test_a_forged_packet_changes_nothing_and_a_repeated_one_is_read_once() -> No
         for _ in range(3):
             coming.take(data, where, now)
         assert len(engine._events) == 1
-        engine.receive_datagram = coming.take  # type: ignore
+        engine.receive_datagram = coming.take  # type: ignore[method-assign]
         for words in coming.kept:
             engine.receive_datagram(*words)
         far.settle()

@@ -4,6 +4,8 @@ import asyncio
 import gc
 import socket
 import warnings
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -45,13 +47,15 @@ def test_a_connection_whose_handshake_has_not_begun_is_closed_with_the_node() ->
             came: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
             secure = transports._secure_inbound
 
-            def stopped(sock: socket.socket, *words: str):  # type: ignore
+            def stopped(
+                sock: socket.socket, transport: str, whose: str
+            ) -> Coroutine[Any, Any, None]:
                 came.set_result(sock)
-                work = secure(sock, *words)
+                work = secure(sock, transport, whose)
                 asyncio.get_running_loop().call_soon(work.close)  # as a task cancelled before
                 return asyncio.sleep(60)
 
-            transports._secure_inbound = stopped  # type: ignore
+            transports._secure_inbound = stopped  # type: ignore[method-assign]
             with socket.create_connection(node.listening()[0].socket_address):
                 sock = await came
                 await node.close()

@@ -10,6 +10,7 @@ import typer
 from testbed.cli import app
 from testbed.errors import TopologyError
 
+ROOT = Path(__file__).parents[2]
 BROKEN = 'title = "a"\nsource = "none"\n\n[hosts.ann]\nnetwork = "nowhere"\n'
 # What a command is called with; the file's name stands for the world's.
 COMMANDS = {
@@ -63,7 +64,7 @@ def _options() -> Iterator[tuple[str, str]]:
 
 
 def test_a_workflow_takes_a_world_of_its_caller() -> None:
-    text = Path(".github/workflows/matrix.yml").read_text(encoding="utf-8")
+    text = (ROOT / ".github/workflows/matrix.yml").read_text(encoding="utf-8")
     assert "      topology:\n        description: A world" in text
     assert 'own+=(--topology "$TOPOLOGY")' in text
     assert "TOPOLOGY: ${{ inputs.topology }}" in text
