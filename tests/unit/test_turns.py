@@ -1,5 +1,6 @@
 """Turns at computing: as many at a time as processors, and none is lost with who held it."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator
@@ -41,7 +42,14 @@ def test_no_more_compute_at_once_than_there_are_processors() -> None:
 
 def test_where_nothing_is_shared_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_shared", [])
-    assert at_once(5) == 5
+    all_five = multiprocessing.get_context("fork").Barrier(5)
+
+    def meet(_: int) -> bytes:
+        with turn():
+            all_five.wait(9.0)
+            return b"met"
+
+    assert [told for _, told, _ in forked([meet] * 5, 5, 20.0)] == [b"met"] * 5
 
 
 @pytest.mark.usefixtures("two")
