@@ -36,7 +36,7 @@ def scene(run: Run, measured: Outcome = Outcome.NONE, **changes: Any) -> Scene:
 
 
 def homes(mechanism: Model = PUNCH_UDP) -> Run:
-    return Run("port-restricted", "port-restricted", mechanism)
+    return Run("port-restricted", "port-restricted", mechanism=mechanism)
 
 
 def failed(

@@ -32,7 +32,7 @@ from testbed.model.fault import Broke, CaptureLost
 from testbed.model.journey import Change, FlowEvent
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet, Quoted
-from testbed.model.plan import AddLink, Plan
+from testbed.model.plan import AddBridge, AddLink, Plan
 from testbed.model.topology import Conditions
 from testbed.model.verdict import Judgement
 from testbed.model.window import Window
@@ -57,10 +57,10 @@ class Run:
     """Two homes, and packets that are sent through them as a test says."""
 
     def __init__(
-        self, a: str, b: str, mechanism: Model = PUNCH_UDP, world: str = "two-homes", mtu: int = 0
+        self, *nats: str, mechanism: Model = PUNCH_UDP, world: str = "two-homes", mtu: int = 0
     ) -> None:
         conditions = Conditions(mtu=mtu or None)
-        self.topology = Cell("punch-udp", (a, b), world, conditions=conditions).build()
+        self.topology = Cell("punch-udp", nats, world, conditions=conditions).build()
         self.plan: Plan = plan(self.topology, CATALOGUE)
         profiles = {r.name: CATALOGUE[r.profile].behaviour for r in self.topology.routers}
         self.behaviours = profiles
@@ -74,6 +74,9 @@ class Run:
             f"{end.node}:{end.ifname}": bytes.fromhex(end.mac.replace(":", ""))
             for link in self.plan.of(AddLink)
             for end in (link.a, link.b)
+        } | {
+            f"{one.node}:{one.ifname}": bytes.fromhex(one.mac.replace(":", ""))
+            for one in self.plan.of(AddBridge)
         }
         self._ids = iter(range(1, 1 << 16))
 
@@ -497,6 +500,43 @@ def test_nor_is_one_that_is_too_long_for_the_lan(length: int, denied: bool, tmp_
     evidence = run.evidence(Outcome.DIRECT)
     found = violations(Scene(evidence, WireAccount.of(evidence)))
     assert [(one.node, one.axis) for one in found] == ([("nat-a", "filtering")] if denied else [])
+
+
+@pytest.mark.parametrize(("apart_ms", "denied"), [(0.0, False), (5.0, True)])
+def test_of_two_hairpinned_packets_that_meet_a_nat_may_lose_one(
+    apart_ms: float, denied: bool
+) -> None:
+    """Linux confirms one of two flows that answer each other, and drops the packet of the other."""
+    run = Run("carrier-grade", world="same-lan")
+    run.drops = {"nat-a": {"unsolicited": 0}}
+    server = run.at("server", 3478)
+    ends = {name: run.at(name, port) for name, port in (("a", 4001), ("b", 4011))}
+    seen = {name: run.at("nat-a", end.port) for name, end in ends.items()}
+    for name, end in ends.items():
+        out = [(f"{name}:eth0", True, end, server, 0), ("nat-a:lan", False, end, server, 0)]
+        out += [
+            ("nat-a:wan", True, seen[name], server, 0),
+            ("core:nat-a", False, seen[name], server, 10),
+        ]
+        out += [("core:server", True, seen[name], server, 10)]
+        out += [("server:eth0", False, seen[name], server, 20)]
+        run._put(-900, out, b"question" + name.encode())
+    way = [("a:eth0", True, ends["a"], seen["b"], 0), ("nat-a:lan", False, ends["a"], seen["b"], 0)]
+    way += [
+        ("nat-a:lan", True, seen["a"], ends["b"], 0),
+        ("b:eth0", False, seen["a"], ends["b"], 0),
+    ]
+    run._put(0, way, b"from a")
+    lost = [
+        ("b:eth0", True, ends["b"], seen["a"], 0),
+        ("nat-a:lan", False, ends["b"], seen["a"], 0),
+    ]
+    run._put(apart_ms, lost, b"from b")
+    run._put(300, way, b"later")
+    evidence = run.evidence(run.prediction.outcome)
+    found = violations(Scene(evidence, WireAccount.of(evidence)))
+    about_b = [one for one in found if any(cite.source == ends["b"] for cite in one.line.cites)]
+    assert [(one.node, one.axis) for one in about_b] == ([("nat-a", "hairpin")] if denied else [])
 
 
 @pytest.mark.parametrize(("own", "denied"), [(True, False), (False, True)])

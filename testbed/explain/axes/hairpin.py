@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from testbed.explain.axes.view import Shown, View
+from testbed.explain.axes.view import SETTLED_NS, Shown, View
 from testbed.model.behaviour import Hairpin
 from testbed.model.journey import Journey
+from testbed.model.packet import Packet
 from testbed.model.statement.profiles import HairpinDiffers, NoHairpin
 
 
@@ -35,9 +36,25 @@ def _should_pass(view: View, journey: Journey) -> bool:
     packet = journey.end.inward
     if packet is None or packet.destination.address not in view.addresses:
         return False
-    return any(
+    return not _met(view, packet) and any(
         flow.external == packet.destination
         and flow.time_ns < packet.time_ns
         and not view.ended(flow, packet.time_ns)
         for flow in view.begun
+    )
+
+
+def _met(view: View, packet: Packet) -> bool:
+    """Whether it met one that was hairpinned the other way at the same moment.
+
+    Each begins a flow of which the other's packet is the answer.  Where two processors take them
+    up at once, Linux confirms one of the two flows and drops the packet of the other
+    (nf_conntrack_confirm), before or after any rule and uncounted.
+    """
+    return any(
+        crossing.hairpin
+        and (crossing.packet.source, crossing.packet.destination)
+        == (packet.destination, packet.source)
+        and abs(crossing.time_ns - packet.time_ns) < SETTLED_NS
+        for crossing in view.crossings
     )
