@@ -1,9 +1,10 @@
 """A plugin for pytest that counts what tests cost: their time, and their processor time.
 
 Where tests are run side by side, one that waits costs nearly nothing, and one that computes costs
-all others their time.  Therefore ``--costs FILE`` writes both for each test, as JSON, and the
-modules that cost most are shown at the end.  What a test's programs took counts as its own, once
-they were waited for; what a fixture took counts as that of the test that made or ended it.
+all others their time.  Therefore ``--costs FILE`` writes both for each test, as JSON, with the
+worker that ran it and when it began, in seconds since the first test; and the modules that cost
+most are shown at the end.  What a test's programs took counts as its own, once they were waited
+for; what a fixture took counts as that of the test that made or ended it.
 """
 
 import json
@@ -31,16 +32,24 @@ class Costs:
 
     file: Path
     spent: dict[str, Spent] = field(default_factory=dict)
+    begun: dict[str, tuple[str, float]] = field(default_factory=dict)  # by which worker, and when
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.begun.setdefault(report.nodeid, (getattr(report, "worker_id", "here"), report.start))
         seconds, processor = self.spent.get(report.nodeid, (0.0, 0.0))
         took, used = getattr(report, "spent", (0.0, 0.0))
         self.spent[report.nodeid] = (seconds + took, processor + used)
 
     def pytest_sessionfinish(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        rounded = {name: [round(one, 2) for one in spent] for name, spent in self.spent.items()}
-        self.file.write_text(json.dumps(rounded, indent=1, sort_keys=True), encoding="utf-8")
+        zero = min((begun for _, begun in self.begun.values()), default=0.0)
+        rounded = {
+            name: [round(took, 2), round(used, 2), worker, round(begun - zero, 2)]
+            for (name, (took, used)), (worker, begun) in zip(
+                self.spent.items(), self.begun.values(), strict=True
+            )
+        }
+        self.file.write_text(json.dumps(rounded, sort_keys=True), encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         seconds, processor = defaultdict[str, float](float), defaultdict[str, float](float)

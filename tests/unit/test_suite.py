@@ -159,6 +159,9 @@ def test_what_a_test_and_its_programs_compute_is_its_cost_and_waiting_is_not(
     assert computes[1] >= 0.4
     assert fixture[1] >= 0.4
     assert "test_it.py" in done.stdout.partition("processor time")[2]
+    assert {one[2] for one in costs.values()} == ({"gw0", "gw1"} if workers else {"here"})
+    begun = sorted(one[3] for one in costs.values())
+    assert begun[0] == 0 < begun[-1] < 60
 
 
 @pytest.fixture(scope="module")
