@@ -22,6 +22,7 @@ class ClaimKind(StrEnum):
 
     BANDWIDTH = "bandwidth"  # it costs the relays'
     LATENCY = "latency"  # it adds some
+    INCENTIVE = "incentive"  # nobody has one to relay
 
 
 class Claim(FrozenValue):
@@ -29,7 +30,9 @@ class Claim(FrozenValue):
 
     ``relayed`` is what it is about where all is relayed, ``upgraded`` where pairs upgrade: MB
     (10^6 bytes) through all relays, or ms of a round trip, the median of the same ``pairs``, which
-    went direct.
+    went direct.  Whether somebody has an incentive no packet says: of that claim it is what relays
+    give and nobody pays for, kB for each peer, and ``cpu_ms`` their processors' time for it, where
+    that is known.
     """
 
     kind: ClaimKind
@@ -39,11 +42,13 @@ class Claim(FrozenValue):
     pairs: int
     relayed: float
     upgraded: float
+    cpu_ms: tuple[float, float] | None = None
 
     @property
     def factor(self) -> float:
         return self.relayed / self.upgraded
 
     @property
-    def holds(self) -> bool:
-        return self.factor > 1
+    def holds(self) -> bool | None:
+        """None where packets cannot tell."""
+        return None if self.kind is ClaimKind.INCENTIVE else self.factor > 1

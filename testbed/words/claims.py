@@ -5,19 +5,32 @@ from testbed.model.swarming import Claim, ClaimKind
 _CLAIMED = {
     ClaimKind.BANDWIDTH: "Relaying costs the relays' bandwidth",
     ClaimKind.LATENCY: "Relaying adds latency",
+    ClaimKind.INCENTIVE: "Nobody has an incentive to relay",
+}
+_VERDICTS = {
+    True: "true",
+    False: "not seen",
+    None: "packets cannot tell; relays give more, unpaid, without upgrades",
 }
 
 
 def sentence(claim: Claim) -> str:
     """Whether it is true, by which factor, and where."""
-    verdict = "true" if claim.holds else "not seen"
     where = f"{claim.population}, {claim.stack}, {claim.peers} peers"
-    said = f"{_CLAIMED[claim.kind]}: {verdict}, by a factor of {claim.factor:.1f}"
-    return f"{said} ({where}: {_figures(claim)})"
+    told = f"{_VERDICTS[claim.holds]}, by a factor of {claim.factor:.1f}"
+    return f"{_CLAIMED[claim.kind]}: {told} ({where}: {_figures(claim)})"
 
 
 def _figures(claim: Claim) -> str:
     if claim.kind is ClaimKind.BANDWIDTH:
         return f"{claim.relayed:.1f} MB pass without upgrades, {claim.upgraded:.1f} MB with them"
+    if claim.kind is ClaimKind.INCENTIVE:
+        off, on = (_given(claim, place) for place in (0, 1))
+        return f"{off} for each peer without upgrades, {on} with them"
     of = f"the {claim.pairs} pairs that go direct"
     return f"{claim.relayed:.0f} ms by the relay, {claim.upgraded:.0f} ms afterwards, of {of}"
+
+
+def _given(claim: Claim, place: int) -> str:
+    given = f"{(claim.relayed, claim.upgraded)[place]:.0f} kB"
+    return f"{given} and {claim.cpu_ms[place]:.0f} ms of processor time" if claim.cpu_ms else given

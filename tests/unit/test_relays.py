@@ -18,7 +18,7 @@ from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet, decode
 from testbed.model.population import Population, parse
 from testbed.model.result import Document, Result
-from testbed.model.swarming import ClaimKind, Workload
+from testbed.model.swarming import Claim, ClaimKind, Workload
 from testbed.model.verdict import Judgement
 from testbed.plan.planner import plan
 from testbed.report.pictures import picture_of
@@ -27,13 +27,14 @@ from testbed.report.relays_plot import page_head, plot
 from testbed.report.terminal import terminal
 from testbed.studies.base import Site
 from testbed.studies.relays.counters import Counted, read_counters
-from testbed.studies.relays.curves import claims, curves
+from testbed.studies.relays.curves import Point, claims, curves
 from testbed.studies.relays.expect import foreseen, possible
 from testbed.studies.relays.populations import NAMES, population
 from testbed.studies.relays.run import Met, Swarmed, Window
 from testbed.studies.relays.study import STUDY, breaches, judged
 from testbed.studies.relays.swarm import Swarm
 from testbed.studies.relays.wire import Seen, pairs_seen, trip_ms
+from testbed.words.claims import sentence
 
 HALF = Population(
     name="half", title="t", source="none", shares={"linux-home": 0.5, "symmetric": 0.5}
@@ -313,9 +314,34 @@ def test_the_claims_are_those_of_the_largest_swarm_with_upgrades_off_and_on() ->
     passed = told[ClaimKind.BANDWIDTH]
     assert passed.holds
     assert passed.relayed > passed.upgraded
+    given = told[ClaimKind.INCENTIVE]
+    assert given.holds is None
+    assert given.relayed == pytest.approx(passed.relayed * 1e3 / 16)
     alone = [one for one in run.results if one.labels["upgrades"] == "on"]
     assert curves(alone) == []
     assert claims(alone) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_relays_give_unpaid_is_told_with_their_processors_time_where_it_is_known(
+    known: bool,
+) -> None:
+    claim = Claim(
+        ClaimKind.INCENTIVE, "half", "go-tcp", 64, 9, 600.0, 300.0, (30.0, 20.0) if known else None
+    )
+    told = sentence(claim)
+    assert told.startswith("Nobody has an incentive to relay: packets cannot tell")
+    assert "by a factor of 2.0" in told
+    assert ("600 kB and 30 ms of processor time for each peer" in told) is known
+
+
+def test_the_processors_time_of_relays_is_a_mean_for_each_peer_if_all_are_known() -> None:
+    def point(*cpu_s: float | None) -> Point:
+        relays = tuple(RELAY.model_copy(update={"cpu_s": used}) for used in cpu_s)
+        return Point(8, {"on": (RelaysDetails(relays=relays),) * 2})
+
+    assert point(0.1, 0.3).cpu_ms("on") == pytest.approx(50)
+    assert point(0.1, None).cpu_ms("on") is None
 
 
 def test_the_table_says_each_swarm_and_each_claim(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,14 @@ class Point(FrozenValue):
         """Through all relays; the mean of the repetitions."""
         return mean(one.relay_bytes for one in self.swarms[upgrades]) / MEGA
 
+    def cpu_ms(self, upgrades: str) -> float | None:
+        """Of the relays' processors, for each peer; the mean of the repetitions."""
+        known = [relay.cpu_s for one in self.swarms[upgrades] for relay in one.relays]
+        if None in known:
+            return None
+        swarms = len(self.swarms[upgrades])
+        return 1e3 * sum(filter(None, known)) / swarms / self.peers
+
     def share(self, upgrades: str) -> float:
         """Of pairs that went direct."""
         pairs = [pair for one in self.swarms[upgrades] for pair in one.pairs]
@@ -63,6 +71,10 @@ class Curve(FrozenValue):
         before, after = last.trip(OFF), last.trip(ON)
         if before and after:
             yield Claim(ClaimKind.LATENCY, *who, len(pairs), before, after)
+        off, on = last.cpu_ms(OFF), last.cpu_ms(ON)
+        given = [1e3 * last.megabytes(end) / last.peers for end in (OFF, ON)]
+        cpu = None if off is None or on is None else (off, on)
+        yield Claim(ClaimKind.INCENTIVE, *who, len(pairs), *given, cpu)
 
 
 def curves(results: Sequence[Result]) -> list[Curve]:
