@@ -56,13 +56,14 @@ def page(document: Document, beside: Path) -> str:
     """The text of the page, for a file in the folder ``beside``."""
     rows = document.results
     chunks, places = _packed(rows, beside)
+    axes = _axes(rows)
     data = {
         "counts": document.summary.model_dump(mode="json"),
         "run": _run(document),
         "facts": document.facts,
         "profiles": document.profiles,
         "chunk": CHUNK,
-        "rows": [_entry(row, places.get(row.name)) for row in rows],
+        "rows": [_entry(row, places.get(row.name), axes) for row in rows],
     }
     script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f"(() => {{\n'use strict';\n{script}\n}})();\n"
@@ -111,14 +112,14 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _entry(row: Result, place: int | None) -> dict[str, Any]:
+def _entry(row: Result, place: int | None, axes: Sequence[str]) -> dict[str, Any]:
     """What the grid and the filters need of a row."""
     known = ADAPTERS.get(re.split("[+@]", row.stack)[0])  # all speak the same
     why = row.explanation
     return {
         "name": row.name,
         "study": row.study,
-        **_axes(row),
+        **_place(row, axes),
         "peer": row.stack or row.study,
         "transport": known.transport if known else None,
         "profiles": row.profiles,
@@ -136,12 +137,31 @@ def _entry(row: Result, place: int | None) -> dict[str, Any]:
     }
 
 
-def _axes(row: Result) -> dict[str, Any]:
-    """Of a study without dialer and listener: the line and the column of a case, named."""
+def _axes(rows: Sequence[Result]) -> list[str]:
+    """Of a study without dialer and listener: the labels by which cases are told apart.
+
+    The first two, and where these are not enough all that differ besides.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row.labels))
+    two = [*names, "study", "case"][:2]
+    places = {row.group: tuple(_label(row, name) for name in two) for row in rows}
+    if len(set(places.values())) == len(places):
+        return two
+    return [*two, *(one for one in names[2:] if len({_label(row, one) for row in rows}) > 1)]
+
+
+def _label(row: Result, name: str) -> str:
+    return row.labels.get(name, {"study": row.study, "case": row.group}.get(name, ""))
+
+
+def _place(row: Result, axes: Sequence[str]) -> dict[str, Any]:
+    """The line and the column of a case, named."""
     if row.study == PUNCH:
         return {}
-    side, head, *_ = [*row.labels.items(), ("study", row.study), ("case", row.group)]
-    return {"side": side, "head": head}
+    side, head, *more = axes
+    line = (side, *more)
+    words = ", ".join(_label(row, name) for name in line)
+    return {"side": (", ".join(line), words), "head": (head, _label(row, head))}
 
 
 def _packed(rows: Sequence[Result], beside: Path) -> tuple[list[str], dict[str, int]]:

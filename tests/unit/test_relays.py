@@ -1,11 +1,14 @@
 """What swarms cost their relays: populations, what is foreseen, what packets show, the words."""
 
+import json
+import re
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from browser import CHROMIUM, chromium
 from made_results import document
 
 from testbed.cli.commands.relays import cases
@@ -21,6 +24,7 @@ from testbed.model.result import Document, Result
 from testbed.model.swarming import Claim, ClaimKind, Workload
 from testbed.model.verdict import Judgement
 from testbed.plan.planner import plan
+from testbed.report.html import write_html
 from testbed.report.pictures import picture_of
 from testbed.report.relays import picture
 from testbed.report.relays_plot import page_head, plot
@@ -360,6 +364,28 @@ def test_the_picture_has_three_panels_and_every_point_and_needs_nothing_else() -
     assert len(circles) == 2 * (2 + 2 + 1)  # off and on, off and on, on: at two sizes
     assert "http" not in plot(run.results).replace("http://www.w3.org/2000/svg", "")
     assert "Relaying costs" in page_head(run.results)
+
+
+def test_each_swarm_has_a_place_of_its_own_on_the_page(tmp_path: Path) -> None:
+    run = _run()
+    write_html(tmp_path / "report.html", run)
+    text = (tmp_path / "report.html").read_text("utf-8")
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert data is not None
+    rows = json.loads(data[1])["rows"]
+    places = [(row["side"][1], row["head"][1]) for row in rows]
+    assert places == [(f"half, {end}", size) for end in ("off", "on") for size in ("8", "16")]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the page was NOT opened")
+def test_the_page_of_swarms_draws_itself_in_a_browser(tmp_path: Path) -> None:
+    write_html(tmp_path / "report.html", _run())
+    with chromium(tmp_path) as browser:
+        browser.look(width=1200)
+        browser.open(tmp_path / "report.html")
+        assert browser.run("document.querySelectorAll('svg.swarms circle.point').length") == 10
+        assert browser.run("document.querySelectorAll('#matrix td[data-cell]').length") == 4
+        assert browser.complaints() == []
 
 
 def test_details_are_read_back_as_they_were() -> None:
