@@ -144,6 +144,15 @@ def relays(
     workload: Annotated[
         Workload, typer.Option(help="What each pair does: one large echo, or many small ones.")
     ] = Workload.TRANSFER,
+    kib: Annotated[int, typer.Option(min=1, max=4096, help="KiB that each pair transfers.")] = 64,
+    limits: Annotated[
+        str,
+        typer.Option(
+            metavar="KIB,S,N",
+            help="What a relay lets each circuit carry each way in KiB, and for how many seconds, "
+            "0 for no limit, and how many circuits it has at once.",
+        ),
+    ] = "128,120,1024",
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Swarms of each kind.")] = 1,
     seed: Seed = 0,
 ) -> None:
@@ -157,5 +166,7 @@ def relays(
     populations, sizes, peers = (
         [name.strip() for name in named.split(",")] for named in (population, size, peer)
     )
-    asked = run_relays(populations, sizes, peers, relays, workload, repeat, seed, engine)
+    asked = run_relays(
+        populations, sizes, peers, relays, workload, kib, limits, repeat, seed, engine
+    )
     raise typer.Exit(asked)

@@ -69,6 +69,10 @@ def _too_many(given: Given) -> str | None:
     return None
 
 
+def _not_transferred(given: Given) -> str | None:
+    return None if given["workload"] == "transfer" else "only a transfer has a size"
+
+
 def _named_folder(given: Given) -> str | None:
     if given["cell"] and (Path(given["cell"]) / "cell.json").is_file():
         return f"{given['cell']} is the folder of a cell"
@@ -158,6 +162,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "relays": {
         **{"population": LISTED, "size": LISTED, "peer": LISTED, "profiles_dir": ALWAYS},
         **{"relays": ALWAYS, "workload": ALWAYS, "repeat": ALWAYS, "seed": ALWAYS, **_ENGINE},
+        **{"kib": Effect(useless=_not_transferred), "limits": ALWAYS},
     },
     "merge": {
         **{"shards": LISTED, "out": ALWAYS, "differing": Effect(listed=True, later=True)},

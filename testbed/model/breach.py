@@ -62,6 +62,7 @@ class BreachKind(StrEnum):
     PATH_DIFFERS = "path_differs"
     SHARE_DIFFERS = "share_differs"
     BYTES_DIFFER = "bytes_differ"
+    WORK_DIFFERS = "work_differs"
     COUNTERS_DIFFER = "counters_differ"
 
 
@@ -440,6 +441,15 @@ class BytesDiffer(FrozenValue):
     kind: Literal[BreachKind.BYTES_DIFFER] = BreachKind.BYTES_DIFFER
 
 
+class WorkDiffers(FrozenValue):
+    """Of a pair's work ``done`` of ``asked`` bytes came back, against its relay's limits."""
+
+    pair: str
+    done: int
+    asked: int
+    kind: Literal[BreachKind.WORK_DIFFERS] = BreachKind.WORK_DIFFERS
+
+
 class CountersDiffer(FrozenValue):
     """Frames and bytes of a relay's interface, as recorded and as its kernel counted them."""
 
@@ -490,6 +500,7 @@ Breach = (
     | PathDiffers
     | ShareDiffers
     | BytesDiffer
+    | WorkDiffers
     | CountersDiffer
 )
 

@@ -170,6 +170,17 @@ class Keeping(Message):
     patience: Annotated[float, Field(gt=0)]  # of silence, after which the connection is over
 
 
+class CircuitLimits(Message):
+    """What a relay lets each circuit carry each way, and for how long; 0 is no limit.
+
+    ``circuits``: how many there may be at once.
+    """
+
+    data: Annotated[int, Field(ge=0)]  # bytes
+    duration: Annotated[int, Field(ge=0)]  # seconds
+    circuits: Annotated[int, Field(ge=1)]
+
+
 class IceParameters(Message):
     """RFC 8839: ice-ufrag, ice-pwd, and candidate attributes in SDP form."""
 
@@ -201,6 +212,7 @@ class Configure(Message):
     whose manifest has the feature: seconds by which each deadline of a peer's own is longer.
     ``patience`` is left out but for punchers whose manifest has the feature: seconds from
     ``start_at`` after which an end that nobody has answered gives up, in place of its own.
+    ``limits`` is left out but for relays whose manifest has the feature, in place of their own.
     """
 
     command: Literal["configure"] = "configure"
@@ -221,6 +233,7 @@ class Configure(Message):
     announce: Annotated[Endpoint | None, Field(exclude_if=lambda at: at is None)] = None
     extra_time: Annotated[float, Field(ge=0, exclude_if=lambda extra: not extra)] = 0.0
     patience: Annotated[float | None, Field(gt=0, exclude_if=lambda told: told is None)] = None
+    limits: Annotated[CircuitLimits | None, Field(exclude_if=lambda told: told is None)] = None
 
 
 class Dial(Message):

@@ -176,6 +176,14 @@ class PairSeen(Frozen):
     relay: Text = ""
     relay_bytes: Count = 0
     relay_packets: Count = 0
+    asked: Count = 0  # bytes of its work, and those that came back
+    done: Count = 0
+    finishes: bool | None = None  # by its way and the relay's limits; None: perhaps
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its work was done."""
+        return self.done == self.asked
 
 
 class RelaySeen(Frozen):
@@ -215,6 +223,11 @@ class RelaysDetails(Frozen):
     def relay_bytes(self) -> int:
         """Through all relays together."""
         return sum(relay.bytes for relay in self.relays)
+
+    @property
+    def finished(self) -> int:
+        """How many pairs got their work done."""
+        return sum(pair.finished for pair in self.pairs)
 
     def count(self, outcome: Outcome) -> int:
         """How many pairs ended so."""

@@ -11,11 +11,6 @@ class Workload(StrEnum):
     TRANSFER = "transfer"  # one large echo
     REQUESTS = "requests"  # many small ones, each when the one before is answered
 
-    @property
-    def echoes(self) -> tuple[int, ...]:
-        """The bytes of each; together less than what a relay lets pass (128 KiB each way)."""
-        return (65_536,) if self is Workload.TRANSFER else (1_000,) * 20
-
 
 class ClaimKind(StrEnum):
     """What is said against relaying everything."""
@@ -23,6 +18,7 @@ class ClaimKind(StrEnum):
     BANDWIDTH = "bandwidth"  # it costs the relays'
     LATENCY = "latency"  # it adds some
     INCENTIVE = "incentive"  # nobody has one to relay
+    LIMITS = "limits"  # those of relays end what is not upgraded
 
 
 class Claim(FrozenValue):
@@ -32,7 +28,7 @@ class Claim(FrozenValue):
     (10^6 bytes) through all relays, or ms of a round trip, the median of the same ``pairs``, which
     went direct.  Whether somebody has an incentive no packet says: of that claim it is what relays
     give and nobody pays for, kB for each peer, and ``cpu_ms`` their processors' time for it, where
-    that is known.
+    that is known.  Of limits it is how many of ``pairs`` did not get their work done.
     """
 
     kind: ClaimKind
@@ -45,10 +41,11 @@ class Claim(FrozenValue):
     cpu_ms: tuple[float, float] | None = None
 
     @property
-    def factor(self) -> float:
-        return self.relayed / self.upgraded
+    def factor(self) -> float | None:
+        """None where there may be nothing left with upgrades."""
+        return None if self.kind is ClaimKind.LIMITS else self.relayed / self.upgraded
 
     @property
     def holds(self) -> bool | None:
         """None where packets cannot tell."""
-        return None if self.kind is ClaimKind.INCENTIVE else self.factor > 1
+        return None if self.kind is ClaimKind.INCENTIVE else self.relayed > self.upgraded

@@ -19,11 +19,11 @@ from testbed.words.claims import sentence
 
 _LEGEND = (
     "direct: pairs; MB: 10^6 bytes of frames at all relays, in and out; both beside what is "
-    "foreseen. ms, Mbit/s: medians of all pairs, of a round trip, and of an echo while all others "
-    "have theirs. cpu, mem: of the relays, in s and in MB."
+    "foreseen. done: pairs whose work got done. ms, Mbit/s: medians of all pairs, of a round trip, "
+    "and of an echo while all others have theirs. cpu, mem: of the relays, in s and in MB."
 )
-_COLUMNS = ("peers", "upgrades", "direct", "", "MB", "", "ms", "Mbit/s", "cpu", "mem", "")
-_NOTHING = ["-"] * 8
+_COLUMNS = ("peers", "upgrades", "direct", "", "MB", "", "done", "ms", "Mbit/s", "cpu", "mem", "")
+_NOTHING = ["-"] * 9
 
 
 def picture(document: Document, seconds: float, _width: int) -> Group:
@@ -72,6 +72,7 @@ def _cells(found: RelaysDetails) -> list[str]:
         f"{direct[0]}-{direct[1]}",
         f"{found.relay_bytes / MEGA:.1f}",
         f"{passed[0] / MEGA:.1f}-{passed[1] / MEGA:.1f}",
+        str(found.finished),
         _median([pair.trip_ms for pair in found.pairs], "{:.0f}"),
         _median([pair.rate_mbit for pair in found.pairs], "{:.2f}"),
         f"{sum(relay.cpu_s or 0 for relay in found.relays):.1f}",

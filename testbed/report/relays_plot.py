@@ -26,7 +26,7 @@ COLOURS = """
     svg.swarms { --off: #f0a35e; --on: #6ea8fe; --paper: #0d1117; --text: #e6edf3;
                  --faint: #30363d; --quiet: #9198a1; }
   }
-  svg.swarms { max-width: 100%; height: auto; }
+  svg.swarms { display: block; max-width: 100%; height: auto; margin: 1rem 0; border-radius: 8px; }
   svg.swarms text { font: 12px system-ui, sans-serif; fill: var(--text); }
   svg.swarms .title { font-size: 16px; font-weight: 600; }
   svg.swarms .name { font-weight: 600; }
@@ -38,7 +38,11 @@ COLOURS = """
   svg.swarms .curve { fill: none; stroke-width: 1.8; }
   svg.swarms .off { stroke: var(--off); }
   svg.swarms .on { stroke: var(--on); }
-  svg.swarms .shade { stroke: none; opacity: 0.18; }
+  div.swarms { overflow-x: auto; }
+  div.swarms svg { min-width: 640px; }
+  ul.claims { max-width: 62rem; margin: 1rem 0 2rem; padding-left: 1.2rem; }
+  ul.claims li { margin: 0.3rem 0; }
+  svg.swarms .shade { stroke: none; opacity: 0.22; }
   svg.swarms .shade.off, svg.swarms .point.off { fill: var(--off); }
   svg.swarms .shade.on, svg.swarms .point.on { fill: var(--on); }
 """
@@ -84,9 +88,10 @@ def plot(results: Sequence[Result]) -> str:
 
 
 def page_head(results: Sequence[Result]) -> str:
-    """The same for the head of a page that has `COLOURS`, with the claims above it."""
+    """The same for the head of a page that has `COLOURS`, with the claims below it."""
     told = "".join(f"<li>{escape(sentence(claim))}</li>" for claim in claims(results))
-    return f'<ul class="claims">{told}</ul>{drawn(results)}' if told else ""
+    figure = f'<div class="swarms">{drawn(results)}</div>'
+    return f'{figure}<ul class="claims">{told}</ul>' if told else ""
 
 
 def drawn(results: Sequence[Result], style: str = "") -> str:

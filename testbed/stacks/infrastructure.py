@@ -16,6 +16,7 @@ from testbed.errors import PeerError
 from testbed.lab.services.watch import Beginning, Question, watched
 from testbed.model.behaviour import Protocol
 from testbed.model.contract import (
+    CircuitLimits,
     Configure,
     Endpoint,
     Keeping,
@@ -56,6 +57,7 @@ class PublicNode(FrozenValue):
     port: int
     seed: int
     keep: Keeping | None = None  # of a relay that has the feature
+    limits: CircuitLimits | None = None  # of one that has that feature
 
 
 @contextmanager
@@ -173,6 +175,7 @@ def _configure(lab: Lab, node: PublicNode) -> Configure:
         seed=node.seed,
         options=Options(mode=Mode.PUNCH, relay_only=False),
         keep=node.keep,
+        limits=node.limits,
         announce=outside if outside.address != local else None,
     )
 

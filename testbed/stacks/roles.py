@@ -69,12 +69,14 @@ def _announced(configure: Configure) -> tuple[str, ...]:
 
 
 def _limits(configure: Configure) -> RelayLimits:
-    """Those of the field, or none on a circuit whose ends are to keep it.
+    """Those it is told, or the field's; or none on a circuit whose ends are to keep it.
 
     All peers of a mesh may be behind one address: it may have as many reservations as there are.
     """
     field = RelayLimits(reservations_per_ip=RelayLimits.reservations)
-    return replace(field, duration=0, data=0) if configure.keep else field
+    if configure.keep:
+        return replace(field, duration=0, data=0)
+    return replace(field, **configure.limits.model_dump()) if configure.limits else field
 
 
 def _asking(configure: Configure) -> NodeOptions:

@@ -151,6 +151,7 @@ WORDS: Mapping[type[it.Breach], str | Callable[[Any], str]] = {
     it.BytesDiffer: (
         "{passed} bytes passed the relays, {foreseen[0]} to {foreseen[1]} were foreseen"
     ),
+    it.WorkDiffers: "{pair}: {done} of {asked} bytes came back, against its relay's limits",
     it.CountersDiffer: (
         "{relay}: {recorded[0]} frames of {recorded[1]} bytes were recorded, its kernel counted "
         "{counted[0]} of {counted[1]}"

@@ -6,6 +6,7 @@ _CLAIMED = {
     ClaimKind.BANDWIDTH: "Relaying costs the relays' bandwidth",
     ClaimKind.LATENCY: "Relaying adds latency",
     ClaimKind.INCENTIVE: "Nobody has an incentive to relay",
+    ClaimKind.LIMITS: "Relays' limits end what is not upgraded",
 }
 _VERDICTS = {
     True: "true",
@@ -17,8 +18,10 @@ _VERDICTS = {
 def sentence(claim: Claim) -> str:
     """Whether it is true, by which factor, and where."""
     where = f"{claim.population}, {claim.stack}, {claim.peers} peers"
-    told = f"{_VERDICTS[claim.holds]}, by a factor of {claim.factor:.1f}"
-    return f"{_CLAIMED[claim.kind]}: {told} ({where}: {_figures(claim)})"
+    told = f"{_CLAIMED[claim.kind]}: {_VERDICTS[claim.holds]}"
+    if claim.factor is not None:
+        told += f", by a factor of {claim.factor:.1f}"
+    return f"{told} ({where}: {_figures(claim)})"
 
 
 def _figures(claim: Claim) -> str:
@@ -27,6 +30,9 @@ def _figures(claim: Claim) -> str:
     if claim.kind is ClaimKind.INCENTIVE:
         off, on = (_given(claim, place) for place in (0, 1))
         return f"{off} for each peer without upgrades, {on} with them"
+    if claim.kind is ClaimKind.LIMITS:
+        left = f"{claim.relayed:.0f} of {claim.pairs} pairs do not get their work done"
+        return f"{left} without upgrades, {claim.upgraded:.0f} with them"
     of = f"the {claim.pairs} pairs that go direct"
     return f"{claim.relayed:.0f} ms by the relay, {claim.upgraded:.0f} ms afterwards, of {of}"
 

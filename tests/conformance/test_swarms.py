@@ -12,9 +12,9 @@ from testbed.model.result import Result
 from testbed.model.swarming import Workload
 from testbed.model.verdict import Judgement
 from testbed.run.engine import run_study
-from testbed.studies.relays.expect import PASSES
+from testbed.studies.relays.limits import PASSES
 from testbed.studies.relays.study import STUDY
-from testbed.studies.relays.swarm import Swarm
+from testbed.studies.relays.swarm import FIELD, Swarm
 
 SEED = 0  # by which two of the four pairs of eight peers can go direct
 HALVES = Population(
@@ -64,3 +64,30 @@ def test_requests_of_a_swarm_between_two_relays(stack: str, tmp_path: Path) -> N
     assert (found.judgement, found.reason) == (Judgement.PASS, "")
     assert len(details(found).relays) == 2
     assert all(relay.bytes for relay in details(found).relays)
+
+
+@pytest.mark.parametrize("stack", ["traversal-tcp", "traversal-quic"])
+def test_the_limit_of_a_circuit_ends_a_large_transfer_by_the_relay_alone(
+    stack: str, tmp_path: Path
+) -> None:
+    (found,) = run(tmp_path, Swarm(HALVES, 8, stack, True, seed=SEED, kib=256))
+    assert (found.judgement, found.reason) == (Judgement.PASS, "")
+    for pair in details(found).pairs:
+        assert pair.finished is (pair.measured is Outcome.DIRECT)
+    assert details(found).finished == 2
+
+
+def test_a_relay_out_of_circuits_keeps_the_last_pairs_apart(tmp_path: Path) -> None:
+    limits = FIELD.model_copy(update={"circuits": 3})
+    (found,) = run(tmp_path, Swarm(HALVES, 8, "traversal-tcp", False, seed=SEED, limits=limits))
+    assert (found.judgement, found.reason) == (Judgement.PASS, "")
+    ways = [pair.measured for pair in details(found).pairs]
+    assert ways == [Outcome.RELAYED] * 3 + [Outcome.NONE]
+
+
+def test_a_circuit_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    limits = FIELD.model_copy(update={"duration": 1})
+    case = Swarm(HALVES, 8, "traversal-tcp", False, 1, Workload.REQUESTS, seed=SEED, limits=limits)
+    (found,) = run(tmp_path, case)
+    assert (found.judgement, found.reason) == (Judgement.PASS, "")
+    assert details(found).finished == 0

@@ -59,6 +59,7 @@ VALUES: dict[str, list[Any]] = {
     "why": ["", "no room"], "kept": ["", "crash.txt"],
     "run": [3], "told": [True, False], "seen": [(3, 5)], "sent": [70], "allowed": [64],
     "pair": ["p1--p2"], "direct": [3], "pairs": [8], "foreseen": [(4, 8)], "passed": [900],
+    "done": [0, 400], "asked": [500],
     "recorded": [(3, 900)], "counted": [(4, 966)],
 }  # fmt: skip
 OVERRIDES: dict[type, dict[str, list[Any]]] = {

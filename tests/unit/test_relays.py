@@ -11,11 +11,18 @@ import pytest
 from browser import CHROMIUM, chromium
 from made_results import document
 
-from testbed.cli.commands.relays import cases
+from testbed.cli.commands.relays import cases, limits_of
 from testbed.errors import BackendError, TestbedError, UsageError
 from testbed.lab.namespaces import Namespaces
-from testbed.model.breach import BytesDiffer, CountersDiffer, PathDiffers, ShareDiffers
+from testbed.model.breach import (
+    BytesDiffer,
+    CountersDiffer,
+    PathDiffers,
+    ShareDiffers,
+    WorkDiffers,
+)
 from testbed.model.chance import binomial
+from testbed.model.contract import CircuitLimits
 from testbed.model.details import Foreseen, PairSeen, RelaysDetails, RelaySeen
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Endpoint, Packet, decode
@@ -33,6 +40,7 @@ from testbed.studies.base import Site
 from testbed.studies.relays.counters import Counted, read_counters
 from testbed.studies.relays.curves import Point, claims, curves
 from testbed.studies.relays.expect import foreseen, possible
+from testbed.studies.relays.limits import ends, finishes, refused
 from testbed.studies.relays.populations import NAMES, population
 from testbed.studies.relays.run import Met, Swarmed, Window
 from testbed.studies.relays.study import STUDY, breaches, judged
@@ -209,6 +217,68 @@ def _echo(case: Swarm, found: Swarmed, by_relay: bool) -> list[Packet]:
     return packets
 
 
+LIMITS = CircuitLimits(data=128 * 1024, duration=120, circuits=1024)
+
+
+def limited(upgrades: bool, kib: int = 64, **changes: int) -> Swarm:
+    limits = LIMITS.model_copy(update=changes)
+    return replace(swarm(64, upgrades=upgrades), kib=kib, limits=limits)
+
+
+def test_work_that_fits_in_a_circuit_gets_done_and_more_than_that_does_not() -> None:
+    for kib, done in ((64, True), (125, None), (256, False)):
+        assert finishes(limited(True, kib), Outcome.RELAYED) is done
+        assert finishes(limited(True, kib), Outcome.DIRECT) is True
+    assert finishes(limited(True, 4096, data=0, duration=0), Outcome.RELAYED) is True
+    requests = replace(limited(True, duration=1), workload=Workload.REQUESTS)
+    assert finishes(requests, Outcome.RELAYED) is False  # 23 round trips of 80 ms
+    assert finishes(replace(requests, limits=LIMITS), Outcome.RELAYED) is True
+
+
+def test_a_relay_without_a_circuit_for_them_keeps_pairs_apart_unless_others_upgrade_in_time() -> (
+    None
+):
+    for upgrades in (False, True):
+        case = limited(upgrades, circuits=16)
+        first, last = (ends(case, case.pairs[at], (Outcome.RELAYED,)) for at in (15, 16))
+        assert first == (Outcome.RELAYED,)
+        assert last == ((Outcome.RELAYED, Outcome.NONE) if upgrades else (Outcome.NONE,))
+    two = replace(limited(False, circuits=16), relays=2)
+    assert not any(refused(two, pair) for pair in two.pairs)
+
+
+def test_a_circuit_that_is_short_of_time_may_be_gone_before_anything_came_of_it() -> None:
+    case = limited(True, duration=5)
+    assert ends(case, case.pairs[0], (Outcome.DIRECT,)) == (Outcome.DIRECT, Outcome.NONE)
+    patient = limited(True, duration=30)
+    assert ends(patient, case.pairs[0], (Outcome.DIRECT,)) == (Outcome.DIRECT,)
+    assert ends(patient, case.pairs[0], (Outcome.RELAYED,)) == (Outcome.RELAYED, Outcome.NONE)
+
+
+def test_limits_bound_what_is_foreseen_to_pass() -> None:
+    free = foreseen(limited(False, 512, data=0)).relay_bytes
+    cut = foreseen(limited(False, 512)).relay_bytes
+    assert cut[1] < free[0]
+    assert cut[0] >= 32 * 2 * 128 * 1024
+    few = foreseen(limited(False, circuits=8)).relay_bytes
+    assert few[0] < foreseen(limited(False)).relay_bytes[0] / 3
+    assert foreseen(limited(True, circuits=8)).direct[0] < foreseen(limited(True)).direct[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [("0,0,16", CircuitLimits(data=0, duration=0, circuits=16)), ("128,120,1024", LIMITS)],
+)
+def test_limits_are_said_in_kib_seconds_and_circuits(words: str, limits: CircuitLimits) -> None:
+    assert limits_of(words) == limits
+
+
+@pytest.mark.parametrize("words", ["", "1,2", "128,120,0", "-1,0,5", "x,1,1"])
+def test_what_are_no_limits_is_refused(words: str) -> None:
+    with pytest.raises(UsageError, match="no limits of a relay"):
+        limits_of(words)
+
+
 @pytest.mark.parametrize(("by_relay", "way"), [(True, Outcome.RELAYED), (False, Outcome.DIRECT)])
 def test_the_way_of_a_pair_is_the_one_that_its_bytes_took(by_relay: bool, way: Outcome) -> None:
     case = swarm(2)
@@ -261,6 +331,12 @@ def test_a_swarm_that_is_as_foreseen_breaks_nothing() -> None:
             PathDiffers,
         ),
         (Seen((PAIR,), (RELAY,)), TOLD.model_copy(update={"direct": (0, 0)}), ShareDiffers),
+        (
+            Seen((PAIR.model_copy(update={"asked": 9, "finishes": True}),), (RELAY,)),
+            TOLD,
+            WorkDiffers,
+        ),
+        (Seen((PAIR.model_copy(update={"finishes": False}),), (RELAY,)), TOLD, WorkDiffers),
         (Seen((PAIR,), (RELAY,)), TOLD.model_copy(update={"relay_bytes": (0, 899)}), BytesDiffer),
         (Seen((PAIR,), (RELAY,)), TOLD.model_copy(update={"relay_bytes": (901, 999)}), BytesDiffer),
     ],
@@ -275,10 +351,13 @@ def _seen(case: Swarm, passed: int, trip: float) -> Seen:
         PairSeen(
             name=pair.name,
             nats=pair.nats,
-            measured=(ends := possible(pair.nats, case.stack, upgrades=case.upgrades))[0],
-            possible=ends,
+            measured=(may := possible(pair.nats, case.stack, upgrades=case.upgrades))[0],
+            possible=may,
             trip_ms=trip,
             rate_mbit=2.5,
+            asked=sum(case.echoes),
+            done=sum(case.echoes) if finishes(case, may[0]) else 0,
+            finishes=finishes(case, may[0]),
         )
         for pair in case.pairs
     )
@@ -324,6 +403,14 @@ def test_the_claims_are_those_of_the_largest_swarm_with_upgrades_off_and_on() ->
     alone = [one for one in run.results if one.labels["upgrades"] == "on"]
     assert curves(alone) == []
     assert claims(alone) == []
+
+
+def test_what_limits_end_is_told_where_they_end_something() -> None:
+    swarms = [result(replace(swarm(8, upgrades=on), kib=256)) for on in (False, True)]
+    (claim,) = (one for one in claims(swarms) if one.kind is ClaimKind.LIMITS)
+    assert (claim.holds, claim.relayed, claim.factor) == (True, 4, None)
+    assert "true (half, traversal-tcp, 8 peers: 4 of 4 pairs do not get" in sentence(claim)
+    assert ClaimKind.LIMITS not in [one.kind for one in claims(_run().results)]
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -215,6 +215,9 @@ USELESS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ],
     ("relays", "size"): [("relays --size 8,8", "--size names '8' twice")],
     ("relays", "peer"): [("relays --peer go-tcp,go-tcp", "--peer names 'go-tcp' twice")],
+    ("relays", "kib"): [
+        ("relays --workload requests --kib 64", "--kib has no effect: only a transfer has a size")
+    ],
     ("relays", "jobs"): [("relays --backend docker -j 99", "--jobs has no effect: an engine")],
     ("relays", "junit"): [("relays --junit a --svg ./a", "name the same file")],
     ("relays", "svg"): [("relays --svg a --markdown a", "name the same file")],

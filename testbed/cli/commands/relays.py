@@ -8,6 +8,7 @@ from testbed.cli.commands.required import require_built
 from testbed.cli.commands.running import run_cases
 from testbed.cli.options import EngineWords
 from testbed.errors import UsageError
+from testbed.model.contract import CircuitLimits
 from testbed.model.population import Population
 from testbed.model.swarming import Workload
 from testbed.nat import rules
@@ -28,13 +29,16 @@ def run_relays(
     peers: Sequence[str],
     relays: int,
     workload: Workload,
+    kib: int,
+    limits: str,
     repeat: int,
     seed: int,
     engine: EngineWords,
 ) -> int:
     """Run every swarm, with upgrades off and on, and report; the exit code."""
     chosen = [population(word) for word in populations]
-    wanted = cases(chosen, [_size(word) for word in sizes], peers, relays, workload, repeat, seed)
+    every = cases(chosen, [_size(word) for word in sizes], peers, relays, workload, repeat, seed)
+    wanted = [replace(case, kib=kib, limits=limits_of(limits)) for case in every]
     ends = {one.name: one for case in wanted for one in case.stacks.both}
     require_built(ends.values(), engine.backend)
     for one in ends.values():
@@ -74,6 +78,17 @@ def _upgraded(swarm: Stacks) -> bool:
     """Whether a relayed connection of theirs becomes a direct one, and no other way is tried."""
     found = of(swarm)
     return found.offers == "multiaddrs" and found.climbed is None
+
+
+def limits_of(words: str) -> CircuitLimits:
+    """KiB, seconds and circuits, with commas; UsageError for what is none."""
+    try:
+        kib, seconds, circuits = (int(word) for word in words.split(","))
+        return CircuitLimits(data=kib * 1024, duration=seconds, circuits=circuits)
+    except ValueError as error:
+        raise UsageError(
+            f"{words!r} are no limits of a relay", remedy="KiB, seconds and circuits: 128,120,16"
+        ) from error
 
 
 def _size(word: str) -> int:

@@ -36,6 +36,10 @@ class Point(FrozenValue):
         pairs = [pair for one in self.swarms[upgrades] for pair in one.pairs]
         return sum(pair.measured is Outcome.DIRECT for pair in pairs) / len(pairs)
 
+    def undone(self, upgrades: str) -> int:
+        """Pairs whose work did not get done."""
+        return sum(len(one.pairs) - one.finished for one in self.swarms[upgrades])
+
     def foreseen(self, upgrades: str) -> Foreseen | None:
         return self.swarms[upgrades][0].foreseen
 
@@ -72,9 +76,13 @@ class Curve(FrozenValue):
         if before and after:
             yield Claim(ClaimKind.LATENCY, *who, len(pairs), before, after)
         off, on = last.cpu_ms(OFF), last.cpu_ms(ON)
-        given = [1e3 * last.megabytes(end) / last.peers for end in (OFF, ON)]
+        given, less = (1e3 * last.megabytes(end) / last.peers for end in (OFF, ON))
         cpu = None if off is None or on is None else (off, on)
-        yield Claim(ClaimKind.INCENTIVE, *who, len(pairs), *given, cpu)
+        yield Claim(ClaimKind.INCENTIVE, *who, len(pairs), given, less, cpu)
+        left, fewer = (last.undone(end) for end in (OFF, ON))
+        if left or fewer:
+            every = sum(len(one.pairs) for one in last.swarms[OFF])
+            yield Claim(ClaimKind.LIMITS, *who, every, left, fewer)
 
 
 def curves(results: Sequence[Result]) -> list[Curve]:

@@ -16,7 +16,8 @@ from testbed.model.prediction import Prediction
 from testbed.nat.load import by_name
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.expectation import prediction
-from testbed.studies.relays.swarm import Swarm
+from testbed.studies.relays.limits import carried, ends, outlived, refused
+from testbed.studies.relays.swarm import Pair, Swarm
 
 DOUBT = 0.01  # the chance that any swarm of an experiment is outside although all holds
 _RELAY_ONLY = "relay_only"  # the mode in which nobody upgrades
@@ -28,7 +29,6 @@ SETUP = {"tcp": (8_000, 60_000), "udp": (16_000, 120_000)}
 # and each packet may be acknowledged by one of its own.
 OVERHEAD = 1.30
 WORLD = "libp2p"
-PASSES = 4  # there and back, and each time into the relay and out of it
 
 
 def possible(pair: tuple[str, str], stack: str, *, upgrades: bool) -> tuple[Outcome, ...]:
@@ -40,6 +40,11 @@ def possible(pair: tuple[str, str], stack: str, *, upgrades: bool) -> tuple[Outc
     return tuple(ends)
 
 
+def ends_of(swarm: Swarm, pair: Pair) -> tuple[Outcome, ...]:
+    """How a pair may end in its swarm, the likeliest first."""
+    return ends(swarm, pair, possible(pair.nats, swarm.stack, upgrades=swarm.upgrades))
+
+
 def foreseen(swarm: Swarm) -> Foreseen:
     """What lies outside comes of chance in `DOUBT` of all experiments, three bounds a case."""
     doubt = DOUBT / swarm.of / 3
@@ -47,14 +52,16 @@ def foreseen(swarm: Swarm) -> Foreseen:
     direct = _rate(swarm.population, swarm.stack, swarm.upgrades, Outcome.DIRECT)
     relayed = _rate(swarm.population, swarm.stack, swarm.upgrades, Outcome.RELAYED)
     none = _rate(swarm.population, swarm.stack, swarm.upgrades, Outcome.NONE)
-    carried = _count(pairs, relayed, doubt)
-    _, unmet = _count(pairs, none, doubt)
+    # All but these may find no circuit, or lose it before anything comes of it.
+    sure = 0 if outlived(swarm) is not False else sum(not refused(swarm, p) for p in swarm.pairs)
+    stay = _count(sure, relayed, doubt)[0], _count(pairs, relayed, doubt)[1]
+    met = sure - _count(sure, none, doubt)[1]
     least, most = SETUP[swarm.stacks.transport]
-    low = carried[0] * PASSES * swarm.payload + (pairs - unmet) * least
-    high = carried[1] * PASSES * swarm.payload * OVERHEAD + pairs * most
-    return Foreseen(
-        rate=direct, direct=_count(pairs, direct, doubt), relay_bytes=(low, round(high))
-    )
+    each = carried(swarm)
+    low = stay[0] * each[0] + met * least
+    high = stay[1] * each[1] * OVERHEAD + pairs * most
+    went = _count(sure, direct, doubt)[0], _count(pairs, direct, doubt)[1]
+    return Foreseen(rate=direct, direct=went, relay_bytes=(low, round(high)))
 
 
 def _count(pairs: int, rate: tuple[float, float], doubt: float) -> tuple[int, int]:

@@ -119,7 +119,7 @@ def _public(lab: Lab, case: Swarm) -> Iterator[tuple[dict[str, str], tuple[str, 
     """The relays' addresses by their names, and the observers'."""
     ours = public(OURS, case.stacks.transport)
     nodes = [
-        PublicNode(name, ours, Role.RELAY, lab.plan.port(name), case.seed)
+        PublicNode(name, ours, Role.RELAY, lab.plan.port(name), case.seed, limits=case.limits)
         for name in case.relay_names
     ]
     nodes += [
@@ -138,7 +138,7 @@ def _lead(peers: Sequence["_Peers"]) -> None:
         one.due = start + int(number * APART * 1e9)
     _each(peers, len(peers), lambda one: one.meet())
     _each(peers, FEW, lambda one: one.echo(TRIPS * (TRIP_BYTES,), one.trips))
-    _each(peers, len(peers), lambda one: one.echo(one.case.workload.echoes, one.work))
+    _each(peers, len(peers), lambda one: one.echo(one.case.echoes, one.work))
 
 
 def _each(peers: Sequence["_Peers"], at_once: int, step: Callable[["_Peers"], Talk[bool]]) -> None:

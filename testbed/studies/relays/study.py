@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 from testbed.capture.reader import read
 from testbed.errors import TestbedError, UnfitError
-from testbed.model.breach import Breach, BytesDiffer, CountersDiffer, PathDiffers, ShareDiffers
+from testbed.model.breach import (
+    Breach,
+    BytesDiffer,
+    CountersDiffer,
+    PathDiffers,
+    ShareDiffers,
+    WorkDiffers,
+)
 from testbed.model.details import Foreseen, RelaysDetails, Swarming
 from testbed.model.failure import fault_of
 from testbed.model.result import Result
@@ -44,6 +51,8 @@ def breaches(seen: Seen, expected: Foreseen) -> Iterator[Breach]:
     for pair in seen.pairs:
         if pair.measured is not None and pair.measured not in pair.possible:
             yield PathDiffers(pair.name, pair.measured, pair.possible[0])
+        if pair.finishes is not None and pair.finished is not pair.finishes:
+            yield WorkDiffers(pair.name, pair.done, pair.asked)
     direct = sum(pair.measured == "direct" for pair in seen.pairs)
     if not expected.direct[0] <= direct <= expected.direct[1]:
         yield ShareDiffers(direct, len(seen.pairs), expected.direct)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 
+from testbed.model.contract import CircuitLimits
 from testbed.model.frozen import FrozenValue
 from testbed.model.population import Population
 from testbed.model.presets import ACCESS
@@ -15,16 +16,23 @@ from testbed.stacks.registry import Stacks, stacks
 OBSERVERS = 4  # as in the world libp2p, whose pairs the oracle predicts
 TRIP_BYTES = 600  # of an echo by which a round trip is measured: no acknowledgement is as long
 TRIPS = 3
+REQUESTS = (1_000,) * 20  # bytes of each echo
+KIB = 64  # that a pair transfers: less than what the limits of the field let pass
+FIELD = CircuitLimits(data=128 * 1024, duration=120, circuits=1024)
 ON, OFF = "on", "off"
 
 
 class Pair(FrozenValue):
-    """Two peers and their relay; who is named first dials."""
+    """Two peers and their relay; who is named first dials.
+
+    ``turn``: its place among the pairs of this relay, the first one's 0.
+    """
 
     dialer: str
     listener: str
     nats: tuple[str, str]
     relay: str
+    turn: int
 
     @property
     def name(self) -> str:
@@ -36,7 +44,7 @@ class Swarm(FrozenValue):
 
     Swarms of equal seed and repetition have the same NATs, whatever else they differ in, and a
     larger one has those of a smaller one.  It is one of ``of`` cases that share the chance of an
-    error.
+    error.  ``kib`` is what each pair transfers, where that is its workload.
     """
 
     population: Population
@@ -48,6 +56,8 @@ class Swarm(FrozenValue):
     repeat: int = 0
     seed: int = 0
     of: int = 1
+    kib: int = KIB
+    limits: CircuitLimits = FIELD
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -59,6 +69,8 @@ class Swarm(FrozenValue):
             "upgrades": ON if self.upgrades else OFF,
             "workload": self.workload.value,
             "relays": str(self.relays),
+            "kib": str(self.kib),
+            "limits": ",".join(map(str, self.limits.model_dump().values())),
         }
 
     @property
@@ -87,17 +99,28 @@ class Swarm(FrozenValue):
         return stacks(self.stack)
 
     @property
+    def echoes(self) -> tuple[int, ...]:
+        """The bytes of each that is a pair's work."""
+        return (self.kib * 1024,) if self.workload is Workload.TRANSFER else REQUESTS
+
+    @property
     def payload(self) -> int:
         """Bytes that a pair echoes."""
-        return TRIPS * TRIP_BYTES + sum(self.workload.echoes)
+        return TRIPS * TRIP_BYTES + sum(self.echoes)
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """The first with the second, the third with the fourth; relays take turns."""
         nats = self.population.drawn(self.peers, f"{self.seed}/{self.repeat}")
         return tuple(
-            Pair(_peer(n), _peer(n + 1), (nats[n], nats[n + 1]), _relay(n // 2 % self.relays))
-            for n in range(0, self.peers, 2)
+            Pair(
+                _peer(2 * n),
+                _peer(2 * n + 1),
+                (nats[2 * n], nats[2 * n + 1]),
+                _relay(n % self.relays),
+                n // self.relays,
+            )
+            for n in range(self.peers // 2)
         )
 
     @cached_property

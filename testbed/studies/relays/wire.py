@@ -12,7 +12,8 @@ from testbed.model.details import PairSeen, RelaySeen
 from testbed.model.outcome import Outcome
 from testbed.model.packet import Packet
 from testbed.model.plan import Plan
-from testbed.studies.relays.expect import possible
+from testbed.studies.relays.expect import ends_of
+from testbed.studies.relays.limits import finishes
 from testbed.studies.relays.run import Met, Swarmed, Window
 from testbed.studies.relays.swarm import Swarm
 
@@ -94,20 +95,24 @@ def _pair(case: Swarm, met: Met, read: _Read) -> PairSeen:
     pair = met.pair
     near, far = read.at.get(pair.dialer, []), read.at.get(pair.listener, [])
     load = read.of[pair.name]
-    measured = _path(met.work, near, far, read)
+    measured = _path((*met.trips, *met.work), near, far, read)
+    done = sum(one.size for one in met.work if one.back)
     trips = [ms for one in met.trips if (ms := trip_ms(one, near)) is not None]
     direct = _direct_after(met, near, read) if measured is Outcome.DIRECT else None
     return PairSeen(
         name=pair.name,
         nats=pair.nats,
         measured=measured,
-        possible=possible(pair.nats, case.stack, upgrades=case.upgrades),
+        possible=ends_of(case, pair),
         direct_after_s=direct,
         trip_ms=median(trips) if trips else None,
         rate_mbit=_rate(met.work, near),
         relay=pair.relay,
         relay_bytes=load.bytes,
         relay_packets=load.packets,
+        asked=sum(case.echoes),
+        done=0 if measured is Outcome.NONE else done,
+        finishes=finishes(case, measured),
     )
 
 
