@@ -64,7 +64,7 @@ class Node:
         self.options = options = options or NodeOptions()
         self.host = Host(
             options.identity, options.limits, options.gater,
-            security=options.security, websocket=options.websocket,
+            security=options.security, websocket=options.websocket, key_log=options.key_log,
         )  # fmt: skip
         self.observed = ObservedAddresses(options.activation_threshold, options.punch_threshold)
         self.identify = identify_service.IdentifyService(

@@ -7,6 +7,7 @@ messages.
 # ruff: noqa: RUF009 - protobuf.message is a field specifier, like dataclasses.field
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -91,6 +92,8 @@ class Handshake:
 
     `muxers` is our list for the stream-muxer extension, in order of preference; after
     the handshake `muxer` is the one both know, or None where the remote sent no list.
+    `key_log` is told how to read the channel: `NOISE`, the initiator's ephemeral key, and the keys
+    of what the initiator and the responder send, in hex.
     """
 
     def __init__(
@@ -100,13 +103,14 @@ class Handshake:
         initiator: bool,
         expected: PeerId | None = None,
         muxers: tuple[str, ...] = (),
+        key_log: Callable[[str], None] | None = None,
     ) -> None:
         self._identity, self._expected, self._muxers = identity, expected, muxers
         self._static = X25519PrivateKey.generate()
         self._xx = XX(self._static, X25519PrivateKey.generate())
         self._messages = _Messages()
         self._out = bytearray(_framed(self._xx.write_1())) if initiator else bytearray()
-        self._initiator = initiator
+        self._initiator, self._key_log = initiator, key_log
         # What to do with the next message; empty when done.
         self._steps = [self._on_2] if initiator else [self._on_1, self._on_3]
         self.channel: Channel | None = None
@@ -149,6 +153,10 @@ class Handshake:
         self._finish()
 
     def _finish(self) -> None:
+        if self._key_log is not None:
+            first = self._xx.ephemerals[0 if self._initiator else 1]
+            words = (word.hex() for word in (first, *self._xx.state.keys()))
+            self._key_log(" ".join(("NOISE", *words)))
         ours, theirs = self._xx.state.split()
         if not self._initiator:
             ours, theirs = theirs, ours

@@ -80,9 +80,13 @@ class SymmetricState:
         self.mix_hash(data)
         return plaintext
 
+    def keys(self) -> tuple[bytes, bytes]:
+        """Those by which the initiator and the responder seal what follows."""
+        return _hkdf(self._chaining_key, b"")
+
     def split(self) -> tuple[CipherState, CipherState]:
         """The ciphers of the initiator and of the responder."""
-        first, second = _hkdf(self._chaining_key, b"")
+        first, second = self.keys()
         return CipherState(first), CipherState(second)
 
 
@@ -101,6 +105,11 @@ class XX:
         self.state = SymmetricState(prologue)
         self.remote_static = b""
         self._remote_ephemeral = b""
+
+    @property
+    def ephemerals(self) -> tuple[bytes, bytes]:
+        """Our own and the remote's, which are seen on the wire."""
+        return public_bytes(self._ephemeral), self._remote_ephemeral
 
     def write_1(self, payload: bytes = b"") -> bytes:
         """Initiator: e."""

@@ -1,5 +1,6 @@
 """What a node can be told to do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .aio.autonat_server import AutonatOptions
@@ -47,6 +48,8 @@ class NodeOptions:
     relay behind a port forward.
     `rent_out` has a relay forward beyond its limits for those who pay, `rent` a node pay and
     count: RENT.md.
+    `key_log` gets a line for each connection, by which whoever has it reads what was captured of
+    it: for tests and laboratories alone.
     """
 
     identity: PrivateKey = field(default_factory=PrivateKey.generate)
@@ -77,3 +80,4 @@ class NodeOptions:
     announce: tuple[str, ...] = ()
     rent: Rent | None = None
     rent_out: RentOut | None = None
+    key_log: Callable[[str], None] | None = None

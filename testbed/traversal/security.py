@@ -3,7 +3,7 @@
 Sans-io: a handshake gives a channel once it is done, whichever protocol it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -71,12 +71,19 @@ class Security:
     A dialer's first proposal comes with the first message of its handshake, which saves a round
     trip, and costs a second dial where the remote does not speak it.  So that is remembered.
     Raises AddressError for a list without protocols, or with one that is not known.
+    `key_log` gets lines by which captures are read: of Noise as `noise.Handshake` has it, of QUIC
+    in the format of NSS.
     """
 
-    def __init__(self, identity: PrivateKey, protocols: Sequence[str] = BOTH) -> None:
+    def __init__(
+        self,
+        identity: PrivateKey,
+        protocols: Sequence[str] = BOTH,
+        key_log: Callable[[str], None] | None = None,
+    ) -> None:
         if not protocols or not set(protocols) <= set(BOTH):
             raise AddressError(f"security protocols {tuple(protocols)}: known are {BOTH}")
-        self.identity = identity
+        self.identity, self.key_log = identity, key_log
         self.protocols = tuple(dict.fromkeys(protocols))
         self._refused: dict[tuple[PeerId, str], None] = {}
 
@@ -100,7 +107,10 @@ class Security:
         """One of `protocols`, with our muxers in it."""
         if protocol == TLS:
             return self._tls.handshake(initiator=initiator, expected=expected)
-        return noise.Handshake(self.identity, initiator=initiator, expected=expected, muxers=MUXERS)
+        return noise.Handshake(
+            self.identity, initiator=initiator, expected=expected, muxers=MUXERS,
+            key_log=self.key_log,
+        )  # fmt: skip
 
     @cached_property
     def _tls(self) -> "Settings":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from testbed.traversal import Multiaddr, Node, PeerId, PrivateKey, RelayLimits, relay
+from testbed.traversal import Multiaddr, Node, PeerId, PrivateKey, RelayLimits, Rent, relay
 from testbed.traversal.aio import rent_client, rent_server
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.rent_circuit import RentedCircuit
@@ -20,7 +20,7 @@ from testbed.traversal.events import RelayBroke, RentSettled
 from testbed.traversal.rent import ACCOUNT_PROTOCOL, HOP_PROTOCOL
 from testbed.traversal.rent.cheats import Cheat
 from testbed.traversal.rent.contract import terms
-from testbed.traversal.rent.dossier import Dossier, lines
+from testbed.traversal.rent.dossier import KINDS, Dossier, lines
 from testbed.traversal.rent.meter import RelayMeter, Tab
 from testbed.traversal.rent.sqlite import Book
 from testbed.traversal.rent.statements import Claim
@@ -95,7 +95,9 @@ def test_a_relay_that_cheats_is_left_shunned_and_the_proof_read_by_a_stranger(
     monkeypatch.setattr(kind, name, lie)
 
     async def work() -> None:
-        async with nodes("tcp", hub_options(Book(":memory:")), PAYS, COUNTS) as (hub, a, b):
+        payers = Book(":memory:")
+        pays = PAYS | {"rent": Rent(10_000, book=payers)}
+        async with nodes("tcp", hub_options(Book(":memory:")), pays, COUNTS) as (hub, a, b):
             held = await b.reserve(address(hub))
             connection = await a.dial(held.addresses[0])
             began = asyncio.get_running_loop().time()
@@ -111,11 +113,11 @@ def test_a_relay_that_cheats_is_left_shunned_and_the_proof_read_by_a_stranger(
             await asyncio.sleep(0)
             assert connection.closed
             assert a.renting is not None
-            (meter,) = a.renting.broken
-            case = meter.case
-            text = "\n".join(lines([case.contract, *case.claims, *case.receipts]))
+            signed = [KINDS[kind].open(data) for kind, data in payers.statements()]
+            text = "\n".join(lines(signed))
             found = {f.cheat: f for f in Dossier.parse(text).findings()}
             assert found[cheat].accused == hub.peer
+            assert Dossier.parse(text).worthless == []
             offer = a.renting.choice.offer(hub.peer, now())
             assert offer is not None
             assert not a.renting.choice.accepts(hub.peer, offer.value.terms, now())

@@ -81,9 +81,10 @@ class Host:
         *,
         security: Sequence[str] = BOTH,
         websocket: WebSocketOptions | None = None,
+        key_log: Callable[[str], None] | None = None,
     ) -> None:
         self.identity = identity
-        self.security = Security(identity, security)
+        self.security = Security(identity, security, key_log)
         self.peer = PeerId.from_public_key(identity.public)
         self.limits = limits
         self.gater = gater or Gater()

@@ -53,11 +53,16 @@ _PUNCH_BYTES = 64
 class QuicEndpoint:
     """Demultiplexes datagrams by connection id.  `on_connection` gets verified inbound ones."""
 
-    def __init__(self, identity: PrivateKey, timers: QuicTimers) -> None:
+    def __init__(
+        self,
+        identity: PrivateKey,
+        timers: QuicTimers,
+        key_log: Callable[[str], None] | None = None,
+    ) -> None:
         credentials = tls_certificate.make(identity)
         self._timers = timers
-        self._server = configuration(credentials, timers, client=False)
-        self._client = configuration(credentials, timers, client=True)
+        self._server = configuration(credentials, timers, key_log, client=False)
+        self._client = configuration(credentials, timers, key_log, client=True)
         self._connections: dict[bytes, QuicPeer] = {}
         self._pending: set[QuicPeer] = set()
         self._retry = QuicRetryTokenHandler()
@@ -68,7 +73,11 @@ class QuicEndpoint:
 
     @classmethod
     async def bind(
-        cls, identity: PrivateKey, address: Multiaddr, timers: QuicTimers | None = None
+        cls,
+        identity: PrivateKey,
+        address: Multiaddr,
+        timers: QuicTimers | None = None,
+        key_log: Callable[[str], None] | None = None,
     ) -> "QuicEndpoint":
         """Open the socket.  Raises OSError, AddressError."""
         if address.transport != "quic-v1":
@@ -84,7 +93,7 @@ class QuicEndpoint:
         except OSError:
             sock.close()
             raise
-        endpoint = cls(identity, timers or QuicTimers())
+        endpoint = cls(identity, timers or QuicTimers(), key_log)
         endpoint.carried_by(await open_carrier(sock, endpoint.receive))
         return endpoint
 

@@ -5,6 +5,7 @@ not of ours (`quic_bulk`): the README says why this one stays.  What is used of 
 used here, in `quic_bulk` and in `quic_congestion` alone.
 """
 
+import io
 import math
 import ssl
 from collections.abc import Callable
@@ -38,8 +39,24 @@ _BLACK_HOLE = 2  # timeouts in a row, after which larger ones are taken to be lo
 _LARGE_LOST = 10  # the same, of larger ones in a row, while smaller ones arrive
 
 
+class _KeyLog(io.StringIO):
+    """Lines for a function, as aioquic writes them to a file."""
+
+    def __init__(self, key_log: Callable[[str], None]) -> None:
+        super().__init__()
+        self._key_log = key_log
+
+    def write(self, line: str, /) -> int:
+        self._key_log(line.rstrip("\n"))
+        return len(line)
+
+
 def configuration(
-    credentials: tls_certificate.Credentials, timers: QuicTimers, *, client: bool
+    credentials: tls_certificate.Credentials,
+    timers: QuicTimers,
+    key_log: Callable[[str], None] | None = None,
+    *,
+    client: bool,
 ) -> QuicConfiguration:
     """QUIC v1, ALPN libp2p, no SNI; certificates are checked by us, not against authorities."""
     return QuicConfiguration(
@@ -52,6 +69,7 @@ def configuration(
         max_data=16 * WINDOW,
         max_stream_data=WINDOW,
         private_key=credentials.private_key,
+        secrets_log_file=_KeyLog(key_log) if key_log is not None else None,
         supported_versions=[QuicProtocolVersion.VERSION_1],
         verify_mode=ssl.CERT_NONE,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..rent.choice import Bounds, Choice
 from ..rent.contract import Contract, Deal, Offer, open_offer
 from ..rent.meter import PayerMeter, TargetMeter
 from ..rent.signed import Signed
+from ..rent.sqlite import Book
 from .connection import Connection
 from .host import Host
 from .relay_client import Circuit, RelayClient, ask
@@ -33,11 +34,13 @@ _EXPIRES = 24 * 3600_000  # ms that a relay has to redeem
 class Rent:
     """What a node pays for circuits; with a `budget` of 0 for a contract it only counts.
 
-    `bounds` has the prices that it accepts.
+    `bounds` has the prices that it accepts.  In its `book` it keeps each contract with the receipt
+    that it gave, and all that shows a cheat of the relay's: what `export` and `verify` take.
     """
 
     budget: int = 0
     bounds: Bounds = field(default_factory=Bounds)
+    book: Book | None = None
 
 
 class RentClient:
@@ -46,7 +49,6 @@ class RentClient:
     def __init__(self, host: Host, relays: RelayClient, options: Rent) -> None:
         self.choice = Choice(options.bounds)
         self.meters: dict[bytes, PayerMeter] = {}  # of circuits that live or settle
-        self.broken: list[PayerMeter] = []  # the last ones whose relay was caught
         self._host, self._relays, self._options = host, relays, options
         self._work: set[asyncio.Task[None]] = set()
         self._pipes: set[MeteredPipe] = set()
@@ -128,8 +130,17 @@ class RentClient:
         stream, said = await ask(host, through, HOP_PROTOCOL, deal.data)
         pipe, meter = MeteredPipe(stream), PayerMeter(deal, began)
         self.meters[deal.id] = meter
-        self._spawn(pipe, _Account(host, through, meter, pipe, self._left).run())
+        self._spawn(pipe, self._account(_Account(host, through, meter, pipe), meter))
         return pipe, said.limit or None
+
+    async def _account(self, account: "_Account", meter: PayerMeter) -> None:
+        """Until the circuit is settled, and what was signed on it is in our book."""
+        try:
+            await account.run()
+            if self._options.book is not None:
+                await asyncio.to_thread(_keep, self._options.book, meter, account.cheat)
+        finally:
+            self._left(meter, account.cheat, account.reason)
 
     def _left(self, meter: PayerMeter, cheat: Cheat | None, reason: str) -> None:
         """A circuit is settled, or its relay was caught."""
@@ -137,7 +148,6 @@ class RentClient:
         self.meters.pop(deal.id, None)
         self.choice.ended(deal.relay, now(), kept=cheat is None)
         if cheat is not None:
-            self.broken = [*self.broken[-15:], meter]
             self._host.emit(RelayBroke(deal.relay, deal.target, deal.id.hex(), cheat, reason))
         cost = deal.terms.cost(last.total, last.seconds) if last else 0
         self._host.emit(
@@ -202,14 +212,12 @@ class _Account:
         through: Connection,
         meter: PayerMeter,
         pipe: MeteredPipe,
-        left: Callable[[PayerMeter, Cheat | None, str], None],
     ) -> None:
+        self.cheat: Cheat | None = None  # the relay's, why it was left
+        self.reason = ""
         self._host, self._through, self._meter, self._pipe = host, through, meter, pipe
-        self._left = left
         self._heard = asyncio.Event()
         self._judged_at = meter.began
-        self._cheat: Cheat | None = None
-        self._reason = ""
 
     @property
     def _patience(self) -> float:
@@ -217,19 +225,16 @@ class _Account:
 
     async def run(self) -> None:
         """Until the circuit is settled."""
-        try:
-            with contextlib.suppress(TraversalError):
-                async with self._host.exchange(self._through, ACCOUNT_PROTOCOL) as stream:
-                    await stream.write_frame(self._meter.deal.id)
-                    await self._live(stream)
-            self._pipe.abort()
-        finally:
-            self._left(self._meter, self._cheat, self._reason)
+        with contextlib.suppress(TraversalError):
+            async with self._host.exchange(self._through, ACCOUNT_PROTOCOL) as stream:
+                await stream.write_frame(self._meter.deal.id)
+                await self._live(stream)
+        self._pipe.abort()
 
     async def _live(self, stream: Stream) -> None:
         reading = self._host.spawn(self._read(stream))
         try:
-            while self._cheat is None and not self._pipe.over.is_set():
+            while self.cheat is None and not self._pipe.over.is_set():
                 await self._pay(stream)
                 await self._wait(self._patience / 4)
                 if now() - self._judged_at >= self._patience * 250:
@@ -277,14 +282,14 @@ class _Account:
             self._caught(Cheat.SILENT, "the other end's count is kept from us")
 
     def _caught(self, cheat: Cheat, reason: str) -> None:
-        if self._cheat is None:
-            self._cheat, self._reason = cheat, reason
+        if self.cheat is None:
+            self.cheat, self.reason = cheat, reason
 
     async def _last_word(self, stream: Stream) -> None:
         """Nothing passes any more; what the target has last to say is paid, too."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * self._patience):
-                while self._cheat is None and not self._meter.all_confirmed():
+                while self.cheat is None and not self._meter.all_confirmed():
                     self._heard.clear()
                     await self._heard.wait()
         await self._pay(stream, final=True)
@@ -297,3 +302,15 @@ class _Account:
             signed = receipt.seal(self._host.identity)
             self._meter.signed(signed)
             await stream.write_frame(signed.data)
+
+
+def _keep(book: Book, meter: PayerMeter, cheat: Cheat | None) -> None:
+    """What was signed on a contract: all of it where the relay was caught."""
+    case = meter.case
+    book.open_deal(meter.deal)
+    if (paid := case.paid) is not None:
+        book.store(paid, case.cost(paid.value))
+    if cheat is not None:
+        for kind, row in (("claim", case.claims), ("receipt", case.receipts)):
+            for signed in row:
+                book.keep(kind, signed.data)

@@ -197,7 +197,10 @@ class Transports:
     async def _bind_quic(self, address: Multiaddr) -> "QuicEndpoint":
         from .quic import QuicEndpoint  # a third of what importing a node costs: not for TCP alone
 
-        endpoint = await QuicEndpoint.bind(self._sockets.security.identity, address, self._timers)
+        security = self._sockets.security
+        endpoint = await QuicEndpoint.bind(
+            security.identity, address, self._timers, security.key_log
+        )
         if self._closed:  # while it was bound: nobody would close it
             endpoint.close()
             raise OSError(errno.ESHUTDOWN, "the node is closed")
