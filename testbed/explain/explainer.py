@@ -4,6 +4,7 @@ from testbed.evidence.account import WireAccount
 from testbed.explain.causes import root
 from testbed.explain.causes.finding import in_order
 from testbed.explain.diagram import diagram
+from testbed.explain.rented import rented
 from testbed.explain.scene import Scene
 from testbed.explain.wrong import blame
 from testbed.model.batch import collector_off
@@ -38,7 +39,7 @@ def _explained(evidence: Evidence, account: WireAccount) -> Explanation:
         cause=finding.cause,
         node=finding.node,
         headline=finding.headline,
-        story=in_order(finding.lines),
+        story=in_order((*finding.lines, *rented(scene))),
         decisive=tuple(decisive[number] for number in sorted(decisive)),
         wrong=wrong,
         wrong_why=wrong_why,

@@ -14,6 +14,7 @@ from testbed.model.fault import Tardy
 from testbed.model.frozen import FrozenValue
 from testbed.model.life import Fate
 from testbed.model.outcome import Outcome, Rung, StepName
+from testbed.model.rent import Carriage, Proven
 from testbed.model.saying import Saying
 
 Said = Annotated[Saying, Field(discriminator="kind")]
@@ -64,6 +65,9 @@ class BreachKind(StrEnum):
     BYTES_DIFFER = "bytes_differ"
     WORK_DIFFERS = "work_differs"
     COUNTERS_DIFFER = "counters_differ"
+    RECEIPT_DISPUTED = "receipt_disputed"
+    CHEAT_PROVEN = "cheat_proven"
+    WORTHLESS_STATEMENTS = "worthless_statements"
 
 
 class Claim(FrozenValue):
@@ -459,6 +463,28 @@ class CountersDiffer(FrozenValue):
     kind: Literal[BreachKind.COUNTERS_DIFFER] = BreachKind.COUNTERS_DIFFER
 
 
+class ReceiptDisputed(FrozenValue):
+    """A receipt is for other bytes than the packets show, or they could not be opened."""
+
+    carriage: Carriage
+    kind: Literal[BreachKind.RECEIPT_DISPUTED] = BreachKind.RECEIPT_DISPUTED
+
+
+class CheatProven(FrozenValue):
+    """Signed statements prove that somebody cheated."""
+
+    proven: Proven
+    kind: Literal[BreachKind.CHEAT_PROVEN] = BreachKind.CHEAT_PROVEN
+
+
+class WorthlessStatements(FrozenValue):
+    """``node`` shows statements that no signature or no contract stands behind."""
+
+    node: str
+    count: int
+    kind: Literal[BreachKind.WORTHLESS_STATEMENTS] = BreachKind.WORTHLESS_STATEMENTS
+
+
 Breach = (
     NoRelayFirst
     | UpgradeUntold
@@ -502,6 +528,9 @@ Breach = (
     | BytesDiffer
     | WorkDiffers
     | CountersDiffer
+    | ReceiptDisputed
+    | CheatProven
+    | WorthlessStatements
 )
 
 

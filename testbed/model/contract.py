@@ -111,6 +111,7 @@ class RungName(StrEnum):
     REVERSED = "reversed"
     PUNCHED = "punched"
     RELAYED = "relayed"
+    RENTED = "rented"  # relayed, and paid for
 
 
 class Ability(StrEnum):
@@ -403,6 +404,19 @@ class Heard(_Event):
     nonce: Nonce
 
 
+class Accounted(_Event):
+    """The last word of an end that pays for circuits, or counts.
+
+    ``statements`` are what was signed on those that it paid for, as
+    ``python -m testbed.traversal rent verify`` reads them; ``keys`` are lines by which its
+    connections are opened in a capture (`testbed.evidence.unsealed`).
+    """
+
+    event: Literal["accounted"] = "accounted"
+    statements: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
 class Failed(_Event):
     event: Literal["failed"] = "failed"
     failure: FailureClass
@@ -432,6 +446,7 @@ Event = (
     | Step
     | Echoed
     | Heard
+    | Accounted
     | Failed
     | Closed
 )

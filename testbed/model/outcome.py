@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from testbed.model.frozen import FrozenValue
+from testbed.model.rent import Carriage
 
 
 class Outcome(StrEnum):
@@ -20,12 +21,14 @@ class Rung(StrEnum):
     REVERSED = "reversed"
     PUNCHED = "punched"
     RELAYED = "relayed"
+    RENTED = "rented"  # by a relay that is paid
 
 
 class RungReading(FrozenValue):
     """How a cell's ladder was climbed.  Times are ms from the dial, as the dialer tells.
 
     ``mapped`` is the port-mapping service whose mapping was dialed, None where none was.
+    ``paid`` are the circuits that the dialer paid for.
     """
 
     predicted: Rung | None
@@ -33,6 +36,7 @@ class RungReading(FrozenValue):
     mapped: str | None
     first_byte_ms: float | None
     final_ms: float | None
+    paid: tuple[Carriage, ...] = ()
 
 
 class StepName(StrEnum):

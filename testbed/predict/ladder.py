@@ -167,6 +167,21 @@ def ladder_quic(setting: Setting) -> Result:
     return _Run(setting, Protocol.UDP).climb()
 
 
+def rented_tcp(setting: Setting) -> Result:
+    """Everything over TCP; a relay that sells forwarding is paid."""
+    return _paid(ladder_tcp(setting))
+
+
+def rented_quic(setting: Setting) -> Result:
+    """Everything over QUIC; a relay that sells forwarding is paid."""
+    return _paid(ladder_quic(setting))
+
+
+def _paid(result: Result) -> Result:
+    """Buying asks for no other packets than being relayed: the way is the same."""
+    return result._replace(rung=Rung.RENTED) if result.rung is Rung.RELAYED else result
+
+
 class _Run:
     """The ends, the public nodes, and what they do in order."""
 
@@ -266,3 +281,5 @@ LADDER_TCP = Model(
     prepares=with_mappings,
 )
 LADDER_QUIC = replace(LADDER_TCP, name="ladder_quic", protocol="udp", run=ladder_quic)
+RENTED_TCP = replace(LADDER_TCP, name="rented_tcp", run=rented_tcp)
+RENTED_QUIC = replace(LADDER_QUIC, name="rented_quic", run=rented_quic)

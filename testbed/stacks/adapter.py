@@ -14,8 +14,8 @@ from testbed.stacks.reading import interpreter
 
 Contract = Literal["lines", "unified"]  # testbed.model.contract, testbed.stacks.unified
 Role = Literal["relay", "autonat_server", "autonat_client"]  # beside being an end
-# What a stack may heed of `Configure`, beside what all do.
-Feature = Literal["keep", "announce", "also", "extra_time", "patience", "limits"]
+# What a stack may heed of `Configure`, beside what all do; and that its relay sells forwarding.
+Feature = Literal["keep", "announce", "also", "extra_time", "patience", "limits", "rent"]
 Need = Literal["stun", "turn", "relay", "observers"]  # the last two: libp2p nodes
 LEAST_DATAGRAM = 1200  # RFC 9000 section 14.1
 UNPRIVILEGED = 1024  # the first port that takes no right to listen at

@@ -78,6 +78,7 @@ TRANSITIONS |= {
             "stayed",
             "echoed",
             "heard",
+            "accounted",
             "failed",
         ),
     )

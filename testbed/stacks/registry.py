@@ -18,6 +18,7 @@ from testbed.naming import instead
 from testbed.stacks.adapter import SUFFIX as SUFFIX
 from testbed.stacks.adapter import Adapter as Adapter
 from testbed.stacks.adapter import Contract as Contract
+from testbed.stacks.adapter import Feature as Feature
 from testbed.stacks.adapter import Main as Main
 from testbed.stacks.adapter import Need as Need
 from testbed.stacks.adapter import Role as Role

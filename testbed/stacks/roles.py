@@ -20,7 +20,7 @@ from testbed.model.contract import (
 from testbed.stacks.keeping import kept
 from testbed.stacks.session import Emit, PeerFailure, Told, now, serve
 from testbed.stacks.traversal import TraversalPeer, identity, listen_address
-from testbed.traversal import Multiaddr, Node, NodeOptions, RelayLimits, TraversalError
+from testbed.traversal import Multiaddr, Node, NodeOptions, RelayLimits, RentOut, TraversalError
 from testbed.traversal.aio.autonat_server import AutonatOptions
 from testbed.traversal.aio.host import HostLimits
 from testbed.traversal.aio.path_watch import PathOptions
@@ -52,6 +52,7 @@ def _serving(configure: Configure) -> NodeOptions:
     return NodeOptions(
         identity=identity(configure.session, configure.role),
         relay=_limits(configure) if configure.role is Role.RELAY else None,
+        rent_out=RentOut() if configure.role is Role.RELAY else None,  # to those who ask for it
         limits=kept(HostLimits(), configure.keep),
         paths=PathOptions(enabled=False),  # its questions would keep the mappings of peers alive
         autonat_server=True,

@@ -49,6 +49,20 @@ def _rung_claimed(breach: it.RungClaimed) -> str:
     return f"rung: {breach.node} claims {claimed}, the wire shows {measured}"
 
 
+def _receipt_disputed(breach: it.ReceiptDisputed) -> str:
+    one = breach.carriage
+    receipt = f"the receipt of contract {one.contract[:12]} is for {one.up} bytes up"
+    if one.seen_up is None:
+        return f"{receipt} and {one.down} down, and no packet could be opened that shows them"
+    shown = f"the packets show {one.seen_up} up and {one.seen_down} down"
+    return f"{receipt} and {one.down} down, {shown}"
+
+
+def _cheat_proven(breach: it.CheatProven) -> str:
+    one = breach.proven
+    return f"{one.accused} {one.cheat}, as is proven of contract {one.contract[:12]}"
+
+
 def _place_differs(breach: it.PlaceDiffers) -> str:
     place = "at another address than before" if breach.moved else "where it was before"
     return f"the dialer is seen {place}, against the prediction"
@@ -131,6 +145,9 @@ WORDS: Mapping[type[it.Breach], str | Callable[[Any], str]] = {
     it.ConnectedEarly: "{node} says that it was connected {ms:.1f} ms before it was due to begin",
     it.Unfounded: _unfounded,
     it.NonceUnheard: _nonce_unheard,
+    it.ReceiptDisputed: _receipt_disputed,
+    it.CheatProven: _cheat_proven,
+    it.WorthlessStatements: "{node} shows {count} statements that nobody's signature stands behind",
     it.NeverSent: "{node} sent nothing: there was no attempt",
     it.TriedLittle: tried_little,
     it.Belated: "{node}'s {what} was {ms:.0f} ms late, and this machine did not delay it",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from testbed.errors import PeerError
 from testbed.model import contract, contract_lines
 from testbed.model.contract import (
+    Accounted,
     AddressVerdict,
     Close,
     Closed,
@@ -271,6 +272,7 @@ MESSAGES: dict[str, Command | Event] = {
         Step(at=0, name=StepName.CONNECT_SENT, attempt=1, realtime=0),
         Echoed(at=0, bytes=1),
         Heard(at=0, nonce="0f" * 16),
+        Accounted(at=0, statements=(), keys=()),
         Failed(at=0, failure=FailureClass.TIMEOUT, reason=""),
         Closed(at=0),
     )

@@ -14,6 +14,7 @@ from testbed.model.contract import FailureClass, How
 from testbed.model.fault import Difference, Fault, FaultKind, Tardy
 from testbed.model.life import Fate
 from testbed.model.outcome import Outcome, Rung, StepName
+from testbed.model.rent import Carriage, Proven
 from testbed.model.result import Result
 from testbed.model.saved import faults_from_json, faults_to_json
 from testbed.model.saying import (
@@ -60,7 +61,12 @@ VALUES: dict[str, list[Any]] = {
     "run": [3], "told": [True, False], "seen": [(3, 5)], "sent": [70], "allowed": [64],
     "pair": ["p1--p2"], "direct": [3], "pairs": [8], "foreseen": [(4, 8)], "passed": [900],
     "done": [0, 400], "asked": [500],
-    "recorded": [(3, 900)], "counted": [(4, 966)],
+    "recorded": [(3, 900)], "counted": [(4, 966)], "count": [2],
+    "carriage": [
+        Carriage("c0ffee", "12D3", 9, 8, 1, 7, 6, 30, 900),
+        Carriage("c0ffee", "12D3", 9, 8, 1, None, None, 30, 900),
+    ],
+    "proven": [Proven("drops", "12D3", "c0ffee")],
 }  # fmt: skip
 OVERRIDES: dict[type, dict[str, list[Any]]] = {
     breach.RungDiffers: {"measured": [*Rung, None]},

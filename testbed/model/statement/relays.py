@@ -1,6 +1,7 @@
 """Relays, servers, and what peers got from them."""
 
 from testbed.model.packet import Endpoint, Protocol
+from testbed.model.rent import Carriage
 from testbed.model.statement import Statement
 
 
@@ -102,6 +103,13 @@ class RelayedEnded(Statement):
 
     relay: str
     reason: str
+
+
+class Rented(Statement):
+    """A relay was paid for a circuit."""
+
+    relay: str
+    carriage: Carriage
 
 
 # -- public nodes that tell a peer its address ---------------------------------

@@ -12,7 +12,7 @@ from testbed.model.ice_agent import IceAgent
 from testbed.model.life import Transport
 from testbed.model.outcome import Outcome, Rung, RungReading
 from testbed.predict.model import Model
-from testbed.stacks.registry import Contract, Need, Role
+from testbed.stacks.registry import Contract, Feature, Need, Role
 from testbed.verdict.tried import Tries
 from testbed.verdict.tried_direct import Indirect
 
@@ -114,6 +114,7 @@ class Mechanism(FrozenValue):
     begins: Callable[[IceAgent], float | None] = lambda _agent: None
     patience: Patience | None = None  # None: that of its stacks
     climbed: Callable[[Taken], RungReading] | None = None
+    relay_features: frozenset[Feature] = frozenset()  # that its relay must have
     deadlines: Deadlines = USUAL
     clear: bool = True  # what its connections carry can be read on the wire
     carries: Transport | None = None  # what the model of lives has for its connections, if any

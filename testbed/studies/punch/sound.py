@@ -1,11 +1,12 @@
 """Whether a cell can be run at all, and by these stacks."""
 
+from collections.abc import Collection
 from typing import TypeGuard
 
 from testbed.errors import UsageError
 from testbed.model.topology import Topology
 from testbed.naming import instead
-from testbed.stacks.registry import ADAPTERS, OURS, Adapter
+from testbed.stacks.registry import ADAPTERS, OURS, Adapter, Feature
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.mechanisms import MECHANISMS
 
@@ -72,11 +73,17 @@ def require_able(cell: Cell, where: str = "") -> None:
     if cell.skew_ms and ends.contract == "unified":
         raise UsageError(f"{where}{cell.peer} starts when it likes: a skew has no effect on it")
     relay = cell.relaying
+    lacks = cell.mechanism.relay_features - relay.features if relay is not None else ()
+    if relay is not None and lacks:
+        raise UsageError(
+            f"{where}{relay.name} has not what {cell.peer} needs of a relay: {', '.join(lacks)}",
+            remedy=f"--relay {' or '.join(_able(relay, cell.mechanism.relay_features))}",
+        )
     if relay is not None and "announce" not in relay.features and _behind(cell):
         raise UsageError(
             f"{where}{relay.name} cannot be told at which port of a NAT it is reached, and the "
             f"relay of {cell.world.name} is behind {_behind(cell)}",
-            remedy=f"--relay {' or '.join(_told(relay))}; or a relay on the internet",
+            remedy=f"--relay {' or '.join(_able(relay, {'announce'}))}; or a relay on the internet",
         )
     if cell.observing and "observers" not in ends.needs:
         raise UsageError(f"{where}{cell.peer} asks no observers: theirs have no effect on it")
@@ -87,12 +94,12 @@ def require_able(cell: Cell, where: str = "") -> None:
         )
 
 
-def _told(relay: Adapter) -> list[str]:
-    """The stacks in place of ``relay`` that can be told where a NAT forwards their port."""
+def _able(relay: Adapter, features: Collection[Feature]) -> list[str]:
+    """The stacks in place of ``relay`` that have these features."""
     able = (one for one in ADAPTERS.values() if one.transport == relay.transport)
     return list(
         dict.fromkeys(
-            one.family for one in able if one.plays("relay") and "announce" in one.features
+            one.family for one in able if one.plays("relay") and one.features >= set(features)
         )
     )
 

@@ -41,6 +41,22 @@ def _found_no_way(fact: it.FoundNoWay) -> str:
     return f"{fact.node} found no way through the relay {fact.relay}: {why}"
 
 
+def _rented(fact: it.Rented) -> str:
+    one = fact.carriage
+    paid = f"{one.up} bytes up and {one.down} down for {one.cost} units"
+    words = f"contract {one.contract} with {fact.relay} carried the circuit: {paid}"
+    if one.seen_up is None or one.seen_down is None:
+        return f"{words}, of which no packet could be opened"
+    circuit = one.seen_up + one.seen_down
+    seen = (
+        "as the packets show"
+        if one.agrees
+        else (f"and the packets show {one.seen_up} up and {one.seen_down} down")
+    )
+    taken = f"the dialer's connection to the relay took {one.size} bytes in {one.packets} packets"
+    return f"{words}, {seen}; {taken}, {one.size - circuit} more than the circuit"
+
+
 WORDS: Words = {
     it.ReservationOver: "{node}'s reservation at the relay {relay} had run out: {reason}",
     it.RelayRefused: "the relay {relay} refused {node}: {reason}",
@@ -62,6 +78,7 @@ WORDS: Words = {
     it.RelayAnswered: "the relay answered {node} at {at_ms:.1f} ms",
     it.RelayEnded: _ended,
     it.RelayedEnded: ("the relay {relay} ended the relayed connection and kept its own: {reason}"),
+    it.Rented: _rented,
     it.Unlearned: "{node} never learned by which address it is seen",
     it.UnlearnedFor: "{what}: {why}",
     it.AskedNobody: lambda fact: f"it asked nobody by {fact.protocol.upper()}",
