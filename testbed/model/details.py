@@ -179,6 +179,7 @@ class PairSeen(Frozen):
     asked: Count = 0  # bytes of its work, and those that came back
     done: Count = 0
     finishes: bool | None = None  # by its way and the relay's limits; None: perhaps
+    late_ms: Milliseconds = 0.0  # of the later of its punches, by what its ends tell
 
     @property
     def finished(self) -> bool:

@@ -22,9 +22,9 @@ from testbed.model.breach import (
     WorkDiffers,
 )
 from testbed.model.chance import binomial
-from testbed.model.contract import CircuitLimits
+from testbed.model.contract import CircuitLimits, Step
 from testbed.model.details import Foreseen, PairSeen, RelaysDetails, RelaySeen
-from testbed.model.outcome import Outcome
+from testbed.model.outcome import Outcome, StepName
 from testbed.model.packet import Endpoint, Packet, decode
 from testbed.model.population import Population, parse
 from testbed.model.result import Document, Result
@@ -40,6 +40,7 @@ from testbed.studies.base import Site
 from testbed.studies.relays.counters import Counted, read_counters
 from testbed.studies.relays.curves import Point, claims, curves
 from testbed.studies.relays.expect import foreseen, possible
+from testbed.studies.relays.lateness import late_ms
 from testbed.studies.relays.limits import ends, finishes, refused
 from testbed.studies.relays.populations import NAMES, population
 from testbed.studies.relays.run import Met, Swarmed, Window
@@ -380,6 +381,48 @@ def test_a_machine_too_busy_makes_a_difference_inconclusive_and_leaves_an_agreem
     assert [type(one) for one in wrong.finding_values] == [BytesDiffer]
     busy = result(case, passed=10**9, late=3.0)
     assert (busy.judgement, busy.late) == (Judgement.INCONCLUSIVE, True)
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "late_s", "judgement"),
+    [
+        (0.0, 0.1, Judgement.FAIL),
+        (60.0, 0.1, Judgement.INCONCLUSIVE),
+        (60.0, 0.02, Judgement.FAIL),  # by its own doing: the machine was never as late
+    ],
+)
+def test_a_pair_that_punched_late_since_the_machine_did_is_no_failure(
+    late_ms: float, late_s: float, judgement: Judgement
+) -> None:
+    case = swarm(64)
+    seen = _seen(case, foreseen(case).relay_bytes[0], 80.0)
+    place = next(n for n, pair in enumerate(seen.pairs) if pair.measured is Outcome.DIRECT)
+    changes = {"measured": Outcome.RELAYED, "late_ms": late_ms, "finishes": True}
+    pairs = list(seen.pairs)
+    pairs[place] = pairs[place].model_copy(update=changes)
+    found = judged(
+        case, SITE, replace(_found(case), late_s=late_s), Seen(tuple(pairs), seen.relays)
+    )
+    assert [type(one) for one in found.finding_values] == [PathDiffers]
+    assert found.judgement is judgement
+
+
+def _steps(*told: tuple[StepName, int, int]) -> list[Step]:
+    return [Step(at=0, name=name, attempt=attempt, realtime=ms * MS) for name, attempt, ms in told]
+
+
+def test_a_leader_is_late_from_half_a_round_trip_after_sync_and_the_other_from_sync_on() -> None:
+    leader = _steps(
+        (StepName.CONNECT_SENT, 1, 1000),
+        (StepName.CONNECT_RECEIVED, 1, 1080),
+        (StepName.SYNC_SENT, 1, 1081),
+        (StepName.PUNCHING, 1, 1151),
+        (StepName.CONNECT_SENT, 2, 3000),
+    )
+    assert late_ms(leader) == pytest.approx(30)
+    other = _steps((StepName.SYNC_RECEIVED, 1, 1121), (StepName.PUNCHING, 1, 1126))
+    assert late_ms(other) == pytest.approx(5)
+    assert late_ms([]) == 0
 
 
 def _run() -> Document:

@@ -40,6 +40,7 @@ from testbed.studies.base import Site
 from testbed.studies.punch.talks import Talk, Wait, converse
 from testbed.studies.punctual import watched
 from testbed.studies.relays.counters import Counted, Used, counted, used
+from testbed.studies.relays.lateness import late_ms
 from testbed.studies.relays.swarm import TRIP_BYTES, TRIPS, Pair, Swarm
 
 BATCH = 8  # pairs whose peers begin at a time, at most
@@ -67,6 +68,7 @@ class Met(FrozenValue):
     start_ns: int | None
     trips: tuple[Window, ...]
     work: tuple[Window, ...]
+    late_ms: float = 0.0  # of the later of their punches
 
 
 class Swarmed(FrozenValue):
@@ -174,7 +176,8 @@ class _Peers:
     def met(self) -> Met:
         clock = time.time_ns() - time.monotonic_ns()
         start = self.due + clock if len(self.offers) == len(ENDS) else None
-        return Met(self.pair, start, tuple(self.trips), tuple(self.work))
+        late = max((late_ms(one.events) for one in self.both), default=0.0)
+        return Met(self.pair, start, tuple(self.trips), tuple(self.work), late)
 
     def gather(self) -> Talk[bool]:
         """Both begin, and say where they can be reached."""

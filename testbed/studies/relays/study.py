@@ -1,6 +1,6 @@
 """The study of relays: what a swarm costs them, beside what its population foresees."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from testbed.capture.reader import read
 from testbed.errors import TestbedError, UnfitError
@@ -27,6 +27,7 @@ from testbed.studies.relays.wire import Seen, pairs_seen
 from testbed.words import Fact, sentence
 
 TOO_LATE = 0.5  # seconds; beyond it a difference may be the machine's
+LATE_PUNCH = 0.01  # half of the way from an end to the other: so much later a punch may fail
 
 
 def run(case: Swarm, site: Site) -> Result:
@@ -71,7 +72,7 @@ def judged(
     """The result of a swarm; a machine too busy makes a difference inconclusive."""
     expected = foreseen(case)
     wrong = tuple(breaches(seen, expected)) if seen else ()
-    busy = found is not None and found.late_s > TOO_LATE
+    busy = found is not None and seen is not None and _busy(found.late_s, seen, wrong)
     judgement = Judgement.FAIL if wrong else Judgement.PASS
     because: list[Fact] = [*wrong, *([fault_of(error)] if error else [])]
     if seen is None or (wrong and busy):
@@ -100,6 +101,17 @@ def judged(
         packets=found.packets if found else 0,
         late=judgement is Judgement.INCONCLUSIVE if error is None else error.crowded,
     )
+
+
+def _busy(late_s: float, seen: Seen, wrong: Sequence[Breach]) -> bool:
+    """Whether all that is wrong may be the machine's doing.
+
+    A pair that goes another way may have been late, if the machine was as late at least.
+    """
+    if late_s > TOO_LATE:
+        return True
+    late = {pair.name for pair in seen.pairs if LATE_PUNCH < pair.late_ms / 1e3 <= late_s}
+    return all(isinstance(one, PathDiffers) and one.pair in late for one in wrong)
 
 
 STUDY = Study("relays", run, RelaysDetails, deadline_s=300.0, tries=2)

@@ -113,6 +113,7 @@ def _pair(case: Swarm, met: Met, read: _Read) -> PairSeen:
         asked=sum(case.echoes),
         done=0 if measured is Outcome.NONE else done,
         finishes=finishes(case, measured),
+        late_ms=met.late_ms,
     )
 
 
