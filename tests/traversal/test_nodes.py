@@ -20,10 +20,11 @@ from testbed.traversal import (
     relay,
 )
 from testbed.traversal.__main__ import ECHO
+from testbed.traversal.aio import upgrade_service
 from testbed.traversal.aio.autonat_server import AutonatOptions, AutonatServer
 from testbed.traversal.aio.connection import Connection
 from testbed.traversal.aio.fresh_dial import fresh_dial
-from testbed.traversal.aio.host import HostLimits
+from testbed.traversal.aio.host import Host, HostLimits
 from testbed.traversal.aio.ping import PROTOCOL as PING
 from testbed.traversal.aio.ping import ping
 from testbed.traversal.aio.quic import QuicEndpoint
@@ -34,6 +35,7 @@ from testbed.traversal.autonat_v1 import RateLimits, Reachability, Status
 from testbed.traversal.autonat_v2 import DialStatus
 from testbed.traversal.errors import (
     ConnectionClosedError,
+    DeadlineError,
     LimitError,
     NegotiationError,
     ProtocolError,
@@ -42,12 +44,15 @@ from testbed.traversal.errors import (
     TraversalError,
 )
 from testbed.traversal.events import (
+    Event,
     HandlerFailed,
     Identified,
+    PunchStep,
     RelayLeft,
     ReservationLost,
     Reserved,
     Upgraded,
+    UpgradeFailed,
 )
 from testbed.traversal.gater import Gater
 from testbed.traversal.identify import PROTOCOL as IDENTIFY
@@ -537,6 +542,44 @@ def test_without_reversal_the_punch_makes_the_direct_connection(transport: str) 
             await a.wait_direct(b.peer, 10)
             assert (await wait_event(b, Upgraded)).how == "punched"
             assert (await wait_event(a, Upgraded)).how == "punched"
+
+    run(work)
+
+
+@pytest.mark.parametrize(("lost", "ends"), [(2, Upgraded), (3, UpgradeFailed)])
+def test_an_upgrade_ends_with_a_word_though_pings_get_lost(
+    monkeypatch: pytest.MonkeyPatch, lost: int, ends: type[Event]
+) -> None:
+    """Of B, while A has long left the relay: who says nothing keeps its user waiting for ever."""
+    asked: list[Connection] = []
+
+    async def work() -> None:
+        async with nodes("tcp", {"relay": RelayLimits()}, {}, {}) as trio:
+            _, _, b, _ = await circuit(trio)
+
+            async def lossy(host: Host, connection: Connection, timeout: float = 5.0) -> float:
+                if host is b.host:
+                    asked.append(connection)
+                    if len(asked) <= lost:
+                        raise DeadlineError("the ping was lost")
+                return await ping(host, connection, timeout)
+
+            monkeypatch.setattr(upgrade_service, "ping", lossy)
+            await wait_event(b, ends)
+            assert len(asked) == 3
+            assert all(c.closed for c in asked) is (ends is UpgradeFailed)
+
+    run(work)
+
+
+def test_a_relayed_connection_that_ends_before_a_direct_one_is_there_is_told() -> None:
+    async def work() -> None:
+        elsewhere = {"announce": ("/ip4/127.0.0.1/tcp/1",)}
+        async with nodes("tcp", {"relay": RelayLimits()}, elsewhere, elsewhere) as trio:
+            _, _, b, relayed = await circuit(trio)
+            await wait_event(b, PunchStep)
+            relayed.abort("gone")
+            assert "relayed connection" in (await wait_event(b, UpgradeFailed)).reason
 
     run(work)
 

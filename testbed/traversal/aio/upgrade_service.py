@@ -32,6 +32,7 @@ from .reversal import Reversal
 from .stream import Stream
 
 _SIGNAL_TIMEOUT = 10.0
+_PROOFS = 3  # pings that a direct connection may take to answer one
 _REDIAL = (0.1, 0.8)  # seconds between TCP dials of one round that were refused
 
 
@@ -115,8 +116,11 @@ class UpgradeService:
             return "" if reached else "the peer does not speak DCUtR"
         reason = "no attempts allowed"
         for attempt in range(1, self._options.attempts + 1):
-            if self._has_direct(peer) or relayed.closed:
+            if self._has_direct(peer):
                 return ""
+            if relayed.closed:
+                reason = "the relayed connection has ended"
+                break
             try:
                 await self._initiate(relayed, attempt, reversal)
                 return ""
@@ -271,8 +275,9 @@ class UpgradeService:
             how = "direct"  # the one who dialed the relay got through by itself
         try:
             try:
-                rtt = await ping(self._host, direct)
-            except TraversalError:
+                direct, rtt = await self._proven(direct)
+            except TraversalError as error:
+                self._host.emit(UpgradeFailed(peer, f"no direct connection answers: {error}"))
                 return
             seconds = asyncio.get_running_loop().time() - relayed.opened_at
             event = Upgraded(peer, how, direct.remote, seconds, rtt)
@@ -282,6 +287,24 @@ class UpgradeService:
             await self._leave(peer)
         finally:
             self._settling.discard(peer)
+
+    async def _proven(self, direct: Connection) -> tuple[Connection, float]:
+        """A direct connection, and the round trip of a ping over it.
+
+        A way that loses packets may take longer than a ping's patience; and of two connections
+        that were opened at once, the other one may be kept.  Raises what the last ping said, with
+        all connections aborted that did not answer.
+        """
+        for left in reversed(range(_PROOFS)):
+            try:
+                return direct, await ping(self._host, direct)
+            except TraversalError:
+                others = self._host.connections_to(direct.peer, relayed=False)
+                if not left or not others:
+                    direct.abort("it answers no ping")
+                    raise
+                direct = others[0]
+        raise AssertionError("the last ping is answered or raises")
 
     async def _leave(self, peer: PeerId) -> None:
         loop = asyncio.get_running_loop()
