@@ -13,18 +13,18 @@ from testbed.model.frozen import FrozenValue
 from testbed.predict.network import Network
 from testbed.predict.packet import Carried, Message
 
-UNKNOWN = 1.0  # seconds: the timeout of who has measured no round trip, RFC 6298 section 2.1
-
 
 class Timing(FrozenValue):
     """How a transport waits for an answer.  Times are seconds.
 
-    ``floor`` is the least margin over the smoothed round trip; ``probes``: a first repetition
+    ``unknown`` is the timeout of who has measured no round trip, ``floor`` the least margin over
+    the smoothed one; ``probes``: a first repetition
     comes after two round trips (and ``lone`` more for a lone message) where that is earlier.
     A message that a later one overtook counts as lost after ``overtaken`` smoothed round trips;
     None: after the later one's own and a quarter of the least (RFC 8985 section 6.2).
     """
 
+    unknown: float
     floor: float
     margin: float = 0.0  # on top, always
     probes: bool = False
@@ -32,8 +32,10 @@ class Timing(FrozenValue):
     overtaken: float | None = None
 
 
-TCP = Timing(floor=0.2, probes=True, lone=0.2)  # Linux: TCP_RTO_MIN, tcp_schedule_loss_probe()
-QUIC = Timing(floor=0.001, margin=0.025, overtaken=1.25)  # RFC 9002: kGranularity, max_ack_delay
+# Linux: TCP_TIMEOUT_INIT (RFC 6298 section 2.1), TCP_RTO_MIN, tcp_schedule_loss_probe().
+TCP = Timing(unknown=1.0, floor=0.2, probes=True, lone=0.2)
+# aioquic: twice the round trip that it begins with, kGranularity, max_ack_delay (RFC 9002).
+QUIC = Timing(unknown=0.2, floor=0.001, margin=0.025, overtaken=1.25)
 
 
 @dataclass
@@ -153,7 +155,7 @@ class Delivery:
 
     def _timeout(self) -> float:
         if self._smoothed is None:
-            return UNKNOWN * 2.0**self._fruitless
+            return self._timing.unknown * 2.0**self._fruitless
         timing = self._timing
         usual = self._smoothed + max(4 * self._variance, timing.floor) + timing.margin
         if not timing.probes:

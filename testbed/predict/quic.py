@@ -14,7 +14,13 @@ from testbed.predict.packet import Carried, Message, Packet
 from testbed.predict.tcp import Connection, Program, State
 from testbed.stacks.adapter import SHORTEST, Opening
 
-RETRANSMITS = (0.2, 0.6, 1.4, 3.0)  # seconds after the first Initial: 100 ms RTT assumed, doubling
+RETRANSMITS = (
+    0.2,
+    0.6,
+    1.4,
+    3.0,
+    6.2,
+)  # seconds after the first Initial: 100 ms RTT assumed, doubling
 INITIAL = "QUIC Initial"
 HANDSHAKE = "QUIC handshake"
 FINISHED = "QUIC finished"
@@ -111,7 +117,7 @@ class Quic:
             lambda c: self._emit(connection.remote, c.message, connection.isn, c),
             lambda message: self._received(connection, message),
             delivery.QUIC,
-            network.now - connection.asked,
+            None,  # aioquic counts no round trip before both handshakes are over
         )
         return connection.delivery
 
