@@ -19,6 +19,7 @@ from testbed.bench import (
     interop,
     lab,
     nats,
+    receipts,
     rivals,
     stacks,
     throughput,
@@ -28,7 +29,17 @@ from testbed.bench.table import Results, head
 from testbed.lab import sandbox
 
 OUT = Path("out")
-PARTS = ("lab", "containers", "traversal", "speed", "explain", "stacks", "nats", "growth")
+PARTS = (
+    "lab",
+    "containers",
+    "traversal",
+    "speed",
+    "receipts",
+    "explain",
+    "stacks",
+    "nats",
+    "growth",
+)
 LONG = ("interop",)  # many minutes: only where they are named
 _ALONE: dict[str, Callable[[Results], None]] = {
     "stacks": stacks.measure,
@@ -36,6 +47,7 @@ _ALONE: dict[str, Callable[[Results], None]] = {
     "explain": explain.measure,
     "containers": containers.measure,
     "nats": nats.measure,
+    "receipts": receipts.measure,
 }
 _HELP = f"all but {', '.join(LONG)} if none is named"
 

@@ -246,7 +246,9 @@ OURS = {
     "ours-quic": _ours("ours, QUIC", 8, _QUIC),
     "relay-tcp": _forwarded("forwarded by our relay, TCP", 32, _TCP),
     "relay-quic": _forwarded("forwarded by our relay, QUIC", 8, _QUIC),
-    "rented-tcp": _forwarded("forwarded for receipts, TCP", 32, _TCP, rented=True),
-    "rented-quic": _forwarded("forwarded for receipts, QUIC", 8, _QUIC, rented=True),
     "aioquic": _way("aioquic", 8, _aioquic_receive, _aioquic_send),
+}
+RENTED = {
+    "relay-tcp": _forwarded("forwarded for receipts, TCP", 32, _TCP, rented=True),
+    "relay-quic": _forwarded("forwarded for receipts, QUIC", 16, _QUIC, rented=True),
 }

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from built import built
 from test_ladder_rungs import broken, measured, said
-from trying import ran
+from trying import libp2p_cell, ran, sure
 
 from testbed.explain.explainer import explain
 from testbed.model.breach import BreachKind, RungDiffers
-from testbed.model.outcome import Rung
+from testbed.model.outcome import Outcome, Rung
 from testbed.model.statement.relays import Rented
 from testbed.model.verdict import Judgement
 from testbed.run.cell import Ran
@@ -65,6 +66,17 @@ def test_what_was_paid_before_the_connection_went_direct_is_held_to_the_packets_
     (paid,) = result.rung.paid
     assert paid.agrees
     assert 0 < paid.up < 16_384
+
+
+@pytest.mark.parametrize("peer", built(("go-tcp", "go-quic", "rust-tcp", "rust-quic")))
+def test_stacks_that_know_no_rent_are_relayed_for_nothing_by_the_relay_that_sells(
+    peer: str, tmp_path: Path
+) -> None:
+    cell = libp2p_cell(peer, *RELAYED, "relay_only")
+    assert cell.relaying is not None
+    assert "rent" in cell.relaying.features
+    verdict = sure(ran(cell, tmp_path)).verdict
+    assert (verdict.measured, verdict.judgement) == (Outcome.RELAYED, Judgement.PASS), verdict
 
 
 # -- who inflates, and who does not buy ------------------------------------------------

@@ -14,7 +14,7 @@ from ..rent.statements import Receipt
 from .rent_pipe import now
 from .stream import Stream
 
-_CHUNK = 16384
+_CHUNK = 65536
 
 
 class RentedCircuit:
