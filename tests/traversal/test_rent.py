@@ -14,10 +14,14 @@ from testbed.traversal.aio.rent_client import Rent
 from testbed.traversal.aio.rent_server import RentOut
 from testbed.traversal.aio.upgrade_service import UpgradeOptions
 from testbed.traversal.events import RentSettled
+from testbed.traversal.rent.cheats import Cheat
 from testbed.traversal.rent.contract import terms
 from testbed.traversal.rent.dossier import Dossier
+from testbed.traversal.rent.ledger import LedgerRefusedError
 from testbed.traversal.rent.sqlite import Book, SqliteLedger
+from testbed.traversal.rent.statements import Entry, Redemption
 
+from . import rented
 from .nodes import address, nodes, run, wait_event
 from .test_closing import GIVE, takes
 
@@ -98,6 +102,27 @@ def test_receipts_become_money_once_and_are_audited_by_commands(tmp_path: Path) 
     code, told = command("verify", dossier)
     assert code == 1
     assert "worthless" in told[1]
+
+
+def test_what_a_ledger_refused_is_shown_to_anybody_by_commands(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    ledger, one, two = SqliteLedger(path), rented.deal(serial=1), rented.deal(serial=2)
+    ledger.fund(rented.PAYER, 1_000_000)
+    for deal in (one, two):
+        ledger.hold(deal, rented.START)
+    assert raw_command("convict", path) == (0, "")
+    paid = rented.receipt(one, 1, 5, up=9).data
+    for _ in range(2):
+        ask = Redemption(rented.START, Entry(two.data, paid)).seal(rented.RELAY_KEY)
+        with pytest.raises(LedgerRefusedError):
+            ledger.redeem(ask.data, rented.START)
+    dossier = tmp_path / "dossier"
+    dossier.write_text(raw_command("convict", path)[1])
+    code, told = command("verify", dossier)
+    assert code == 1
+    (found,) = [line for line in told if "cheat" in line]
+    assert (found["cheat"], found["accused"]) == (Cheat.REPLAYS, str(rented.RELAY))
+    assert found["contract"] == two.id.hex()
 
 
 def raw_command(*words: object) -> tuple[int, str]:

@@ -11,7 +11,7 @@ import pytest
 from testbed.traversal.errors import ProtocolError
 from testbed.traversal.rent.cheats import Cheat, CheatError, Finding, Grade
 from testbed.traversal.rent.contract import terms
-from testbed.traversal.rent.dossier import Dossier, lines
+from testbed.traversal.rent.dossier import KINDS, Dossier, lines
 from testbed.traversal.rent.ledger import LedgerRefusedError
 from testbed.traversal.rent.meter import RelayMeter, Tab
 from testbed.traversal.rent.signed import Signed
@@ -99,7 +99,7 @@ def test_a_relay_that_redeems_another_circuits_receipt_signs_its_own_verdict() -
         ledger.redeem(ask.data, rented.START)
     assert ledger.total() == before
     assert ledger.balance(RELAY) == 0
-    (found,) = audited(contract(serial=2), ask)
+    (found,) = convicted(ledger)
     assert (found.cheat, found.accused) == (Cheat.REPLAYS, RELAY)
     assert found.grade is Grade.OWN_WORD
 
@@ -108,9 +108,10 @@ def test_a_relay_that_forges_a_receipt_signs_its_own_verdict() -> None:
     one = deal()
     forged = receipt(one, 1, 5, up=2**20, key=rented.RELAY_KEY)
     ask = Redemption(rented.START, Entry(one.data, forged.data)).seal(rented.RELAY_KEY)
+    ledger = funded(one)
     with pytest.raises(LedgerRefusedError, match="forges"):
-        funded(one).redeem(ask.data, rented.START)
-    (found,) = audited(contract(), ask)
+        ledger.redeem(ask.data, rented.START)
+    (found,) = convicted(ledger)
     assert (found.cheat, found.accused, found.grade) == (Cheat.FORGES, RELAY, Grade.OWN_WORD)
 
 
@@ -185,6 +186,48 @@ def test_a_payer_that_gives_one_receipt_twice_is_refused_and_gets_no_credit() ->
         assert relay.unpaid == owed
 
 
+def test_who_gives_the_receipts_of_another_contract_is_shown_to_owe_on_this_one() -> None:
+    one, two = deal(serial=1), deal(serial=2)
+    old = receipt(one, 1, 5, up=90 * KIB, offered=90 * KIB)
+    world = World(two)
+    world.wants, world.pays = 2 * KIB, False
+    world.run(60_000)
+    with pytest.raises(CheatError):
+        world.relay.check_receipt(old.data)
+    (found,) = audited(contract(serial=1), contract(serial=2), old, *world.relay.case.claims)
+    assert (found.cheat, found.accused) == (Cheat.DOES_NOT_PAY, PAYER)
+    assert found.contract == two.id
+    shown = "\n".join(lines([contract(serial=1), contract(serial=2), old, old]))
+    assert Dossier.parse(shown).payable() == {RELAY: rented.TERMS.cost(90 * KIB, 0)}  # once
+
+
+def test_a_contract_is_refused_by_whoever_has_another_time_than_the_payer() -> None:
+    """Its statements would look like a cheat's: a target's counts as if bytes came late."""
+    one = deal()
+    for apart in (-PATIENCE, 0, PATIENCE):
+        one.check_open(rented.START + apart)
+    for apart in (-PATIENCE - 1, PATIENCE + 1):
+        with pytest.raises(ProtocolError, match="not of this time"):
+            one.check_open(rented.START + apart)
+
+
+def test_a_clock_that_is_believed_accuses_nobody() -> None:
+    """The target's is ahead, or behind, by a patience, and everybody else is honest."""
+    for apart in (-PATIENCE + 100, PATIENCE - 100):
+        world = World(deal())
+        world.wants = world.answers = 10 * KIB
+        honest = world.target.count
+        world.target.last = replace(world.target.last, at=rented.START + min(apart, 0))
+
+        def count(now: int, *, final: bool = False, by: int = apart, true: Any = honest) -> Any:
+            return true(now + by, final=final)
+
+        world.target.count = count  # type: ignore[method-assign]
+        world.run(20_000)
+        assert (world.caught, world.accused) == (None, None)
+        assert audited(*kept(world), *world.relay.case.counts) == []
+
+
 def test_a_payer_that_promises_one_serials_money_to_two_relays_convicts_itself() -> None:
     one = contract(serial=5)
     elsewhere = contract(serial=5, relay_key=rented.OTHER_KEY)
@@ -193,7 +236,8 @@ def test_a_payer_that_promises_one_serials_money_to_two_relays_convicts_itself()
     ledger.hold(deal(serial=5), rented.START)
     with pytest.raises(LedgerRefusedError, match="serial"):
         ledger.hold(deal(serial=5, relay_key=rented.OTHER_KEY), rented.START)
-    (found,) = audited(one, elsewhere)
+    assert {c for _, c in ledger.statements()} == {one.data, elsewhere.data}
+    (found,) = convicted(ledger)
     assert (found.cheat, found.accused) == (Cheat.PAYS_TWICE, PAYER)
     assert found.grade is Grade.OWN_WORD
 
@@ -274,6 +318,12 @@ def test_a_relay_and_a_target_that_collude_are_paid_for_what_the_payer_offered_a
     assert world.caught is None
     assert world.payer.last is not None
     assert 0 < world.payer.last.total <= world.payer.offered
+
+
+def convicted(ledger: SqliteLedger) -> list[Finding]:
+    """What a stranger finds in the lines that the ledger keeps."""
+    kept = [KINDS[kind].open(data) for kind, data in ledger.statements()]
+    return audited(*kept)
 
 
 def funded(*deals: Any) -> SqliteLedger:

@@ -78,11 +78,21 @@ async def swallow(stream: Stream, connection: Connection) -> None:
             pass
 
 
+async def _throttles(self: RentedCircuit, source: Stream, sink: Stream, *, up: bool) -> None:
+    """It promised 50 kB a second."""
+    while data := await source.read(min(2048, await self._room())):
+        self.meter.passed(**{"up" if up else "down": len(data)})
+        await sink.write(data)
+        if self.meter.total > 30_000:
+            await asyncio.sleep(0.2)
+
+
 _true_claim = RelayMeter.claim
 LIES: dict[Cheat, tuple[type, str, Any]] = {
     Cheat.DROPS: (RentedCircuit, "carry", _drops),
     Cheat.DELAYS: (RentedCircuit, "carry", _delays),
     Cheat.FORWARDS_TWICE: (RentedCircuit, "carry", _twice),
+    Cheat.THROTTLES: (RentedCircuit, "carry", _throttles),
     Cheat.INFLATES: (RelayMeter, "claim", _inflates),
 }
 
@@ -97,7 +107,8 @@ def test_a_relay_that_cheats_is_left_shunned_and_the_proof_read_by_a_stranger(
     async def work() -> None:
         payers = Book(":memory:")
         pays = PAYS | {"rent": Rent(10_000, book=payers)}
-        async with nodes("tcp", hub_options(Book(":memory:")), pays, COUNTS) as (hub, a, b):
+        promises = hub_options(Book(":memory:"), rate=50_000)
+        async with nodes("tcp", promises, pays, COUNTS) as (hub, a, b):
             held = await b.reserve(address(hub))
             connection = await a.dial(held.addresses[0])
             began = asyncio.get_running_loop().time()
@@ -219,6 +230,49 @@ def test_of_two_relays_the_cheaper_is_paid_and_the_other_when_it_broke_its_word(
         return connection.remote.without_peer().relay().peer_id
 
     run(work)
+
+
+def test_a_relay_that_breaks_its_word_is_left_in_three_patiences_for_the_next_offer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two, the cheaper begins to drop: the payer finds it out by itself, and goes on."""
+    dropping: set[PeerId] = set()
+
+    async def carry(self: RentedCircuit, source: Stream, sink: Stream, *, up: bool) -> None:
+        lie = _drops if self.meter.deal.relay in dropping else _honest
+        await lie(self, source, sink, up=up)
+
+    monkeypatch.setattr(RentedCircuit, "carry", carry)
+
+    async def work() -> None:
+        dear, cheap = (hub_options(Book(":memory:"), price_mib=p) for p in (300, 100))
+        async with nodes("tcp", dear, cheap, PAYS, COUNTS) as (one, two, a, b):
+            circuits: list[Multiaddr] = []
+            for hub in (one, two):
+                circuits += (await b.reserve(address(hub))).addresses
+                await a.dial(address(hub))
+            b.set_handler(GIVE, swallow)
+            loop = asyncio.get_running_loop()
+            dropping.add(two.peer)
+            first = await a.dial(*circuits)
+            assert over(first) == two.peer
+            stream = await a.open_stream(b.peer, [GIVE])
+            began = loop.time()
+            writing = asyncio.ensure_future(stream.write(os.urandom(400_000)))
+            broke = await wait_event(a, RelayBroke)
+            left = loop.time() - began
+            assert (broke.relay, broke.cheat) == (two.peer, Cheat.DROPS)
+            assert left < 3 * PATIENCE + 2  # as RENT.md says, and what a busy machine adds
+            await asyncio.gather(writing, return_exceptions=True)
+            second = await a.dial(*circuits)
+            assert over(second) == one.peer
+            assert second.limit is None  # it is paid, too
+            await give(a, b, bytes(300_000))
+
+    def over(connection: Connection) -> PeerId | None:
+        return connection.remote.without_peer().relay().peer_id
+
+    run(work, 40)
 
 
 def test_a_rented_circuit_costs_no_round_trip_more_than_a_plain_one() -> None:

@@ -4,6 +4,7 @@ fund:    put units into a peer's account, for who runs the ledger
 redeem:  a relay has the ledger pay what its book of receipts comes to
 release: give back to the payers what is left of contracts that ran out
 export:  write a book as lines of text, which `verify` reads
+convict: the same of what a ledger refused: false redemptions, and money that was promised twice
 verify:  audit such lines; needs nothing but them.  Exit code 1 when a cheat is proven or a line
          is worthless
 """
@@ -51,6 +52,8 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     release.add_argument("ledger", type=Path)
     export = verb("export", _export)
     export.add_argument("book", type=Path)
+    convict = verb("convict", _convict)
+    convict.add_argument("ledger", type=Path)
     verify = verb("verify", _verify)
     verify.add_argument("file", type=Path, nargs="?", help="by default standard input")
     return parser.parse_args(words)
@@ -104,8 +107,15 @@ def _release(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    book = Book(options.book, new=False)
-    for line in lines(KINDS[kind].open(data) for kind, data in book.statements()):
+    return _print(Book(options.book, new=False).statements())
+
+
+def _convict(options: argparse.Namespace) -> int:
+    return _print(SqliteLedger(options.ledger).statements())
+
+
+def _print(statements: list[tuple[str, bytes]]) -> int:
+    for line in lines(KINDS[kind].open(data) for kind, data in statements):
         print(line)
     return 0
 

@@ -152,9 +152,13 @@ class Deal:
         )  # fmt: skip
 
     def check_open(self, now: int) -> None:
-        """Raises ProtocolError where the contract cannot begin now."""
+        """Raises ProtocolError where the contract cannot begin now.
+
+        Who finds it older or newer than a patience has another time than the payer, and what the
+        two sign would look as if somebody had cheated.
+        """
         patience = self.terms.patience
-        if not self.contract.made - patience <= now < self.contract.expires:
+        if abs(now - self.contract.made) > patience or now >= self.contract.expires:
             raise ProtocolError("contract", "is not of this time")
         if now > open_offer(self.contract.offer).value.valid_until + patience:
             raise ProtocolError("contract", "its offer has run out")

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS holds (
   contract BLOB PRIMARY KEY, payer BLOB NOT NULL, serial INTEGER NOT NULL, relay BLOB NOT NULL,
   held INTEGER NOT NULL, paid INTEGER NOT NULL DEFAULT 0 CHECK (paid BETWEEN 0 AND held),
   expires INTEGER NOT NULL, released INTEGER NOT NULL DEFAULT 0,
+  data BLOB NOT NULL, other BLOB, redemption BLOB,
   UNIQUE (payer, serial)) STRICT;
 """
 _BOOK = """
@@ -59,8 +60,20 @@ class _File:
             self._db.close()
 
 
+class _FalseError(LedgerRefusedError):
+    """A relay asks to be paid by what is no receipt of its contract."""
+
+    def __init__(self, deal: Deal, reason: str) -> None:
+        super().__init__(reason)
+        self.deal = deal
+
+
 class SqliteLedger(_File):
-    """`Ledger` in a file, which several processes may share."""
+    """`Ledger` in a file, which several processes may share.
+
+    Of each hold it keeps one thing that convicts: another contract of its serial, and a false
+    redemption.
+    """
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(path, _LEDGER)
@@ -90,26 +103,27 @@ class SqliteLedger(_File):
                 "SELECT contract FROM holds WHERE payer = ? AND serial = ?",
                 (payer, contract.serial),
             ).fetchone()
-            if same is not None and same[0] != deal.id:
-                raise LedgerRefusedError("the payer used this serial for another contract")
             if same is not None:
-                return
-            taken = db.execute(
-                "UPDATE accounts SET balance = balance - ? WHERE peer = ? AND balance >= ?",
-                (contract.budget, payer, contract.budget),
-            )
-            if not taken.rowcount:
-                raise LedgerRefusedError("the payer has not as much")
-            db.execute(
-                "INSERT INTO holds (contract, payer, serial, relay, held, expires)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (deal.id, payer, contract.serial, deal.relay.multihash, contract.budget,
-                 contract.expires),
-            )  # fmt: skip
+                db.execute(
+                    "UPDATE holds SET other = ? WHERE contract = ? AND other IS NULL AND ?",
+                    (deal.data, same[0], same[0] != deal.id),
+                )
+            else:
+                _hold(db, deal)
+        if same is not None and same[0] != deal.id:
+            raise LedgerRefusedError("the payer used this serial for another contract")
 
     def redeem(self, data: bytes, now: int) -> Paid:
         """As `Ledger` has it."""
-        case, receipt = opened_redemption(data)
+        try:
+            case, receipt = opened_redemption(data)
+        except _FalseError as error:
+            with self._transaction() as db:
+                db.execute(
+                    "UPDATE holds SET redemption = ? WHERE contract = ? AND redemption IS NULL",
+                    (data, error.deal.id),
+                )
+            raise
         deal = case.deal
         with self._transaction() as db:
             row = db.execute(
@@ -138,6 +152,18 @@ class SqliteLedger(_File):
                 _give(db, payer, left)
         return sum(left for _, _, left in rows)
 
+    def statements(self) -> list[tuple[str, bytes]]:
+        """What convicts those who tried to cheat here, as `Dossier.of` takes it."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT data, other, redemption FROM holds"
+                " WHERE other IS NOT NULL OR redemption IS NOT NULL ORDER BY rowid"
+            ).fetchall()
+        kinds = ("contract", "contract", "redemption")
+        return [
+            (k, bytes(data)) for row in rows for k, data in zip(kinds, row, strict=True) if data
+        ]
+
     def total(self) -> int:
         """All money, on accounts and held: only `fund` changes it."""
         with self._transaction() as db:
@@ -146,6 +172,22 @@ class SqliteLedger(_File):
                 "SELECT coalesce(sum(held - paid), 0) FROM holds WHERE NOT released"
             ).fetchone()
         return int(free + held)
+
+
+def _hold(db: sqlite3.Connection, deal: Deal) -> None:
+    contract, payer = deal.contract, deal.payer.multihash
+    taken = db.execute(
+        "UPDATE accounts SET balance = balance - ? WHERE peer = ? AND balance >= ?",
+        (contract.budget, payer, contract.budget),
+    )
+    if not taken.rowcount:
+        raise LedgerRefusedError("the payer has not as much")
+    db.execute(
+        "INSERT INTO holds (contract, payer, serial, relay, held, expires, data)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (deal.id, payer, contract.serial, deal.relay.multihash, contract.budget,
+         contract.expires, deal.data),
+    )  # fmt: skip
 
 
 def _give(db: sqlite3.Connection, peer: bytes, amount: int) -> None:
@@ -169,7 +211,7 @@ def opened_redemption(data: bytes) -> tuple[Case, Signed[Receipt]]:
         raise LedgerRefusedError("only the contract's relay redeems it")
     cheat = false_redemption(case, entry.receipt)
     if cheat is not None:
-        raise LedgerRefusedError(f"{cheat}: not a receipt of this contract")
+        raise _FalseError(deal, f"{cheat}: not a receipt of this contract")
     return case, Receipt.open(entry.receipt)
 
 
