@@ -24,7 +24,17 @@ from testbed.studies.punch.cell import Cell
 
 CATALOGUE = catalogue()
 VANTAGES = ("a:eth0", "server:eth0", "nat-b:wan")
+SENDERS = ("a:eth0", "b:eth0")
 TIMEOUT = 60  # seconds for one run of tshark
+
+STUN = ("stun.type.method", "stun.type.class", "stun.id", "stun.att.ipv4", "stun.att.port",
+        "stun.att.error.class", "stun.att.error", "stun.att.username", "stun.channel",
+        "stun.att.channelnum")  # fmt: skip
+QUIC = ("quic.long.packet_type", "quic.version", "quic.dcid", "quic.scid", "quic.header_form")
+TCP = ("tcp.flags",)
+REPEATED = ("tcp.analysis.retransmission", "tcp.analysis.fast_retransmission",
+            "tcp.analysis.spurious_retransmission")  # fmt: skip
+ALL = (*STUN, *QUIC, *TCP, *REPEATED)
 
 CELLS = (
     Cell("ice", ("symmetric", "port-restricted")),
@@ -49,6 +59,7 @@ class Run:
     journeys: Sequence[Journey]
     labels: Mapping[int, Label]
     first: Mapping[int, int]  # every packet -> the first of its journey
+    tables: dict[str, list[list[list[str]]]] = field(default_factory=dict)  # by vantage
 
     def said(self, packet: Packet) -> Label:
         """In context; what is no IPv4 has no journey and is read alone."""
@@ -63,8 +74,12 @@ class Run:
         Without ICMP: Wireshark's reading goes on within the packet that an error quotes.
         """
         packets = [packet for packet in self.packets if packet.vantage == vantage]
-        rows = zip(packets, table(self.path, vantage, fields, home), strict=True)
-        return ((packet, row) for packet, row in rows if packet.protocol != "icmp")
+        if vantage not in self.tables:  # tshark takes longer to start than to read
+            self.tables[vantage] = table(self.path, vantage, home)
+        columns = [ALL.index(name) for name in fields]
+        for packet, row in zip(packets, self.tables[vantage], strict=True):
+            if packet.protocol != "icmp":
+                yield packet, [row[column] for column in columns]
 
 
 @dataclass
@@ -114,15 +129,15 @@ def tshark(*arguments: str, home: Path) -> str:
     return done.stdout
 
 
-def table(path: Path, vantage: str, fields: Sequence[str], home: Path) -> list[list[list[str]]]:
-    """A row a packet of one vantage, in order; of each field all that it has.
+def table(path: Path, vantage: str, home: Path) -> list[list[list[str]]]:
+    """A row a packet of one vantage, in order; of each of `ALL` fields all that it has.
 
     One vantage at a time: a packet that is seen twice counts as a retransmission.
     """
     part = home / "part.pcapng"
     chosen = f'frame.interface_name == "{vantage}"'
     tshark("-r", str(path), "-Y", chosen, "-w", str(part), home=home)
-    named = [word for field in fields for word in ("-e", field)]
+    named = [word for name in ALL for word in ("-e", name)]
     ports = [f"-dtcp.port=={port},stun" for port in (443, 3478)]
     text = tshark("-r", str(part), *ports, "-Tfields", "-Eoccurrence=a", *named, home=home)
     return [[cell.split(",") if cell else [] for cell in row.split("\t")]
@@ -148,12 +163,9 @@ def numbers(cells: Sequence[str]) -> list[int]:
 
 
 def test_stun_is_read_as_wireshark_reads_it(run: Run, tmp_path: Path) -> None:
-    fields = ("stun.type.method", "stun.type.class", "stun.id", "stun.att.ipv4", "stun.att.port",
-              "stun.att.error.class", "stun.att.error", "stun.att.username", "stun.channel",
-              "stun.att.channelnum")  # fmt: skip
     for vantage in VANTAGES:
         theirs, ours = Directions(), Directions()
-        for packet, row in run.beside(vantage, fields, tmp_path):
+        for packet, row in run.beside(vantage, STUN, tmp_path):
             method, kind, ids, address, port, hundreds, rest, user, channel, bound = row
             theirs.add(packet, "method", (METHODS[n] for n in numbers(method)))
             theirs.add(packet, "class", (CLASSES[n] for n in numbers(kind)))
@@ -175,11 +187,9 @@ def test_stun_is_read_as_wireshark_reads_it(run: Run, tmp_path: Path) -> None:
 
 
 def test_quic_is_read_as_wireshark_reads_it(run: Run, tmp_path: Path) -> None:
-    fields = ("quic.long.packet_type", "quic.version", "quic.dcid", "quic.scid",
-              "quic.header_form")  # fmt: skip
     seen = set()
     for vantage in VANTAGES:
-        for packet, row in run.beside(vantage, fields, tmp_path):
+        for packet, row in run.beside(vantage, QUIC, tmp_path):
             kind, version, destination, source, form = row
             said = run.said(packet)
             if said.text.startswith("punch datagram"):
@@ -201,7 +211,7 @@ def test_quic_is_read_as_wireshark_reads_it(run: Run, tmp_path: Path) -> None:
 def test_tcp_flags_are_read_as_wireshark_reads_them(run: Run, tmp_path: Path) -> None:
     seen = 0
     for vantage in VANTAGES:
-        for packet, (flags,) in run.beside(vantage, ("tcp.flags",), tmp_path):
+        for packet, (flags,) in run.beside(vantage, TCP, tmp_path):
             names = [n for bit, n in enumerate(FLAGS) if flags and int(flags[0], 0) >> bit & 1]
             assert values(run.said(packet), "flags") == ([" ".join(names)] if names else []), packet
             seen += bool(names)
@@ -210,11 +220,9 @@ def test_tcp_flags_are_read_as_wireshark_reads_them(run: Run, tmp_path: Path) ->
 
 def test_retransmissions_are_those_that_wireshark_finds(run: Run, tmp_path: Path) -> None:
     """At the sender itself.  A simultaneous open's SYN-ACK is one to Wireshark, but not to us."""
-    fields = ("tcp.analysis.retransmission", "tcp.analysis.fast_retransmission",
-              "tcp.analysis.spurious_retransmission")  # fmt: skip
-    for vantage in ("a:eth0", "b:eth0"):
+    for vantage in SENDERS:
         theirs, ours = set(), set()
-        for packet, row in run.beside(vantage, fields, tmp_path):
+        for packet, row in run.beside(vantage, REPEATED, tmp_path):
             said = run.said(packet)
             if packet.protocol != "tcp" or not packet.outgoing or said.field("opened by"):
                 continue
