@@ -1,15 +1,16 @@
 """Rules of somebody's, measured by ``testbed nat probe``, and held to the class that they have."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import pickle
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forked_command
 from patience import repeated, too_busy
+
+from testbed.lab.forked import forked
 
 TRIES, AT_ONCE, DEADLINE = 3, 6, 150
 Probed = tuple[int, str, str]  # the exit code and both outputs
@@ -39,12 +40,9 @@ Wanted = tuple[Path, Class | Refused]
 def probed(wanted: Wanted) -> Probed:
     """What the command says; again while the machine is too busy."""
     path, kind = wanted
-    words = [sys.executable, "-m", "testbed", "nat", "probe", "--json", "--rules", path]
-    command = [*map(str, words), *kind.words]
+    words = ("nat", "probe", "--json", "--rules", str(path), *kind.words)
     for left in reversed(range(TRIES)):
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=DEADLINE, check=False
-        )
+        done = forked_command.said(*words, timeout=DEADLINE, apart=False)
         if done.returncode != 3 or not left:
             break
     return done.returncode, done.stdout, done.stderr
@@ -52,8 +50,16 @@ def probed(wanted: Wanted) -> Probed:
 
 def all_probed(cases: Mapping[str, Wanted]) -> dict[str, Probed]:
     """What the command says of each, some at once."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(cases, pool.map(probed, cases.values()), strict=True))
+    names = list(cases)
+    found = {}
+    for index, output, _ in forked(list(map(_task, cases.values())), AT_ONCE, TRIES * DEADLINE):
+        assert output, f"{names[index]}: no answer"
+        found[names[index]] = pickle.loads(output)
+    return found
+
+
+def _task(wanted: Wanted) -> Callable[[int], bytes]:
+    return lambda _slot: pickle.dumps(probed(wanted))
 
 
 def held(wanted: Wanted, found: Probed) -> dict[str, Any]:

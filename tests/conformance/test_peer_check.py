@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked_command
 import pytest
 from peer_zoo import BREAKS
 
@@ -196,8 +197,7 @@ def test_a_peer_that_waits_for_a_processor_is_not_blamed(monkeypatch: pytest.Mon
 
 
 def run(*words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "testbed", "peer", "check", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return forked_command.said("peer", "check", *words, timeout=60, apart=False)
 
 
 def test_the_exit_codes_of_the_command() -> None:

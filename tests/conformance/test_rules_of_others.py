@@ -1,10 +1,10 @@
 """Rules that somebody brings become a profile that loads, is certified, and is true of them."""
 
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
+import forked_command
 import pytest
 
 from testbed.certify.certificates import Verdict, certify
@@ -25,9 +25,8 @@ SETS: dict[str, tuple[dict[str, object], str | None]] = {
 }
 
 
-def probe(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "testbed", "nat", "probe", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def probe(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    return forked_command.said("nat", "probe", *map(str, words), apart=False)
 
 
 @pytest.mark.parametrize("name", SETS)

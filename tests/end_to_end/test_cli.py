@@ -8,24 +8,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from forked_command import said
 
 from testbed.files import require_writable
 
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
-
-
-def said(
-    *words: str, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TESTBED, *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | (env or {}),
-        cwd=cwd,
-    )
 
 
 @pytest.mark.parametrize(
@@ -78,6 +65,16 @@ def test_wrong_words_are_answered_with_the_right_ones(
     assert done.returncode == code, done.stderr
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("plan", "carrier"), ("nat", "list"), ("exec", "a", "true")])
+def test_a_command_in_a_fork_says_what_a_process_says(words: tuple[str, ...]) -> None:
+    """Else all that is asked of forks here would be no claim about the command."""
+    alone = subprocess.run([*TESTBED, *words], capture_output=True, text=True, timeout=60)
+    forked = said(*words)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (
+        *(alone.returncode, alone.stdout, alone.stderr),
+    )
 
 
 def test_without_nft_the_remedy_is_its_package(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import forked_command
 import pytest
 
 TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable]
@@ -25,9 +26,10 @@ main()
 
 
 def said(*words: str | Path, program: str = "") -> subprocess.CompletedProcess[str]:
-    source = ["-c", program] if program else ["-m", "testbed"]
+    if not program:
+        return forked_command.said(*map(str, words), env={"COLUMNS": "200"})
     return subprocess.run(
-        [*TESTBED, *source, *map(str, words)],
+        [*TESTBED, "-c", program, *map(str, words)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -10,28 +10,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked_command
 import pytest
 from made_results import document, result
 
 from testbed.capture.reader import read
 from testbed.errors import UsageError
 
-TESTBED = ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-m", "testbed"]
 CELL = "punch-udp/symmetric--port-restricted"
 
 
 def said(
     *words: str, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TESTBED, *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"COLUMNS": "100", "PYTHONIOENCODING": "utf-8"} | (env or {}),
-        cwd=cwd,
-    )
+) -> "subprocess.CompletedProcess[str]":
+    return forked_command.said(*words, env={"COLUMNS": "100"} | (env or {}), cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +128,11 @@ def test_what_is_piped_has_no_colours_and_fits_eighty_columns(matrix: Path) -> N
 
 
 def test_a_stream_in_ascii_gets_ascii(matrix: Path) -> None:
-    told = explained(CELL, "-o", str(matrix), "--packets", env={"PYTHONIOENCODING": "ascii"})
-    assert told.isascii()
-    assert "\\u" not in told
+    words = [sys.executable, "-m", "testbed", "explain", CELL, "-o", str(matrix), "--packets"]
+    env = os.environ | {"COLUMNS": "100", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, capture_output=True, env=env, timeout=120, check=True)
+    assert done.stdout.isascii()
+    assert b"\\u" not in done.stdout
 
 
 def test_an_unknown_cell_is_answered_with_the_nearest(matrix: Path) -> None:
