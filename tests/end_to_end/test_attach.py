@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked_command
 import pytest
 
 from testbed.lab import attach, kernel, sandbox, serving
@@ -40,12 +41,10 @@ def apart() -> Iterator[None]:
     os.close(home)
 
 
-def said(*words: str) -> subprocess.CompletedProcess[str]:
+def said(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Without an engine, whose containers, and what is left of them, are those of other tests."""
-    env = os.environ | {"DOCKER_HOST": "unix:///nowhere"}
-    return subprocess.run(
-        [*TESTBED, *words], capture_output=True, text=True, timeout=30, check=False, env=env
-    )
+    nowhere = {"DOCKER_HOST": "unix:///nowhere"}
+    return forked_command.said(*words, env=nowhere | env, timeout=30)
 
 
 @contextmanager
@@ -107,6 +106,32 @@ def own_lab() -> Iterator[subprocess.Popen[str]]:
     finally:
         up.terminate()
         up.communicate(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """A network with one lab, which is up for all who only enter it."""
+    home = kernel.current_netns()
+    kernel.unshare(kernel.CLONE_NEWNET)
+    network = kernel.current_netns()
+    try:
+        with own_lab() as up:
+            kernel.setns(home, kernel.CLONE_NEWNET)
+            yield network, up
+    finally:
+        kernel.setns(home, kernel.CLONE_NEWNET)
+        os.close(home)
+        os.close(network)
+
+
+@pytest.fixture
+def own(apart: None, kept: tuple[int, subprocess.Popen[str]]) -> Iterator[subprocess.Popen[str]]:
+    """That lab, seen from its network; the test must leave it up."""
+    del apart  # it takes the test home again
+    network, up = kept
+    kernel.setns(network, kernel.CLONE_NEWNET)
+    yield up
+    assert up.poll() is None
 
 
 @needs_others
@@ -172,7 +197,7 @@ def test_a_stranger_can_neither_stop_nor_crash_nor_block_a_lab() -> None:
 
     def connect() -> socket.socket:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        client.connect(f"\0testbed-lab-0-{own.pid}")
+        client.connect(f"\0testbed-lab-0-{mine.pid}")
         return client
 
     def stranger(result: int) -> None:
@@ -186,10 +211,10 @@ def test_a_stranger_can_neither_stop_nor_crash_nor_block_a_lab() -> None:
         os.write(result, b"done")
         signal.pause()  # they stay connected
 
-    with own_lab() as own, child(stranger) as (_, result):
+    with own_lab() as mine, child(stranger) as (_, result):
         assert os.read(result, 4) == b"done"
         assert said("exec", "a", "--", "true").returncode == 0
-        assert own.poll() is None
+        assert mine.poll() is None
 
 
 @pytest.mark.parametrize(
@@ -226,33 +251,36 @@ def test_a_lab_that_went_by_itself_is_stopped() -> None:
         ("trap '' INT; echo ready; sleep 0.3; exit 9", 9),
     ],
 )
-def test_a_ctrl_c_is_the_commands_and_the_lab_stays(script: str, code: int) -> None:
-    with own_lab() as own:
-        done = subprocess.Popen(
-            [*TESTBED, "exec", "a", "--", "sh", "-c", script],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert done.stdout is not None
-        assert done.stdout.readline() == "ready\n"
-        os.killpg(done.pid, signal.SIGINT)
-        _, errors = done.communicate(timeout=10)
-        assert done.returncode == code
-        assert errors.startswith(f"testbed: in lab {own.pid}: same-lan with linux-home, up ")
-        assert errors.count("\n") == 1
-        assert own.poll() is None
+def test_a_ctrl_c_is_the_commands_and_the_lab_stays(
+    script: str, code: int, own: subprocess.Popen[str]
+) -> None:
+    done = subprocess.Popen(
+        [*TESTBED, "exec", "a", "--", "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert done.stdout is not None
+    assert done.stdout.readline() == "ready\n"
+    os.killpg(done.pid, signal.SIGINT)
+    _, errors = done.communicate(timeout=10)
+    assert done.returncode == code
+    assert errors.startswith(f"testbed: in lab {own.pid}: same-lan with linux-home, up ")
+    assert errors.count("\n") == 1
+    assert own.poll() is None
 
 
-def test_a_command_in_a_lab_notices_that_its_reader_has_gone() -> None:
-    with own_lab() as own:
-        named = ["exec", "--lab", str(own.pid), "a", "--", "yes"]
-        words = ["sh", "-c", '"$@" | head -1', "sh", *TESTBED, *named]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+def test_a_command_in_a_lab_notices_that_its_reader_has_gone(
+    own: subprocess.Popen[str],
+) -> None:
+    named = ["exec", "--lab", str(own.pid), "a", "--", "yes"]
+    words = ["sh", "-c", '"$@" | head -1', "sh", *TESTBED, *named]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.stderr) == ("y\n", "")
 
 
+@pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -262,8 +290,7 @@ def test_a_command_in_a_lab_notices_that_its_reader_has_gone() -> None:
     ],
 )
 def test_wrong_words_to_a_lab_are_answered(words: tuple[str, ...], code: int, message: str) -> None:
-    with own_lab():
-        done = said("exec", *words)
+    done = said("exec", *words)
     assert done.returncode == code
     assert message in done.stderr
 
@@ -298,10 +325,10 @@ def started(script: str) -> Iterator[subprocess.Popen[str]]:
     ],
 )
 def test_killing_exec_ends_all_that_its_command_started(
-    number: signal.Signals, script: str
+    number: signal.Signals, script: str, own: subprocess.Popen[str]
 ) -> None:
     """Each of them holds the pipe, which ends with the last."""
-    with own_lab() as own, started(script) as done:
+    with started(script) as done:
         done.send_signal(number)
         rest, _ = done.communicate(timeout=20)
         assert rest == ""
@@ -310,46 +337,40 @@ def test_killing_exec_ends_all_that_its_command_started(
         assert said("exec", "a", "--", "true").returncode == 0
 
 
+@pytest.mark.usefixtures("own")
 def test_a_command_that_ignores_its_end_is_killed_after_some_seconds() -> None:
-    with own_lab(), started("trap '' TERM; echo ready; while :; do sleep 0.1; done") as done:
+    with started("trap '' TERM; echo ready; while :; do sleep 0.1; done") as done:
         done.terminate()
         done.communicate(timeout=20)
         assert done.returncode == 128 + signal.SIGKILL
 
 
+@pytest.mark.usefixtures("own")
 def test_what_a_command_left_in_the_lab_stays_where_nobody_killed_it() -> None:
-    with own_lab():
-        left = said("exec", "a", "--", "sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $!")
-        pid = left.stdout.strip()
-        assert said("exec", "b", "--", "kill", "-0", pid).returncode == 0
+    left = said("exec", "a", "--", "sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $!")
+    pid = left.stdout.strip()
+    assert said("exec", "b", "--", "kill", "-0", pid).returncode == 0
 
 
 def in_node_a(
     own: subprocess.Popen[str], path: str, *words: str
 ) -> subprocess.CompletedProcess[str]:
     """`testbed exec` of somebody who looks for programs in ``path``."""
-    return subprocess.run(
-        [*TESTBED, "exec", "--lab", str(own.pid), "nat-a", "--", *words],
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return said("exec", "--lab", str(own.pid), "nat-a", "--", *words, PATH=path)
 
 
-def test_a_command_finds_the_tools_of_the_administrator() -> None:
-    with own_lab() as own:
-        done = in_node_a(own, "/usr/bin:/bin", "nft", "list", "ruleset")
+def test_a_command_finds_the_tools_of_the_administrator(own: subprocess.Popen[str]) -> None:
+    done = in_node_a(own, "/usr/bin:/bin", "nft", "list", "ruleset")
     assert done.returncode == 0, done.stderr
     assert "chain" in done.stdout
 
 
-def test_a_tool_that_is_not_installed_is_named_with_its_package() -> None:
+def test_a_tool_that_is_not_installed_is_named_with_its_package(
+    own: subprocess.Popen[str],
+) -> None:
     if shutil.which("socat") is not None:
         pytest.skip("socat is installed here")
-    with own_lab() as own:
-        done = in_node_a(own, "/usr/bin:/bin", "socat", "-V")
+    done = in_node_a(own, "/usr/bin:/bin", "socat", "-V")
     assert done.returncode == 127
     assert "socat: No such file or directory" in done.stderr
     assert "remedy: apt-get install socat" in done.stderr
@@ -374,8 +395,8 @@ def test_labs_are_listed_with_what_tells_them_apart() -> None:
     assert said("labs", "--json").stdout == "[]\n"
 
 
+@pytest.mark.usefixtures("own")
 def test_a_lab_that_is_named_is_entered_without_a_word() -> None:
-    with own_lab():
-        done = said("exec", "--lab", "same-lan", "a", "--", "true")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert said("exec", "--lab", "carrier", "a", "--", "true").returncode == 2
+    done = said("exec", "--lab", "same-lan", "a", "--", "true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert said("exec", "--lab", "carrier", "a", "--", "true").returncode == 2
