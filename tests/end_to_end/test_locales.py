@@ -12,7 +12,7 @@ LATIN = "de_DE.ISO-8859-1"
 PLAIN_PYTHON = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
-@pytest.fixture(scope="module", params=["C", "POSIX", LATIN, "C.utf8"])
+@pytest.fixture(scope="module", params=["C", LATIN, "C.utf8"])
 def locale(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
