@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -35,8 +36,12 @@ def said(
     cwd: Path | None = None,
     timeout: float = 120,
     apart: bool = True,
+    change: Callable[[], None] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """What ``testbed WORDS`` puts out and how it ends, in a sandbox of its own if ``apart``."""
+    """What ``testbed WORDS`` puts out and how it ends, in a sandbox of its own if ``apart``.
+
+    ``change`` is made to the program before it runs, in the fork alone.
+    """
     environment = {**os.environ, **(env or {})}
     if apart:
         environment.pop(_MARK, None)
@@ -47,7 +52,7 @@ def said(
             warnings.simplefilter("ignore", DeprecationWarning)  # of xdist's threads, which fork
             pid = os.fork()
         if pid == 0:
-            _run(words, environment, cwd, out.fileno(), error.fileno())
+            _run(words, environment, cwd, (out.fileno(), error.fileno()), change)
         code = _ended(pid, words, timeout)
         told = []
         for stream in (out, error):
@@ -57,13 +62,17 @@ def said(
 
 
 def _run(
-    words: tuple[str, ...], env: Mapping[str, str], cwd: Path | None, out: int, error: int
+    words: tuple[str, ...],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    streams: tuple[int, int],
+    change: Callable[[], None] | None,
 ) -> NoReturn:
     """In the fork: what an interpreter does before and after `main`; never returns."""
     code = 120
     try:
-        os.dup2(out, 1)
-        os.dup2(error, 2)
+        for number, stream in enumerate(streams, start=1):
+            os.dup2(stream, number)
         os.environ.clear()
         os.environ.update(env)
         if cwd is not None:
@@ -72,9 +81,13 @@ def _run(
         sys.stdout, sys.stderr = _words(1), _words(2)
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
+        if change is not None:
+            change()
         main()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

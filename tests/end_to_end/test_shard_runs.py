@@ -1,34 +1,27 @@
 """A matrix that is run in shards, each a command of its own, and put together again."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
+import forked_command
 import pytest
 
-OF = 3
-# A machine that is never too busy: then what is measured does not depend on the others on it.
-PATIENT = """
 from testbed.run import judging
-judging.LATE_MS = judging.TOO_LATE_MS = 1e9
-from testbed.cli import main
-main()
-"""
+
+OF = 3
 MEASURED = ("packets", "packets_cited", "seconds", "peers_s", "up_ms", "connect_ms", "folder")
 
 
-def said(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["env", "-u", "TESTBED_SANDBOX", sys.executable, "-c", PATIENT, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env=os.environ | {"COLUMNS": "200"},
-    )
+def patient() -> None:
+    """A machine that is never too busy: what is measured does not depend on the others on it."""
+    judging.LATE_MS = judging.TOO_LATE_MS = 1e9
+
+
+def said(*words: str | Path) -> CompletedProcess[str]:
+    env = {"COLUMNS": "200"}
+    return forked_command.said(*map(str, words), env=env, timeout=240, change=patient)
 
 
 def matrix(out: Path, *more: str) -> Path:
