@@ -115,9 +115,15 @@ export class Story {
     } else if (!this.#told) {
       this.#told = true
       const local = localEnd(connection, this.#listening)
-      const how = this.#punching ? 'punched' : 'reversed'
+      const how = this.#punching ? 'punched' : this.#plain(connection)
       this.#say('upgraded', { local, remote, how, attempts: this.#punching ? this.#attempt : 0 })
     }
+  }
+
+  /** Without a punch: which side has dialed. */
+  #plain ({ direction }) {
+    const byUs = direction === 'outbound'
+    return byUs === this.#leads ? 'reversed' : 'direct'
   }
 
   #closed (connection) {

@@ -78,6 +78,8 @@ def check_upgrade(account: WireAccount, dialer: str, listener: str) -> list[Brea
             *not_crossed(crossings(wire, a, b, since)),
             *_client(wire, a, b, since),
         ]
+    elif upgraded.how is How.DIRECT:
+        found += _client(wire, a, b, 0)
     else:
         found += _client(wire, b, a, 0)
     return [*found, *_left(wire, a, b)]

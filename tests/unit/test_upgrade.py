@@ -210,6 +210,15 @@ def punched(protocol: str = "tcp", client: str = "a") -> Story:
     return story
 
 
+def by_its_own_dial(protocol: str = "tcp", client: str = "a") -> Story:
+    """The dialer's own dial, which no signal of the listener's has asked for."""
+    story = Story(protocol)
+    connected(story)
+    handshaken(story, 300, client)
+    ended(story, 600, How.DIRECT)
+    return story
+
+
 def reversed_(protocol: str = "tcp", client: str = "b") -> Story:
     story = Story(protocol)
     connected(story)
@@ -222,7 +231,7 @@ BOTH = pytest.mark.parametrize("protocol", ["tcp", "udp"])
 
 
 @BOTH
-@pytest.mark.parametrize("tell", [punched, reversed_])
+@pytest.mark.parametrize("tell", [punched, reversed_, by_its_own_dial])
 def test_an_upgrade_in_order_breaks_nothing(tell: Callable[[str], Story], protocol: str) -> None:
     assert tell(protocol).check() == []
 
@@ -384,9 +393,9 @@ def test_a_refusal_of_the_reversal_is_no_early_packet() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("tell", [punched, reversed_])
+@pytest.mark.parametrize("tell", [punched, reversed_, by_its_own_dial])
 def test_the_wrong_client_is_found(tell: Callable[..., Story], protocol: str) -> None:
-    right = "a" if tell is punched else "b"
+    right = "b" if tell is reversed_ else "a"
     found = tell(protocol, client=OTHER[right]).check()
     assert any(
         (isinstance(one, NotClient) and one.node == right)
