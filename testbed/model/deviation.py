@@ -29,6 +29,8 @@ class Case(FrozenValue):
     share and that does not hairpin.  ``rung``: by which the oracle has it go direct, where its
     mechanism climbs a ladder.  ``dialer_reached`` and ``listener_reached``: whether that end's own
     address leads the other to it, with no NAT in between: a public one, or in one's own network.
+    ``dialer_public`` and ``listener_public``: whether it is a public one, which not every stack
+    tells others.
     """
 
     dialer: str  # the names of the stacks
@@ -42,6 +44,8 @@ class Case(FrozenValue):
     rung: Rung | None = None
     dialer_reached: bool = False
     listener_reached: bool = False
+    dialer_public: bool = False
+    listener_public: bool = False
 
 
 class _Read(BaseModel):
@@ -87,6 +91,8 @@ class Match(_Read):
     rung: tuple[Rung, ...] | None = None
     dialer_reached: bool | None = None
     listener_reached: bool | None = None
+    dialer_public: bool | None = None
+    listener_public: bool | None = None
 
     @property
     def at_own_address(self) -> bool:
@@ -104,6 +110,8 @@ class Match(_Read):
             and _among(case.rung, self.rung)
             and self.dialer_reached in (None, case.dialer_reached)
             and self.listener_reached in (None, case.listener_reached)
+            and self.dialer_public in (None, case.dialer_public)
+            and self.listener_public in (None, case.listener_public)
             and self.dialer_nat.fits(case.dialer_nat)
             and self.listener_nat.fits(case.listener_nat)
         )
@@ -175,7 +183,8 @@ class Deviation(_Read):
 
     ``seen`` is in place of ``outcome`` where a stack does not end in one way: repetitions are held
     to these rates.  ``dials`` is for cells that stay relayed, where an end dials the other less
-    than the mechanism prescribes, or not at all.
+    than the mechanism prescribes, or not at all.  ``raced``: who of the two is first decides
+    whether a run shows any of the breaches, so that none of them is missing.
 
     None where packets show nothing that is wrong.  One may bring on the next, and so they are
     tried in the order of ``order``.
@@ -190,6 +199,7 @@ class Deviation(_Read):
     outcome: Outcome | None = None  # instead of the predicted one, if that changes
     seen: Seen | None = None
     breaches: tuple[Pattern, ...] = ()
+    raced: bool = False
     dials: Dials = Dials()
     cause: str = Field(min_length=1)
     link: str = Field(pattern="^https://")

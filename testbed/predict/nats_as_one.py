@@ -11,7 +11,7 @@ from testbed.model.behaviour import (
     Transport,
 )
 from testbed.model.behaviour import Mapping as Axis
-from testbed.model.topology import Router, Topology
+from testbed.model.topology import INTERNET, Router, Topology
 
 NO_NAT = Transport(mapping=Axis.NONE, filtering=Filtering.ENDPOINT_INDEPENDENT)
 _MAPPINGS, _FILTERINGS = tuple(Axis), tuple(Filtering)  # each from the kindest to the strictest
@@ -73,3 +73,8 @@ def reached(topology: Topology, ends: tuple[str, str]) -> bool:
     crossed = {one.network for one in topology.host(ends[0]).interfaces}
     crossed |= {router.interfaces[0].network for router in topology.path_out(ends[0])}
     return topology.host(ends[1]).interfaces[0].network in crossed
+
+
+def is_public(topology: Topology, host: str) -> bool:
+    """Whether the own address of ``host`` is one on the internet."""
+    return topology.host(host).interfaces[0].network == INTERNET

@@ -21,6 +21,8 @@ from testbed.model.breach import (
     PunchedEarly,
     RelayKept,
     StepMissing,
+    StepsSwapped,
+    StepUnseen,
 )
 from testbed.model.chances import Chances
 from testbed.model.deviation import Case, Deviation, End, Match, Pattern
@@ -33,6 +35,7 @@ from testbed.nat.load import catalogue
 from testbed.predict.deviations import (
     DEVIATIONS,
     expected,
+    fewest,
     known,
     uncovered,
     unexpected,
@@ -51,6 +54,7 @@ SIGHT = Sight(7, "nat-b:wan", False, "udp", END, END, 3)
 LIE = FalseClaim("a", Outcome.DIRECT, Outcome.RELAYED)
 A_SERVES = NotClient("a", "b", FirstNoise(96, 32))
 SYNCS = (StepName.SYNC_SENT, StepName.SYNC_RECEIVED)
+OWN_DIAL_ROW = "over QUIC the listener dials, too"
 KEPT_ROW = "the relayed connection is kept"
 KEPT: tuple[set[Breach], set[Breach]] = ({RelayKept("a"), RelayKept("a", "b")}, {RelayKept("b")})
 
@@ -72,13 +76,33 @@ ACCOUNTS: dict[tuple[str, str], tuple[set[Breach], set[Breach]]] = {
             FalseClaim("a", Outcome.DIRECT, Outcome.NONE),
         },
     ),
+    ("py-libp2p", "where its dial was closed, the dialer leads"): (
+        {
+            StepsSwapped("a", StepName.CONNECT_RECEIVED, "b", StepName.CONNECT_SENT),
+            StepUnseen("b", StepName.CONNECT_SENT, "server"),
+            OwnInitial("b", SIGHT),
+        },
+        {OwnInitial("a", SIGHT), LIE},
+    ),
+    ("py-libp2p", "over QUIC both dial, and the listener's may be the first"): (
+        {OwnInitial("b", SIGHT)},
+        {OwnInitial("a", SIGHT), A_SERVES},
+    ),
     ("py-libp2p", "over QUIC nothing comes towards its dial"): (
         {NotCrossed("b", "nat-b:wan", SIGHT, SIGHT), PunchedEarly("b", StepName.SYNC_SENT)},
         {PunchedEarly("a", StepName.SYNC_RECEIVED), NotCrossed("a", "nat-a:wan", SIGHT, SIGHT)},
     ),
     ("py-libp2p", "the dialer leads, too"): (
-        {A_SERVES, *(StepMissing(node, step) for node in "ab" for step in SYNCS)},
-        {StepMissing("a", StepName.CONNECT_SENT), NotClient("b", "a", FirstNoise(96, 32))},
+        {
+            A_SERVES,
+            OwnInitial("b", SIGHT),
+            *(StepMissing(node, step) for node in "ab" for step in SYNCS),
+        },
+        {
+            StepMissing("a", StepName.CONNECT_SENT),
+            NotClient("b", "a", FirstNoise(96, 32)),
+            OwnInitial("a", SIGHT),
+        },
     ),
     ("go-libp2p", "the third attempt swaps roles over TCP"): (
         {A_SERVES},
@@ -103,10 +127,19 @@ def test_a_deviation_accounts_for_its_own_breaches_and_no_other(row: Deviation) 
     own, others = ACCOUNTS.get((row.stack, row.name), (set(), {LIE, A_SERVES}))
     for breach in own:
         assert unexpected([breach], [row]) == []
-    gone = [DeviationGone(row.stack, row.name, row.link)] if own else []
+    gone = [DeviationGone(row.stack, row.name, row.link)] if own and not row.raced else []
     for breach in others:
         assert unexpected([breach], [row]) == [breach, *gone]
     assert unexpected([], [row]) == gone
+
+
+def test_a_breach_that_a_race_decides_is_known_and_never_missing() -> None:
+    (row,) = [one for one in DEVIATIONS if one.raced]
+    mine, other = OwnInitial("b", SIGHT), OwnInitial("a", SIGHT)
+    assert unexpected([mine], [row]) == unexpected([], [row]) == []
+    assert unexpected([mine, other], [row]) == [other]
+    surely = row.model_copy(update={"raced": False})
+    assert unexpected([], [surely]) == [DeviationGone(row.stack, row.name, row.link)]
 
 
 def test_a_deviation_is_known_whatever_the_hosts_of_its_roles_are_called() -> None:
@@ -356,6 +389,23 @@ def test_a_file_that_is_too_deep_is_refused(tmp_path: Path) -> None:
         ("public-to-hard", "py-tcp+traversal-tcp", ("symmetric",), "direct"),
         ("public-to-hard", "py-quic+go-quic", ("symmetric",), "direct"),
         ("public-to-hard", "py-tcp", ("symmetric",), "relayed"),
+        # ... but over QUIC the dialer finds that out, leads, and is dialed by a client.
+        ("public-to-hard", "py-quic", ("symmetric",), "direct"),
+        ("public-to-hard", "py-quic", ("full-cone",), "direct"),
+        # js-libp2p tells of a private address of its own, and of no public one.
+        ("same-lan", "py-tcp+js-tcp", ("symmetric",), "direct"),
+        ("same-lan", "py-quic+js-quic", ("symmetric",), "direct"),
+        ("same-lan", "js-quic+py-quic", ("full-cone",), "direct"),
+        ("same-lan", "js-tcp+py-tcp", ("full-cone",), "relayed"),  # both serve
+        ("guest-and-house", "py-quic+js-quic", ("port-restricted", "symmetric"), "direct"),
+        ("public-to-hard", "js-tcp+py-tcp", ("full-cone",), "relayed"),
+        ("public-to-hard", "js-quic+py-quic", ("full-cone",), "relayed"),
+        ("public-to-hard", "py-quic+js-quic", ("symmetric",), "direct"),
+        ("home-and-public", "py-tcp+js-tcp", ("full-cone",), "relayed"),
+        ("home-and-public", "py-quic+js-quic", ("symmetric",), "relayed"),
+        ("home-and-public", "js-tcp+py-tcp", ("symmetric",), "direct"),
+        ("public-both", "js-tcp+py-tcp", (), "direct"),
+        ("public-both", "py-quic+js-quic", (), "direct"),
         ("public-to-hard", "go-quic+py-quic", ("port-restricted",), "relayed"),
         # Behind a NAT each nothing changes.
         ("two-homes", "py-quic", ("port-restricted", "port-restricted"), "relayed"),
@@ -376,9 +426,63 @@ def test_go_that_dials_a_public_dialer_back_needs_no_third_attempt() -> None:
 
 def test_the_dial_that_py_libp2p_closes_gets_in_at_the_address_that_a_public_one_has() -> None:
     closed = "over QUIC it closes its dial of a punch, and the dialer has told of it"
-    assert closed in names(Cell("py-quic", ("symmetric",), "public-to-hard"))
-    assert closed not in names(Cell("py-quic", ("full-cone", "full-cone"), "libp2p"))
-    assert closed not in names(Cell("go-quic+py-quic", ("full-cone",), "same-lan"))
+    leads = "where its dial was closed, the dialer leads"
+    assert closed in names(Cell("go-quic+py-quic", ("symmetric",), "public-to-hard"))
+    assert leads in names(Cell("py-quic", ("symmetric",), "public-to-hard"))
+    for row, cell in (
+        (closed, Cell("go-quic+py-quic", ("full-cone",), "same-lan")),
+        (closed, Cell("py-quic", ("symmetric",), "public-to-hard")),
+        (leads, Cell("py-quic", ("full-cone", "full-cone"), "libp2p")),
+        (leads, Cell("py-quic", ("full-cone",), "same-lan")),
+        (leads, Cell("py-quic", (), "public-both")),
+    ):
+        assert row not in names(cell)
+
+
+@pytest.mark.parametrize("peer", ["py-quic+traversal-quic", "js-quic+traversal-quic"])
+def test_nothing_has_to_come_towards_a_dial_of_a_listener_without_a_nat(peer: str) -> None:
+    rows = {
+        "over QUIC nothing comes towards its dial",
+        "what it was told is dialed, and nothing comes towards that",
+    }
+    assert rows & set(names(Cell(peer, ("full-cone", "full-cone"), "libp2p")))
+    assert not rows & set(names(Cell(peer, ("full-cone",), "home-and-public")))
+    assert not rows & set(names(Cell("py-quic+traversal-quic", ("full-cone",), "public-to-hard")))
+
+
+@pytest.mark.parametrize("other", ["rust", "rust-v0.54"])
+def test_which_of_two_dials_is_first_is_a_race_where_both_get_in(other: str) -> None:
+    first, always = "over QUIC both dial, and the listener's may be the first", OWN_DIAL_ROW
+    peer = f"py-quic+{other}-quic"
+    worlds: tuple[tuple[str, tuple[str, ...], str], ...] = (
+        ("public-both", (), first),
+        ("public-to-hard", ("full-cone",), first),
+        ("public-to-hard", ("symmetric",), always),
+        ("public-to-hard", ("port-restricted",), always),
+    )
+    for world, nats, row in worlds:
+        assert {first, always} & set(names(Cell(peer, nats, world))) == {row}
+
+
+@pytest.mark.parametrize(
+    ("world", "peer", "profiles", "dials"),
+    [
+        # A public address of js-libp2p's is told to nobody: whoever knows no other dials nothing.
+        ("public-to-hard", "js-tcp+py-tcp", ("symmetric",), {"b": 0}),
+        ("home-and-public", "py-tcp+js-tcp", ("symmetric",), {"a": 0}),
+        # What is accepted is not sent again: one dial in each of two rounds.
+        ("public-to-hard", "py-tcp", ("symmetric",), {"a": 2, "b": 2}),
+        ("same-lan", "js-tcp+py-tcp", ("symmetric",), {"a": 2, "b": 2}),
+        ("two-homes", "py-tcp", ("symmetric", "symmetric"), {"a": 2, "b": None}),
+    ],
+)
+def test_py_libp2p_is_let_off_dials_that_it_has_no_address_or_no_time_for(
+    world: str, peer: str, profiles: tuple[str, ...], dials: dict[str, int | None]
+) -> None:
+    cell = Cell(peer, profiles, world)
+    assert prediction(cell, CATALOGUE).outcome is Outcome.RELAYED
+    told = fewest(deviations(cell, CATALOGUE))
+    assert {end: told.get(end) for end in dials} == dials
 
 
 def test_a_row_is_not_told_where_what_causes_it_is_not_so() -> None:

@@ -17,7 +17,7 @@ from testbed.model.version import Built
 from testbed.predict.deviations import come_to, expected, known, uncovered
 from testbed.predict.ice import ICE
 from testbed.predict.model import Openings
-from testbed.predict.nats_as_one import as_one, leads, reached
+from testbed.predict.nats_as_one import as_one, is_public, leads, reached
 from testbed.predict.prediction import RUNS, crowded, is_scarce, mappings, predict
 from testbed.stacks.adapter import Adapter, Main
 from testbed.studies.punch.cell import Cell
@@ -220,7 +220,8 @@ def _known(
     way = leads(topology, declared, (a, b)) and not _wayless(plain.reason)
     rung = plain.rung or _climbed(plain.reason)
     met = reached(topology, (b, a)), reached(topology, (a, b))
-    case = Case(*names, quic, *nats, plain.outcome, built, way, rung, *met)
+    seen = is_public(topology, a), is_public(topology, b)
+    case = Case(*names, quic, *nats, plain.outcome, built, way, rung, *met, *seen)
     found = known(case, ended=ended)
     if ended is None or come_to(found, plain.outcome, ended) is ended:
         return found
