@@ -64,6 +64,15 @@ ACCOUNTS: dict[tuple[str, str], tuple[set[Breach], set[Breach]]] = {
         {NotCrossed("b", "nat-b:wan", SIGHT, SIGHT)},
         {NotCrossed("a", "nat-a:wan", SIGHT, SIGHT), LIE},
     ),
+    ("js-libp2p", "as the listener it dials alone, as a client"): (
+        {
+            PunchedEarly("a", StepName.SYNC_RECEIVED),
+            NotCrossed("a", "nat-a:wan", SIGHT, SIGHT),
+            A_SERVES,
+            OwnInitial("b", SIGHT),
+        },
+        {PunchedEarly("b", StepName.SYNC_SENT), NotCrossed("b", "nat-b:wan", SIGHT, SIGHT), LIE},
+    ),
     ("go-libp2p", "the third attempt swaps roles"): (
         {OwnInitial("b", SIGHT)},
         {OwnInitial("a", SIGHT), A_SERVES},
@@ -418,6 +427,17 @@ def test_py_libp2p_dials_the_address_that_the_other_has_of_its_own(
     assert prediction(Cell(peer, profiles, world), CATALOGUE).outcome == outcome
 
 
+@pytest.mark.parametrize("peer", ["rust-tcp+js-tcp", "traversal-quic+js-quic"])
+def test_a_listening_js_libp2p_dials_alone_and_gets_in_where_everybody_is_let_in(peer: str) -> None:
+    alone = "as the listener it dials alone, as a client"
+    cell = Cell(peer, ("full-cone",), "home-and-public")
+    assert prediction(cell, CATALOGUE).outcome is Outcome.DIRECT
+    assert alone in names(cell)
+    assert alone in names(Cell(peer, ("full-cone", "full-cone"), "two-homes"))
+    assert alone not in names(Cell(peer, ("symmetric",), "home-and-public"))
+    assert alone not in names(Cell(peer, ("full-cone", "full-cone"), "libp2p"))
+
+
 def test_go_that_dials_a_public_dialer_back_needs_no_third_attempt() -> None:
     assert names(Cell("py-tcp+go-tcp", ("symmetric",), "public-to-hard")) == [
         "the relayed connection is kept for a minute"
@@ -470,13 +490,17 @@ def test_which_of_two_dials_is_first_is_a_race_where_both_get_in(other: str) -> 
         # A public address of js-libp2p's is told to nobody: whoever knows no other dials nothing.
         ("public-to-hard", "js-tcp+py-tcp", ("symmetric",), {"b": 0}),
         ("home-and-public", "py-tcp+js-tcp", ("symmetric",), {"a": 0}),
+        ("public-to-hard", "js-tcp+go-tcp", ("full-cone",), {"a": 0, "b": 0}),
+        ("public-to-hard", "js-quic+rust-quic", ("full-cone",), {"a": 0, "b": 0}),
+        ("home-and-public", "go-v0.46-tcp+js-tcp", ("full-cone",), {"a": 0, "b": 0}),
+        ("home-and-public", "rust-tcp+js-tcp", ("symmetric",), {"a": 0, "b": None}),
         # What is accepted is not sent again: one dial in each of two rounds.
         ("public-to-hard", "py-tcp", ("symmetric",), {"a": 2, "b": 2}),
         ("same-lan", "js-tcp+py-tcp", ("symmetric",), {"a": 2, "b": 2}),
         ("two-homes", "py-tcp", ("symmetric", "symmetric"), {"a": 2, "b": None}),
     ],
 )
-def test_py_libp2p_is_let_off_dials_that_it_has_no_address_or_no_time_for(
+def test_who_has_no_address_or_no_time_for_a_dial_is_let_off(
     world: str, peer: str, profiles: tuple[str, ...], dials: dict[str, int | None]
 ) -> None:
     cell = Cell(peer, profiles, world)
