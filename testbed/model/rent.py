@@ -26,6 +26,13 @@ class Carriage(FrozenValue):
         """Whether the receipt is for what passed, to the byte."""
         return (self.up, self.down) == (self.seen_up, self.seen_down)
 
+    @property
+    def exceeds(self) -> bool:
+        """Whether it is for more than the packets show: no circuit that was cut short is that."""
+        if self.seen_up is None or self.seen_down is None:
+            return False
+        return self.up > self.seen_up or self.down > self.seen_down
+
 
 class Proven(FrozenValue):
     """A cheat that the signed statements prove, in the words of who signed them."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from testbed.model.breach import Breach, Claim, Disowned, FalseClaim, NeverSent
+from testbed.model.breach import Breach, Claim, Disowned, FalseClaim, NeverSent, ReceiptDisputed
 from testbed.model.deviation import ENDS, Deviation, Ends, Pattern
 from testbed.model.fault import Fault
 from testbed.model.judgement import Verdict, WireReading
@@ -30,9 +30,9 @@ def judge(
     ``faults`` are the harness's own troubles: any of them makes the cell
     INCONCLUSIVE.  ``doubts`` are small ones (a frame that was some ms late): they
     cannot make a wrong result look right, but may explain one that differs, so a
-    difference is then INCONCLUSIVE, too, but for a claim of who never sent.  A peer's claim
-    that the wire denies fails the cell: whoever reports such a connection to its user
-    reports what is not there.
+    difference is then INCONCLUSIVE, too, but for a claim of who never sent, or a receipt
+    for more than passed.  A peer's claim that the wire denies fails the cell: whoever
+    reports such a connection to its user reports what is not there.
     So does ``crossed``, packets that passed both ways between peers who do not both claim
     a connection, so that nothing was echoed: whoever denies it is then who is at odds with
     the wire, and whoever claims it is not.  So do any of ``violations``, the ways in which
@@ -65,7 +65,12 @@ def judge(
 
 
 def _lied(findings: Sequence[Breach]) -> bool:
-    """Whether somebody claims a direct connection without having sent: no machine makes him."""
+    """Whether somebody claims a direct connection and has not sent, or signs for what did not pass.
+
+    No machine makes him.
+    """
+    if any(isinstance(one, ReceiptDisputed) and one.carriage.exceeds for one in findings):
+        return True
     silent = {one.node for one in findings if isinstance(one, NeverSent)}
     direct = (o for o in findings if isinstance(o, FalseClaim) and o.claimed is Outcome.DIRECT)
     return any(one.node in silent for one in direct)

@@ -36,7 +36,7 @@ def kinds(result: Ran) -> set[BreachKind]:
 def test_a_paid_relay_carries_the_echo_and_its_receipt_is_for_what_passed_to_the_byte(
     peer: str, tmp_path: Path
 ) -> None:
-    result = ran(Cell(peer, RELAYED, "libp2p"), tmp_path)
+    result = sure(ran(Cell(peer, RELAYED, "libp2p"), tmp_path))
     assert measured(result) == (Rung.RENTED, Judgement.PASS), result.verdict
     assert result.rung is not None
     (paid,) = result.rung.paid
@@ -60,7 +60,7 @@ def test_a_paid_relay_carries_the_echo_and_its_receipt_is_for_what_passed_to_the
 def test_what_was_paid_before_the_connection_went_direct_is_held_to_the_packets_too(
     peer: str, tmp_path: Path
 ) -> None:
-    result = ran(Cell(peer, ("port-restricted", "port-restricted"), "libp2p"), tmp_path)
+    result = sure(ran(Cell(peer, ("port-restricted", "port-restricted"), "libp2p"), tmp_path))
     assert measured(result) == (Rung.PUNCHED, Judgement.PASS), result.verdict
     assert result.rung is not None
     (paid,) = result.rung.paid
@@ -114,9 +114,9 @@ def test_ends_whose_receipts_are_not_for_what_passed_fail(
     lie: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cell = Cell("rented-tcp", RELAYED, "libp2p", "relay_only")
-    assert ran(cell, tmp_path / "honest").verdict.judgement is Judgement.PASS
+    assert sure(ran(cell, tmp_path / "honest")).verdict.judgement is Judgement.PASS
     broken(cell.peer, lie, monkeypatch)
-    result = ran(cell, tmp_path / "lies")
+    result = sure(ran(cell, tmp_path / "lies"))
     assert result.verdict.judgement is Judgement.FAIL, result.verdict
     assert BreachKind.RECEIPT_DISPUTED in kinds(result), result.verdict
 
@@ -151,7 +151,7 @@ def test_a_relay_that_inflates_its_count_fails_by_the_proof_of_it(
         return replace(honest, entry=entry)
 
     monkeypatch.setattr("testbed.studies.punch.cell.public", public)
-    result = ran(cell, tmp_path)
+    result = sure(ran(cell, tmp_path))
     assert result.verdict.judgement is not Judgement.PASS
     assert BreachKind.CHEAT_PROVEN in kinds(result), result.verdict
     (statements,) = [e["statements"] for e in said(tmp_path, "accounted") if e["peer"] == "a"]
@@ -175,6 +175,6 @@ def test_a_stack_that_takes_the_relay_for_nothing_is_on_another_rung(
 ) -> None:
     cell = Cell("rented-quic", RELAYED, "libp2p")
     broken(cell.peer, _buys_nothing, monkeypatch)
-    result = ran(cell, tmp_path)
+    result = sure(ran(cell, tmp_path))
     assert result.verdict.judgement is not Judgement.PASS
     assert RungDiffers(Rung.RENTED, Rung.RELAYED) in result.verdict.findings, result.verdict

@@ -7,12 +7,19 @@ import pytest
 from testbed.errors import UsageError
 from testbed.evidence.rent import Rented
 from testbed.model.breach import CheatProven, ReceiptDisputed, WorthlessStatements
+from testbed.model.fault import Late, Tardy
+from testbed.model.judgement import WireReading
 from testbed.model.outcome import Outcome, Rung
+from testbed.model.path import PassedThrough, Traffic
+from testbed.model.prediction import Prediction
+from testbed.model.reason import UpgradesOff
 from testbed.model.rent import Carriage, Proven
 from testbed.model.statement import relays
+from testbed.model.verdict import Judgement
 from testbed.model.window import Window
 from testbed.studies.punch.cell import Cell
 from testbed.studies.punch.sound import require_able
+from testbed.verdict.judge import judge
 from testbed.verdict.rent import check_rent, paid_rung
 from testbed.words import sentence
 
@@ -67,3 +74,18 @@ def test_a_relay_that_sells_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="has not what rented-tcp needs of a relay: rent") as told:
         require_able(replace(cell, relay="go"))
     assert told.value.remedy == "--relay traversal"
+
+
+def test_a_busy_machine_excuses_a_receipt_for_less_and_none_for_more() -> None:
+    reading = WireReading(Outcome.RELAYED, PassedThrough(Traffic.ECHO, ("server",)))
+    foreseen = Prediction(Outcome.RELAYED, UpgradesOff(), ())
+    late = [Late(Tardy.FRAME, None, 12.0)]
+    for wrong, due in (
+        (replace(PAID, up=4000), Judgement.INCONCLUSIVE),  # the last receipt may not have come
+        (UNREAD, Judgement.INCONCLUSIVE),
+        (replace(PAID, up=5001), Judgement.FAIL),
+        (replace(PAID, up=1, down=4501), Judgement.FAIL),
+    ):
+        found = [ReceiptDisputed(wrong)]
+        assert judge(reading, foreseen, [], doubts=late, violations=found).judgement is due
+        assert judge(reading, foreseen, [], violations=found).judgement is Judgement.FAIL
