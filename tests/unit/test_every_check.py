@@ -1,7 +1,7 @@
 """Each check of the verdict is red somewhere: a test plants what it looks for, in three topologies.
 
-The tests of `test_verdict` and `test_upgrade` are run once more in each world, and all that the
-checks have found is noted.
+The tests of `test_verdict`, `test_upgrade` and `test_rent_read` are run once more in each world,
+and all that the checks have found is noted.
 """
 
 import ast
@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, get_args
 
 import pytest
+import test_rent_read
 import test_upgrade
 import test_verdict
 from made_worlds import WORLDS, world
@@ -24,6 +25,7 @@ from testbed.model.fault import Fault
 from testbed.verdict.sanity import Lateness
 
 FACTS = {kind.__name__: kind for kind in (*get_args(Breach), *get_args(Fault))}
+MODULES = (test_verdict, test_upgrade, test_rent_read)
 ROOM = Path(testbed.verdict.__file__).parent
 
 
@@ -83,13 +85,14 @@ def red() -> Mapping[str, set[str]]:
 
             return asked
 
-        for module in (test_verdict, test_upgrade):
+        for module in MODULES:
             for name, one in list(vars(module).items()):
                 if inspect.isfunction(one) and one.__module__.startswith("testbed.verdict."):
                     patch.setattr(module, name, listening(one))
         for here in WORLDS:
-            test_verdict.Wire.world = test_upgrade.Story.world = world(here)
-            for module in (test_verdict, test_upgrade):
+            made = world(here)
+            test_verdict.Wire.world = test_upgrade.Story.world = test_rent_read.Paid.world = made
+            for module in MODULES:
                 for run in runs(module):
                     run()
     return found

@@ -54,14 +54,16 @@ def talked(log: list[str]) -> Said:
     return said
 
 
-def segments(said: Said, size: int = 900) -> list[Packet]:
+def segments(
+    said: Said, size: int = 900, ends: tuple[str, str] = (HERE, THERE), node: str = "a"
+) -> list[Packet]:
     wire, sent, packets = Wire(), {True: ISN + 1, False: 77}, list[Packet]()
 
     def add(ours: bool, payload: bytes, flags: int, seq: int) -> None:
-        ends = (HERE, THERE) if ours else (THERE, HERE)
+        way = ends if ours else ends[::-1]
         packets.append(
             wire.packet(
-                "a", len(packets), *ends, protocol="tcp", outgoing=ours, payload=payload,
+                node, len(packets), *way, protocol="tcp", outgoing=ours, payload=payload,
                 tcp_seq=seq % 2**32, tcp_flags=flags, original_length=54 + len(payload),
                 frame=bytes(54) + payload,
             )
