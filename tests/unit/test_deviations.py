@@ -427,6 +427,15 @@ def test_py_libp2p_dials_the_address_that_the_other_has_of_its_own(
     assert prediction(Cell(peer, profiles, world), CATALOGUE).outcome == outcome
 
 
+@pytest.mark.parametrize("peer", ["go-tcp+js-tcp", "go-v0.46-quic+js-quic"])
+def test_beside_go_a_listening_js_libp2p_is_a_client_where_it_has_an_address_to_tell(
+    peer: str,
+) -> None:
+    alone = "as the listener it dials alone, as a client"
+    assert alone in names(Cell(peer, ("full-cone", "full-cone"), "two-homes"))
+    assert alone not in names(Cell(peer, ("full-cone",), "home-and-public"))
+
+
 @pytest.mark.parametrize("peer", ["rust-tcp+js-tcp", "traversal-quic+js-quic"])
 def test_a_listening_js_libp2p_dials_alone_and_gets_in_where_everybody_is_let_in(peer: str) -> None:
     alone = "as the listener it dials alone, as a client"
