@@ -17,8 +17,8 @@ from testbed.stacks import folders
 from testbed.stacks.registry import ADAPTERS
 
 # The rows were proven equal to the functions that they replaced, over all 884,736 cases.
-DIGEST = "b5597ccb5a94b4c7"
-DIGEST_MET = "1992cefcc0000952"  # where ends are met at their own addresses, too
+DIGEST = "677167e1dff1ccc6"
+DIGEST_MET = "e2288931398c51aa"  # where ends are met at their own addresses, too
 STACKS = ("go", "go-v0.46", "js", "py", "rust", "rust-v0.54", "traversal", "other")
 NATS = [
     Transport(mapping=mapping, filtering=filtering, allocation=allocation)

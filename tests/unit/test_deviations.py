@@ -267,6 +267,19 @@ def test_behind_an_open_nat_that_is_not_dialed_back_go_deviates_as_behind_a_rest
         assert {one.name for one in deviations(reversed_, CATALOGUE)} == {KEPT_ROW}
 
 
+@pytest.mark.parametrize("dialer", ["rust-tcp", "rust-v0.54-tcp"])
+def test_behind_an_open_nat_that_is_not_dialed_back_rust_serves_what_it_accepts(
+    dialer: str,
+) -> None:
+    swaps = "the third attempt swaps roles over TCP"
+    for listener, outcome in (("go", "direct"), ("go-v0.46", "relayed"), ("traversal", "relayed")):
+        cell = Cell(f"{dialer}+{listener}-tcp", ("full-cone", "symmetric"), "two-homes")
+        assert prediction(cell, CATALOGUE).outcome == outcome
+        assert (swaps in names(cell)) is (listener == "go")
+        reversed_ = prediction(replace(cell, topology="libp2p"), CATALOGUE)
+        assert reversed_.outcome is Outcome.DIRECT
+
+
 @pytest.mark.parametrize("world", ["satellite-lossy", "bad-wifi"])
 def test_where_links_lose_a_stack_of_others_may_end_as_the_model_may(world: str) -> None:
     told = prediction(Cell("go-quic", ("full-cone", "symmetric"), world), CATALOGUE)
