@@ -80,14 +80,14 @@ def _upgraded(swarm: Stacks) -> bool:
     return found.offers == "multiaddrs" and found.climbed is None
 
 
-def limits_of(words: str) -> CircuitLimits:
+def limits_of(given: str) -> CircuitLimits:
     """KiB, seconds and circuits, with commas; UsageError for what is none."""
     try:
-        kib, seconds, circuits = (int(word) for word in words.split(","))
+        kib, seconds, circuits = (int(word) for word in given.split(","))
         return CircuitLimits(data=kib * 1024, duration=seconds, circuits=circuits)
     except ValueError as error:
         raise UsageError(
-            f"{words!r} are no limits of a relay", remedy="KiB, seconds and circuits: 128,120,16"
+            f"{given!r} are no limits of a relay", remedy="KiB, seconds and circuits: 128,120,16"
         ) from error
 
 
