@@ -144,6 +144,13 @@ def relays(
     workload: Annotated[
         Workload, typer.Option(help="What each pair does: one large echo, or many small ones.")
     ] = Workload.TRANSFER,
+    topology: Annotated[
+        str,
+        typer.Option(
+            help="A world, by name or file, of two homes: dialers are where its first is, "
+            "listeners where its second, relays and observers where its are."
+        ),
+    ] = "libp2p",
     kib: Annotated[int, typer.Option(min=1, max=4096, help="KiB that each pair transfers.")] = 64,
     limits: Annotated[
         str,
@@ -167,6 +174,6 @@ def relays(
         [name.strip() for name in named.split(",")] for named in (population, size, peer)
     )
     asked = run_relays(
-        populations, sizes, peers, relays, workload, kib, limits, repeat, seed, engine
+        populations, sizes, peers, relays, workload, topology, kib, limits, repeat, seed, engine
     )
     raise typer.Exit(asked)

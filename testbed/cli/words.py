@@ -162,7 +162,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = {
     "relays": {
         **{"population": LISTED, "size": LISTED, "peer": LISTED, "profiles_dir": ALWAYS},
         **{"relays": ALWAYS, "workload": ALWAYS, "repeat": ALWAYS, "seed": ALWAYS, **_ENGINE},
-        **{"kib": Effect(useless=_not_transferred), "limits": ALWAYS},
+        **{"topology": ALWAYS, "kib": Effect(useless=_not_transferred), "limits": ALWAYS},
     },
     "merge": {
         **{"shards": LISTED, "out": ALWAYS, "differing": Effect(listed=True, later=True)},

@@ -66,6 +66,17 @@ def test_requests_of_a_swarm_between_two_relays(stack: str, tmp_path: Path) -> N
     assert all(relay.bytes for relay in details(found).relays)
 
 
+@pytest.mark.parametrize("stack", ["traversal-tcp", "go-quic"])
+def test_neighbours_leave_four_relays_that_are_far_away(stack: str, tmp_path: Path) -> None:
+    (found,) = run(tmp_path, Swarm(HALVES, 8, stack, True, 4, seed=SEED, world="far-relay"))
+    assert (found.judgement, found.reason) == (Judgement.PASS, "")
+    assert len(details(found).relays) == 4
+    for pair in details(found).pairs:
+        trip = pair.trip_ms or 0
+        assert 20 <= trip < 60 if pair.measured is Outcome.DIRECT else trip >= 620
+    assert details(found).count(Outcome.DIRECT) > 0
+
+
 @pytest.mark.parametrize("stack", ["traversal-tcp", "traversal-quic"])
 def test_the_limit_of_a_circuit_ends_a_large_transfer_by_the_relay_alone(
     stack: str, tmp_path: Path

@@ -24,6 +24,7 @@ from testbed.model.breach import (
 from testbed.model.chance import binomial
 from testbed.model.contract import CircuitLimits, Step
 from testbed.model.details import Foreseen, PairSeen, RelaysDetails, RelaySeen
+from testbed.model.distance import round_trip_s
 from testbed.model.outcome import Outcome, StepName
 from testbed.model.packet import Endpoint, Packet, decode
 from testbed.model.population import Population, parse
@@ -42,6 +43,7 @@ from testbed.studies.relays.curves import Point, claims, curves
 from testbed.studies.relays.expect import foreseen, possible
 from testbed.studies.relays.lateness import late_ms
 from testbed.studies.relays.limits import ends, finishes, refused
+from testbed.studies.relays.places import places
 from testbed.studies.relays.populations import NAMES, population
 from testbed.studies.relays.run import Met, Swarmed, Window
 from testbed.studies.relays.study import STUDY, breaches, judged
@@ -216,6 +218,35 @@ def _echo(case: Swarm, found: Swarmed, by_relay: bool) -> list[Packet]:
             outside = str(made.address(f"nat-{node}"))
             packets.append(frame(outside, relay, 1000, 1130, "relay-1", False))
     return packets
+
+
+def test_a_swarm_is_where_its_world_is() -> None:
+    case = replace(swarm(8), world="three-continents", relays=2)
+    made = case.topology
+    for pair in case.pairs:
+        assert made.region(pair.dialer) == "europe"
+        assert made.region(pair.listener) == "asia"
+        assert made.region(pair.relay) == "america"
+    assert made.observers == ()
+    plan(made, case.routers)
+    far = replace(swarm(8), world="far-relay").topology
+    assert round_trip_s(swarm(8).topology, "p1", "relay-1") == pytest.approx(0.04)
+    assert round_trip_s(far, "p1", "relay-1") == pytest.approx(0.31)
+
+
+@pytest.mark.parametrize(
+    "world", ["same-lan", "carrier", "mesh-12", "public-both", "home-observers", "two-hosts-each"]
+)
+def test_a_world_without_two_homes_is_none_of_a_swarm(world: str) -> None:
+    with pytest.raises(UsageError, match=f"{world} is no world of two homes"):
+        places(world)
+
+
+def test_a_pair_is_foreseen_in_its_world() -> None:
+    """Where there are no observers, nobody but the relay tells a dialer its address."""
+    pair = ("carrier-grade", "symmetric")
+    near = possible(pair, "traversal-quic", upgrades=True)
+    assert possible(pair, "traversal-quic", upgrades=True, world="far-relay") != near
 
 
 LIMITS = CircuitLimits(data=128 * 1024, duration=120, circuits=1024)

@@ -10,12 +10,14 @@ from testbed.cli.options import EngineWords
 from testbed.errors import UsageError
 from testbed.model.contract import CircuitLimits
 from testbed.model.population import Population
+from testbed.model.presets import asked
 from testbed.model.swarming import Workload
 from testbed.nat import rules
 from testbed.nat.load import by_name
 from testbed.stacks import infrastructure
 from testbed.stacks.registry import Stacks, stacks
 from testbed.studies.punch.mechanisms import of
+from testbed.studies.relays.places import places
 from testbed.studies.relays.populations import population
 from testbed.studies.relays.study import STUDY
 from testbed.studies.relays.swarm import Swarm
@@ -29,6 +31,7 @@ def run_relays(
     peers: Sequence[str],
     relays: int,
     workload: Workload,
+    topology: str,
     kib: int,
     limits: str,
     repeat: int,
@@ -38,7 +41,10 @@ def run_relays(
     """Run every swarm, with upgrades off and on, and report; the exit code."""
     chosen = [population(word) for word in populations]
     every = cases(chosen, [_size(word) for word in sizes], peers, relays, workload, repeat, seed)
-    wanted = [replace(case, kib=kib, limits=limits_of(limits)) for case in every]
+    world = asked(topology)
+    places(world.word)
+    most = limits_of(limits)
+    wanted = [replace(case, kib=kib, limits=most, world=world.word) for case in every]
     ends = {one.name: one for case in wanted for one in case.stacks.both}
     require_built(ends.values(), engine.backend)
     for one in ends.values():

@@ -30,6 +30,7 @@ from testbed.model.contract import (
     Transport,
     Upgraded,
 )
+from testbed.model.distance import extra_time_s
 from testbed.model.frozen import FrozenValue
 from testbed.model.lab import Lab
 from testbed.model.plan import AddNode, NodeKind, Plan, Vantage
@@ -164,6 +165,8 @@ class _Peers:
         stack: ExitStack,
     ) -> None:
         self.lab, self.case, self.pair = lab, case, pair
+        ends = pair.dialer, pair.listener
+        self.extra = extra_time_s(lab.plan.topology, ends, pair.relay)  # seconds
         self.relay, self.observers, self.stack = relay, observers, stack
         self.both: list[PeerClient] = []
         self.offers: list[Offer] = []
@@ -187,9 +190,9 @@ class _Peers:
             process = self.lab.spawn(node, one.command(), confinement)
             self.stack.callback(process.kill)
             self.both.append(PeerClient(process, node))
-            extra = PATIENCE if "extra_time" in one.features else 0.0
+            extra = PATIENCE + self.extra if "extra_time" in one.features else 0.0
             self.both[-1].send(self._configure(role, node, extra))
-        told = yield Wait(self.both, (Offered, Failed), time.monotonic() + GATHERING)
+        told = yield Wait(self.both, (Offered, Failed), time.monotonic() + GATHERING + self.extra)
         self.offers = [one.offer for one in told if isinstance(one, Offered)]
         _refuse_unable(told)
         return True
@@ -201,7 +204,7 @@ class _Peers:
         dialer, listener = self.both
         dialer.send(Dial(remote=self.offers[1], start_at=self.due))
         listener.send(Dial(remote=self.offers[0], start_at=self.due))
-        due = self.due / 1e9
+        due = self.due / 1e9 + self.extra
         ends = yield Wait(self.both, (Connected, Failed), due + CONNECTING)
         if not all(isinstance(end, Connected) for end in ends):
             return False
@@ -220,7 +223,9 @@ class _Peers:
                 break
             start = time.time_ns()
             dialer.send(Echo(bytes=size))
-            (end,) = yield Wait((dialer,), (Echoed, Failed), time.monotonic() + ECHOING)
+            (end,) = yield Wait(
+                (dialer,), (Echoed, Failed), time.monotonic() + ECHOING + self.extra
+            )
             back = isinstance(end, Echoed) and end.bytes == size
             windows.append(Window(size, start, time.time_ns(), back))
             self.connected = isinstance(end, Echoed)

@@ -1,19 +1,19 @@
 """A swarm: peers behind NATs that a population gives them, in pairs that meet by relays."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from testbed.model.contract import CircuitLimits
 from testbed.model.frozen import FrozenValue
 from testbed.model.population import Population
-from testbed.model.presets import ACCESS
 from testbed.model.profile import Profile
 from testbed.model.swarming import Workload
-from testbed.model.topology import INTERNET, Host, Network, Roles, Router, Scope, Topology
+from testbed.model.topology import INTERNET, Host, Network, Roles, Scope, Topology
 from testbed.nat.load import by_name
 from testbed.stacks.registry import Stacks, stacks
+from testbed.studies.relays.places import WORLD, places
 
-OBSERVERS = 4  # as in the world libp2p, whose pairs the oracle predicts
 TRIP_BYTES = 600  # of an echo by which a round trip is measured: no acknowledgement is as long
 TRIPS = 3
 REQUESTS = (1_000,) * 20  # bytes of each echo
@@ -44,7 +44,8 @@ class Swarm(FrozenValue):
 
     Swarms of equal seed and repetition have the same NATs, whatever else they differ in, and a
     larger one has those of a smaller one.  It is one of ``of`` cases that share the chance of an
-    error.  ``kib`` is what each pair transfers, where that is its workload.
+    error.  ``kib`` is what each pair transfers, where that is its workload.  Dialers are where
+    the world's first home is, listeners where its second, and relays and observers where its are.
     """
 
     population: Population
@@ -58,6 +59,7 @@ class Swarm(FrozenValue):
     of: int = 1
     kib: int = KIB
     limits: CircuitLimits = FIELD
+    world: str = WORLD
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -69,6 +71,7 @@ class Swarm(FrozenValue):
             "upgrades": ON if self.upgrades else OFF,
             "workload": self.workload.value,
             "relays": str(self.relays),
+            "world": self.world,
             "kib": str(self.kib),
             "limits": ",".join(map(str, self.limits.model_dump().values())),
         }
@@ -125,27 +128,27 @@ class Swarm(FrozenValue):
 
     @cached_property
     def topology(self) -> Topology:
-        """A home for each peer, at the links of the world libp2p."""
+        """A home for each peer."""
+        like = places(self.world)
         behind = {
-            host: nat
+            host: replace(home, name=f"nat-{host}", lan=f"lan-{host}", profile=nat)
             for pair in self.pairs
-            for host, nat in zip((pair.dialer, pair.listener), pair.nats, strict=True)
+            for host, nat, home in zip(
+                (pair.dialer, pair.listener), pair.nats, like.homes, strict=True
+            )
         }
-        homes = [Network(f"lan-{name}", Scope.PRIVATE) for name in behind]
-        routers = [
-            Router(f"nat-{name}", INTERNET, f"lan-{name}", nat, link=ACCESS)
-            for name, nat in behind.items()
-        ]
-        public = [*self.relay_names, *(f"observer-{n}" for n in range(1, OBSERVERS + 1))]
-        hosts = [Host(name, f"lan-{name}") for name in behind]
-        hosts += [Host(name, INTERNET, link=ACCESS) for name in public]
+        homes = [Network(home.lan, Scope.PRIVATE) for home in behind.values()]
+        hosts = [Host(name, home.lan) for name, home in behind.items()]
+        hosts += [replace(like.relay, name=name, addresses=1) for name in self.relay_names]
         first = self.pairs[0]
+        observers = tuple(host.name for host in like.observers)
         return Topology(
             f"swarm-{self.peers}",
             (Network(INTERNET, Scope.PUBLIC), *homes),
-            tuple(routers),
-            tuple(hosts),
-            Roles(a=first.dialer, b=first.listener, relay=first.relay),
+            tuple(behind.values()),
+            (*hosts, *like.observers),
+            Roles(a=first.dialer, b=first.listener, relay=first.relay, observers=observers),
+            like.regions,
         )
 
     @property
