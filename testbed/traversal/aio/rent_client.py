@@ -137,9 +137,10 @@ class RentClient:
         """Until the circuit is settled, and what was signed on it is in our book."""
         try:
             await account.run()
-            if self._options.book is not None:
-                await asyncio.to_thread(_keep, self._options.book, meter, account.cheat)
         finally:
+            # Also of an account that was cut short; waiting for a thread might be cut short, too.
+            if self._options.book is not None:
+                _keep(self._options.book, meter, account.cheat)
             self._left(meter, account.cheat, account.reason)
 
     def _left(self, meter: PayerMeter, cheat: Cheat | None, reason: str) -> None:
