@@ -21,6 +21,7 @@ COMMANDS = {
     "mesh": ("mesh", "FILE"),
     "autonat": ("autonat", "--topology", "FILE"),
     "life": ("life", "--topology", "FILE"),
+    "relays": ("relays", "--topology", "FILE"),
     "compose render": ("compose", "render", "FILE"),
     "world show": ("world", "show", "FILE"),
     "world check": ("world", "check", "FILE"),
