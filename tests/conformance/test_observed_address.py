@@ -1,5 +1,8 @@
 """The observed address equals what the router's conntrack holds."""
 
+from functools import partial
+from unittest.mock import patch
+
 import observed
 import pytest
 from observed import Observation
@@ -13,7 +16,6 @@ from testbed.plan.planner import plan
 from testbed.studies.autonat.reachability import bench
 from testbed.traversal import Multiaddr, Node, identify
 from testbed.traversal.aio.connection import Connection
-from testbed.traversal.aio.stream import Stream
 
 JOBS = 4
 CATALOGUE = catalogue()
@@ -57,17 +59,18 @@ def _check(profile: str, protocol: Protocol, measured: Found) -> None:
 # Negative control
 
 
-async def _lie(stream: Stream, connection: Connection, node: Node) -> None:
-    """Identify, but with the port one too high."""
-    remote, key = connection.remote, node.options.identity.public
+def _lie(node: Node, connection: Connection) -> bytes:
+    """What identify says and pushes, but with the port one too high."""
+    remote = connection.remote
     wrong = Multiaddr.from_socket(str(remote.ip), (remote.port or 0) + 1, remote.transport or "")
     protocols = frozenset(node.host.handlers)
     info = identify.PeerInfo(node.peer, node.addresses(), protocols, wrong)
-    await stream.write_frame(identify.encode(info, key))
+    return identify.encode(info, node.options.identity.public)
 
 
 def _make_a_liar(node: Node) -> None:
-    node.set_handler(identify.PROTOCOL, lambda stream, peer: _lie(stream, peer, node))
+    # A push says it, too, and comes when the observer learns an address: the last word counts.
+    patch.object(node.identify, "_message", partial(_lie, node)).start()
 
 
 @pytest.mark.parametrize("profile", ["linux-home", "symmetric"])
