@@ -21,6 +21,7 @@ _HEADER = struct.Struct("!BBHII")
 _SYN, _ACK, _FIN, _RST = 1, 2, 4, 8
 _MAX_WINDOW = 2**32 - 1
 _MAX_LEFT = 1024
+_MAX_SKIPPED = 256  # as many streams as the remote opens at once
 _MAX_PINGS = 16
 _MEASURED_EVERY = 5.0  # seconds, of a path by which much is read
 
@@ -149,7 +150,8 @@ class Session:
         self._left: dict[int, None] = {}  # closed by us, not by the remote; the oldest first
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
-        self._highest_remote = 0
+        self._highest_remote = -self._remote_parity
+        self._skipped: dict[int, None] = {}  # lower ids that were not opened; the oldest first
         self._in = bytearray()
         self._out = bytearray()
         self._pings: dict[int, _Ping] = {}  # without an answer yet, the oldest first
@@ -369,15 +371,29 @@ class Session:
             stream.acknowledged = True
         if not flags & _SYN:
             return []  # a stream we have reset may still be written to: ignored
-        if stream_id % 2 != self._remote_parity or stream_id <= self._highest_remote:
-            raise ProtocolError("yamux", f"SYN for stream {stream_id}")
-        self._highest_remote = stream_id
+        self._take(stream_id)
         inbound = sum(s.inbound for s in self._streams.values())
         if self._went_away or inbound >= self.limits.max_inbound:
             self._frame(_Type.WINDOW_UPDATE, _RST, stream_id, 0)
             return []
         self._add(stream_id, _ACK, inbound=True)
         return [StreamOpened(stream_id)]
+
+    def _take(self, stream_id: int) -> None:
+        """The remote opens this one, which it has not before.
+
+        Ids need not rise: go-yamux draws one, and sends its SYN later, while others do the same.
+        """
+        if stream_id % 2 == self._remote_parity and stream_id > self._highest_remote:
+            first = max(self._highest_remote + 2, stream_id - 2 * _MAX_SKIPPED)
+            self._skipped.update(dict.fromkeys(range(first, stream_id, 2)))
+            while len(self._skipped) > _MAX_SKIPPED:
+                del self._skipped[next(iter(self._skipped))]
+            self._highest_remote = stream_id
+        elif stream_id in self._skipped:
+            del self._skipped[stream_id]
+        else:
+            raise ProtocolError("yamux", f"SYN for stream {stream_id}")
 
     def _on_fin(self, flags: int, stream_id: int, stream: _Stream) -> list[Event]:
         if not flags & _FIN or stream.remote_closed:

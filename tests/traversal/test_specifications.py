@@ -19,6 +19,7 @@ from testbed.traversal.errors import (
     DialError,
     HandshakeError,
     LimitError,
+    ProtocolError,
     TraversalError,
 )
 from testbed.traversal.keys import KeyType, PublicKey
@@ -192,6 +193,28 @@ def test_who_went_away_may_still_open_streams_and_gets_none() -> None:
     syn = yamux.Session(client=False, now=0.0)
     syn.open_stream()
     assert ours.receive_data(syn.data_to_send(), 0.0) == [yamux.StreamOpened(2)]
+
+
+def _syn(*streams: int) -> bytes:
+    return b"".join(bytes((0, 1, 0, 1)) + one.to_bytes(4, "big") + bytes(4) for one in streams)
+
+
+@pytest.mark.parametrize("client", [True, False])
+@pytest.mark.parametrize("order", [(1, 0), (2, 0, 1), (3, 1, 2, 0), (100, 99, 0)])
+def test_streams_that_a_remote_opens_at_once_may_come_in_any_order(
+    client: bool, order: tuple[int, ...]
+) -> None:
+    ours = yamux.Session(client=client, now=0.0)
+    streams = [2 * place + (2 if client else 1) for place in order]
+    assert ours.receive_data(_syn(*streams), 0.0) == [yamux.StreamOpened(one) for one in streams]
+
+
+@pytest.mark.parametrize("again", [1, 2, 3, 5, 9, 3001])
+def test_a_stream_is_opened_once_and_none_that_is_long_past(again: int) -> None:
+    ours = yamux.Session(client=False, now=0.0)
+    ours.receive_data(_syn(3, 9, 5, 3001), 0.0)
+    with pytest.raises(ProtocolError):
+        ours.receive_data(_syn(again), 0.0)
 
 
 def test_a_remote_that_goes_away_because_of_an_error_ends_the_connection() -> None:
