@@ -31,7 +31,7 @@ from testbed.traversal.identify import encode as identify_encode
 from testbed.traversal.noise_xx import XX
 
 from .fuzz import registry
-from .hostile import AWAY, DATA, FIN, PING, SYN, WINDOW, frame, muxed, send_raw, siege
+from .hostile import AWAY, DATA, FIN, PING, RST, SYN, WINDOW, frame, muxed, send_raw, siege
 from .nodes import address, run, wait_event
 
 pytestmark = pytest.mark.timeout(90)
@@ -201,7 +201,10 @@ ABUSE = {
     "a window beyond 32 bits": frame(WINDOW, SYN, 1, 0) + frame(WINDOW, 0, 1, 2**32 - 1),
     "a stream with our parity": frame(WINDOW, SYN, 2, 0),
     "a stream twice": frame(WINDOW, SYN, 1, 0) * 2,
-    "an older stream": frame(WINDOW, SYN, 5, 0) + frame(WINDOW, SYN, 3, 0),
+    "a stream again after its end": frame(WINDOW, SYN, 1, 0) + frame(WINDOW, RST, 1, 0)
+        + frame(WINDOW, SYN, 1, 0),
+    "an older stream twice": frame(WINDOW, SYN, 5, 0) + frame(WINDOW, SYN, 3, 0) * 2,
+    "a stream long past": frame(WINDOW, SYN, 2001, 0) + frame(WINDOW, SYN, 3, 0),
     "data after its end": frame(DATA, SYN | FIN, 1, 0) + frame(DATA, 0, 1, 1, b"x"),
     "stream 0": frame(DATA, SYN, 0, 1, b"x"),
     "a ping on a stream": frame(PING, SYN, 7, 0),
