@@ -69,6 +69,13 @@ ACCOUNTS: dict[tuple[str, str], tuple[set[Breach], set[Breach]]] = {
         "its private address is told, and leads a dialer to it that is behind a NAT of its own"
         " network",
     ): ({RelayKept("a", "b"), RelayKept("a", None)}, {RelayKept("b", None), LIE}),
+    (
+        "js-libp2p",
+        "its private address is told as the dialer, and leads a listener of its network to it",
+    ): (
+        {A_SERVES, OwnInitial("b", SIGHT), RelayKept("a", "b"), RelayKept("a", None)},
+        {OwnInitial("a", SIGHT), RelayKept("b", None), LIE},
+    ),
     ("js-libp2p", "its attempt fails although the connection that it made stays"): (
         {RelayKept("a", "b")},
         {RelayKept("b", None), LIE},
@@ -300,6 +307,39 @@ def test_a_private_address_that_js_tells_leads_who_is_behind_a_nat_of_its_networ
     for others in (f"js-{transport}+{dialer}-{transport}", f"traversal-{transport}+js-{transport}"):
         other = Cell(others, nats, "guest-and-house")
         assert prediction(other, CATALOGUE).outcome is Outcome.RELAYED
+
+
+@pytest.mark.parametrize("world", ["same-lan", "lan-party", "two-phones-one-carrier"])
+@pytest.mark.parametrize(
+    ("listener", "outcomes"),
+    [
+        ("go", ("direct", "direct")),
+        ("go-v0.46", ("relayed", "relayed")),
+        ("rust", ("relayed", "direct")),
+        ("traversal", ("relayed", "relayed")),
+    ],
+)
+def test_a_private_address_that_js_tells_as_the_dialer_leads_who_dials_as_a_client(
+    world: str, listener: str, outcomes: tuple[str, str]
+) -> None:
+    nats = ("restricted-cone",) * len(find(world).world.options)
+    for transport, outcome in zip(("tcp", "quic"), outcomes, strict=True):
+        cell = Cell(f"js-{transport}+{listener}-{transport}", nats, world)
+        assert prediction(cell, CATALOGUE).outcome == outcome
+        assert (
+            prediction(
+                replace(cell, topology="two-homes", profiles=("symmetric",) * 2), CATALOGUE
+            ).outcome
+            is Outcome.RELAYED
+        )
+
+
+@pytest.mark.parametrize("dialer", ["go-tcp", "go-v0.46-tcp"])
+def test_behind_an_open_nat_that_is_not_dialed_back_go_serves_beside_ours(dialer: str) -> None:
+    cell = Cell(f"{dialer}+traversal-tcp", ("full-cone", "symmetric"), "two-homes")
+    assert prediction(cell, CATALOGUE).outcome is Outcome.RELAYED
+    reversed_ = replace(cell, topology="libp2p")
+    assert prediction(reversed_, CATALOGUE).outcome is Outcome.DIRECT
 
 
 @pytest.mark.parametrize("world", ["satellite-lossy", "bad-wifi"])
