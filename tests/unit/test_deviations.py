@@ -342,6 +342,21 @@ def test_behind_an_open_nat_that_is_not_dialed_back_go_serves_beside_ours(dialer
     assert prediction(reversed_, CATALOGUE).outcome is Outcome.DIRECT
 
 
+def test_what_py_signals_leads_nowhere_behind_a_carrier_that_changes_the_port() -> None:
+    cell = Cell("py-tcp+js-tcp", ("full-cone", "symmetric"), "three-homes-one-carrier")
+    assert prediction(cell, CATALOGUE).outcome is Outcome.RELAYED
+    assert "the dialer leads, too" not in names(cell)
+    at_home = replace(cell, topology="two-homes")
+    assert prediction(at_home, CATALOGUE).outcome is Outcome.DIRECT
+    assert "the dialer leads, too" in names(at_home)
+
+
+def test_who_reaches_no_relay_is_led_by_no_dialer() -> None:
+    cell = Cell("py-tcp+js-tcp", ("full-cone", "symmetric"), "relay-behind-cgn")
+    assert prediction(cell, CATALOGUE).outcome is Outcome.NONE
+    assert deviations(cell, CATALOGUE) == ()
+
+
 @pytest.mark.parametrize("world", ["satellite-lossy", "bad-wifi"])
 def test_where_links_lose_a_stack_of_others_may_end_as_the_model_may(world: str) -> None:
     told = prediction(Cell("go-quic", ("full-cone", "symmetric"), world), CATALOGUE)
