@@ -1,7 +1,7 @@
 // The libp2p node of a peer, and the addresses of its connections.
 
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs'
 import { quic } from '@chainsafe/libp2p-quic'
 import { autoNAT } from '@libp2p/autonat'
 import { autoNATv2 } from '@libp2p/autonat-v2'
@@ -104,13 +104,31 @@ export function localEnd (connection, listening) {
   return listening
 }
 
-/** The lines of /proc/self/net/{tcp,udp} (proc(5)). */
+/**
+ * The lines of /proc/self/net/{tcp,udp} (proc(5)) that are this process's: the namespace has others,
+ * as that of a tunnel of the kernel's.
+ */
 function sockets (kind) {
   const lines = readFileSync(`/proc/self/net/${kind}`, 'ascii').trim().split('\n').slice(1)
-  return lines.map(line => {
-    const [, local, distant, state] = line.trim().split(/\s+/)
+  const mine = inodes()
+  return lines.map(line => line.trim().split(/\s+/)).filter(fields => mine.has(fields[9])).map(fields => {
+    const [, local, distant, state] = fields
     return { local: hexadecimal(local), distant: hexadecimal(distant), state }
   })
+}
+
+/** Of all sockets of this process. */
+function inodes () {
+  const found = new Set()
+  for (const descriptor of readdirSync('/proc/self/fd')) {
+    try {
+      const socket = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${descriptor}`))
+      if (socket) {
+        found.add(socket[1])
+      }
+    } catch {} // the one by which the folder was read
+  }
+  return found
 }
 
 /** 0200000A:0FA1 is 10.0.0.2:4001: the address in the host's order, which is little-endian here. */
