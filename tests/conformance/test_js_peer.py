@@ -32,6 +32,15 @@ needs_js = pytest.mark.skipif(bool(lack("js-tcp")), reason=lack("js-tcp"))
 # cells
 
 
+@needs_js
+@pytest.mark.timeout(180)
+def test_its_own_end_is_none_of_a_tunnel_in_its_network(tmp_path: Path) -> None:
+    cell = Cell("js-quic+traversal-quic", ("restricted-cone", "full-cone"), "vpn-on")
+    result = ran(cell, tmp_path)
+    assert result.verdict.judgement is Judgement.PASS, result.verdict
+    assert result.verdict.measured is Outcome.DIRECT
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("peer", built(("js-tcp", "traversal-tcp+js-tcp", "js-quic")))
 def test_behind_port_restricted_nats_it_stays_relayed_and_the_cause_is_named(
