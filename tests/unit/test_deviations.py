@@ -351,6 +351,19 @@ def test_what_py_signals_leads_nowhere_behind_a_carrier_that_changes_the_port() 
     assert "the dialer leads, too" in names(at_home)
 
 
+@pytest.mark.parametrize(
+    ("listener", "nat"),
+    [("js-tcp", "full-cone"), ("js-quic", "full-cone"), ("js-tcp", "symmetric")],
+)
+def test_behind_an_open_home_of_a_carrier_rust_signals_a_port_that_leads_nowhere(
+    listener: str, nat: str
+) -> None:
+    transport = listener.partition("-")[2]
+    cell = Cell(f"rust-{transport}+{listener}", ("full-cone", nat), "three-homes-one-carrier")
+    assert prediction(cell, CATALOGUE).outcome is Outcome.RELAYED
+    assert prediction(replace(cell, topology="two-homes"), CATALOGUE).outcome is Outcome.DIRECT
+
+
 def test_who_reaches_no_relay_is_led_by_no_dialer() -> None:
     cell = Cell("py-tcp+js-tcp", ("full-cone", "symmetric"), "relay-behind-cgn")
     assert prediction(cell, CATALOGUE).outcome is Outcome.NONE
