@@ -14,6 +14,7 @@ from testbed.traversal.rent.dossier import KINDS, lines
 from testbed.traversal.rent.sqlite import Book
 
 BUDGET = 10_000  # units for a circuit
+SETTLING = 4.0  # seconds in which the last words on a circuit are there also on a busy machine
 
 
 class RentedPeer(LadderPeer):
@@ -50,4 +51,4 @@ class RentedPeer(LadderPeer):
 
 def main() -> int:
     """The paying ladder as a peer process."""
-    return serve(RentedPeer)
+    return serve(RentedPeer, SETTLING)

@@ -38,7 +38,7 @@ from testbed.model.contract import (
 from testbed.model.contract_lines import decode_command, encode
 from testbed.stacks.order import State, step
 
-CLOSE_DEADLINE = 1.0  # seconds in which a stack has to let go
+CLOSE_DEADLINE = 1.0  # seconds in which a stack has to let go, if it has nothing to settle
 Emit = Callable[[Event], None]
 
 
@@ -102,8 +102,8 @@ def refuse_unsupported(
 
 
 class _Session:
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+    def __init__(self, stack: Stack, closing: float) -> None:
+        self._stack, self._closing = stack, closing
         self._state = State.START
         self._task: asyncio.Task[None] | None = None
 
@@ -143,6 +143,7 @@ class _Session:
     async def _obey(self, command: Command) -> None:
         try:
             if isinstance(command, Configure):
+                self._closing += command.extra_time
                 told = await self._stack.gather(command, self.emit)
                 self.emit(_offered(told) if isinstance(told, Offer) else told)
             elif isinstance(command, Dial):
@@ -161,7 +162,7 @@ class _Session:
             self._task.cancel()
             await asyncio.wait({self._task})
         try:
-            async with asyncio.timeout(CLOSE_DEADLINE):
+            async with asyncio.timeout(self._closing):
                 await self._stack.close()
         except TimeoutError:
             complain("the stack did not close in time")
@@ -177,13 +178,16 @@ def complain(words: str) -> None:
     os.write(2, words.encode() + b"\n")
 
 
-def serve(stack: Callable[[], Stack]) -> int:
-    """Speak the contract until ``close``; 0, or 1 if the harness or the stack broke it."""
+def serve(stack: Callable[[], Stack], closing: float = CLOSE_DEADLINE) -> int:
+    """Speak the contract until ``close``; 0, or 1 if the harness or the stack broke it.
+
+    ``closing`` is how many seconds the stack has to let go, besides the world's extra time.
+    """
     # In a fork, what the parent left as garbage must not be collected here: it would
     # close descriptors by numbers that are ours by now.
     gc.freeze()
     try:
-        asyncio.run(_Session(stack()).run())
+        asyncio.run(_Session(stack(), closing).run())
     except PeerError as error:
         complain(str(error))
         return 1

@@ -57,6 +57,14 @@ def test_a_paid_relay_carries_the_echo_and_its_receipt_is_for_what_passed_to_the
 
 
 @PEERS
+def test_a_contract_is_settled_also_where_the_relay_is_far(peer: str, tmp_path: Path) -> None:
+    result = sure(ran(Cell(peer, RELAYED, "far-relay"), tmp_path))
+    assert measured(result) == (Rung.RENTED, Judgement.PASS), result.verdict
+    assert result.rung is not None
+    assert [paid.agrees for paid in result.rung.paid] == [True]
+
+
+@PEERS
 def test_what_was_paid_before_the_connection_went_direct_is_held_to_the_packets_too(
     peer: str, tmp_path: Path
 ) -> None:

@@ -64,7 +64,9 @@ def test_where_they_are_long_each_deadline_is_longer_by_a_dials_round_trips(
 def test_the_harness_and_the_model_wait_longer_as_the_peers_are_told_to(world: str) -> None:
     near, far = (asked(Cell("traversal-tcp", HOME, place)) for place in ("two-homes", world))
     assert far.extra_time > near.extra_time == 0
-    assert far.deadlines.connecting - near.deadlines.connecting == pytest.approx(far.extra_time)
+    for deadline in ("connecting", "closing"):
+        more = getattr(far.deadlines, deadline) - getattr(near.deadlines, deadline)
+        assert more == pytest.approx(far.extra_time)
     topology = preset(world, *HOME)
     declared = behaviours(topology, catalogue())
     setting = Setting(Network(topology, declared), "a", "b", "server", 0.0)

@@ -17,6 +17,7 @@ from testbed.lab.isolation.confine import Place
 from testbed.lab.process import spawn
 from testbed.lab.waits import ProcessorTime
 from testbed.model.contract import (
+    Accounted,
     Close,
     Closed,
     Command,
@@ -294,6 +295,31 @@ def test_close_interrupts_a_dial(start: Start) -> None:
     client.wait((Offered,), soon())
     client.send(Dial(remote=OFFER, start_at=0))
     assert client.close(soon()) == 0
+
+
+class Settling(Honest):
+    """A stack that has a last word, after a while."""
+
+    async def gather(self, configure: Configure, emit: Emit) -> Offer:
+        self._emit = emit
+        return await super().gather(configure, emit)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0.3)
+        self._emit(Accounted(at=now(), statements=(), keys=()))
+
+
+@pytest.mark.parametrize(
+    ("closing", "extra_time", "said"), [(5.0, 0.0, True), (0.05, 5.0, True), (0.05, 0.0, False)]
+)
+def test_a_stack_has_as_long_to_settle_as_it_asks_for_and_as_its_world_is_longer(
+    start: Start, closing: float, extra_time: float, said: bool
+) -> None:
+    client = start(lambda: serve(Settling, closing))
+    client.send(CONFIGURE.model_copy(update={"extra_time": extra_time}))
+    client.wait((Offered,), soon())
+    assert client.close(soon(10.0)) == 0
+    assert any(isinstance(event, Accounted) for event in client.events) is said
 
 
 def test_a_failure_that_crosses_the_close_does_not_disturb_it(start: Start) -> None:

@@ -38,6 +38,7 @@ class Deadlines(FrozenValue):
             connecting=self.connecting + by,
             upgrading=self.upgrading + ATTEMPTS * by,
             echoing=self.echoing + by,
+            closing=self.closing + by,
         )
 
 
