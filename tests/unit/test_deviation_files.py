@@ -18,7 +18,7 @@ from testbed.stacks.registry import ADAPTERS
 
 # The rows were proven equal to the functions that they replaced, over all 884,736 cases.
 DIGEST = "e431263143b8d180"
-DIGEST_MET = "d0c640d0ce3ed8ee"  # where ends are met at their own addresses, too
+DIGEST_MET = "7f216c95c1315d4a"  # where ends are met at their own addresses, too
 STACKS = ("go", "go-v0.46", "js", "py", "rust", "rust-v0.54", "traversal", "other")
 NATS = [
     Transport(mapping=mapping, filtering=filtering, allocation=allocation)

@@ -66,8 +66,8 @@ ACCOUNTS: dict[tuple[str, str], tuple[set[Breach], set[Breach]]] = {
     ),
     (
         "js-libp2p",
-        "its private address is told, and leads a dialer to it that is behind a NAT of its own"
-        " network",
+        "its private address is told, and leads a dialer to it that is in its network, or behind a"
+        " NAT of it",
     ): ({RelayKept("a", "b"), RelayKept("a", None)}, {RelayKept("b", None), LIE}),
     (
         "js-libp2p",
