@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 NEAR = 3  # names that are offered
 MANY = 40  # names: more than these are not listed
-_ALIKE = 0.6  # of 1: difflib's ratio, below which two names are no slip of a key
+_ALIKE = 0.65  # of 1: difflib's ratio, below which two names are no slip of a key
 
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:

@@ -24,6 +24,7 @@ def test_a_slip_of_a_key_or_a_part_of_a_name_finds_it(word: str, first: str) -> 
 
 
 def test_a_word_that_is_like_none_is_answered_with_all_or_with_where_they_are() -> None:
+    assert instead("nowhere", ("slower",)) == "one of: slower"
     assert instead("nobody", KNOWN) == f"one of: {', '.join(KNOWN)}"
     many = [f"name-{n}" for n in range(100)]
     assert instead("xyz", many) == "one of: name-0, name-1, name-2, ..."
