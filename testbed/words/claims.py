@@ -8,20 +8,28 @@ _CLAIMED = {
     ClaimKind.INCENTIVE: "Nobody has an incentive to relay",
     ClaimKind.LIMITS: "Relays' limits end what is not upgraded",
 }
-_VERDICTS = {
-    True: "true",
-    False: "not seen",
-    None: "packets cannot tell; relays give more, unpaid, without upgrades",
-}
+_VERDICTS = {True: "true", False: "not seen", None: "packets cannot tell"}
 
 
 def sentence(claim: Claim) -> str:
     """Whether it is true, by which factor, and where."""
     where = f"{claim.population}, {claim.stack}, {claim.peers} peers"
     told = f"{_CLAIMED[claim.kind]}: {_VERDICTS[claim.holds]}"
-    if claim.factor is not None:
+    if claim.kind is ClaimKind.INCENTIVE:
+        told += f"; {_unpaid(claim)}"
+    elif claim.factor is not None:
         told += f", by a factor of {claim.factor:.1f}"
     return f"{told} ({where}: {_figures(claim)})"
+
+
+def _unpaid(claim: Claim) -> str:
+    """What relays give, as it is printed: a factor of 1.0 is no difference."""
+    factor = f"{claim.factor or 1.0:.1f}"
+    if factor == "1.0":
+        return "relays give as much, unpaid, without upgrades as with them"
+    if claim.relayed < claim.upgraded:
+        return f"relays give less, unpaid, without upgrades, by a factor of {factor}"
+    return f"relays give more, unpaid, without upgrades, by a factor of {factor}"
 
 
 def _figures(claim: Claim) -> str:

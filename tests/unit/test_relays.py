@@ -500,6 +500,21 @@ def test_what_relays_give_unpaid_is_told_with_their_processors_time_where_it_is_
     assert ("600 kB and 30 ms of processor time for each peer" in told) is known
 
 
+@pytest.mark.parametrize(
+    ("with_upgrades", "told"),
+    [
+        (300.0, "relays give more, unpaid, without upgrades, by a factor of 2.0"),
+        (590.0, "relays give as much, unpaid, without upgrades as with them"),
+        (800.0, "relays give less, unpaid, without upgrades, by a factor of 0.8"),
+    ],
+)
+def test_what_relays_give_unpaid_is_compared_as_it_is_printed(
+    with_upgrades: float, told: str
+) -> None:
+    claim = Claim(ClaimKind.INCENTIVE, "half", "go-tcp", 64, 9, 600.0, with_upgrades)
+    assert f"packets cannot tell; {told} (half" in sentence(claim)
+
+
 def test_the_processors_time_of_relays_is_a_mean_for_each_peer_if_all_are_known() -> None:
     def point(*cpu_s: float | None) -> Point:
         relays = tuple(RELAY.model_copy(update={"cpu_s": used}) for used in cpu_s)
